@@ -1,0 +1,37 @@
+"""Sensor counts to network input: one offset, gain and shift per channel.
+
+x = clamp(round((count - offset) * gain / 2**shift), -127, 127), an int8.
+"""
+
+import numpy as np
+
+from lnp_edge.spec.ops import clamp, mul, shift_round, sub
+
+# |count - offset| <= 65535 and gain <= 2**14 keep the product below 2**30, as shift_round asks.
+PARAMS = {"offset": (-32768, 32767), "gain": (-(2**14) + 1, 2**14 - 1), "shift": (1, 15)}
+TARGET_STD = 32.0
+
+
+def encode(count, offset, gain, shift):
+    """One count (int16) of one channel to one input (int8)."""
+    x = sub(count, offset)
+    x = mul(x, gain)
+    x = shift_round(x, shift)
+    x = clamp(x, -127, 127)
+    return x
+
+
+def fit(counts):
+    """Parameters that map each channel's mean to 0 and its standard deviation to 32.
+
+    counts : int16 [..., C]  training data only
+    Returns {"offset", "gain", "shift"}, each int32 [C]. A constant channel gets gain 0.
+    """
+    flat = np.asarray(counts, np.float64).reshape(-1, counts.shape[-1])
+    offset = np.round(flat.mean(0)).astype(np.int32)
+    ratio = np.where(flat.std(0) > 0, TARGET_STD / np.maximum(flat.std(0), 1e-9), 0.0)
+    # The largest shift whose gain still fits in 14 bits keeps the most digits of the ratio.
+    room = np.floor(np.log2((2**14 - 1) / np.maximum(ratio, 1e-9)))
+    shift = np.clip(room, 1, 15).astype(np.int32)
+    gain = np.clip(np.round(ratio * 2.0**shift), 0, 2**14 - 1).astype(np.int32)
+    return {"offset": offset, "gain": gain, "shift": shift}

@@ -1,0 +1,153 @@
+"""A board: every fact of it, parsed from board.toml and checked there once.
+
+Text of a board file ends up in a Makefile, a linker script and a flash tool's arguments, so each value is a
+bounded number or a name from a fixed list or pattern; nothing else passes.
+"""
+
+from __future__ import annotations
+
+import re
+import tomllib
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from lnp_edge.errors import BoardError
+from lnp_edge.spec.protocol import NAME_BYTES
+
+CPUS = ("cortex-m0", "cortex-m0plus", "cortex-m3", "cortex-m4", "cortex-m7", "cortex-m33", "host")
+TOOLCHAINS = ("gcc", "zig", "host")
+STARTS = ("unicorn", "qemu", "process", "serial")
+FLASH_TOOLS = ("st-flash", "openocd", "pyocd")
+NAME = re.compile(r"[a-z0-9][a-z0-9-]{0,%d}" % (NAME_BYTES - 2))
+WORD = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,39}")
+
+
+@dataclass(frozen=True)
+class Region:
+    origin: int
+    size: int  # bytes
+
+
+@dataclass(frozen=True)
+class Board:
+    """start says how it runs: unicorn, qemu and process start by themselves, serial is real hardware."""
+
+    name: str
+    description: str
+    cpu: str
+    clock_hz: int
+    toolchain: str
+    start: str
+    flash: Region
+    ram: Region
+    uart: str  # the driver, boards/common/<uart>.c
+    baud: int
+    registers: dict[str, int] = field(default_factory=dict)  # facts for the driver, LNP_UART_<NAME> in C
+    machine: str = ""  # qemu's name of it
+    flash_tool: str = ""
+    flash_target: str = ""  # the tool's name of the chip or its configuration
+
+
+def load(path: Path) -> Board:
+    """The board of one board.toml; its name is its folder's. Raises BoardError naming the key."""
+    try:
+        text = path.read_bytes()
+        if len(text) > 65536:
+            raise BoardError(f"{path} has {len(text)} bytes", "a board file stays under 64 KiB")
+        raw = tomllib.loads(text.decode())
+    except OSError as e:
+        raise BoardError(f"cannot read {path}: {e.strerror}", "lnp boards lists the boards there are") from None
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError, RecursionError) as e:
+        raise BoardError(f"{path}: {e}", "write it as TOML; boards/host/board.toml is an example") from None
+    return _Reader(path, raw).board()
+
+
+class _Reader:
+    def __init__(self, path: Path, raw: dict):
+        self.path, self.raw = path, raw
+
+    def fail(self, key: str, value: object, allowed: str) -> BoardError:
+        return BoardError(f"{self.path}: {key} is {str(value)[:60]!r}", f"allowed: {allowed}")
+
+    def board(self) -> Board:
+        sections = {"flash": ("origin", "size"), "ram": ("origin", "size"), "tool": ("name", "target")}
+        top = ("description", "cpu", "clock_hz", "toolchain", "start", "machine", "uart", *sections)
+        for key, value in self.raw.items():
+            if key not in top:
+                raise self.fail("key", key, ", ".join(top))
+            if (key in sections or key == "uart") != isinstance(value, dict):
+                raise self.fail(key, value, "a [section] where one belongs, a value elsewhere")
+            for inner in value if key in sections else ():
+                if inner not in sections[key]:
+                    raise self.fail(f"{key} key", inner, ", ".join(sections[key]))
+        name = self.path.parent.name
+        if not NAME.fullmatch(name):
+            raise self.fail("the folder's name", name, f"lower case, digits, '-', under {NAME_BYTES} characters")
+        uart = self.raw.get("uart", {})
+        registers = {k: v for k, v in uart.items() if k not in ("driver", "baud")}
+        for key in registers:
+            if not re.fullmatch(r"[a-z][a-z0-9_]{0,30}", key):
+                raise self.fail("uart key", key, "lower case letters, digits and _")
+        start = self.choice("start", STARTS)
+        return Board(
+            name=name,
+            description=self.text("description"),
+            cpu=self.choice("cpu", CPUS),
+            clock_hz=self.number("clock_hz", 1, 2**32 - 1),
+            toolchain=self.choice("toolchain", TOOLCHAINS),
+            start=start,
+            flash=self.region("flash"),
+            ram=self.region("ram"),
+            uart=self.word("uart.driver", uart.get("driver")),
+            baud=self.number("uart.baud", 300, 20_000_000, uart.get("baud")),
+            registers={k: self.number(f"uart.{k}", 0, 2**32 - 1, v) for k, v in registers.items()},
+            machine=self.word("machine", self.raw.get("machine")) if start == "qemu" else "",
+            flash_tool=self.choice("tool.name", FLASH_TOOLS) if start == "serial" else "",
+            flash_target=self.word("tool.target", self.raw.get("tool", {}).get("target")) if start == "serial" else "",
+        )
+
+    def value(self, key: str) -> object:
+        outer, _, inner = key.partition(".")
+        found = self.raw.get(outer)
+        return found.get(inner) if inner and isinstance(found, dict) else found
+
+    def choice(self, key: str, allowed: tuple[str, ...]) -> str:
+        value = self.value(key)
+        if value not in allowed:
+            raise self.fail(key, value, ", ".join(allowed))
+        return str(value)
+
+    def word(self, key: str, value: object) -> str:
+        if not (isinstance(value, str) and WORD.fullmatch(value)):
+            raise self.fail(key, value, "letters, digits and _ . -")
+        return value
+
+    def text(self, key: str) -> str:
+        value = self.raw.get(key)
+        if not (isinstance(value, str) and 0 < len(value) <= 120 and value.isascii() and value.isprintable()):
+            raise self.fail(key, value, "1 to 120 printable ASCII characters")
+        return value
+
+    def number(self, key: str, low: int, high: int, value: object = None) -> int:
+        value = self.value(key) if value is None else value
+        if not isinstance(value, int) or isinstance(value, bool) or not low <= value <= high:
+            raise self.fail(key, value, f"an integer from {low} to {high}")
+        return value
+
+    def region(self, key: str) -> Region:
+        region = Region(self.number(f"{key}.origin", 0, 2**32 - 4), self.number(f"{key}.size", 1024, 2**30))
+        if region.origin % 4 or region.origin + region.size > 2**32:
+            raise self.fail(key, region, "aligned to 4 bytes and within 32-bit addresses")
+        return region
+
+
+def find(folder: Path, name: str) -> Board:
+    """The board `name` below a folder of board folders."""
+    known = names(folder)
+    if name not in known:
+        raise unknown("board", name, known, "boards/")
+    return load(folder / name / "board.toml")
+
+
+def names(folder: Path) -> list[str]:
+    return sorted(p.parent.name for p in folder.glob("*/board.toml"))

@@ -1,0 +1,62 @@
+"""The integer operations: all that a neuron or an encoder may do to a number.
+
+Each exists here (Python and Numba), in firmware_gen/csrc/lnp_ops.h (C) and in lnp_edge/onnx_file.py (ONNX
+nodes); tests compare the three over all pairs of edge values. Every operand and result is an int32 value.
+"No overflow" below is proved per model by QuantizedModel.check, so nothing saturates or wraps silently.
+"""
+
+from numba import njit
+
+
+@njit
+def add(a, b):
+    """a + b, without overflow."""
+    return a + b
+
+
+@njit
+def sub(a, b):
+    """a - b, without overflow."""
+    return a - b
+
+
+@njit
+def mul(a, b):
+    """a * b, without overflow."""
+    return a * b
+
+
+@njit
+def leak(x, c):
+    """x shrunk towards zero by (c * |x| + 65535 + [x < 0]) >> 16: at least 1 while x != 0.
+
+    x any int32; c in 1..32768, the leak over one step in units of 2**-16.
+    """
+    return x + ((-c * x) >> 16) + (x < 0)
+
+
+@njit
+def greater(a, b):
+    """1 if a > b else 0."""
+    return 1 if a > b else 0
+
+
+@njit
+def gate(z, x):
+    """x if z is 1, 0 if z is 0."""
+    return x if z else 0
+
+
+@njit
+def shift_round(x, k):
+    """floor((x + 2**(k-1)) / 2**k), for |x| <= 2**30 and k in 1..15."""
+    return (x + (1 << (k - 1))) >> k
+
+
+@njit
+def clamp(x, low, high):
+    """x limited to low..high."""
+    return low if x < low else (high if x > high else x)
+
+
+OPS = ("add", "clamp", "gate", "greater", "leak", "mul", "shift_round", "sub")

@@ -1,0 +1,155 @@
+"""The serial link: frames and messages, defined once for host and device.
+
+On the wire a frame is `00 | COBS(body | crc32) | 00`, all numbers little-endian:
+
+    body = version u8 | type u8 | sid u16 | seq u16 | len u16 | payload[len]
+
+A reply has type | 0x80 and repeats sid and seq. One request is open at a time; a device that gets the same
+request again sends the stored reply and does nothing else, so the host may resend until a deadline.
+CRC-32 (zlib) and an explicit length: a CRC-16 let through up to 1.6e-4 of the frames with a doubled byte.
+"""
+
+from __future__ import annotations
+
+import struct
+import zlib
+from dataclasses import dataclass
+
+VERSION = 1
+HEADER = struct.Struct("<BBHHH")
+CRC_BYTES = 4
+REPLY = 0x80
+MIN_PAYLOAD = 512  # bytes a device always accepts and may send
+NAME_BYTES = 24
+
+SIZES = {"u8": 1, "u16": 2, "u32": 4, "i16": 2, "i32": 4, "name": NAME_BYTES}
+FORMATS = {"u8": "B", "u16": "H", "u32": "I", "i16": "h", "i32": "i", "name": f"{NAME_BYTES}s"}
+
+
+@dataclass(frozen=True)
+class Message:
+    """A request or reply: fixed fields (name, type), then an array that fills the rest of the payload."""
+
+    type: int
+    fields: tuple[tuple[str, str], ...] = ()
+    rest: str = ""
+
+    @property
+    def struct(self) -> struct.Struct:
+        return struct.Struct("<" + "".join(FORMATS[kind] for _, kind in self.fields))
+
+    def offsets(self) -> dict[str, int]:
+        """Byte offset of each field in the payload; "rest" is where the array begins."""
+        found, at = {}, 0
+        for name, kind in self.fields:
+            found[name] = at
+            at += SIZES[kind]
+        return found | {"rest": at}
+
+
+REQUESTS = {
+    "hello": Message(0x01),
+    "reset": Message(0x02),
+    # Steps t .. t+k-1 with k * n_in sensor counts; refused unless t is the device's next step.
+    "steps": Message(0x03, (("t", "u32"),), "i16"),
+    "state": Message(0x04, (("word", "u32"), ("count", "u16"))),
+    "tables": Message(0x05),
+    "read": Message(0x06, (("table", "u16"), ("offset", "u32"), ("count", "u16"))),
+}
+REPLIES = {
+    # Also sent unasked at boot, with sid and seq 0.
+    "hello": Message(
+        REPLY | 0x01,
+        (
+            ("wire_crc", "u32"),
+            ("fingerprint", "u32"),
+            ("t", "u32"),
+            ("state_words", "u32"),
+            ("clock_hz", "u32"),
+            ("n", "u16"),
+            ("n_in", "u16"),
+            ("n_out", "u16"),
+            ("n_tables", "u16"),
+            ("max_payload", "u16"),
+            ("board", "name"),
+        ),
+    ),
+    "reset": Message(REPLY | 0x02, (("t", "u32"), ("digest", "u32"))),
+    # After the last step: its number, CPU cycles of all steps (0: no counter), the read-out y[n_out] and then
+    # the digest after each step; n_out of `rest` are y, the others digests.
+    "steps": Message(REPLY | 0x03, (("t", "u32"), ("cycles", "u32")), "u32"),
+    "state": Message(REPLY | 0x04, (("t", "u32"), ("word", "u32")), "u32"),
+    # CRC-32 of each table's bytes as they lie in flash, in the order of layout.tables.
+    "tables": Message(REPLY | 0x05, (), "u32"),
+    "read": Message(REPLY | 0x06, (("table", "u16"), ("offset", "u32")), "u8"),
+    "nak": Message(0x7F, (("code", "u16"), ("t", "u32"))),
+}
+# Why a device refuses: a frame of another session, unknown type, wrong length, step number or range.
+NAK = {"session": 1, "type": 2, "length": 3, "step": 4, "range": 5}
+
+
+def wire_crc() -> int:
+    """CRC-32 of the tables above: a device with other messages is recognised at once."""
+    text = repr((VERSION, HEADER.format, sorted(REQUESTS.items()), sorted(REPLIES.items()), sorted(NAK.items())))
+    return zlib.crc32(text.encode())
+
+
+class FrameError(Exception):
+    """A frame that must be dropped: damaged, foreign or of impossible length."""
+
+
+def cobs_encode(data: bytes) -> bytes:
+    """Consistent overhead byte stuffing: no zero byte in the result. Cheshire & Baker 1999."""
+    out = bytearray()
+    for block in data.split(b"\0"):
+        while len(block) >= 254:
+            out += b"\xff" + block[:254]
+            block = block[254:]
+        out += bytes([len(block) + 1]) + block
+    return bytes(out)
+
+
+def cobs_decode(data: bytes) -> bytes:
+    """Inverse of cobs_encode. Raises FrameError on a zero byte or a code beyond the end."""
+    out = bytearray()
+    at = 0
+    while at < len(data):
+        code = data[at]
+        block = data[at + 1 : at + code]
+        if code == 0 or len(block) != code - 1 or 0 in block:
+            raise FrameError("COBS code beyond the end of the frame")
+        out += block
+        at += code
+        if code < 255 and at < len(data):
+            out.append(0)
+    return bytes(out)
+
+
+@dataclass(frozen=True)
+class Frame:
+    type: int
+    sid: int
+    seq: int
+    payload: bytes
+
+
+def encode(frame: Frame) -> bytes:
+    """The bytes on the wire, delimiters included."""
+    body = HEADER.pack(VERSION, frame.type, frame.sid, frame.seq, len(frame.payload)) + frame.payload
+    return b"\0" + cobs_encode(body + zlib.crc32(body).to_bytes(CRC_BYTES, "little")) + b"\0"
+
+
+def decode(stuffed: bytes) -> Frame:
+    """The frame between two delimiters. Raises FrameError on any damage."""
+    raw = cobs_decode(stuffed)
+    if len(raw) < HEADER.size + CRC_BYTES:
+        raise FrameError(f"{len(raw)} bytes are no frame")
+    body, crc = raw[:-CRC_BYTES], raw[-CRC_BYTES:]
+    if zlib.crc32(body).to_bytes(CRC_BYTES, "little") != crc:
+        raise FrameError("CRC differs")
+    version, kind, sid, seq, length = HEADER.unpack_from(body)
+    if length != len(body) - HEADER.size:
+        raise FrameError(f"length {length}, received {len(body) - HEADER.size}")
+    if version != VERSION:
+        raise FrameError(f"protocol version {version}, this is {VERSION}")
+    return Frame(kind, sid, seq, body[HEADER.size :])
