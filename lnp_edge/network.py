@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 from scipy import sparse
 
 Floats = NDArray[np.float64]
+X_SCALE = 64.0  # the float network sees the encoder's int8 output divided by this
 
 
 @dataclass(frozen=True)
@@ -22,7 +23,7 @@ class Network:
         z     = v > v_th ;  v = v - v_th * z
         y     = gamma * y + z @ w_out + bias_out                             gamma = exp(-dt / tau_out)
 
-    x is the encoder's integer output divided by 64, so that full scale is about +-2.
+    x is the encoder's integer output divided by X_SCALE, so that full scale is about +-2.
     """
 
     dt: float  # s

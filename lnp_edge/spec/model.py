@@ -191,7 +191,7 @@ class QuantizedModel:
             self._check_range(f"encoder {name}", self.encoder_params.get(name), self.n_in, low, high)
         self._check_range("c_out", self.c_out, self.n_out, 1, 32768)
         self._check_range("bias_out", self.bias_out, self.n_out, -INT32_MAX, INT32_MAX)
-        self._prove_no_overflow(neuron)
+        self._prove_no_overflow()
         return self
 
     @staticmethod
@@ -202,24 +202,30 @@ class QuantizedModel:
             at = int(np.argmax((values < low) | (values > high)))
             raise ModelError(f"{name}[{at}] is {values[at]}, outside {low}..{high}", "run lnp quantize again")
 
-    def drive_bound(self) -> list[int]:
-        """A_i of SEMANTICS.md section 6: largest |drive| neuron i can receive. Python integers, [n]."""
-        from_input = self.w_in.column_sums() * X_MAX
-        from_spikes = self.w_rec.column_sums()
+    def neuron_bounds(self) -> list[int]:
+        """Largest |value| that any variable of neuron i can reach, SEMANTICS.md section 6. Python integers, [n]."""
+        neuron = plugins.get("lnp_edge.neurons", self.neuron)
+        from_input = (self.w_in.column_sums() * X_MAX).tolist()
+        from_spikes = self.w_rec.column_sums().tolist()
+        params = zip(*(self.params[p].tolist() for p in neuron.PARAMS), strict=True)
         return [
-            (int(a) << self.shift_in) + (int(b) << self.shift_rec)
-            for a, b in zip(from_input, from_spikes, strict=True)
+            neuron.bound((a << self.shift_in) + (b << self.shift_rec), *p)
+            for a, b, p in zip(from_input, from_spikes, params, strict=True)
         ]
 
-    def _prove_no_overflow(self, neuron) -> None:
-        rows = zip(*(self.params[p].tolist() for p in neuron.PARAMS), strict=True)
-        for i, (drive, row) in enumerate(zip(self.drive_bound(), rows, strict=True)):
-            most = neuron.bound(drive, *row)
-            if most > INT32_MAX:
-                raise ModelError(f"neuron {i} may reach {most}, beyond int32", "prune more, or quantise again")
-        for o, (spikes, c, bias) in enumerate(
-            zip(self.w_out.column_sums().tolist(), self.c_out.tolist(), self.bias_out.tolist(), strict=True)
-        ):
-            most = -(-((spikes << self.shift_out) + abs(bias) + 1) * 65536 // c)
-            if most > INT32_MAX:
-                raise ModelError(f"read-out {o} may reach {most}, beyond int32", "shorten tau_out")
+    def readout_bounds(self) -> list[int]:
+        """Largest |y| of each read-out, SEMANTICS.md section 6. Python integers, [n_out]."""
+        columns = (self.w_out.column_sums().tolist(), self.c_out.tolist(), self.bias_out.tolist())
+        return [
+            -(-((spikes << self.shift_out) + abs(bias) + 1) * 65536 // c)
+            for spikes, c, bias in zip(*columns, strict=True)
+        ]
+
+    def _prove_no_overflow(self) -> None:
+        for what, bounds in (("neuron", self.neuron_bounds()), ("read-out", self.readout_bounds())):
+            for i, most in enumerate(bounds):
+                if most > INT32_MAX:
+                    raise ModelError(
+                        f"{what} {i} may reach {most:,}, beyond int32".replace(",", " "),
+                        "shorten its time constants or prune more, then quantise again",
+                    )

@@ -1,0 +1,73 @@
+// A computer as a board: the link on standard input and output, which may be a terminal or a pipe.
+#include <errno.h>
+#include <stdlib.h>
+#include <termios.h>
+#include <unistd.h>
+
+#include "lnp_board.h"
+#include "lnp_config.h"
+
+static uint8_t waiting[4096];  // bytes to send, so that a frame is one write
+static size_t waiting_count;
+
+static void set_raw(int terminal)
+{
+    struct termios settings;
+    if (tcgetattr(terminal, &settings) != 0) {
+        return;  // a pipe
+    }
+    settings.c_iflag &= (tcflag_t) ~(tcflag_t)(IGNBRK | BRKINT | PARMRK | ISTRIP | INLCR | IGNCR | ICRNL | IXON);
+    settings.c_oflag &= (tcflag_t) ~(tcflag_t)OPOST;
+    settings.c_lflag &= (tcflag_t) ~(tcflag_t)(ECHO | ECHONL | ICANON | ISIG | IEXTEN);
+    settings.c_cflag = (settings.c_cflag & (tcflag_t) ~(tcflag_t)(CSIZE | PARENB)) | CS8;
+    (void)tcsetattr(terminal, TCSANOW, &settings);
+}
+
+static void flush(void)
+{
+    size_t sent = 0;
+    while (sent < waiting_count) {
+        const ssize_t n = write(STDOUT_FILENO, waiting + sent, waiting_count - sent);
+        if (n < 0 && errno != EINTR) {
+            exit(0);  // nobody listens any more
+        }
+        sent += n > 0 ? (size_t)n : 0;
+    }
+    waiting_count = 0;
+}
+
+void lnp_board_init(void)
+{
+    set_raw(STDIN_FILENO);
+    set_raw(STDOUT_FILENO);
+}
+
+size_t lnp_board_read(uint8_t *bytes, size_t most)
+{
+    flush();
+    for (;;) {
+        const ssize_t n = read(STDIN_FILENO, bytes, most);
+        if (n > 0) {
+            return (size_t)n;
+        }
+        if (n == 0 || errno != EINTR) {
+            exit(0);  // the line is closed
+        }
+    }
+}
+
+void lnp_board_write(const uint8_t *bytes, size_t count)
+{
+    for (size_t i = 0; i < count; i++) {
+        if (waiting_count == sizeof waiting) {
+            flush();
+        }
+        waiting[waiting_count] = bytes[i];
+        waiting_count++;
+    }
+}
+
+uint32_t lnp_board_cycles(void)
+{
+    return 0;
+}

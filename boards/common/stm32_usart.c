@@ -1,0 +1,124 @@
+// USART of STM32F4 at the chip's full clock. Received bytes wait in a ring, filled by interrupt, so that none
+// is lost during a step. RM0368 (F401) and RM0090 (F405) agree on every register used here.
+#include "lnp_board.h"
+#include "lnp_config.h"
+
+#if !defined(LNP_UART_BASE) || !defined(LNP_UART_IRQ) || !defined(LNP_UART_ENABLE) || \
+    !defined(LNP_UART_ENABLE_BIT) || !defined(LNP_UART_APB_DIVIDER) || !defined(LNP_UART_GPIO) || \
+    !defined(LNP_UART_GPIO_BIT) || !defined(LNP_UART_TX_PIN) || !defined(LNP_UART_RX_PIN) || !defined(LNP_UART_AF)
+#error "board.toml: [uart] base, irq, enable, enable_bit, apb_divider, gpio, gpio_bit, tx_pin, rx_pin, af"
+#endif
+
+#define REGISTER(address) (*(volatile uint32_t *)(address))
+
+// RM0368 2.3 (memory map), 6.3 (RCC), 3.8 (FLASH).
+#define RCC_CR REGISTER(0x40023800u)
+#define RCC_PLLCFGR REGISTER(0x40023804u)
+#define RCC_CFGR REGISTER(0x40023808u)
+#define RCC_AHB1ENR REGISTER(0x40023830u)
+#define FLASH_ACR REGISTER(0x40023C00u)
+
+// RM0368 8.4 (GPIO), 19.6 (USART).
+#define GPIO_MODER REGISTER(LNP_UART_GPIO + 0x00u)
+#define GPIO_AFR(pin) REGISTER(LNP_UART_GPIO + 0x20u + 4u * ((pin) / 8u))
+#define USART_SR REGISTER(LNP_UART_BASE + 0x00u)
+#define USART_DR REGISTER(LNP_UART_BASE + 0x04u)
+#define USART_BRR REGISTER(LNP_UART_BASE + 0x08u)
+#define USART_CR1 REGISTER(LNP_UART_BASE + 0x0Cu)
+
+// DDI 0403 B3.4.
+#define NVIC_ISER(irq) REGISTER(0xE000E100u + 4u * ((irq) / 32u))
+
+#define HSI_HZ 16000000u   // RM0368 6.2.2: the internal oscillator
+#define VCO_HZ 336000000u  // RM0368 6.3.2: within 192 to 432 MHz; HSI / 16 * 336
+
+enum { PATIENCE = 100000 };  // polls before a clock is given up; RM0368: it locks within 0.2 ms
+enum { RING = 1024 };        // a power of two, more than the longest frame while a step runs
+
+static volatile uint8_t ring[RING];
+static volatile uint32_t ring_head;  // written by the interrupt
+static uint32_t ring_tail;           // written by the reader
+
+static int wait_for(volatile uint32_t *address, uint32_t mask, uint32_t wanted)
+{
+    for (uint32_t poll = 0; poll < PATIENCE; poll++) {
+        if ((*address & mask) == wanted) {
+            return 1;
+        }
+    }
+    return 0;
+}
+
+// HSI through the PLL. Returns the clock that the core now has: HSI if the PLL does not start.
+static uint32_t start_clock(void)
+{
+    const uint32_t divider = VCO_HZ / LNP_CLOCK_HZ;  // P: 2, 4, 6 or 8
+    // RM0368 table 6 (2.7 to 3.6 V): one wait state for each 30 MHz; caches and prefetch on.
+    FLASH_ACR = ((LNP_CLOCK_HZ - 1u) / 30000000u) | 1u << 8 | 1u << 9 | 1u << 10;
+    RCC_PLLCFGR = 16u | 336u << 6 | (divider / 2u - 1u) << 16 | 7u << 24;
+    RCC_CR |= 1u << 24;
+    if (!wait_for(&RCC_CR, 1u << 25, 1u << 25)) {
+        return HSI_HZ;
+    }
+    // APB1 at a quarter and APB2 at half of the core stay below their limits of 42 and 84 MHz.
+    RCC_CFGR = 5u << 10 | 4u << 13 | 2u;
+    if (wait_for(&RCC_CFGR, 3u << 2, 2u << 2)) {
+        return LNP_CLOCK_HZ;
+    }
+    RCC_CFGR = 0;
+    return HSI_HZ;
+}
+
+static void set_alternate(uint32_t pin)
+{
+    GPIO_MODER = (GPIO_MODER & ~(3u << (2u * pin))) | 2u << (2u * pin);
+    GPIO_AFR(pin) = (GPIO_AFR(pin) & ~(15u << (4u * (pin % 8u)))) | LNP_UART_AF << (4u * (pin % 8u));
+}
+
+void lnp_board_init(void)
+{
+    const uint32_t clock = start_clock();
+    const uint32_t bus = clock == HSI_HZ ? HSI_HZ : clock / LNP_UART_APB_DIVIDER;
+    RCC_AHB1ENR |= 1u << LNP_UART_GPIO_BIT;
+    REGISTER(LNP_UART_ENABLE) |= 1u << LNP_UART_ENABLE_BIT;
+    set_alternate(LNP_UART_TX_PIN);
+    set_alternate(LNP_UART_RX_PIN);
+    USART_BRR = (bus + LNP_BAUD / 2u) / LNP_BAUD;            // RM0368 19.3.4, oversampling by 16
+    USART_CR1 = 1u << 13 | 1u << 5 | 1u << 3 | 1u << 2;      // UE, RXNEIE, TE, RE
+    NVIC_ISER(LNP_UART_IRQ) = 1u << (LNP_UART_IRQ % 32u);
+}
+
+void lnp_uart_interrupt(void);
+
+// Reading SR then DR also clears an overrun; what is lost the frame's CRC reveals.
+void lnp_uart_interrupt(void)
+{
+    if ((USART_SR & (1u << 5 | 1u << 3)) == 0) {
+        return;
+    }
+    ring[ring_head % RING] = (uint8_t)USART_DR;
+    ring_head = ring_head + 1u;
+}
+
+size_t lnp_board_read(uint8_t *bytes, size_t most)
+{
+    while (ring_head == ring_tail) {
+        __asm__ volatile("" ::: "memory");
+    }
+    size_t count = 0;
+    while (count < most && ring_head != ring_tail) {
+        bytes[count] = ring[ring_tail % RING];
+        ring_tail++;
+        count++;
+    }
+    return count;
+}
+
+void lnp_board_write(const uint8_t *bytes, size_t count)
+{
+    for (size_t i = 0; i < count; i++) {
+        while ((USART_SR & 1u << 7) == 0) {
+        }
+        USART_DR = bytes[i];
+    }
+}

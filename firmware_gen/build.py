@@ -1,0 +1,144 @@
+"""Compile a generated folder. `make` does the same; this needs no make."""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+import re
+import shutil
+import subprocess
+import sys
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+
+import boards
+from firmware_gen import commands, elf
+from firmware_gen.folder import BUILD, read_manifest
+from lnp_edge.errors import BoardError, DoesNotFit
+from lnp_edge.spec.board import Board
+
+TIMEOUT = 300  # s
+OVERFLOW = re.compile(r"region [`'](FLASH|RAM)'[^\n]*overflowed by (\d+) bytes")
+
+
+@dataclass(frozen=True)
+class Sizes:
+    """A built image, and the bytes it takes of the board's flash and RAM (stack reserve included)."""
+
+    image: Path
+    flash: int
+    ram: int
+    flash_size: int
+    ram_size: int
+
+    def as_dict(self) -> dict[str, object]:
+        return asdict(self) | {"image": str(self.image)}
+
+    def lines(self) -> list[str]:
+        return [
+            f"image  {self.image}",
+            f"flash  {_share(self.flash, self.flash_size)}",
+            f"ram    {_share(self.ram, self.ram_size)}",
+        ]
+
+
+def _share(used: int, size: int) -> str:
+    return f"{used:>9,} of {size:>11,} B ({100 * used / size:.1f} %)"
+
+
+def build(folder: Path, toolchain: str = "", optimize: str = "", sanitize: bool = False) -> Sizes:
+    """Compile and link; toolchain and optimize default to the board's.
+
+    Raises BoardError when the compiler is absent or fails, DoesNotFit when the image outgrows the board.
+    """
+    folder = Path(folder)
+    manifest = read_manifest(folder)
+    board = boards.get(manifest.board)
+    used = toolchain or board.toolchain
+    tools = commands.toolchain(board, used)
+    tools = replace(tools, cc=compiler(used), optimize=optimize or tools.optimize)
+    sources = sorted(path for path in manifest.files if path.endswith(".c"))
+    output = commands.output(manifest.name, used + optimize + ("-sanitize" if sanitize else ""))
+    extra = commands.SANITIZE if sanitize else ()
+    _run(commands.compile_command(tools, sources, output, extra), folder, output, board)
+    used_memory = elf.usage(folder / output)
+    return Sizes(folder / output, used_memory.flash, used_memory.ram, board.flash.size, board.ram.size)
+
+
+def compiler(toolchain: str) -> tuple[str, ...]:
+    """The command of a toolchain's compiler on this machine. Raises BoardError with how to get it."""
+    if toolchain == "gcc":
+        return _on_path(("arm-none-eabi-gcc",)) or _absent(
+            "arm-none-eabi-gcc is not installed", "sudo apt-get install gcc-arm-none-eabi"
+        )
+    found = _zig() if toolchain == "zig" else _on_path(("cc", "gcc", "clang")) or _zig()
+    if toolchain == "zig":
+        return found or _absent("zig is not installed", f"{sys.executable} -m pip install ziglang")
+    return found or _absent("no C compiler is installed", "sudo apt-get install gcc")
+
+
+def _absent(what: str, try_next: str) -> tuple[str, ...]:
+    raise BoardError(what, try_next)
+
+
+def _on_path(names: tuple[str, ...]) -> tuple[str, ...]:
+    return next(((path,) for path in map(shutil.which, names) if path), ())
+
+
+def _zig() -> tuple[str, ...]:
+    spec = importlib.util.find_spec("ziglang")
+    for place in (spec.submodule_search_locations or ()) if spec else ():
+        for name in ("zig", "zig.exe"):
+            if (Path(place) / name).is_file():
+                return (str(Path(place) / name), "cc")
+    return ()
+
+
+def _run(command: list[str], folder: Path, output: str, board: Board) -> None:
+    try:
+        (folder / output).parent.mkdir(parents=True, exist_ok=True)
+        (folder / output).unlink(missing_ok=True)
+        done = subprocess.run(
+            command, cwd=folder, env=_environment(folder), capture_output=True, text=True, errors="replace",
+            timeout=TIMEOUT, stdin=subprocess.DEVNULL,
+        )  # fmt: skip
+    except subprocess.TimeoutExpired:
+        raise BoardError(f"{command[0]} ran for {TIMEOUT} s", "try again on a less busy machine") from None
+    except OSError as e:
+        raise BoardError(f"cannot run {command[0]} in {folder}: {e.strerror}", "run lnp doctor") from None
+    if done.returncode == 0:
+        return
+    (folder / output).unlink(missing_ok=True)
+    _refuse_overflow(done.stderr, board)
+    last = "\n".join(done.stderr.strip().splitlines()[-12:])
+    raise BoardError(f"{command[0]} failed with code {done.returncode}:\n{last}", "run lnp doctor")
+
+
+def _refuse_overflow(text: str, board: Board) -> None:
+    over: dict[str, int] = {}
+    for region, excess in OVERFLOW.findall(text):
+        over[region] = max(over.get(region, 0), int(excess))
+    for region, excess in over.items():
+        size = board.flash.size if region == "FLASH" else board.ram.size
+        raise DoesNotFit(
+            f"needs {size + excess} B {'flash' if region == 'FLASH' else 'RAM'}, {board.name} has {size}",
+            "prune more, train fewer neurons, or choose another --board: lnp boards lists them",
+        )
+
+
+def _environment(folder: Path) -> dict[str, str]:
+    """No more than compilers need: the caller's CFLAGS or language must not change the result."""
+    kept = {key: os.environ[key] for key in ("PATH", "HOME", "TMPDIR", "SYSTEMROOT") if key in os.environ}
+    cache = _zig_cache() or str((folder / BUILD / "zig-cache").resolve())
+    return kept | {"LC_ALL": "C", "ZIG_GLOBAL_CACHE_DIR": cache, "ZIG_LOCAL_CACHE_DIR": cache}
+
+
+def _zig_cache() -> str:
+    """One cache for all folders, so that zig builds its own parts once. Empty if there is no place for it."""
+    try:
+        base = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
+        place = Path(base).resolve() / "lnp-edge" / "zig"
+        place.mkdir(parents=True, exist_ok=True)
+    except (OSError, RuntimeError):
+        return ""
+    return str(place) if os.access(place, os.W_OK) else ""

@@ -1,0 +1,111 @@
+"""How firmware is compiled: the one list of commands that build.py runs and the Makefile prints."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from lnp_edge.errors import BoardError
+from lnp_edge.spec.board import Board
+
+WARNINGS = ("-Wall", "-Wextra", "-Wconversion", "-Wshadow", "-Werror")
+SANITIZE = ("-fsanitize=address,undefined", "-fno-sanitize-recover=all", "-g")
+BARE = ("-ffreestanding", "-ffunction-sections", "-fdata-sections")
+LINK_BARE = ("-nostdlib", "-T", "lnp.ld", "-Wl,--gc-sections", "-Wl,-e,Reset_Handler")
+
+
+@dataclass(frozen=True)
+class Toolchain:
+    """cc is the default compiler command; flags come before the sources, libs after them."""
+
+    cc: tuple[str, ...]
+    optimize: str
+    flags: tuple[str, ...]
+    libs: tuple[str, ...]
+
+
+def names(board: Board) -> tuple[str, ...]:
+    """The toolchains that can build for a board, its own first."""
+    if board.cpu == "host":
+        return ("host",)
+    return (board.toolchain, *(t for t in ("gcc", "zig") if t != board.toolchain))
+
+
+def toolchain(board: Board, name: str = "") -> Toolchain:
+    """A toolchain of the board; its own where name is empty."""
+    name = name or board.toolchain
+    known = names(board)
+    if name not in known:
+        raise BoardError(f"{board.name} is not built with {name[:20]!r}", f"there is: {', '.join(known)}")
+    if name == "host":
+        return Toolchain(("cc",), "-O3", ("-D_POSIX_C_SOURCE=200809L",), ())
+    if name == "gcc":
+        # Without the last flag gcc turns the loop inside memset into a call of memset.
+        cpu = (f"-mcpu={board.cpu}", "-mthumb", "-mfloat-abi=soft", "-fno-tree-loop-distribute-patterns")
+        return Toolchain(("arm-none-eabi-gcc",), "-O3", (*cpu, *BARE), (*LINK_BARE, "-lgcc"))
+    # zig's cc switches UBSan on by default, and -fno-builtin keeps memset from calling itself.
+    target = ("-target", "thumb-freestanding-eabi", f"-mcpu={_zig_cpu(board.cpu)}")
+    cpu = (*target, "-fno-builtin", "-fno-sanitize=all")
+    return Toolchain(("python3", "-m", "ziglang", "cc"), "-O2", (*cpu, *BARE), LINK_BARE)
+
+
+def _zig_cpu(cpu: str) -> str:
+    # Firmware has no floats; without an FPU there are no FPU registers to save or to switch on.
+    no_fpu = {"cortex-m4": "-vfp4d16sp", "cortex-m7": "-fp_armv8d16", "cortex-m33": "-fp_armv8d16sp"}
+    return cpu.replace("-", "_") + no_fpu.get(cpu, "")
+
+
+def compile_command(
+    tools: Toolchain, sources: list[str], output: str, extra: tuple[str, ...] = ()
+) -> list[str]:
+    """Compile and link everything in one call, run in the output folder."""
+    flags = ["-std=c11", tools.optimize, *WARNINGS, *tools.flags, *extra]
+    return [*tools.cc, *flags, "-o", output, *sources, *tools.libs]
+
+
+def output(name: str, toolchain_name: str) -> str:
+    return f"build/{toolchain_name}/lnp_{name}.elf"
+
+
+def makefile(board: Board, name: str, sources: list[str], headers: list[str]) -> str:
+    """The same commands for `make`, which needs no Python."""
+    own, *others = names(board)
+    lines = [
+        f"# Generated for {board.name}. `make` builds {output(name, own)}; any variable can be set:",
+        *(f"#     make TOOLCHAIN={other}" for other in others),
+        "#     make CC=another-compiler",
+        "",
+        f"TOOLCHAIN = {own}",
+        f"SOURCES = {' '.join(sources)}",
+        f"HEADERS = {' '.join(headers)}",
+        "",
+    ]
+    for each in (own, *others):
+        tools = toolchain(board, each)
+        lines += [
+            f"ifeq ($(TOOLCHAIN),{each})",
+            f"CC = {' '.join(tools.cc)}",
+            f"OPTIMIZE = {tools.optimize}",
+            f"FLAGS = {' '.join(tools.flags)}",
+            f"LIBS = {' '.join(tools.libs)}",
+            "endif",
+            "",
+        ]
+    variables = Toolchain(("$(CC)",), "$(OPTIMIZE)", ("$(FLAGS)",), ("$(LIBS)",))
+    command = " ".join(compile_command(variables, ["$(SOURCES)"], "$@"))
+    script = [] if board.cpu == "host" else ["lnp.ld"]
+    lines += [
+        f"ELF = build/$(TOOLCHAIN)/lnp_{name}.elf",
+        "",
+        "all: $(ELF)",
+        "",
+        f"$(ELF): {' '.join(['$(SOURCES)', '$(HEADERS)', *script, 'Makefile'])}",
+        "\tmkdir -p $(@D)",
+        f"\t{command}",
+        "",
+        "clean:",
+        "\trm -rf build",
+        "",
+        ".PHONY: all clean",
+        "",
+    ]
+    return "\n".join(lines)

@@ -1,0 +1,103 @@
+// Frames, sessions and repeated requests. What a request means is in lnp_serve.c.
+#include "lnp_link.h"
+
+#include "lnp_board.h"
+#include "lnp_crc32.h"
+
+enum { HEADER = LNP_WIRE_HEADER_BYTES, CRC = LNP_WIRE_CRC_BYTES };
+
+// Fills in header and CRC around the payload and sends it. `frame` has room for all three.
+static void send_frame(uint8_t *frame, uint8_t type, uint16_t sid, uint16_t seq, uint32_t payload)
+{
+    frame[LNP_WIRE_VERSION_AT] = LNP_WIRE_VERSION;
+    frame[LNP_WIRE_TYPE_AT] = type;
+    lnp_put_u16(frame + LNP_WIRE_SID_AT, sid);
+    lnp_put_u16(frame + LNP_WIRE_SEQ_AT, seq);
+    lnp_put_u16(frame + LNP_WIRE_LEN_AT, (uint16_t)payload);
+    lnp_put_u32(frame + HEADER + payload, lnp_crc32(0, frame, HEADER + payload));
+    lnp_cobs_send(frame, HEADER + payload + CRC, lnp_board_write);
+}
+
+// A refusal has its own buffer: the reply kept for a repeated request must survive it.
+static void send_nak(const lnp_link_t *link, uint16_t sid, uint16_t seq, uint16_t code)
+{
+    uint8_t frame[HEADER + LNP_REPLY_NAK_REST + CRC];
+    lnp_put_nak_code(frame + HEADER, code);
+    lnp_put_nak_t(frame + HEADER, link->net.t);
+    send_frame(frame, LNP_REPLY_NAK, sid, seq, LNP_REPLY_NAK_REST);
+}
+
+// Whole, undamaged and of this version; anything else is noise and gets no answer.
+static bool frame_is_sound(const uint8_t *frame, uint32_t length)
+{
+    if (length < HEADER + CRC || lnp_get_u16(frame + LNP_WIRE_LEN_AT) != length - HEADER - CRC) {
+        return false;
+    }
+    if (frame[LNP_WIRE_VERSION_AT] != LNP_WIRE_VERSION) {
+        return false;
+    }
+    return lnp_get_u32(frame + length - CRC) == lnp_crc32(0, frame, length - CRC);
+}
+
+static bool is_repeated(const lnp_link_t *link, uint16_t seq, uint32_t crc)
+{
+    return link->reply_payload != UINT32_MAX && link->seq == seq && link->request_crc == crc;
+}
+
+static void run_request(lnp_link_t *link, uint8_t type, uint16_t seq, uint32_t crc, uint32_t length)
+{
+    uint32_t reply_length = 0;
+    const uint16_t nak = lnp_serve(link, link->reply + HEADER, &reply_length, type, link->request + HEADER, length);
+    if (nak != 0) {
+        send_nak(link, link->sid, seq, nak);
+        return;
+    }
+    link->seq = seq;
+    link->request_crc = crc;
+    link->reply_payload = reply_length;
+    send_frame(link->reply, (uint8_t)(type | LNP_WIRE_REPLY), link->sid, seq, reply_length);
+}
+
+static void receive_frame(lnp_link_t *link, uint32_t length)
+{
+    const uint8_t *frame = link->request;
+    if (!frame_is_sound(frame, length)) {
+        return;
+    }
+    const uint8_t type = frame[LNP_WIRE_TYPE_AT];
+    const uint16_t sid = lnp_get_u16(frame + LNP_WIRE_SID_AT);
+    const uint16_t seq = lnp_get_u16(frame + LNP_WIRE_SEQ_AT);
+    const uint32_t crc = lnp_get_u32(frame + length - CRC);
+    if (type == LNP_REQUEST_HELLO) {
+        link->open = true;
+        link->sid = sid;
+        link->reply_payload = UINT32_MAX;
+    }
+    if (!link->open || sid != link->sid) {
+        send_nak(link, sid, seq, LNP_NAK_SESSION);
+        return;
+    }
+    if (is_repeated(link, seq, crc)) {
+        send_frame(link->reply, (uint8_t)(type | LNP_WIRE_REPLY), sid, seq, link->reply_payload);
+        return;
+    }
+    run_request(link, type, seq, crc, length - HEADER - CRC);
+}
+
+void lnp_link_start(lnp_link_t *link)
+{
+    *link = (lnp_link_t){.reply_payload = UINT32_MAX};
+    LNP_MODEL(init)(&link->net);
+    lnp_cobs_start(&link->in, link->request, sizeof link->request);
+    uint32_t reply_length = 0;
+    lnp_serve_hello(link, link->reply + HEADER, &reply_length);
+    send_frame(link->reply, LNP_REPLY_HELLO, 0, 0, reply_length);
+}
+
+void lnp_link_receive(lnp_link_t *link, uint8_t byte)
+{
+    const uint32_t length = lnp_cobs_receive(&link->in, byte);
+    if (length != 0) {
+        receive_frame(link, length);
+    }
+}

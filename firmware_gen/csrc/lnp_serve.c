@@ -1,0 +1,173 @@
+// What each request of the link does: lnp_edge/spec/protocol.py has the table of messages.
+// Every handler checks before it writes, so that the reply kept for a repeated request survives a refusal.
+#include "lnp_board.h"
+#include "lnp_crc32.h"
+#include "lnp_link.h"
+
+void lnp_serve_hello(const lnp_link_t *link, uint8_t *reply, uint32_t *reply_length)
+{
+    static const char board[LNP_WIRE_NAME_BYTES] = LNP_BOARD_NAME;
+    lnp_put_hello_wire_crc(reply, LNP_WIRE_CRC);
+    lnp_put_hello_fingerprint(reply, LNP_FINGERPRINT);
+    lnp_put_hello_t(reply, link->net.t);
+    lnp_put_hello_state_words(reply, LNP_STATE_WORDS);
+    lnp_put_hello_clock_hz(reply, LNP_CLOCK_HZ);
+    lnp_put_hello_n(reply, LNP_N);
+    lnp_put_hello_n_in(reply, LNP_N_IN);
+    lnp_put_hello_n_out(reply, LNP_N_OUT);
+    lnp_put_hello_n_tables(reply, LNP_TABLES);
+    lnp_put_hello_max_payload(reply, LNP_MAX_PAYLOAD);
+    lnp_put_hello_board(reply, board);
+    *reply_length = LNP_REPLY_HELLO_REST;
+}
+
+static uint16_t serve_reset(lnp_link_t *link, uint8_t *reply, uint32_t *reply_length)
+{
+    LNP_MODEL(reset)(&link->net);
+    lnp_put_reset_t(reply, link->net.t);
+    lnp_put_reset_digest(reply, link->net.digest);
+    *reply_length = LNP_REPLY_RESET_REST;
+    return 0;
+}
+
+// One step on the counts at `from`; returns the cycles it took.
+static uint32_t run_step(lnp_link_t *link, const uint8_t *from)
+{
+    for (uint32_t k = 0; k < LNP_N_IN; k++) {
+        const int32_t u = lnp_get_u16(from + 2u * k);
+        link->counts[k] = (int16_t)(u > INT16_MAX ? u - 65536 : u);
+    }
+    const uint32_t start = lnp_board_cycles();
+    LNP_MODEL(step)(&link->net, link->counts);
+    return lnp_board_cycles() - start;
+}
+
+// How many steps have counts of exactly `bytes`; 0 if none do or the reply would not fit. A search instead of a
+// division, which a Cortex-M0 does not have.
+static uint32_t steps_in(uint32_t bytes)
+{
+    for (uint32_t steps = 1; steps <= LNP_MAX_STEPS; steps++) {
+        if (bytes == 2u * LNP_N_IN * steps) {
+            return steps;
+        }
+    }
+    return 0;
+}
+
+static uint16_t serve_steps(lnp_link_t *link, uint8_t *reply, uint32_t *reply_length, const uint8_t *payload,
+                            uint32_t length)
+{
+    const uint32_t steps = length < LNP_REQUEST_STEPS_REST ? 0 : steps_in(length - LNP_REQUEST_STEPS_REST);
+    if (steps == 0) {
+        return LNP_NAK_LENGTH;
+    }
+    if (lnp_get_steps_t(payload) != link->net.t) {
+        return LNP_NAK_STEP;
+    }
+    uint8_t *const y = reply + LNP_REPLY_STEPS_REST;
+    uint8_t *const digests = y + 4u * LNP_N_OUT;
+    uint32_t cycles = 0;
+    for (uint32_t k = 0; k < steps; k++) {
+        cycles += run_step(link, payload + LNP_REQUEST_STEPS_REST + 2u * LNP_N_IN * k);
+        lnp_put_u32(digests + 4u * k, LNP_MODEL(digest)(&link->net));
+    }
+    for (uint32_t o = 0; o < LNP_N_OUT; o++) {
+        lnp_put_u32(y + 4u * o, (uint32_t)link->net.y[o]);
+    }
+    lnp_put_steps_t(reply, link->net.t);
+    lnp_put_steps_cycles(reply, cycles);
+    *reply_length = LNP_REPLY_STEPS_REST + 4u * (LNP_N_OUT + steps);
+    return 0;
+}
+
+static uint16_t serve_state(lnp_link_t *link, uint8_t *reply, uint32_t *reply_length, const uint8_t *payload,
+                            uint32_t length)
+{
+    if (length != LNP_REQUEST_STATE_REST) {
+        return LNP_NAK_LENGTH;
+    }
+    const uint32_t word = lnp_get_state_word(payload);
+    const uint32_t count = lnp_get_state_count(payload);
+    if (count > (LNP_MAX_PAYLOAD - LNP_REPLY_STATE_REST) / 4u || word > LNP_STATE_WORDS ||
+        count > LNP_STATE_WORDS - word) {
+        return LNP_NAK_RANGE;
+    }
+    lnp_put_state_t(reply, link->net.t);
+    lnp_put_state_word(reply, word);
+    for (uint32_t k = 0; k < count; k++) {
+        lnp_put_u32(reply + LNP_REPLY_STATE_REST + 4u * k, LNP_MODEL(state_word)(&link->net, word + k));
+    }
+    *reply_length = LNP_REPLY_STATE_REST + 4u * count;
+    return 0;
+}
+
+static uint16_t serve_tables(uint8_t *reply, uint32_t *reply_length)
+{
+    for (uint32_t k = 0; k < LNP_TABLES; k++) {
+        const lnp_table_t *table = &LNP_MODEL(tables)[k];
+        lnp_put_u32(reply + 4u * k, lnp_crc32(0, table->data, table->bytes));
+    }
+    *reply_length = 4u * LNP_TABLES;
+    return 0;
+}
+
+static uint16_t serve_read(uint8_t *reply, uint32_t *reply_length, const uint8_t *payload, uint32_t length)
+{
+    if (length != LNP_REQUEST_READ_REST) {
+        return LNP_NAK_LENGTH;
+    }
+    const uint16_t index = lnp_get_read_table(payload);
+    const uint32_t offset = lnp_get_read_offset(payload);
+    const uint32_t count = lnp_get_read_count(payload);
+    if (index >= LNP_TABLES || count > LNP_MAX_PAYLOAD - LNP_REPLY_READ_REST) {
+        return LNP_NAK_RANGE;
+    }
+    const lnp_table_t *table = &LNP_MODEL(tables)[index];
+    if (offset > table->bytes || count > table->bytes - offset) {
+        return LNP_NAK_RANGE;
+    }
+    lnp_put_read_table(reply, index);
+    lnp_put_read_offset(reply, offset);
+    const uint8_t *bytes = (const uint8_t *)table->data + offset;
+    for (uint32_t k = 0; k < count; k++) {
+        reply[LNP_REPLY_READ_REST + k] = bytes[k];
+    }
+    *reply_length = LNP_REPLY_READ_REST + count;
+    return 0;
+}
+
+// Requests without fields refuse any payload.
+static uint16_t serve_plain(lnp_link_t *link, uint8_t *reply, uint32_t *reply_length, uint8_t type,
+                            uint32_t length)
+{
+    if (length != 0) {
+        return LNP_NAK_LENGTH;
+    }
+    if (type == LNP_REQUEST_RESET) {
+        return serve_reset(link, reply, reply_length);
+    }
+    if (type == LNP_REQUEST_TABLES) {
+        return serve_tables(reply, reply_length);
+    }
+    lnp_serve_hello(link, reply, reply_length);
+    return 0;
+}
+
+uint16_t lnp_serve(lnp_link_t *link, uint8_t *reply, uint32_t *reply_length, uint8_t type,
+                   const uint8_t *payload, uint32_t length)
+{
+    switch (type) {
+    case LNP_REQUEST_HELLO:
+    case LNP_REQUEST_RESET:
+    case LNP_REQUEST_TABLES:
+        return serve_plain(link, reply, reply_length, type, length);
+    case LNP_REQUEST_STEPS:
+        return serve_steps(link, reply, reply_length, payload, length);
+    case LNP_REQUEST_STATE:
+        return serve_state(link, reply, reply_length, payload, length);
+    case LNP_REQUEST_READ:
+        return serve_read(reply, reply_length, payload, length);
+    default:
+        return LNP_NAK_TYPE;
+    }
+}

@@ -1,0 +1,37 @@
+// What all models of a program share.
+#ifndef LNP_TYPES_H
+#define LNP_TYPES_H
+
+#include <stdint.h>
+
+// One table as it lies in flash.
+typedef struct {
+    const void *data;
+    uint32_t bytes;
+} lnp_table_t;
+
+// Numbers outside the processor are little-endian.
+
+static inline void lnp_put_u16(uint8_t *to, uint16_t value)
+{
+    to[0] = (uint8_t)(value & 0xFFu);
+    to[1] = (uint8_t)(value >> 8);
+}
+
+static inline void lnp_put_u32(uint8_t *to, uint32_t value)
+{
+    lnp_put_u16(to, (uint16_t)(value & 0xFFFFu));
+    lnp_put_u16(to + 2, (uint16_t)(value >> 16));
+}
+
+static inline uint16_t lnp_get_u16(const uint8_t *from)
+{
+    return (uint16_t)(from[0] | ((uint32_t)from[1] << 8));
+}
+
+static inline uint32_t lnp_get_u32(const uint8_t *from)
+{
+    return lnp_get_u16(from) | ((uint32_t)lnp_get_u16(from + 2) << 16);
+}
+
+#endif

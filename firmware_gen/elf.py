@@ -1,0 +1,76 @@
+"""What an ELF image takes of a board's memory, and its bytes for a flash tool. System V ABI, 4 and 5."""
+
+from __future__ import annotations
+
+import struct
+from dataclasses import dataclass
+from pathlib import Path
+
+from lnp_edge.errors import BoardError
+
+NOBITS, PROGBITS_IN_RAM = 8, 0x1  # sh_type SHT_NOBITS, sh_flags SHF_WRITE
+ALLOC, LOAD = 0x2, 1  # sh_flags SHF_ALLOC, p_type PT_LOAD
+
+
+@dataclass(frozen=True)
+class Usage:
+    flash: int  # bytes: code, tables and the initial values of variables
+    ram: int  # bytes: variables and the reserved stack
+
+
+def usage(image: Path) -> Usage:
+    flash = ram = 0
+    for kind, flags, size in _sections(_read(image)):
+        if not flags & ALLOC:
+            continue
+        flash += 0 if kind == NOBITS else size
+        ram += size if kind == NOBITS or flags & PROGBITS_IN_RAM else 0
+    return Usage(flash, ram)
+
+
+def flash_bytes(image: Path, origin: int) -> bytes:
+    """The content of flash from `origin` on, gaps filled with 0xFF as erased flash reads."""
+    data, found = _read(image), bytearray()
+    for address, segment in _segments(data):
+        at = address - origin
+        if not segment:
+            continue
+        if not 0 <= at <= 2**30:
+            raise BoardError(
+                f"{image} loads to {address:#x}, outside the flash", "generate and build it again"
+            )
+        found += b"\xff" * (at + len(segment) - len(found))
+        found[at : at + len(segment)] = segment
+    return bytes(found)
+
+
+def _read(image: Path) -> bytes:
+    data = image.read_bytes()
+    if data[:4] != b"\x7fELF" or data[4] not in (1, 2) or data[5] != 1:
+        raise BoardError(f"{image} is no little-endian ELF file", "build the folder again")
+    return data
+
+
+def _sections(data: bytes) -> list[tuple[int, int, int]]:
+    """(type, flags, size) of each section."""
+    wide = data[4] == 2
+    (offset,) = struct.unpack_from("<Q" if wide else "<I", data, 0x28 if wide else 0x20)
+    each, count = struct.unpack_from("<HH", data, 0x3A if wide else 0x2E)
+    header = struct.Struct("<IIQQQQ" if wide else "<IIIIII")
+    found = []
+    for k in range(count):
+        _, kind, flags, _, _, size = header.unpack_from(data, offset + k * each)
+        found.append((kind, flags, size))
+    return found
+
+
+def _segments(data: bytes) -> list[tuple[int, bytes]]:
+    """(load address, bytes) of each loaded segment of a 32-bit image."""
+    (offset,) = struct.unpack_from("<I", data, 0x1C)
+    each, count = struct.unpack_from("<HH", data, 0x2A)
+    found = []
+    for k in range(count):
+        kind, at, _, address, size = struct.unpack_from("<IIIII", data, offset + k * each)
+        if kind == LOAD:
+            found.append((address, data[at : at + size]))
+    return found

@@ -1,0 +1,80 @@
+"""Write a built image to a real board with the board's own tool."""
+
+from __future__ import annotations
+
+import shlex
+import shutil
+import subprocess
+from pathlib import Path
+
+import boards
+from firmware_gen import commands, elf
+from firmware_gen.folder import read_manifest
+from lnp_edge.errors import BoardError
+from lnp_edge.spec.board import Board
+
+TIMEOUT = 120  # s
+INSTALL = {
+    "st-flash": "sudo apt-get install stlink-tools",
+    "openocd": "sudo apt-get install openocd",
+    "pyocd": "pip install pyocd",
+}
+
+
+def command(board: Board, image: str) -> list[str]:
+    """The tool's command for an image, a path relative to the folder that it runs in."""
+    binary = image.removesuffix(".elf") + ".bin"
+    if board.flash_tool == "st-flash":
+        return ["st-flash", "--reset", "write", binary, f"0x{board.flash.origin:08X}"]
+    if board.flash_tool == "openocd":
+        target = f"target/{board.flash_target}.cfg"
+        return [
+            "openocd",
+            "-f",
+            "interface/stlink.cfg",
+            "-f",
+            target,
+            "-c",
+            f"program {image} verify reset exit",
+        ]
+    return ["pyocd", "load", "--no-wait", "-t", board.flash_target, image]
+
+
+def flash(folder: Path, dry_run: bool = False) -> str:
+    """Flash the image of a built folder; with dry_run only say how. Returns what was or would be done."""
+    folder = Path(folder)
+    manifest = read_manifest(folder)
+    board = boards.get(manifest.board)
+    if board.start != "serial":
+        return f"nothing to flash: {board.name} starts with the image"
+    image = commands.output(manifest.name, board.toolchain)
+    call = command(board, image)
+    shown = f"cd {shlex.quote(str(folder))} && {shlex.join(call)}"
+    if not (folder / image).is_file():
+        raise BoardError(
+            f"{folder} holds no image yet", f"build it first: lnp build {shlex.quote(str(folder))}"
+        )
+    binary = folder / image.replace(".elf", ".bin")
+    binary.write_bytes(elf.flash_bytes(folder / image, board.flash.origin))
+    if dry_run:
+        return shown
+    _run(call, folder)
+    return f"flashed: {shown}"
+
+
+def _run(call: list[str], folder: Path) -> None:
+    if not shutil.which(call[0]):
+        raise BoardError(f"{call[0]} is not installed", INSTALL[call[0]])
+    try:
+        done = subprocess.run(
+            call, cwd=folder, capture_output=True, text=True, errors="replace", timeout=TIMEOUT
+        )
+    except subprocess.TimeoutExpired:
+        raise BoardError(
+            f"{call[0]} gave no result in {TIMEOUT} s", "reconnect the board and try again"
+        ) from None
+    if done.returncode != 0:
+        last = "\n".join((done.stdout + done.stderr).strip().splitlines()[-8:])
+        raise BoardError(
+            f"{call[0]} failed with code {done.returncode}:\n{last}", "is the board connected by USB?"
+        )

@@ -1,0 +1,140 @@
+"""The generated folder on disk: written by `write`, known by its manifest, never mixed with foreign files."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import re
+import shutil
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+
+from lnp_edge.errors import ConfigError
+from lnp_edge.files import read_bounded
+from lnp_edge.spec import board
+from lnp_edge.spec.board import Board
+
+MANIFEST = "lnp_manifest.json"
+BUILD = "build"  # compilers' products; ours, but listed nowhere
+NAME = re.compile(r"[a-z][a-z0-9_]{0,23}")
+FILE = re.compile(r"[A-Za-z][A-Za-z0-9_.]{0,63}")
+HASH = re.compile(r"[0-9a-f]{64}")
+MOST_BYTES, MOST_FILES = 65536, 200
+ELSEWHERE = "choose a new folder with -o, or move what is yours out of this one"
+
+
+@dataclass(frozen=True)
+class Manifest:
+    """What a generated folder says of itself. files: name to SHA-256."""
+
+    name: str
+    board: str
+    fingerprint: str
+    files: dict[str, str]
+
+
+def manifest(name: str, target: Board, fingerprint: int, files: dict[str, str]) -> str:
+    """The text of the manifest file."""
+    found = {
+        "format": 1,
+        "name": name,
+        "board": target.name,
+        "fingerprint": f"{fingerprint:08x}",
+        "files": {path: _hash(text.encode()) for path, text in sorted(files.items())},
+    }
+    return json.dumps(found, indent=1) + "\n"
+
+
+def read_manifest(folder: Path) -> Manifest:
+    """The manifest of a generated folder. Raises ConfigError if it is none."""
+    hint = "name a folder that lnp generate wrote"
+    path = Path(folder) / MANIFEST
+    data = read_bounded(path, MOST_BYTES, ConfigError, hint)
+    try:
+        raw = json.loads(data)
+        found = Manifest(raw["name"], raw["board"], raw["fingerprint"], raw["files"])
+        sound = raw["format"] == 1 and _is_sound(found)
+    except (ValueError, KeyError, TypeError, RecursionError):
+        sound = False
+    if not sound:
+        raise ConfigError(f"{path} is damaged or of another version", "generate into a new folder with -o")
+    return found
+
+
+def _is_sound(m: Manifest) -> bool:
+    def fits(pattern: re.Pattern[str], value: object) -> bool:
+        return isinstance(value, str) and bool(pattern.fullmatch(value))
+
+    return (
+        fits(NAME, m.name)
+        and fits(board.NAME, m.board)
+        and fits(re.compile(r"[0-9a-f]{8}"), m.fingerprint)
+        and isinstance(m.files, dict)
+        and len(m.files) <= MOST_FILES
+        and all(fits(FILE, path) and fits(HASH, digest) for path, digest in m.files.items())
+    )
+
+
+def write(files: dict[str, str], folder: Path) -> None:
+    """Write generated files; the one place that touches the disk.
+
+    A folder that holds anything else, or a file of ours that was edited, is refused and left alone. All files
+    are written beside their places first, so that a full disk leaves what was there before.
+    """
+    folder = Path(folder)
+    made = not folder.exists()
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        old = _refuse_foreign(files, folder)
+        stage = Path(tempfile.mkdtemp(prefix=".lnp-", dir=folder))
+        try:
+            for path, text in files.items():
+                (stage / path).write_bytes(text.encode())
+            for path in files:
+                os.replace(stage / path, folder / path)
+        finally:
+            shutil.rmtree(stage, ignore_errors=True)
+        for path in old - files.keys():
+            (folder / path).unlink(missing_ok=True)
+    except OSError as e:
+        if made:
+            _remove_empty(folder)
+        raise ConfigError(
+            f"cannot write to {folder}: {e.strerror}", "choose another folder with -o"
+        ) from None
+
+
+def _refuse_foreign(files: dict[str, str], folder: Path) -> set[str]:
+    """The names of our files in the folder.
+
+    A file counts as ours if it is as the old or the new run writes it: then a run that was killed between two
+    files can be repeated.
+    """
+    present = {p.name: p for p in folder.iterdir()}
+    if not present:
+        return set()
+    if MANIFEST not in present:
+        raise ConfigError(f"{folder} holds {sorted(present)[0]!r}, which lnp did not write", ELSEWHERE)
+    old = read_manifest(folder)
+    for name, path in sorted(present.items()):
+        if path.is_symlink() or (path.is_dir() and name != BUILD):
+            raise ConfigError(f"{folder} holds {name!r}, which lnp did not write", ELSEWHERE)
+        if name in (MANIFEST, BUILD):
+            continue
+        if name not in old.files and name not in files:
+            raise ConfigError(f"{folder} holds {name!r}, which lnp did not write", ELSEWHERE)
+        known = {old.files.get(name), _hash(files[name].encode()) if name in files else None}
+        if _hash(path.read_bytes()) not in known:
+            raise ConfigError(f"{path} was edited after lnp wrote it", ELSEWHERE)
+    return set(present) & set(old.files)
+
+
+def _remove_empty(folder: Path) -> None:
+    if folder.is_dir() and not any(folder.iterdir()):
+        folder.rmdir()
+
+
+def _hash(data: bytes) -> str:
+    return hashlib.sha256(data).hexdigest()

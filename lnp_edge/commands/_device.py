@@ -1,0 +1,33 @@
+"""A device for a command: generated, built and started for an emulated board, or found at a port."""
+
+import argparse
+import tempfile
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
+from pathlib import Path
+
+from lnp_edge.spec.model import QuantizedModel
+
+
+def arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--board", help="lnp boards lists them")
+    parser.add_argument("--port", help="serial port or pyserial URL of a board that runs this model's firmware")
+
+
+@contextmanager
+def device(model: QuantizedModel, name: str, port: str | None) -> Iterator:
+    """A runtime.device.Device. Without a port the firmware is built in a temporary folder and started."""
+    import boards
+    from firmware_gen.build import build
+    from firmware_gen.generate import generate, write
+    from runtime.device import Device
+    from runtime.ports import open_board
+
+    board = boards.get(name)
+    with tempfile.TemporaryDirectory(prefix="lnp-") as folder:
+        image = None
+        if port is None and board.start != "serial":
+            write(generate(model, board), Path(folder))
+            image = build(Path(folder)).image
+        with closing(open_board(board, image, port)) as line:
+            yield Device(line, model, port or name)

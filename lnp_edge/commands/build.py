@@ -1,0 +1,27 @@
+"""Compile a generated folder and report what it takes of the board."""
+
+import argparse
+import json
+from pathlib import Path
+
+from lnp_edge.console import out
+
+HELP = "compile a generated folder"
+EXAMPLE = "  lnp build firmware"
+
+
+def arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("folder", type=Path, metavar="DIR")
+    parser.add_argument("--json", action="store_true")
+
+
+def run(args: argparse.Namespace) -> int:
+    from firmware_gen.build import build
+
+    sizes = build(args.folder)
+    if args.json:
+        print(json.dumps(sizes.as_dict()))
+    else:
+        for line in sizes.lines():
+            out.print(line)
+    return 0

@@ -1,0 +1,28 @@
+"""Write a folder of C that runs a model on a board; `make` alone builds it, without Python."""
+
+import argparse
+from pathlib import Path
+
+from lnp_edge import onnx_file
+from lnp_edge.console import note
+
+HELP = "write C firmware for a model and a board"
+EXAMPLE = "  lnp generate model.onnx --board nucleo-f401re -o firmware && lnp build firmware"
+
+
+def arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("model", type=Path)
+    parser.add_argument("--board", required=True, help="lnp boards lists them")
+    parser.add_argument("-o", "--output", type=Path, required=True, metavar="DIR", help="new, or written by lnp")
+    parser.add_argument("--name", default="net", help="in every C identifier: lnp_NAME_step (default: net)")
+
+
+def run(args: argparse.Namespace) -> int:
+    import boards
+    from firmware_gen.generate import generate, write
+
+    board = boards.get(args.board)
+    files = generate(onnx_file.load(args.model), board, args.name)
+    write(files, args.output)
+    note(f"written: {len(files)} files in {args.output}    next: lnp build {args.output}")
+    return 0

@@ -1,0 +1,35 @@
+"""Draw a random network and prune it before any training."""
+
+import argparse
+from pathlib import Path
+
+from lnp_edge import config, network_file, pipeline
+from lnp_edge.console import note, out, table
+from lnp_edge.network_file import NetworkFile
+
+HELP = "draw a network and prune it, before training"
+EXAMPLE = "  lnp prune demo.toml -o pruned.safetensors && lnp train pruned.safetensors -o trained.safetensors"
+
+
+def arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("config", type=Path, help="TOML file; [prune] names the method and the share to keep")
+    parser.add_argument("-o", "--output", type=Path, default=Path("pruned.safetensors"))
+
+
+def run(args: argparse.Namespace) -> int:
+    from lnp_edge import pruning
+
+    settings = config.load(args.config)
+    data = pipeline.split(settings, pipeline.load_data(settings))
+    dense = pipeline.new_network(settings, data)
+    pruned = pipeline.prune(settings, dense)
+    report = pruning.describe(dense, pruned)
+    rows = [
+        [name, f"{m.neurons}", f"{m.synapses}", f"{m.abscissa:.4f}", f"{m.radius:.4f}"]
+        for name, m in (("dense", report.before), (settings.prune.method, report.after))
+    ]
+    out.print(table("", ["", "neurons", "recurrent synapses", "spectral abscissa", "spectral radius"], rows))
+    history = {"prune": {"method": settings.prune.method, "synapses_before": report.before.synapses}}
+    network_file.save(NetworkFile(pruned, settings, history), args.output)
+    note(f"written: {args.output}    next: lnp train {args.output}")
+    return 0

@@ -1,0 +1,58 @@
+"""Train a network with surrogate gradients on the synapses it has.
+
+CONFIG.toml draws the network, prunes it as [prune] says and trains it; a file of lnp prune is trained as it is."""
+
+import argparse
+from pathlib import Path
+
+from lnp_edge import config, network_file, pipeline
+from lnp_edge.console import bars, note, out
+from lnp_edge.network_file import NetworkFile
+
+HELP = "train a network (draws and prunes it first, given a TOML file)"
+EXAMPLE = """  lnp train demo.toml -o trained.safetensors
+
+  # demo.toml: every key has a default
+  seed = 1
+  [data]
+  name = "spar"
+  window = 4.0        # s
+  [network]
+  neurons = 256
+  [prune]
+  method = "lnp"
+  keep = 0.3
+  [train]
+  epochs = 60"""
+
+
+def arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("source", type=Path, metavar="CONFIG.toml|NETWORK.safetensors")
+    parser.add_argument("-o", "--output", type=Path, default=Path("trained.safetensors"))
+
+
+def run(args: argparse.Namespace) -> int:
+    file = _start(args.source)
+    data = pipeline.split(file.config, pipeline.load_data(file.config))
+    network = file.network if file.network is not None else pipeline.new_network(file.config, data)
+    with bars() as progress:
+        task = progress.add_task("train", total=file.config.train.epochs, info="")
+
+        def show(done: int, total: int, now: dict) -> None:
+            progress.update(task, completed=done, info=f"loss {now['loss']:.3f} accuracy {now['accuracy']:.3f}")
+
+        trained, curve = pipeline.train(file.config, data, network, show)
+    accuracy = pipeline.accuracy(data, pipeline.float_classes(data, trained))
+    history = file.history | {"train": curve, "float_accuracy": accuracy}
+    network_file.save(NetworkFile(trained, file.config, history), args.output)
+    out.print(f"accuracy {accuracy:.3f} on {len(data.test_windows[1])} windows of people {data.held_out_text}")
+    note(f"written: {args.output}    next: lnp quantize {args.output} -o model.onnx")
+    return 0
+
+
+def _start(source: Path) -> NetworkFile:
+    if source.suffix != ".toml":
+        return network_file.load(source)
+    settings = config.load(source)
+    data = pipeline.split(settings, pipeline.load_data(settings))
+    return NetworkFile(pipeline.prune(settings, pipeline.new_network(settings, data)), settings, {})

@@ -1,0 +1,42 @@
+"""Prove that a device computes what the reference computes: every state word of every step, and its tables.
+
+The stimulus is seeded and reaches into the corners: rest, noise, jumps, full scale, long decay."""
+
+import argparse
+import json
+from pathlib import Path
+
+from lnp_edge import onnx_file
+from lnp_edge.commands import _device
+from lnp_edge.console import bars, out
+from lnp_edge.errors import ConfigError
+
+HELP = "compare a device with the reference, bit for bit"
+EXAMPLE = """  lnp verify model.onnx --board cortex-m4
+  lnp verify model.onnx --board nucleo-f401re --port /dev/ttyACM0 --steps 20000"""
+MAX_STEPS = 100_000_000
+
+
+def arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("model", type=Path)
+    _device.arguments(parser)
+    parser.add_argument("--steps", type=int, default=2000, help="default: 2000")
+    parser.add_argument("--seed", type=int, default=1, help="of the stimulus (default: 1)")
+    parser.add_argument("--json", action="store_true")
+
+
+def run(args: argparse.Namespace) -> int:
+    from runtime.verify import stimulus, verify
+
+    if not 1 <= args.steps <= MAX_STEPS:
+        raise ConfigError(f"--steps is {args.steps}", f"from 1 to {MAX_STEPS}")
+    model = onnx_file.load(args.model)
+    with _device.device(model, args.board or "cortex-m4", args.port) as device, bars() as progress:
+        task = progress.add_task(f"verify on {device.greeting.board}", total=args.steps, info="steps")
+        runs = stimulus(model, args.steps, args.seed)
+        report = verify(model, device, runs, lambda steps: progress.update(task, advance=steps))
+    if args.json:
+        print(json.dumps(report.as_dict()))
+    else:
+        out.print("\n".join(report.lines()), soft_wrap=True)
+    return 0 if report.ok else 1

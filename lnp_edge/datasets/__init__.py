@@ -1,0 +1,61 @@
+"""Sensor data sets: one module each with load(root=None) -> Dataset, found by its presence."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+from numpy.typing import NDArray
+
+from lnp_edge.errors import DataError
+
+Windows = tuple[NDArray[np.int16], NDArray[np.int64], NDArray[np.int64]]
+
+
+@dataclass(frozen=True)
+class Dataset:
+    """R recordings of raw sensor counts, one label each. Channels named ..x, ..y, ..z in a row are a 3-vector."""
+
+    name: str
+    dt: float  # s
+    channels: tuple[str, ...]
+    classes: tuple[str, ...]
+    recordings: tuple[NDArray[np.int16], ...]  # each [T, C]
+    labels: NDArray[np.int64]  # [R]
+    groups: NDArray[np.int64]  # [R] person
+    held_out: tuple[int, ...]  # groups kept for the final test
+    mirror: tuple[int, ...] = ()  # sign of each channel that makes a left arm's recording a right arm's, if known
+
+    def of_groups(self, groups) -> Dataset:
+        """The recordings of these people only."""
+        keep = np.flatnonzero(np.isin(self.groups, list(groups)))
+        return replace(
+            self,
+            recordings=tuple(self.recordings[r] for r in keep),
+            labels=self.labels[keep],
+            groups=self.groups[keep],
+        )
+
+
+def windows(dataset: Dataset, seconds: float, hop_seconds: float) -> Windows:
+    """Every whole window of every recording: counts int16 [W, T, C], labels [W], groups [W].
+
+    Raises DataError if no recording is long enough.
+    """
+    length, hop = round(seconds / dataset.dt), round(hop_seconds / dataset.dt)
+    if length < 1 or hop < 1:
+        raise DataError(
+            f"windows of {seconds} s every {hop_seconds} s are empty at {dataset.dt} s a sample",
+            f"both must be at least {dataset.dt} s",
+        )
+    counts, source = [], []
+    for r, recording in enumerate(dataset.recordings):
+        for start in range(0, len(recording) - length + 1, hop):
+            counts.append(recording[start : start + length])
+            source.append(r)
+    if not counts:
+        raise DataError(
+            f"no recording of {dataset.name} is {seconds} s long",
+            f"the longest has {max(map(len, dataset.recordings), default=0) * dataset.dt:g} s: shorten the window",
+        )
+    return np.stack(counts), dataset.labels[source], dataset.groups[source]

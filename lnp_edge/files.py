@@ -1,0 +1,47 @@
+"""Files from outside are read whole and bounded; files of ours are written whole or not at all."""
+
+import os
+import stat
+import tempfile
+from pathlib import Path
+
+from lnp_edge.errors import ConfigError, LnpError
+
+
+def read_bounded(path: Path, limit: int, error: type[LnpError], hint: str) -> bytes:
+    """The bytes of a regular file of at most `limit`. Raises `error` with what is wrong and the hint."""
+    try:
+        with open(path, "rb", opener=lambda p, flags: os.open(p, flags | os.O_NONBLOCK)) as file:
+            info = os.fstat(file.fileno())
+            if not stat.S_ISREG(info.st_mode):
+                raise error(f"{path} is not a regular file", hint)
+            if info.st_size > limit:
+                raise error(f"{path} has {info.st_size} bytes, more than {limit}", hint)
+            return file.read(limit + 1)
+    except (OSError, ValueError) as e:
+        reason = e.strerror if isinstance(e, OSError) and e.strerror else str(e)
+        raise error(f"cannot read {path}: {reason}", hint) from None
+
+
+def write_whole(path: Path, data: bytes) -> None:
+    """Write a file through a temporary one beside it, so that no reader ever sees half of it."""
+    path = Path(path)
+    try:
+        handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    except OSError as e:
+        raise ConfigError(f"cannot write {path}: {e.strerror}", "choose another place with -o") from None
+    try:
+        with os.fdopen(handle, "wb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        umask = os.umask(0)
+        os.umask(umask)
+        os.chmod(name, 0o666 & ~umask)
+        os.replace(name, path)
+    except OSError as e:
+        Path(name).unlink(missing_ok=True)
+        raise ConfigError(f"cannot write {path}: {e.strerror}", "choose another place with -o") from None
+    except BaseException:
+        Path(name).unlink(missing_ok=True)
+        raise

@@ -1,0 +1,69 @@
+"""A random heterogeneous recurrent spiking network to start from."""
+
+from __future__ import annotations
+
+import numpy as np
+from scipy import sparse
+
+from lnp_edge.network import Network
+
+REWIRED = 0.1  # share of the ring's synapses that go anywhere: Watts & Strogatz 1998, Nature 393:440
+EXCITATORY = 0.8
+SHAPE = 3.0  # of the gamma distributions of time constants
+SHORTEST = 1.5  # steps; a leak of 16 bits holds down to 1.44
+GAIN_IN, GAIN_REC = 2.0, 1.0
+
+
+def random_network(
+    n: int, c: int, o: int, dt: float, density: float, rng: np.random.Generator,
+    tau_mem: float = 0.2, tau_syn: float = 0.1, tau_out: float = 4.0,
+) -> Network:  # fmt: skip
+    """N neurons, C inputs, O outputs on a small-world digraph that holds `density` of the N*(N-1) synapses.
+
+    tau_mem, tau_syn : s, means of the gamma distributions the neurons draw from. tau_out : s, every output.
+    Weights into a neuron scale with (1 - alpha) * (1 - beta): its gain from a constant input to v is then the same
+    for all time constants, and every neuron fires at a moderate rate.
+    """
+    mem, syn = (np.maximum(rng.gamma(SHAPE, mean / SHAPE, n), SHORTEST * dt) for mean in (tau_mem, tau_syn))
+    leak = (1 - np.exp(-dt / syn)) * (1 - np.exp(-dt / mem))
+    sign = np.where(rng.random(n) < EXCITATORY, 1, -1).astype(np.int8)
+    pre, post = _small_world(n, density, rng)
+    # Four excitatory synapses to one inhibitory: four times the weight keeps a neuron's input balanced.
+    strength = np.where(sign > 0, 1.0, EXCITATORY / (1 - EXCITATORY)) * sign
+    per_target = GAIN_REC * leak / np.sqrt(max(1.0, density * n))
+    w_rec = sparse.csr_array((rng.lognormal(-0.5, 1.0, len(pre)) * strength[pre] * per_target[post], (pre, post)), (n, n))
+    w_rec.sort_indices()
+    return Network(
+        dt=dt,
+        tau_mem=mem,
+        tau_syn=syn,
+        tau_out=np.full(o, tau_out),
+        sign=sign,
+        w_in=GAIN_IN * rng.standard_normal((c, n)) * leak,
+        w_rec=w_rec,
+        w_out=rng.standard_normal((n, o)) * (1 - np.exp(-dt / tau_out)) / np.sqrt(n),
+        bias=0.5 * leak,
+        bias_out=np.zeros(o),
+        v_th=np.ones(n),
+    )
+
+
+def _small_world(n: int, density: float, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
+    """Distinct pairs (pre, post), no self-synapse: the nearest on a ring, REWIRED of them to a random target."""
+    count = round(density * n * (n - 1))
+    pairs = np.arange(count)
+    # Distance 1, -1, 2, -2, ... for all neurons before the next: the last ring may be incomplete.
+    ring = pairs // n
+    distance = np.where(ring % 2 == 0, ring // 2 + 1, -(ring // 2 + 1))
+    pre = pairs % n
+    post = (pre + distance) % n
+    free = np.ones((n, n), bool)
+    np.fill_diagonal(free, False)
+    free[pre, post] = False
+    for k in np.flatnonzero(rng.random(count) < REWIRED):
+        choices = np.flatnonzero(free[pre[k]])
+        if len(choices):
+            new = rng.choice(choices)
+            free[pre[k], post[k]], free[pre[k], new] = True, False
+            post[k] = new
+    return pre, post

@@ -1,0 +1,78 @@
+"""network.safetensors: a float network between init, pruning, training and quantisation.
+
+safetensors holds plain tensors and one table of text: nothing in it can run, nor claim more than its size.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from safetensors import SafetensorError
+from safetensors.numpy import load as load_tensors
+from safetensors.numpy import save as save_tensors
+from scipy import sparse
+
+from lnp_edge.config import Config
+from lnp_edge.errors import LnpError, ModelError
+from lnp_edge.files import read_bounded, write_whole
+from lnp_edge.network import Network
+
+MAX_BYTES = 2**31
+HINT = "give it a file written by lnp prune or lnp train"
+VECTORS = {"tau_mem": "n", "tau_syn": "n", "tau_out": "o", "sign": "n", "bias": "n", "bias_out": "o", "v_th": "n"}
+
+
+@dataclass(frozen=True)
+class NetworkFile:
+    """A network, the configuration it comes from, and what was done to it so far."""
+
+    network: Network
+    config: Config
+    history: dict
+
+
+def save(file: NetworkFile, path: Path) -> None:
+    n = file.network
+    arrays = {name: np.ascontiguousarray(getattr(n, name)) for name in VECTORS}
+    arrays |= {"w_in": n.w_in, "w_out": n.w_out, "dt": np.array([n.dt])}
+    arrays |= {f"w_rec_{part}": getattr(n.w_rec, part) for part in ("indptr", "indices", "data")}
+    arrays = {name: np.ascontiguousarray(a) for name, a in arrays.items()}
+    meta = {"lnp_edge": "network 1", "config": file.config.to_json(), "history": json.dumps(file.history)}
+    write_whole(path, save_tensors(arrays, meta))
+
+
+def load(path: Path) -> NetworkFile:
+    """The checked network of a file. Raises ModelError if it is damaged or foreign."""
+    data = read_bounded(path, MAX_BYTES, ModelError, HINT)
+    try:
+        arrays = load_tensors(data)
+        header = json.loads(data[8 : 8 + int.from_bytes(data[:8], "little")])
+        meta = header["__metadata__"]
+        if meta["lnp_edge"] != "network 1":
+            raise ModelError(f"{path} was written by another version of lnp-edge", "run lnp prune or lnp train again")
+        return NetworkFile(_network(path, arrays), Config.from_json(meta["config"]), json.loads(meta["history"]))
+    except LnpError:
+        raise
+    except (SafetensorError, ValueError, KeyError, TypeError, RecursionError, IndexError) as e:
+        raise ModelError(f"{path} is no network of lnp-edge: {str(e)[:100] or type(e).__name__}", HINT) from None
+
+
+def _network(path: Path, a: dict) -> Network:
+    n, o, c = len(a["tau_mem"]), len(a["tau_out"]), len(a["w_in"])
+    sizes = {"n": (n,), "o": (o,)}
+    shapes = {name: sizes[size] for name, size in VECTORS.items()} | {"w_in": (c, n), "w_out": (n, o), "dt": (1,)}
+    for name, shape in shapes.items():
+        if a[name].shape != shape or not np.isfinite(a[name]).all():
+            raise ModelError(f"{path}: {name} has shape {a[name].shape}, not {shape}, or is not finite", HINT)
+    for name in ("tau_mem", "tau_syn", "tau_out", "v_th", "dt"):
+        if not (a[name] > 0).all():
+            raise ModelError(f"{path}: {name} must be positive", HINT)
+    w_rec = sparse.csr_array((a["w_rec_data"], a["w_rec_indices"], a["w_rec_indptr"]), shape=(n, n))
+    w_rec.check_format(full_check=True)
+    if not (w_rec.has_canonical_format and np.isfinite(w_rec.data).all()):
+        raise ModelError(f"{path}: w_rec repeats synapses, is not sorted or not finite", HINT)
+    vectors = {name: a[name] for name in VECTORS}
+    return Network(dt=float(a["dt"][0]), w_in=a["w_in"], w_out=a["w_out"], w_rec=w_rec, **vectors)

@@ -1,0 +1,123 @@
+"""The stages of the offline part in order; each is a function of the one before and a Config."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from importlib.util import find_spec
+
+import numpy as np
+from numpy.typing import NDArray
+
+from lnp_edge import datasets
+from lnp_edge.config import Config
+from lnp_edge.datasets import Dataset
+from lnp_edge.encoders import encode
+from lnp_edge.errors import ConfigError, LnpError
+from lnp_edge.init_network import random_network
+from lnp_edge.network import X_SCALE, Network
+from lnp_edge.quantize import Task
+from lnp_edge.spec import plugins
+
+ENCODER = "affine"
+Progress = Callable[[int, int, dict[str, float]], None]
+
+
+@dataclass(frozen=True)
+class Split:
+    """A data set cut in two by person, with the encoder fitted to the first part alone."""
+
+    train: Dataset
+    test: Dataset
+    train_windows: datasets.Windows
+    test_windows: datasets.Windows
+    task: Task
+
+    @property
+    def held_out_text(self) -> str:
+        return ", ".join(map(str, sorted(set(self.test.groups.tolist()))))
+
+    @property
+    def dt(self) -> float:
+        return self.train.dt
+
+
+def load_data(config: Config) -> Dataset:
+    return plugins.get("lnp_edge.datasets", config.data.name).load(config.data.root or None)
+
+
+def split(config: Config, dataset: Dataset, held_out: tuple[int, ...] | None = None) -> Split:
+    """held_out : people kept for the test; the data set's own by default."""
+    held_out = dataset.held_out if held_out is None else held_out
+    everyone = set(dataset.groups.tolist())
+    if not set(held_out) < everyone or not held_out:
+        raise ConfigError(f"people {sorted(held_out)} held out of {sorted(everyone)}", "leave some for training")
+    train, test = dataset.of_groups(everyone - set(held_out)), dataset.of_groups(held_out)
+    fitted = plugins.get("lnp_edge.encoders", ENCODER).fit(np.concatenate(train.recordings))
+    task = Task(
+        encoder=ENCODER,
+        encoder_params=fitted,
+        window=round(config.data.window / dataset.dt),
+        hop=round(config.data.hop / dataset.dt),
+        channels=dataset.channels,
+        classes=dataset.classes,
+    )
+    windows = [datasets.windows(part, config.data.window, config.data.hop) for part in (train, test)]
+    return Split(train, test, windows[0], windows[1], task)
+
+
+def folds(dataset: Dataset, count: int) -> list[tuple[int, ...]]:
+    """The people in order of their number, dealt to `count` folds of neighbours."""
+    people = sorted(set(dataset.groups.tolist()))
+    if not 2 <= count <= len(people):
+        raise ConfigError(f"{count} folds of {len(people)} people", f"choose from 2 to {len(people)}")
+    return [tuple(part.tolist()) for part in np.array_split(np.array(people), count)]
+
+
+def new_network(config: Config, data: Split) -> Network:
+    """The unpruned start."""
+    n = config.network
+    return random_network(
+        n.neurons, len(data.task.channels), len(data.task.classes), data.dt, n.density,
+        np.random.default_rng(config.seed), tau_mem=n.tau_mem, tau_syn=n.tau_syn, tau_out=n.tau_out,
+    )  # fmt: skip
+
+
+def prune(config: Config, network: Network) -> Network:
+    """The network with prune.keep of its recurrent synapses; all of them is the network itself."""
+    if config.prune.keep == 1.0:
+        return network
+    method = plugins.get("lnp_edge.pruning", config.prune.method)
+    return method.prune(network, config.prune.keep, config.seed)
+
+
+def require_torch() -> None:
+    """Raises LnpError with the command that gets a build without CUDA's gigabytes."""
+    if find_spec("torch") is None:
+        raise LnpError(
+            "training needs torch, which is not installed",
+            "pip install torch==2.13.0 --index-url https://download.pytorch.org/whl/cpu   (200 MB, no CUDA)",
+        )
+
+
+def train(config: Config, data: Split, network: Network, progress: Progress | None = None) -> tuple[Network, list]:
+    """Needs torch, as nothing else here does but float_classes."""
+    require_torch()
+    from lnp_edge.augment import Crops
+    from lnp_edge.train import train as fit
+
+    crops = Crops(data.train, data.task, config.train.batch, config.augment)
+    return fit(network, crops, config.train, config.seed, progress)
+
+
+def float_classes(data: Split, network: Network) -> NDArray[np.intp]:
+    """Class of each test window, in floats. Needs torch."""
+    require_torch()
+    from lnp_edge.train import predict
+
+    counts = encode(data.task.encoder, data.test_windows[0], data.task.encoder_params)
+    return predict(network, (counts / X_SCALE).astype(np.float32))
+
+
+def accuracy(data: Split, classes: NDArray[np.intp]) -> float:
+    return float((classes == data.test_windows[1]).mean())

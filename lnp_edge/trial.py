@@ -1,0 +1,90 @@
+"""A trial: draw, prune, train, quantise and test one configuration. Pure: same arguments, same result."""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+from collections.abc import Callable
+from concurrent.futures import FIRST_COMPLETED, ProcessPoolExecutor, wait
+from dataclasses import dataclass, replace
+
+import numpy as np
+from numpy.typing import NDArray
+
+from lnp_edge import pipeline
+from lnp_edge.config import Config
+from lnp_edge.network import Network
+from lnp_edge.quantize import quantize
+from lnp_edge.spec.model import QuantizedModel
+from runtime.host import predict
+from runtime.reference import Reference
+
+Report = Callable[[str, int, int, str], None]  # name, epochs done, epochs, what to show
+
+
+@dataclass(frozen=True)
+class Trial:
+    name: str
+    config: Config
+    held_out: tuple[int, ...] | None = None  # people; None: the data set's own
+
+
+@dataclass(frozen=True)
+class Outcome:
+    trial: Trial
+    start_synapses: int
+    start_neurons: int
+    network: Network
+    model: QuantizedModel
+    history: list[dict[str, float]]
+    float_classes: NDArray[np.intp]
+    classes: NDArray[np.intp]  # of the quantised model
+    float_accuracy: float
+    accuracy: float
+
+
+def dense(config: Config) -> Config:
+    """The same without pruning."""
+    return replace(config, prune=replace(config.prune, keep=1.0))
+
+
+def run_trial(trial: Trial, report: Report | None = None) -> Outcome:
+    config = trial.config
+    data = pipeline.split(config, pipeline.load_data(config), trial.held_out)
+    start = pipeline.new_network(config, data)
+
+    def show(done: int, total: int, now: dict[str, float]) -> None:
+        if report:
+            report(trial.name, done, total, f"loss {now['loss']:.3f}")
+
+    network, history = pipeline.train(config, data, pipeline.prune(config, start), show)
+    model = quantize(network, data.task)
+    float_classes = pipeline.float_classes(data, network)
+    classes = predict(Reference(model), data.test_windows[0])
+    return Outcome(
+        trial, start.w_rec.nnz, start.n, network, model, history, float_classes, classes,
+        pipeline.accuracy(data, float_classes), pipeline.accuracy(data, classes),
+    )  # fmt: skip
+
+
+def run_all(trials: list[Trial], report: Report, finished: Callable[[Outcome], None]) -> None:
+    """Every trial, in as many processes as there are cores; `finished` as each ends, in any order."""
+    workers = min(len(trials), os.cpu_count() or 1)
+    context = multiprocessing.get_context("spawn")
+    with context.Manager() as manager, ProcessPoolExecutor(workers, context) as pool:
+        queue = manager.Queue()
+        pending = {pool.submit(_run_reporting, trial, queue) for trial in trials}
+        try:
+            while pending:
+                done, pending = wait(pending, 0.2, FIRST_COMPLETED)
+                while not queue.empty():
+                    report(*queue.get())
+                for future in done:
+                    finished(future.result())
+        except BaseException:
+            pool.shutdown(wait=False, cancel_futures=True)
+            raise
+
+
+def _run_reporting(trial: Trial, queue) -> Outcome:
+    return run_trial(trial, lambda *args: queue.put(args))

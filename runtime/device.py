@@ -1,0 +1,241 @@
+"""A device behind a serial port: the link of spec/protocol.py from the host's side."""
+
+from __future__ import annotations
+
+import secrets
+import time
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from lnp_edge.errors import LinkError
+from lnp_edge.spec import protocol
+from lnp_edge.spec.model import QuantizedModel
+from lnp_edge.spec.protocol import NAK, REPLIES, REPLY, REQUESTS, Frame, FrameError
+from runtime.runner import Steps
+
+DEADLINE = 5.0  # s until a request without a valid reply is given up
+FIRST_TRY = 0.3  # s until it is sent again; grows by half each time
+NOISE_LIMIT = 65536  # bytes without a delimiter are dropped
+
+
+class Port(Protocol):
+    """What is used of pyserial's Serial; emulators in this process offer the same."""
+
+    timeout: float | None
+
+    @property
+    def in_waiting(self) -> int: ...
+    def read(self, size: int = 1) -> bytes: ...
+    def write(self, data: bytes) -> int | None: ...
+    def close(self) -> None: ...
+
+
+@dataclass(frozen=True)
+class Greeting:
+    """What a device says of itself."""
+
+    wire_crc: int
+    fingerprint: int
+    t: int
+    state_words: int
+    clock_hz: int
+    n: int
+    n_in: int
+    n_out: int
+    n_tables: int
+    max_payload: int
+    board: str
+
+
+class Device:
+    """One model on one device. Opens the session; refuses a device that runs anything else.
+
+    Raises LinkError if the line stays silent or noisy, or the device holds another model or protocol.
+    """
+
+    def __init__(self, port: Port, model: QuantizedModel, name: str = "the port", deadline: float = DEADLINE):
+        self.model, self.name = model, name
+        self._link = Link(port, name, deadline)
+        self.greeting = self._greet()
+
+    def _greet(self) -> Greeting:
+        fields = REPLIES["hello"]
+        raw = self._link.ask("hello")
+        if len(raw) >= 4 and int.from_bytes(raw[:4], "little") != protocol.wire_crc():
+            raise LinkError(
+                f"the firmware on {self.name} speaks another version of the link",
+                "generate, build and flash it again with this lnp-edge",
+            )
+        *numbers, board = fields.struct.unpack(raw)
+        greeting = Greeting(*numbers, board.rstrip(b"\0").decode("ascii", "replace"))
+        m = self.model
+        if greeting.fingerprint != m.fingerprint:
+            raise LinkError(
+                f"{self.name} runs model {greeting.fingerprint:08x}, not {m.fingerprint:08x}",
+                "flash the firmware generated from this model: lnp flash DIR",
+            )
+        sizes = (greeting.n, greeting.n_in, greeting.n_out, greeting.state_words)
+        if sizes != (m.n, m.n_in, m.n_out, m.state_words) or greeting.max_payload < protocol.MIN_PAYLOAD:
+            raise LinkError(
+                f"{self.name} says sizes {sizes}, the model has {(m.n, m.n_in, m.n_out, m.state_words)}",
+                "generate, build and flash it again with this lnp-edge",
+            )
+        return greeting
+
+    def reset(self) -> None:
+        self._link.ask("reset")
+        self.t = 0
+
+    def steps(self, counts: NDArray[np.int16]) -> Steps:
+        """Run the next len(counts) steps, many a frame. counts : int16 [T, n_in]."""
+        counts = np.ascontiguousarray(counts, "<i2")
+        y, digests, cycles = np.zeros(self.model.n_out, np.int32), [np.zeros(0, np.uint32)], 0
+        at, most = 0, self.steps_per_frame()
+        while at < len(counts):
+            chunk = counts[at : at + most]
+            head = REQUESTS["steps"].struct.pack(self.t)
+            raw = self._link.ask("steps", head + chunk.tobytes(), 4 * (self.model.n_out + len(chunk)))
+            reply = REPLIES["steps"].struct
+            self.t, more = reply.unpack_from(raw)
+            words = np.frombuffer(raw, "<u4", offset=reply.size).astype(np.uint32)
+            y = words[: self.model.n_out].view(np.int32)
+            digests.append(words[self.model.n_out :])
+            cycles += more
+            at += len(chunk)
+        return Steps(y, np.concatenate(digests), cycles)
+
+    def steps_per_frame(self) -> int:
+        """How many steps fit in a request and its reply."""
+        room = self.greeting.max_payload
+        request = (room - REQUESTS["steps"].struct.size) // (2 * self.model.n_in)
+        reply = (room - REPLIES["steps"].struct.size) // 4 - self.model.n_out
+        return max(1, min(request, reply))
+
+    def state(self) -> NDArray[np.uint32]:
+        words, most = [], (self.greeting.max_payload - REPLIES["state"].struct.size) // 4
+        for at in range(0, self.model.state_words, most):
+            count = min(most, self.model.state_words - at)
+            raw = self._link.ask("state", REQUESTS["state"].struct.pack(at, count), 4 * count)
+            words.append(np.frombuffer(raw, "<u4", offset=REPLIES["state"].struct.size))
+        return np.concatenate(words).astype(np.uint32)
+
+    def table_crcs(self) -> list[int]:
+        """CRC-32 of each table as it lies in flash, in the order of layout.tables."""
+        return np.frombuffer(self._link.ask("tables", rest=4 * self.greeting.n_tables), "<u4").tolist()
+
+    def read_table(self, table: int, size: int) -> bytes:
+        """The first `size` bytes of a table as they lie in flash."""
+        found, head = b"", REPLIES["read"].struct.size
+        most = self.greeting.max_payload - head
+        while len(found) < size:
+            count = min(most, size - len(found))
+            request = REQUESTS["read"].struct.pack(table, len(found), count)
+            found += self._link.ask("read", request, count)[head:]
+        return found
+
+    def close(self) -> None:
+        self._link.port.close()
+
+
+class Link:
+    """Stop-and-wait: one request at a time, sent again until its reply or the deadline.
+
+    A device answers a repeated request from memory, so resending is always safe.
+    """
+
+    def __init__(self, port: Port, name: str, deadline: float):
+        self.port, self.name, self.deadline = port, name, deadline
+        self.sid = secrets.randbelow(0xFFFF) + 1
+        self.seq = 0
+        self._buffer = bytearray()
+        self.resent = self.bad_frames = self._bytes = 0
+        port.timeout = 0.05
+
+    def ask(self, request: str, payload: bytes = b"", rest: int = 0) -> bytes:
+        """Payload of the reply, of the length its fields and `rest` bytes make. Raises LinkError."""
+        self.seq = self.seq % 0xFFFF + 1
+        kind, want = REQUESTS[request].type | REPLY, REPLIES[request].struct.size + rest
+        frame = protocol.encode(Frame(REQUESTS[request].type, self.sid, self.seq, payload))
+        give_up = time.monotonic() + self.deadline
+        patience, self._bytes, bad_before = FIRST_TRY, 0, self.bad_frames
+        while time.monotonic() < give_up:
+            self._write(frame)
+            reply = self._await(min(time.monotonic() + patience, give_up))
+            if reply is None:
+                patience *= 1.5
+                self.resent += 1
+                continue
+            if reply.type == REPLIES["nak"].type:
+                self._refused(request, reply)
+            if reply.type == kind and len(reply.payload) == want:
+                return reply.payload
+            raise LinkError(
+                f"{self.name} answered {request} with type {reply.type:#x} and {len(reply.payload)} bytes",
+                "generate, build and flash the firmware again with this lnp-edge",
+            )
+        raise self._silence(self.bad_frames - bad_before)
+
+    def _write(self, frame: bytes) -> None:
+        try:
+            self.port.write(frame)
+        except OSError as e:  # pyserial's SerialException is one
+            raise LinkError(f"cannot write to {self.name}: {e}", "check the cable and run the command again") from None
+
+    def _await(self, until: float) -> Frame | None:
+        """The next valid frame of this session and request, or None at the time `until` or after a damaged frame."""
+        while True:
+            head, found, tail = self._buffer.partition(b"\0")
+            if found:
+                self._buffer = bytearray(tail)
+                if not head:
+                    continue
+                try:
+                    frame = protocol.decode(bytes(head))
+                except FrameError:
+                    self.bad_frames += 1
+                    continue
+                if (frame.sid, frame.seq) == (self.sid, self.seq):
+                    return frame
+                continue  # a boot banner, or the late answer to an earlier request
+            if len(self._buffer) > NOISE_LIMIT:
+                self._buffer.clear()
+            if time.monotonic() >= until:
+                return None
+            try:
+                data = self.port.read(max(1, self.port.in_waiting))
+            except OSError as e:
+                raise LinkError(f"lost {self.name}: {e}", "check the cable and run the command again") from None
+            self._bytes += len(data)
+            self._buffer += data
+
+    def _refused(self, request: str, reply: Frame) -> None:
+        code, t = REPLIES["nak"].struct.unpack(reply.payload)
+        why = {number: name for name, number in NAK.items()}.get(code, str(code))
+        if why == "session":
+            raise LinkError(
+                f"{self.name} has lost the session: it restarted, or another program opened it",
+                "close other programs on this port, check the power, and run the command again",
+            )
+        raise LinkError(
+            f"{self.name} refuses {request} ({why}) at step {t}",
+            "generate, build and flash the firmware again with this lnp-edge",
+        )
+
+    def _silence(self, bad: int) -> LinkError:
+        if not self._bytes:
+            return LinkError(
+                f"no bytes from {self.name} in {self.deadline:g} s",
+                "check power, cable, RX/TX and baud rate, and that the board runs lnp-edge firmware",
+            )
+        if not bad:
+            return LinkError(
+                f"{self._bytes} bytes from {self.name} in {self.deadline:g} s, and no frame among them",
+                "check the baud rate, and that the board runs lnp-edge firmware",
+            )
+        return LinkError(
+            f"{bad} damaged frames from {self.name} in {self.deadline:g} s, none valid",
+            "check the baud rate, ground and cable length",
+        )

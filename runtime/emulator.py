@@ -1,0 +1,146 @@
+"""A Cortex-M in this process: unicorn runs the image, a CMSDK UART speaks to it, instructions are counted.
+
+pip alone, no root. Deterministic: the firmware runs while there are bytes for it and stops when it polls in vain.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from lnp_edge.errors import BoardError, LinkError
+from lnp_edge.spec.board import Board
+
+PAGE = 0x1000
+SYSTEM = (0xE000_0000, 0x10_0000)  # Armv7-M ARM B3.1: private peripheral bus
+DATA, STATE = 0x0, 0x4  # DDI 0479: CMSDK APB UART registers
+RX_FULL = 0x2
+MODELS = {"cortex-m0": "M0", "cortex-m3": "M3", "cortex-m4": "M4", "cortex-m7": "M7", "cortex-m33": "M33"}
+PATIENCE_US = 60_000_000  # a firmware that neither answers nor waits for a minute hangs
+
+
+class Emulator:
+    """Offers what runtime.device.Port asks. Counts the instructions of one function while `count` is set."""
+
+    def __init__(self, board: Board, image: Path):
+        try:
+            import unicorn
+            from elftools.elf.elffile import ELFFile
+            from unicorn import arm_const
+        except ImportError as e:
+            raise BoardError(f"the emulator needs {e.name}", 'pip install "lnp-edge[mcu]"') from None
+        self._unicorn, self._arm = unicorn, arm_const
+        self.timeout: float | None = None
+        self._to_device, self._from_device = bytearray(), bytearray()
+        self._polled = False
+        self._fault = ""
+        self._size = {}
+        uc = self._uc = unicorn.Uc(unicorn.UC_ARCH_ARM, unicorn.UC_MODE_THUMB | unicorn.UC_MODE_MCLASS)
+        uc.ctl_set_cpu_model(getattr(arm_const, f"UC_CPU_ARM_CORTEX_{MODELS[board.cpu]}"))
+        for region in (board.flash, board.ram):
+            uc.mem_map(region.origin, -(-region.size // PAGE) * PAGE)
+        uc.mem_map(*SYSTEM)
+        uc.mmio_map(board.registers["base"], PAGE, self._uart_read, None, self._uart_write, None)
+        with image.open("rb") as file:
+            elf = ELFFile(file)
+            for segment in elf.iter_segments("PT_LOAD"):
+                uc.mem_write(segment["p_paddr"], segment.data())
+            self._symbols = {s.name: s["st_value"] for s in elf.get_section_by_name(".symtab").iter_symbols()}
+        stack, start = (int.from_bytes(uc.mem_read(board.flash.origin + at, 4), "little") for at in (0, 4))
+        uc.reg_write(arm_const.UC_ARM_REG_SP, stack)
+        self._pc = start | 1
+        self._never = board.flash.origin + board.flash.size - 2  # an address in executable memory nothing runs
+        uc.hook_add(unicorn.UC_HOOK_INTR, self._interrupt)
+
+    def _uart_read(self, uc, offset, size, data) -> int:
+        if offset == DATA:
+            self._polled = False
+            return self._to_device.pop(0) if self._to_device else 0
+        if offset == STATE:
+            if self._to_device:
+                return RX_FULL
+            if self._polled:
+                uc.emu_stop()
+            self._polled = True
+        return 0
+
+    def _uart_write(self, uc, offset, size, value, data) -> None:
+        if offset == DATA:
+            self._polled = False
+            self._from_device.append(value & 0xFF)
+
+    def _interrupt(self, uc, number, data) -> None:
+        self._fault = f"exception {number} at {uc.reg_read(self._arm.UC_ARM_REG_PC):#010x}"
+        uc.emu_stop()
+
+    def _run(self) -> None:
+        self._polled = False
+        try:
+            self._uc.emu_start(self._pc, self._never, timeout=PATIENCE_US)
+        except self._unicorn.UcError as e:
+            self._fault = f"{e} at {self._uc.reg_read(self._arm.UC_ARM_REG_PC):#010x}"
+        if self._fault:
+            raise LinkError(f"the emulated firmware crashed: {self._fault}", "report this with the model file")
+        self._pc = self._uc.reg_read(self._arm.UC_ARM_REG_PC) | 1
+
+    @property
+    def in_waiting(self) -> int:
+        return len(self._from_device)
+
+    def write(self, data: bytes) -> int:
+        self._to_device += data
+        return len(data)
+
+    def read(self, size: int = 1) -> bytes:
+        if not self._from_device:
+            self._run()
+        found = bytes(self._from_device[:size])
+        del self._from_device[:size]
+        return found
+
+    def close(self) -> None:
+        self._from_device.clear()
+
+    def count(self, function: str) -> InstructionCount:
+        """Count the instructions of each call of a function, callees included, while the `with` lasts."""
+        return InstructionCount(self, function)
+
+
+class InstructionCount:
+    """calls: instructions of each finished call, conditional ones that did not execute included."""
+
+    def __init__(self, emulator: Emulator, function: str):
+        self._emulator, self._begin = emulator, emulator._symbols[function] & ~1
+        self._return, self._now = 0, 0
+        self.calls: list[int] = []
+
+    def __enter__(self) -> InstructionCount:
+        e = self._emulator
+        e._uc.ctl_flush_tb()
+        self._hook = e._uc.hook_add(e._unicorn.UC_HOOK_BLOCK, self._block)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._emulator._uc.hook_del(self._hook)
+
+    def _block(self, uc, address, size, data) -> None:
+        if address == self._begin:
+            self._return = uc.reg_read(self._emulator._arm.UC_ARM_REG_LR) & ~1
+            self._now = 0
+        if not self._return:
+            return
+        if address == self._return:
+            self.calls.append(self._now)
+            self._return = 0
+            return
+        self._now += self._instructions(uc, address, size)
+
+    def _instructions(self, uc, address: int, size: int) -> int:
+        """Thumb: a halfword of 0b11101, 0b11110 or 0b11111 opens a 32-bit instruction. Armv7-M ARM A5.1."""
+        known = self._emulator._size.get((address, size))
+        if known is None:
+            code, at, known = bytes(uc.mem_read(address, size)), 0, 0
+            while at < size:
+                at += 4 if code[at + 1] >> 3 in (0b11101, 0b11110, 0b11111) else 2
+                known += 1
+            self._emulator._size[(address, size)] = known
+        return known

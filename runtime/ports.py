@@ -1,0 +1,99 @@
+"""One way to a device, however it starts: an emulator in this process, a program behind a pty, a real port."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import tty
+from pathlib import Path
+
+import serial
+
+from lnp_edge.errors import BoardError, LinkError
+from lnp_edge.spec.board import Board
+from runtime.device import Port
+from runtime.emulator import Emulator
+
+
+def open_board(board: Board, image: Path | None, port: str | None = None) -> Port:
+    """The port of a board: the one named, or that of the image started on an emulated board."""
+    if port:
+        return open_serial(port, board.baud)
+    if board.start == "serial":
+        raise LinkError(f"{board.name} is a real board", "say where it is: --port /dev/ttyACM0 (lnp doctor lists ports)")
+    if image is None:
+        raise BoardError(f"no image for {board.name}", "build one first: lnp build DIR")
+    if board.start == "unicorn":
+        return Emulator(board, image)
+    if board.start == "qemu":
+        return PtyProcess(qemu_command(board, image))
+    return PtyProcess([str(image)])
+
+
+def qemu_command(board: Board, image: Path) -> list[str]:
+    qemu = shutil.which("qemu-system-arm")
+    if not qemu:
+        raise BoardError("qemu-system-arm is not installed", "sudo apt-get install qemu-system-arm")
+    return [
+        qemu, "-machine", board.machine, "-display", "none", "-monitor", "none",
+        "-chardev", "stdio,id=uart,signal=off", "-serial", "chardev:uart", "-kernel", str(image),
+    ]  # fmt: skip
+
+
+def open_serial(port: str, baud: int) -> serial.SerialBase:
+    """A serial port or any URL pyserial knows (socket://...). Raises LinkError saying who or what bars the way."""
+    try:
+        link = serial.serial_for_url(port, baudrate=baud, timeout=0.05, write_timeout=5, do_not_open=True)
+        if hasattr(link, "exclusive"):
+            link.exclusive = True
+        link.open()
+        return link
+    except (OSError, ValueError) as e:
+        raise LinkError(*_why(port, e)) from None
+
+
+def _why(port: str, e: Exception) -> tuple[str, str]:
+    number, text = getattr(e, "errno", None), str(e)
+    if number == 13:
+        return (
+            f"cannot open {port}: permission denied",
+            "join the group that owns it, then log in again: sudo usermod -aG dialout $USER",
+        )
+    if number in (11, 16) or "exclusive" in text:
+        return f"cannot open {port}: another program uses it", f"find it with: fuser {port}"
+    if number == 2:
+        return f"cannot open {port}: there is no such port", "lnp doctor lists the ports there are"
+    return f"cannot open {port}: {text}", "lnp doctor lists the ports there are"
+
+
+class PtyProcess(serial.Serial):
+    """A program whose standard input and output are a pty; this end is opened like any serial port."""
+
+    def __init__(self, command: list[str]):
+        super().__init__(timeout=0.05, write_timeout=5)
+        self._process: subprocess.Popen | None = None
+        master, slave = os.openpty()
+        try:
+            tty.setraw(slave)
+            self._process = subprocess.Popen(
+                command, stdin=master, stdout=master, stderr=subprocess.DEVNULL, start_new_session=True
+            )
+            self.port = os.ttyname(slave)
+            self.open()
+        except (OSError, ValueError) as e:
+            self.close()
+            raise BoardError(f"cannot start {command[0]}: {e}", "run lnp doctor") from None
+        finally:
+            os.close(master)
+            os.close(slave)
+
+    def close(self) -> None:
+        super().close()
+        if self._process and self._process.poll() is None:
+            self._process.terminate()
+            try:
+                self._process.wait(2)
+            except subprocess.TimeoutExpired:
+                self._process.kill()
+                self._process.wait()

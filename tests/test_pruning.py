@@ -1,0 +1,390 @@
+"""What every pruning method must hold, and what makes Lyapunov noise pruning what it is."""
+
+from dataclasses import fields, replace
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from scipy import sparse
+
+from lnp_edge import lyapunov, pruning
+from lnp_edge.errors import ConfigError
+from lnp_edge.init_network import random_network
+from lnp_edge.network import Network
+from lnp_edge.pruning import lnp
+from lnp_edge.spec.plugins import get, names
+
+METHODS = names("lnp_edge.pruning")
+SCORES = st.lists(st.floats(1e-3, 1e3), min_size=2, max_size=200)
+
+
+def network(n=60, seed=3, strength=1.0):
+    return pruning.scaled(random_network(n, 3, 2, 0.04, 0.3, np.random.default_rng(seed)), strength)
+
+
+def prune(method, start, keep, seed=0):
+    return get("lnp_edge.pruning", method).prune(start, keep, seed)
+
+
+def column_ids(start, after):
+    """Index in start of each neuron of after, known by its input weight, a normal draw."""
+    return np.array([int(np.flatnonzero(start.w_in[0] == w)[0]) for w in after.w_in[0]])
+
+
+def graph(w, w_in=None, w_out=None) -> Network:
+    """A network with these recurrent weights; every neuron hears the input and feeds the read-out."""
+    n = len(w)
+    base = random_network(n, 1, 1, 0.04, 0.0, np.random.default_rng(0))
+    return replace(
+        base,
+        w_rec=sparse.csr_array(np.asarray(w, float)),
+        w_in=np.ones((1, n)) if w_in is None else w_in,
+        w_out=np.ones((n, 1)) if w_out is None else w_out,
+    )
+
+
+# Every method
+
+
+def test_the_method_and_its_controls_are_there():
+    assert {"lnp", "magnitude", "random"} <= set(METHODS)
+
+
+@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize("keep", [1.0, 0.5, 0.3, 0.1, 0.013])
+def test_exactly_the_asked_number_of_synapses_remains(method, keep):
+    start = network()
+    assert prune(method, start, keep).w_rec.nnz == round(keep * start.w_rec.nnz)
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_no_synapse_is_new_none_is_zero_and_none_changes_its_sign(method):
+    start = network()
+    after = prune(method, start, 0.3)
+    index = column_ids(start, after)
+    old = start.w_rec.toarray()[np.ix_(index, index)]
+    pre, post = after.w_rec.nonzero()
+    assert len(pre) == after.w_rec.nnz
+    assert (np.sign(after.w_rec.toarray()[pre, post]) == np.sign(old[pre, post])).all()
+    assert (np.sign(after.w_rec.toarray()[pre, post]) == after.sign[pre]).all()
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_all_arrays_shrink_together_and_are_else_untouched(method):
+    start = network()
+    after = prune(method, start, 0.3)
+    index = column_ids(start, after)
+    assert (np.diff(index) > 0).all()
+    expected = start.keep_neurons(index)
+    for name in (f.name for f in fields(Network) if f.name != "w_rec"):
+        np.testing.assert_array_equal(getattr(after, name), getattr(expected, name), err_msg=name)
+    assert after.w_rec.shape == (len(index), len(index))
+    assert after.w_rec.has_sorted_indices
+    assert len(index) == (57 if method == "lnp" else 60)
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_the_same_seed_gives_the_same_network(method):
+    a, b = (prune(method, network(), 0.3, seed=5).w_rec.toarray() for _ in range(2))
+    np.testing.assert_array_equal(a, b)
+
+
+@pytest.mark.parametrize("method", ["lnp", "random"])
+def test_another_seed_gives_another_network(method):
+    a, b = (prune(method, network(), 0.3, seed).w_rec for seed in (5, 6))
+    assert a.shape != b.shape or (a != b).nnz > 0
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_keeping_all_changes_nothing(method):
+    start = network()
+    np.testing.assert_array_equal(prune(method, start, 1.0).w_rec.toarray(), start.w_rec.toarray())
+
+
+@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize("keep", [0.0, -0.1, 1.001, float("nan"), float("inf"), 1e-9, "half", None])
+def test_a_senseless_share_is_refused_in_two_lines(method, keep):
+    with pytest.raises(ConfigError) as refusal:
+        prune(method, network(), keep)
+    what, hint = str(refusal.value).splitlines()
+    assert repr(keep) in what and hint.startswith("  ")
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_a_network_without_recurrence_is_refused(method):
+    with pytest.raises(ConfigError, match="leaves none"):
+        prune(method, graph(np.zeros((3, 3))), 0.5)
+
+
+# Controls
+
+
+def test_magnitude_keeps_the_largest_weights_as_they_are():
+    start = network()
+    kept = np.abs(prune("magnitude", start, 0.25).w_rec.data)
+    largest = np.sort(np.abs(start.w_rec.data))[-len(kept) :]
+    np.testing.assert_array_equal(np.sort(kept), largest)
+
+
+def test_magnitude_breaks_ties_by_seed_and_not_by_place():
+    equal = graph(0.01 * (1 - np.eye(20)))
+    first, second = (prune("magnitude", equal, 0.5, seed).w_rec for seed in (0, 1))
+    assert np.diff(first.indptr).max() < 19
+    assert (first != second).nnz > 0
+
+
+def test_random_keeps_each_synapse_equally_often(monkeypatch):
+    monkeypatch.setattr(get("lnp_edge.pruning", "random"), "network_abscissa", lambda net: -0.1)
+    start = graph(0.01 * (1 - np.eye(12)))
+    often = sum((prune("random", start, 0.25, seed).w_rec != 0).toarray() for seed in range(200))
+    off = often[~np.eye(12, dtype=bool)]
+    # 132 counts of 200 draws at 1/4: mean 50 exactly, standard deviation 6.1.
+    assert off.mean() == 50 and off.min() > 25 and off.max() < 75 and 5 < off.std() < 7.5
+
+
+def test_random_gets_the_start_networks_abscissa_back():
+    start = network(128)
+    report = pruning.describe(start, prune("random", start, 0.3))
+    loop = [1 + 4.0 * m.abscissa for m in (report.before, report.after)]
+    assert loop[1] == pytest.approx(loop[0], rel=0.02)
+
+
+# Keep probabilities
+
+
+@settings(deadline=None)
+@given(SCORES, st.floats(0, 1))
+def test_probabilities_sum_to_the_budget_and_follow_the_scores(values, share):
+    score = np.array(values)
+    count = max(1, round(share * len(score)))
+    p = lnp.keep_probabilities(score, count)
+    assert p.sum() == pytest.approx(count, abs=1e-9)
+    assert p.min() > 0 and p.max() <= 1
+    free = p < 1 - 1e-12
+    ratio = p[free] / np.maximum(score, 1e-6 * score.mean())[free]
+    assert len(ratio) == 0 or np.ptp(ratio) < 1e-9 * ratio.max()
+    assert free.all() or not free.any() or score[~free].min() >= score[free].max() * (1 - 1e-9)
+
+
+@settings(deadline=None)
+@given(SCORES, st.floats(1e-6, 1e6))
+def test_probabilities_do_not_depend_on_the_scores_unit_or_order(values, unit):
+    score = np.array(values)
+    count, order = (len(score) + 1) // 2, np.random.default_rng(0).permutation(len(score))
+    p = lnp.keep_probabilities(score, count)
+    np.testing.assert_allclose(lnp.keep_probabilities(unit * score, count), p, rtol=1e-12)
+    np.testing.assert_allclose(lnp.keep_probabilities(score[order], count), p[order], rtol=1e-12)
+
+
+def test_scores_of_zero_still_leave_the_exact_budget():
+    p = lnp.keep_probabilities(np.array([0.0, 0.0, 5.0, 0.0]), 2)
+    np.testing.assert_allclose(p, [1 / 3, 1 / 3, 1, 1 / 3], rtol=1e-12)
+    np.testing.assert_allclose(lnp.keep_probabilities(np.zeros(4), 1), 0.25)
+
+
+@settings(max_examples=50, deadline=None)
+@given(SCORES, st.integers(0, 2**32 - 1))
+def test_a_sample_has_exactly_the_expected_size(values, seed):
+    count = (len(values) + 2) // 3
+    p = lnp.keep_probabilities(np.array(values), count)
+    mask = lnp.sample(p, np.random.default_rng(seed))
+    assert mask.sum() == count
+    assert mask[p == 1].all()
+
+
+def test_a_sample_includes_each_with_its_own_probability():
+    p = lnp.keep_probabilities(np.random.default_rng(0).lognormal(size=50), 20)
+    rng = np.random.default_rng(1)
+    often = sum(lnp.sample(p, rng).astype(int) for _ in range(4000))
+    free = p < 1
+    z = (often - 4000 * p)[free] / np.sqrt(4000 * p * (1 - p))[free]
+    assert np.abs(z).max() < 4 and 0.7 < z.std() < 1.3
+
+
+def scores_of(net):
+    a, q = lyapunov.rate_model(net, lyapunov.operating_point(net))
+    return lnp.synapse_scores(net, lyapunov.stationary_covariance(a, q))
+
+
+def test_scores_follow_the_neurons_when_they_change_places():
+    start, order = network(), np.random.default_rng(1).permutation(60)
+    here = sparse.csr_array((scores_of(start), start.w_rec.nonzero())).toarray()
+    moved = start.keep_neurons(order)
+    there = sparse.csr_array((scores_of(moved), moved.w_rec.nonzero())).toarray()
+    np.testing.assert_allclose(there, here[np.ix_(order, order)], rtol=1e-9)
+
+
+def test_scores_are_positive_and_the_same_for_a_faster_read_out_but_for_a_factor():
+    start = network()
+    score, fast = scores_of(start), scores_of(replace(start, tau_out=start.tau_out / 8))
+    assert score.min() > 0
+    np.testing.assert_allclose(fast / fast.mean(), score / score.mean(), rtol=1e-9)
+
+
+# Rescaling
+
+
+def z_scores(monkeypatch, alpha, draws=400):
+    """How far the mean of the pruned weights lies from the start weights, in standard errors, per synapse."""
+    start = network(24)
+    point = lyapunov.operating_point(start)
+    monkeypatch.setattr(lyapunov, "operating_point", lambda net: point)
+    monkeypatch.setattr(lnp, "surviving_neurons", lambda net, most, count: np.arange(net.n))
+    monkeypatch.setattr(lnp, "hold_abscissa", lambda net, limit: (net, 1.0))
+    monkeypatch.setattr(lnp, "ALPHA", alpha)
+    monkeypatch.setattr(lnp, "CAP", np.inf)
+    p = lnp.keep_probabilities(scores_of(start), round(0.4 * start.w_rec.nnz))
+    pre, post = start.w_rec.nonzero()
+    mean = sum(lnp.prune(start, 0.4, seed).w_rec for seed in range(draws)).toarray()[pre, post] / draws
+    z = (mean - start.w_rec.data)[p < 1] / (np.abs(start.w_rec.data) * np.sqrt((1 - p) / p / draws))[p < 1]
+    return z[p[p < 1] > 0.05]  # rarer ones are too skewed for a normal z of 400 draws
+
+
+def test_dividing_by_p_keeps_the_expected_weights(monkeypatch):
+    z = z_scores(monkeypatch, alpha=1.0)
+    assert len(z) > 80
+    assert abs(z.mean()) < 0.3 and 0.85 < z.std() < 1.15
+
+
+def test_dividing_by_its_square_root_does_not(monkeypatch):
+    z = z_scores(monkeypatch, alpha=0.5)
+    assert np.abs(z).mean() > 5
+
+
+def test_rescaling_leaves_certain_synapses_and_is_capped():
+    assert lnp.rescaling(np.array([1.0, 0.25, 0.01]), 0.5, 3.0).tolist() == [1, 2, 3]
+
+
+# Stability
+
+
+def test_the_guard_lowers_the_gain_to_the_limit_and_no_further():
+    start = network(100, strength=3.0)
+    limit = lyapunov.network_abscissa(network(100))
+    assert lyapunov.network_abscissa(start) > limit
+    held, factor = pruning.hold_abscissa(start, limit)
+    assert lyapunov.network_abscissa(held) <= limit
+    assert 1 + 4.0 * lyapunov.network_abscissa(held) > 0.85 * (1 + 4.0 * limit)
+    np.testing.assert_allclose(held.w_rec.toarray(), factor * start.w_rec.toarray())
+
+
+def test_the_guard_leaves_a_stable_network_alone():
+    start = network()
+    held, factor = pruning.hold_abscissa(start, lyapunov.network_abscissa(start))
+    assert held is start and factor == 1
+
+
+def test_a_graph_without_loops_is_not_scaled_away():
+    chain = graph(np.triu(0.01 * np.ones((8, 8)), 1))
+    limit = pruning.abscissa_limit(chain, lyapunov.network_abscissa(chain))
+    assert pruning.hold_abscissa(chain, limit)[1] == 1
+
+
+def test_unguarded_division_by_p_exceeds_the_start_abscissa_and_the_guard_catches_it(monkeypatch):
+    start = network(100)
+    limit = pruning.abscissa_limit(start, lyapunov.network_abscissa(start))
+    monkeypatch.setattr(lnp, "ALPHA", 1.0)
+    monkeypatch.setattr(lnp, "CAP", np.inf)
+    said = []
+    guarded = lnp.prune(start, 0.1, 0, lambda done, what: said.append(what))
+    assert lyapunov.network_abscissa(guarded) <= limit and "guard" in said[-1]
+    monkeypatch.setattr(lnp, "hold_abscissa", lambda net, limit: (net, 1.0))
+    assert lyapunov.network_abscissa(lnp.prune(start, 0.1, 0)) > limit
+
+
+def test_an_unstable_start_does_not_excuse_an_unstable_result():
+    start = network(60, strength=4.0)
+    assert lyapunov.network_abscissa(start) > 0
+    assert lyapunov.network_abscissa(lnp.prune(start, 1.0, 0)) < 0
+
+
+@pytest.mark.parametrize("strength", [0.5, 2.0, 4.0])
+def test_noise_pruning_never_raises_the_abscissa(strength):
+    start = network(100, strength=strength)
+    for seed in range(3):
+        assert pruning.describe(start, lnp.prune(start, 0.2, seed)).held
+
+
+def test_an_unstable_matrix_is_given_leak_for_the_scores_and_a_stable_one_none():
+    a = np.array([[0.5, 2.0], [0.0, -1.0]])
+    assert lyapunov.spectral_abscissa(lnp.stabilised(a, 0.5, -0.1)) == pytest.approx(-0.1)
+    np.testing.assert_array_equal(lnp.stabilised(a - np.eye(2), -0.5, -0.1), a - np.eye(2))
+
+
+# Neurons
+
+
+def betweenness_by_pairs(w):
+    """Sum over pairs (s, t) of the share of their shortest paths that pass v, by counting walks."""
+    n = len(w)
+    step = (w != 0).astype(int)
+    np.fill_diagonal(step, 0)
+    distance, count = np.full((n, n), 10**6), np.zeros((n, n), int)
+    walks = np.eye(n, dtype=int)
+    for d in range(n):
+        new = (walks > 0) & (distance == 10**6)
+        distance[new], count[new] = d, walks[new]
+        walks = walks @ step
+    total = np.zeros(n)
+    for s in range(n):
+        for t in range(n):
+            for v in range(n):
+                on_the_way = distance[s, t] < 10**6 and distance[s, v] + distance[v, t] == distance[s, t]
+                if len({s, t, v}) == 3 and on_the_way:
+                    total[v] += count[s, v] * count[v, t] / count[s, t]
+    return total
+
+
+def test_betweenness_of_a_chain_and_of_two_equal_ways():
+    chain = np.diag(np.ones(3), 1)
+    assert lnp.betweenness(graph(chain)).tolist() == [0, 2, 2, 0]
+    diamond = np.zeros((4, 4))
+    diamond[0, [1, 2]] = diamond[[1, 2], 3] = 1
+    assert lnp.betweenness(graph(diamond)).tolist() == [0, 0.5, 0.5, 0]
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_betweenness_equals_counting_all_pairs(seed):
+    rng = np.random.default_rng(seed)
+    w = rng.normal(size=(16, 16)) * (rng.random((16, 16)) < [0.05, 0.1, 0.2][seed % 3])
+    np.testing.assert_allclose(lnp.betweenness(graph(w)), betweenness_by_pairs(w), rtol=1e-12)
+
+
+def test_the_neurons_of_lowest_betweenness_go():
+    net = network(40)
+    alive = lnp.surviving_neurons(net, 4, 1)
+    gone = np.setdiff1d(np.arange(40), alive)
+    between = lnp.betweenness(net)
+    assert len(gone) == 4 and between[gone].max() <= between[alive].min()
+
+
+def test_the_only_way_from_input_to_read_out_stays():
+    """0 -> 1 -> 2 is that way, its ends of betweenness 0; 3, 4 and 5 lead nowhere."""
+    w = np.zeros((6, 6))
+    w[0, 1] = w[1, 2] = w[3, 4] = w[4, 5] = w[5, 3] = 1.0
+    net = graph(w, w_in=np.eye(6)[:1], w_out=np.eye(6)[:, [2]])
+    assert lnp.reach(net).tolist() == [[True]]
+    assert lnp.surviving_neurons(net, 6, 0).tolist() == [0, 1, 2]
+    assert lnp.reach(net.keep_neurons(np.array([0, 2]))).tolist() == [[False]]
+
+
+def test_a_neuron_whose_synapses_the_budget_needs_stays():
+    net = network(40)
+    assert len(lnp.surviving_neurons(net, 4, net.w_rec.nnz)) == 40
+
+
+# Report
+
+
+def test_describe_measures_both_networks():
+    start = network()
+    after = lnp.prune(start, 0.3, 0)
+    report = pruning.describe(start, after)
+    assert (report.before.synapses, report.before.neurons) == (1062, 60)
+    assert (report.after.synapses, report.after.neurons) == (319, 57)
+    assert report.after.abscissa == pytest.approx(lyapunov.network_abscissa(after))
+    a, _ = lyapunov.rate_model(after, lyapunov.operating_point(after))
+    assert report.after.radius == pytest.approx(np.abs(np.linalg.eigvals(4.0 * a + np.eye(57))).max())
+    louder = pruning.describe(start, pruning.scaled(start, 4.0))
+    assert louder.after.rate > louder.before.rate and not louder.held
