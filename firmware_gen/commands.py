@@ -9,7 +9,7 @@ from lnp_edge.spec.board import Board
 
 WARNINGS = ("-Wall", "-Wextra", "-Wconversion", "-Wshadow", "-Werror")
 SANITIZE = ("-fsanitize=address,undefined", "-fno-sanitize-recover=all", "-g")
-BARE = ("-ffreestanding", "-ffunction-sections", "-fdata-sections")
+BARE = ("-g", "-ffreestanding", "-ffunction-sections", "-fdata-sections")
 LINK_BARE = ("-nostdlib", "-T", "lnp.ld", "-Wl,--gc-sections", "-Wl,-e,Reset_Handler")
 
 

@@ -27,7 +27,7 @@ def generate(model: QuantizedModel, board: Board, name: str = "net") -> dict[str
     Raises DoesNotFit when the tables or the state alone exceed the board's memory; what the code adds shows
     when it is linked.
     """
-    if not folder.NAME.fullmatch(name) or name in neuron.KEYWORDS:
+    if not folder.NAME.fullmatch(name) or name in neuron.KEYWORDS | _our_names():
         raise ConfigError(
             f"{name[:40]!r} cannot name a model in C", "a-z first, then a-z, 0-9 and _, at most 24"
         )
@@ -35,6 +35,8 @@ def generate(model: QuantizedModel, board: Board, name: str = "net") -> dict[str
     files = {
         f"lnp_{name}.h": _header(model, name),
         f"lnp_{name}.c": _source(model, name),
+        f"lnp_{name}_tables.h": _tables_header(model, name),
+        f"lnp_{name}_tables.c": _tables_source(model, name),
         "lnp_wire.h": wire.header(),
         "lnp_config.h": _config(model, board, name),
     }
@@ -46,6 +48,11 @@ def generate(model: QuantizedModel, board: Board, name: str = "net") -> dict[str
     files["README.md"] = _readme(model, board, name)
     files[folder.MANIFEST] = folder.manifest(name, board, model.fingerprint, files)
     return files
+
+
+def _our_names() -> set[str]:
+    """Names whose files or types would meet those of the runtime."""
+    return {path.stem.removeprefix("lnp_") for path in CSRC.iterdir()} | {"config", "table", "wire"}
 
 
 def _check_fits(model: QuantizedModel, board: Board) -> None:
@@ -105,29 +112,37 @@ def _header(model: QuantizedModel, name: str) -> str:
     )
 
 
+def _tables_header(model: QuantizedModel, name: str) -> str:
+    up = name.upper()
+    body = tables.header(model, name)
+    return (
+        f"{_top(model)}#ifndef LNP_{up}_TABLES_H\n#define LNP_{up}_TABLES_H\n\n"
+        f'#include "lnp_{name}.h"\n\n{body}\n#endif\n'
+    )
+
+
+def _tables_source(model: QuantizedModel, name: str) -> str:
+    include = f'#include "lnp_{name}_tables.h"'
+    return "\n".join([_top(model) + include, "", tables.definition(model, name), tables.directory(model, name)])
+
+
 def _source(model: QuantizedModel, name: str) -> str:
     up = name.upper()
     fields = " ".join(f"F({field}, LNP_N)" for field in model.state_fields)
-    keys = [*(key for key in tables.sizes(model) if key not in ("TABLES", "STATE_WORDS")), "FINGERPRINT"]
+    used = ("N_IN", "N", "N_OUT", "Z_WORDS", "SAVE_BYTES", "FINGERPRINT")
     return "\n".join(
         [
             _top(model) + f'#include "lnp_{name}.h"',
             '#include "lnp_ops.h"',
-            "",
-            f"#if LNP_{up}_FINGERPRINT != 0x{model.fingerprint:08X}u",
-            f'#error "lnp_{name}.h belongs to another model: run lnp generate again"',
-            "#endif",
+            f'#include "lnp_{name}_tables.h"',
             "",
             f"#define LNP_MODEL(x) lnp_{name}_##x",
-            *(f"#define LNP_{key} LNP_{up}_{key}" for key in keys),
+            *(f"#define LNP_{key} LNP_{up}_{key}" for key in used),
             f"#define LNP_SHIFT_IN {model.shift_in}",
             f"#define LNP_SHIFT_REC {model.shift_rec}",
             f"#define LNP_SHIFT_OUT {model.shift_out}",
             f"#define LNP_FIELDS(F) {fields} F(z, LNP_Z_WORDS) F(y, LNP_N_OUT)",
-            f"typedef {tables.input_type(model)} lnp_target_t;  // index of a neuron",
             "",
-            tables.all_tables(model),
-            tables.directory(model, name),
             neuron.encoder(model),
             neuron.neuron(model),
             '#include "lnp_kernel.h"',

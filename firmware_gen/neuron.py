@@ -80,7 +80,7 @@ def _agree(found: Trace, args: tuple[str, ...], returns_right: bool, name: str) 
             f"it takes ({', '.join(args)}); a neuron returns its state in the same order, then the spike",
         )
     for word in found.args:
-        if word in KEYWORDS or not NAME.fullmatch(word):
+        if word in KEYWORDS or word.endswith("_t") or not NAME.fullmatch(word):
             raise ConfigError(f"{name}: {word!r} means something else in C", "choose another name")
 
 
@@ -103,6 +103,6 @@ def _call(statement: Statement, local: set[str], tables: dict[str, str], prefix:
         if arg in local:
             return f"{arg}_"
         # The spec's ranges keep every parameter within int32.
-        return f"{prefix}{arg}[{tables[arg]}]" if arg in tables else arg
+        return f"LNP_MODEL(tables).{prefix}{arg}[{tables[arg]}]" if arg in tables else arg
 
     return f"lnp_{statement.op}({', '.join(value(arg) for arg in statement.args)})"

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import numpy as np
 from numpy.typing import NDArray
 
 from lnp_edge.spec import layout, protocol
@@ -15,47 +14,78 @@ def c_type(array: NDArray) -> str:
     return f"{array.dtype.name}_t"
 
 
-def table(name: str, array: NDArray) -> str:
-    """One static const array. An empty one gets a 0 that nothing reads: C has no array of no elements."""
-    values = [str(v) for v in array.tolist()] or ["0"]
-    return f"static const {c_type(array)} {name}[{len(values)}] = {{\n{wrap(values)}\n}};\n"
-
-
 def wrap(values: list[str]) -> str:
     """Values with commas, as many a line as fit."""
-    lines, line = [], "   "
+    lines, line = [], "       "
     for value in values:
         if len(line) + len(value) + 2 > WIDTH:
             lines.append(line)
-            line = "   "
+            line = "       "
         line += f" {value},"
     return "\n".join([*lines, line])
 
 
-def all_tables(model: QuantizedModel) -> str:
+def _count(array: NDArray) -> int:
+    # C has no array of no elements: an empty table gets a 0 that nothing reads.
+    return max(1, len(array))
+
+
+def header(model: QuantizedModel, name: str) -> str:
+    """The type of the tables: one struct, so that one register reaches several of them."""
+    members = "\n".join(
+        f"    {c_type(array)} {table}[{_count(array)}];" for table, array in layout.tables(model).items()
+    )
+    up = name.upper()
+    return f"""// Index of a neuron in w_in and w_rec.
+typedef {c_type(layout.tables(model)["w_in_indices"])} lnp_{name}_target_t;
+
+typedef struct {{
+{members}
+}} lnp_{name}_tables_t;
+
+// Defined in another file than the code that reads it: no compiler folds a table into instructions, so what lies
+// in flash is what runs, and what the link checks.
+extern const lnp_{name}_tables_t lnp_{name}_tables;
+
+#if LNP_{up}_FINGERPRINT != 0x{model.fingerprint:08X}u
+#error "lnp_{name}.h belongs to another model: run lnp generate again"
+#endif
+"""
+
+
+def definition(model: QuantizedModel, name: str) -> str:
     """Every table in the order of layout.tables, with a comment before each matrix."""
-    parts = []
-    for name, array in layout.tables(model).items():
-        if name.endswith("_indptr"):
-            parts.append(_matrix_comment(model, name.removesuffix("_indptr")))
-        parts.append(table(name, array))
-    return "\n".join(parts)
+    parts = [f"const lnp_{name}_tables_t lnp_{name}_tables = {{"]
+    for table, array in layout.tables(model).items():
+        if table.endswith("_indptr"):
+            parts.append(_matrix_comment(model, table.removesuffix("_indptr")))
+        values = [str(v) for v in array.tolist()] or ["0"]
+        parts.append(f"    .{table} = {{\n{wrap(values)}\n    }},")
+    return "\n".join([*parts, "};\n"])
 
 
 def _matrix_comment(model: QuantizedModel, name: str) -> str:
     w = getattr(model, name)
     density = 100 * w.nnz / (w.shape[0] * w.shape[1])
-    return f"// {name}: {w.shape[0]} x {w.shape[1]}, {w.nnz} synapses ({density:.1f} %), a row per sender"
+    return f"    // {name}: {w.shape[0]} x {w.shape[1]}, {w.nnz} synapses ({density:.1f} %), a row per sender"
 
 
 def directory(model: QuantizedModel, name: str) -> str:
     """What the link serves as `tables` and `read`."""
-    rows = []
-    for table_name, array in layout.tables(model).items():
-        size = f"sizeof {table_name}" if array.size else "0"
-        rows.append(f"    {{{table_name}, {size}}},")
-    found = "\n".join(rows)
-    return f"const lnp_table_t lnp_{name}_tables[LNP_{name.upper()}_TABLES] = {{\n{found}\n}};\n"
+    rows = [
+        f"    {{lnp_{name}_tables.{table}, {array.nbytes}u}}," for table, array in layout.tables(model).items()
+    ]
+    return "\n".join([f"const lnp_table_t lnp_{name}_directory[LNP_{name.upper()}_TABLES] = {{", *rows, "};\n"])
+
+
+def places(model: QuantizedModel) -> dict[str, int]:
+    """Byte offset of each table in the symbol lnp_<name>_tables, as C aligns the members of a struct."""
+    found, at = {}, 0
+    for table, array in layout.tables(model).items():
+        at = -(-at // array.itemsize) * array.itemsize
+        found[table] = at
+        at += _count(array) * array.itemsize
+    return found
 
 
 def sizes(model: QuantizedModel) -> dict[str, int]:
@@ -95,8 +125,3 @@ def link_bytes(model: QuantizedModel) -> int:
     """RAM of the link beside the state: two frames and the counts of one step."""
     frame = protocol.HEADER.size + max_payload(model) + protocol.CRC_BYTES
     return 2 * frame + 2 * model.n_in
-
-
-def input_type(model: QuantizedModel) -> str:
-    """C type of the index of a neuron in w_in and w_rec."""
-    return f"{np.dtype(layout.smallest(model.n - 1)).name}_t"

@@ -39,7 +39,9 @@ def triples(channels: tuple[str, ...]) -> list[int]:
 class Crops:
     """Batches of encoded random windows. epoch() visits each recording in proportion to its length."""
 
-    def __init__(self, dataset: Dataset, encoder_params: dict, steps: int, batch: int, strength: Augmentation):
+    def __init__(
+        self, dataset: Dataset, encoder_params: dict, steps: int, batch: int, strength: Augmentation
+    ):
         usable = [r for r, a in enumerate(dataset.recordings) if len(a) >= steps]
         self.signal = np.concatenate([dataset.recordings[r] for r in usable]).astype(np.float32)
         length = np.array([len(dataset.recordings[r]) for r in usable])

@@ -31,7 +31,9 @@ def random_network(
     # Four excitatory synapses to one inhibitory: four times the weight keeps a neuron's input balanced.
     strength = np.where(sign > 0, 1.0, EXCITATORY / (1 - EXCITATORY)) * sign
     per_target = GAIN_REC * leak / np.sqrt(max(1.0, density * n))
-    w_rec = sparse.csr_array((rng.lognormal(-0.5, 1.0, len(pre)) * strength[pre] * per_target[post], (pre, post)), (n, n))
+    w_rec = sparse.csr_array(
+        (rng.lognormal(-0.5, 1.0, len(pre)) * strength[pre] * per_target[post], (pre, post)), (n, n)
+    )
     w_rec.sort_indices()
     return Network(
         dt=dt,

@@ -2,20 +2,24 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Protocol
 
 import numpy as np
 import torch
 from scipy import sparse
 
+from lnp_edge import checkpoint
 from lnp_edge.init_network import SHORTEST
 from lnp_edge.network import Network
 from lnp_edge.train_kernel import Wiring
 from lnp_edge.train_layer import Parameters, Workspace, fused
 
-OUT_UNIT = 1.0
+OUT_UNIT = 5.0  # read-out weights grow most in training: a larger unit is a larger learning rate
+SAVE_EVERY = 10  # epochs
 History = list[dict[str, float]]
 Progress = Callable[[int, int, dict[str, float]], None]
 
@@ -35,7 +39,6 @@ class TrainSettings:
     weight_decay: float = 0.01
     dropout: float = 0.1  # share of neurons silenced for a batch
     smoothing: float = 0.1  # of the labels
-    loss_steps: int = 1  # the loss is the mean over this many last steps of a window
     averaging: float = 0.98  # decay per batch of the averaged weights that are returned; 0 returns the last
     train_taus: bool = True
 
@@ -85,7 +88,9 @@ class Trainable:
 
     def to_network(self, leaf: Parameters) -> Network:
         p = {name: (leaf[name] * unit).detach().double().numpy() for name, unit in self.unit.items()}
-        taus = {name: np.exp(leaf[name].detach().double().numpy()) for name in ("tau_mem", "tau_syn", "tau_out")}
+        taus = {
+            name: np.exp(leaf[name].detach().double().numpy()) for name in ("tau_mem", "tau_syn", "tau_out")
+        }
         shortest = SHORTEST * self.network.dt
         taus = {name: np.maximum(tau, shortest) for name, tau in taus.items()}
         old = self.network.w_rec
@@ -98,59 +103,83 @@ def _tensor(a) -> torch.Tensor:
 
 
 def train(
-    network: Network, data: Batches, settings: TrainSettings, seed: int, progress: Progress | None = None
+    network: Network,
+    data: Batches,
+    settings: TrainSettings,
+    seed: int,
+    progress: Progress | None = None,
+    resume: Path | None = None,
 ) -> tuple[Network, History]:
-    """The trained network and, per epoch, its loss and accuracy on the training batches.
+    """The trained network and, per epoch, its loss and accuracy on the training batches and its firing rate.
 
     Trains the synapses that w_rec stores and never adds one; each keeps the sign of its presynaptic neuron.
     The loss is the cross-entropy of the read-out after a window's last step, which is where the device decides.
-    The same arguments give the same bits on the same machine.
+    The same arguments give the same bits on the same machine, also if it is stopped and called again with the
+    same checkpoint file `resume`, which is written every SAVE_EVERY epochs and removed at the end.
     """
     torch.set_num_threads(1)  # two threads on a busy machine are slower than one
     model = Trainable(network)
     work = Workspace(model.wiring)
     rng = np.random.default_rng(seed)
-    trained = [name for name in model.leaf if settings.train_taus or not name.startswith("tau")]
-    for name in trained:
-        model.leaf[name].requires_grad_()
-    groups = [
-        {"params": [model.leaf[k] for k in trained if k.startswith("w_")], "weight_decay": settings.weight_decay},
-        {"params": [model.leaf[k] for k in trained if not k.startswith("w_")], "weight_decay": 0.0},
-    ]
-    optimiser = torch.optim.AdamW(groups, lr=settings.lr, betas=(0.9, 0.99))
-    total = settings.epochs * data.batches
-    schedule = torch.optim.lr_scheduler.LambdaLR(optimiser, lambda k: _cosine(k / max(1, total)))
+    optimiser = _optimiser(model, settings)
     average = {name: leaf.detach().clone() for name, leaf in model.leaf.items()}
     history: History = []
-    for epoch in range(settings.epochs):
+    key = checkpoint.identity(network, settings, seed) if resume else ""
+    if resume and (saved := checkpoint.load(resume, key, rng)):
+        with torch.no_grad():
+            for name, leaf in model.leaf.items():
+                leaf.copy_(saved["leaf"][name])
+        average, history = saved["average"], saved["history"]
+        optimiser.load_state_dict(saved["optimiser"])
+    for epoch in range(len(history), settings.epochs):
         loss_sum = right = seen = 0.0
-        for x, labels in data.epoch(rng):
-            y = fused(work, _drop(model.parameters(model.leaf), model.wiring, settings.dropout, rng), torch.from_numpy(x))
-            target = torch.from_numpy(labels)
-            late = y[:, -min(settings.loss_steps, y.shape[1]) :]
-            loss = torch.nn.functional.cross_entropy(
-                late.transpose(1, 2), target[:, None].expand(late.shape[:2]), label_smoothing=settings.smoothing
-            )
+        for k, (x, labels) in enumerate(data.epoch(rng)):
+            for group in optimiser.param_groups:
+                group["lr"] = settings.lr * _cosine((epoch + k / data.batches) / settings.epochs)
+            p = _drop(model.parameters(model.leaf), model.wiring, settings.dropout, rng)
+            y, target = fused(work, p, torch.from_numpy(x))[:, -1], torch.from_numpy(labels)
+            loss = torch.nn.functional.cross_entropy(y, target, label_smoothing=settings.smoothing)
             optimiser.zero_grad()
             loss.backward()
             optimiser.step()
-            schedule.step()
             model.project()
             with torch.no_grad():
                 for name, leaf in model.leaf.items():
                     average[name].lerp_(leaf, 1 - settings.averaging)
             loss_sum += loss.item() * len(x)
-            right += (y[:, -1].argmax(1) == target).sum().item()
+            right += (y.argmax(1) == target).sum().item()
             seen += len(x)
-        history.append({"loss": loss_sum / seen, "accuracy": right / seen, "rate": float((work.v > 1).mean())})
+        history.append({"loss": loss_sum / seen, "accuracy": right / seen, "rate": work.rate(model.v_th)})
         if progress:
             progress(epoch + 1, settings.epochs, history[-1])
+        if resume and len(history) % SAVE_EVERY == 0:
+            leaf = {name: a.detach() for name, a in model.leaf.items()}
+            state = {
+                "leaf": leaf,
+                "average": average,
+                "history": history,
+                "optimiser": optimiser.state_dict(),
+            }
+            checkpoint.save(resume, key, state, rng)
+    if resume:
+        resume.unlink(missing_ok=True)
     return model.to_network(average), history
 
 
+def _optimiser(model: Trainable, settings: TrainSettings) -> torch.optim.Optimizer:
+    trained = [name for name in model.leaf if settings.train_taus or not name.startswith("tau")]
+    for name in trained:
+        model.leaf[name].requires_grad_()
+    weights = {"params": [model.leaf[k] for k in trained if k.startswith("w_")]}
+    others = {"params": [model.leaf[k] for k in trained if not k.startswith("w_")], "weight_decay": 0.0}
+    decay = settings.weight_decay
+    return torch.optim.AdamW([weights, others], lr=settings.lr, betas=(0.9, 0.99), weight_decay=decay)
+
+
 def _cosine(done: float) -> float:
+    """Learning rate at a share `done` of the training: a short warm-up, then down to 0."""
     warm = min(1.0, done / 0.05)
-    return warm * 0.5 * (1 + np.cos(np.pi * min(1.0, done)))
+    return warm * 0.5 * (1 + math.cos(math.pi * min(1.0, done)))
 
 
 def _drop(p: Parameters, wiring: Wiring, share: float, rng: np.random.Generator) -> Parameters:

@@ -70,6 +70,10 @@ class Workspace:
             self.v = np.empty((blocks, steps, self.wiring.n, LANES), np.float32)
         return self.v
 
+    def rate(self, v_th: torch.Tensor) -> float:
+        """Spikes per neuron and step in the last forward, padding included."""
+        return float((self.v > v_th.numpy()[:, None]).mean())
+
 
 def _to_lanes(a: torch.Tensor) -> np.ndarray:
     """[B, T, K] to [G, T, K, LANES], padded with zeros."""
@@ -90,12 +94,12 @@ class _Fused(torch.autograd.Function):
         w, *neuron = (a.detach().numpy() for a in (weights, alpha, beta, gamma, v_th))
         offsets = bias.detach().numpy(), bias_out.detach().numpy()
         train_kernel.forward(lanes, wiring.into, wiring.pre, w[wiring.by_target], *neuron, *offsets, v, y)
-        ctx.kept = work, lanes, w, neuron, len(x), y
+        ctx.kept = work, lanes, w, neuron, y
         return torch.from_numpy(y.transpose(0, 3, 1, 2).reshape(-1, y.shape[1], wiring.o)[: len(x)].copy())
 
     @staticmethod
     def backward(ctx, grad):
-        work, x, w, (alpha, beta, gamma, v_th), size, y = ctx.kept
+        work, x, w, (alpha, beta, gamma, v_th), y = ctx.kept
         wiring = work.wiring
         grad_y = _to_lanes(grad)
         d_w = np.zeros((len(w), FOLDED), np.float32)

@@ -6,6 +6,7 @@ from scipy import sparse
 from lnp_edge.augment import Augmentation, Crops, encode, rotations
 from lnp_edge.datasets import spar, windows
 from lnp_edge.encoders import affine
+from lnp_edge.errors import ModelError
 from lnp_edge.init_network import random_network
 from lnp_edge.neurons import cuba_lif
 from lnp_edge.train import TrainSettings, train
@@ -33,7 +34,9 @@ def random_layer(n, c, o, density, seed):
     return Wiring.of(w_rec, c, o), {k: torch.tensor(v, dtype=torch.float64) for k, v in values.items()}
 
 
-@pytest.mark.parametrize(("batch", "steps", "density"), [(32, 30, 0.1), (45, 33, 0.3), (3, 1, 0.0), (64, 6, 1.0)])
+@pytest.mark.parametrize(
+    ("batch", "steps", "density"), [(32, 30, 0.1), (45, 33, 0.3), (3, 1, 0.0), (64, 6, 1.0)]
+)
 def test_fused_gradients_equal_autograd_on_the_generic_path(batch, steps, density):
     wiring, p = random_layer(n=40, c=3, o=4, density=density, seed=1)
     x = torch.from_numpy(np.random.default_rng(2).standard_normal((batch, steps, 3)))
@@ -63,18 +66,20 @@ def test_a_start_network_has_the_asked_density_signs_and_time_constants():
     assert (net.v_th == 1).all()
 
 
-def small_training(epochs=3, seed=0, **settings):
+def small_training(epochs=3, seed=0, progress=None, resume=None, **settings):
     data = spar.load().of_groups([1, 2])
     counts, _, _ = windows(data, 4.0, 2.0)
     net = random_network(24, 6, 7, dt=data.dt, density=0.3, rng=np.random.default_rng(1))
     crops = Crops(data, affine.fit(counts), steps=50, batch=32, strength=Augmentation())
-    return net, *train(net, crops, TrainSettings(epochs=epochs, **settings), seed)
+    return net, *train(net, crops, TrainSettings(epochs=epochs, **settings), seed, progress, resume)
 
 
 def test_training_learns_and_keeps_synapses_signs_and_shortest_time_constants():
     before, after, history = small_training(epochs=8)
     assert history[-1]["loss"] < 0.9 * history[0]["loss"]
-    assert (after.w_rec.indices == before.w_rec.indices).all() and (after.w_rec.indptr == before.w_rec.indptr).all()
+    assert (after.w_rec.indices == before.w_rec.indices).all() and (
+        after.w_rec.indptr == before.w_rec.indptr
+    ).all()
     assert (after.w_rec.data * np.repeat(before.sign, np.diff(before.w_rec.indptr)) >= 0).all()
     assert min(after.tau_mem.min(), after.tau_syn.min()) >= 1.5 * after.dt
     assert not np.allclose(after.tau_mem, before.tau_mem)
@@ -102,5 +107,46 @@ def test_inputs_are_what_the_device_computes():
 
 def test_rotations_are_rotations():
     turn = rotations(np.random.default_rng(0).normal(0, 1, (50, 3)))
-    np.testing.assert_allclose(turn @ turn.transpose(0, 2, 1), np.broadcast_to(np.eye(3), turn.shape), atol=1e-12)
+    np.testing.assert_allclose(
+        turn @ turn.transpose(0, 2, 1), np.broadcast_to(np.eye(3), turn.shape), atol=1e-12
+    )
     np.testing.assert_allclose(np.linalg.det(turn), 1, atol=1e-12)
+
+
+class Stopped(Exception):
+    pass
+
+
+def test_a_stopped_training_resumes_to_the_same_bits(tmp_path, monkeypatch):
+    monkeypatch.setattr("lnp_edge.train.SAVE_EVERY", 2)
+
+    def stop(epoch, epochs, now):
+        if epoch == 3:
+            raise Stopped
+
+    file = tmp_path / "run.checkpoint"
+    _, whole, history = small_training(4)
+    with pytest.raises(Stopped):
+        small_training(4, progress=stop, resume=file)
+    _, resumed, again = small_training(4, resume=file)
+    assert history == again and not file.exists()
+    for name in ("tau_mem", "w_in", "w_out", "bias"):
+        assert (getattr(whole, name) == getattr(resumed, name)).all()
+    assert (whole.w_rec.data == resumed.w_rec.data).all()
+
+
+def test_a_checkpoint_of_another_training_is_refused(tmp_path, monkeypatch):
+    monkeypatch.setattr("lnp_edge.train.SAVE_EVERY", 1)
+    file = tmp_path / "run.checkpoint"
+
+    def stop(epoch, epochs, now):
+        if epoch == 2:
+            raise Stopped
+
+    with pytest.raises(Stopped):
+        small_training(3, progress=stop, resume=file)
+    with pytest.raises(ModelError, match="another training"):
+        small_training(3, seed=1, resume=file)
+    file.write_bytes(b"nonsense")
+    with pytest.raises(ModelError, match="not a checkpoint"):
+        small_training(3, resume=file)

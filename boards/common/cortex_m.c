@@ -1,4 +1,5 @@
-// Start-up of every Cortex-M: vector table, memory, cycle counter. ARM DDI 0403 (ARMv7-M), DDI 0419 (ARMv6-M).
+// Start-up of every Cortex-M: vector table, memory, cycle counter. ARM DDI 0403 (ARMv7-M), DDI 0419
+// (ARMv6-M).
 #include <stddef.h>
 #include <stdint.h>
 
@@ -64,8 +65,20 @@ typedef union {
 __attribute__((section(".vectors"), used)) const vector_t lnp_vectors[] = {
     {.stack = lnp_stack_top},
     {.handler = Reset_Handler},
-    LNP_STOP, LNP_STOP, LNP_STOP, LNP_STOP, LNP_STOP, LNP_STOP, LNP_STOP,
-    LNP_STOP, LNP_STOP, LNP_STOP, LNP_STOP, LNP_STOP, LNP_STOP, LNP_STOP,
+    LNP_STOP,
+    LNP_STOP,
+    LNP_STOP,
+    LNP_STOP,
+    LNP_STOP,
+    LNP_STOP,
+    LNP_STOP,
+    LNP_STOP,
+    LNP_STOP,
+    LNP_STOP,
+    LNP_STOP,
+    LNP_STOP,
+    LNP_STOP,
+    LNP_STOP,
 #ifdef LNP_UART_IRQ
     [16 ... 15 + LNP_UART_IRQ] = LNP_STOP,
     [16 + LNP_UART_IRQ] = {.handler = lnp_uart_interrupt},

@@ -70,9 +70,12 @@ void __aeabi_memset4(void *to, size_t count, int value) __attribute__((alias("__
 void __aeabi_memset8(void *to, size_t count, int value) __attribute__((alias("__aeabi_memset")));
 void __aeabi_memclr4(void *to, size_t count) __attribute__((alias("__aeabi_memclr")));
 void __aeabi_memclr8(void *to, size_t count) __attribute__((alias("__aeabi_memclr")));
-void *__aeabi_memcpy(void *restrict to, const void *restrict from, size_t count) __attribute__((alias("memcpy")));
-void *__aeabi_memcpy4(void *restrict to, const void *restrict from, size_t count) __attribute__((alias("memcpy")));
-void *__aeabi_memcpy8(void *restrict to, const void *restrict from, size_t count) __attribute__((alias("memcpy")));
+void *__aeabi_memcpy(void *restrict to, const void *restrict from, size_t count)
+    __attribute__((alias("memcpy")));
+void *__aeabi_memcpy4(void *restrict to, const void *restrict from, size_t count)
+    __attribute__((alias("memcpy")));
+void *__aeabi_memcpy8(void *restrict to, const void *restrict from, size_t count)
+    __attribute__((alias("memcpy")));
 void *__aeabi_memmove(void *to, const void *from, size_t count) __attribute__((alias("memmove")));
 void *__aeabi_memmove4(void *to, const void *from, size_t count) __attribute__((alias("memmove")));
 void *__aeabi_memmove8(void *to, const void *from, size_t count) __attribute__((alias("memmove")));

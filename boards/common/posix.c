@@ -16,7 +16,8 @@ static void set_raw(int terminal)
     if (tcgetattr(terminal, &settings) != 0) {
         return;  // a pipe
     }
-    settings.c_iflag &= (tcflag_t) ~(tcflag_t)(IGNBRK | BRKINT | PARMRK | ISTRIP | INLCR | IGNCR | ICRNL | IXON);
+    settings.c_iflag &=
+        (tcflag_t) ~(tcflag_t)(IGNBRK | BRKINT | PARMRK | ISTRIP | INLCR | IGNCR | ICRNL | IXON);
     settings.c_oflag &= (tcflag_t) ~(tcflag_t)OPOST;
     settings.c_lflag &= (tcflag_t) ~(tcflag_t)(ECHO | ECHONL | ICANON | ISIG | IEXTEN);
     settings.c_cflag = (settings.c_cflag & (tcflag_t) ~(tcflag_t)(CSIZE | PARENB)) | CS8;

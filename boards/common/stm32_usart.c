@@ -3,9 +3,10 @@
 #include "lnp_board.h"
 #include "lnp_config.h"
 
-#if !defined(LNP_UART_BASE) || !defined(LNP_UART_IRQ) || !defined(LNP_UART_ENABLE) || \
+#if !defined(LNP_UART_BASE) || !defined(LNP_UART_IRQ) || !defined(LNP_UART_ENABLE) ||             \
     !defined(LNP_UART_ENABLE_BIT) || !defined(LNP_UART_APB_DIVIDER) || !defined(LNP_UART_GPIO) || \
-    !defined(LNP_UART_GPIO_BIT) || !defined(LNP_UART_TX_PIN) || !defined(LNP_UART_RX_PIN) || !defined(LNP_UART_AF)
+    !defined(LNP_UART_GPIO_BIT) || !defined(LNP_UART_TX_PIN) || !defined(LNP_UART_RX_PIN) ||      \
+    !defined(LNP_UART_AF)
 #error "board.toml: [uart] base, irq, enable, enable_bit, apb_divider, gpio, gpio_bit, tx_pin, rx_pin, af"
 #endif
 
@@ -83,8 +84,8 @@ void lnp_board_init(void)
     REGISTER(LNP_UART_ENABLE) |= 1u << LNP_UART_ENABLE_BIT;
     set_alternate(LNP_UART_TX_PIN);
     set_alternate(LNP_UART_RX_PIN);
-    USART_BRR = (bus + LNP_BAUD / 2u) / LNP_BAUD;            // RM0368 19.3.4, oversampling by 16
-    USART_CR1 = 1u << 13 | 1u << 5 | 1u << 3 | 1u << 2;      // UE, RXNEIE, TE, RE
+    USART_BRR = (bus + LNP_BAUD / 2u) / LNP_BAUD;        // RM0368 19.3.4, oversampling by 16
+    USART_CR1 = 1u << 13 | 1u << 5 | 1u << 3 | 1u << 2;  // UE, RXNEIE, TE, RE
     NVIC_ISER(LNP_UART_IRQ) = 1u << (LNP_UART_IRQ % 32u);
 }
 

@@ -1,9 +1,19 @@
 // One step of a network, and what goes with it. Included once by each lnp_<name>.c, after the tables and
-// after LNP_MODEL(x) (= lnp_<name>_x), LNP_N and its like: all sizes are known when this is compiled.
+// after LNP_MODEL(x), which is lnp_<name>_x, LNP_N and its like: all sizes are known when this is compiled.
 #ifndef LNP_KERNEL_H
 #define LNP_KERNEL_H
 
 #include "lnp_crc32.h"
+
+#define TABLES LNP_MODEL(tables)
+
+// Each phase of a step is a function of its own. gcc would merge them and then lack registers for their
+// loops: a third more instructions on a Cortex-M4.
+#if defined(__GNUC__) && !defined(__clang__)
+#define LNP_PHASE __attribute__((noinline)) static
+#else
+#define LNP_PHASE static
+#endif
 
 enum { SAVE_HEAD = 12, SAVE_CRC = 4 };  // fingerprint, t, digest; then the state words, then a CRC-32
 
@@ -24,41 +34,41 @@ static inline uint32_t lowest_bit(uint32_t word)
 
 // What one presynaptic unit sends: its row of weights, times scale, into the targets' sums.
 // Every partial sum stays within the A_i of SEMANTICS.md section 6.
-static inline void add_row(int32_t *drive, const lnp_target_t *target, const int8_t *w, uint32_t count,
-                           int32_t scale)
+static inline void add_row(int32_t *drive, const LNP_MODEL(target_t) * target, const int8_t *w,
+                           uint32_t count, int32_t scale)
 {
     for (uint32_t k = 0; k < count; k++) {
         drive[target[k]] += w[k] * scale;
     }
 }
 
-static void drive_from_input(int32_t *drive, const int16_t *counts)
+LNP_PHASE void drive_from_input(int32_t *drive, const int16_t *counts)
 {
     for (uint32_t k = 0; k < LNP_N_IN; k++) {
         const int32_t x = encode_channel(k, counts[k]);
         if (x == 0) {
             continue;
         }
-        const uint32_t first = w_in_indptr[k];
-        add_row(drive, w_in_indices + first, w_in_data + first, w_in_indptr[k + 1] - first,
-                x * (1 << LNP_SHIFT_IN));
+        const uint32_t first = TABLES.w_in_indptr[k];
+        add_row(drive, TABLES.w_in_indices + first, TABLES.w_in_data + first,
+                TABLES.w_in_indptr[k + 1] - first, x * (1 << LNP_SHIFT_IN));
     }
 }
 
-static void drive_from_spikes(int32_t *drive, const uint32_t *z)
+LNP_PHASE void drive_from_spikes(int32_t *drive, const uint32_t *z)
 {
     for (uint32_t word = 0; word < LNP_Z_WORDS; word++) {
         for (uint32_t left = z[word]; left != 0; left &= left - 1u) {
             const uint32_t j = 32u * word + lowest_bit(left);
-            const uint32_t first = w_rec_indptr[j];
-            add_row(drive, w_rec_indices + first, w_rec_data + first, w_rec_indptr[j + 1] - first,
-                    1 << LNP_SHIFT_REC);
+            const uint32_t first = TABLES.w_rec_indptr[j];
+            add_row(drive, TABLES.w_rec_indices + first, TABLES.w_rec_data + first,
+                    TABLES.w_rec_indptr[j + 1] - first, 1 << LNP_SHIFT_REC);
         }
     }
 }
 
 // Takes each neuron's drive, leaves 0 for the next step, and packs the spikes 32 to a word.
-static void update_neurons(LNP_MODEL(t) * s)
+LNP_PHASE void update_neurons(LNP_MODEL(t) * s)
 {
     for (uint32_t word = 0; word < LNP_Z_WORDS; word++) {
         const uint32_t first = 32u * word;
@@ -75,16 +85,16 @@ static void update_neurons(LNP_MODEL(t) * s)
     }
 }
 
-static void read_out(int32_t *y, const uint32_t *z)
+LNP_PHASE void read_out(int32_t *y, const uint32_t *z)
 {
     for (uint32_t o = 0; o < LNP_N_OUT; o++) {
-        y[o] = lnp_leak(y[o], c_out[o]) + bias_out[o];
+        y[o] = lnp_leak(y[o], TABLES.c_out[o]) + TABLES.bias_out[o];
     }
     for (uint32_t word = 0; word < LNP_Z_WORDS; word++) {
         for (uint32_t left = z[word]; left != 0; left &= left - 1u) {
             const uint32_t j = 32u * word + lowest_bit(left);
-            for (uint32_t k = w_out_indptr[j]; k < w_out_indptr[j + 1]; k++) {
-                y[w_out_indices[k]] += w_out_data[k] * (1 << LNP_SHIFT_OUT);
+            for (uint32_t k = TABLES.w_out_indptr[j]; k < TABLES.w_out_indptr[j + 1]; k++) {
+                y[TABLES.w_out_indices[k]] += TABLES.w_out_data[k] * (1 << LNP_SHIFT_OUT);
             }
         }
     }
@@ -147,10 +157,10 @@ uint32_t LNP_MODEL(digest)(LNP_MODEL(t) * s)
 
 uint32_t LNP_MODEL(state_word)(const LNP_MODEL(t) * s, uint32_t index)
 {
-#define FIND(field, words) \
-    if (index < (words)) { \
+#define FIND(field, words)                          \
+    if (index < (words)) {                          \
         return ((const uint32_t *)s->field)[index]; \
-    } \
+    }                                               \
     index -= (words);
     LNP_FIELDS(FIND)
 #undef FIND

@@ -47,7 +47,8 @@ static bool is_repeated(const lnp_link_t *link, uint16_t seq, uint32_t crc)
 static void run_request(lnp_link_t *link, uint8_t type, uint16_t seq, uint32_t crc, uint32_t length)
 {
     uint32_t reply_length = 0;
-    const uint16_t nak = lnp_serve(link, link->reply + HEADER, &reply_length, type, link->request + HEADER, length);
+    const uint16_t nak =
+        lnp_serve(link, link->reply + HEADER, &reply_length, type, link->request + HEADER, length);
     if (nak != 0) {
         send_nak(link, link->sid, seq, nak);
         return;

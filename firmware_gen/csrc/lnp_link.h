@@ -30,7 +30,8 @@ void lnp_link_start(lnp_link_t *link);
 // Takes one byte from the line, whatever it is.
 void lnp_link_receive(lnp_link_t *link, uint8_t byte);
 
-// lnp_serve.c: what each request does. Writes the reply's payload and its length. Returns 0 or a LNP_NAK_ code.
+// lnp_serve.c: what each request does. Writes the reply's payload and its length. Returns 0 or a LNP_NAK_
+// code.
 uint16_t lnp_serve(lnp_link_t *link, uint8_t *reply, uint32_t *reply_length, uint8_t type,
                    const uint8_t *payload, uint32_t length);
 void lnp_serve_hello(const lnp_link_t *link, uint8_t *reply, uint32_t *reply_length);

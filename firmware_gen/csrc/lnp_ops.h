@@ -24,8 +24,8 @@ static inline int32_t lnp_mul(int32_t a, int32_t b)
 _Static_assert(-3 >> 1 == -2, "this compiler's >> does not round down");
 
 // x + floor(-c * x / 2^16) + [x < 0], for any x and c in 1..32768.
-// With x = 2^16 * high + low the whole part -c * high leaves the floor, and 0 <= c * low + 65535 < 2^32: no product
-// needs 64 bits, and the sums stay between 0 and x.
+// With x = 2^16 * high + low the whole part -c * high leaves the floor, and 0 <= c * low + 65535 < 2^32: no
+// product needs 64 bits, and the sums stay between 0 and x.
 static inline int32_t lnp_leak(int32_t x, int32_t c)
 {
     const uint32_t low = (uint32_t)x & 0xFFFFu;

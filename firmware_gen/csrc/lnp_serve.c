@@ -42,8 +42,8 @@ static uint32_t run_step(lnp_link_t *link, const uint8_t *from)
     return lnp_board_cycles() - start;
 }
 
-// How many steps have counts of exactly `bytes`; 0 if none do or the reply would not fit. A search instead of a
-// division, which a Cortex-M0 does not have.
+// How many steps have counts of exactly `bytes`; 0 if none do or the reply would not fit. A search instead of
+// a division, which a Cortex-M0 does not have.
 static uint32_t steps_in(uint32_t bytes)
 {
     for (uint32_t steps = 1; steps <= LNP_MAX_STEPS; steps++) {
@@ -104,7 +104,7 @@ static uint16_t serve_state(lnp_link_t *link, uint8_t *reply, uint32_t *reply_le
 static uint16_t serve_tables(uint8_t *reply, uint32_t *reply_length)
 {
     for (uint32_t k = 0; k < LNP_TABLES; k++) {
-        const lnp_table_t *table = &LNP_MODEL(tables)[k];
+        const lnp_table_t *table = &LNP_MODEL(directory)[k];
         lnp_put_u32(reply + 4u * k, lnp_crc32(0, table->data, table->bytes));
     }
     *reply_length = 4u * LNP_TABLES;
@@ -122,7 +122,7 @@ static uint16_t serve_read(uint8_t *reply, uint32_t *reply_length, const uint8_t
     if (index >= LNP_TABLES || count > LNP_MAX_PAYLOAD - LNP_REPLY_READ_REST) {
         return LNP_NAK_RANGE;
     }
-    const lnp_table_t *table = &LNP_MODEL(tables)[index];
+    const lnp_table_t *table = &LNP_MODEL(directory)[index];
     if (offset > table->bytes || count > table->bytes - offset) {
         return LNP_NAK_RANGE;
     }
