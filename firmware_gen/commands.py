@@ -38,6 +38,7 @@ def toolchain(board: Board, name: str = "") -> Toolchain:
         raise BoardError(f"{board.name} is not built with {name[:20]!r}", f"there is: {', '.join(known)}")
     if name == "host":
         return Toolchain(("cc",), "-O3", ("-D_POSIX_C_SOURCE=200809L",), ())
+    cpu: tuple[str, ...]
     if name == "gcc":
         # Without the last flag gcc turns the loop inside memset into a call of memset.
         cpu = (f"-mcpu={board.cpu}", "-mthumb", "-mfloat-abi=soft", "-fno-tree-loop-distribute-patterns")
@@ -86,7 +87,7 @@ def makefile(board: Board, name: str, sources: list[str], headers: list[str]) ->
             f"CC = {' '.join(tools.cc)}",
             f"OPTIMIZE = {tools.optimize}",
             f"FLAGS = {' '.join(tools.flags)}",
-            f"LIBS = {' '.join(tools.libs)}",
+            f"LIBS = {' '.join(tools.libs)}".rstrip(),
             "endif",
             "",
         ]

@@ -119,7 +119,7 @@ def _refuse_foreign(files: dict[str, str], folder: Path) -> set[str]:
         raise ConfigError(f"{folder} holds {sorted(present)[0]!r}, which lnp did not write", ELSEWHERE)
     old = read_manifest(folder)
     for name, path in sorted(present.items()):
-        if path.is_symlink() or (path.is_dir() and name != BUILD):
+        if path.is_symlink() or not (path.is_file() or (path.is_dir() and name == BUILD)):
             raise ConfigError(f"{folder} holds {name!r}, which lnp did not write", ELSEWHERE)
         if name in (MANIFEST, BUILD):
             continue

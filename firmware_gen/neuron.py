@@ -13,9 +13,11 @@ from lnp_edge.spec.trace import NAME, Statement, Trace, trace
 KEYWORDS = frozenset(
     re.findall(
         r"\w+",
-        "auto break case char const continue default do double else enum extern float for goto if inline int long"
-        " register restrict return short signed sizeof static struct switch typedef union unsigned void volatile"
-        " while asm typeof bool true false main",
+        """
+        auto break case char const continue default do double else enum extern float for goto if inline int
+        long register restrict return short signed sizeof static struct switch typedef union unsigned void
+        volatile while asm typeof bool true false main
+        """,
     )
 )
 # Fields of every state beside the neuron's own, and the arguments of the printed functions.

@@ -43,8 +43,8 @@ typedef struct {{
 {members}
 }} lnp_{name}_tables_t;
 
-// Defined in another file than the code that reads it: no compiler folds a table into instructions, so what lies
-// in flash is what runs, and what the link checks.
+// Defined in another file than the code that reads it: no compiler folds a table into instructions, so what
+// lies in flash is what runs, and what the link checks.
 extern const lnp_{name}_tables_t lnp_{name}_tables;
 
 #if LNP_{up}_FINGERPRINT != 0x{model.fingerprint:08X}u
@@ -73,9 +73,12 @@ def _matrix_comment(model: QuantizedModel, name: str) -> str:
 def directory(model: QuantizedModel, name: str) -> str:
     """What the link serves as `tables` and `read`."""
     rows = [
-        f"    {{lnp_{name}_tables.{table}, {array.nbytes}u}}," for table, array in layout.tables(model).items()
+        f"    {{lnp_{name}_tables.{table}, {array.nbytes}u}},"
+        for table, array in layout.tables(model).items()
     ]
-    return "\n".join([f"const lnp_table_t lnp_{name}_directory[LNP_{name.upper()}_TABLES] = {{", *rows, "};\n"])
+    return "\n".join(
+        [f"const lnp_table_t lnp_{name}_directory[LNP_{name.upper()}_TABLES] = {{", *rows, "};\n"]
+    )
 
 
 def places(model: QuantizedModel) -> dict[str, int]:
@@ -114,11 +117,6 @@ def max_steps(model: QuantizedModel) -> int:
     """Steps that one request and its reply can carry."""
     room = max_payload(model)
     return min((room - REQUEST_HEAD) // (2 * model.n_in), (room - REPLY_HEAD) // 4 - model.n_out)
-
-
-def state_bytes(model: QuantizedModel) -> int:
-    """RAM of one lnp_<name>_t: its state and the sums that a step gathers."""
-    return layout.state_bytes(model) + 4 * model.n
 
 
 def link_bytes(model: QuantizedModel) -> int:

@@ -74,7 +74,8 @@ def _putter(name: str, field: str, kind: str, message: Message) -> str:
     at = message.offsets()[field]
     if kind == "name":
         return (
-            f"static inline void lnp_put_{name}_{field}(uint8_t *payload, const char text[LNP_WIRE_NAME_BYTES])\n"
+            f"static inline void lnp_put_{name}_{field}(uint8_t *payload, "
+            f"const char text[LNP_WIRE_NAME_BYTES])\n"
             f"{{\n    for (uint32_t i = 0; i < LNP_WIRE_NAME_BYTES; i++) {{\n"
             f"        payload[{at} + i] = (uint8_t)text[i];\n    }}\n}}\n"
         )

@@ -1,33 +1,18 @@
-"""Random training windows cut from recordings, changed the way another wearer or another day would change them."""
+"""Random training windows, changed the way another wearer or another day would change them."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
 
 import numpy as np
 
+from lnp_edge.config import Augmentation
 from lnp_edge.datasets import Dataset
-from lnp_edge.encoders import affine
+from lnp_edge.encoders import encode
 from lnp_edge.network import X_SCALE
+from lnp_edge.quantize import Task
 
-
-@dataclass(frozen=True)
-class Augmentation:
-    """Strengths, each the standard deviation over windows; 0 switches it off."""
-
-    rotation: float = 0.2  # rad, of all 3-vectors alike: the watch sits differently
-    speed: float = 0.1  # log of the playback speed: slower and faster movement
-    scale: float = 0.1  # log of each channel triple's amplitude
-    noise: float = 0.1  # of a channel's standard deviation, per sample
-    mirror: float = 0.5  # share of windows that change arms, where the data set knows how
-
-
-def encode(counts: np.ndarray, params: dict) -> np.ndarray:
-    """Network input float32 [..., C] of counts [..., C]: affine.encode over arrays, divided by X_SCALE."""
-    wide = (counts.astype(np.int32) - params["offset"]) * params["gain"]
-    x = np.clip((wide + (1 << (params["shift"] - 1))) >> params["shift"], -127, 127)
-    return (x / X_SCALE).astype(np.float32)
+MIRRORED = 0.5  # share of windows that change arms, where the data set knows how
 
 
 def triples(channels: tuple[str, ...]) -> list[int]:
@@ -39,15 +24,14 @@ def triples(channels: tuple[str, ...]) -> list[int]:
 class Crops:
     """Batches of encoded random windows. epoch() visits each recording in proportion to its length."""
 
-    def __init__(
-        self, dataset: Dataset, encoder_params: dict, steps: int, batch: int, strength: Augmentation
-    ):
+    def __init__(self, dataset: Dataset, task: Task, batch: int, strength: Augmentation):
+        steps = task.window
         usable = [r for r, a in enumerate(dataset.recordings) if len(a) >= steps]
         self.signal = np.concatenate([dataset.recordings[r] for r in usable]).astype(np.float32)
         length = np.array([len(dataset.recordings[r]) for r in usable])
         self.length, self.start = length, np.cumsum(length) - length
         self.labels = dataset.labels[usable]
-        self.params, self.steps, self.batch, self.strength = encoder_params, steps, batch, strength
+        self.task, self.steps, self.batch, self.strength = task, steps, batch, strength
         self.vectors = triples(dataset.channels)
         self.mirror = np.array(dataset.mirror or np.ones(len(dataset.channels)), np.float32)
         self.std = self.signal.std(0)
@@ -57,7 +41,9 @@ class Crops:
         """Pairs x float32 [B, T, C], labels [B]."""
         for _ in range(self.batches):
             r = rng.choice(len(self.length), self.batch, p=self.length / self.length.sum())
-            yield encode(np.rint(self._windows(r, rng)), self.params), self.labels[r]
+            counts = np.rint(self._windows(r, rng))
+            x = encode(self.task.encoder, counts, self.task.encoder_params) / np.float32(X_SCALE)
+            yield x.astype(np.float32), self.labels[r]
 
     def _windows(self, r: np.ndarray, rng: np.random.Generator) -> np.ndarray:
         s, size = self.strength, len(r)
@@ -74,7 +60,7 @@ class Crops:
             for k in self.vectors:
                 size_of = np.exp(rng.normal(0, s.scale, (size, 1, 1))).astype(np.float32)
                 counts[..., k : k + 3] = counts[..., k : k + 3] @ (turn * size_of)
-        counts = np.where(rng.random((size, 1, 1)) < s.mirror, counts * self.mirror, counts)
+        counts = np.where(rng.random((size, 1, 1)) < MIRRORED, counts * self.mirror, counts)
         return counts + rng.standard_normal(counts.shape, np.float32) * (s.noise * self.std)
 
 

@@ -32,7 +32,10 @@ def save(path: Path, key: str, state: dict, rng: np.random.Generator) -> None:
 
 
 def load(path: Path, key: str, rng: np.random.Generator) -> dict | None:
-    """The state saved there, its generator put into rng; None without a file. Raises ModelError if it is foreign."""
+    """The state saved there, its generator put into rng; None without a file.
+
+    Raises ModelError if it is damaged or another training's.
+    """
     if not path.exists():
         return None
     try:

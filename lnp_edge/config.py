@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import math
 import tomllib
 from dataclasses import asdict, dataclass, field, fields
 from difflib import get_close_matches
@@ -13,6 +12,7 @@ from lnp_edge.errors import ConfigError
 from lnp_edge.files import read_bounded
 
 HINT = "lnp train --help shows an example"
+MAX_BYTES = 16384  # tomllib needs seconds for a dotted key that fills 64 KiB
 
 
 def _number(default: float | int, low: float, high: float):
@@ -83,10 +83,10 @@ class Config:
 
 def load(path: Path) -> Config:
     """The configuration of a TOML file. Raises ConfigError naming the key, with the nearest that exists."""
-    text = read_bounded(path, 2**20, ConfigError, HINT)
+    text = read_bounded(path, MAX_BYTES, ConfigError, HINT)
     try:
         return _read(Config, tomllib.loads(text.decode()), "")
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError, RecursionError) as e:
+    except (ValueError, RecursionError) as e:  # TOML and UTF-8 errors, and integers too long to print
         raise ConfigError(f"{path}: {e}", HINT) from None
     except ConfigError as e:
         raise ConfigError(f"{path}: {e.what}", e.try_next) from None
@@ -94,7 +94,8 @@ def load(path: Path) -> Config:
 
 def _read(cls: type, raw: object, where: str):
     if not isinstance(raw, dict):
-        raise ConfigError(f"{where.rstrip('.')} is {str(raw)[:40]!r}", f"write it as a section [{where.rstrip('.')}]")
+        name = where.rstrip(".") or "the configuration"
+        raise ConfigError(f"{name} is {str(raw)[:40]!r}", f"write it as a section [{name}]")
     known = {f.name: f for f in fields(cls)}
     for key in raw:
         if key not in known:
@@ -114,7 +115,7 @@ def _value(f, value: object, where: str) -> object:
         return _read(type(default), value, f"{where}.")
     low, high = f.metadata["low"], f.metadata["high"]
     allowed = (int,) if isinstance(default, int) else (int, float)
-    if type(value) not in allowed or not math.isfinite(value) or not low <= value <= high:
+    if type(value) not in allowed or not low <= value <= high:
         kind = "a whole number" if isinstance(default, int) else "a number"
         raise ConfigError(f"{where} is {str(value)[:40]!r}", f"write {kind} from {low:g} to {high:g}")
     return type(default)(value)

@@ -26,6 +26,8 @@ def read_bounded(path: Path, limit: int, error: type[LnpError], hint: str) -> by
 def write_whole(path: Path, data: bytes) -> None:
     """Write a file through a temporary one beside it, so that no reader ever sees half of it."""
     path = Path(path)
+    if path.exists() and not path.is_file():  # as root, replacing /dev/null would succeed
+        raise ConfigError(f"cannot write {path}: not a regular file", "choose another place with -o")
     try:
         handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
     except OSError as e:

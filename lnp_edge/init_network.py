@@ -21,8 +21,8 @@ def random_network(
     """N neurons, C inputs, O outputs on a small-world digraph that holds `density` of the N*(N-1) synapses.
 
     tau_mem, tau_syn : s, means of the gamma distributions the neurons draw from. tau_out : s, every output.
-    Weights into a neuron scale with (1 - alpha) * (1 - beta): its gain from a constant input to v is then the same
-    for all time constants, and every neuron fires at a moderate rate.
+    Weights into a neuron scale with (1 - alpha) * (1 - beta): its gain from a constant input to v is then
+    the same for all time constants, and every neuron fires at a moderate rate.
     """
     mem, syn = (np.maximum(rng.gamma(SHAPE, mean / SHAPE, n), SHORTEST * dt) for mean in (tau_mem, tau_syn))
     leak = (1 - np.exp(-dt / syn)) * (1 - np.exp(-dt / mem))
@@ -51,7 +51,7 @@ def random_network(
 
 
 def _small_world(n: int, density: float, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
-    """Distinct pairs (pre, post), no self-synapse: the nearest on a ring, REWIRED of them to a random target."""
+    """Distinct pairs (pre, post) of different neurons: the nearest on a ring, REWIRED of them to anywhere."""
     count = round(density * n * (n - 1))
     pairs = np.arange(count)
     # Distance 1, -1, 2, -2, ... for all neurons before the next: the last ring may be incomplete.

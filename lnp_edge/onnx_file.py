@@ -3,12 +3,14 @@
 onnxruntime and onnx's reference evaluator run it to the same bits as the device. Input `counts` int16
 [T, n_in]; outputs are the state after each step: one int32 [T, n] for each state variable of the neuron,
 `z` uint8 [T, n] and `y` int32 [T, n_out]. Reading rebuilds the QuantizedModel from the initializers and the
-metadata, then the graph from the model: a file that is not exactly that graph is refused.
+metadata, then the graph from the model: a file that is not exactly that graph is refused, and a CRC-32 over
+fingerprint and metadata refuses one in which a bit of either flipped.
 """
 
 from __future__ import annotations
 
 import json
+import zlib
 from dataclasses import fields
 from pathlib import Path
 
@@ -21,7 +23,7 @@ from onnx import TensorProto, helper, numpy_helper
 from lnp_edge.errors import LnpError, ModelError
 from lnp_edge.files import read_bounded, write_whole
 from lnp_edge.spec import plugins
-from lnp_edge.spec.model import CSR, QuantizedModel
+from lnp_edge.spec.model import CSR, MAX_NEURONS, QuantizedModel
 from lnp_edge.spec.trace import Trace, trace
 
 OPSET, IR_VERSION, FORMAT = 18, 9, 1
@@ -42,12 +44,13 @@ def load(path: Path) -> QuantizedModel:
     try:
         proto.ParseFromString(data)
         model = _from_proto(proto).check()
+        sound = to_proto(model) == proto
     except LnpError as e:
         raise ModelError(f"{path}: {e.what}", e.try_next) from None
     except (DecodeError, ValueError, TypeError, KeyError, RecursionError, AttributeError, OverflowError) as e:
         raise ModelError(f"{path} is no model of lnp-edge: {str(e)[:100] or type(e).__name__}", HINT) from None
-    if to_proto(model) != proto:
-        raise ModelError(f"{path} holds more or other than the graph lnp-edge writes", HINT)
+    if not sound:
+        raise ModelError(f"{path} is damaged, or holds other than the graph lnp-edge writes", HINT)
     return model
 
 
@@ -66,6 +69,7 @@ def _from_proto(proto: onnx.ModelProto) -> QuantizedModel:
     if not isinstance(plain["provenance"], dict):
         raise ModelError("its provenance is not a table", HINT)
     names = {name: tuple(_text(v) for v in info.pop(name)) for name in NAMES}
+    info.pop("crc32", None)  # compared with the whole graph
     if info:
         raise ModelError(f"unknown metadata {sorted(info)[0][:40]!r}", HINT)
     arrays = {t.name: _array(t) for t in proto.graph.initializer}
@@ -99,7 +103,10 @@ def _vector(arrays: dict[str, NDArray], name: str) -> NDArray[np.int32]:
 
 
 def _matrix(arrays: dict[str, NDArray], name: str) -> CSR:
-    return CSR.from_dense(_shaped(arrays, name, np.int8, 2))
+    found = _shaped(arrays, name, np.int8, 2)
+    if max(found.shape) > MAX_NEURONS:  # an empty array may claim any shape
+        raise ModelError(f"its {name} is {found.shape[0]} x {found.shape[1]}", HINT)
+    return CSR.from_dense(found)
 
 
 def _shaped(arrays: dict[str, NDArray], name: str, dtype: type, ndim: int) -> NDArray:
@@ -174,7 +181,8 @@ def _initializers(model: QuantizedModel, carried: list, constants: dict[str, NDA
 
 def _metadata(model: QuantizedModel) -> dict:
     own = {f.name: getattr(model, f.name) for f in fields(model) if f.name in (*PLAIN, *NAMES)}
-    return {"format": FORMAT} | own
+    crc = zlib.crc32(json.dumps(own, sort_keys=True).encode(), model.fingerprint)
+    return {"format": FORMAT, "crc32": crc} | own
 
 
 class _Body:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from importlib.util import find_spec
+from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
@@ -100,14 +101,16 @@ def require_torch() -> None:
         )
 
 
-def train(config: Config, data: Split, network: Network, progress: Progress | None = None) -> tuple[Network, list]:
-    """Needs torch, as nothing else here does but float_classes."""
+def train(
+    config: Config, data: Split, network: Network, progress: Progress | None = None, resume: Path | None = None
+) -> tuple[Network, list]:
+    """Needs torch, as nothing else here does but float_classes. resume: a file to go on from, see lnp_edge.train."""
     require_torch()
     from lnp_edge.augment import Crops
     from lnp_edge.train import train as fit
 
     crops = Crops(data.train, data.task, config.train.batch, config.augment)
-    return fit(network, crops, config.train, config.seed, progress)
+    return fit(network, crops, config.train, config.seed, progress, resume)
 
 
 def float_classes(data: Split, network: Network) -> NDArray[np.intp]:

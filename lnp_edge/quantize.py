@@ -15,6 +15,10 @@ from lnp_edge.spec.kinds import leak_factors
 from lnp_edge.spec.model import CSR, INT32_MAX, MAX_SHIFT, QuantizedModel
 
 W_MAX = 127
+# No gain makes a threshold exceed this. It concerns only neurons that never fire: the proof leaves them less than
+# 2**30 to reach. Without it one neuron of tiny weights would have a whole network refused.
+V_TH_MAX = 2.0**30
+LARGEST, SMALLEST = 1e30, 1e-30
 
 
 @dataclass(frozen=True)
@@ -48,7 +52,7 @@ def quantize(network: Network, task: Task, neuron: str = "cuba_lif", provenance:
     c_out = leak_factors("tau_out", network.tau_out, network.dt)
     for base in range(MAX_SHIFT, -1, -1):
         shift_in, shift_rec = max(0, base - max(0, spread)), max(0, base + min(0, spread))
-        gain = _gain(w_in, w_rec, shift_in, shift_rec)
+        gain = _gain(w_in, w_rec, network.v_th, shift_in, shift_rec)
         model = QuantizedModel(
             neuron=neuron,
             params=_params(network, neuron, gain),
@@ -78,7 +82,7 @@ def _with_readout(model: QuantizedModel, w_out: Floats, bias_out: Floats) -> Qua
     """One gain for all read-outs, as their largest is the class; shift_out the largest that can be proved."""
     largest = np.abs(w_out).max()
     for shift in range(MAX_SHIFT, -1, -1):
-        gain = W_MAX * 2.0**shift / largest if largest > 0 else 1.0
+        gain = W_MAX * 2.0**shift / largest if largest > SMALLEST else 1.0
         bias = np.clip(np.round(bias_out * gain), -INT32_MAX, INT32_MAX).astype(np.int32)
         found = replace(
             model, w_out=CSR.from_dense(np.round(w_out * gain / 2.0**shift)), bias_out=bias, shift_out=shift
@@ -90,10 +94,15 @@ def _with_readout(model: QuantizedModel, w_out: Floats, bias_out: Floats) -> Qua
 
 def _check_finite(network: Network) -> None:
     for name in ("w_in", "w_out", "bias", "bias_out", "v_th"):
-        if not np.isfinite(getattr(network, name)).all():
-            raise ModelError(f"{name} of the trained network is not finite", "train again with a smaller lr")
-    if not np.isfinite(network.w_rec.data).all():
-        raise ModelError("w_rec of the trained network is not finite", "train again with a smaller lr")
+        _check_size(name, getattr(network, name))
+    _check_size("w_rec", network.w_rec.data)
+
+
+def _check_size(name: str, values: Floats) -> None:
+    if not (np.abs(values) <= LARGEST).all():
+        raise ModelError(
+            f"{name} of the trained network is not finite or beyond 1e30", "train again with a smaller lr"
+        )
 
 
 def _column_max(w: sparse.csc_array) -> Floats:
@@ -105,13 +114,15 @@ def _spread(in_max: Floats, rec_max: Floats) -> int:
     both = (in_max > 0) & (rec_max > 0)
     if not both.any():
         return 0
-    return int(np.clip(np.round(np.median(np.log2(rec_max[both] / in_max[both]))), -MAX_SHIFT, MAX_SHIFT))
+    ratio = np.log2(rec_max[both]) - np.log2(in_max[both])
+    return int(np.clip(np.round(np.median(ratio)), -MAX_SHIFT, MAX_SHIFT))
 
 
-def _gain(w_in: Floats, w_rec: sparse.csc_array, shift_in: int, shift_rec: int) -> Floats:
-    """G_i, [N]: a neuron that receives nothing gets 1024."""
+def _gain(w_in: Floats, w_rec: sparse.csc_array, v_th: Floats, shift_in: int, shift_rec: int) -> Floats:
+    """G_i, [N]: a neuron that receives nothing gets 1024; none makes its threshold exceed V_TH_MAX."""
     need = np.maximum(np.abs(w_in).max(0) / 2.0**shift_in, _column_max(w_rec) / 2.0**shift_rec)
-    return np.where(need > 0, W_MAX / np.where(need > 0, need, 1.0), 1024.0)
+    gain = np.where(need > SMALLEST, W_MAX / np.maximum(need, SMALLEST), 1024.0)
+    return np.minimum(gain, V_TH_MAX / np.maximum(v_th, SMALLEST))
 
 
 def _params(network: Network, neuron: str, gain: Floats) -> dict[str, NDArray[np.int32]]:

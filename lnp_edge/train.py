@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 import torch
 from scipy import sparse
 
 from lnp_edge import checkpoint
+from lnp_edge.config import TrainSettings
 from lnp_edge.init_network import SHORTEST
 from lnp_edge.network import Network
 from lnp_edge.train_kernel import Wiring
@@ -30,17 +31,6 @@ class Batches(Protocol):
     batches: int
 
     def epoch(self, rng: np.random.Generator) -> Iterator[tuple[np.ndarray, np.ndarray]]: ...
-
-
-@dataclass(frozen=True)
-class TrainSettings:
-    epochs: int = 60
-    lr: float = 0.02  # of weights in units of their start size, annealed by a cosine
-    weight_decay: float = 0.01
-    dropout: float = 0.1  # share of neurons silenced for a batch
-    smoothing: float = 0.1  # of the labels
-    averaging: float = 0.98  # decay per batch of the averaged weights that are returned; 0 returns the last
-    train_taus: bool = True
 
 
 class Trainable:
@@ -87,7 +77,9 @@ class Trainable:
                 self.leaf[name].clamp_(min=float(np.log(SHORTEST * self.network.dt)))
 
     def to_network(self, leaf: Parameters) -> Network:
-        p = {name: (leaf[name] * unit).detach().double().numpy() for name, unit in self.unit.items()}
+        p: dict[str, Any] = {
+            name: (leaf[name] * unit).detach().double().numpy() for name, unit in self.unit.items()
+        }
         taus = {
             name: np.exp(leaf[name].detach().double().numpy()) for name in ("tau_mem", "tau_syn", "tau_out")
         }
@@ -113,9 +105,11 @@ def train(
     """The trained network and, per epoch, its loss and accuracy on the training batches and its firing rate.
 
     Trains the synapses that w_rec stores and never adds one; each keeps the sign of its presynaptic neuron.
-    The loss is the cross-entropy of the read-out after a window's last step, which is where the device decides.
+    The loss is the cross-entropy of the read-out after a window's last step, where the device decides.
     The same arguments give the same bits on the same machine, also if it is stopped and called again with the
     same checkpoint file `resume`, which is written every SAVE_EVERY epochs and removed at the end.
+    The file knows its network, settings and seed and is refused for others; that the data is the same is
+    up to the caller.
     """
     torch.set_num_threads(1)  # two threads on a busy machine are slower than one
     model = Trainable(network)
@@ -153,13 +147,9 @@ def train(
         if progress:
             progress(epoch + 1, settings.epochs, history[-1])
         if resume and len(history) % SAVE_EVERY == 0:
-            leaf = {name: a.detach() for name, a in model.leaf.items()}
-            state = {
-                "leaf": leaf,
-                "average": average,
-                "history": history,
-                "optimiser": optimiser.state_dict(),
-            }
+            leaves = {name: a.detach() for name, a in model.leaf.items()}
+            state: dict[str, Any] = {"leaf": leaves, "average": average, "history": history}
+            state["optimiser"] = optimiser.state_dict()
             checkpoint.save(resume, key, state, rng)
     if resume:
         resume.unlink(missing_ok=True)
@@ -170,7 +160,7 @@ def _optimiser(model: Trainable, settings: TrainSettings) -> torch.optim.Optimiz
     trained = [name for name in model.leaf if settings.train_taus or not name.startswith("tau")]
     for name in trained:
         model.leaf[name].requires_grad_()
-    weights = {"params": [model.leaf[k] for k in trained if k.startswith("w_")]}
+    weights: dict[str, Any] = {"params": [model.leaf[k] for k in trained if k.startswith("w_")]}
     others = {"params": [model.leaf[k] for k in trained if not k.startswith("w_")], "weight_decay": 0.0}
     decay = settings.weight_decay
     return torch.optim.AdamW([weights, others], lr=settings.lr, betas=(0.9, 0.99), weight_decay=decay)

@@ -1,11 +1,14 @@
 """Forward pass and back-propagation through time of a recurrent cuba-LIF layer with its read-out, fused.
 
-An accelerator for neurons/cuba_lif.py; train_layer.generic is the readable definition, and the tests compare the two.
+An accelerator for neurons/cuba_lif.py; train_layer.generic is the readable definition; tests compare the two.
 
 Layout [block][T][N][LANES], batch innermost, so that a synapse is a few vector operations over LANES samples.
 Three kinds of weights are one sparse matrix, `Wiring`, from the rows u = [spikes; x] to the targets
 [neurons; outputs]. Between the passes only v before the reset is kept: 4 bytes a neuron, step and sample.
 """
+
+# mypy: disable-error-code="call-arg, var-annotated"
+# Numba supplies the first two arguments of an intrinsic, which mypy cannot know.
 
 from __future__ import annotations
 
@@ -23,9 +26,9 @@ _CHUNK = 4  # steps whose weight gradients are summed in registers before they t
 
 @dataclass(frozen=True)
 class Wiring:
-    """Where the synapses are, seen from both ends. N neurons, C inputs, O outputs, S = nnz + C*N + N*O synapses.
+    """Where the synapses are, seen from both ends: N neurons, C inputs, O outputs, S = nnz + C*N + N*O.
 
-    The order of all weights, and of their gradients outside the kernel: w_rec.data, w_in.ravel(), w_out.ravel().
+    Outside the kernel, weights and gradients go w_rec.data, w_in.ravel(), w_out.ravel().
     """
 
     n: int
@@ -67,7 +70,7 @@ def _gather(start, stop, index, w, rows, acc):
 
 @njit(cache=True, error_model="numpy")
 def forward(x, into, pre, w, alpha, beta, gamma, v_th, bias, bias_out, vp, y):
-    """Run the layer. x [G,T,C,L], w [S] by target; fills vp [G,T,N,L], v before the reset, and y [G,T,O,L]."""
+    """Run x [G,T,C,L] with w [S] by target; fills vp [G,T,N,L], v before the reset, and y [G,T,O,L]."""
     blocks, steps, c = x.shape[0], x.shape[1], x.shape[2]
     n, o = len(alpha), len(gamma)
     for g in range(blocks):
@@ -114,7 +117,7 @@ def backward(
     """Gradients of sum(y * grad_y), reset detached, surrogate dz/dv = 1/v_th / (1 + slope*|v/v_th - 1|)^2.
 
     On return grad_y [G,T,O,L] holds the gradient that reached y through the read-out's own leak as well.
-    Adds into d_w [S by target, FOLDED], d_alpha, d_beta, d_bias [N, L]; the sum over the lanes is the gradient.
+    Adds into d_w [S by target, FOLDED], d_alpha, d_beta, d_bias [N, L]; sum over the lanes.
     """
     blocks, steps, c = x.shape[0], x.shape[1], x.shape[2]
     n, o = len(alpha), len(gamma)
@@ -146,7 +149,7 @@ def backward(
                     grad_i = fma(splat(alpha[j]), load(later, j), grad_v)
                     store(now, j, grad_i)
                     store(gv, j, be * grad_v)
-                    # The state before this step from v alone: i_syn[t-1] = v before reset [t-1] - beta * v[t-2].
+                    # The state before this step from v alone: i_syn[t-1] = vp[t-1] - beta * v[t-2].
                     p1, p2 = load(before, j), load(earlier, j)
                     i_last = p1 - be * (p2 - th * above(p2, th))
                     store(d_alpha, j, fma(grad_i, i_last, load(d_alpha, j)))

@@ -1,11 +1,12 @@
 """The recurrent layer and its read-out as a differentiable function of its parameters, twice.
 
-`generic` runs any neuron of neurons/ in plain PyTorch: the definition. `fused` is train_kernel.py for cuba_lif.
+`generic` runs any neuron of neurons/ in plain PyTorch: the definition. `fused` is the kernel, for cuba_lif.
 """
 
 from __future__ import annotations
 
-from types import FunctionType, ModuleType
+from types import FunctionType
+from typing import Any
 
 import numpy as np
 import torch
@@ -32,7 +33,7 @@ class _Greater(torch.autograd.Function):
         return grad / b / (1 + SLOPE * (a / b - 1).abs()) ** 2, None
 
 
-# The meaning of spec/ops.py in floats. A leak is 1 - decay here, not 1/65536ths. The reset carries no gradient.
+# The meaning of spec/ops.py in floats. A leak is 1 - decay here. The reset carries no gradient.
 FLOAT_OPS = {
     "add": lambda a, b: a + b,
     "sub": lambda a, b: a - b,
@@ -42,7 +43,7 @@ FLOAT_OPS = {
 }
 
 
-def generic(neuron: ModuleType, p: Parameters, wiring: Wiring, x: torch.Tensor) -> torch.Tensor:
+def generic(neuron: Any, p: Parameters, wiring: Wiring, x: torch.Tensor) -> torch.Tensor:
     """Read-out y [B, T, O] of inputs x [B, T, C], any neuron of neurons/, by a loop over time."""
     step = FunctionType(neuron.step.__code__, FLOAT_OPS)
     values = {"c_syn": 1 - p["alpha"], "c_mem": 1 - p["beta"], "v_th": p["v_th"], "bias": p["bias"]}
@@ -77,10 +78,9 @@ class Workspace:
 
 def _to_lanes(a: torch.Tensor) -> np.ndarray:
     """[B, T, K] to [G, T, K, LANES], padded with zeros."""
-    a = a.detach().numpy()
     blocks = -(-len(a) // LANES)
     out = np.zeros((blocks * LANES, *a.shape[1:]), np.float32)
-    out[: len(a)] = a
+    out[: len(a)] = a.detach().numpy()
     return np.ascontiguousarray(out.reshape(blocks, LANES, *a.shape[1:]).transpose(0, 2, 3, 1))
 
 
@@ -91,15 +91,15 @@ class _Fused(torch.autograd.Function):
         lanes = _to_lanes(x)
         v = work.fit(*lanes.shape[:2])
         y = np.empty((*lanes.shape[:2], wiring.o, LANES), np.float32)
-        w, *neuron = (a.detach().numpy() for a in (weights, alpha, beta, gamma, v_th))
-        offsets = bias.detach().numpy(), bias_out.detach().numpy()
-        train_kernel.forward(lanes, wiring.into, wiring.pre, w[wiring.by_target], *neuron, *offsets, v, y)
-        ctx.kept = work, lanes, w, neuron, y
+        w, *rest = (a.detach().numpy() for a in (weights, alpha, beta, gamma, v_th, bias, bias_out))
+        arguments = lanes, wiring.into, wiring.pre, w[wiring.by_target], *rest, v, y
+        train_kernel.forward(*arguments)
+        ctx.kept = work, lanes, w, rest, y
         return torch.from_numpy(y.transpose(0, 3, 1, 2).reshape(-1, y.shape[1], wiring.o)[: len(x)].copy())
 
     @staticmethod
     def backward(ctx, grad):
-        work, x, w, (alpha, beta, gamma, v_th), y = ctx.kept
+        work, x, w, (alpha, beta, gamma, v_th, *_), y = ctx.kept
         wiring = work.wiring
         grad_y = _to_lanes(grad)
         d_w = np.zeros((len(w), FOLDED), np.float32)

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from lnp_edge.errors import LinkError
 from lnp_edge.spec import protocol
+from lnp_edge.spec.layout import tables
 from lnp_edge.spec.model import QuantizedModel
 from lnp_edge.spec.protocol import NAK, REPLIES, REPLY, REQUESTS, Frame, FrameError
 from runtime.runner import Steps
@@ -19,6 +20,7 @@ from runtime.runner import Steps
 DEADLINE = 5.0  # s until a request without a valid reply is given up
 FIRST_TRY = 0.3  # s until it is sent again; grows by half each time
 NOISE_LIMIT = 65536  # bytes without a delimiter are dropped
+READ_LIMIT = 4096  # bytes at once, so that a flood of delimiters cannot outlast the deadline
 
 
 class Port(Protocol):
@@ -60,6 +62,7 @@ class Device:
         self.model, self.name = model, name
         self._link = Link(port, name, deadline)
         self.greeting = self._greet()
+        self.t = self.greeting.t
 
     def _greet(self) -> Greeting:
         fields = REPLIES["hello"]
@@ -77,10 +80,11 @@ class Device:
                 f"{self.name} runs model {greeting.fingerprint:08x}, not {m.fingerprint:08x}",
                 "flash the firmware generated from this model: lnp flash DIR",
             )
-        sizes = (greeting.n, greeting.n_in, greeting.n_out, greeting.state_words)
-        if sizes != (m.n, m.n_in, m.n_out, m.state_words) or greeting.max_payload < protocol.MIN_PAYLOAD:
+        sizes = (greeting.n, greeting.n_in, greeting.n_out, greeting.state_words, greeting.n_tables)
+        ours = (m.n, m.n_in, m.n_out, m.state_words, len(tables(m)))
+        if sizes != ours or greeting.max_payload < protocol.MIN_PAYLOAD:
             raise LinkError(
-                f"{self.name} says sizes {sizes}, the model has {(m.n, m.n_in, m.n_out, m.state_words)}",
+                f"{self.name} says sizes {sizes} and frames of {greeting.max_payload} bytes, the model has {ours}",
                 "generate, build and flash it again with this lnp-edge",
             )
         return greeting
@@ -99,7 +103,13 @@ class Device:
             head = REQUESTS["steps"].struct.pack(self.t)
             raw = self._link.ask("steps", head + chunk.tobytes(), 4 * (self.model.n_out + len(chunk)))
             reply = REPLIES["steps"].struct
-            self.t, more = reply.unpack_from(raw)
+            t, more = reply.unpack_from(raw)
+            self.t += len(chunk)
+            if t != self.t:
+                raise LinkError(
+                    f"{self.name} is at step {t}, not {self.t}",
+                    "generate, build and flash the firmware again with this lnp-edge",
+                )
             words = np.frombuffer(raw, "<u4", offset=reply.size).astype(np.uint32)
             y = words[: self.model.n_out].view(np.int32)
             digests.append(words[self.model.n_out :])
@@ -152,6 +162,7 @@ class Link:
         self.seq = 0
         self._buffer = bytearray()
         self.resent = self.bad_frames = self._bytes = 0
+        self._last_error = ""
         port.timeout = 0.05
 
     def ask(self, request: str, payload: bytes = b"", rest: int = 0) -> bytes:
@@ -168,7 +179,7 @@ class Link:
                 patience *= 1.5
                 self.resent += 1
                 continue
-            if reply.type == REPLIES["nak"].type:
+            if reply.type == REPLIES["nak"].type and len(reply.payload) == REPLIES["nak"].struct.size:
                 self._refused(request, reply)
             if reply.type == kind and len(reply.payload) == want:
                 return reply.payload
@@ -185,7 +196,7 @@ class Link:
             raise LinkError(f"cannot write to {self.name}: {e}", "check the cable and run the command again") from None
 
     def _await(self, until: float) -> Frame | None:
-        """The next valid frame of this session and request, or None at the time `until` or after a damaged frame."""
+        """The next valid frame of this session and request, or None if there is none until then."""
         while True:
             head, found, tail = self._buffer.partition(b"\0")
             if found:
@@ -194,8 +205,9 @@ class Link:
                     continue
                 try:
                     frame = protocol.decode(bytes(head))
-                except FrameError:
+                except FrameError as e:
                     self.bad_frames += 1
+                    self._last_error = str(e)
                     continue
                 if (frame.sid, frame.seq) == (self.sid, self.seq):
                     return frame
@@ -205,7 +217,7 @@ class Link:
             if time.monotonic() >= until:
                 return None
             try:
-                data = self.port.read(max(1, self.port.in_waiting))
+                data = self.port.read(min(max(1, self.port.in_waiting), READ_LIMIT))
             except OSError as e:
                 raise LinkError(f"lost {self.name}: {e}", "check the cable and run the command again") from None
             self._bytes += len(data)
@@ -236,6 +248,6 @@ class Link:
                 "check the baud rate, and that the board runs lnp-edge firmware",
             )
         return LinkError(
-            f"{bad} damaged frames from {self.name} in {self.deadline:g} s, none valid",
+            f"{bad} damaged frames from {self.name} in {self.deadline:g} s, none valid; the last: {self._last_error}",
             "check the baud rate, ground and cable length",
         )

@@ -73,23 +73,28 @@ def parse(lines: Iterator[bytes], channels: tuple[str, ...], name: str, first_ma
     columns, width = list(range(len(channels))), len(channels)
     seen_first = False
     for number, line in enumerate(lines, 1):
-        text = line.decode("utf-8", "replace").strip()
+        text = line.decode("utf-8-sig", "replace").strip()
         if not text or text.startswith("#"):
             continue
         cells = [c.strip() for c in text.split(",")]
         first, seen_first = not seen_first, True
-        if first and not any(_is_number(c) for c in cells):
-            columns, width = _pick(cells, channels, f"{name} line {number}"), len(cells)
-            continue
         try:
-            yield _row(cells, columns, width)
-        except ValueError as e:
+            if len(line) >= LINE_LIMIT:
+                raise ValueError(f"longer than {LINE_LIMIT} bytes")
+            if first and not any(_is_number(c) for c in cells):
+                columns, width = _pick(cells, channels, f"{name} line {number}"), len(cells)
+                continue
+            row = _row(cells, columns, width)
+        except (ValueError, DataError) as e:
             if first and first_may_be_cut:
                 continue
+            if isinstance(e, DataError):
+                raise
             raise DataError(
                 f"{name} line {number}: {e}",
                 f"each line holds {width} integers from -32768 to 32767, separated by commas",
             ) from None
+        yield row
 
 
 def _is_number(cell: str) -> bool:

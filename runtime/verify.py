@@ -169,13 +169,17 @@ def compare_tables(model: QuantizedModel, device: Device) -> list[TableDifferenc
     """
     found = []
     for number, ((name, ours), crc) in enumerate(zip(tables(model).items(), device.table_crcs(), strict=True)):
-        if zlib.crc32(ours.tobytes()) == crc:
+        ours_crc = zlib.crc32(ours.tobytes())
+        if ours_crc == crc:
             continue
         theirs = np.frombuffer(device.read_table(number, ours.nbytes), ours.dtype)
         differs = np.flatnonzero(theirs != ours)
         if len(differs):
             k = int(differs[0])
-            found.append(TableDifference(name, k, _place(model, name, k), int(theirs[k]), int(ours[k]), len(differs)))
+            place = _place(model, name, k)
+            found.append(TableDifference(name, k, place, int(theirs[k]), int(ours[k]), len(differs)))
+        else:
+            found.append(TableDifference(name, 0, "CRC-32 differs, but not the bytes read", crc, ours_crc, 0))
     return found
 
 

@@ -76,7 +76,8 @@ def test_files_are_ascii_without_trailing_blanks():
 
 
 @pytest.mark.parametrize(
-    "name", ["", "Net", "1net", "int", "a-b", "../x", "a b", "x" * 25, "net\n", "link", "crc32", "table", "wire"]
+    "name",
+    ["", "Net", "1net", "int", "a-b", "../x", "a b", "x" * 25, "net\n", "link", "crc32", "table", "wire"],
 )
 def test_a_name_that_is_no_c_name_is_refused(name):
     with pytest.raises(ConfigError, match="cannot name a model"):

@@ -1,15 +1,19 @@
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
 from scipy import sparse
 
-from lnp_edge.augment import Augmentation, Crops, encode, rotations
+from lnp_edge.augment import Crops, rotations
+from lnp_edge.config import Augmentation, TrainSettings
 from lnp_edge.datasets import spar, windows
 from lnp_edge.encoders import affine
 from lnp_edge.errors import ModelError
 from lnp_edge.init_network import random_network
 from lnp_edge.neurons import cuba_lif
-from lnp_edge.train import TrainSettings, train
+from lnp_edge.quantize import Task
+from lnp_edge.train import train
 from lnp_edge.train_kernel import Wiring
 from lnp_edge.train_layer import Workspace, fused, generic
 
@@ -70,7 +74,8 @@ def small_training(epochs=3, seed=0, progress=None, resume=None, **settings):
     data = spar.load().of_groups([1, 2])
     counts, _, _ = windows(data, 4.0, 2.0)
     net = random_network(24, 6, 7, dt=data.dt, density=0.3, rng=np.random.default_rng(1))
-    crops = Crops(data, affine.fit(counts), steps=50, batch=32, strength=Augmentation())
+    task = Task("affine", affine.fit(counts), window=50, hop=25, channels=data.channels, classes=data.classes)
+    crops = Crops(data, task, 32, Augmentation())
     return net, *train(net, crops, TrainSettings(epochs=epochs, **settings), seed, progress, resume)
 
 
@@ -96,13 +101,23 @@ def test_the_same_seed_trains_the_same_network():
     assert not (a.w_out == c.w_out).all()
 
 
-def test_inputs_are_what_the_device_computes():
-    counts, _, _ = windows(spar.load().of_groups([8]), 4.0, 2.0)
-    p = affine.fit(counts)
-    few = counts[:3, :5]
-    by_op = [[[affine.encode(int(few[w, t, k]), *(int(p[name][k]) for name in ("offset", "gain", "shift")))
-               for k in range(6)] for t in range(5)] for w in range(3)]  # fmt: skip
-    assert (encode(few, p) * 64 == by_op).all()
+def test_an_unchanged_crop_is_a_piece_of_its_recording():
+    data = spar.load().of_groups([1])
+    still = replace(data, mirror=())
+    same = {"offset": np.zeros(6, np.int32), "gain": np.full(6, 2, np.int32), "shift": np.ones(6, np.int32)}
+    task = Task("affine", same, window=40, hop=20, channels=data.channels, classes=data.classes)
+    crops = Crops(still, task, 16, Augmentation(rotation=0, speed=0, scale=0, noise=0))
+    x, labels = next(crops.epoch(np.random.default_rng(0)))
+    assert crops.batches == round(2 * sum(map(len, data.recordings)) / 40 / 16)
+    # A crop may start between two samples; one that follows the signal stays within its neighbours' range.
+    for crop, label in zip(np.clip(x * 64, -127, 127), labels, strict=True):
+        found = False
+        for r in np.flatnonzero(data.labels == label):
+            signal = np.clip(data.recordings[r], -127, 127)
+            low, high = np.minimum(signal[:-1], signal[1:]), np.maximum(signal[:-1], signal[1:])
+            for k in range(len(low) - 39):
+                found |= (low[k : k + 40] <= crop).all() and (crop <= high[k : k + 40]).all()
+        assert found
 
 
 def test_rotations_are_rotations():

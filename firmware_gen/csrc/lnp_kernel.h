@@ -100,9 +100,24 @@ LNP_PHASE void read_out(int32_t *y, const uint32_t *z)
     }
 }
 
+static void clear_words(uint32_t *words, uint32_t count)
+{
+    for (uint32_t i = 0; i < count; i++) {
+        words[i] = 0;
+    }
+}
+
+// Not by assigning a zero struct: without optimisation that passes a whole state over the stack.
+// LNP_FIELDS(F) is F(field, words) for every field in the order of the state words. Reading or writing an
+// int32_t through a pointer to uint32_t is defined: C11 6.5p7.
 void LNP_MODEL(init)(LNP_MODEL(t) * s)
 {
-    *s = (LNP_MODEL(t)){0};
+#define CLEAR(field, words) clear_words((uint32_t *)s->field, words);
+    LNP_FIELDS(CLEAR)
+    CLEAR(drive, LNP_N)
+#undef CLEAR
+    s->t = 0;
+    s->digest = 0;
 }
 
 void LNP_MODEL(reset)(LNP_MODEL(t) * s)
@@ -143,8 +158,6 @@ static uint32_t mix_words(uint32_t h, const uint32_t *words, uint32_t count)
     return h;
 }
 
-// LNP_FIELDS(F) is F(field, words) for every field in the order of the state words. Reading an int32_t
-// through a pointer to uint32_t is defined: C11 6.5p7.
 uint32_t LNP_MODEL(digest)(LNP_MODEL(t) * s)
 {
     uint32_t h = s->digest;

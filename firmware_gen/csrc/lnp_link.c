@@ -87,7 +87,8 @@ static void receive_frame(lnp_link_t *link, uint32_t length)
 
 void lnp_link_start(lnp_link_t *link)
 {
-    *link = (lnp_link_t){.reply_payload = UINT32_MAX};
+    link->open = false;
+    link->reply_payload = UINT32_MAX;
     LNP_MODEL(init)(&link->net);
     lnp_cobs_start(&link->in, link->request, sizeof link->request);
     uint32_t reply_length = 0;

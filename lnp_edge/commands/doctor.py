@@ -66,6 +66,13 @@ def _ports() -> list[list[str]]:
         if os.access(path, os.R_OK | os.W_OK):
             rows.append([port.device, "ready", port.description, ""])
         else:
-            group = grp.getgrgid(path.stat().st_gid).gr_name
+            group = _group(path)
             rows.append([port.device, "no permission", port.description, f"sudo usermod -aG {group} $USER"])
     return rows or [["serial ports", "none", "real boards and sensors", "plug one in"]]
+
+
+def _group(path: Path) -> str:
+    try:
+        return grp.getgrgid(path.stat().st_gid).gr_name
+    except (KeyError, OSError):  # a group without a name, as in containers; or just unplugged
+        return "dialout"

@@ -1,6 +1,7 @@
 """Train a network with surrogate gradients on the synapses it has.
 
-CONFIG.toml draws the network, prunes it as [prune] says and trains it; a file of lnp prune is trained as it is."""
+CONFIG.toml draws the network, prunes it as [prune] says and trains it; a file of lnp prune is trained as it is.
+A training that was stopped goes on where it was: run the same command again."""
 
 import argparse
 from pathlib import Path
@@ -34,14 +35,13 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     file = _start(args.source)
     data = pipeline.split(file.config, pipeline.load_data(file.config))
-    network = file.network if file.network is not None else pipeline.new_network(file.config, data)
     with bars() as progress:
         task = progress.add_task("train", total=file.config.train.epochs, info="")
 
         def show(done: int, total: int, now: dict) -> None:
             progress.update(task, completed=done, info=f"loss {now['loss']:.3f} accuracy {now['accuracy']:.3f}")
 
-        trained, curve = pipeline.train(file.config, data, network, show)
+        trained, curve = pipeline.train(file.config, data, file.network, show, args.output.with_suffix(".checkpoint"))
     accuracy = pipeline.accuracy(data, pipeline.float_classes(data, trained))
     history = file.history | {"train": curve, "float_accuracy": accuracy}
     network_file.save(NetworkFile(trained, file.config, history), args.output)

@@ -14,7 +14,7 @@ Windows = tuple[NDArray[np.int16], NDArray[np.int64], NDArray[np.int64]]
 
 @dataclass(frozen=True)
 class Dataset:
-    """R recordings of raw sensor counts, one label each. Channels named ..x, ..y, ..z in a row are a 3-vector."""
+    """R recordings of raw sensor counts, one label each. Channels ..x, ..y, ..z in a row are a vector."""
 
     name: str
     dt: float  # s
@@ -58,6 +58,6 @@ def windows(dataset: Dataset, seconds: float, hop_seconds: float) -> Windows:
     if not counts:
         raise DataError(
             f"no recording of {dataset.name} is {seconds} s long",
-            f"the longest has {max(map(len, dataset.recordings), default=0) * dataset.dt:g} s: shorten the window",
+            f"the longest has {max(map(len, dataset.recordings), default=0) * dataset.dt:g} s",
         )
     return np.stack(counts), dataset.labels[source], dataset.groups[source]

@@ -12,6 +12,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from lnp_edge.errors import BoardError
+from lnp_edge.files import read_bounded
+from lnp_edge.spec.plugins import unknown
 from lnp_edge.spec.protocol import NAME_BYTES
 
 CPUS = ("cortex-m0", "cortex-m0plus", "cortex-m3", "cortex-m4", "cortex-m7", "cortex-m33", "host")
@@ -19,6 +21,7 @@ TOOLCHAINS = ("gcc", "zig", "host")
 STARTS = ("unicorn", "qemu", "process", "serial")
 FLASH_TOOLS = ("st-flash", "openocd", "pyocd")
 NAME = re.compile(r"[a-z0-9][a-z0-9-]{0,%d}" % (NAME_BYTES - 2))
+MAX_BYTES = 16384  # tomllib needs seconds for a dotted key that fills 64 KiB
 WORD = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,39}")
 
 
@@ -26,6 +29,10 @@ WORD = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,39}")
 class Region:
     origin: int
     size: int  # bytes
+
+    @property
+    def end(self) -> int:
+        return self.origin + self.size
 
 
 @dataclass(frozen=True)
@@ -50,16 +57,11 @@ class Board:
 
 def load(path: Path) -> Board:
     """The board of one board.toml; its name is its folder's. Raises BoardError naming the key."""
+    text = read_bounded(path, MAX_BYTES, BoardError, "lnp boards lists the boards there are")
     try:
-        text = path.read_bytes()
-        if len(text) > 65536:
-            raise BoardError(f"{path} has {len(text)} bytes", "a board file stays under 64 KiB")
-        raw = tomllib.loads(text.decode())
-    except OSError as e:
-        raise BoardError(f"cannot read {path}: {e.strerror}", "lnp boards lists the boards there are") from None
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError, RecursionError) as e:
+        return _Reader(path, tomllib.loads(text.decode())).board()
+    except (ValueError, RecursionError) as e:  # TOML and UTF-8 errors, and integers too long to print
         raise BoardError(f"{path}: {e}", "write it as TOML; boards/host/board.toml is an example") from None
-    return _Reader(path, raw).board()
 
 
 class _Reader:
@@ -89,6 +91,9 @@ class _Reader:
             if not re.fullmatch(r"[a-z][a-z0-9_]{0,30}", key):
                 raise self.fail("uart key", key, "lower case letters, digits and _")
         start = self.choice("start", STARTS)
+        flash, ram = self.region("flash"), self.region("ram")
+        if start != "process" and max(flash.origin, ram.origin) < min(flash.end, ram.end):
+            raise self.fail("ram", ram, "a region that does not overlap flash")
         return Board(
             name=name,
             description=self.text("description"),
@@ -96,8 +101,8 @@ class _Reader:
             clock_hz=self.number("clock_hz", 1, 2**32 - 1),
             toolchain=self.choice("toolchain", TOOLCHAINS),
             start=start,
-            flash=self.region("flash"),
-            ram=self.region("ram"),
+            flash=flash,
+            ram=ram,
             uart=self.word("uart.driver", uart.get("driver")),
             baud=self.number("uart.baud", 300, 20_000_000, uart.get("baud")),
             registers={k: self.number(f"uart.{k}", 0, 2**32 - 1, v) for k, v in registers.items()},
@@ -136,7 +141,7 @@ class _Reader:
 
     def region(self, key: str) -> Region:
         region = Region(self.number(f"{key}.origin", 0, 2**32 - 4), self.number(f"{key}.size", 1024, 2**30))
-        if region.origin % 4 or region.origin + region.size > 2**32:
+        if region.origin % 4 or region.end > 2**32:
             raise self.fail(key, region, "aligned to 4 bytes and within 32-bit addresses")
         return region
 

@@ -40,5 +40,5 @@ def table_bytes(model: QuantizedModel) -> int:
 
 
 def state_bytes(model: QuantizedModel) -> int:
-    """RAM of one state: the neuron's variables, packed spikes, read-outs and the step counter and digest."""
-    return 4 * (model.state_words + 2)
+    """RAM of one lnp_<name>_t: state words, step number, digest, and the sums that a step gathers."""
+    return 4 * (model.state_words + 2 + model.n)

@@ -226,6 +226,6 @@ class QuantizedModel:
             for i, most in enumerate(bounds):
                 if most > INT32_MAX:
                     raise ModelError(
-                        f"{what} {i} may reach {most:,}, beyond int32".replace(",", " "),
+                        f"{what} {i} may reach {f'{most:,}'.replace(',', ' ')}, beyond int32",
                         "shorten its time constants or prune more, then quantise again",
                     )

@@ -1,7 +1,7 @@
 """What a neuron or an encoder does, as a list of operations: one definition for Numba, C and ONNX.
 
-A step is plain Python that any reader understands, held to a form that others can print from its syntax tree:
-`name = op(...)` lines over lnp_edge.spec.ops and a final `return` of names. All else is refused with its line.
+A step is plain Python that any reader understands, in a form that others can print from its syntax tree:
+`name = op(...)` lines over lnp_edge.spec.ops and a final `return` of names. All else is refused, line named.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ import textwrap
 from collections.abc import Callable
 from dataclasses import dataclass
 from types import FunctionType
+from typing import Any
 
 from lnp_edge.errors import ConfigError
 from lnp_edge.spec import ops
@@ -39,7 +40,7 @@ class Trace:
 
 def trace(function: Callable) -> Trace:
     """The operations of a step or encode function. Raises ConfigError with file and line on another form."""
-    plain = getattr(function, "py_func", function)
+    plain: Any = getattr(function, "py_func", function)  # Numba keeps it there
     try:
         lines, first = inspect.getsourcelines(plain)
     except (OSError, TypeError):

@@ -1,0 +1,44 @@
+"""What several test files share: tools that may be absent, and firmware that is compiled once."""
+
+import os
+import shutil
+from importlib.util import find_spec
+from pathlib import Path
+
+import pytest
+from tiny import tiny_model
+
+import boards
+
+
+def need(*tools: str) -> None:
+    """Skip without these programs or Python packages; where the variable CI is set, their absence is a failure."""
+    missing = [tool for tool in tools if not (shutil.which(tool) or find_spec(tool))]
+    if missing:
+        (pytest.fail if os.environ.get("CI") else pytest.skip)(f"not installed: {', '.join(missing)}")
+
+
+TOOLS = {
+    "host": ("cc",),
+    "cortex-m4": ("ziglang", "unicorn", "elftools"),
+    "mps2-an386": ("arm-none-eabi-gcc", "qemu-system-arm"),
+}
+
+
+@pytest.fixture(scope="session")
+def firmware(tmp_path_factory):
+    """firmware(board, seed=1) -> the image of tiny_model(seed), compiled once a session."""
+    from firmware_gen.build import build
+    from firmware_gen.generate import generate, write
+
+    built: dict[tuple[str, int], Path] = {}
+
+    def image(board: str, seed: int = 1) -> Path:
+        need(*TOOLS[board])
+        if (board, seed) not in built:
+            folder = tmp_path_factory.mktemp(f"{board}-{seed}")
+            write(generate(tiny_model(seed), boards.get(board)), folder)
+            built[board, seed] = build(folder).image
+        return built[board, seed]
+
+    return image
