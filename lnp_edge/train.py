@@ -29,6 +29,7 @@ class Batches(Protocol):
     """What train() learns from: per epoch some batches of x float32 [B, T, C] and labels [B]."""
 
     batches: int
+    identity: str  # equal for equal data only
 
     def epoch(self, rng: np.random.Generator) -> Iterator[tuple[np.ndarray, np.ndarray]]: ...
 
@@ -108,8 +109,7 @@ def train(
     The loss is the cross-entropy of the read-out after a window's last step, where the device decides.
     The same arguments give the same bits on the same machine, also if it is stopped and called again with the
     same checkpoint file `resume`, which is written every SAVE_EVERY epochs and removed at the end.
-    The file knows its network, settings and seed and is refused for others; that the data is the same is
-    up to the caller.
+    The file knows its network, settings, seed and data and is refused for others.
     """
     torch.set_num_threads(1)  # two threads on a busy machine are slower than one
     model = Trainable(network)
@@ -118,13 +118,9 @@ def train(
     optimiser = _optimiser(model, settings)
     average = {name: leaf.detach().clone() for name, leaf in model.leaf.items()}
     history: History = []
-    key = checkpoint.identity(network, settings, seed) if resume else ""
-    if resume and (saved := checkpoint.load(resume, key, rng)):
-        with torch.no_grad():
-            for name, leaf in model.leaf.items():
-                leaf.copy_(saved["leaf"][name])
-        average, history = saved["average"], saved["history"]
-        optimiser.load_state_dict(saved["optimiser"])
+    if resume:
+        key = checkpoint.identity(network, settings, seed, data.identity)
+        history = checkpoint.load(resume, key, model.leaf, average, optimiser, rng)
     for epoch in range(len(history), settings.epochs):
         loss_sum = right = seen = 0.0
         for k, (x, labels) in enumerate(data.epoch(rng)):
@@ -147,10 +143,7 @@ def train(
         if progress:
             progress(epoch + 1, settings.epochs, history[-1])
         if resume and len(history) % SAVE_EVERY == 0:
-            leaves = {name: a.detach() for name, a in model.leaf.items()}
-            state: dict[str, Any] = {"leaf": leaves, "average": average, "history": history}
-            state["optimiser"] = optimiser.state_dict()
-            checkpoint.save(resume, key, state, rng)
+            checkpoint.save(resume, key, model.leaf, average, optimiser, history, rng)
     if resume:
         resume.unlink(missing_ok=True)
     return model.to_network(average), history

@@ -190,7 +190,7 @@ def _place(model: QuantizedModel, table: str, k: int) -> str:
         w = getattr(model, matrix)
         pre, post = {"w_in": ("channel", "neuron"), "w_rec": ("neuron", "neuron"), "w_out": ("neuron", "read-out")}[matrix]
         if part == "indptr":
-            return f"row of {pre} {k}"
+            return f"row of {pre} {k}" if k < w.shape[0] else "end of the last row"
         return f"synapse {pre} {w.rows()[k]} to {post} {w.indices[k]}"
     if table.startswith("encoder_"):
         return f"channel {k}"

@@ -163,5 +163,5 @@ def test_a_checkpoint_of_another_training_is_refused(tmp_path, monkeypatch):
     with pytest.raises(ModelError, match="another training"):
         small_training(3, seed=1, resume=file)
     file.write_bytes(b"nonsense")
-    with pytest.raises(ModelError, match="not a checkpoint"):
+    with pytest.raises(ModelError, match="no checkpoint"):
         small_training(3, resume=file)

@@ -68,7 +68,7 @@ def patched(image, path, table, k, value):
 
 LINE = int(np.searchsorted(W.indptr, 100, side="right")) - 1  # the neuron that synapse 100 comes from
 CORRUPTIONS = [
-    ("w_rec_data", 100, int(W.data[100]) ^ 1, f"synapse neuron {LINE} to {W.indices[100]}"),
+    ("w_rec_data", 100, int(W.data[100]) ^ 1, f"synapse neuron {LINE} to neuron {W.indices[100]}"),
     ("c_mem", 17, int(MODEL.params["c_mem"][17]) + 1, "neuron 17"),
     ("c_syn", 3, int(MODEL.params["c_syn"][3]) - 1, "neuron 3"),
     ("v_th", 29, int(MODEL.params["v_th"][29]) + 1, "neuron 29"),
@@ -140,17 +140,17 @@ def test_every_kind_of_table_is_named_in_words():
         assert (found.device, found.model) == (int(array[-1]) ^ 1, int(array[-1]))
         expected = {
             "encoder": "channel 2",
-            "w_in_indptr": "row of channel 3",
-            "w_rec_indptr": "row of neuron 40",
-            "w_out_indptr": "row of neuron 40",
+            "w_in_indptr": "end of the last row",
+            "w_rec_indptr": "end of the last row",
+            "w_out_indptr": "end of the last row",
             "c_out": "read-out 3",
             "bias_out": "read-out 3",
         }
         if "_data" in name or "_indices" in name:
             w = getattr(model, name.rpartition("_")[0])
             pre = int(np.flatnonzero(w.indptr[:-1] < len(array))[-1])
-            kinds = {"w_in": "channel {} to {}", "w_rec": "neuron {} to {}", "w_out": "neuron {} to {}"}
-            place = "synapse " + kinds[name.rpartition("_")[0]].format(pre, w.indices[-1])
+            kinds = {"w_in": "channel {} to neuron {}", "w_rec": "neuron {} to neuron {}"}
+            place = "synapse " + kinds.get(name.rpartition("_")[0], "neuron {} to read-out {}").format(pre, w.indices[-1])
         else:
             place = next((text for key, text in expected.items() if name.startswith(key)), "neuron 39")
         assert found.place == place
