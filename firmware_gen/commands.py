@@ -55,9 +55,7 @@ def _zig_cpu(cpu: str) -> str:
     return cpu.replace("-", "_") + no_fpu.get(cpu, "")
 
 
-def compile_command(
-    tools: Toolchain, sources: list[str], output: str, extra: tuple[str, ...] = ()
-) -> list[str]:
+def compile_command(tools: Toolchain, sources: list[str], output: str, extra: tuple[str, ...] = ()) -> list[str]:
     """Compile and link everything in one call, run in the output folder."""
     flags = ["-std=c11", tools.optimize, *WARNINGS, *tools.flags, *extra]
     return [*tools.cc, *flags, "-o", output, *sources, *tools.libs]

@@ -36,9 +36,7 @@ def flash_bytes(image: Path, origin: int) -> bytes:
         if not segment:
             continue
         if not 0 <= at <= 2**30:
-            raise BoardError(
-                f"{image} loads to {address:#x}, outside the flash", "generate and build it again"
-            )
+            raise BoardError(f"{image} loads to {address:#x}, outside the flash", "generate and build it again")
         found += b"\xff" * (at + len(segment) - len(found))
         found[at : at + len(segment)] = segment
     return bytes(found)

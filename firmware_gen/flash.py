@@ -51,9 +51,7 @@ def flash(folder: Path, dry_run: bool = False) -> str:
     call = command(board, image)
     shown = f"cd {shlex.quote(str(folder))} && {shlex.join(call)}"
     if not (folder / image).is_file():
-        raise BoardError(
-            f"{folder} holds no image yet", f"build it first: lnp build {shlex.quote(str(folder))}"
-        )
+        raise BoardError(f"{folder} holds no image yet", f"build it first: lnp build {shlex.quote(str(folder))}")
     binary = folder / image.replace(".elf", ".bin")
     binary.write_bytes(elf.flash_bytes(folder / image, board.flash.origin))
     if dry_run:
@@ -66,15 +64,9 @@ def _run(call: list[str], folder: Path) -> None:
     if not shutil.which(call[0]):
         raise BoardError(f"{call[0]} is not installed", INSTALL[call[0]])
     try:
-        done = subprocess.run(
-            call, cwd=folder, capture_output=True, text=True, errors="replace", timeout=TIMEOUT
-        )
+        done = subprocess.run(call, cwd=folder, capture_output=True, text=True, errors="replace", timeout=TIMEOUT)
     except subprocess.TimeoutExpired:
-        raise BoardError(
-            f"{call[0]} gave no result in {TIMEOUT} s", "reconnect the board and try again"
-        ) from None
+        raise BoardError(f"{call[0]} gave no result in {TIMEOUT} s", "reconnect the board and try again") from None
     if done.returncode != 0:
         last = "\n".join((done.stdout + done.stderr).strip().splitlines()[-8:])
-        raise BoardError(
-            f"{call[0]} failed with code {done.returncode}:\n{last}", "is the board connected by USB?"
-        )
+        raise BoardError(f"{call[0]} failed with code {done.returncode}:\n{last}", "is the board connected by USB?")

@@ -101,9 +101,7 @@ def write(files: dict[str, str], folder: Path) -> None:
     except OSError as e:
         if made:
             _remove_empty(folder)
-        raise ConfigError(
-            f"cannot write to {folder}: {e.strerror}", "choose another folder with -o"
-        ) from None
+        raise ConfigError(f"cannot write to {folder}: {e.strerror}", "choose another folder with -o") from None
 
 
 def _refuse_foreign(files: dict[str, str], folder: Path) -> set[str]:

@@ -28,9 +28,7 @@ def generate(model: QuantizedModel, board: Board, name: str = "net") -> dict[str
     when it is linked.
     """
     if not folder.NAME.fullmatch(name) or name in neuron.KEYWORDS | _our_names():
-        raise ConfigError(
-            f"{name[:40]!r} cannot name a model in C", "a-z first, then a-z, 0-9 and _, at most 24"
-        )
+        raise ConfigError(f"{name[:40]!r} cannot name a model in C", "a-z first, then a-z, 0-9 and _, at most 24")
     _check_fits(model, board)
     files = {
         f"lnp_{name}.h": _header(model, name),
@@ -59,14 +57,10 @@ def _check_fits(model: QuantizedModel, board: Board) -> None:
     try_next = "prune more, train fewer neurons, or choose another --board: lnp boards lists them"
     flash = layout.table_bytes(model)
     if flash > board.flash.size:
-        raise DoesNotFit(
-            f"needs {flash} B flash for its tables, {board.name} has {board.flash.size}", try_next
-        )
+        raise DoesNotFit(f"needs {flash} B flash for its tables, {board.name} has {board.flash.size}", try_next)
     ram = layout.state_bytes(model) + tables.link_bytes(model) + STACK_BYTES
     if ram > board.ram.size:
-        raise DoesNotFit(
-            f"needs {ram} B RAM for state, link and stack, {board.name} has {board.ram.size}", try_next
-        )
+        raise DoesNotFit(f"needs {ram} B RAM for state, link and stack, {board.name} has {board.ram.size}", try_next)
 
 
 def _board_part(board: Board) -> dict[str, str]:
@@ -123,9 +117,7 @@ def _tables_header(model: QuantizedModel, name: str) -> str:
 
 def _tables_source(model: QuantizedModel, name: str) -> str:
     include = f'#include "lnp_{name}_tables.h"'
-    return "\n".join(
-        [_top(model) + include, "", tables.definition(model, name), tables.directory(model, name)]
-    )
+    return "\n".join([_top(model) + include, "", tables.definition(model, name), tables.directory(model, name)])
 
 
 def _source(model: QuantizedModel, name: str) -> str:

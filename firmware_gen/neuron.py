@@ -36,9 +36,7 @@ def neuron(model: QuantizedModel) -> str:
     )
     for name in module.STATE:
         if name in TAKEN or name in module.PARAMS:
-            raise ConfigError(
-                f"neuron {model.neuron}: a state variable cannot be called {name!r}", "rename it"
-            )
+            raise ConfigError(f"neuron {model.neuron}: a state variable cannot be called {name!r}", "rename it")
     return "\n".join(
         [
             f"// The neuron, printed from lnp_edge/neurons/{model.neuron}.py. Returns its spike, 0 or 1.",

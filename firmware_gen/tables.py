@@ -72,13 +72,8 @@ def _matrix_comment(model: QuantizedModel, name: str) -> str:
 
 def directory(model: QuantizedModel, name: str) -> str:
     """What the link serves as `tables` and `read`."""
-    rows = [
-        f"    {{lnp_{name}_tables.{table}, {array.nbytes}u}},"
-        for table, array in layout.tables(model).items()
-    ]
-    return "\n".join(
-        [f"const lnp_table_t lnp_{name}_directory[LNP_{name.upper()}_TABLES] = {{", *rows, "};\n"]
-    )
+    rows = [f"    {{lnp_{name}_tables.{table}, {array.nbytes}u}}," for table, array in layout.tables(model).items()]
+    return "\n".join([f"const lnp_table_t lnp_{name}_directory[LNP_{name.upper()}_TABLES] = {{", *rows, "};\n"])
 
 
 def places(model: QuantizedModel) -> dict[str, int]:

@@ -32,16 +32,8 @@ def header() -> str:
         *(line for name, message in REQUESTS.items() for line in _message("REQUEST", name, message)),
         *(line for name, message in REPLIES.items() for line in _message("REPLY", name, message)),
         "",
-        *(
-            _getter(name, field, kind, message)
-            for name, message in REQUESTS.items()
-            for field, kind in message.fields
-        ),
-        *(
-            _putter(name, field, kind, message)
-            for name, message in REPLIES.items()
-            for field, kind in message.fields
-        ),
+        *(_getter(name, field, kind, message) for name, message in REQUESTS.items() for field, kind in message.fields),
+        *(_putter(name, field, kind, message) for name, message in REPLIES.items() for field, kind in message.fields),
         "#endif",
         "",
     ]

@@ -36,7 +36,9 @@ class Crops:
         self.vectors = triples(dataset.channels)
         self.mirror = np.array(dataset.mirror or np.ones(len(dataset.channels)), np.float32)
         self.std = self.signal.std(0)
-        self.identity = f"{zlib.crc32(self.signal.tobytes())} {self.labels.tolist()} {length.tolist()} {batch} {strength}"
+        self.identity = (
+            f"{zlib.crc32(self.signal.tobytes())} {self.labels.tolist()} {length.tolist()} {batch} {strength}"
+        )
         self.batches = max(1, round(2 * length.sum() / steps / batch))  # windows at a hop of half a window
 
     def epoch(self, rng: np.random.Generator) -> Iterator[tuple[np.ndarray, np.ndarray]]:

@@ -1,4 +1,5 @@
 """The `lnp` command: the one module that sees every stage, through lnp_edge.commands."""
+# ruff: noqa: E402
 
 from __future__ import annotations
 

@@ -114,9 +114,9 @@ def _value(f, value: object, where: str) -> object:
     if not isinstance(default, int | float):
         return _read(type(default), value, f"{where}.")
     low, high = f.metadata["low"], f.metadata["high"]
-    allowed = (int,) if isinstance(default, int) else (int, float)
-    if type(value) not in allowed or not low <= value <= high:
-        kind = "a whole number" if isinstance(default, int) else "a number"
+    whole = isinstance(default, int)
+    if isinstance(value, bool) or not isinstance(value, int if whole else int | float) or not low <= value <= high:
+        kind = "a whole number" if whole else "a number"
         raise ConfigError(f"{where} is {str(value)[:40]!r}", f"write {kind} from {low:g} to {high:g}")
     return type(default)(value)
 

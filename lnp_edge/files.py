@@ -23,11 +23,24 @@ def read_bounded(path: Path, limit: int, error: type[LnpError], hint: str) -> by
         raise error(f"cannot read {path}: {reason}", hint) from None
 
 
+def refuse_unwritable(path: Path) -> None:
+    """Raise ConfigError if write_whole could not write here: asked before the work, not after it."""
+    path = Path(path)
+    why = ""
+    if path.exists() and not path.is_file():  # as root, replacing /dev/null would succeed
+        why = "not a regular file"
+    elif not path.parent.is_dir():
+        why = f"{path.parent} is no folder"
+    elif not os.access(path.parent, os.W_OK | os.X_OK):
+        why = f"no permission in {path.parent}"
+    if why:
+        raise ConfigError(f"cannot write {path}: {why}", "choose another place with -o")
+
+
 def write_whole(path: Path, data: bytes) -> None:
     """Write a file through a temporary one beside it, so that no reader ever sees half of it."""
     path = Path(path)
-    if path.exists() and not path.is_file():  # as root, replacing /dev/null would succeed
-        raise ConfigError(f"cannot write {path}: not a regular file", "choose another place with -o")
+    refuse_unwritable(path)
     try:
         handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
     except OSError as e:

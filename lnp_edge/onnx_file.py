@@ -13,6 +13,7 @@ import json
 import zlib
 from dataclasses import fields
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import onnx
@@ -61,14 +62,14 @@ def _from_proto(proto: onnx.ModelProto) -> QuantizedModel:
     info = json.loads(meta[0])
     if info.pop("format") != FORMAT:
         raise ModelError("it was written by another version of lnp-edge", "run lnp quantize again")
-    plain = {name: info.pop(name) for name in PLAIN}
+    plain: dict[str, Any] = {name: info.pop(name) for name in PLAIN}
     for name in ("shift_in", "shift_rec", "shift_out", "window", "hop"):
         if type(plain[name]) is not int:
             raise ModelError(f"{name} is {str(plain[name])[:40]!r}", HINT)
     plain["dt"] = float(plain["dt"])
     if not isinstance(plain["provenance"], dict):
         raise ModelError("its provenance is not a table", HINT)
-    names = {name: tuple(_text(v) for v in info.pop(name)) for name in NAMES}
+    names: dict[str, Any] = {name: tuple(_text(v) for v in info.pop(name)) for name in NAMES}
     info.pop("crc32", None)  # compared with the whole graph
     if info:
         raise ModelError(f"unknown metadata {sorted(info)[0][:40]!r}", HINT)
@@ -80,7 +81,9 @@ def _from_proto(proto: onnx.ModelProto) -> QuantizedModel:
         encoder_params={p: _vector(arrays, f"encoder_{p}") for p in encoder.PARAMS},
         c_out=_vector(arrays, "c_out"),
         bias_out=_vector(arrays, "bias_out"),
-        **{w: _matrix(arrays, w) for w in ("w_in", "w_rec", "w_out")},
+        w_in=_matrix(arrays, "w_in"),
+        w_rec=_matrix(arrays, "w_rec"),
+        w_out=_matrix(arrays, "w_out"),
         **plain,
         **names,
     )
@@ -192,7 +195,7 @@ class _Body:
         self.nodes: list[onnx.NodeProto] = []
         self.constants: dict[str, NDArray] = {}
 
-    def node(self, op: str, *inputs: str, output: str = "", **attributes: object) -> str:
+    def node(self, op: str, *inputs: str, output: str = "", **attributes: Any) -> str:
         output = output or f"{op.lower()}_{len(self.nodes)}"
         self.nodes.append(helper.make_node(op, inputs, [output], **attributes))
         return output

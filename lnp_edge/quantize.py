@@ -100,9 +100,7 @@ def _check_finite(network: Network) -> None:
 
 def _check_size(name: str, values: Floats) -> None:
     if not (np.abs(values) <= LARGEST).all():
-        raise ModelError(
-            f"{name} of the trained network is not finite or beyond 1e30", "train again with a smaller lr"
-        )
+        raise ModelError(f"{name} of the trained network is not finite or beyond 1e30", "train again with a smaller lr")
 
 
 def _column_max(w: sparse.csc_array) -> Floats:

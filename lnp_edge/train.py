@@ -78,12 +78,8 @@ class Trainable:
                 self.leaf[name].clamp_(min=float(np.log(SHORTEST * self.network.dt)))
 
     def to_network(self, leaf: Parameters) -> Network:
-        p: dict[str, Any] = {
-            name: (leaf[name] * unit).detach().double().numpy() for name, unit in self.unit.items()
-        }
-        taus = {
-            name: np.exp(leaf[name].detach().double().numpy()) for name in ("tau_mem", "tau_syn", "tau_out")
-        }
+        p: dict[str, Any] = {name: (leaf[name] * unit).detach().double().numpy() for name, unit in self.unit.items()}
+        taus = {name: np.exp(leaf[name].detach().double().numpy()) for name in ("tau_mem", "tau_syn", "tau_out")}
         shortest = SHORTEST * self.network.dt
         taus = {name: np.maximum(tau, shortest) for name, tau in taus.items()}
         old = self.network.w_rec

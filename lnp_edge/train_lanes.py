@@ -77,17 +77,13 @@ def fold_into(typing, sums, row, value):
 
     def emit(context, builder, sig, args):
         data = context.make_array(sig.args[0])(context, builder, args[0]).data
-        at = builder.mul(
-            context.cast(builder, args[1], sig.args[1], types.int64), ir.Constant(ir.IntType(64), FOLDED)
-        )
+        at = builder.mul(context.cast(builder, args[1], sig.args[1], types.int64), ir.Constant(ir.IntType(64), FOLDED))
         where = builder.bitcast(builder.gep(data, [at]), ir.VectorType(ir.FloatType(), FOLDED).as_pointer())
         total, width = args[2], LANES
         while width > FOLDED:
             width //= 2
             half = [
-                builder.shuffle_vector(
-                    total, total, ir.Constant(ir.VectorType(ir.IntType(32), width), list(part))
-                )
+                builder.shuffle_vector(total, total, ir.Constant(ir.VectorType(ir.IntType(32), width), list(part)))
                 for part in (range(width), range(width, 2 * width))
             ]
             total = builder.fadd(*half)

@@ -5,8 +5,9 @@ from __future__ import annotations
 import multiprocessing
 import os
 from collections.abc import Callable
-from concurrent.futures import FIRST_COMPLETED, ProcessPoolExecutor, wait
+from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import dataclass, replace
+from threading import Thread
 
 import numpy as np
 from numpy.typing import NDArray
@@ -68,22 +69,30 @@ def run_trial(trial: Trial, report: Report | None = None) -> Outcome:
 
 
 def run_all(trials: list[Trial], report: Report, finished: Callable[[Outcome], None]) -> None:
-    """Every trial, in as many processes as there are cores; `finished` as each ends, in any order."""
+    """Every trial, in as many processes as there are cores; `finished` as each ends, in any order.
+
+    `report` is called from a thread of its own, so that bars move while `finished` is at work.
+    """
     workers = min(len(trials), os.cpu_count() or 1)
     context = multiprocessing.get_context("spawn")
     with context.Manager() as manager, ProcessPoolExecutor(workers, context) as pool:
         queue = manager.Queue()
-        pending = {pool.submit(_run_reporting, trial, queue) for trial in trials}
+
+        def listen() -> None:
+            for args in iter(queue.get, None):
+                report(*args)
+
+        listener = Thread(target=listen, daemon=True)
+        listener.start()
         try:
-            while pending:
-                done, pending = wait(pending, 0.2, FIRST_COMPLETED)
-                while not queue.empty():
-                    report(*queue.get())
-                for future in done:
-                    finished(future.result())
+            for future in as_completed([pool.submit(_run_reporting, trial, queue) for trial in trials]):
+                finished(future.result())
         except BaseException:
             pool.shutdown(wait=False, cancel_futures=True)
             raise
+        finally:
+            queue.put(None)
+            listener.join()
 
 
 def _run_reporting(trial: Trial, queue) -> Outcome:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import secrets
 import time
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -72,8 +72,9 @@ class Device:
                 f"the firmware on {self.name} speaks another version of the link",
                 "generate, build and flash it again with this lnp-edge",
             )
-        *numbers, board = fields.struct.unpack(raw)
-        greeting = Greeting(*numbers, board.rstrip(b"\0").decode("ascii", "replace"))
+        values: dict[str, Any] = dict(zip(fields.offsets(), fields.struct.unpack(raw), strict=False))
+        values["board"] = values["board"].rstrip(b"\0").decode("ascii", "replace")
+        greeting = Greeting(**values)
         m = self.model
         if greeting.fingerprint != m.fingerprint:
             raise LinkError(

@@ -6,6 +6,7 @@ pip alone, no root. Deterministic: the firmware runs while there are bytes for i
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 from lnp_edge.errors import BoardError, LinkError
 from lnp_edge.spec.board import Board
@@ -33,8 +34,9 @@ class Emulator:
         self._to_device, self._from_device = bytearray(), bytearray()
         self._polled = False
         self._fault = ""
-        self._size = {}
-        uc = self._uc = unicorn.Uc(unicorn.UC_ARCH_ARM, unicorn.UC_MODE_THUMB | unicorn.UC_MODE_MCLASS)
+        self._size: dict[tuple[int, int], int] = {}  # instructions of a block by address and length
+        uc: Any = unicorn.Uc(unicorn.UC_ARCH_ARM, unicorn.UC_MODE_THUMB | unicorn.UC_MODE_MCLASS)
+        self._uc = uc
         uc.ctl_set_cpu_model(getattr(arm_const, f"UC_CPU_ARM_CORTEX_{MODELS[board.cpu]}"))
         for region in (board.flash, board.ram):
             uc.mem_map(region.origin, -(-region.size // PAGE) * PAGE)
@@ -44,7 +46,8 @@ class Emulator:
             elf = ELFFile(file)
             for segment in elf.iter_segments("PT_LOAD"):
                 uc.mem_write(segment["p_paddr"], segment.data())
-            self._symbols = {s.name: s["st_value"] for s in elf.get_section_by_name(".symtab").iter_symbols()}
+            symbols: Any = elf.get_section_by_name(".symtab")
+            self._symbols = {s.name: s["st_value"] for s in symbols.iter_symbols()}
         stack, start = (int.from_bytes(uc.mem_read(board.flash.origin + at, 4), "little") for at in (0, 4))
         uc.reg_write(arm_const.UC_ARM_REG_SP, stack)
         self._pc = start | 1

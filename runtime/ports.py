@@ -21,7 +21,7 @@ def open_board(board: Board, image: Path | None, port: str | None = None) -> Por
     if port:
         return open_serial(port, board.baud)
     if board.start == "serial":
-        raise LinkError(f"{board.name} is a real board", "say where it is: --port /dev/ttyACM0 (lnp doctor lists ports)")
+        raise LinkError(f"{board.name} is a real board", "say where: --port /dev/ttyACM0 (lnp doctor lists ports)")
     if image is None:
         raise BoardError(f"no image for {board.name}", "build one first: lnp build DIR")
     if board.start == "unicorn":

@@ -7,6 +7,7 @@ import inspect
 from collections.abc import Callable
 from functools import cache
 from types import FunctionType
+from typing import Any
 
 import numpy as np
 from numba import njit
@@ -15,7 +16,7 @@ from numpy.typing import NDArray
 from lnp_edge.spec import digest as digest_module
 from lnp_edge.spec import ops, plugins
 from lnp_edge.spec.digest import mix
-from lnp_edge.spec.model import CSR, Ints, QuantizedModel
+from lnp_edge.spec.model import CSR, QuantizedModel
 from runtime.runner import Steps
 
 
@@ -105,13 +106,13 @@ def _row_reader(width: int) -> Callable:
     return njit(scope["read"])
 
 
-# Bound by _kernel to those of the model's neuron and encoder.
-neuron_step: Callable
-encode: Callable
-variables_of: Callable
-params_of: Callable
-encoder_of: Callable
-N_VARS: int
+def _unbound(*_: Any) -> Any:
+    """Stands for what _kernel binds to the model's neuron and encoder."""
+    raise NotImplementedError
+
+
+neuron_step = encode = variables_of = params_of = encoder_of = _unbound
+N_VARS = 0
 
 
 def _run(

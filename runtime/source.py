@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import stat
 import sys
 from collections.abc import Iterator
@@ -16,6 +17,7 @@ from lnp_edge.errors import DataError
 from runtime.ports import open_serial
 
 LINE_LIMIT = 65536  # characters
+INTEGER = re.compile(r"[+-]?[0-9]{1,6}")
 Row = NDArray[np.int16]
 
 
@@ -68,7 +70,9 @@ def _port_lines(port) -> Iterator[bytes]:
             buffer = bytearray()
 
 
-def parse(lines: Iterator[bytes], channels: tuple[str, ...], name: str, first_may_be_cut: bool = False) -> Iterator[Row]:
+def parse(
+    lines: Iterator[bytes], channels: tuple[str, ...], name: str, first_may_be_cut: bool = False
+) -> Iterator[Row]:
     """Rows of the lines; see rows()."""
     columns, width = list(range(len(channels))), len(channels)
     seen_first = False
@@ -120,7 +124,7 @@ def _row(cells: list[str], columns: list[int], width: int) -> Row:
     values = []
     for column in columns:
         cell = cells[column]
-        if len(cell) > 7 or not cell.lstrip("+-").isdecimal() or not -32768 <= int(cell) <= 32767:
+        if not INTEGER.fullmatch(cell) or not -32768 <= int(cell) <= 32767:
             raise ValueError(f"{cell[:20]!r} is no such integer")
         values.append(int(cell))
     return np.array(values, np.int16)

@@ -126,7 +126,10 @@ class Comparison:
 
 
 def compare(
-    device: Runner, reference: Reference, counts: NDArray[np.int16], progress: Callable[[int], None] = lambda steps: None
+    device: Runner,
+    reference: Reference,
+    counts: NDArray[np.int16],
+    progress: Callable[[int], None] = lambda steps: None,
 ) -> Comparison:
     """Digests tell the first differing step; both are then run again to it and compared word by word."""
     device.reset()
@@ -188,7 +191,9 @@ def _place(model: QuantizedModel, table: str, k: int) -> str:
     matrix, _, part = table.rpartition("_")
     if matrix in ("w_in", "w_rec", "w_out"):
         w = getattr(model, matrix)
-        pre, post = {"w_in": ("channel", "neuron"), "w_rec": ("neuron", "neuron"), "w_out": ("neuron", "read-out")}[matrix]
+        pre, post = {"w_in": ("channel", "neuron"), "w_rec": ("neuron", "neuron"), "w_out": ("neuron", "read-out")}[
+            matrix
+        ]
         if part == "indptr":
             return f"row of {pre} {k}" if k < w.shape[0] else "end of the last row"
         return f"synapse {pre} {w.rows()[k]} to {post} {w.indices[k]}"

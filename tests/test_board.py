@@ -144,7 +144,15 @@ def test_a_section_that_is_none_is_refused(tmp_path, key):
 
 @pytest.mark.parametrize(
     "text",
-    [b"\xff", b"a = ", b"a = 1\x00", b"x = " + b"[" * 16000, b"clock_hz = 0x" + b"f" * 8000, b"#" * 16385, b"cpu.a.b = 1"],
+    [
+        b"\xff",
+        b"a = ",
+        b"a = 1\x00",
+        b"x = " + b"[" * 16000,
+        b"clock_hz = 0x" + b"f" * 8000,
+        b"#" * 16385,
+        b"cpu.a.b = 1",
+    ],
     ids=range(7),
 )
 def test_a_file_that_is_no_toml_or_abuses_it_is_refused(tmp_path, text):

@@ -293,9 +293,7 @@ def test_the_stack_reserve_covers_every_function_at_once(tmp_path):
         for source in sorted(path.glob("*.c")):
             flags = [optimize, *tools.flags, "-fstack-usage", "-c", "-o", path / f"{source.stem}.o", source]
             subprocess.run([*tools.cc, "-std=c11", *flags], check=True, cwd=path)
-        frames = [
-            int(line.split("\t")[1]) for su in path.glob("*.su") for line in su.read_text().splitlines()
-        ]
+        frames = [int(line.split("\t")[1]) for su in path.glob("*.su") for line in su.read_text().splitlines()]
         # Nothing here calls itself, so the sum of all frames and an interrupt's 32 bytes bounds the depth.
         assert 0 < sum(frames) + 32 < STACK_BYTES, optimize
 
@@ -325,9 +323,7 @@ def test_the_folder_builds_with_make_alone(tmp_path):
 
 def test_sizes_are_those_of_the_section_headers(tmp_path):
     sizes = build(folder_for(tiny_model(), boards.get("nucleo-f401re"), tmp_path))
-    text = subprocess.run(
-        ["arm-none-eabi-size", sizes.image], capture_output=True, text=True, check=True
-    ).stdout
+    text = subprocess.run(["arm-none-eabi-size", sizes.image], capture_output=True, text=True, check=True).stdout
     code, data, bss = map(int, text.splitlines()[1].split()[:3])
     assert (sizes.flash, sizes.ram) == (code + data, data + bss)
     assert any("of     524,288 B" in line for line in sizes.lines())
@@ -584,9 +580,7 @@ def test_damaged_and_foreign_frames_get_no_answer(line):
 
 def test_any_garbage_is_survived(line):
     rng = random.Random(3)
-    valid = [
-        protocol.encode(Frame(k, 7, 1, rng.randbytes(n))) for k in range(8) for n in (0, 4, 6, 8, 10, 100)
-    ]
+    valid = [protocol.encode(Frame(k, 7, 1, rng.randbytes(n))) for k in range(8) for n in (0, 4, 6, 8, 10, 100)]
     for _ in range(3000):
         kind = rng.randrange(4)
         data = rng.randbytes(rng.randrange(1, 40)) if kind == 0 else bytearray(rng.choice(valid))

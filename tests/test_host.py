@@ -70,11 +70,6 @@ def test_a_window_needs_all_its_rows(rows, windows):
     assert len(list(infer(Reference(MODEL), MODEL, STREAM[:rows]))) == windows
 
 
-def test_rows_may_be_reused_by_their_source_only_after_the_next():
-    """Each row is its own array: a source that yields fresh arrays is not disturbed by what came before."""
-    assert facts(infer(Reference(MODEL), MODEL, (row.copy() for row in STREAM))) == EXPECTED
-
-
 def test_classes_of_whole_windows_are_the_streams():
     windows = np.stack([STREAM[k : k + 20] for k in range(0, 76, 10)])
     ticks = []

@@ -157,9 +157,7 @@ def filtered_rates(net, steps, batch, tau, seed):
 
 def test_the_rate_model_ranks_the_simulated_pair_variances():
     net = network(80)
-    net = replace(
-        net, w_in=2 * net.w_in
-    )  # input that the neurons share: private noise alone reaches 0.80 to 0.87
+    net = replace(net, w_in=2 * net.w_in)  # input that the neurons share: private noise alone reaches 0.80 to 0.87
     c = lyapunov.stationary_covariance(*lyapunov.rate_model(net, lyapunov.operating_point(net)))
     measured = np.cov(filtered_rates(net, steps=2000, batch=8, tau=0.2, seed=2).T)
     pre, post = net.w_rec.nonzero()

@@ -74,7 +74,9 @@ def test_a_flipped_bit_anywhere_is_refused(tmp_path):
         refusal(tmp_path, bytes(damaged))
 
 
-@pytest.mark.parametrize("data", [b"", b"\0" * 100, b"\xff" * 100, b"[1]" * 99, GOOD + b"\0", (2**60).to_bytes(8, "little") + GOOD[8:]])
+@pytest.mark.parametrize(
+    "data", [b"", b"\0" * 100, b"\xff" * 100, b"[1]" * 99, GOOD + b"\0", (2**60).to_bytes(8, "little") + GOOD[8:]]
+)
 def test_bytes_that_are_no_network_are_refused(tmp_path, data):
     refusal(tmp_path, data)
 

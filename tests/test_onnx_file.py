@@ -58,7 +58,9 @@ def test_the_reference_evaluator_of_onnx_gives_the_bits_of_the_reference():
 
     model = tiny_model()
     counts = tiny_counts(model, 40)
-    assert_equals_the_reference(model, counts, ReferenceEvaluator(onnx_file.to_proto(model)).run(None, {"counts": counts}))
+    assert_equals_the_reference(
+        model, counts, ReferenceEvaluator(onnx_file.to_proto(model)).run(None, {"counts": counts})
+    )
 
 
 def test_it_is_a_valid_graph_of_the_standard_operators():
@@ -96,7 +98,9 @@ def test_the_same_model_gives_the_same_bytes_in_another_process():
         "print(zlib.crc32(onnx_file.to_proto(tiny_model()).SerializeToString(deterministic=True)))"
     )
     runs = {
-        subprocess.run([sys.executable, "-c", code], env={"PYTHONHASHSEED": seed}, capture_output=True, check=True).stdout
+        subprocess.run(
+            [sys.executable, "-c", code], env={"PYTHONHASHSEED": seed}, capture_output=True, check=True
+        ).stdout
         for seed in ("1", "2")
     }
     assert len(runs) == 1
@@ -141,7 +145,9 @@ def test_any_flipped_bit_of_weights_and_parameters_is_refused(tmp_path):
             refusal(tmp_path, bytes(damaged))
 
 
-@pytest.mark.parametrize("data", [b"", b"\0" * 1000, b"\xff" * 1000, b"PK\3\4" * 99, b"\x0a\xff\xff\xff\xff\x0f", GOOD + GOOD])
+@pytest.mark.parametrize(
+    "data", [b"", b"\0" * 1000, b"\xff" * 1000, b"PK\3\4" * 99, b"\x0a\xff\xff\xff\xff\x0f", GOOD + GOOD]
+)
 def test_bytes_that_are_no_model_are_refused(tmp_path, data):
     refusal(tmp_path, data)
 
@@ -344,7 +350,9 @@ METADATA = {
     "null": lambda i: "null",
     "no JSON": lambda i: "{",
     "deep JSON": lambda i: "[" * 100_000,
-    "deep provenance": lambda i: json.dumps(i).replace('"provenance": {}', '"provenance": {"a": %s1%s}' % ("[" * 9999, "]" * 9999)),
+    "deep provenance": lambda i: json.dumps(i).replace(
+        '"provenance": {}', '"provenance": {{"a": {}1{}}}'.format("[" * 9999, "]" * 9999)
+    ),
     "5000 digits": lambda i: json.dumps(i).replace('"hop": 10', f'"hop": {"9" * 5000}'),
     "repeated key": lambda i: json.dumps(i).replace('"hop": 10', '"hop": 9, "hop": 10'),
     "spaces": lambda i: json.dumps(i) + " ",
@@ -360,8 +368,10 @@ def test_metadata_of_any_other_form_is_refused(tmp_path, name):
 
 def test_metadata_as_deep_as_json_reads_is_taken_or_refused_but_never_fatal(tmp_path):
     for depth in range(300, 1000, 25):
-        nested = '"provenance": {"a": %s1%s}' % ("[" * depth, "]" * depth)
-        (tmp_path / "m.onnx").write_bytes(with_metadata(lambda i, n=nested: json.dumps(i).replace('"provenance": {}', n)))
+        nested = '"provenance": {{"a": {}1{}}}'.format("[" * depth, "]" * depth)
+        (tmp_path / "m.onnx").write_bytes(
+            with_metadata(lambda i, n=nested: json.dumps(i).replace('"provenance": {}', n))
+        )
         with pytest.raises(LnpError):  # its checksum is of other metadata
             onnx_file.load(tmp_path / "m.onnx")
 

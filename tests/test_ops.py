@@ -27,7 +27,15 @@ def test_leak_is_its_definition_and_always_moves_towards_zero(op):
 
 
 def test_leak_of_known_values(op):
-    known = [(0, 1, 0), (1, 1, 0), (-1, 1, 0), (65536, 1, 65535), (-65536, 1, -65534), (100, 32768, 50), (-100, 32768, -49)]
+    known = [
+        (0, 1, 0),
+        (1, 1, 0),
+        (-1, 1, 0),
+        (65536, 1, 65535),
+        (-65536, 1, -65534),
+        (100, 32768, 50),
+        (-100, 32768, -49),
+    ]
     assert [(x, c, op("leak")(x, c)) for x, c, _ in known] == known
 
 

@@ -60,9 +60,7 @@ def test_any_bytes_decode_or_are_refused(data):
             continue
 
 
-FRAMES = st.builds(
-    Frame, st.integers(0, 255), st.integers(0, 65535), st.integers(0, 65535), st.binary(max_size=600)
-)
+FRAMES = st.builds(Frame, st.integers(0, 255), st.integers(0, 65535), st.integers(0, 65535), st.binary(max_size=600))
 
 
 @ANY
@@ -77,7 +75,10 @@ def test_a_frame_gives_back_what_went_in(frame):
 
 def test_golden_vectors():
     assert encode(Frame(0x01, 0x1234, 0x0001, b"")).hex() == "000601013412010101057f32883200"
-    assert encode(Frame(0x03, 0xBEEF, 0x0102, struct.pack("<Ihh", 200, -1, 5))).hex() == "00080103efbe02010802c8010104ffff0505783baadd00"
+    assert (
+        encode(Frame(0x03, 0xBEEF, 0x0102, struct.pack("<Ihh", 200, -1, 5))).hex()
+        == "00080103efbe02010802c8010104ffff0505783baadd00"
+    )
     assert f"{protocol.wire_crc():08x}" == "9658c07b"
 
 
@@ -96,7 +97,11 @@ def test_every_flipped_bit_is_refused():
 def test_every_dropped_doubled_swapped_or_inserted_byte_is_refused():
     for at in range(len(BODY)):
         head, byte, tail = BODY[:at], BODY[at : at + 1], BODY[at + 1 :]
-        for damaged in (head + tail, head + byte * 2 + tail, *(head + bytes([b]) + byte + tail for b in (0, 1, 0x55, 255))):
+        for damaged in (
+            head + tail,
+            head + byte * 2 + tail,
+            *(head + bytes([b]) + byte + tail for b in (0, 1, 0x55, 255)),
+        ):
             with pytest.raises(FrameError):
                 decode(damaged)
         if tail and tail[:1] != byte:
@@ -118,7 +123,7 @@ def crafted(version=1, length=2, payload=b"ab"):
 
 def test_a_right_crc_does_not_save_a_wrong_length_or_version():
     assert decode(crafted()).payload == b"ab"
-    for wrong in (dict(length=0), dict(length=1), dict(length=3), dict(length=65535)):
+    for wrong in ({"length": 0}, {"length": 1}, {"length": 3}, {"length": 65535}):
         with pytest.raises(FrameError, match="length"):
             decode(crafted(**wrong))
     with pytest.raises(FrameError, match="protocol version 2, this is 1"):

@@ -80,7 +80,7 @@ def test_a_model_beyond_the_bounds_is_refused_with_the_neuron():
 
 def test_a_readout_beyond_the_bounds_is_refused_with_its_number():
     model = tiny_model()
-    with pytest.raises(ModelError, match="^read-out 2 may reach"):
+    with pytest.raises(ModelError, match=r"^read-out 2 may reach"):
         replace(model, c_out=np.array([9000, 9000, 1, 9000], np.int32), shift_out=10).check()
 
 
@@ -94,9 +94,7 @@ def test_the_shifts_are_the_largest_that_can_be_proved(n):
     assert 0 < model.shift_in < model.shift_rec < 16
     assert max(model.neuron_bounds()) <= INT32_MAX
     doubled = {k: 2 * v.astype(np.int64) - (k == "v_th") for k, v in model.params.items() if k in ("v_th", "bias")}
-    finer = replace(
-        model, shift_in=model.shift_in + 1, shift_rec=model.shift_rec + 1, params=model.params | doubled
-    )
+    finer = replace(model, shift_in=model.shift_in + 1, shift_rec=model.shift_rec + 1, params=model.params | doubled)
     assert max(finer.neuron_bounds()) > INT32_MAX
     finer = replace(model, shift_out=model.shift_out + 1, bias_out=2 * model.bias_out)
     assert model.shift_out == 16 or max(finer.readout_bounds()) > INT32_MAX
@@ -196,7 +194,7 @@ def test_a_network_that_cannot_be_proved_at_any_scale_is_refused_with_the_neuron
     slow = net.tau_mem.copy(), net.tau_syn.copy()
     for tau in slow:
         tau[5] = 60_000 * net.dt
-    with pytest.raises(ModelError, match="^neuron 5 may reach"):
+    with pytest.raises(ModelError, match=r"^neuron 5 may reach"):
         quantize(replace(net, tau_mem=slow[0], tau_syn=slow[1]), task())
 
 

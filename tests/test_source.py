@@ -3,7 +3,6 @@
 import io
 import os
 import sys
-import threading
 import tty
 
 import pytest
@@ -11,6 +10,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from lnp_edge.errors import DataError
+from runtime import source
+from runtime.ports import open_serial
 from runtime.source import LINE_LIMIT, parse, rows
 
 NAMES = ("ax", "ay", "az")
@@ -72,6 +73,7 @@ def test_what_is_read(data, found):
         (b"1,2,--5\n", "it line 1: '--5' is no such integer"),
         (b"1,2,\0003\n", "it line 1: '\\x003' is no such integer"),
         (b"1,2," + b"9" * 5000 + b"\n", "it line 1: '99999999999999999999' is no such integer"),
+        ("1,2,٣\n".encode(), "it line 1: '٣' is no such integer"),
         (b"1,2,\xff\n", "it line 1: '\ufffd' is no such integer"),
         (b"ax,ay\n1,2\n", "it line 1: no column 'az'"),
         (b"AX,AY,AZ\n1,2,3\n", "it line 1: no column 'ax'"),
@@ -120,32 +122,34 @@ def test_a_file_standard_input_and_a_serial_port_give_the_same_rows(tmp_path, mo
     assert [r.tolist() for r in rows(str(tmp_path / "a.csv"), NAMES)] == expected
     monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(data)))
     assert [r.tolist() for r in rows("-", NAMES)] == expected
-    assert serial_rows(data, 50) == expected
+    assert serial_rows(monkeypatch, data, 50) == expected
 
 
-def serial_rows(data, count):
-    """The first rows of a pty that a sensor writes to; the sensor waits until somebody listens."""
+def serial_rows(monkeypatch, data, count):
+    """The first rows of a pty that a sensor writes to once somebody listens: opening empties the line."""
     master, slave = os.openpty()
+    tty.setraw(slave)
+
+    def opened(*args):
+        port = open_serial(*args)
+        os.write(master, data)
+        return port
+
+    monkeypatch.setattr(source, "open_serial", opened)
+    stream = rows(os.ttyname(slave), NAMES)
     try:
-        tty.setraw(slave)
-        name = os.ttyname(slave)
-        stream = rows(name, NAMES)
-        timer = threading.Timer(0.3, os.write, (master, data))  # pyserial empties the line when it opens
-        timer.start()
-        found = [next(stream).tolist() for _ in range(count)]
-        stream.close()
-        timer.join()
-        return found
+        return [next(stream).tolist() for _ in range(count)]
     finally:
+        stream.close()
         os.close(master)
         os.close(slave)
 
 
 def test_a_source_that_cannot_be_read_is_said(tmp_path):
-    for source, reason in ((tmp_path / "nowhere.csv", "No such file"), (tmp_path, "Is a directory")):
+    for place, reason in ((tmp_path / "nowhere.csv", "No such file"), (tmp_path, "Is a directory")):
         with pytest.raises(DataError, match=reason) as e:
-            list(rows(str(source), NAMES))
-        assert str(source) in e.value.what
+            list(rows(str(place), NAMES))
+        assert str(place) in e.value.what
 
 
 def test_an_empty_file_is_no_rows(tmp_path):

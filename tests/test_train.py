@@ -38,9 +38,7 @@ def random_layer(n, c, o, density, seed):
     return Wiring.of(w_rec, c, o), {k: torch.tensor(v, dtype=torch.float64) for k, v in values.items()}
 
 
-@pytest.mark.parametrize(
-    ("batch", "steps", "density"), [(32, 30, 0.1), (45, 33, 0.3), (3, 1, 0.0), (64, 6, 1.0)]
-)
+@pytest.mark.parametrize(("batch", "steps", "density"), [(32, 30, 0.1), (45, 33, 0.3), (3, 1, 0.0), (64, 6, 1.0)])
 def test_fused_gradients_equal_autograd_on_the_generic_path(batch, steps, density):
     wiring, p = random_layer(n=40, c=3, o=4, density=density, seed=1)
     x = torch.from_numpy(np.random.default_rng(2).standard_normal((batch, steps, 3)))
@@ -48,10 +46,7 @@ def test_fused_gradients_equal_autograd_on_the_generic_path(batch, steps, densit
     outputs, grads = [], []
     for dtype in (torch.float64, torch.float32):
         own = {k: v.to(dtype).clone().requires_grad_(k != "v_th") for k, v in p.items()}
-        if dtype == torch.float64:
-            y = generic(cuba_lif, own, wiring, x)
-        else:
-            y = fused(Workspace(wiring), own, x.float())
+        y = generic(cuba_lif, own, wiring, x) if dtype == torch.float64 else fused(Workspace(wiring), own, x.float())
         (y * weight).sum().backward()
         outputs.append(y.detach().double())
         grads.append({k: v.grad.double() for k, v in own.items() if k != "v_th"})
@@ -82,9 +77,7 @@ def small_training(epochs=3, seed=0, progress=None, resume=None, **settings):
 def test_training_learns_and_keeps_synapses_signs_and_shortest_time_constants():
     before, after, history = small_training(epochs=8)
     assert history[-1]["loss"] < 0.9 * history[0]["loss"]
-    assert (after.w_rec.indices == before.w_rec.indices).all() and (
-        after.w_rec.indptr == before.w_rec.indptr
-    ).all()
+    assert (after.w_rec.indices == before.w_rec.indices).all() and (after.w_rec.indptr == before.w_rec.indptr).all()
     assert (after.w_rec.data * np.repeat(before.sign, np.diff(before.w_rec.indptr)) >= 0).all()
     assert min(after.tau_mem.min(), after.tau_syn.min()) >= 1.5 * after.dt
     assert not np.allclose(after.tau_mem, before.tau_mem)
@@ -122,9 +115,7 @@ def test_an_unchanged_crop_is_a_piece_of_its_recording():
 
 def test_rotations_are_rotations():
     turn = rotations(np.random.default_rng(0).normal(0, 1, (50, 3)))
-    np.testing.assert_allclose(
-        turn @ turn.transpose(0, 2, 1), np.broadcast_to(np.eye(3), turn.shape), atol=1e-12
-    )
+    np.testing.assert_allclose(turn @ turn.transpose(0, 2, 1), np.broadcast_to(np.eye(3), turn.shape), atol=1e-12)
     np.testing.assert_allclose(np.linalg.det(turn), 1, atol=1e-12)
 
 

@@ -84,9 +84,9 @@ def test_one_wrong_value_in_the_firmware_is_found_and_named(firmware, tmp_path, 
         report = verify(MODEL, Device(port, MODEL), [COUNTS])
     right = int(tables(MODEL)[table][k])
     assert not report.ok
-    assert [
-        (d.table, d.index, d.place, d.device, d.model, d.entries) for d in report.table_differences
-    ] == [(table, k, place, value, right, 1)]
+    assert [(d.table, d.index, d.place, d.device, d.model, d.entries) for d in report.table_differences] == [
+        (table, k, place, value, right, 1)
+    ]
     expected = oracle_difference(corrupted(table, k, value), COUNTS)
     assert expected is not None, "choose counts in which this corruption shows"
     d = report.state_difference
@@ -150,7 +150,9 @@ def test_every_kind_of_table_is_named_in_words():
             w = getattr(model, name.rpartition("_")[0])
             pre = int(np.flatnonzero(w.indptr[:-1] < len(array))[-1])
             kinds = {"w_in": "channel {} to neuron {}", "w_rec": "neuron {} to neuron {}"}
-            place = "synapse " + kinds.get(name.rpartition("_")[0], "neuron {} to read-out {}").format(pre, w.indices[-1])
+            place = "synapse " + kinds.get(name.rpartition("_")[0], "neuron {} to read-out {}").format(
+                pre, w.indices[-1]
+            )
         else:
             place = next((text for key, text in expected.items() if name.startswith(key)), "neuron 39")
         assert found.place == place

@@ -49,9 +49,11 @@ def measure(n: int = 256, density: float = 0.1, seed: int = 1) -> dict[str, floa
         encoder_params={"offset": full(0, 6), "gain": full(256, 6), "shift": full(8, 6)},
         dt=0.01, window=100, hop=50, channels=tuple("abcdef"), classes=tuple("0123456"),
     ).check()  # fmt: skip
-    none = {w: matrix(*getattr(model, w).shape, 0.0) for w in ("w_in", "w_rec", "w_out")}
     counts = rng.integers(-60, 60, (STEPS, 6)).astype(np.int16)
-    silent, busy = Reference(replace(model, **none)), Reference(model)
+    silent, busy = (
+        Reference(replace(model, w_in=matrix(6, n, 0), w_rec=matrix(n, n, 0), w_out=matrix(n, 7, 0))),
+        Reference(model),
+    )
     events = _events(busy, model, counts[:500])
     best = {silent: np.inf, busy: np.inf}
     for _ in range(ROUNDS):

@@ -21,7 +21,7 @@ EXAMPLE = "  lnp crossval demo.toml --folds 5 --seeds 3 -o runs"
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("config", type=Path, nargs="?", default=config.SPAR, help="TOML file (default: that of lnp demo)")
+    parser.add_argument("config", type=Path, nargs="?", default=config.SPAR, help="TOML file (default: the demo's)")
     parser.add_argument("--folds", type=int, default=5, help="0: the data set's own held-out people only")
     parser.add_argument("--seeds", type=int, default=1, help="of network and training, from the file's seed on")
     parser.add_argument("-o", "--output", type=Path, default=Path("runs"), metavar="DIR")

@@ -6,16 +6,27 @@ import argparse
 import json
 import shutil
 import time
+from contextlib import closing
+from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
 
 import numpy as np
 
+import boards
+from firmware_gen.build import Sizes, build
+from firmware_gen.generate import generate, write
 from lnp_edge import config, network_file, onnx_file, pipeline
 from lnp_edge.console import bars, note, out, table
 from lnp_edge.errors import BoardError, ConfigError
 from lnp_edge.files import write_whole
+from lnp_edge.spec.board import Board
+from lnp_edge.spec.model import QuantizedModel
 from lnp_edge.trial import Outcome, Trial, dense, run_all
+from runtime.device import Device
+from runtime.emulator import Emulator
+from runtime.ports import open_board
+from runtime.verify import Report, stimulus, verify
 
 HELP = "the whole chain on smart-watch data, ends with a verified device"
 EXAMPLE = "  lnp demo --quick"
@@ -29,8 +40,6 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    import boards
-
     begin = time.monotonic()
     pipeline.require_torch()
     board = boards.get(args.board or best_board())
@@ -40,36 +49,33 @@ def run(args: argparse.Namespace) -> int:
     except OSError as e:
         raise ConfigError(f"cannot make {args.output}: {e.strerror}", "choose another place with -o") from None
     data = pipeline.split(settings, pipeline.load_data(settings))
+    outcomes: dict[str, Outcome] = {}
+    proof: list[Proof] = []
+    trials = [Trial("train pruned", settings), Trial("train dense", dense(settings))]
     with bars() as progress:
-        unpruned, pruned = _train(settings, progress)
-        network_file.save(network_file.NetworkFile(unpruned.network, dense(settings), {}), args.output / "dense.safetensors")
-        network_file.save(network_file.NetworkFile(pruned.network, settings, {}), args.output / "trained.safetensors")
-        onnx_file.save(pruned.model, args.output / "model.onnx")
-        sizes, report, instructions = _on_device(args, board, pruned, data.test_windows[0], progress)
-    found = {
-        "board": board.name,
-        "people_held_out": data.held_out_text,
-        "windows": len(data.test_windows[1]),
-        "accuracy": {
-            "ridge regression": _ridge(data),
-            "dense": unpruned.float_accuracy,
-            "pruned": pruned.float_accuracy,
-            "quantised": pruned.accuracy,
-            "device": pipeline.accuracy(data, np.array(report.classes[: len(data.test_windows[1])])),
-        },
-        "recurrent_synapses": {"dense": unpruned.network.w_rec.nnz, "pruned": pruned.network.w_rec.nnz},
-        "flash": sizes.flash,
-        "ram": sizes.ram,
-        "instructions_per_step": instructions,
-        "predictions_equal": int((np.array(report.classes[: len(pruned.classes)]) == pruned.classes).sum()),
-        "verify": {k: v for k, v in report.as_dict().items() if k != "classes"},
-        "seconds": round(time.monotonic() - begin, 1),
-    }
+        tasks = {t.name: progress.add_task(t.name, total=settings.train.epochs, info="starting") for t in trials}
+
+        def report(name: str, epoch: int, epochs: int, info: str) -> None:
+            progress.update(tasks[name], completed=epoch, info=info)
+
+        def finished(outcome: Outcome) -> None:
+            """The device is proved while the larger, dense network still trains."""
+            name = outcome.trial.name.split()[-1]
+            outcomes[name] = outcome
+            progress.update(tasks[outcome.trial.name], info=f"accuracy {outcome.float_accuracy:.3f}")
+            file = network_file.NetworkFile(outcome.network, outcome.trial.config, {"train": outcome.history})
+            network_file.save(file, args.output / f"{name}.safetensors")
+            if name == "pruned":
+                onnx_file.save(outcome.model, args.output / "model.onnx")
+                proof.append(_on_device(args, board, outcome.model, data.test_windows[0], progress))
+
+        run_all(trials, report, finished)
+    found = _results(board.name, data, outcomes, proof[0]) | {"seconds": round(time.monotonic() - begin, 1)}
     write_whole(args.output / "report.json", json.dumps(found, indent=1).encode())
-    _show(found, unpruned, pruned)
-    out.print("\n".join(report.lines()), soft_wrap=True)
+    _show(found)
+    out.print("\n".join(proof[0].report.lines()), soft_wrap=True)
     note(f"{found['seconds']} s; networks, model.onnx, firmware and report.json are in {args.output}")
-    return 0 if report.ok and found["predictions_equal"] == len(pruned.classes) else 1
+    return 0 if proof[0].report.ok and found["predictions_equal"] == found["windows"] else 1
 
 
 def best_board() -> str:
@@ -83,75 +89,75 @@ def best_board() -> str:
     raise BoardError("no compiler is installed", 'pip install "lnp-edge[mcu]" (lnp doctor says more)')
 
 
-def _train(settings: config.Config, progress) -> list[Outcome]:
-    trials = [Trial("train dense", dense(settings)), Trial("train pruned", settings)]
-    tasks = {t.name: progress.add_task(t.name, total=settings.train.epochs, info="starting") for t in trials}
-    outcomes: dict[str, Outcome] = {}
-
-    def report(name: str, epoch: int, epochs: int, info: str) -> None:
-        progress.update(tasks[name], completed=epoch, info=info)
-
-    def finished(outcome: Outcome) -> None:
-        outcomes[outcome.trial.name] = outcome
-        progress.update(tasks[outcome.trial.name], info=f"accuracy {outcome.float_accuracy:.3f}")
-
-    run_all(trials, report, finished)
-    return [outcomes[t.name] for t in trials]
+@dataclass(frozen=True)
+class Proof:
+    sizes: Sizes
+    report: Report
+    instructions: float | None  # a step; None: not counted
 
 
-def _on_device(args: argparse.Namespace, board, pruned: Outcome, windows: np.ndarray, progress):
-    """Build sizes, the report over every window and the stimulus, and instructions a step (None: not counted)."""
-    from contextlib import closing
-
-    from firmware_gen.build import build
-    from firmware_gen.generate import generate, write
-    from runtime.device import Device
-    from runtime.emulator import Emulator
-    from runtime.ports import open_board
-    from runtime.verify import stimulus, verify
-
+def _on_device(args: argparse.Namespace, board: Board, model: QuantizedModel, windows: np.ndarray, progress) -> Proof:
+    """Build, then compare every window and the stimulus with the reference."""
     task = progress.add_task(f"build for {board.name}", total=1, info="")
     folder = args.output / "firmware"
-    write(generate(pruned.model, board), folder)
+    write(generate(model, board), folder)
     sizes = build(folder)
     progress.update(task, completed=1, info=f"{sizes.flash} B flash")
-    runs = [*windows, *stimulus(pruned.model, 1000, seed=1)]
+    runs = [*windows, *stimulus(model, 1000, seed=1)]
     task = progress.add_task("run and verify", total=sum(map(len, runs)), info="steps")
     with closing(open_board(board, sizes.image, args.port)) as port:
-        device = Device(port, pruned.model, args.port or board.name)
-        report = verify(pruned.model, device, runs, lambda steps: progress.update(task, advance=steps))
+        device = Device(port, model, args.port or board.name)
+        report = verify(model, device, runs, lambda steps: progress.update(task, advance=steps))
         if not isinstance(port, Emulator):
-            return sizes, report, report.cycles_per_step or None
+            return Proof(sizes, report, report.cycles_per_step or None)
         device.reset()
         with port.count("lnp_net_step") as counted:
             device.steps(windows[0])
-        return sizes, report, round(float(np.mean(counted.calls)))
+        return Proof(sizes, report, round(float(np.mean(counted.calls))))
 
 
-def _ridge(data: pipeline.Split) -> float:
+def _results(board: str, data: pipeline.Split, outcomes: dict[str, Outcome], proof: Proof) -> dict:
     from lnp_edge.baselines import ridge_baseline
 
-    return ridge_baseline(data.train_windows[:2], data.test_windows[:2])
-
-
-def _show(found: dict, unpruned: Outcome, pruned: Outcome) -> None:
-    kept = f"{pruned.network.w_rec.nnz / unpruned.network.w_rec.nnz:.0%} = {pruned.network.w_rec.nnz}"
-    extra = {
-        "dense": [f"100% = {unpruned.network.w_rec.nnz}", "", "", ""],
-        "pruned": [kept, "", "", ""],
-        "quantised": [f"{pruned.model.w_rec.nnz}", "", "", ""],
-        "device": [
-            f"{pruned.model.w_rec.nnz}",
-            f"{found['flash']}",
-            f"{found['ram']}",
-            f"{found['instructions_per_step'] or 'not counted'}",
-        ],
+    pruned, windows = outcomes["pruned"], len(data.test_windows[1])
+    classes = np.full(windows, -1)  # of the device; -1 where a difference ended the run before
+    classes[: len(proof.report.classes)] = proof.report.classes[:windows]
+    return {
+        "board": board,
+        "people_held_out": data.held_out_text,
+        "windows": windows,
+        "accuracy": {
+            "ridge": ridge_baseline(data.train_windows[:2], data.test_windows[:2]),
+            "dense": outcomes["dense"].float_accuracy,
+            "pruned": pruned.float_accuracy,
+            "quantised": pruned.accuracy,
+            "device": pipeline.accuracy(data, classes),
+        },
+        "recurrent_synapses": {
+            "dense": outcomes["dense"].network.w_rec.nnz,
+            "pruned": pruned.network.w_rec.nnz,
+            "quantised": pruned.model.w_rec.nnz,
+        },
+        "flash": proof.sizes.flash,
+        "ram": proof.sizes.ram,
+        "instructions_per_step": proof.instructions,
+        "predictions_equal": int((classes == pruned.classes).sum()),
+        "verify": {k: v for k, v in proof.report.as_dict().items() if k != "classes"},
     }
-    names = {"device": f"on {found['board']}", "ridge regression": "ridge regression (no network)"}
+
+
+def _show(found: dict) -> None:
+    synapses = found["recurrent_synapses"]
+    kept = f"{synapses['pruned']} ({synapses['pruned'] / synapses['dense']:.0%})"
+    cost = [f"{found['flash']}", f"{found['ram']}", f"{found['instructions_per_step'] or 'not counted'}"]
     rows = [
-        [names.get(name, name), f"{value:.3f}", *extra.get(name, [""] * 4)] for name, value in found["accuracy"].items()
+        ("ridge regression, no network", "ridge", "", ["", "", ""]),
+        ("dense, float", "dense", f"{synapses['dense']}", ["", "", ""]),
+        ("pruned, float", "pruned", kept, ["", "", ""]),
+        ("pruned, integers", "quantised", f"{synapses['quantised']}", ["", "", ""]),
+        (f"on {found['board']}", "device", f"{synapses['quantised']}", cost),
     ]
-    title = f"SPAR smart watch: {found['windows']} windows of people {found['people_held_out']}, never trained on"
-    out.print(table(title, ["", "accuracy", "recurrent synapses", "flash B", "RAM B", "instructions/step"], rows))
-    same = found["predictions_equal"]
-    out.print(f"device and quantised model agree in {same} of {found['windows']} predictions")
+    cells = [[title, f"{found['accuracy'][key]:.3f}", count, *rest] for title, key, count, rest in rows]
+    title = f"SPAR smart watch, {found['windows']} windows of people {found['people_held_out']}, never trained on"
+    out.print(table(title, ["", "accuracy", "recurrent synapses", "flash B", "RAM B", "instructions/step"], cells))
+    out.print(f"device and integer model agree in {found['predictions_equal']} of {found['windows']} predictions")

@@ -5,6 +5,7 @@ from pathlib import Path
 
 from lnp_edge import config, network_file, pipeline
 from lnp_edge.console import note, out, table
+from lnp_edge.files import refuse_unwritable
 from lnp_edge.network_file import NetworkFile
 
 HELP = "draw a network and prune it, before training"
@@ -19,6 +20,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     from lnp_edge import pruning
 
+    refuse_unwritable(args.output)
     settings = config.load(args.config)
     data = pipeline.split(settings, pipeline.load_data(settings))
     dense = pipeline.new_network(settings, data)

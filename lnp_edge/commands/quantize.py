@@ -8,6 +8,7 @@ import numpy as np
 
 from lnp_edge import network_file, onnx_file, pipeline
 from lnp_edge.console import bars, note, out
+from lnp_edge.files import refuse_unwritable
 from lnp_edge.quantize import quantize
 from lnp_edge.spec.layout import state_bytes, table_bytes
 
@@ -25,6 +26,7 @@ def run(args: argparse.Namespace) -> int:
     from runtime.host import predict
     from runtime.reference import Reference
 
+    refuse_unwritable(args.output)
     file = network_file.load(args.network)
     data = pipeline.split(file.config, pipeline.load_data(file.config))
     model = quantize(file.network, data.task, provenance={"config": json.loads(file.config.to_json())})

@@ -24,9 +24,7 @@ class Dataset:
     labels: NDArray[np.int64]  # [R]
     groups: NDArray[np.int64]  # [R] person
     held_out: tuple[int, ...]  # groups kept for the final test
-    mirror: tuple[
-        int, ...
-    ] = ()  # sign of each channel that makes a left arm's recording a right arm's, if known
+    mirror: tuple[int, ...] = ()  # sign of each channel that makes a left arm's recording a right arm's, if known
 
     def of_groups(self, groups) -> Dataset:
         """The recordings of these people only."""

@@ -37,9 +37,7 @@ def load(root=None) -> Dataset:
             signal, length, y, subject, classes, channels, rate = (f[name] for name in wanted)
         _check(signal, length, y, subject, classes, channels, rate)
     except FileNotFoundError:
-        raise DataError(
-            f"no file {path.name} in {path.parent}", "reinstall lnp-edge, or give its folder"
-        ) from None
+        raise DataError(f"no file {path.name} in {path.parent}", "reinstall lnp-edge, or give its folder") from None
     except Exception as e:  # a damaged zip raises any of a dozen types
         raise DataError(f"{path.name} is damaged: {e}", "restore it from the package") from None
     ends = np.cumsum(length.astype(np.int64))
@@ -64,9 +62,7 @@ def _check(signal, length, y, subject, classes, channels, rate):
     for name, a in {"signal": signal, "length": length, "y": y, "subject": subject, "rate_hz": rate}.items():
         hold(np.issubdtype(a.dtype, np.signedinteger) and a.dtype.itemsize <= 2, f"{name} is {a.dtype}")
     hold(signal.ndim == 2 and signal.shape[1] == len(channels) == 6, f"signal has shape {signal.shape}")
-    hold(
-        length.ndim == 1 and length.shape == y.shape == subject.shape, "length, y and subject differ in shape"
-    )
+    hold(length.ndim == 1 and length.shape == y.shape == subject.shape, "length, y and subject differ in shape")
     hold(
         length.min(initial=1) > 0 and length.sum(dtype=np.int64) == len(signal),
         "lengths do not sum to the signal",

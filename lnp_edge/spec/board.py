@@ -20,7 +20,7 @@ CPUS = ("cortex-m0", "cortex-m0plus", "cortex-m3", "cortex-m4", "cortex-m7", "co
 TOOLCHAINS = ("gcc", "zig", "host")
 STARTS = ("unicorn", "qemu", "process", "serial")
 FLASH_TOOLS = ("st-flash", "openocd", "pyocd")
-NAME = re.compile(r"[a-z0-9][a-z0-9-]{0,%d}" % (NAME_BYTES - 2))
+NAME = re.compile(rf"[a-z0-9][a-z0-9-]{{0,{NAME_BYTES - 2}}}")
 MAX_BYTES = 16384  # tomllib needs seconds for a dotted key that fills 64 KiB
 WORD = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,39}")
 

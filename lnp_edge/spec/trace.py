@@ -85,9 +85,7 @@ class _Tracer:
         return name
 
     def statement(self, node: ast.stmt) -> Statement:
-        if not (
-            isinstance(node, ast.Assign) and len(node.targets) == 1 and isinstance(node.targets[0], ast.Name)
-        ):
+        if not (isinstance(node, ast.Assign) and len(node.targets) == 1 and isinstance(node.targets[0], ast.Name)):
             raise self.refuse(node, "not of the form name = op(...)")
         call = node.value
         if not (isinstance(call, ast.Call) and isinstance(call.func, ast.Name) and not call.keywords):

@@ -1,0 +1,370 @@
+"""The command line: examples that parse, two lines for what the user can fix, nothing left half-written."""
+
+import io
+import json
+import os
+import shlex
+import subprocess
+import sys
+from dataclasses import replace
+
+import pytest
+from conftest import need
+from nets import tiny_network
+from tiny import tiny_counts, tiny_model
+
+import boards
+from lnp_edge import network_file, onnx_file
+from lnp_edge.cli import COMMANDS, main, parser
+from lnp_edge.config import Config
+from lnp_edge.network_file import NetworkFile
+from lnp_edge.spec.board import Region
+
+MODEL = tiny_model()
+
+
+@pytest.fixture
+def at(tmp_path, monkeypatch):
+    """An own current folder with a model, a recording and a configuration."""
+    monkeypatch.chdir(tmp_path)
+    onnx_file.save(MODEL, tmp_path / "m.onnx")
+    counts = tiny_counts(MODEL, 55).tolist()
+    (tmp_path / "a.csv").write_text("c0,c1,c2\n" + "".join(",".join(map(str, row)) + "\n" for row in counts))
+    (tmp_path / "good.toml").write_text("[network]\nneurons = 8\n[train]\nepochs = 0\n")
+    return tmp_path
+
+
+def refused(capsys, at, *words, code=2):
+    """Run a command that must fail with two lines and write nothing; returns them."""
+    before = {p: p.read_bytes() for p in at.rglob("*") if p.is_file()}
+    assert main(list(map(str, words))) == code
+    captured = capsys.readouterr()
+    lines = captured.err.splitlines()
+    assert len(lines) == 2, captured.err
+    assert lines[0] and lines[1].startswith("  ") and lines[1].strip()
+    assert captured.out == ""
+    assert "Traceback" not in captured.err and captured.err.isprintable() or "\n" in captured.err
+    assert {p: p.read_bytes() for p in at.rglob("*") if p.is_file()} == before
+    return lines
+
+
+# ---- help
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_help_shows_an_example_and_returns_0(capsys, name):
+    with pytest.raises(SystemExit) as e:
+        main([name, "--help"])
+    assert e.value.code == 0
+    out = capsys.readouterr().out
+    assert f"\nexample:\n  {'sensor | ' if name == 'sensor' else ''}lnp {name}" in out
+
+
+def examples():
+    from importlib import import_module
+
+    for name in COMMANDS:
+        for line in import_module(f"lnp_edge.commands.{name}").EXAMPLE.splitlines():
+            for part in line.replace("|", "&&").split("&&"):
+                if part.strip().startswith("lnp "):
+                    yield part.strip()
+
+
+@pytest.mark.parametrize("line", examples())
+def test_every_example_parses(line):
+    assert parser().parse_args(shlex.split(line)[1:]).command in COMMANDS
+
+
+def test_top_help_lists_every_command_and_the_exit_codes(capsys):
+    with pytest.raises(SystemExit) as e:
+        main(["--help"])
+    out = capsys.readouterr().out
+    assert e.value.code == 0
+    assert all(f"    {name} " in out for name in COMMANDS)
+    assert "0 done, 1 the answer is no" in out
+
+
+@pytest.mark.parametrize(
+    "words", [[], ["nonsense"], ["verify"], ["run", "m.onnx"], ["verify", "m.onnx", "--steps", "x"]]
+)
+def test_wrong_usage_exits_with_2(capsys, words):
+    with pytest.raises(SystemExit) as e:
+        main(words)
+    assert e.value.code == 2
+    assert "usage: lnp" in capsys.readouterr().err
+
+
+# ---- what the user can fix
+
+
+@pytest.mark.parametrize("command", ["prune", "train", "crossval"])
+def test_a_wrong_key_is_refused_with_the_nearest(capsys, at, command):
+    (at / "bad.toml").write_text("[network]\nneuron = 8")
+    what, try_next = refused(capsys, at, command, "bad.toml", "-o", "new")
+    assert what == "bad.toml: unknown key 'network.neuron'"
+    assert "did you mean network.neurons?" in try_next
+
+
+@pytest.mark.parametrize("command", ["prune", "train"])
+def test_missing_data_are_said(capsys, at, command):
+    (at / "bad.toml").write_text('[data]\nroot = "nowhere"')
+    what, _ = refused(capsys, at, command, "bad.toml", "-o", "new")
+    assert "nowhere" in what
+
+
+def test_an_unknown_data_set_is_refused_with_those_there_are(capsys, at):
+    (at / "bad.toml").write_text('[data]\nname = "sparr"')
+    assert "did you mean 'spar'?" in refused(capsys, at, "prune", "bad.toml")[1]
+
+
+def test_an_unknown_pruning_method_is_refused_with_those_there_are(capsys, at):
+    (at / "bad.toml").write_text('[network]\nneurons = 8\n[prune]\nmethod = "lpn"')
+    assert "did you mean 'lnp'?" in refused(capsys, at, "prune", "bad.toml")[1]
+
+
+ON_A_MODEL = [
+    ("verify", "X", "--board", "host"),
+    ("run", "X", "--source", "a.csv"),
+    ("generate", "X", "--board", "host", "-o", "new"),
+]
+
+
+@pytest.mark.parametrize("words", ON_A_MODEL, ids=lambda w: w[0])
+def test_a_missing_truncated_or_foreign_model_is_refused(capsys, at, words):
+    good = (at / "m.onnx").read_bytes()
+    (at / "half.onnx").write_bytes(good[: len(good) // 2])
+    (at / "foreign.onnx").write_text("PK or what")
+    (at / "empty.onnx").touch()
+    for name in ("half.onnx", "foreign.onnx", "empty.onnx", "nowhere.onnx", ".", "/dev/zero"):
+        what, _ = refused(capsys, at, *(name if w == "X" else w for w in words))
+        assert name in what
+
+
+@pytest.mark.parametrize("command", ["quantize", "train"])
+def test_a_missing_truncated_or_foreign_network_is_refused(capsys, at, command):
+    network_file.save(NetworkFile(tiny_network(n=8), Config(), {}), at / "n.safetensors")
+    good = (at / "n.safetensors").read_bytes()
+    (at / "half.safetensors").write_bytes(good[: len(good) // 2])
+    (at / "foreign.safetensors").write_text("PK or what")
+    for name in ("half.safetensors", "foreign.safetensors", "nowhere.safetensors", "m.onnx", "."):
+        what, _ = refused(capsys, at, command, name, "-o", "new")
+        assert name in what
+
+
+def test_a_network_of_other_channels_than_its_data_is_refused(capsys, at):
+    network_file.save(NetworkFile(tiny_network(n=8, c=2, o=2), Config(), {}), at / "n.safetensors")
+    refused(capsys, at, "quantize", "n.safetensors", "-o", "new.onnx")
+    refused(capsys, at, "train", "n.safetensors", "-o", "new.safetensors")
+
+
+@pytest.mark.parametrize(
+    "words", [(*ON_A_MODEL[0][:3], "hots"), (*ON_A_MODEL[2][:3], "hots", "-o", "new"), ("demo", "--board", "hots")]
+)
+def test_an_unknown_board_is_refused_with_the_nearest(capsys, at, words):
+    what, try_next = refused(capsys, at, *("m.onnx" if w == "X" else w for w in words))
+    assert what == "no board is called 'hots'"
+    assert "did you mean 'host'?" in try_next
+
+
+def test_a_model_too_big_for_its_board_is_a_no_with_both_sizes(capsys, at, monkeypatch):
+    real = boards.get
+    monkeypatch.setattr(boards, "get", lambda name: replace(real(name), flash=Region(0, 1024)))
+    what, _ = refused(capsys, at, "generate", "m.onnx", "--board", "cortex-m4", "-o", "new", code=1)
+    assert "flash" in what and "cortex-m4 has 1024" in what
+    assert not (at / "new").exists()
+
+
+def test_a_model_whose_code_does_not_fit_is_a_no_as_well(capsys, at, monkeypatch):
+    need("ziglang")
+    real, tables = boards.get, 1900
+    monkeypatch.setattr(boards, "get", lambda name: replace(real(name), flash=Region(0, tables)))
+    assert main(["generate", "m.onnx", "--board", "cortex-m4", "-o", "new"]) == 0
+    # The linker script was written for the real size: a smaller flash shows when it is linked.
+    script = at / "new" / "lnp.ld"
+    assert str(hex(tables))[2:] in script.read_text() or str(tables) in script.read_text()
+    capsys.readouterr()
+    assert main(["build", "new"]) == 1
+    lines = capsys.readouterr().err.splitlines()
+    assert len(lines) == 2 and "cortex-m4 has 1900" in lines[0]
+
+
+def test_an_absent_compiler_is_said_with_the_command_that_gets_it(capsys, at, monkeypatch):
+    assert main(["generate", "m.onnx", "--board", "nucleo-f401re", "-o", "firmware"]) == 0
+    capsys.readouterr()
+    monkeypatch.setenv("PATH", str(at))
+    what, try_next = refused(capsys, at, "build", "firmware")
+    assert (what, try_next) == ("arm-none-eabi-gcc is not installed", "  sudo apt-get install gcc-arm-none-eabi")
+
+
+def test_absent_busy_and_missing_ports_are_said(capsys, at):
+    words = ("verify", "m.onnx", "--board", "nucleo-f401re")
+    assert "--port" in refused(capsys, at, *words)[1]
+    assert "there is no such port" in refused(capsys, at, *words, "--port", "/dev/ttyNONE")[0]
+    master, slave = os.openpty()
+    try:
+        from runtime.ports import open_serial
+
+        taken = open_serial(os.ttyname(slave), 115200)
+        assert "another program uses it" in refused(capsys, at, *words, "--port", os.ttyname(slave))[0]
+        taken.close()
+    finally:
+        os.close(master)
+        os.close(slave)
+
+
+def test_a_silent_port_is_said(capsys, at, monkeypatch):
+    from runtime import device
+
+    monkeypatch.setattr(device.Device.__init__, "__defaults__", ("the port", 0.2))
+    master, slave = os.openpty()
+    try:
+        what, _ = refused(capsys, at, "verify", "m.onnx", "--board", "nucleo-f401re", "--port", os.ttyname(slave))
+    finally:
+        os.close(master)
+        os.close(slave)
+    assert what == f"no bytes from {os.ttyname(slave)} in 0.2 s" if False else what.startswith("no bytes from ")
+
+
+@pytest.mark.parametrize(
+    ("words", "what"),
+    [
+        (("verify", "m.onnx", "--steps", "0"), "--steps is 0"),
+        (("verify", "m.onnx", "--steps", "-1"), "--steps is -1"),
+        (("verify", "m.onnx", "--seed", "-1"), "--seed is -1"),
+        (("crossval", "good.toml", "--seeds", "0"), "--seeds is 0"),
+        (("crossval", "good.toml", "--folds", "1"), "1 folds of"),
+        (("crossval", "good.toml", "--folds", "-1"), "-1 folds of"),
+        (("run", "m.onnx", "--source", "nowhere.csv"), "cannot read nowhere.csv"),
+        (("run", "m.onnx", "--source", "."), "cannot read ."),
+        (("run", "m.onnx", "--source", "/dev/zero"), "cannot open /dev/zero"),
+        (("run", "m.onnx", "--source", "nosuch://x"), "cannot open nosuch://x"),
+        (("run", "m.onnx", "--source", "socket://127.0.0.1:1", "--baud", "-5"), "cannot open socket"),
+        (("build", "nowhere"), "nowhere"),
+        (("build", "a.csv"), "a.csv"),
+        (("flash", "nowhere"), "nowhere"),
+        (("generate", "m.onnx", "--board", "host", "-o", "a.csv"), "a.csv"),
+        (("generate", "m.onnx", "--board", "host", "-o", "."), "holds"),
+        (("generate", "m.onnx", "--board", "host", "-o", "new", "--name", "int"), "'int'"),
+        (("prune", "good.toml", "-o", "nowhere/x"), "cannot write nowhere/x"),
+        (("prune", "good.toml", "-o", "."), "cannot write ."),
+        (("prune", "good.toml", "-o", "/dev/null"), "cannot write /dev/null"),
+    ],
+    ids=lambda v: " ".join(v) if isinstance(v, tuple) else "",
+)
+def test_other_bad_values_are_refused(capsys, at, words, what):
+    assert what in refused(capsys, at, *words)[0] or what in refused(capsys, at, *words)[1]
+
+
+def test_control_characters_of_a_file_name_are_shown_and_not_obeyed(capsys, at):
+    what, _ = refused(capsys, at, "verify", "\x1b[31mred\n.onnx", "--board", "host")
+    assert r"\x1b[31mred\n.onnx" in what
+
+
+def test_a_bad_row_is_refused_after_the_windows_before_it(capsys, at):
+    with open(at / "a.csv", "a") as file:
+        file.write("1,2\n")
+    assert main(["run", "m.onnx", "--source", "a.csv"]) == 2
+    captured = capsys.readouterr()
+    assert len(captured.out.splitlines()) == 4
+    assert captured.err.splitlines()[0] == "a.csv line 57: 2 values instead of 3"
+
+
+# ---- what works
+
+
+def json_lines(capsys):
+    return [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+
+
+def test_run_predicts_the_same_from_file_standard_input_and_device(capsys, at, monkeypatch):
+    need("cc")
+    runs = []
+    for words in (["a.csv"], ["-"], ["a.csv", "--board", "host"]):
+        monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO((at / "a.csv").read_bytes())))
+        assert main(["run", "m.onnx", "--json", "--source", *words]) == 0
+        runs.append([{k: v for k, v in p.items() if k != "latency_us"} for p in json_lines(capsys)])
+    assert len(runs[0]) == 4
+    assert runs[0] == runs[1] == runs[2]
+
+
+def test_a_stream_shorter_than_a_window_is_said(capsys, at):
+    (at / "a.csv").write_text("1,2,3\n" * 19)
+    assert main(["run", "m.onnx", "--source", "a.csv"]) == 0
+    captured = capsys.readouterr()
+    assert captured.out == "" and "the stream ended before 20 rows (0.2 s)" in captured.err
+
+
+def test_verify_of_a_sound_device_says_so_and_returns_0(capsys, at):
+    need("cc")
+    assert main(["verify", "m.onnx", "--board", "host", "--steps", "50"]) == 0
+    assert capsys.readouterr().out == f"verified: 50 steps, {50 * MODEL.state_words} state words, 0 differences\n"
+    assert main(["verify", "m.onnx", "--board", "host", "--steps", "50", "--json"]) == 0
+    found = json.loads(capsys.readouterr().out)
+    assert (found["ok"], found["steps"], found["table_differences"]) == (True, 50, [])
+
+
+def test_verify_of_a_device_that_differs_returns_1(capsys, at, monkeypatch):
+    need("cc")
+    from contextlib import contextmanager
+
+    from fakes import FakePort
+
+    from lnp_edge.commands import _device
+    from runtime.device import Device
+
+    @contextmanager
+    def wrong(model, name, port):
+        other = replace(model, bias_out=model.bias_out + 1)
+        yield Device(FakePort(other, greeting={"fingerprint": model.fingerprint}), model)
+
+    monkeypatch.setattr(_device, "device", wrong)
+    assert main(["verify", "m.onnx", "--steps", "50"]) == 1
+    out = capsys.readouterr().out.splitlines()
+    assert out[0].startswith("table bias_out[0], read-out 0: device ")
+    assert out[1].startswith("first difference at step 0, read-out 0, y: ")
+    assert out[2] == "NOT verified: the device differs within 1 steps"
+
+
+def test_boards_and_doctor_speak_json(capsys):
+    assert main(["boards", "--json"]) == 0
+    assert [b["name"] for b in json.loads(capsys.readouterr().out)] == boards.names()
+    assert main(["doctor", "--json"]) == 0
+    assert {"what", "found", "for", "get"} == set(json.loads(capsys.readouterr().out)[0])
+
+
+def test_generate_build_and_flash_hand_on_a_folder(capsys, at):
+    need("arm-none-eabi-gcc")
+    assert main(["generate", "m.onnx", "--board", "nucleo-f401re", "-o", "firmware"]) == 0
+    assert "next: lnp build firmware" in capsys.readouterr().err.replace("\n", " ")
+    assert main(["build", "firmware", "--json"]) == 0
+    sizes = json.loads(capsys.readouterr().out)
+    assert 0 < sizes["flash"] < sizes["flash_size"] == 524288
+    assert main(["flash", "firmware", "--dry-run"]) == 0
+    assert capsys.readouterr().out.strip().endswith("write build/gcc/lnp_net.bin 0x08000000")
+
+
+def test_prune_quantize_and_verify_hand_on_files(capsys, at):
+    """The chain without training: an untrained network goes through as well."""
+    assert main(["prune", "good.toml", "-o", "p.safetensors"]) == 0
+    assert main(["quantize", "p.safetensors", "-o", "q.onnx", "--json"]) == 0
+    report = json.loads(capsys.readouterr().out.splitlines()[-1])
+    assert report["fingerprint"] == f"{onnx_file.load(at / 'q.onnx').fingerprint:08x}"
+    assert 0 <= report["accuracy"] <= 1
+    assert sorted(p.name for p in at.iterdir()) == ["a.csv", "good.toml", "m.onnx", "p.safetensors", "q.onnx"]
+
+
+def test_a_reader_that_leaves_early_is_no_error(at):
+    command = f"{shlex.quote(sys.executable)} -m lnp_edge.cli run m.onnx --source - | head -n 1"
+    rows = "1,2,3\n" * 20_000
+    done = subprocess.run(command, shell=True, input=rows, capture_output=True, text=True, env=os.environ)
+    assert done.stdout.count("\n") == 1
+    assert done.stderr == ""
+
+
+def test_our_own_bugs_keep_their_traceback(monkeypatch):
+    def broken(name):
+        raise ZeroDivisionError
+
+    monkeypatch.setattr(boards, "get", broken)
+    with pytest.raises(ZeroDivisionError):
+        main(["boards"])
