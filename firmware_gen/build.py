@@ -13,7 +13,7 @@ from pathlib import Path
 
 import boards
 from firmware_gen import commands, elf
-from firmware_gen.folder import BUILD, read_manifest
+from firmware_gen.folder import BUILD, read_manifest, tool_failed
 from lnp_edge.errors import BoardError, DoesNotFit
 from lnp_edge.spec.board import Board
 
@@ -110,8 +110,7 @@ def _run(command: list[str], folder: Path, output: str, board: Board) -> None:
         return
     (folder / output).unlink(missing_ok=True)
     _refuse_overflow(done.stderr, board)
-    last = "\n".join(done.stderr.strip().splitlines()[-12:])
-    raise BoardError(f"{command[0]} failed with code {done.returncode}:\n{last}", "run lnp doctor")
+    raise tool_failed(folder, command[0], done.returncode, done.stderr, "run lnp doctor")
 
 
 def _refuse_overflow(text: str, board: Board) -> None:

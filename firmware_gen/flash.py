@@ -9,7 +9,7 @@ from pathlib import Path
 
 import boards
 from firmware_gen import commands, elf
-from firmware_gen.folder import read_manifest
+from firmware_gen.folder import read_manifest, tool_failed
 from lnp_edge.errors import BoardError
 from lnp_edge.spec.board import Board
 
@@ -68,5 +68,5 @@ def _run(call: list[str], folder: Path) -> None:
     except subprocess.TimeoutExpired:
         raise BoardError(f"{call[0]} gave no result in {TIMEOUT} s", "reconnect the board and try again") from None
     if done.returncode != 0:
-        last = "\n".join((done.stdout + done.stderr).strip().splitlines()[-8:])
-        raise BoardError(f"{call[0]} failed with code {done.returncode}:\n{last}", "is the board connected by USB?")
+        words = done.stdout + done.stderr
+        raise tool_failed(folder, call[0], done.returncode, words, "is the board connected by USB?")

@@ -11,7 +11,7 @@ import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
-from lnp_edge.errors import ConfigError
+from lnp_edge.errors import BoardError, ConfigError
 from lnp_edge.files import read_bounded
 from lnp_edge.spec import board
 from lnp_edge.spec.board import Board
@@ -136,3 +136,14 @@ def _remove_empty(folder: Path) -> None:
 
 def _hash(data: bytes) -> str:
     return hashlib.sha256(data).hexdigest()
+
+
+def tool_failed(folder: Path, tool: str, code: int, text: str, try_next: str) -> BoardError:
+    """The error for a compiler or flash tool that failed: its first complaint, and where all its words are kept."""
+    name = Path(tool).name
+    log = folder / BUILD / f"{name}.log"
+    log.parent.mkdir(exist_ok=True)
+    log.write_text(text)
+    lines = [line.strip() for line in text.splitlines() if line.strip()] or ["it said nothing"]
+    first = next((line for line in lines if "error" in line.lower()), lines[-1])
+    return BoardError(f"{name} failed with code {code}: {first[:200]}", f"{try_next}; all it said is in {log}")

@@ -12,9 +12,10 @@ for _name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
 import argparse
 import sys
 from importlib import import_module
+from typing import NoReturn
 
 from lnp_edge.console import fail
-from lnp_edge.errors import LnpError
+from lnp_edge.errors import ConfigError, LnpError
 
 # In the order of the work; each module has HELP, EXAMPLE, arguments(parser) and run(args) -> exit code.
 COMMANDS = (
@@ -23,8 +24,15 @@ COMMANDS = (
 )  # fmt: skip
 
 
+class Parser(argparse.ArgumentParser):
+    def error(self, message: str) -> NoReturn:
+        """In two lines, as every other error."""
+        fail(ConfigError(message, f"{self.prog} --help shows how"))
+        sys.exit(2)
+
+
 def parser() -> argparse.ArgumentParser:
-    top = argparse.ArgumentParser(
+    top = Parser(
         prog="lnp",
         description="Recurrent spiking networks, pruned before training, proven bit for bit on microcontrollers.",
         epilog="Exit codes: 0 done, 1 the answer is no (mismatch, does not fit), 2 you can fix it.",

@@ -22,6 +22,7 @@ from lnp_edge.files import read_bounded, write_whole
 from lnp_edge.network import Network
 
 MAX_BYTES = 2**31
+FORMAT = "network 1"
 HINT = "give it a file written by lnp prune or lnp train"
 VECTORS = {"tau_mem": "n", "tau_syn": "n", "tau_out": "o", "sign": "n", "bias": "n", "bias_out": "o", "v_th": "n"}
 DTYPES = {"sign": np.int8, "w_rec_indptr": np.int64, "w_rec_indices": np.int64}  # others float64
@@ -42,8 +43,10 @@ def save(file: NetworkFile, path: Path) -> None:
     arrays |= {"w_in": n.w_in, "w_out": n.w_out, "dt": np.array([n.dt])}
     arrays |= {f"w_rec_{part}": getattr(n.w_rec, part) for part in ("indptr", "indices", "data")}
     arrays = {name: np.ascontiguousarray(a, _dtype(name)) for name, a in arrays.items()}
-    meta = {"lnp_edge": "network 1", "config": file.config.to_json(), "history": json.dumps(file.history)}
-    write_whole(path, save_tensors(arrays, meta | {"crc32": _crc(arrays, meta)}))
+    meta = {"format": FORMAT, "config": file.config.to_json(), "history": json.dumps(file.history)}
+    meta["crc32"] = _crc(arrays, meta)
+    # One key: safetensors writes several in any order, and the same network should give the same bytes.
+    write_whole(path, save_tensors(arrays, {"lnp_edge": json.dumps(meta, sort_keys=True)}))
 
 
 def load(path: Path) -> NetworkFile:
@@ -52,8 +55,8 @@ def load(path: Path) -> NetworkFile:
     try:
         arrays = load_tensors(data)
         header = json.loads(data[8 : 8 + int.from_bytes(data[:8], "little")])
-        meta = header["__metadata__"]
-        if meta["lnp_edge"] != "network 1":
+        meta = json.loads(header["__metadata__"]["lnp_edge"])
+        if meta["format"] != FORMAT:
             raise ModelError(f"{path} was written by another version of lnp-edge", "run lnp prune or lnp train again")
         if meta.pop("crc32") != _crc(arrays, meta):
             raise ModelError(f"{path} is damaged: its CRC-32 differs", HINT)

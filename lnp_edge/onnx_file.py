@@ -35,6 +35,12 @@ NAMES = ("channels", "classes")
 
 
 def save(model: QuantizedModel, path: Path) -> None:
+    """Write model.onnx. Raises ModelError for a network whose matrices, dense in the graph, are beyond MAX_BYTES."""
+    cells = model.n * (model.n_in + model.n + model.n_out)
+    if cells > MAX_BYTES - 2**24:
+        raise ModelError(
+            f"{model.n} neurons make a graph of {cells} weights", f"at most {MAX_BYTES} fit: prune neurons"
+        )
     write_whole(path, to_proto(model).SerializeToString(deterministic=True))
 
 

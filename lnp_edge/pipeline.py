@@ -14,7 +14,7 @@ from lnp_edge import datasets
 from lnp_edge.config import Config
 from lnp_edge.datasets import Dataset
 from lnp_edge.encoders import encode
-from lnp_edge.errors import ConfigError, LnpError
+from lnp_edge.errors import ConfigError, LnpError, ModelError
 from lnp_edge.init_network import random_network
 from lnp_edge.network import X_SCALE, Network
 from lnp_edge.quantize import Task
@@ -65,6 +65,20 @@ def split(config: Config, dataset: Dataset, held_out: tuple[int, ...] | None = N
     )
     windows = [datasets.windows(part, config.data.window, config.data.hop) for part in (train, test)]
     return Split(train, test, windows[0], windows[1], task)
+
+
+def data_for(config: Config, network: Network) -> Split:
+    """The data a network from a file is for. Raises ModelError if it has other channels, classes or time step."""
+    data = split(config, load_data(config))
+    theirs = (len(network.w_in), len(network.tau_out), network.dt)
+    wanted = (len(data.task.channels), len(data.task.classes), data.dt)
+    if theirs != wanted:
+        raise ModelError(
+            f"the network has {theirs[0]} channels, {theirs[1]} classes and dt {theirs[2]:g} s, "
+            f"{config.data.name} has {wanted[0]}, {wanted[1]} and {wanted[2]:g} s",
+            "draw it again with lnp prune CONFIG.toml",
+        )
+    return data
 
 
 def folds(dataset: Dataset, count: int) -> list[tuple[int, ...]]:

@@ -104,6 +104,7 @@ def test_a_folder_whose_name_is_no_board_name_is_refused(tmp_path, name):
         ("uart.base", "-1"),
         ("uart.base", "0x1_0000_0000"),
         ("uart.base", "1.5"),
+        ("uart.base", "true"),
         ("uart.base", '"0x40004400"'),
         ("uart.base", "{a = 1}"),
         *((key, None) for key in GOOD if key != "uart.base"),

@@ -129,7 +129,7 @@ class Net:
 
     def __init__(self, lib, model, name):
         self.model, self.name, self.lib = model, name, lib
-        self.memory = ctypes.create_string_buffer(b"\xaa" * tables.state_bytes(model))
+        self.memory = ctypes.create_string_buffer(b"\xaa" * layout.state_bytes(model))
         for function in ("step", "digest", "state_word", "argmax"):
             getattr(lib, f"lnp_{name}_{function}").restype = ctypes.c_uint32
         for function in ("save", "load"):
@@ -277,7 +277,7 @@ def test_it_compiles_clean_for_every_core(tmp_path, monkeypatch, cpu, toolchain)
     monkeypatch.setattr(boards, "get", lambda name: board)
     sizes = build(folder_for(tiny_model(n=80), board, tmp_path), toolchain)
     assert layout.table_bytes(tiny_model(n=80)) < sizes.flash < 24_000
-    assert sizes.ram > tables.state_bytes(tiny_model(n=80)) + STACK_BYTES
+    assert sizes.ram > layout.state_bytes(tiny_model(n=80)) + STACK_BYTES
 
 
 def test_no_function_uses_floating_point_or_heap(tmp_path):

@@ -7,6 +7,7 @@ import shlex
 import subprocess
 import sys
 from dataclasses import replace
+from importlib import import_module
 
 import pytest
 from conftest import need
@@ -43,7 +44,7 @@ def refused(capsys, at, *words, code=2):
     assert len(lines) == 2, captured.err
     assert lines[0] and lines[1].startswith("  ") and lines[1].strip()
     assert captured.out == ""
-    assert "Traceback" not in captured.err and captured.err.isprintable() or "\n" in captured.err
+    assert all(line.isprintable() for line in lines)
     assert {p: p.read_bytes() for p in at.rglob("*") if p.is_file()} == before
     return lines
 
@@ -57,12 +58,10 @@ def test_help_shows_an_example_and_returns_0(capsys, name):
         main([name, "--help"])
     assert e.value.code == 0
     out = capsys.readouterr().out
-    assert f"\nexample:\n  {'sensor | ' if name == 'sensor' else ''}lnp {name}" in out
+    assert f"\nexample:\n  lnp {name}" in out
 
 
 def examples():
-    from importlib import import_module
-
     for name in COMMANDS:
         for line in import_module(f"lnp_edge.commands.{name}").EXAMPLE.splitlines():
             for part in line.replace("|", "&&").split("&&"):
@@ -70,7 +69,7 @@ def examples():
                     yield part.strip()
 
 
-@pytest.mark.parametrize("line", examples())
+@pytest.mark.parametrize("line", list(examples()))
 def test_every_example_parses(line):
     assert parser().parse_args(shlex.split(line)[1:]).command in COMMANDS
 
@@ -91,7 +90,8 @@ def test_wrong_usage_exits_with_2(capsys, words):
     with pytest.raises(SystemExit) as e:
         main(words)
     assert e.value.code == 2
-    assert "usage: lnp" in capsys.readouterr().err
+    lines = capsys.readouterr().err.splitlines()
+    assert len(lines) == 2 and lines[1].startswith("  lnp ") and lines[1].endswith("--help shows how")
 
 
 # ---- what the user can fix
@@ -222,7 +222,7 @@ def test_a_silent_port_is_said(capsys, at, monkeypatch):
     finally:
         os.close(master)
         os.close(slave)
-    assert what == f"no bytes from {os.ttyname(slave)} in 0.2 s" if False else what.startswith("no bytes from ")
+    assert what.startswith("no bytes from /dev/") and what.endswith(" in 0.2 s")
 
 
 @pytest.mark.parametrize(
@@ -247,7 +247,6 @@ def test_a_silent_port_is_said(capsys, at, monkeypatch):
         (("generate", "m.onnx", "--board", "host", "-o", "new", "--name", "int"), "'int'"),
         (("prune", "good.toml", "-o", "nowhere/x"), "cannot write nowhere/x"),
         (("prune", "good.toml", "-o", "."), "cannot write ."),
-        (("prune", "good.toml", "-o", "/dev/null"), "cannot write /dev/null"),
     ],
     ids=lambda v: " ".join(v) if isinstance(v, tuple) else "",
 )

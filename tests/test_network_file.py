@@ -23,14 +23,15 @@ ARRAYS = {name: getattr(NET, name) for name in VECTORS} | {
     "w_rec_indices": NET.w_rec.indices.astype(np.int64),
     "w_rec_data": NET.w_rec.data,
 }
-META = {"lnp_edge": "network 1", "config": Config().to_json(), "history": "{}"}
+META = {"format": "network 1", "config": Config().to_json(), "history": "{}"}
 
 
 def file_of(arrays=None, meta=None):
     """The good file with some entries changed and a checksum that fits; None leaves one out."""
     arrays = {k: np.ascontiguousarray(v) for k, v in (ARRAYS | (arrays or {})).items() if v is not None}
     meta = {k: v for k, v in (META | (meta or {})).items() if v is not None}
-    return save_tensors(arrays, {"crc32": network_file._crc(arrays, meta)} | meta)
+    meta = {"crc32": network_file._crc(arrays, meta)} | meta
+    return save_tensors(arrays, {"lnp_edge": json.dumps(meta)})
 
 
 GOOD = file_of()
@@ -140,8 +141,8 @@ def test_a_matrix_that_is_none_is_refused(tmp_path, arrays):
 @pytest.mark.parametrize(
     "meta",
     [
-        {"lnp_edge": None},
-        {"lnp_edge": "network 2"},
+        {"format": None},
+        {"format": "network 2"},
         {"crc32": "00000000"},
         {"config": None},
         {"config": "{"},
@@ -175,3 +176,9 @@ def test_a_file_too_large_is_refused_unread(tmp_path):
         file.truncate(2**31 + 1)
     with pytest.raises(ModelError, match="more than"):
         network_file.load(tmp_path / "n")
+
+
+def test_the_same_network_gives_the_same_bytes(tmp_path):
+    for name in ("a", "b"):
+        network_file.save(NetworkFile(NET, Config(), {}), tmp_path / name)
+    assert (tmp_path / "a").read_bytes() == (tmp_path / "b").read_bytes()

@@ -50,6 +50,7 @@ def test_the_bound_is_tight():
         i_syn = naive_leak(i_syn, c_syn) - drive + bias
         v = naive_leak(v, c_mem) + i_syn
     most = cuba_lif.bound(drive, c_syn, c_mem, v_th, bias)
+    assert most == 240_470_858
     assert 0.99 * most < -v <= most
 
 
@@ -68,6 +69,13 @@ def test_the_worst_input_found_by_greedy_search_stays_within_the_bounds(seed):
         assert all(w <= b for w, b in zip(worst, bounds, strict=True))
         assert all(abs(y) <= b for y, b in zip(naive.y, readout_bounds, strict=True))
     assert worst[target] > 0.2 * bounds[target]  # the search is no pushover: recurrence may not help it
+
+
+def test_the_bound_of_a_readout_is_that_of_the_specification():
+    model = tiny_model()
+    received = [2**model.shift_out * sum(abs(w) for w in column) for column in model.w_out.dense().T.tolist()]
+    facts = zip(received, model.bias_out.tolist(), model.c_out.tolist(), strict=True)
+    assert model.readout_bounds() == [-(-(a + abs(bias) + 1) * 65536 // c) for a, bias, c in facts]
 
 
 def test_a_model_beyond_the_bounds_is_refused_with_the_neuron():

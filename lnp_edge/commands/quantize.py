@@ -28,7 +28,7 @@ def run(args: argparse.Namespace) -> int:
 
     refuse_unwritable(args.output)
     file = network_file.load(args.network)
-    data = pipeline.split(file.config, pipeline.load_data(file.config))
+    data = pipeline.data_for(file.config, file.network)
     model = quantize(file.network, data.task, provenance={"config": json.loads(file.config.to_json())})
     windows = data.test_windows[0]
     with bars() as progress:

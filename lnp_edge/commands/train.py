@@ -8,6 +8,7 @@ from pathlib import Path
 
 from lnp_edge import config, network_file, pipeline
 from lnp_edge.console import bars, note, out
+from lnp_edge.files import refuse_unwritable
 from lnp_edge.network_file import NetworkFile
 
 HELP = "train a network (draws and prunes it first, given a TOML file)"
@@ -33,8 +34,9 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
+    refuse_unwritable(args.output)
     file = _start(args.source)
-    data = pipeline.split(file.config, pipeline.load_data(file.config))
+    data = pipeline.data_for(file.config, file.network)
     with bars() as progress:
         task = progress.add_task("train", total=file.config.train.epochs, info="")
 
