@@ -10,7 +10,7 @@ class LnpError(Exception):
     exit_code = 2
 
     def __init__(self, what: str, try_next: str):
-        super().__init__(what)
+        super().__init__(what, try_next)  # both, so that it survives the way back from a worker process
         self.what = what
         self.try_next = try_next
 

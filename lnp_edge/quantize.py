@@ -43,38 +43,56 @@ def quantize(network: Network, task: Task, neuron: str = "cuba_lif", provenance:
         v_th = round(G_i * v_th)                       bias  = round(G_i * bias)
 
     shift_rec - shift_in makes up for the different size of input and recurrent weights (median over the
-    neurons); both are then the largest that the overflow proof allows. Weights that round to 0 are dropped.
-    Raises ModelError, naming the neuron, where not even shifts of 0 can be proved.
+    neurons); both are then the largest that the overflow proof allows, or 0 with a smaller gain for the few
+    neurons whose time constants ask for it. Weights that round to 0 are dropped.
+    Raises ModelError, naming the neuron, where no gain can be proved.
     """
     _check_finite(network)
     w_in, w_rec = network.w_in / X_SCALE, network.w_rec.tocsc()
     spread = _spread(np.abs(w_in).max(0), _column_max(w_rec))
-    c_out = leak_factors("tau_out", network.tau_out, network.dt)
-    for base in range(MAX_SHIFT, -1, -1):
-        shift_in, shift_rec = max(0, base - max(0, spread)), max(0, base + min(0, spread))
-        gain = _gain(w_in, w_rec, network.v_th, shift_in, shift_rec)
-        model = QuantizedModel(
-            neuron=neuron,
+    empty = QuantizedModel(
+        neuron=neuron,
+        params={},
+        w_in=CSR.from_dense(np.zeros_like(w_in)),
+        w_rec=CSR.from_dense(np.zeros((1, 1))),
+        w_out=CSR.from_dense(np.zeros_like(network.w_out)),
+        shift_in=0,
+        shift_rec=0,
+        shift_out=0,
+        c_out=leak_factors("tau_out", network.tau_out, network.dt),
+        bias_out=np.zeros(len(network.tau_out), np.int32),
+        encoder=task.encoder,
+        encoder_params=task.encoder_params,
+        dt=network.dt,
+        window=task.window,
+        hop=task.hop,
+        channels=task.channels,
+        classes=task.classes,
+        provenance=provenance or {},
+    )
+
+    def at(gain: Floats) -> QuantizedModel:
+        return replace(
+            empty,
             params=_params(network, neuron, gain),
             w_in=CSR.from_dense(np.round(w_in * gain / 2.0**shift_in)),
             w_rec=_to_csr(sparse.csr_array(w_rec * (gain / 2.0**shift_rec))),
-            w_out=CSR.from_dense(np.zeros_like(network.w_out)),
             shift_in=shift_in,
             shift_rec=shift_rec,
-            shift_out=0,
-            c_out=c_out,
-            bias_out=np.zeros(len(c_out), np.int32),
-            encoder=task.encoder,
-            encoder_params=task.encoder_params,
-            dt=network.dt,
-            window=task.window,
-            hop=task.hop,
-            channels=task.channels,
-            classes=task.classes,
-            provenance=provenance or {},
         )
-        if base == 0 or max(model.neuron_bounds()) <= INT32_MAX:
+
+    for base in range(MAX_SHIFT, -1, -1):
+        shift_in, shift_rec = max(0, base - max(0, spread)), max(0, base + min(0, spread))
+        gain = _gain(w_in, w_rec, network.v_th, shift_in, shift_rec)
+        model = at(gain)
+        if max(model.neuron_bounds()) <= INT32_MAX:
             break
+    for _ in range(W_MAX.bit_length()):  # after so many halvings no weight is left
+        beyond = np.array([most > INT32_MAX for most in model.neuron_bounds()])
+        if not beyond.any():
+            break
+        gain = np.where(beyond, gain / 2, gain)
+        model = at(gain)
     return _with_readout(model, network.w_out, network.bias_out).check()
 
 

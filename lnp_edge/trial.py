@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lnp_edge import pipeline
-from lnp_edge.config import Config
+from lnp_edge.config import Config, PruneSettings
 from lnp_edge.network import Network
 from lnp_edge.quantize import quantize
 from lnp_edge.spec.model import QuantizedModel
@@ -46,7 +46,7 @@ class Outcome:
 
 def dense(config: Config) -> Config:
     """The same without pruning."""
-    return replace(config, prune=replace(config.prune, keep=1.0))
+    return replace(config, prune=PruneSettings(keep=1.0))
 
 
 def run_trial(trial: Trial, report: Report | None = None) -> Outcome:

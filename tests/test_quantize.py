@@ -265,3 +265,14 @@ def test_exact_weights_give_exactly_the_float_states_but_for_the_leaks_rounding(
     found = reference.state()[: net.n].view(np.int32) / gain
     assert np.abs(found - i_syn).max() < 60 * (2 / gain + largest / 2**17)
     assert largest > 3
+
+
+def test_one_very_slow_neuron_gets_a_smaller_gain_and_the_others_keep_theirs():
+    net = tiny_network()
+    slow = net.tau_mem.copy(), net.tau_syn.copy()
+    slow[0][5], slow[1][5] = 20_000 * net.dt, 400 * net.dt
+    model = quantize(replace(net, tau_mem=slow[0], tau_syn=slow[1]), task())
+    largest = np.maximum(model.w_in.column_max(), model.w_rec.column_max())
+    assert max(model.neuron_bounds()) < 2**31
+    assert 0 < largest[5] < 127 and np.delete(largest, 5).max() == 127
+    assert (model.shift_in, model.shift_rec) == (0, 0)

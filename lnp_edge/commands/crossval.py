@@ -62,11 +62,11 @@ def _run(trials: list[Trial], folder: Path) -> dict[str, dict]:
     except OSError as e:
         raise ConfigError(f"cannot make {folder}: {e.strerror}", "choose another place with -o") from None
     done = {key: r for t in trials if (r := _stored(folder / f"{(key := _key(t))}.json"))}
-    todo = [t for t in trials if _key(t) not in done]
+    todo = list({_key(t): t for t in trials if _key(t) not in done}.values())
     if done:
         note(f"{len(done)} of {len(trials)} trainings are already in {folder}")
     with bars() as progress:
-        total = progress.add_task("trainings", total=len(trials), completed=len(done), info="")
+        total = progress.add_task("trainings", total=len(done) + len(todo), completed=len(done), info="")
         tasks = {t.name: progress.add_task(t.name, total=t.config.train.epochs, info="", visible=False) for t in todo}
 
         def report(name: str, epoch: int, epochs: int, info: str) -> None:

@@ -141,6 +141,7 @@ def _results(board: str, data: pipeline.Split, outcomes: dict[str, Outcome], pro
         "flash": proof.sizes.flash,
         "ram": proof.sizes.ram,
         "instructions_per_step": proof.instructions,
+        "float_and_integers_agree": int((pruned.float_classes == pruned.classes).sum()),
         "predictions_equal": int((classes == pruned.classes).sum()),
         "verify": {k: v for k, v in proof.report.as_dict().items() if k != "classes"},
     }
@@ -160,4 +161,7 @@ def _show(found: dict) -> None:
     cells = [[title, f"{found['accuracy'][key]:.3f}", count, *rest] for title, key, count, rest in rows]
     title = f"SPAR smart watch, {found['windows']} windows of people {found['people_held_out']}, never trained on"
     out.print(table(title, ["", "accuracy", "recurrent synapses", "flash B", "RAM B", "instructions/step"], cells))
-    out.print(f"device and integer model agree in {found['predictions_equal']} of {found['windows']} predictions")
+    out.print(
+        f"predictions that agree: floats and integers {found['float_and_integers_agree']}, "
+        f"integers and device {found['predictions_equal']} of {found['windows']}"
+    )

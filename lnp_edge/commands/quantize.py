@@ -35,12 +35,15 @@ def run(args: argparse.Namespace) -> int:
         task = progress.add_task("check on held-out windows", total=len(windows), info="")
         classes = predict(Reference(model), windows, lambda: progress.update(task, advance=1))
     onnx_file.save(model, args.output)
+    levels = float(np.median(model.w_in.column_max()))
     report = {
         "fingerprint": f"{model.fingerprint:08x}",
         "neurons": model.n,
         "recurrent_synapses": model.w_rec.nnz,
         "synapses_rounded_to_0": file.network.w_rec.nnz - model.w_rec.nnz,
         "shift_in_rec_out": [model.shift_in, model.shift_rec, model.shift_out],
+        # Of 127; what one shift for input and recurrent weights would leave of it is the second.
+        "input_levels": [levels, levels / 2 ** (model.shift_rec - model.shift_in)],
         "v_th": [int(model.params["v_th"].min()), int(model.params["v_th"].max())],
         "largest_state_bits": float(np.log2(max(model.neuron_bounds()))),
         "table_bytes": table_bytes(model),

@@ -60,6 +60,12 @@ class CSR:
         np.add.at(sums, self.indices, np.abs(self.data.astype(np.int64)))
         return sums
 
+    def column_max(self) -> Ints:
+        """Largest |w| that each target receives, int32 [n_post]."""
+        largest = np.zeros(self.shape[1], np.int32)
+        np.maximum.at(largest, self.indices, np.abs(self.data))
+        return largest
+
     def check(self, name: str, shape: tuple[int, int]) -> None:
         bad = "the model file is damaged: write it again with lnp quantize"
         if self.shape != shape:
