@@ -7,7 +7,6 @@ import os
 import re
 import shutil
 import subprocess
-import sys
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
@@ -15,6 +14,7 @@ import boards
 from firmware_gen import commands, elf
 from firmware_gen.folder import BUILD, read_manifest, tool_failed
 from lnp_edge.errors import BoardError, DoesNotFit
+from lnp_edge.install import INSTALL
 from lnp_edge.spec.board import Board
 
 TIMEOUT = 300  # s
@@ -68,17 +68,14 @@ def build(folder: Path, toolchain: str = "", optimize: str = "", sanitize: bool 
 def compiler(toolchain: str) -> tuple[str, ...]:
     """The command of a toolchain's compiler on this machine. Raises BoardError with how to get it."""
     if toolchain == "gcc":
-        return _on_path(("arm-none-eabi-gcc",)) or _absent(
-            "arm-none-eabi-gcc is not installed", "sudo apt-get install gcc-arm-none-eabi"
-        )
-    found = _zig() if toolchain == "zig" else _on_path(("cc", "gcc", "clang")) or _zig()
-    if toolchain == "zig":
-        return found or _absent("zig is not installed", f"{sys.executable} -m pip install ziglang")
-    return found or _absent("no C compiler is installed", "sudo apt-get install gcc")
-
-
-def _absent(what: str, try_next: str) -> tuple[str, ...]:
-    raise BoardError(what, try_next)
+        name, found = "arm-none-eabi-gcc", _on_path(("arm-none-eabi-gcc",))
+    elif toolchain == "zig":
+        name, found = "ziglang", _zig()
+    else:
+        name, found = "cc", _on_path(("cc", "gcc", "clang")) or _zig()
+    if not found:
+        raise BoardError(f"{name} is not installed", INSTALL[name])
+    return found
 
 
 def _on_path(names: tuple[str, ...]) -> tuple[str, ...]:
@@ -88,9 +85,8 @@ def _on_path(names: tuple[str, ...]) -> tuple[str, ...]:
 def _zig() -> tuple[str, ...]:
     spec = importlib.util.find_spec("ziglang")
     for place in (spec.submodule_search_locations or ()) if spec else ():
-        for name in ("zig", "zig.exe"):
-            if (Path(place) / name).is_file():
-                return (str(Path(place) / name), "cc")
+        if (Path(place) / "zig").is_file():
+            return (str(Path(place) / "zig"), "cc")
     return ()
 
 
@@ -114,20 +110,21 @@ def _run(command: list[str], folder: Path, output: str, board: Board) -> None:
 
 
 def _refuse_overflow(text: str, board: Board) -> None:
-    over: dict[str, int] = {}
-    for region, excess in OVERFLOW.findall(text):
-        over[region] = max(over.get(region, 0), int(excess))
-    for region, excess in over.items():
-        size = board.flash.size if region == "FLASH" else board.ram.size
-        raise DoesNotFit(
-            f"needs {size + excess} B {'flash' if region == 'FLASH' else 'RAM'}, {board.name} has {size}",
-            "prune more, train fewer neurons, or choose another --board: lnp boards lists them",
-        )
+    found = OVERFLOW.findall(text)
+    if not found:
+        return
+    region = found[0][0]  # several sections may leave it; the last of them says how far
+    excess = max(int(bytes_) for name, bytes_ in found if name == region)
+    what, size = ("flash", board.flash.size) if region == "FLASH" else ("RAM", board.ram.size)
+    raise DoesNotFit(
+        f"needs {size + excess} B {what}, {board.name} has {size}",
+        "prune more, train fewer neurons, or choose another --board: lnp boards lists them",
+    )
 
 
 def _environment(folder: Path) -> dict[str, str]:
     """No more than compilers need: the caller's CFLAGS or language must not change the result."""
-    kept = {key: os.environ[key] for key in ("PATH", "HOME", "TMPDIR", "SYSTEMROOT") if key in os.environ}
+    kept = {key: os.environ[key] for key in ("PATH", "HOME", "TMPDIR") if key in os.environ}
     cache = _zig_cache() or str((folder / BUILD / "zig-cache").resolve())
     return kept | {"LC_ALL": "C", "ZIG_GLOBAL_CACHE_DIR": cache, "ZIG_LOCAL_CACHE_DIR": cache}
 

@@ -8,8 +8,9 @@ from pathlib import Path
 
 from lnp_edge.errors import BoardError
 
-NOBITS, PROGBITS_IN_RAM = 8, 0x1  # sh_type SHT_NOBITS, sh_flags SHF_WRITE
-ALLOC, LOAD = 0x2, 1  # sh_flags SHF_ALLOC, p_type PT_LOAD
+SHT_NOBITS = 8  # sh_type
+SHF_WRITE, SHF_ALLOC = 0x1, 0x2  # sh_flags
+PT_LOAD = 1  # p_type
 
 
 @dataclass(frozen=True)
@@ -21,10 +22,10 @@ class Usage:
 def usage(image: Path) -> Usage:
     flash = ram = 0
     for kind, flags, size in _sections(_read(image)):
-        if not flags & ALLOC:
+        if not flags & SHF_ALLOC:
             continue
-        flash += 0 if kind == NOBITS else size
-        ram += size if kind == NOBITS or flags & PROGBITS_IN_RAM else 0
+        flash += 0 if kind == SHT_NOBITS else size
+        ram += size if kind == SHT_NOBITS or flags & SHF_WRITE else 0
     return Usage(flash, ram)
 
 
@@ -69,6 +70,6 @@ def _segments(data: bytes) -> list[tuple[int, bytes]]:
     found = []
     for k in range(count):
         kind, at, _, address, size = struct.unpack_from("<IIIII", data, offset + k * each)
-        if kind == LOAD:
+        if kind == PT_LOAD:
             found.append((address, data[at : at + size]))
     return found

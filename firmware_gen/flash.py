@@ -11,49 +11,28 @@ import boards
 from firmware_gen import commands, elf
 from firmware_gen.folder import read_manifest, tool_failed
 from lnp_edge.errors import BoardError
-from lnp_edge.spec.board import Board
+from lnp_edge.install import INSTALL
 
 TIMEOUT = 120  # s
-INSTALL = {
-    "st-flash": "sudo apt-get install stlink-tools",
-    "openocd": "sudo apt-get install openocd",
-    "pyocd": "pip install pyocd",
-}
-
-
-def command(board: Board, image: str) -> list[str]:
-    """The tool's command for an image, a path relative to the folder that it runs in."""
-    binary = image.removesuffix(".elf") + ".bin"
-    if board.flash_tool == "st-flash":
-        return ["st-flash", "--reset", "write", binary, f"0x{board.flash.origin:08X}"]
-    if board.flash_tool == "openocd":
-        target = f"target/{board.flash_target}.cfg"
-        return [
-            "openocd",
-            "-f",
-            "interface/stlink.cfg",
-            "-f",
-            target,
-            "-c",
-            f"program {image} verify reset exit",
-        ]
-    return ["pyocd", "load", "--no-wait", "-t", board.flash_target, image]
 
 
 def flash(folder: Path, dry_run: bool = False) -> str:
-    """Flash the image of a built folder; with dry_run only say how. Returns what was or would be done."""
+    """Flash the image of a built folder; returns what was done.
+
+    With dry_run the board is left alone: the tool's .bin is written, and the command that would flash it returned.
+    """
     folder = Path(folder)
     manifest = read_manifest(folder)
     board = boards.get(manifest.board)
     if board.start != "serial":
         return f"nothing to flash: {board.name} starts with the image"
     image = commands.output(manifest.name, board.toolchain)
-    call = command(board, image)
+    binary = image.removesuffix(".elf") + ".bin"
+    call = [board.flash_tool, "--reset", "write", binary, f"0x{board.flash.origin:08X}"]  # st-flash's arguments
     shown = f"cd {shlex.quote(str(folder))} && {shlex.join(call)}"
     if not (folder / image).is_file():
         raise BoardError(f"{folder} holds no image yet", f"build it first: lnp build {shlex.quote(str(folder))}")
-    binary = folder / image.replace(".elf", ".bin")
-    binary.write_bytes(elf.flash_bytes(folder / image, board.flash.origin))
+    (folder / binary).write_bytes(elf.flash_bytes(folder / image, board.flash.origin))
     if dry_run:
         return shown
     _run(call, folder)

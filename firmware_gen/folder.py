@@ -31,17 +31,15 @@ class Manifest:
 
     name: str
     board: str
-    fingerprint: str
     files: dict[str, str]
 
 
-def manifest(name: str, target: Board, fingerprint: int, files: dict[str, str]) -> str:
+def manifest(name: str, target: Board, files: dict[str, str]) -> str:
     """The text of the manifest file."""
     found = {
         "format": 1,
         "name": name,
         "board": target.name,
-        "fingerprint": f"{fingerprint:08x}",
         "files": {path: _hash(text.encode()) for path, text in sorted(files.items())},
     }
     return json.dumps(found, indent=1) + "\n"
@@ -54,7 +52,7 @@ def read_manifest(folder: Path) -> Manifest:
     data = read_bounded(path, MOST_BYTES, ConfigError, hint)
     try:
         raw = json.loads(data)
-        found = Manifest(raw["name"], raw["board"], raw["fingerprint"], raw["files"])
+        found = Manifest(raw["name"], raw["board"], raw["files"])
         sound = raw["format"] == 1 and _is_sound(found)
     except (ValueError, KeyError, TypeError, RecursionError):
         sound = False
@@ -70,7 +68,6 @@ def _is_sound(m: Manifest) -> bool:
     return (
         fits(NAME, m.name)
         and fits(board.NAME, m.board)
-        and fits(re.compile(r"[0-9a-f]{8}"), m.fingerprint)
         and isinstance(m.files, dict)
         and len(m.files) <= MOST_FILES
         and all(fits(FILE, path) and fits(HASH, digest) for path, digest in m.files.items())

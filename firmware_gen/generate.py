@@ -44,7 +44,7 @@ def generate(model: QuantizedModel, board: Board, name: str = "net") -> dict[str
     headers = sorted(path for path in files if path.endswith(".h"))
     files["Makefile"] = commands.makefile(board, name, sources, headers)
     files["README.md"] = _readme(model, board, name)
-    files[folder.MANIFEST] = folder.manifest(name, board, model.fingerprint, files)
+    files[folder.MANIFEST] = folder.manifest(name, board, files)
     return files
 
 
@@ -123,7 +123,7 @@ def _tables_source(model: QuantizedModel, name: str) -> str:
 def _source(model: QuantizedModel, name: str) -> str:
     up = name.upper()
     fields = " ".join(f"F({field}, LNP_N)" for field in model.state_fields)
-    used = ("N_IN", "N", "N_OUT", "Z_WORDS", "SAVE_BYTES", "FINGERPRINT")
+    used = ("N_IN", "N", "N_OUT", "Z_WORDS", "STATE_WORDS", "SAVE_BYTES", "FINGERPRINT")
     return "\n".join(
         [
             _top(model) + f'#include "lnp_{name}.h"',
@@ -135,6 +135,8 @@ def _source(model: QuantizedModel, name: str) -> str:
             f"#define LNP_SHIFT_IN {model.shift_in}",
             f"#define LNP_SHIFT_REC {model.shift_rec}",
             f"#define LNP_SHIFT_OUT {model.shift_out}",
+            f"#define LNP_MOST_NEURON {max(model.neuron_bounds())}u  // no state variable exceeds it",
+            f"#define LNP_MOST_Y {max(model.readout_bounds())}u",
             f"#define LNP_FIELDS(F) {fields} F(z, LNP_Z_WORDS) F(y, LNP_N_OUT)",
             "",
             neuron.encoder(model),
@@ -147,7 +149,7 @@ def _source(model: QuantizedModel, name: str) -> str:
 
 def _config(model: QuantizedModel, board: Board, name: str) -> str:
     up = name.upper()
-    keys = [*tables.sizes(model), "FINGERPRINT"]
+    keys = ("N_IN", "N", "N_OUT", "STATE_WORDS", "TABLES", "FINGERPRINT")
     registers = [f"#define LNP_UART_{k.upper()} 0x{v:X}u" for k, v in sorted(board.registers.items())]
     return "\n".join(
         [

@@ -67,23 +67,13 @@ def definition(model: QuantizedModel, name: str) -> str:
 def _matrix_comment(model: QuantizedModel, name: str) -> str:
     w = getattr(model, name)
     density = 100 * w.nnz / (w.shape[0] * w.shape[1])
-    return f"    // {name}: {w.shape[0]} x {w.shape[1]}, {w.nnz} synapses ({density:.1f} %), a row per sender"
+    return f"    // {name}: {w.shape[0]} x {w.shape[1]}, {w.nnz} synapses ({density:.1f} %), a row per presynaptic unit"
 
 
 def directory(model: QuantizedModel, name: str) -> str:
     """What the link serves as `tables` and `read`."""
     rows = [f"    {{lnp_{name}_tables.{table}, {array.nbytes}u}}," for table, array in layout.tables(model).items()]
     return "\n".join([f"const lnp_table_t lnp_{name}_directory[LNP_{name.upper()}_TABLES] = {{", *rows, "};\n"])
-
-
-def places(model: QuantizedModel) -> dict[str, int]:
-    """Byte offset of each table in the symbol lnp_<name>_tables, as C aligns the members of a struct."""
-    found, at = {}, 0
-    for table, array in layout.tables(model).items():
-        at = -(-at // array.itemsize) * array.itemsize
-        found[table] = at
-        at += _count(array) * array.itemsize
-    return found
 
 
 def sizes(model: QuantizedModel) -> dict[str, int]:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import struct
+
 from lnp_edge.spec import protocol
 from lnp_edge.spec.protocol import NAK, REPLIES, REQUESTS, Message
 
@@ -45,8 +47,8 @@ def _define(name: str, value: int) -> str:
 
 
 def _header_offsets() -> list[int]:
-    sizes = [{"B": 1, "H": 2}[code] for code in protocol.HEADER.format.lstrip("<")]
-    return [sum(sizes[:k]) for k in range(len(sizes))]
+    codes = protocol.HEADER.format.removeprefix("<")
+    return [struct.calcsize("<" + codes[:k]) for k in range(len(codes))]
 
 
 def _message(direction: str, name: str, message: Message) -> list[str]:

@@ -24,7 +24,7 @@ Leaves = dict[str, torch.Tensor]
 def identity(network: Network, *rest: object) -> str:
     """A digest of what a training starts from; a checkpoint of another training does not match."""
     h = hashlib.sha256(repr(rest).encode())
-    for name in ("tau_mem", "tau_syn", "tau_out", "sign", "w_in", "w_out", "bias", "bias_out", "v_th"):
+    for name in ("dt", "tau_mem", "tau_syn", "tau_out", "sign", "w_in", "w_out", "bias", "bias_out", "v_th"):
         h.update(np.ascontiguousarray(getattr(network, name)).tobytes())
     for part in (network.w_rec.data, network.w_rec.indices, network.w_rec.indptr):
         h.update(part.tobytes())
@@ -41,7 +41,8 @@ def save(
     for number, moments in optimiser.state_dict()["state"].items():
         tensors |= {f"optimiser {number} {name}": a for name, a in moments.items()}
     meta = {"key": key, "history": json.dumps(history), "rng": json.dumps(rng.bit_generator.state)}
-    write_whole(path, save_tensors(tensors, meta))
+    # Pruned weights may lie column by column, which safetensors refuses.
+    write_whole(path, save_tensors({name: a.contiguous() for name, a in tensors.items()}, meta))
 
 
 def load(

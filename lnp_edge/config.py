@@ -29,7 +29,8 @@ class DataSettings:
 
 @dataclass(frozen=True)
 class NetworkSettings:
-    neurons: int = _number(256, 2, 65535)
+    neuron: str = "cuba_lif"  # lnp_edge/neurons/<neuron>.py
+    neurons: int = _number(256, 2, 15_000)  # model.onnx holds them as dense matrices
     density: float = _number(0.3, 0.0, 1.0)  # of the neurons * (neurons - 1) possible synapses at the start
     tau_mem: float = _number(0.2, 1e-6, 1e6)  # s, mean of the gamma distribution
     tau_syn: float = _number(0.1, 1e-6, 1e6)  # s, mean of the gamma distribution

@@ -16,6 +16,7 @@ from lnp_edge.datasets import Dataset
 from lnp_edge.encoders import encode
 from lnp_edge.errors import ConfigError, LnpError, ModelError
 from lnp_edge.init_network import random_network
+from lnp_edge.install import INSTALL
 from lnp_edge.network import X_SCALE, Network
 from lnp_edge.quantize import Task
 from lnp_edge.spec import plugins
@@ -44,7 +45,8 @@ class Split:
 
 
 def load_data(config: Config) -> Dataset:
-    return plugins.get("lnp_edge.datasets", config.data.name).load(config.data.root or None)
+    """The data set of a configuration, checked."""
+    return datasets.check(plugins.get("lnp_edge.datasets", config.data.name).load(config.data.root or None))
 
 
 def split(config: Config, dataset: Dataset, held_out: tuple[int, ...] | None = None) -> Split:
@@ -89,30 +91,33 @@ def folds(dataset: Dataset, count: int) -> list[tuple[int, ...]]:
     return [tuple(part.tolist()) for part in np.array_split(np.array(people), count)]
 
 
+def stage_seed(config: Config, stage: int) -> int:
+    """A seed for each stage, so that pruning does not draw the bits that drew the network."""
+    return int(np.random.SeedSequence([config.seed, stage]).generate_state(1)[0])
+
+
 def new_network(config: Config, data: Split) -> Network:
     """The unpruned start."""
     n = config.network
     return random_network(
         n.neurons, len(data.task.channels), len(data.task.classes), data.dt, n.density,
-        np.random.default_rng(config.seed), tau_mem=n.tau_mem, tau_syn=n.tau_syn, tau_out=n.tau_out,
+        np.random.default_rng(stage_seed(config, 0)), tau_mem=n.tau_mem, tau_syn=n.tau_syn, tau_out=n.tau_out,
     )  # fmt: skip
 
 
-def prune(config: Config, network: Network) -> Network:
+def prune(config: Config, network: Network, progress: Callable[[float, str], None] | None = None) -> Network:
     """The network with prune.keep of its recurrent synapses; all of them is the network itself."""
     if config.prune.keep == 1.0:
         return network
     method = plugins.get("lnp_edge.pruning", config.prune.method)
-    return method.prune(network, config.prune.keep, config.seed)
+    return method.prune(network, config.prune.keep, stage_seed(config, 1), progress)
 
 
 def require_torch() -> None:
-    """Raises LnpError with the command that gets a build without CUDA's gigabytes."""
-    if find_spec("torch") is None:
-        raise LnpError(
-            "training needs torch, which is not installed",
-            "pip install torch==2.13.0 --index-url https://download.pytorch.org/whl/cpu   (200 MB, no CUDA)",
-        )
+    """Raises LnpError with the command that gets what training and its comparison need and is not installed."""
+    for package, module in (("torch", "torch"), ("scikit-learn", "sklearn")):
+        if find_spec(module) is None:
+            raise LnpError(f"training needs {package}, which is not installed", INSTALL[package])
 
 
 def train(
@@ -124,16 +129,16 @@ def train(
     from lnp_edge.train import train as fit
 
     crops = Crops(data.train, data.task, config.train.batch, config.augment)
-    return fit(network, crops, config.train, config.seed, progress, resume)
+    return fit(network, crops, config.train, stage_seed(config, 2), progress, resume, config.network.neuron)
 
 
-def float_classes(data: Split, network: Network) -> NDArray[np.intp]:
+def float_classes(config: Config, data: Split, network: Network) -> NDArray[np.intp]:
     """Class of each test window, in floats. Needs torch."""
     require_torch()
     from lnp_edge.train import predict
 
     counts = encode(data.task.encoder, data.test_windows[0], data.task.encoder_params)
-    return predict(network, (counts / X_SCALE).astype(np.float32))
+    return predict(network, (counts / X_SCALE).astype(np.float32), config.network.neuron)
 
 
 def accuracy(data: Split, classes: NDArray[np.intp]) -> float:

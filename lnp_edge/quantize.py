@@ -47,7 +47,7 @@ def quantize(network: Network, task: Task, neuron: str = "cuba_lif", provenance:
     neurons whose time constants ask for it. Weights that round to 0 are dropped.
     Raises ModelError, naming the neuron, where no gain can be proved.
     """
-    _check_finite(network)
+    _check_sizes(network)
     w_in, w_rec = network.w_in / X_SCALE, network.w_rec.tocsc()
     spread = _spread(np.abs(w_in).max(0), _column_max(w_rec))
     empty = QuantizedModel(
@@ -110,7 +110,10 @@ def _with_readout(model: QuantizedModel, w_out: Floats, bias_out: Floats) -> Qua
     return found
 
 
-def _check_finite(network: Network) -> None:
+def _check_sizes(network: Network) -> None:
+    if not (network.v_th > 0).all():
+        i = int(np.argmin(network.v_th))
+        raise ModelError(f"v_th[{i}] is {network.v_th[i]:.6g}", "a threshold is positive")
     for name in ("w_in", "w_out", "bias", "bias_out", "v_th"):
         _check_size(name, getattr(network, name))
     _check_size("w_rec", network.w_rec.data)

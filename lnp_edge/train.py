@@ -17,10 +17,12 @@ from lnp_edge.config import TrainSettings
 from lnp_edge.init_network import SHORTEST
 from lnp_edge.network import Network
 from lnp_edge.train_kernel import Wiring
-from lnp_edge.train_layer import Parameters, Workspace, fused
+from lnp_edge.train_layer import Parameters, layer
 
 OUT_UNIT = 5.0  # read-out weights grow most in training: a larger unit is a larger learning rate
 SAVE_EVERY = 10  # epochs
+LONGEST = 10.0  # windows; a longer time constant is the same to the data, and costs the integers their digits
+TAUS = ("tau_mem", "tau_syn", "tau_out")
 History = list[dict[str, float]]
 Progress = Callable[[int, int, dict[str, float]], None]
 
@@ -29,6 +31,7 @@ class Batches(Protocol):
     """What train() learns from: per epoch some batches of x float32 [B, T, C] and labels [B]."""
 
     batches: int
+    steps: int  # of a window, T
     identity: str  # equal for equal data only
 
     def epoch(self, rng: np.random.Generator) -> Iterator[tuple[np.ndarray, np.ndarray]]: ...
@@ -55,7 +58,7 @@ class Trainable:
             "bias_out": leak_out,
         }
         value = {name: getattr(network, name) for name in unit} | {"w_rec": network.w_rec.data}
-        taus = {name: np.log(getattr(network, name)) for name in ("tau_mem", "tau_syn", "tau_out")}
+        taus = {name: np.log(getattr(network, name)) for name in TAUS}
         self.unit = {name: _tensor(u) for name, u in unit.items()}
         self.leaf = {name: _tensor(value[name] / unit[name]) for name in unit}
         self.leaf |= {name: _tensor(t) for name, t in taus.items()}
@@ -69,17 +72,18 @@ class Trainable:
             p[decay] = torch.exp(-self.network.dt / torch.exp(leaf[tau]))
         return p | {"v_th": self.v_th}
 
-    def project(self) -> None:
-        """Back into the allowed set: Dale's law, and time constants a 16-bit leak can hold."""
+    def project(self, longest: float) -> None:
+        """Back into the allowed set: Dale's law, and trained time constants from SHORTEST steps to `longest` s."""
         with torch.no_grad():
             w = self.leaf["w_rec"]
             w.copy_(torch.clamp(w * self.sign, min=0) * self.sign)
-            for name in ("tau_mem", "tau_syn", "tau_out"):
-                self.leaf[name].clamp_(min=float(np.log(SHORTEST * self.network.dt)))
+            for name in TAUS:
+                if self.leaf[name].requires_grad:
+                    self.leaf[name].clamp_(math.log(SHORTEST * self.network.dt), math.log(longest))
 
     def to_network(self, leaf: Parameters) -> Network:
         p: dict[str, Any] = {name: (leaf[name] * unit).detach().double().numpy() for name, unit in self.unit.items()}
-        taus = {name: np.exp(leaf[name].detach().double().numpy()) for name in ("tau_mem", "tau_syn", "tau_out")}
+        taus = {name: np.exp(leaf[name].detach().double().numpy()) for name in TAUS}
         shortest = SHORTEST * self.network.dt
         taus = {name: np.maximum(tau, shortest) for name, tau in taus.items()}
         old = self.network.w_rec
@@ -98,8 +102,9 @@ def train(
     seed: int,
     progress: Progress | None = None,
     resume: Path | None = None,
+    neuron: str = "cuba_lif",
 ) -> tuple[Network, History]:
-    """The trained network and, per epoch, its loss and accuracy on the training batches and its firing rate.
+    """The trained network and, per epoch, its loss and accuracy on the training batches.
 
     Trains the synapses that w_rec stores and never adds one; each keeps the sign of its presynaptic neuron.
     The loss is the cross-entropy of the read-out after a window's last step, where the device decides.
@@ -109,13 +114,13 @@ def train(
     """
     torch.set_num_threads(1)  # two threads on a busy machine are slower than one
     model = Trainable(network)
-    work = Workspace(model.wiring)
+    run = layer(neuron, model.wiring)
     rng = np.random.default_rng(seed)
     optimiser = _optimiser(model, settings)
     average = {name: leaf.detach().clone() for name, leaf in model.leaf.items()}
     history: History = []
     if resume:
-        key = checkpoint.identity(network, settings, seed, data.identity)
+        key = checkpoint.identity(network, settings, seed, data.identity, neuron)
         history = checkpoint.load(resume, key, model.leaf, average, optimiser, rng)
     for epoch in range(len(history), settings.epochs):
         loss_sum = right = seen = 0.0
@@ -123,19 +128,19 @@ def train(
             for group in optimiser.param_groups:
                 group["lr"] = settings.lr * _cosine((epoch + k / data.batches) / settings.epochs)
             p = _drop(model.parameters(model.leaf), model.wiring, settings.dropout, rng)
-            y, target = fused(work, p, torch.from_numpy(x))[:, -1], torch.from_numpy(labels)
+            y, target = run(p, torch.from_numpy(x))[:, -1], torch.from_numpy(labels)
             loss = torch.nn.functional.cross_entropy(y, target, label_smoothing=settings.smoothing)
             optimiser.zero_grad()
             loss.backward()
             optimiser.step()
-            model.project()
+            model.project(LONGEST * data.steps * network.dt)
             with torch.no_grad():
                 for name, leaf in model.leaf.items():
                     average[name].lerp_(leaf, 1 - settings.averaging)
             loss_sum += loss.item() * len(x)
             right += (y.argmax(1) == target).sum().item()
             seen += len(x)
-        history.append({"loss": loss_sum / seen, "accuracy": right / seen, "rate": work.rate(model.v_th)})
+        history.append({"loss": loss_sum / seen, "accuracy": right / seen})
         if progress:
             progress(epoch + 1, settings.epochs, history[-1])
         if resume and len(history) % SAVE_EVERY == 0:
@@ -169,15 +174,15 @@ def _drop(p: Parameters, wiring: Wiring, share: float, rng: np.random.Generator)
     return p | {"w_rec": p["w_rec"] * keep[wiring.rows], "w_out": p["w_out"] * keep[:, None]}
 
 
-def predict(network: Network, x: np.ndarray) -> np.ndarray:
+def predict(network: Network, x: np.ndarray, neuron: str = "cuba_lif") -> np.ndarray:
     """Class [W] of each window x float32 [W, T, C]: argmax of the read-out after the last step."""
-    return read_out(network, x).argmax(1)
+    return read_out(network, x, neuron).argmax(1)
 
 
-def read_out(network: Network, x: np.ndarray) -> np.ndarray:
+def read_out(network: Network, x: np.ndarray, neuron: str = "cuba_lif") -> np.ndarray:
     """Read-out y float32 [W, O] after the last step of each window x float32 [W, T, C]."""
     model = Trainable(network)
-    work, p = Workspace(model.wiring), model.parameters(model.leaf)
+    run, p = layer(neuron, model.wiring), model.parameters(model.leaf)
     with torch.no_grad():
-        parts = [fused(work, p, torch.from_numpy(x[k : k + 256]))[:, -1] for k in range(0, len(x), 256)]
+        parts = [run(p, torch.from_numpy(x[k : k + 256]))[:, -1] for k in range(0, len(x), 256)]
     return torch.cat(parts).numpy()

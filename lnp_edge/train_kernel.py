@@ -19,6 +19,7 @@ from numba import njit
 from numpy.typing import NDArray
 from scipy import sparse
 
+from lnp_edge.jit import cached
 from lnp_edge.train_lanes import LANES, above, fma, fold_into, load, magnitude, splat, store
 
 _CHUNK = 4  # steps whose weight gradients are summed in registers before they touch memory
@@ -68,7 +69,7 @@ def _gather(start, stop, index, w, rows, acc):
     return acc
 
 
-@njit(cache=True, error_model="numpy")
+@cached
 def forward(x, into, pre, w, alpha, beta, gamma, v_th, bias, bias_out, vp, y):
     """Run x [G,T,C,L] with w [S] by target; fills vp [G,T,N,L], v before the reset, and y [G,T,O,L]."""
     blocks, steps, c = x.shape[0], x.shape[1], x.shape[2]
@@ -109,7 +110,7 @@ def _add_weight_gradients(into, pre, u, h, d_w):
             fold_into(d_w, k, d)
 
 
-@njit(cache=True, error_model="numpy")
+@cached
 def backward(
     x, vp, grad_y, into, pre, out, post, w_back, alpha, beta, gamma, v_th, slope,
     d_w, d_alpha, d_beta, d_bias,

@@ -5,6 +5,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import partial
 from types import FunctionType
 from typing import Any
 
@@ -12,9 +14,11 @@ import numpy as np
 import torch
 
 from lnp_edge import train_kernel
+from lnp_edge.spec import plugins
 from lnp_edge.train_kernel import Wiring
 from lnp_edge.train_lanes import FOLDED, LANES
 
+DECAY = {"tau_syn": "alpha", "tau_mem": "beta"}
 SLOPE = 5.0  # of the surrogate: dz/dv = 1/v_th / (1 + SLOPE * |v/v_th - 1|)**2
 
 # w_rec [nnz], w_in [C, N], w_out [N, O], bias [N], bias_out [O], alpha [N], beta [N], gamma [O], v_th [N]
@@ -46,8 +50,7 @@ FLOAT_OPS = {
 def generic(neuron: Any, p: Parameters, wiring: Wiring, x: torch.Tensor) -> torch.Tensor:
     """Read-out y [B, T, O] of inputs x [B, T, C], any neuron of neurons/, by a loop over time."""
     step = FunctionType(neuron.step.__code__, FLOAT_OPS)
-    values = {"c_syn": 1 - p["alpha"], "c_mem": 1 - p["beta"], "v_th": p["v_th"], "bias": p["bias"]}
-    constants = [values[name] for name in neuron.PARAMS]
+    constants = [1 - p[DECAY[k.source]] if k.is_leak else p[k.source] for k in neuron.PARAMS.values()]
     synapses = torch.from_numpy(wiring.rows), torch.from_numpy(wiring.columns)
     w_rec = x.new_zeros(wiring.n, wiring.n).index_put(synapses, p["w_rec"])
     state = [x.new_zeros(len(x), wiring.n) for _ in neuron.STATE]
@@ -70,10 +73,6 @@ class Workspace:
         if self.v.shape[:2] != (blocks, steps):
             self.v = np.empty((blocks, steps, self.wiring.n, LANES), np.float32)
         return self.v
-
-    def rate(self, v_th: torch.Tensor) -> float:
-        """Spikes per neuron and step in the last forward, padding included."""
-        return float((self.v > v_th.numpy()[:, None]).mean())
 
 
 def _to_lanes(a: torch.Tensor) -> np.ndarray:
@@ -121,3 +120,10 @@ def fused(work: Workspace, p: Parameters, x: torch.Tensor) -> torch.Tensor:
     weights = torch.cat([p["w_rec"], p["w_in"].reshape(-1), p["w_out"].reshape(-1)])
     names = ("bias", "bias_out", "alpha", "beta", "gamma", "v_th")
     return _Fused.apply(work, x, weights, *(p[name] for name in names))
+
+
+def layer(neuron: str, wiring: Wiring) -> Callable[[Parameters, torch.Tensor], torch.Tensor]:
+    """y = layer(p, x): the fused kernel for the default neuron, the generic loop for any other."""
+    if neuron == "cuba_lif":
+        return partial(fused, Workspace(wiring))
+    return lambda p, x: generic(plugins.get("lnp_edge.neurons", neuron), p, wiring, x)

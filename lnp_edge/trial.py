@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import multiprocessing
 import os
+import signal
 from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import dataclass, replace
 from threading import Thread
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -59,8 +61,8 @@ def run_trial(trial: Trial, report: Report | None = None) -> Outcome:
             report(trial.name, done, total, f"loss {now['loss']:.3f}")
 
     network, history = pipeline.train(config, data, pipeline.prune(config, start), show)
-    model = quantize(network, data.task)
-    float_classes = pipeline.float_classes(data, network)
+    model = quantize(network, data.task, config.network.neuron)
+    float_classes = pipeline.float_classes(config, data, network)
     classes = predict(Reference(model), data.test_windows[0])
     return Outcome(
         trial, start.w_rec.nnz, start.n, network, model, history, float_classes, classes,
@@ -75,25 +77,41 @@ def run_all(trials: list[Trial], report: Report, finished: Callable[[Outcome], N
     """
     workers = min(len(trials), os.cpu_count() or 1)
     context = multiprocessing.get_context("spawn")
-    with context.Manager() as manager, ProcessPoolExecutor(workers, context) as pool:
-        queue = manager.Queue()
+    queue = context.SimpleQueue()
 
-        def listen() -> None:
-            for args in iter(queue.get, None):
-                report(*args)
+    def listen() -> None:
+        for args in iter(queue.get, None):
+            report(*args)
 
-        listener = Thread(target=listen, daemon=True)
-        listener.start()
-        try:
-            for future in as_completed([pool.submit(_run_reporting, trial, queue) for trial in trials]):
-                finished(future.result())
-        except BaseException:
-            pool.shutdown(wait=False, cancel_futures=True)
-            raise
-        finally:
-            queue.put(None)
-            listener.join()
+    listener = Thread(target=listen, daemon=True)
+    listener.start()
+    # Ctrl-C reaches every process of a terminal: the workers, which inherit this, leave it to their parent.
+    asked = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    pool = ProcessPoolExecutor(workers, context, initializer=_set_queue, initargs=(queue,))
+    try:
+        futures = [pool.submit(_run_reporting, trial) for trial in trials]
+        signal.signal(signal.SIGINT, asked)
+        for future in as_completed(futures):
+            finished(future.result())
+    except BaseException:
+        signal.signal(signal.SIGINT, signal.SIG_IGN)
+        for process in list((pool._processes or {}).values()):
+            process.terminate()
+        raise
+    finally:
+        pool.shutdown(cancel_futures=True)
+        queue.put(None)
+        listener.join()
+        signal.signal(signal.SIGINT, asked)
 
 
-def _run_reporting(trial: Trial, queue) -> Outcome:
-    return run_trial(trial, lambda *args: queue.put(args))
+_queue: Any = None  # of a worker process
+
+
+def _set_queue(queue: Any) -> None:
+    global _queue
+    _queue = queue
+
+
+def _run_reporting(trial: Trial) -> Outcome:
+    return run_trial(trial, lambda *args: _queue.put(args))

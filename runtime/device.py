@@ -18,7 +18,8 @@ from lnp_edge.spec.protocol import NAK, REPLIES, REPLY, REQUESTS, Frame, FrameEr
 from runtime.runner import Steps
 
 DEADLINE = 5.0  # s until a request without a valid reply is given up
-FIRST_TRY = 0.3  # s until it is sent again; grows by half each time
+FIRST_TRY = 0.3  # s until it is sent again, and the time both frames take; grows by half each time
+AFTER_DAMAGE = 0.02  # s: a damaged reply is asked for again at once
 NOISE_LIMIT = 65536  # bytes without a delimiter are dropped
 READ_LIMIT = 4096  # bytes at once, so that a flood of delimiters cannot outlast the deadline
 
@@ -162,7 +163,7 @@ class Link:
         self.sid = secrets.randbelow(0xFFFF) + 1
         self.seq = 0
         self._buffer = bytearray()
-        self.resent = self.bad_frames = self._bytes = 0
+        self.bad_frames = self._bytes = self._others = self._echoes = 0
         self._last_error = ""
         port.timeout = 0.05
 
@@ -171,14 +172,18 @@ class Link:
         self.seq = self.seq % 0xFFFF + 1
         kind, want = REQUESTS[request].type | REPLY, REPLIES[request].struct.size + rest
         frame = protocol.encode(Frame(REQUESTS[request].type, self.sid, self.seq, payload))
-        give_up = time.monotonic() + self.deadline
-        patience, self._bytes, bad_before = FIRST_TRY, 0, self.bad_frames
+        baud = getattr(self.port, "baudrate", None)
+        on_wire = 10 * (len(frame) + want + 20) / baud if baud else 0.0  # s, there and back
+        self._bytes = self._others = self._echoes = 0
+        bad_before, patience = self.bad_frames, FIRST_TRY + 2 * on_wire
+        give_up = time.monotonic() + self.deadline + 10 * on_wire
         while time.monotonic() < give_up:
             self._write(frame)
+            damaged = self.bad_frames
             reply = self._await(min(time.monotonic() + patience, give_up))
             if reply is None:
-                patience *= 1.5
-                self.resent += 1
+                if damaged == self.bad_frames:  # nothing came: the device may be slow, not the line noisy
+                    patience *= 1.5
                 continue
             if reply.type == REPLIES["nak"].type and len(reply.payload) == REPLIES["nak"].struct.size:
                 self._refused(request, reply)
@@ -197,7 +202,7 @@ class Link:
             raise LinkError(f"cannot write to {self.name}: {e}", "check the cable and run the command again") from None
 
     def _await(self, until: float) -> Frame | None:
-        """The next valid frame of this session and request, or None if there is none until then."""
+        """The next valid reply of this session and request, or None: there was none until then, or a damaged one."""
         while True:
             head, found, tail = self._buffer.partition(b"\0")
             if found:
@@ -209,10 +214,15 @@ class Link:
                 except FrameError as e:
                     self.bad_frames += 1
                     self._last_error = str(e)
+                    until = min(until, time.monotonic() + AFTER_DAMAGE)
                     continue
-                if (frame.sid, frame.seq) == (self.sid, self.seq):
+                if (frame.sid, frame.seq) != (self.sid, self.seq):
+                    self._others += 1  # a boot banner, or the late answer to an earlier request
+                elif frame.type < REPLY and frame.type != REPLIES["nak"].type:
+                    self._echoes += 1
+                else:
                     return frame
-                continue  # a boot banner, or the late answer to an earlier request
+                continue
             if len(self._buffer) > NOISE_LIMIT:
                 self._buffer.clear()
             if time.monotonic() >= until:
@@ -242,6 +252,13 @@ class Link:
             return LinkError(
                 f"no bytes from {self.name} in {self.deadline:g} s",
                 "check power, cable, RX/TX and baud rate, and that the board runs lnp-edge firmware",
+            )
+        if self._echoes:
+            return LinkError(f"{self.name} sends back what is sent to it", "RX and TX are joined: check the wiring")
+        if self._others and not bad:
+            return LinkError(
+                f"{self._others} frames from {self.name}, none for this request",
+                "the device is slower than the deadline: close other programs on this port, or raise the baud rate",
             )
         if not bad:
             return LinkError(

@@ -9,26 +9,27 @@ from pathlib import Path
 from typing import Any
 
 from lnp_edge.errors import BoardError, LinkError
-from lnp_edge.spec.board import Board
+from lnp_edge.install import INSTALL
+from lnp_edge.spec.board import PAGE, PRIVATE, Board
 
-PAGE = 0x1000
-SYSTEM = (0xE000_0000, 0x10_0000)  # Armv7-M ARM B3.1: private peripheral bus
+SYSTEM_BYTES = 0x10_0000  # Armv7-M ARM B3.1: private peripheral bus
 DATA, STATE = 0x0, 0x4  # DDI 0479: CMSDK APB UART registers
 RX_FULL = 0x2
-MODELS = {"cortex-m0": "M0", "cortex-m3": "M3", "cortex-m4": "M4", "cortex-m7": "M7", "cortex-m33": "M33"}
 PATIENCE_US = 60_000_000  # a firmware that neither answers nor waits for a minute hangs
 
 
 class Emulator:
-    """Offers what runtime.device.Port asks. Counts the instructions of one function while `count` is set."""
+    """Offers what runtime.device.Port asks. `count` counts the instructions of one function."""
 
     def __init__(self, board: Board, image: Path):
         try:
             import unicorn
+            from elftools.common.exceptions import ELFError
             from elftools.elf.elffile import ELFFile
             from unicorn import arm_const
         except ImportError as e:
-            raise BoardError(f"the emulator needs {e.name}", 'pip install "lnp-edge[mcu]"') from None
+            package = "unicorn" if e.name == "unicorn" else "pyelftools"
+            raise BoardError(f"the emulator needs {package}", INSTALL[package]) from None
         self._unicorn, self._arm = unicorn, arm_const
         self.timeout: float | None = None
         self._to_device, self._from_device = bytearray(), bytearray()
@@ -37,17 +38,22 @@ class Emulator:
         self._size: dict[tuple[int, int], int] = {}  # instructions of a block by address and length
         uc: Any = unicorn.Uc(unicorn.UC_ARCH_ARM, unicorn.UC_MODE_THUMB | unicorn.UC_MODE_MCLASS)
         self._uc = uc
-        uc.ctl_set_cpu_model(getattr(arm_const, f"UC_CPU_ARM_CORTEX_{MODELS[board.cpu]}"))
+        uc.ctl_set_cpu_model(getattr(arm_const, f"UC_CPU_ARM_{board.cpu.upper().replace('-', '_')}"))
         for region in (board.flash, board.ram):
-            uc.mem_map(region.origin, -(-region.size // PAGE) * PAGE)
-        uc.mem_map(*SYSTEM)
+            uc.mem_map(region.origin, region.size)
+        uc.mem_map(PRIVATE, SYSTEM_BYTES)
         uc.mmio_map(board.registers["base"], PAGE, self._uart_read, None, self._uart_write, None)
-        with image.open("rb") as file:
-            elf = ELFFile(file)
-            for segment in elf.iter_segments("PT_LOAD"):
-                uc.mem_write(segment["p_paddr"], segment.data())
-            symbols: Any = elf.get_section_by_name(".symtab")
-            self._symbols = {s.name: s["st_value"] for s in symbols.iter_symbols()}
+        try:
+            with image.open("rb") as file:
+                elf = ELFFile(file)
+                for segment in elf.iter_segments("PT_LOAD"):
+                    uc.mem_write(segment["p_paddr"], segment.data())
+                symbols: Any = elf.get_section_by_name(".symtab")
+                if symbols is None:
+                    raise ELFError("it has no symbols")
+                self._symbols = {s.name: s["st_value"] for s in symbols.iter_symbols()}
+        except (OSError, ELFError, unicorn.UcError) as e:  # UcError: it loads beyond the board's memory
+            raise BoardError(f"{image} is no image for {board.name}: {e}", "build one first: lnp build DIR") from None
         stack, start = (int.from_bytes(uc.mem_read(board.flash.origin + at, 4), "little") for at in (0, 4))
         uc.reg_write(arm_const.UC_ARM_REG_SP, stack)
         self._pc = start | 1

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import grp
 import os
 import shutil
 import subprocess
@@ -11,6 +12,7 @@ from pathlib import Path
 import serial
 
 from lnp_edge.errors import BoardError, LinkError
+from lnp_edge.install import INSTALL
 from lnp_edge.spec.board import Board
 from runtime.device import Port
 from runtime.emulator import Emulator
@@ -34,7 +36,7 @@ def open_board(board: Board, image: Path | None, port: str | None = None) -> Por
 def qemu_command(board: Board, image: Path) -> list[str]:
     qemu = shutil.which("qemu-system-arm")
     if not qemu:
-        raise BoardError("qemu-system-arm is not installed", "sudo apt-get install qemu-system-arm")
+        raise BoardError("qemu-system-arm is not installed", INSTALL["qemu-system-arm"])
     return [
         qemu, "-machine", board.machine, "-display", "none", "-monitor", "none",
         "-chardev", "stdio,id=uart,signal=off", "-serial", "chardev:uart", "-kernel", str(image),
@@ -58,13 +60,22 @@ def _why(port: str, e: Exception) -> tuple[str, str]:
     if number == 13:
         return (
             f"cannot open {port}: permission denied",
-            "join the group that owns it, then log in again: sudo usermod -aG dialout $USER",
+            f"join the group that owns it, then log in again: sudo usermod -aG {owner_group(Path(port))} $USER",
         )
     if number in (11, 16) or "exclusive" in text:
         return f"cannot open {port}: another program uses it", f"find it with: fuser {port}"
     if number == 2:
         return f"cannot open {port}: there is no such port", "lnp doctor lists the ports there are"
     return f"cannot open {port}: {text}", "lnp doctor lists the ports there are"
+
+
+def owner_group(path: Path) -> str:
+    """The group that may open a port; dialout where it is gone, or its group has no name or is root's."""
+    try:
+        group = path.stat().st_gid
+        return grp.getgrgid(group).gr_name if group else "dialout"
+    except (KeyError, OSError):
+        return "dialout"
 
 
 class PtyProcess(serial.Serial):

@@ -13,6 +13,7 @@ import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
+from lnp_edge.jit import cached
 from lnp_edge.spec import digest as digest_module
 from lnp_edge.spec import ops, plugins
 from lnp_edge.spec.digest import mix
@@ -95,7 +96,7 @@ def _kernel(neuron: str, encoder: str) -> Callable:
     }
     function = FunctionType(_run.__code__, bound, _run.__name__)
     function.__qualname__ = f"run_{neuron}_{encoder}_{hashlib.sha256(sources.encode()).hexdigest()[:12]}"
-    return njit(cache=True)(function)
+    return cached(function)
 
 
 def _row_reader(width: int) -> Callable:

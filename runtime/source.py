@@ -89,6 +89,8 @@ def parse(
                 columns, width = _pick(cells, channels, f"{name} line {number}"), len(cells)
                 continue
             row = _row(cells, columns, width)
+            if first and first_may_be_cut:
+                continue  # "-12,3" cut to "2,3" would pass
         except (ValueError, DataError) as e:
             if first and first_may_be_cut:
                 continue

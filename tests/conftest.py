@@ -18,11 +18,14 @@ def need(*tools: str) -> None:
         (pytest.fail if os.environ.get("CI") else pytest.skip)(f"not installed: {', '.join(missing)}")
 
 
-TOOLS = {
-    "host": ("cc",),
-    "cortex-m4": ("ziglang", "unicorn", "elftools"),
-    "mps2-an386": ("arm-none-eabi-gcc", "qemu-system-arm"),
-}
+BUILDS = {"gcc": ("arm-none-eabi-gcc",), "zig": ("ziglang",), "host": ("cc",)}
+STARTS = {"qemu": ("qemu-system-arm",), "unicorn": ("unicorn", "elftools")}
+
+
+def need_for(name: str, toolchain: str = "", start: bool = True) -> None:
+    """need() of whatever builds firmware for a board and, unless told otherwise, starts it."""
+    board = boards.get(name)
+    need(*BUILDS[toolchain or board.toolchain], *(STARTS.get(board.start, ()) if start else ()))
 
 
 @pytest.fixture(scope="session")
@@ -34,7 +37,7 @@ def firmware(tmp_path_factory):
     built: dict[tuple[str, int], Path] = {}
 
     def image(board: str, seed: int = 1) -> Path:
-        need(*TOOLS[board])
+        need_for(board)
         if (board, seed) not in built:
             folder = tmp_path_factory.mktemp(f"{board}-{seed}")
             write(generate(tiny_model(seed), boards.get(board)), folder)

@@ -3,6 +3,7 @@
 from dataclasses import replace
 
 import pytest
+from conftest import need
 
 import boards
 from lnp_edge.errors import BoardError, ConfigError
@@ -22,8 +23,15 @@ GOOD = {
     "uart.baud": "115_200",
     "uart.base": "0x4000_4400",
     "tool.name": '"st-flash"',
-    "tool.target": '"stm32f401re"',
 }
+UNICORN = {
+    "start": '"unicorn"',
+    "flash.origin": "0",
+    "uart.driver": '"cmsdk_uart"',
+    "uart.base": "0x4000_4000",
+    "tool.name": None,
+}
+HOST = {"cpu": '"host"', "toolchain": '"host"', "start": '"process"', "uart.driver": '"posix"', "tool.name": None}
 
 
 def load(tmp_path, name="my-board", extra="", **changes):
@@ -49,7 +57,6 @@ def test_a_good_file_becomes_exactly_this_board(tmp_path):
         baud=115200,
         registers={"base": 0x4000_4400},
         flash_tool="st-flash",
-        flash_target="stm32f401re",
     )
 
 
@@ -57,7 +64,7 @@ SHELL = ["st-flash; rm -rf ~", "`id`", "$(id)", "-f", "a b", "../x", "a/b", "a\\
 
 
 @pytest.mark.parametrize("text", SHELL)
-@pytest.mark.parametrize("key", ["cpu", "toolchain", "start", "uart.driver", "tool.name", "tool.target"])
+@pytest.mark.parametrize("key", ["cpu", "toolchain", "start", "uart.driver", "tool.name"])
 def test_text_that_a_shell_or_path_would_act_on_is_refused_with_its_key(tmp_path, key, text):
     with pytest.raises(BoardError, match=f"{key} is "):
         load(tmp_path, **{key: f'"{text}"'})
@@ -101,6 +108,9 @@ def test_a_folder_whose_name_is_no_board_name_is_refused(tmp_path, name):
         ("clock_hz", "nan"),
         ("clock_hz", "4294967296"),
         ("uart.baud", "0"),
+        ("flash.origin", "0x0800_0200"),
+        ("uart.irq", "0"),
+        ("uart.irq", "240"),
         ("uart.base", "-1"),
         ("uart.base", "0x1_0000_0000"),
         ("uart.base", "1.5"),
@@ -117,6 +127,53 @@ def test_a_wrong_or_missing_number_or_name_is_refused_with_its_key(tmp_path, key
     assert e.value.try_next.startswith("allowed: ")
 
 
+@pytest.mark.parametrize("key", ["cpu", "toolchain", "start"])
+def test_the_host_is_its_own_cpu_toolchain_and_start_or_none_of_them(tmp_path, key):
+    assert load(tmp_path, **HOST).cpu == "host"
+    for changes in ({key: HOST[key]}, HOST | {key: GOOD[key], "tool.name": GOOD["tool.name"]}):
+        with pytest.raises(BoardError, match="cpu, toolchain, start is ") as e:
+            load(tmp_path, **changes)
+        assert e.value.try_next == "allowed: host, host, process together, or none of them"
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [
+        ("cpu", '"cortex-m0plus"'),
+        ("uart.driver", '"stm32_usart"'),
+        ("uart.base", None),
+        ("uart.base", "0x4000_4004"),
+        ("uart.base", "0xE000_E000"),
+        ("uart.base", "0x2000_1000"),
+        ("flash.origin", "4"),
+        ("flash.origin", "0x400"),
+        ("flash.size", "0x0008_0004"),
+        ("ram.origin", "0x2000_0800"),
+        ("ram.size", "0x0001_8400"),
+        ("ram.origin", "0xE000_0000"),
+        ("ram.origin", "0xDFFF_0000"),
+        ("ram.origin", "0x4000_0000"),
+    ],
+)
+def test_what_the_emulator_cannot_start_is_refused_with_its_key(tmp_path, key, value):
+    load(tmp_path, **UNICORN)
+    with pytest.raises(BoardError) as e:
+        load(tmp_path, **UNICORN | {key: value})
+    named = "ram" if value == "0x2000_1000" else key  # the UART's page lies within the RAM
+    assert f"{named} is " in e.value.what or f"{named.partition('.')[0]} is " in e.value.what
+    assert e.value.try_next.startswith("allowed: ")
+
+
+@pytest.mark.parametrize("cpu", board.UNICORN_CPUS)
+def test_the_emulator_knows_every_core_that_a_board_may_name(tmp_path, cpu):
+    need("unicorn", "elftools")
+    from runtime.emulator import Emulator
+
+    found = load(tmp_path, **UNICORN | {"cpu": f'"{cpu}"'})
+    with pytest.raises(BoardError, match="is no image"):  # the core is made before the image is read
+        Emulator(found, tmp_path / "none.elf")
+
+
 @pytest.mark.parametrize("origin", ["0x0800_0000", "0x0807_FFFC", "0x07FF_8000"])
 def test_regions_that_overlap_are_refused(tmp_path, origin):
     with pytest.raises(BoardError, match="overlap"):
@@ -129,7 +186,15 @@ def test_regions_that_touch_are_fine(tmp_path):
 
 
 @pytest.mark.parametrize(
-    "extra", ["\nextra = 1", "\nflash.speed = 1", "\ntool.command = 'rm'", "\nuart.Base = 1", "\nuart.'a b' = 1"]
+    "extra",
+    [
+        "\nextra = 1",
+        "\nflash.speed = 1",
+        "\ntool.command = 'rm'",
+        "\ntool.target = 'x'",
+        "\nuart.Base = 1",
+        "\nuart.'a b' = 1",
+    ],
 )
 def test_unknown_keys_are_refused(tmp_path, extra):
     with pytest.raises(BoardError, match=r"key is '"):

@@ -1,7 +1,9 @@
 """The C runtime: compiled by every compiler, it does what the oracle does and refuses what it must."""
 
 import ctypes
+import grp
 import itertools
+import os
 import queue
 import random
 import re
@@ -11,13 +13,16 @@ import subprocess
 import sys
 import threading
 import zlib
+from collections import namedtuple
 from contextlib import closing
 from dataclasses import replace
 from functools import cache
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
+from conftest import need, need_for
 from naive import Naive
 from tiny import tiny_counts, tiny_model
 
@@ -31,11 +36,12 @@ from lnp_edge.spec import layout, ops, protocol
 from lnp_edge.spec.board import CPUS, Region
 from lnp_edge.spec.protocol import NAK, REPLIES, REPLY, REQUESTS, Frame
 from runtime.device import Device
-from runtime.ports import open_board
+from runtime.ports import open_board, owner_group
 
 ROOT = Path(__file__).parents[1]
 CSRC = ROOT / "firmware_gen" / "csrc"
 INT32 = 2**31 - 1
+GROUP = namedtuple("GROUP", "gr_name")
 
 
 def folder_for(model, board, path, name="net"):
@@ -45,6 +51,7 @@ def folder_for(model, board, path, name="net"):
 
 def library(path, sources, flags=()):
     """A shared library under UBSan: any undefined behaviour ends the test with its place in the C file."""
+    need("gcc")
     output = path / "lib.so"
     checks = ("-fsanitize=undefined", "-fno-sanitize-recover=all")
     base = ("gcc", "-std=c11", "-O1", "-g", "-shared", "-fPIC", *commands.WARNINGS)
@@ -119,6 +126,18 @@ def test_every_operation_equals_its_definition_over_all_edge_values(tmp_path):
             assert c(*args) == python(*args), (op, args)
             count += 1
         assert count > 100, op
+
+
+def test_memmove_is_right_where_regions_overlap(tmp_path):
+    move = library(tmp_path, [str(ROOT / "boards" / "common" / "memory.c")], ["-fno-builtin"]).memmove
+    move.restype, move.argtypes = ctypes.c_void_p, (ctypes.c_void_p, ctypes.c_void_p, ctypes.c_size_t)
+    for to, start, count in itertools.product(range(8), range(8), (0, 1, 7, 24)):
+        memory = ctypes.create_string_buffer(bytes(range(32)), 32)
+        expected = bytearray(range(32))
+        expected[to : to + count] = bytes(range(start, start + count))
+        at = ctypes.addressof(memory)
+        assert move(at + to, at + start, count) == at + to
+        assert memory.raw == expected
 
 
 # --- the model part
@@ -230,11 +249,26 @@ def test_a_saved_spike_of_a_neuron_that_does_not_exist_is_refused(nets):
         assert one.load(bytes(forged)) == allowed
 
 
+def test_a_saved_value_that_no_step_can_reach_is_refused(nets):
+    one, _ = nets()
+    model, saved = one.model, one.save()
+    neuron, y = max(model.neuron_bounds()), max(model.readout_bounds())
+    assert neuron < INT32 and y < INT32
+    first_y = model.state_words - model.n_out
+    for word, most in ((0, neuron), (2 * model.n - 1, neuron), (first_y, y), (model.state_words - 1, y)):
+        for value, allowed in ((most, True), (-most, True), (most + 1, False), (-most - 1, False), (-(2**31), False)):
+            forged = bytearray(saved)
+            struct.pack_into("<i", forged, 12 + 4 * word, value)
+            forged[-4:] = zlib.crc32(forged[:-4]).to_bytes(4, "little")
+            assert one.load(bytes(forged)) == allowed, (word, value)
+
+
 # --- whole firmware
 
 
 @pytest.mark.parametrize("optimize", ["-O0", "-O2", "-O3", "-Os"])
 def test_gcc_gives_the_same_results_at_every_level(tmp_path, optimize):
+    need_for("host")
     board = boards.get("host")
     image = build(folder_for(tiny_model(), board, tmp_path), optimize=optimize).image
     assert_runs_like_the_oracle(open_board(board, image))
@@ -242,6 +276,7 @@ def test_gcc_gives_the_same_results_at_every_level(tmp_path, optimize):
 
 @pytest.mark.parametrize("compiler", ["clang", "gcc"])
 def test_another_compiler_gives_the_same_results_for_other_sizes(tmp_path, compiler, monkeypatch):
+    need({"clang": "ziglang", "gcc": "gcc"}[compiler])
     if compiler == "clang":
         monkeypatch.setattr(build_module, "_on_path", lambda names: ())  # zig's clang is what is left
     for which in (
@@ -265,14 +300,25 @@ EMULATED = [
 
 @pytest.mark.parametrize(("name", "toolchain"), EMULATED)
 def test_an_emulated_board_runs_like_the_oracle(tmp_path, name, toolchain):
+    need_for(name, toolchain)
     board = boards.get(name)
     image = build(folder_for(tiny_model(), board, tmp_path), toolchain).image
     assert_runs_like_the_oracle(open_board(board, image))
 
 
+def test_behind_a_bootloader_the_core_gets_our_vector_table(tmp_path, monkeypatch):
+    need_for("cortex-m4")
+    board = replace(boards.get("cortex-m4"), flash=Region(0x8000, 0x10000))
+    monkeypatch.setattr(boards, "get", lambda name: board)
+    port = open_board(board, build(folder_for(tiny_model(), board, tmp_path)).image)
+    assert_runs_like_the_oracle(port)
+    assert bytes(port._uc.mem_read(0xE000ED08, 4)) == struct.pack("<I", 0x8000)  # DDI 0403 B3.2.5: VTOR
+
+
 @pytest.mark.parametrize("cpu", [cpu for cpu in CPUS if cpu != "host"])
 @pytest.mark.parametrize("toolchain", ["gcc", "zig"])
 def test_it_compiles_clean_for_every_core(tmp_path, monkeypatch, cpu, toolchain):
+    need_for("nucleo-f401re", toolchain)
     board = replace(boards.get("nucleo-f401re"), cpu=cpu)
     monkeypatch.setattr(boards, "get", lambda name: board)
     sizes = build(folder_for(tiny_model(n=80), board, tmp_path), toolchain)
@@ -281,12 +327,14 @@ def test_it_compiles_clean_for_every_core(tmp_path, monkeypatch, cpu, toolchain)
 
 
 def test_no_function_uses_floating_point_or_heap(tmp_path):
+    need_for("mps2-an386", start=False)
     image = build(folder_for(tiny_model(), boards.get("mps2-an386"), tmp_path)).image
     names = subprocess.run(["arm-none-eabi-nm", image], capture_output=True, text=True, check=True).stdout
     assert not re.search(r"malloc|free|__aeabi_[fd]|__aeabi_u?l", names)
 
 
 def test_the_stack_reserve_covers_every_function_at_once(tmp_path):
+    need_for("nucleo-f401re")
     path = folder_for(tiny_model(n=300, n_in=100, n_out=50), boards.get("nucleo-f401re"), tmp_path)
     tools = commands.toolchain(boards.get("nucleo-f401re"))
     for optimize in ("-Os", "-O3"):
@@ -299,6 +347,7 @@ def test_the_stack_reserve_covers_every_function_at_once(tmp_path):
 
 
 def test_make_runs_the_same_command(tmp_path):
+    need("make")
     for name in boards.names():
         board = boards.get(name)
         path = folder_for(tiny_model(), board, tmp_path / name)
@@ -312,16 +361,18 @@ def test_make_runs_the_same_command(tmp_path):
             assert done.stdout.splitlines()[-1].split() == expected
 
 
-def test_the_folder_builds_with_make_alone(tmp_path):
-    for name in ("host", "mps2-an386"):
-        path = folder_for(tiny_model(), boards.get(name), tmp_path / name)
-        subprocess.run(["make", "-s"], cwd=path, check=True, env={"PATH": "/usr/bin:/bin"})
-        assert_runs_like_the_oracle(
-            open_board(boards.get(name), path / commands.output("net", boards.get(name).toolchain))
-        )
+@pytest.mark.parametrize("name", ["host", "mps2-an386"])
+def test_the_folder_builds_with_make_alone(tmp_path, name):
+    need("make")
+    need_for(name)
+    board = boards.get(name)
+    path = folder_for(tiny_model(), board, tmp_path)
+    subprocess.run(["make", "-s"], cwd=path, check=True, env={"PATH": os.environ["PATH"]})
+    assert_runs_like_the_oracle(open_board(board, path / commands.output("net", board.toolchain)))
 
 
 def test_sizes_are_those_of_the_section_headers(tmp_path):
+    need_for("nucleo-f401re")
     sizes = build(folder_for(tiny_model(), boards.get("nucleo-f401re"), tmp_path))
     text = subprocess.run(["arm-none-eabi-size", sizes.image], capture_output=True, text=True, check=True).stdout
     code, data, bss = map(int, text.splitlines()[1].split()[:3])
@@ -333,16 +384,20 @@ def test_sizes_are_those_of_the_section_headers(tmp_path):
 
 
 def test_an_absent_compiler_is_said_with_the_command_that_gets_it(tmp_path, monkeypatch):
-    path = folder_for(tiny_model(), boards.get("mps2-an386"), tmp_path)
+    path = folder_for(tiny_model(), boards.get("mps2-an386"), tmp_path / "arm")
     monkeypatch.setattr(shutil, "which", lambda name: None)
     with pytest.raises(BoardError, match="apt-get install gcc-arm-none-eabi"):
         build(path)
     monkeypatch.setattr(build_module, "_zig", lambda: ())
-    with pytest.raises(BoardError, match="pip install ziglang"):
+    with pytest.raises(BoardError, match=r"pip install .*ziglang"):
         build(path, "zig")
+    host = folder_for(tiny_model(), boards.get("host"), tmp_path / "host")
+    with pytest.raises(BoardError, match="apt-get install gcc"):
+        build(host)
 
 
 def test_a_failing_compiler_shows_its_last_lines_and_leaves_no_image(tmp_path):
+    need_for("host")
     path = folder_for(tiny_model(), boards.get("host"), tmp_path)
     build(path)
     (path / "main.c").write_text("this is no C\n")
@@ -353,14 +408,15 @@ def test_a_failing_compiler_shows_its_last_lines_and_leaves_no_image(tmp_path):
 
 @pytest.mark.parametrize("toolchain", ["gcc", "zig"])
 def test_an_image_that_outgrows_the_board_says_what_it_needs(tmp_path, monkeypatch, toolchain):
+    need_for("cortex-m4", toolchain, start=False)
     full = boards.get("cortex-m4")
-    need = build(folder_for(tiny_model(), full, tmp_path / "full"), toolchain)
+    whole = build(folder_for(tiny_model(), full, tmp_path / "full"), toolchain)
     small = replace(full, flash=Region(0, 4096))
     monkeypatch.setattr(boards, "get", lambda name: small)
     with pytest.raises(DoesNotFit, match=r"needs \d+ B flash, cortex-m4 has 4096") as e:
         build(folder_for(tiny_model(), small, tmp_path / "small"), toolchain)
-    assert abs(int(re.search(r"needs (\d+)", str(e.value))[1]) - need.flash) <= 64
-    tight = replace(full, ram=Region(0x20000000, need.ram - 8))
+    assert abs(int(re.search(r"needs (\d+)", str(e.value))[1]) - whole.flash) <= 64
+    tight = replace(full, ram=Region(0x20000000, whole.ram - 8))
     monkeypatch.setattr(boards, "get", lambda name: tight)
     with pytest.raises(DoesNotFit, match=r"needs \d+ B RAM"):
         build(folder_for(tiny_model(), tight, tmp_path / "tight"), toolchain)
@@ -375,6 +431,7 @@ def test_other_toolchains_and_folders_are_refused(tmp_path):
 
 
 def test_the_callers_environment_does_not_reach_the_compiler(tmp_path, monkeypatch):
+    need_for("host")
     path = folder_for(tiny_model(), boards.get("host"), tmp_path)
     reference = build(path).image.read_bytes()
     for key in ("CFLAGS", "CPATH", "C_INCLUDE_PATH", "GCC_EXEC_PREFIX", "LD_PRELOAD"):
@@ -383,6 +440,7 @@ def test_the_callers_environment_does_not_reach_the_compiler(tmp_path, monkeypat
 
 
 def test_flashing_says_what_it_would_do_and_writes_the_flash_image(tmp_path):
+    need_for("nucleo-f401re")
     path = folder_for(tiny_model(), boards.get("nucleo-f401re"), tmp_path)
     with pytest.raises(BoardError, match="no image yet"):
         flash.flash(path, dry_run=True)
@@ -395,7 +453,9 @@ def test_flashing_says_what_it_would_do_and_writes_the_flash_image(tmp_path):
 
 
 def test_flashing_without_the_tool_or_an_emulated_board(tmp_path, monkeypatch):
-    monkeypatch.setattr(shutil, "which", lambda name: None if name == "st-flash" else f"/usr/bin/{name}")
+    need_for("nucleo-f401re")
+    real = shutil.which
+    monkeypatch.setattr(shutil, "which", lambda name: None if name == "st-flash" else real(name))
     path = folder_for(tiny_model(), boards.get("nucleo-f401re"), tmp_path / "a")
     build(path)
     with pytest.raises(BoardError, match=r"(?s)st-flash is not installed.*apt-get install stlink-tools"):
@@ -404,12 +464,64 @@ def test_flashing_without_the_tool_or_an_emulated_board(tmp_path, monkeypatch):
     assert flash.flash(other) == "nothing to flash: host starts with the image"
 
 
-@pytest.mark.parametrize("tool", ["st-flash", "openocd", "pyocd"])
-def test_every_flash_tool_has_a_command_without_a_shell(tool):
-    board = replace(boards.get("nucleo-f401re"), flash_tool=tool, flash_target="stm32f4x")
-    call = flash.command(board, "build/gcc/lnp_net.elf")
-    assert call[0] == tool and tool in flash.INSTALL
-    assert not set("".join(call)) & set(";&|$`'\"")
+@pytest.mark.parametrize(
+    ("key", "value", "said"),
+    [
+        ("clock_hz", 100_000_000, "clock_hz is 168, 84, 56 or 42 MHz"),
+        ("clock_hz", 16_000_000, "clock_hz is 168, 84, 56 or 42 MHz"),
+        ("clock_hz", 80_000_000, "clock_hz is 168, 84, 56 or 42 MHz"),  # divided by 4.2
+        ("clock_hz", 112_000_000, "clock_hz is 168, 84, 56 or 42 MHz"),  # divided by 3
+        ("clock_hz", 336_000_000, "clock_hz is 168, 84, 56 or 42 MHz"),
+        ("clock_hz", 33_600_000, "clock_hz is 168, 84, 56 or 42 MHz"),  # divided by 10
+        ("baud", 2_000_000, "baud is out of the range"),
+        ("baud", 300, "baud is out of the range"),
+    ],
+)
+def test_a_clock_or_baud_rate_that_the_stm32_cannot_have_stops_the_compiler(tmp_path, monkeypatch, key, value, said):
+    need_for("nucleo-f401re")
+    board = replace(boards.get("nucleo-f401re"), **{key: value})
+    monkeypatch.setattr(boards, "get", lambda name: board)
+    with pytest.raises(BoardError, match=said):
+        build(folder_for(tiny_model(), board, tmp_path))
+
+
+@pytest.mark.parametrize(("n_in", "ring"), [(3, 1024), (300, 1024), (1024, 4096)])
+def test_the_ring_of_the_stm32_holds_the_longest_frame(tmp_path, n_in, ring):
+    need_for("nucleo-f401re")
+    model = tiny_model(n_in=n_in)
+    image = build(folder_for(model, boards.get("nucleo-f401re"), tmp_path)).image
+    text = subprocess.run(["arm-none-eabi-nm", "-S", image], capture_output=True, text=True, check=True).stdout
+    assert int(re.search(r"\w+ (\w+) b ring\n", text)[1], 16) == ring
+    assert len(protocol.encode(Frame(1, 2, 3, b"\1" * tables.max_payload(model)))) < ring
+
+
+@pytest.mark.parametrize("content", [b"", b"no image", b"\x7fELF", None])
+def test_a_file_that_is_no_image_is_refused_by_the_emulator(tmp_path, content):
+    need("unicorn", "elftools")
+    if content is not None:
+        (tmp_path / "x.elf").write_bytes(content)
+    with pytest.raises(BoardError, match=r"x\.elf is no image for cortex-m4") as e:
+        open_board(boards.get("cortex-m4"), tmp_path / "x.elf")
+    assert e.value.try_next == "build one first: lnp build DIR"
+
+
+def test_an_image_for_other_memory_is_refused_by_the_emulator(tmp_path):
+    need("arm-none-eabi-gcc", "unicorn", "elftools")
+    image = build(folder_for(tiny_model(), boards.get("netduinoplus2"), tmp_path)).image
+    with pytest.raises(BoardError, match="is no image for cortex-m4"):
+        open_board(boards.get("cortex-m4"), image)
+
+
+def test_the_group_of_a_port_is_its_own_and_never_roots(tmp_path, monkeypatch):
+    port = tmp_path / "port"
+    assert owner_group(port) == "dialout"  # unplugged
+    port.touch()
+    for number, name in ((0, "dialout"), (123, "plugdev"), (124, "dialout")):
+        status = SimpleNamespace(st_gid=number)
+        with monkeypatch.context() as m:
+            m.setattr(Path, "stat", lambda self, s=status: s)
+            m.setattr(grp, "getgrgid", lambda number: {0: GROUP("root"), 123: GROUP("plugdev")}[number])
+            assert owner_group(port) == name
 
 
 # --- the link
@@ -463,6 +575,7 @@ class Line:
 
 @pytest.fixture(scope="module")
 def sanitized(tmp_path_factory):
+    need("gcc")
     path = tmp_path_factory.mktemp("sanitized")
     return build(folder_for(tiny_model(), boards.get("host"), path), sanitize=True).image
 
@@ -631,7 +744,10 @@ def test_payloads_of_all_lengths_pass_the_framing(line):
 def test_c_files_keep_their_format():
     found = [*CSRC.glob("*.[ch]"), *(ROOT / "boards" / "common").glob("*.[ch]")]
     assert len(found) > 15
-    tool = shutil.which("clang-format", path=str(Path(sys.executable).parent)) or shutil.which("clang-format")
+    beside = shutil.which("clang-format", path=str(Path(sys.executable).parent))
+    if not beside:
+        need("clang-format")
+    tool = beside or "clang-format"
     call = [tool, "--dry-run", "--Werror", f"--style=file:{ROOT / '.clang-format'}", *found]
     done = subprocess.run(call, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr[:2000]

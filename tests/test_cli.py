@@ -99,9 +99,9 @@ def test_wrong_usage_exits_with_2(capsys, words):
 
 @pytest.mark.parametrize("command", ["prune", "train", "crossval"])
 def test_a_wrong_key_is_refused_with_the_nearest(capsys, at, command):
-    (at / "bad.toml").write_text("[network]\nneuron = 8")
+    (at / "bad.toml").write_text("[network]\nnurons = 8")
     what, try_next = refused(capsys, at, command, "bad.toml", "-o", "new")
-    assert what == "bad.toml: unknown key 'network.neuron'"
+    assert what == "bad.toml: unknown key 'network.nurons'"
     assert "did you mean network.neurons?" in try_next
 
 
@@ -321,7 +321,7 @@ def test_verify_of_a_device_that_differs_returns_1(capsys, at, monkeypatch):
     out = capsys.readouterr().out.splitlines()
     assert out[0].startswith("table bias_out[0], read-out 0: device ")
     assert out[1].startswith("first difference at step 0, read-out 0, y: ")
-    assert out[2] == "NOT verified: the device differs within 1 steps"
+    assert out[2] == "NOT verified: 1 of 18 tables differ, the state differs within 1 steps"
 
 
 def test_boards_and_doctor_speak_json(capsys):

@@ -40,7 +40,7 @@ def test_values_are_read_where_they_belong(tmp_path):
     [
         ("sed = 1", "sed", "seed"),
         ("[netwerk]\nneurons = 3", "netwerk", "network"),
-        ("[network]\nneuron = 3", "network.neuron", "network.neurons"),
+        ("[network]\nneuronz = 3", "network.neuronz", "network.neurons"),
         ("[train]\nepoch = 3", "train.epoch", "train.epochs"),
         ("[prune]\nkeeep = 0.1", "prune.keeep", "prune.keep"),
     ],

@@ -1,8 +1,10 @@
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
 from lnp_edge.baselines import ridge_baseline
-from lnp_edge.datasets import spar, windows
+from lnp_edge.datasets import check, spar, windows
 from lnp_edge.errors import DataError
 
 
@@ -63,3 +65,27 @@ def test_ridge_regression_on_statistics_tells_most_exercises_apart():
     people = [spar.load().of_groups(g) for g in ([1, 2, 3], [4])]
     train, test = [windows(part, 4.0, 2.0)[:2] for part in people]
     assert ridge_baseline(train, test) > 0.6
+
+
+@pytest.mark.parametrize(
+    ("change", "what"),
+    [
+        ({"recordings": (np.zeros((200, 6), np.float32),)}, "recording 0 is float32"),
+        ({"recordings": (np.zeros((200, 5), np.int16),)}, "recording 0 has shape"),
+        ({"labels": np.array([7])}, "recording 0 has label 7"),
+        ({"labels": np.array([-1])}, "recording 0 has label -1"),
+        ({"groups": np.array([1, 2])}, "1 recordings, 1 labels"),
+        ({"classes": ("one",)}, "empty"),
+    ],
+)
+def test_a_data_set_no_network_could_learn_from_is_refused(change, what):
+    good = spar.load()
+    one = replace(good, recordings=good.recordings[:1], labels=good.labels[:1], groups=good.groups[:1])
+    assert check(one) is one
+    with pytest.raises(DataError, match=what):
+        check(replace(one, **change))
+
+
+def test_windows_that_leave_gaps_are_refused():
+    with pytest.raises(DataError, match="leave gaps"):
+        windows(spar.load(), 2.0, 4.0)

@@ -1,18 +1,22 @@
 from dataclasses import replace
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 import torch
 from scipy import sparse
 
+from lnp_edge import pipeline
 from lnp_edge.augment import Crops, rotations
-from lnp_edge.config import Augmentation, TrainSettings
+from lnp_edge.config import Augmentation, Config, NetworkSettings, TrainSettings
 from lnp_edge.datasets import spar, windows
 from lnp_edge.encoders import affine
 from lnp_edge.errors import ModelError
 from lnp_edge.init_network import random_network
 from lnp_edge.neurons import cuba_lif
 from lnp_edge.quantize import Task
+from lnp_edge.spec.kinds import LEAK, SCALED, THRESHOLD
+from lnp_edge.spec.ops import add, gate, greater, leak, sub
 from lnp_edge.train import train
 from lnp_edge.train_kernel import Wiring
 from lnp_edge.train_layer import Workspace, fused, generic
@@ -65,13 +69,13 @@ def test_a_start_network_has_the_asked_density_signs_and_time_constants():
     assert (net.v_th == 1).all()
 
 
-def small_training(epochs=3, seed=0, progress=None, resume=None, **settings):
+def small_training(epochs=3, seed=0, progress=None, resume=None, neuron="cuba_lif", **settings):
     data = spar.load().of_groups([1, 2])
     counts, _, _ = windows(data, 4.0, 2.0)
     net = random_network(24, 6, 7, dt=data.dt, density=0.3, rng=np.random.default_rng(1))
     task = Task("affine", affine.fit(counts), window=50, hop=25, channels=data.channels, classes=data.classes)
     crops = Crops(data, task, 32, Augmentation())
-    return net, *train(net, crops, TrainSettings(epochs=epochs, **settings), seed, progress, resume)
+    return net, *train(net, crops, TrainSettings(epochs=epochs, **settings), seed, progress, resume, neuron)
 
 
 def test_training_learns_and_keeps_synapses_signs_and_shortest_time_constants():
@@ -119,6 +123,23 @@ def test_rotations_are_rotations():
     np.testing.assert_allclose(np.linalg.det(turn), 1, atol=1e-12)
 
 
+def no_synapse(v, drive, c_mem, v_th, bias):
+    v = leak(v, c_mem)
+    v = add(v, drive)
+    v = add(v, bias)
+    z = greater(v, v_th)
+    kick = gate(z, v_th)
+    v = sub(v, kick)
+    return v, z
+
+
+NO_SYNAPSE = SimpleNamespace(
+    STATE=("v",),
+    PARAMS={"c_mem": LEAK("tau_mem"), "v_th": THRESHOLD("v_th"), "bias": SCALED("bias")},
+    step=no_synapse,
+)
+
+
 class Stopped(Exception):
     pass
 
@@ -156,3 +177,32 @@ def test_a_checkpoint_of_another_training_is_refused(tmp_path, monkeypatch):
     file.write_bytes(b"nonsense")
     with pytest.raises(ModelError, match="no checkpoint"):
         small_training(3, resume=file)
+
+
+def test_a_pruned_network_is_saved_stopped_and_resumed(tmp_path, monkeypatch):
+    """Pruning leaves arrays column by column, which a checkpoint must take."""
+    monkeypatch.setattr("lnp_edge.train.SAVE_EVERY", 1)
+    config = Config(network=NetworkSettings(neurons=24), train=TrainSettings(epochs=2))
+    data = pipeline.split(config, pipeline.load_data(config))
+    network = pipeline.prune(config, pipeline.new_network(config, data))
+    whole, _ = pipeline.train(config, data, network)
+
+    def stop(done, total, now):
+        if done == 2:
+            raise Stopped
+
+    with pytest.raises(Stopped):
+        pipeline.train(config, data, network, stop, tmp_path / "c")
+    resumed, _ = pipeline.train(config, data, network, None, tmp_path / "c")
+    assert (whole.w_in == resumed.w_in).all() and (whole.w_rec.data == resumed.w_rec.data).all()
+
+
+def test_another_neuron_trains_by_the_generic_loop(monkeypatch):
+    monkeypatch.setattr(
+        "lnp_edge.train_layer.plugins", SimpleNamespace(get=lambda package, name: {"lif": NO_SYNAPSE}[name])
+    )
+    _, before, _ = small_training(0, neuron="lif")
+    _, after, history = small_training(2, neuron="lif")
+    assert history[1]["loss"] < history[0]["loss"]
+    assert (after.w_in != before.w_in).all() and (after.tau_mem != before.tau_mem).any()
+    assert (after.tau_syn == before.tau_syn).all()  # it has none

@@ -10,9 +10,24 @@
 extern uint32_t lnp_stack_top[], lnp_data_load[], lnp_data_start[], lnp_data_end[], lnp_bss_start[],
     lnp_bss_end[];
 
+// DDI 0403 B1.5.2: exceptions 1 to 15, then the chip's interrupts as far as the UART's.
+typedef union {
+    const void *stack;
+    void (*handler)(void);
+} vector_t;
+
+extern const vector_t lnp_vectors[];
+
 int main(void);
 void Reset_Handler(void);
-void lnp_uart_interrupt(void);
+
+// Behind a bootloader the core still takes its exceptions through the bootloader's table.
+static void use_our_vectors(void)
+{
+#if !defined(__ARM_ARCH_6M__)
+    *(volatile uint32_t *)0xE000ED08u = (uint32_t)lnp_vectors;  // DDI 0403 B3.2.5: VTOR
+#endif
+}
 
 static void start_cycle_counter(void)
 {
@@ -42,6 +57,7 @@ void Reset_Handler(void)
     for (uint32_t *to = lnp_bss_start; to != lnp_bss_end; to++) {
         *to = 0;
     }
+    use_our_vectors();
     start_cycle_counter();
     (void)main();
     for (;;) {
@@ -54,12 +70,6 @@ static void stop(void)
     for (;;) {
     }
 }
-
-// DDI 0403 B1.5.2: exceptions 1 to 15, then the chip's interrupts as far as the UART's.
-typedef union {
-    const void *stack;
-    void (*handler)(void);
-} vector_t;
 
 #define LNP_STOP {.handler = stop}
 __attribute__((section(".vectors"), used)) const vector_t lnp_vectors[] = {

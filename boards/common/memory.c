@@ -22,7 +22,10 @@ void *memmove(void *to, const void *from, size_t count)
     uint8_t *t = to;
     const uint8_t *f = from;
     if ((uintptr_t)t <= (uintptr_t)f) {
-        return memcpy(to, from, count);  // forwards, byte by byte: right also where they overlap
+        for (size_t i = 0; i < count; i++) {
+            t[i] = f[i];
+        }
+        return to;
     }
     for (size_t i = count; i > 0; i--) {
         t[i - 1] = f[i - 1];

@@ -3,11 +3,10 @@
 #include "lnp_board.h"
 #include "lnp_config.h"
 
-#if !defined(LNP_UART_BASE) || !defined(LNP_UART_IRQ) || !defined(LNP_UART_ENABLE) ||             \
-    !defined(LNP_UART_ENABLE_BIT) || !defined(LNP_UART_APB_DIVIDER) || !defined(LNP_UART_GPIO) || \
-    !defined(LNP_UART_GPIO_BIT) || !defined(LNP_UART_TX_PIN) || !defined(LNP_UART_RX_PIN) ||      \
-    !defined(LNP_UART_AF)
-#error "board.toml: [uart] base, irq, enable, enable_bit, apb_divider, gpio, gpio_bit, tx_pin, rx_pin, af"
+#if !defined(LNP_UART_BASE) || !defined(LNP_UART_IRQ) || !defined(LNP_UART_ENABLE) ||          \
+    !defined(LNP_UART_ENABLE_BIT) || !defined(LNP_UART_GPIO) || !defined(LNP_UART_GPIO_BIT) || \
+    !defined(LNP_UART_TX_PIN) || !defined(LNP_UART_RX_PIN) || !defined(LNP_UART_AF)
+#error "board.toml: [uart] base, irq, enable, enable_bit, gpio, gpio_bit, tx_pin, rx_pin, af"
 #endif
 
 #define REGISTER(address) (*(volatile uint32_t *)(address))
@@ -33,8 +32,28 @@
 #define HSI_HZ 16000000u   // RM0368 6.2.2: the internal oscillator
 #define VCO_HZ 336000000u  // RM0368 6.3.2: within 192 to 432 MHz; HSI / 16 * 336
 
+// RM0368 6.3.2: the PLL divides by 2, 4, 6 or 8. The chip's own limit is up to its board.toml.
+#define PLL_DIVIDER (VCO_HZ / LNP_CLOCK_HZ)
+_Static_assert(VCO_HZ % LNP_CLOCK_HZ == 0 && PLL_DIVIDER % 2 == 0 && PLL_DIVIDER <= 8,
+               "board.toml: clock_hz is 168, 84, 56 or 42 MHz with this driver");
+
+// RM0368 2.3: APB1 lies below 0x40010000, APB2 above. A quarter and a half of 168 MHz are their limits, 42
+// and 84 MHz.
+#define APB_DIVIDER (LNP_UART_BASE < 0x40010000u ? 4u : 2u)
+#define BUS_HZ (LNP_CLOCK_HZ / APB_DIVIDER)
+_Static_assert(BUS_HZ / LNP_BAUD >= 16u && BUS_HZ / LNP_BAUD < 0xFFFFu,
+               "board.toml: baud is out of the range of USART_BRR, RM0368 19.3.4");
+
 enum { PATIENCE = 100000 };  // polls before a clock is given up; RM0368: it locks within 0.2 ms
-enum { RING = 1024 };        // a power of two, more than the longest frame while a step runs
+
+// A power of two, and more than the longest frame with its stuffing (lnp_cobs.h): a request that arrives
+// while a step runs is not lost.
+enum {
+    FRAME = LNP_WIRE_HEADER_BYTES + LNP_MAX_PAYLOAD + LNP_WIRE_CRC_BYTES,
+    STUFFED = FRAME + FRAME / 254 + 3,
+    RING = STUFFED < 1024 ? 1024 : 4096,
+};
+_Static_assert(STUFFED < RING, "the longest frame does not fit into the ring");
 
 static volatile uint8_t ring[RING];
 static volatile uint32_t ring_head;  // written by the interrupt
@@ -53,16 +72,14 @@ static int wait_for(volatile uint32_t *address, uint32_t mask, uint32_t wanted)
 // HSI through the PLL. Returns the clock that the core now has: HSI if the PLL does not start.
 static uint32_t start_clock(void)
 {
-    const uint32_t divider = VCO_HZ / LNP_CLOCK_HZ;  // P: 2, 4, 6 or 8
     // RM0368 table 6 (2.7 to 3.6 V): one wait state for each 30 MHz; caches and prefetch on.
     FLASH_ACR = ((LNP_CLOCK_HZ - 1u) / 30000000u) | 1u << 8 | 1u << 9 | 1u << 10;
-    RCC_PLLCFGR = 16u | 336u << 6 | (divider / 2u - 1u) << 16 | 7u << 24;
+    RCC_PLLCFGR = 16u | 336u << 6 | (PLL_DIVIDER / 2u - 1u) << 16 | 7u << 24;
     RCC_CR |= 1u << 24;
     if (!wait_for(&RCC_CR, 1u << 25, 1u << 25)) {
         return HSI_HZ;
     }
-    // APB1 at a quarter and APB2 at half of the core stay below their limits of 42 and 84 MHz.
-    RCC_CFGR = 5u << 10 | 4u << 13 | 2u;
+    RCC_CFGR = 5u << 10 | 4u << 13 | 2u;  // APB1 a quarter, APB2 half, PLL
     if (wait_for(&RCC_CFGR, 3u << 2, 2u << 2)) {
         return LNP_CLOCK_HZ;
     }
@@ -70,16 +87,17 @@ static uint32_t start_clock(void)
     return HSI_HZ;
 }
 
+// The function before the mode: the other order connects the pin to function 0 for a moment.
 static void set_alternate(uint32_t pin)
 {
-    GPIO_MODER = (GPIO_MODER & ~(3u << (2u * pin))) | 2u << (2u * pin);
     GPIO_AFR(pin) = (GPIO_AFR(pin) & ~(15u << (4u * (pin % 8u)))) | LNP_UART_AF << (4u * (pin % 8u));
+    GPIO_MODER = (GPIO_MODER & ~(3u << (2u * pin))) | 2u << (2u * pin);
 }
 
 void lnp_board_init(void)
 {
     const uint32_t clock = start_clock();
-    const uint32_t bus = clock == HSI_HZ ? HSI_HZ : clock / LNP_UART_APB_DIVIDER;
+    const uint32_t bus = clock == HSI_HZ ? HSI_HZ : BUS_HZ;
     RCC_AHB1ENR |= 1u << LNP_UART_GPIO_BIT;
     REGISTER(LNP_UART_ENABLE) |= 1u << LNP_UART_ENABLE_BIT;
     set_alternate(LNP_UART_TX_PIN);
@@ -88,8 +106,6 @@ void lnp_board_init(void)
     USART_CR1 = 1u << 13 | 1u << 5 | 1u << 3 | 1u << 2;  // UE, RXNEIE, TE, RE
     NVIC_ISER(LNP_UART_IRQ) = 1u << (LNP_UART_IRQ % 32u);
 }
-
-void lnp_uart_interrupt(void);
 
 // Reading SR then DR also clears an overrun; what is lost the frame's CRC reveals.
 void lnp_uart_interrupt(void)
@@ -104,7 +120,6 @@ void lnp_uart_interrupt(void)
 size_t lnp_board_read(uint8_t *bytes, size_t most)
 {
     while (ring_head == ring_tail) {
-        __asm__ volatile("" ::: "memory");
     }
     size_t count = 0;
     while (count < most && ring_head != ring_tail) {

@@ -212,6 +212,18 @@ bool LNP_MODEL(save)(const LNP_MODEL(t) * s, uint8_t *to, size_t size)
     return true;
 }
 
+// No network reaches a state beyond the bounds of SEMANTICS.md section 6.
+static bool words_are_within(const uint8_t *from, uint32_t count, uint32_t most)
+{
+    for (uint32_t i = 0; i < count; i++) {
+        const uint32_t word = lnp_get_u32(from + 4u * i);
+        if ((word > INT32_MAX ? 0u - word : word) > most) {
+            return false;
+        }
+    }
+    return true;
+}
+
 // A spike of a neuron that does not exist would read beyond the tables.
 static bool unused_bits_are_zero(const uint8_t *last_word_of_z)
 {
@@ -228,7 +240,10 @@ bool LNP_MODEL(load)(LNP_MODEL(t) * s, const uint8_t *from, size_t size)
     if (lnp_get_u32(crc) != lnp_crc32(0, from, LNP_SAVE_BYTES - SAVE_CRC)) {
         return false;
     }
-    if (!unused_bits_are_zero(crc - 4u * LNP_N_OUT - 4u)) {
+    const uint8_t *y = crc - 4u * LNP_N_OUT;
+    const uint32_t neuron_words = LNP_STATE_WORDS - LNP_Z_WORDS - LNP_N_OUT;
+    if (!unused_bits_are_zero(y - 4) || !words_are_within(y, LNP_N_OUT, LNP_MOST_Y) ||
+        !words_are_within(from + SAVE_HEAD, neuron_words, LNP_MOST_NEURON)) {
         return false;
     }
     LNP_MODEL(init)(s);

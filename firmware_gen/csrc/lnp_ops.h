@@ -25,7 +25,8 @@ _Static_assert(-3 >> 1 == -2, "this compiler's >> does not round down");
 
 // x + floor(-c * x / 2^16) + [x < 0], for any x and c in 1..32768.
 // With x = 2^16 * high + low the whole part -c * high leaves the floor, and 0 <= c * low + 65535 < 2^32: no
-// product needs 64 bits, and the sums stay between 0 and x.
+// product needs 64 bits. The sums stay within 0..x for x >= 0. For x < 0 they stay within x..32767: -c * high
+// is at most |x| / 2 + 32768, and what follows ends between x and 0.
 static inline int32_t lnp_leak(int32_t x, int32_t c)
 {
     const uint32_t low = (uint32_t)x & 0xFFFFu;

@@ -52,7 +52,11 @@ def run(args: argparse.Namespace) -> int:
         return 0
     title = f"{settings.data.name}: {len(parts)} folds by person, {args.seeds} seeds"
     columns = ["", "accuracy", "sd over folds and seeds", "worst", "best", "recurrent synapses"]
-    out.print(table(title, columns, [[str(v) for v in row.values()] for row in found]))
+    cells = [
+        [r["name"], *(f"{r[k]:.3f}" for k in ("accuracy", "sd", "worst", "best")), f"{r['synapses'] or 0:.0f}"]
+        for r in found
+    ]
+    out.print(table(title, columns, cells))
     return 0
 
 
@@ -113,12 +117,11 @@ def _ridge(settings: config.Config, dataset, part: tuple[int, ...]) -> float:
 
 
 def _summary(name: str, accuracies: list[float], results: list[dict]) -> dict:
-    synapses = f"{np.mean([r['synapses'] for r in results]):.0f}" if results else ""
     return {
         "name": name,
-        "accuracy": f"{np.mean(accuracies):.3f}",
-        "sd": f"{np.std(accuracies):.3f}",
-        "worst": f"{min(accuracies):.3f}",
-        "best": f"{max(accuracies):.3f}",
-        "synapses": synapses,
+        "accuracy": float(np.mean(accuracies)),
+        "sd": float(np.std(accuracies)),
+        "worst": min(accuracies),
+        "best": max(accuracies),
+        "synapses": float(np.mean([r["synapses"] for r in results])) if results else None,
     }

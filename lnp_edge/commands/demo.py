@@ -14,12 +14,13 @@ from pathlib import Path
 import numpy as np
 
 import boards
-from firmware_gen.build import Sizes, build
+from firmware_gen.build import Sizes, build, compiler
 from firmware_gen.generate import generate, write
 from lnp_edge import config, network_file, onnx_file, pipeline
 from lnp_edge.console import bars, note, out, table
 from lnp_edge.errors import BoardError, ConfigError
 from lnp_edge.files import write_whole
+from lnp_edge.install import MCU
 from lnp_edge.spec.board import Board
 from lnp_edge.spec.model import QuantizedModel
 from lnp_edge.trial import Outcome, Trial, dense, run_all
@@ -44,6 +45,9 @@ def run(args: argparse.Namespace) -> int:
     pipeline.require_torch()
     board = boards.get(args.board or best_board())
     settings = config.load(config.SPAR_QUICK if args.quick else config.SPAR)
+    if board.start == "serial" and args.port is None:
+        raise BoardError(f"{board.name} is a real board", "say where it is: --port /dev/ttyACM0, or choose another")
+    compiler(board.toolchain)
     try:
         args.output.mkdir(parents=True, exist_ok=True)
     except OSError as e:
@@ -86,14 +90,14 @@ def best_board() -> str:
         return "mps2-an386"
     if shutil.which("cc") or find_spec("ziglang"):
         return "host"
-    raise BoardError("no compiler is installed", 'pip install "lnp-edge[mcu]" (lnp doctor says more)')
+    raise BoardError("no compiler is installed", MCU)
 
 
 @dataclass(frozen=True)
 class Proof:
     sizes: Sizes
     report: Report
-    instructions: float | None  # a step; None: not counted
+    cost: str  # of a step, with its unit; empty where the device has no counter
 
 
 def _on_device(args: argparse.Namespace, board: Board, model: QuantizedModel, windows: np.ndarray, progress) -> Proof:
@@ -109,11 +113,12 @@ def _on_device(args: argparse.Namespace, board: Board, model: QuantizedModel, wi
         device = Device(port, model, args.port or board.name)
         report = verify(model, device, runs, lambda steps: progress.update(task, advance=steps))
         if not isinstance(port, Emulator):
-            return Proof(sizes, report, report.cycles_per_step or None)
+            cycles = report.cycles_per_step
+            return Proof(sizes, report, f"{cycles:.0f} cycles" if cycles else "")
         device.reset()
         with port.count("lnp_net_step") as counted:
             device.steps(windows[0])
-        return Proof(sizes, report, round(float(np.mean(counted.calls))))
+        return Proof(sizes, report, f"{np.mean(counted.calls):.0f} instructions")
 
 
 def _results(board: str, data: pipeline.Split, outcomes: dict[str, Outcome], proof: Proof) -> dict:
@@ -140,7 +145,7 @@ def _results(board: str, data: pipeline.Split, outcomes: dict[str, Outcome], pro
         },
         "flash": proof.sizes.flash,
         "ram": proof.sizes.ram,
-        "instructions_per_step": proof.instructions,
+        "cost_per_step": proof.cost,
         "float_and_integers_agree": int((pruned.float_classes == pruned.classes).sum()),
         "predictions_equal": int((classes == pruned.classes).sum()),
         "verify": {k: v for k, v in proof.report.as_dict().items() if k != "classes"},
@@ -150,7 +155,7 @@ def _results(board: str, data: pipeline.Split, outcomes: dict[str, Outcome], pro
 def _show(found: dict) -> None:
     synapses = found["recurrent_synapses"]
     kept = f"{synapses['pruned']} ({synapses['pruned'] / synapses['dense']:.0%})"
-    cost = [f"{found['flash']}", f"{found['ram']}", f"{found['instructions_per_step'] or 'not counted'}"]
+    cost = [f"{found['flash']}", f"{found['ram']}", found["cost_per_step"] or "not counted"]
     rows = [
         ("ridge regression, no network", "ridge", "", ["", "", ""]),
         ("dense, float", "dense", f"{synapses['dense']}", ["", "", ""]),
@@ -160,7 +165,7 @@ def _show(found: dict) -> None:
     ]
     cells = [[title, f"{found['accuracy'][key]:.3f}", count, *rest] for title, key, count, rest in rows]
     title = f"SPAR smart watch, {found['windows']} windows of people {found['people_held_out']}, never trained on"
-    out.print(table(title, ["", "accuracy", "recurrent synapses", "flash B", "RAM B", "instructions/step"], cells))
+    out.print(table(title, ["", "accuracy", "recurrent synapses", "flash B", "RAM B", "a step costs"], cells))
     out.print(
         f"predictions that agree: floats and integers {found['float_and_integers_agree']}, "
         f"integers and device {found['predictions_equal']} of {found['windows']}"

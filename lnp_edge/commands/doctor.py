@@ -9,23 +9,25 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 from lnp_edge.console import out, table
+from lnp_edge.install import INSTALL
 
 HELP = "say what is there, what is missing and how to get it"
 EXAMPLE = "  lnp doctor"
 
 PROGRAMS = {
-    "cc": ("native compiler for --board host", "sudo apt-get install gcc"),
-    "make": ("builds a generated folder without Python", "sudo apt-get install make"),
-    "arm-none-eabi-gcc": ("Arm compiler", "sudo apt-get install gcc-arm-none-eabi"),
-    "qemu-system-arm": ("emulator of mps2-an386", "sudo apt-get install qemu-system-arm"),
-    "st-flash": ("flashes ST boards", "sudo apt-get install stlink-tools"),
+    "cc": "native compiler for --board host",
+    "make": "builds a generated folder without Python",
+    "arm-none-eabi-gcc": "Arm compiler",
+    "qemu-system-arm": "emulator of mps2-an386 and netduinoplus2",
+    "st-flash": "flashes ST boards",
 }
 PACKAGES = {
-    "ziglang": ("Arm and native compiler, no root", 'pip install "lnp-edge[mcu]"'),
-    "unicorn": ("emulator of cortex-m4, no root", 'pip install "lnp-edge[mcu]"'),
-    "pyelftools": ("reads images", 'pip install "lnp-edge[mcu]"'),
-    "torch": ("training only", "pip install torch --index-url https://download.pytorch.org/whl/cpu"),
-    "onnxruntime": ("tests of model.onnx only", "pip install onnxruntime"),
+    "ziglang": "Arm and native compiler, no root",
+    "unicorn": "emulator of cortex-m4, no root",
+    "pyelftools": "reads images",
+    "torch": "training only",
+    "scikit-learn": "ridge regression beside a training",
+    "onnxruntime": "runs model.onnx elsewhere; tests",
 }
 
 
@@ -34,8 +36,8 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    rows = [_program(name, *facts) for name, facts in PROGRAMS.items()]
-    rows += [_package(name, *facts) for name, facts in PACKAGES.items()]
+    rows = [_row(name, shutil.which(name), use) for name, use in PROGRAMS.items()]
+    rows += [_row(name, _version(name), use) for name, use in PACKAGES.items()]
     rows += _ports()
     if args.json:
         keys = ("what", "found", "for", "get")
@@ -45,16 +47,15 @@ def run(args: argparse.Namespace) -> int:
     return 0
 
 
-def _program(name: str, use: str, get: str) -> list[str]:
-    path = shutil.which(name)
-    return [name, path or "missing", use, "" if path else get]
+def _row(name: str, found: str | None, use: str) -> list[str]:
+    return [name, found or "missing", use, "" if found else INSTALL[name]]
 
 
-def _package(name: str, use: str, get: str) -> list[str]:
+def _version(package: str) -> str | None:
     try:
-        return [name, version(name), use, ""]
+        return version(package)
     except PackageNotFoundError:
-        return [name, "missing", use, get]
+        return None
 
 
 def _ports() -> list[list[str]]:

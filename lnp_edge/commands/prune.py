@@ -4,7 +4,7 @@ import argparse
 from pathlib import Path
 
 from lnp_edge import config, network_file, pipeline
-from lnp_edge.console import note, out, table
+from lnp_edge.console import bars, note, out, table
 from lnp_edge.files import refuse_unwritable
 from lnp_edge.network_file import NetworkFile
 
@@ -24,7 +24,13 @@ def run(args: argparse.Namespace) -> int:
     settings = config.load(args.config)
     data = pipeline.split(settings, pipeline.load_data(settings))
     dense = pipeline.new_network(settings, data)
-    pruned = pipeline.prune(settings, dense)
+    with bars() as progress:
+        task = progress.add_task(f"prune by {settings.prune.method}", total=100, info="")
+
+        def show(share: float, what: str) -> None:
+            progress.update(task, completed=round(100 * share), info=what)
+
+        pruned = pipeline.prune(settings, dense, show)
     report = pruning.describe(dense, pruned)
     rows = [
         [name, f"{m.neurons}", f"{m.synapses}", f"{m.abscissa:.4f}", f"{m.radius:.4f}"]

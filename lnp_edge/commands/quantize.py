@@ -29,7 +29,8 @@ def run(args: argparse.Namespace) -> int:
     refuse_unwritable(args.output)
     file = network_file.load(args.network)
     data = pipeline.data_for(file.config, file.network)
-    model = quantize(file.network, data.task, provenance={"config": json.loads(file.config.to_json())})
+    provenance = {"config": json.loads(file.config.to_json())}
+    model = quantize(file.network, data.task, file.config.network.neuron, provenance)
     windows = data.test_windows[0]
     with bars() as progress:
         task = progress.add_task("check on held-out windows", total=len(windows), info="")

@@ -44,7 +44,7 @@ def run(args: argparse.Namespace) -> int:
             progress.update(task, completed=done, info=f"loss {now['loss']:.3f} accuracy {now['accuracy']:.3f}")
 
         trained, curve = pipeline.train(file.config, data, file.network, show, args.output.with_suffix(".checkpoint"))
-    accuracy = pipeline.accuracy(data, pipeline.float_classes(data, trained))
+    accuracy = pipeline.accuracy(data, pipeline.float_classes(file.config, data, trained))
     history = file.history | {"train": curve, "float_accuracy": accuracy}
     network_file.save(NetworkFile(trained, file.config, history), args.output)
     out.print(f"accuracy {accuracy:.3f} on {len(data.test_windows[1])} windows of people {data.held_out_text}")

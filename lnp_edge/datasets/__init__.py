@@ -37,6 +37,23 @@ class Dataset:
         )
 
 
+def check(dataset: Dataset) -> Dataset:
+    """The data set, or DataError naming what no network could learn from. Every load() goes through this."""
+
+    def hold(condition: bool, what: str) -> None:
+        if not condition:
+            raise DataError(f"data set {dataset.name}: {what}", f"mend lnp_edge/datasets/{dataset.name}.py or its file")
+
+    count, width = len(dataset.recordings), len(dataset.channels)
+    hold(dataset.dt > 0 and width > 0 and len(dataset.classes) > 1, "dt, channels or classes are empty")
+    hold(len(dataset.labels) == count == len(dataset.groups), f"{count} recordings, {len(dataset.labels)} labels")
+    for r, recording in enumerate(dataset.recordings):
+        hold(recording.dtype == np.int16, f"recording {r} is {recording.dtype}, not int16")
+        hold(recording.shape[1:] == (width,), f"recording {r} has shape {recording.shape}, not [T, {width}]")
+        hold(0 <= dataset.labels[r] < len(dataset.classes), f"recording {r} has label {dataset.labels[r]}")
+    return dataset
+
+
 def windows(dataset: Dataset, seconds: float, hop_seconds: float) -> Windows:
     """Every whole window of every recording: counts int16 [W, T, C], labels [W], groups [W].
 
@@ -48,6 +65,8 @@ def windows(dataset: Dataset, seconds: float, hop_seconds: float) -> Windows:
             f"windows of {seconds} s every {hop_seconds} s are empty at {dataset.dt} s a sample",
             f"both must be at least {dataset.dt} s",
         )
+    if hop > length:
+        raise DataError(f"windows of {seconds} s every {hop_seconds} s leave gaps", "the hop is at most the window")
     counts, source = [], []
     for r, recording in enumerate(dataset.recordings):
         for start in range(0, len(recording) - length + 1, hop):

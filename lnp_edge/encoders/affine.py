@@ -35,3 +35,9 @@ def fit(counts):
     shift = np.clip(room, 1, 15).astype(np.int32)
     gain = np.clip(np.round(ratio * 2.0**shift), 0, 2**14 - 1).astype(np.int32)
     return {"offset": offset, "gain": gain, "shift": shift}
+
+
+def decode(x, offset, gain, shift):
+    """The counts nearest to inputs x, for test signals. x : float [T, C]; returns int16 [T, C]."""
+    unit = 2.0**shift / np.maximum(np.abs(gain), 1)  # counts per unit of x
+    return np.clip(np.round(offset + unit * x), -32768, 32767).astype(np.int16)

@@ -19,9 +19,13 @@ from lnp_edge.spec.protocol import NAME_BYTES
 CPUS = ("cortex-m0", "cortex-m0plus", "cortex-m3", "cortex-m4", "cortex-m7", "cortex-m33", "host")
 TOOLCHAINS = ("gcc", "zig", "host")
 STARTS = ("unicorn", "qemu", "process", "serial")
-FLASH_TOOLS = ("st-flash", "openocd", "pyocd")
+UNICORN_CPUS = ("cortex-m0", "cortex-m3", "cortex-m4", "cortex-m7", "cortex-m33")  # of CPUS, those it knows
 NAME = re.compile(rf"[a-z0-9][a-z0-9-]{{0,{NAME_BYTES - 2}}}")
 MAX_BYTES = 16384  # tomllib needs seconds for a dotted key that fills 64 KiB
+RANGES = {"irq": (1, 239)}  # of driver facts; Armv7-M ARM B1.5.2: interrupts 0 to 239
+VECTORS = 1024  # Armv7-M ARM B3.2.5: a table of 16 + 240 vectors begins at a multiple of its size
+PAGE = 4096  # unicorn maps memory by pages
+PRIVATE = 0xE000_0000  # Armv7-M ARM B3.1: from here on the core's own registers
 WORD = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,39}")
 
 
@@ -52,7 +56,6 @@ class Board:
     registers: dict[str, int] = field(default_factory=dict)  # facts for the driver, LNP_UART_<NAME> in C
     machine: str = ""  # qemu's name of it
     flash_tool: str = ""
-    flash_target: str = ""  # the tool's name of the chip or its configuration
 
 
 def load(path: Path) -> Board:
@@ -72,7 +75,7 @@ class _Reader:
         return BoardError(f"{self.path}: {key} is {str(value)[:60]!r}", f"allowed: {allowed}")
 
     def board(self) -> Board:
-        sections = {"flash": ("origin", "size"), "ram": ("origin", "size"), "tool": ("name", "target")}
+        sections = {"flash": ("origin", "size"), "ram": ("origin", "size"), "tool": ("name",)}
         top = ("description", "cpu", "clock_hz", "toolchain", "start", "machine", "uart", *sections)
         for key, value in self.raw.items():
             if key not in top:
@@ -91,25 +94,54 @@ class _Reader:
             if not re.fullmatch(r"[a-z][a-z0-9_]{0,30}", key):
                 raise self.fail("uart key", key, "lower case letters, digits and _")
         start = self.choice("start", STARTS)
-        flash, ram = self.region("flash"), self.region("ram")
-        if start != "process" and max(flash.origin, ram.origin) < min(flash.end, ram.end):
-            raise self.fail("ram", ram, "a region that does not overlap flash")
-        return Board(
+        found = Board(
             name=name,
             description=self.text("description"),
             cpu=self.choice("cpu", CPUS),
             clock_hz=self.number("clock_hz", 1, 2**32 - 1),
             toolchain=self.choice("toolchain", TOOLCHAINS),
             start=start,
-            flash=flash,
-            ram=ram,
-            uart=self.word("uart.driver", uart.get("driver")),
-            baud=self.number("uart.baud", 300, 20_000_000, uart.get("baud")),
-            registers={k: self.number(f"uart.{k}", 0, 2**32 - 1, v) for k, v in registers.items()},
-            machine=self.word("machine", self.raw.get("machine")) if start == "qemu" else "",
-            flash_tool=self.choice("tool.name", FLASH_TOOLS) if start == "serial" else "",
-            flash_target=self.word("tool.target", self.raw.get("tool", {}).get("target")) if start == "serial" else "",
+            flash=self.region("flash"),
+            ram=self.region("ram"),
+            uart=self.word("uart.driver"),
+            baud=self.number("uart.baud", 300, 20_000_000),
+            registers={k: self.number(f"uart.{k}", *RANGES.get(k, (0, 2**32 - 1))) for k in registers},
+            machine=self.word("machine") if start == "qemu" else "",
+            flash_tool=self.choice("tool.name", ("st-flash",)) if start == "serial" else "",
         )
+        self.check_together(found)
+        return found
+
+    def check_together(self, b: Board) -> None:
+        """Values that are fine alone but make no board together."""
+        on_host = (b.cpu == "host", b.toolchain == "host", b.start == "process")
+        if any(on_host):
+            if not all(on_host):
+                raise self.fail(
+                    "cpu, toolchain, start",
+                    f"{b.cpu}, {b.toolchain}, {b.start}",
+                    "host, host, process together, or none of them",
+                )
+            return
+        if b.flash.origin % VECTORS:
+            raise self.fail("flash.origin", hex(b.flash.origin), f"a multiple of {VECTORS}, for the vector table")
+        if _overlap(b.flash, b.ram):
+            raise self.fail("ram", b.ram, "a region that does not overlap flash")
+        if b.start == "unicorn":
+            self.check_unicorn(b)
+
+    def check_unicorn(self, b: Board) -> None:
+        """What runtime/emulator.py relies on."""
+        self.choice("cpu", UNICORN_CPUS)
+        self.choice("uart.driver", ("cmsdk_uart",))
+        base = self.number("uart.base", 0, PRIVATE - PAGE)
+        if base % PAGE:
+            raise self.fail("uart.base", hex(base), f"a multiple of {PAGE} where start is unicorn")
+        for key, region in (("flash", b.flash), ("ram", b.ram)):
+            if region.origin % PAGE or region.size % PAGE:
+                raise self.fail(key, region, f"origin and size in multiples of {PAGE} where start is unicorn")
+            if region.end > PRIVATE or _overlap(region, Region(base, PAGE)):
+                raise self.fail(key, region, f"a region below {PRIVATE:#x} without the UART's page")
 
     def value(self, key: str) -> object:
         outer, _, inner = key.partition(".")
@@ -122,19 +154,20 @@ class _Reader:
             raise self.fail(key, value, ", ".join(allowed))
         return str(value)
 
-    def word(self, key: str, value: object) -> str:
+    def word(self, key: str) -> str:
+        value = self.value(key)
         if not (isinstance(value, str) and WORD.fullmatch(value)):
             raise self.fail(key, value, "letters, digits and _ . -")
         return value
 
     def text(self, key: str) -> str:
-        value = self.raw.get(key)
+        value = self.value(key)
         if not (isinstance(value, str) and 0 < len(value) <= 120 and value.isascii() and value.isprintable()):
             raise self.fail(key, value, "1 to 120 printable ASCII characters")
         return value
 
-    def number(self, key: str, low: int, high: int, value: object = None) -> int:
-        value = self.value(key) if value is None else value
+    def number(self, key: str, low: int, high: int) -> int:
+        value = self.value(key)
         if not isinstance(value, int) or isinstance(value, bool) or not low <= value <= high:
             raise self.fail(key, value, f"an integer from {low} to {high}")
         return value
@@ -144,6 +177,10 @@ class _Reader:
         if region.origin % 4 or region.end > 2**32:
             raise self.fail(key, region, "aligned to 4 bytes and within 32-bit addresses")
         return region
+
+
+def _overlap(a: Region, b: Region) -> bool:
+    return max(a.origin, b.origin) < min(a.end, b.end)
 
 
 def find(folder: Path, name: str) -> Board:

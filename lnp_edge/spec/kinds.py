@@ -46,7 +46,7 @@ def leak_factors(name: str, tau: NDArray[np.float64], dt: float) -> NDArray[np.i
     """
     with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
         c = np.round(-np.expm1(-dt / tau) * 2.0**16)
-    bad = ~((tau > 0) & (c >= 1) & (c <= 32768))
+    bad = ~((tau > 0) & (tau <= 65536 * dt) & (c <= 32768))
     if bad.any():
         i = int(np.argmax(bad))
         raise ModelError(
