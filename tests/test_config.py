@@ -40,7 +40,7 @@ def test_values_are_read_where_they_belong(tmp_path):
     [
         ("sed = 1", "sed", "seed"),
         ("[netwerk]\nneurons = 3", "netwerk", "network"),
-        ("[network]\nneuronz = 3", "network.neuronz", "network.neurons"),
+        ("[network]\nnurons = 3", "network.nurons", "network.neurons"),
         ("[train]\nepoch = 3", "train.epoch", "train.epochs"),
         ("[prune]\nkeeep = 0.1", "prune.keeep", "prune.keep"),
     ],

@@ -18,7 +18,7 @@ from lnp_edge.spec.layout import tables
 from lnp_edge.spec.protocol import REPLIES, Frame
 from runtime import device as device_module
 from runtime.device import Device
-from runtime.ports import PtyProcess, open_board, open_serial
+from runtime.ports import PtyProcess, open_board, open_serial, owner_group
 from runtime.reference import Reference
 
 MODEL = tiny_model()
@@ -316,7 +316,7 @@ def test_a_port_without_permission_is_said(monkeypatch, tmp_path):
     else:
         path.chmod(0)
     e = why(str(path))
-    assert "permission denied" in e.what and "usermod -aG dialout" in e.try_next
+    assert "permission denied" in e.what and f"usermod -aG {owner_group(path)}" in e.try_next
 
 
 @pytest.mark.parametrize("port", ["nosuch://x", "socket://127.0.0.1:1", "socket://", "", "/", "/dev/null", "/dev/zero"])

@@ -4,7 +4,7 @@ import argparse
 import json
 from dataclasses import asdict
 
-from lnp_edge.console import out, table
+from lnp_edge.console import out
 
 HELP = "list the boards there are"
 EXAMPLE = "  lnp boards"
@@ -21,6 +21,7 @@ def run(args: argparse.Namespace) -> int:
     if args.json:
         print(json.dumps([asdict(b) for b in found]))
         return 0
-    kib = [[b.name, b.cpu, f"{b.flash.size >> 10}", f"{b.ram.size >> 10}", b.start, b.description] for b in found]
-    out.print(table("", ["board", "cpu", "flash KiB", "RAM KiB", "start", "what it is"], kib))
+    for b in found:
+        size = "" if b.cpu == "host" else f"{b.flash.size >> 10} KiB flash, {b.ram.size >> 10} KiB RAM, "
+        out.print(f"{b.name:<16}{b.cpu}, {size}starts by {b.start}\n{'':<16}{b.description}", soft_wrap=True)
     return 0

@@ -1,14 +1,13 @@
 """Say which compilers, emulators, packages and serial ports are there, and the command that gets what is missing."""
 
 import argparse
-import grp
 import json
 import os
 import shutil
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
-from lnp_edge.console import out, table
+from lnp_edge.console import out
 from lnp_edge.install import INSTALL
 
 HELP = "say what is there, what is missing and how to get it"
@@ -43,7 +42,8 @@ def run(args: argparse.Namespace) -> int:
         keys = ("what", "found", "for", "get")
         print(json.dumps([dict(zip(keys, row, strict=True)) for row in rows]))
     else:
-        out.print(table("", ["what", "found", "for", "if missing"], rows))
+        for what, found, use, get in rows:
+            out.print(f"{what:<20}{found:<24} {use}" + (f"\n{'':<20}{get}" if get else ""), soft_wrap=True)
     return 0
 
 
@@ -61,19 +61,14 @@ def _version(package: str) -> str | None:
 def _ports() -> list[list[str]]:
     from serial.tools.list_ports import comports
 
+    from runtime.ports import owner_group
+
     rows = []
     for port in comports():
         path = Path(port.device)
         if os.access(path, os.R_OK | os.W_OK):
             rows.append([port.device, "ready", port.description, ""])
         else:
-            group = _group(path)
+            group = owner_group(path)
             rows.append([port.device, "no permission", port.description, f"sudo usermod -aG {group} $USER"])
     return rows or [["serial ports", "none", "real boards and sensors", "plug one in"]]
-
-
-def _group(path: Path) -> str:
-    try:
-        return grp.getgrgid(path.stat().st_gid).gr_name
-    except (KeyError, OSError):  # a group without a name, as in containers; or just unplugged
-        return "dialout"

@@ -1,6 +1,8 @@
 """Draw a random network and prune it before any training."""
 
 import argparse
+import json
+from dataclasses import asdict
 from pathlib import Path
 
 from lnp_edge import config, network_file, pipeline
@@ -15,6 +17,7 @@ EXAMPLE = "  lnp prune demo.toml -o pruned.safetensors && lnp train pruned.safet
 def arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("config", type=Path, help="TOML file; [prune] names the method and the share to keep")
     parser.add_argument("-o", "--output", type=Path, default=Path("pruned.safetensors"))
+    parser.add_argument("--json", action="store_true", help="print the report as JSON")
 
 
 def run(args: argparse.Namespace) -> int:
@@ -32,11 +35,14 @@ def run(args: argparse.Namespace) -> int:
 
         pruned = pipeline.prune(settings, dense, show)
     report = pruning.describe(dense, pruned)
+    if args.json:
+        print(json.dumps(asdict(report)))
     rows = [
         [name, f"{m.neurons}", f"{m.synapses}", f"{m.abscissa:.4f}", f"{m.radius:.4f}"]
         for name, m in (("dense", report.before), (settings.prune.method, report.after))
     ]
-    out.print(table("", ["", "neurons", "recurrent synapses", "spectral abscissa", "spectral radius"], rows))
+    if not args.json:
+        out.print(table("", ["", "neurons", "recurrent synapses", "spectral abscissa", "spectral radius"], rows))
     history = {"prune": {"method": settings.prune.method, "synapses_before": report.before.synapses}}
     network_file.save(NetworkFile(pruned, settings, history), args.output)
     note(f"written: {args.output}    next: lnp train {args.output}")

@@ -4,6 +4,7 @@ CONFIG.toml draws the network, prunes it as [prune] says and trains it; a file o
 A training that was stopped goes on where it was: run the same command again."""
 
 import argparse
+import json
 from pathlib import Path
 
 from lnp_edge import config, network_file, pipeline
@@ -31,6 +32,7 @@ EXAMPLE = """  lnp train demo.toml -o trained.safetensors
 def arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("source", type=Path, metavar="CONFIG.toml|NETWORK.safetensors")
     parser.add_argument("-o", "--output", type=Path, default=Path("trained.safetensors"))
+    parser.add_argument("--json", action="store_true", help="print accuracy and learning curve as JSON")
 
 
 def run(args: argparse.Namespace) -> int:
@@ -47,7 +49,10 @@ def run(args: argparse.Namespace) -> int:
     accuracy = pipeline.accuracy(data, pipeline.float_classes(file.config, data, trained))
     history = file.history | {"train": curve, "float_accuracy": accuracy}
     network_file.save(NetworkFile(trained, file.config, history), args.output)
-    out.print(f"accuracy {accuracy:.3f} on {len(data.test_windows[1])} windows of people {data.held_out_text}")
+    if args.json:
+        print(json.dumps({"accuracy": accuracy, "windows": len(data.test_windows[1]), "train": curve}))
+    else:
+        out.print(f"accuracy {accuracy:.3f} on {len(data.test_windows[1])} windows of people {data.held_out_text}")
     note(f"written: {args.output}    next: lnp quantize {args.output} -o model.onnx")
     return 0
 

@@ -4,8 +4,8 @@ On the wire a frame is `00 | COBS(body | crc32) | 00`, all numbers little-endian
 
     body = version u8 | type u8 | sid u16 | seq u16 | len u16 | payload[len]
 
-A reply has type | 0x80 and repeats sid and seq. One request is open at a time; a device that gets the same
-request again sends the stored reply and does nothing else, so the host may resend until a deadline.
+A reply has type | 0x80, a refusal 0x7F; both repeat sid and seq. One request is open at a time; a device that gets
+the same request again sends the stored reply and does nothing else, so the host may resend until a deadline.
 CRC-32 (zlib) and an explicit length: a CRC-16 let through up to 1.6e-4 of the frames with a doubled byte.
 """
 
@@ -22,7 +22,6 @@ REPLY = 0x80
 MIN_PAYLOAD = 512  # bytes a device always accepts and may send
 NAME_BYTES = 24
 
-SIZES = {"u8": 1, "u16": 2, "u32": 4, "i16": 2, "i32": 4, "name": NAME_BYTES}
 FORMATS = {"u8": "B", "u16": "H", "u32": "I", "i16": "h", "i32": "i", "name": f"{NAME_BYTES}s"}
 
 
@@ -43,7 +42,7 @@ class Message:
         found, at = {}, 0
         for name, kind in self.fields:
             found[name] = at
-            at += SIZES[kind]
+            at += struct.calcsize("<" + FORMATS[kind])
         return found | {"rest": at}
 
 
