@@ -111,12 +111,12 @@ def _with_readout(model: QuantizedModel, w_out: Floats, bias_out: Floats) -> Qua
 
 
 def _check_sizes(network: Network) -> None:
-    if not (network.v_th > 0).all():
-        i = int(np.argmin(network.v_th))
-        raise ModelError(f"v_th[{i}] is {network.v_th[i]:.6g}", "a threshold is positive")
     for name in ("w_in", "w_out", "bias", "bias_out", "v_th"):
         _check_size(name, getattr(network, name))
     _check_size("w_rec", network.w_rec.data)
+    if not (network.v_th > 0).all():
+        i = int(np.argmin(network.v_th))
+        raise ModelError(f"v_th[{i}] is {network.v_th[i]:.6g}", "a threshold is positive")
 
 
 def _check_size(name: str, values: Floats) -> None:

@@ -276,3 +276,11 @@ def test_one_very_slow_neuron_gets_a_smaller_gain_and_the_others_keep_theirs():
     assert max(model.neuron_bounds()) < 2**31
     assert 0 < largest[5] < 127 and np.delete(largest, 5).max() == 127
     assert (model.shift_in, model.shift_rec) == (0, 0)
+
+
+def test_a_threshold_that_is_not_positive_is_refused_with_its_neuron():
+    net = tiny_network()
+    v_th = net.v_th.copy()
+    v_th[3] = 0.0
+    with pytest.raises(ModelError, match=r"^v_th\[3\] is 0"):
+        quantize(replace(net, v_th=v_th), task())
