@@ -50,8 +50,8 @@ def run(args: argparse.Namespace) -> int:
     if args.json:
         print(json.dumps(found))
         return 0
-    title = f"{settings.data.name}: {len(parts)} folds by person, {args.seeds} seeds"
-    columns = ["", "accuracy", "sd over folds and seeds", "worst", "best", "recurrent synapses"]
+    title = f"{settings.data.name}: {len(parts)} folds by person, {args.seeds} seeds; sd over folds and seeds"
+    columns = ["", "accuracy", "sd", "worst", "best", "synapses"]
     cells = [
         [r["name"], *(f"{r[k]:.3f}" for k in ("accuracy", "sd", "worst", "best")), f"{r['synapses'] or 0:.0f}"]
         for r in found

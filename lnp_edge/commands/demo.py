@@ -118,7 +118,7 @@ def _on_device(args: argparse.Namespace, board: Board, model: QuantizedModel, wi
         device.reset()
         with port.count("lnp_net_step") as counted:
             device.steps(windows[0])
-        return Proof(sizes, report, f"{np.mean(counted.calls):.0f} instructions")
+        return Proof(sizes, report, f"{np.mean(counted.calls):.0f} instr.")
 
 
 def _results(board: str, data: pipeline.Split, outcomes: dict[str, Outcome], proof: Proof) -> dict:
@@ -157,15 +157,15 @@ def _show(found: dict) -> None:
     kept = f"{synapses['pruned']} ({synapses['pruned'] / synapses['dense']:.0%})"
     cost = [f"{found['flash']}", f"{found['ram']}", found["cost_per_step"] or "not counted"]
     rows = [
-        ("ridge regression, no network", "ridge", "", ["", "", ""]),
+        ("ridge, no network", "ridge", "", ["", "", ""]),
         ("dense, float", "dense", f"{synapses['dense']}", ["", "", ""]),
         ("pruned, float", "pruned", kept, ["", "", ""]),
         ("pruned, integers", "quantised", f"{synapses['quantised']}", ["", "", ""]),
         (f"on {found['board']}", "device", f"{synapses['quantised']}", cost),
     ]
     cells = [[title, f"{found['accuracy'][key]:.3f}", count, *rest] for title, key, count, rest in rows]
-    title = f"SPAR smart watch, {found['windows']} windows of people {found['people_held_out']}, never trained on"
-    out.print(table(title, ["", "accuracy", "recurrent synapses", "flash B", "RAM B", "a step costs"], cells))
+    title = f"SPAR smart watch: {found['windows']} windows of people {found['people_held_out']}, never trained on"
+    out.print(table(title, ["", "accuracy", "synapses", "flash B", "RAM B", "a step"], cells))
     out.print(
         f"predictions that agree: floats and integers {found['float_and_integers_agree']}, "
         f"integers and device {found['predictions_equal']} of {found['windows']}"

@@ -42,7 +42,7 @@ def run(args: argparse.Namespace) -> int:
         for name, m in (("dense", report.before), (settings.prune.method, report.after))
     ]
     if not args.json:
-        out.print(table("", ["", "neurons", "recurrent synapses", "spectral abscissa", "spectral radius"], rows))
+        out.print(table("", ["", "neurons", "synapses", "abscissa", "radius"], rows))
     history = {"prune": {"method": settings.prune.method, "synapses_before": report.before.synapses}}
     network_file.save(NetworkFile(pruned, settings, history), args.output)
     note(f"written: {args.output}    next: lnp train {args.output}")
