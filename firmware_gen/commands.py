@@ -71,7 +71,7 @@ def makefile(board: Board, name: str, sources: list[str], headers: list[str]) ->
     lines = [
         f"# Generated for {board.name}. `make` builds {output(name, own)}; any variable can be set:",
         *(f"#     make TOOLCHAIN={other}" for other in others),
-        "#     make CC=another-compiler",
+        "#     make -B CC=another-compiler OPTIMIZE=-Os      (-B: build again, whatever is there)",
         "",
         f"TOOLCHAIN = {own}",
         f"SOURCES = {' '.join(sources)}",
@@ -89,6 +89,12 @@ def makefile(board: Board, name: str, sources: list[str], headers: list[str]) ->
             "endif",
             "",
         ]
+    lines += [
+        f"ifeq ($(filter $(TOOLCHAIN),{' '.join((own, *others))}),)",
+        f"$(error TOOLCHAIN is '$(TOOLCHAIN)': choose {' or '.join((own, *others))})",
+        "endif",
+        "",
+    ]
     variables = Toolchain(("$(CC)",), "$(OPTIMIZE)", ("$(FLAGS)",), ("$(LIBS)",))
     command = " ".join(compile_command(variables, ["$(SOURCES)"], "$@"))
     script = [] if board.cpu == "host" else ["lnp.ld"]

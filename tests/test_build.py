@@ -751,3 +751,11 @@ def test_c_files_keep_their_format():
     call = [tool, "--dry-run", "--Werror", f"--style=file:{ROOT / '.clang-format'}", *found]
     done = subprocess.run(call, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr[:2000]
+
+
+def test_make_refuses_a_toolchain_it_does_not_know(tmp_path):
+    need("make")
+    folder = folder_for(tiny_model(), boards.get("host"), tmp_path)
+    done = subprocess.run(["make", "TOOLCHAIN=nonsense"], cwd=folder, capture_output=True, text=True)
+    assert done.returncode == 2 and "TOOLCHAIN is 'nonsense': choose host" in done.stderr
+    assert not (folder / "build").exists()
