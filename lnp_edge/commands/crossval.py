@@ -53,7 +53,8 @@ def run(args: argparse.Namespace) -> int:
     title = f"{settings.data.name}: {len(parts)} folds by person, {args.seeds} seeds; sd over folds and seeds"
     columns = ["", "accuracy", "sd", "worst", "best", "synapses"]
     cells = [
-        [r["name"], *(f"{r[k]:.3f}" for k in ("accuracy", "sd", "worst", "best")), "" if r["synapses"] is None else f"{r['synapses']:.0f}"]
+        [r["name"], *(f"{r[k]:.3f}" for k in ("accuracy", "sd", "worst", "best"))]
+        + ["" if r["synapses"] is None else f"{r['synapses']:.0f}"]
         for r in found
     ]
     out.print(table(title, columns, cells))
