@@ -52,11 +52,10 @@ def run(args: argparse.Namespace) -> int:
         return 0
     title = f"{settings.data.name}: {len(parts)} folds by person, {args.seeds} seeds; sd over folds and seeds"
     columns = ["", "accuracy", "sd", "worst", "best", "synapses"]
-    cells = [
-        [r["name"], *(f"{r[k]:.3f}" for k in ("accuracy", "sd", "worst", "best"))]
-        + ["" if r["synapses"] is None else f"{r['synapses']:.0f}"]
-        for r in found
-    ]
+    cells = []
+    for r in found:
+        synapses = "" if r["synapses"] is None else f"{r['synapses']:.0f}"
+        cells.append([r["name"], *(f"{r[k]:.3f}" for k in ("accuracy", "sd", "worst", "best")), synapses])
     out.print(table(title, columns, cells))
     return 0
 
