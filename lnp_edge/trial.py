@@ -36,7 +36,6 @@ class Trial:
 class Outcome:
     trial: Trial
     start_synapses: int
-    start_neurons: int
     network: Network
     model: QuantizedModel
     history: list[dict[str, float]]
@@ -65,7 +64,7 @@ def run_trial(trial: Trial, report: Report | None = None) -> Outcome:
     float_classes = pipeline.float_classes(config, data, network)
     classes = predict(Reference(model), data.test_windows[0])
     return Outcome(
-        trial, start.w_rec.nnz, start.n, network, model, history, float_classes, classes,
+        trial, start.w_rec.nnz, network, model, history, float_classes, classes,
         pipeline.accuracy(data, float_classes), pipeline.accuracy(data, classes),
     )  # fmt: skip
 
