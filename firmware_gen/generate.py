@@ -199,4 +199,22 @@ def _readme(model: QuantizedModel, board: Board, name: str) -> str:
         elf=commands.output(name, own),
         driver=board.uart,
         others="".join(f"make TOOLCHAIN={other}\n" for other in others),
+        use=_use(model, name),
+    )
+
+
+def _use(model: QuantizedModel, name: str) -> str:
+    """The README's example of a step: a class, or what the first read-out foretells."""
+    counts = f"const int16_t counts[LNP_{name.upper()}_N_IN]"
+    if model.forecast is None:
+        return (
+            f"uint32_t classify({counts}) {{\n    lnp_{name}_step(&net, counts);\n"
+            f"    return lnp_{name}_argmax(&net);\n}}\n"
+        )
+    channel, unit = model.forecast.target[0], model.forecast.unit[0]
+    others = " The other read-outs have their own units: lnp run prints what they foretell." * (model.n_out > 1)
+    return (
+        f"// Channel {channel}, {model.forecast.horizon} steps ahead, in counts.{others}\n"
+        f"float foretell({counts}) {{\n    lnp_{name}_step(&net, counts);\n"
+        f"    return (float)counts[{channel}] + {unit:.9e}f * (float)net.y[0];\n}}\n"
     )

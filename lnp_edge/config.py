@@ -22,9 +22,10 @@ def _number(default: float | int, low: float, high: float):
 @dataclass(frozen=True)
 class DataSettings:
     name: str = "spar"  # lnp_edge/datasets/<name>.py
-    root: str = ""  # where its files lie; SPAR ships with the package
-    window: float = _number(4.0, 1e-6, 1e6)  # s that a prediction looks at
-    hop: float = _number(2.0, 1e-6, 1e6)  # s from one prediction to the next
+    root: str = ""  # folder of its files; "": that of the variable LNP_DATA, or the package's own
+    window: float = _number(4.0, 1e-6, 1e9)  # s that a prediction looks at
+    hop: float = _number(2.0, 1e-6, 1e9)  # s from one prediction to the next
+    limit: int = _number(0, 0, 10**6)  # most recordings of a class and group, windows of a series; 0: all
 
 
 @dataclass(frozen=True)
@@ -32,15 +33,17 @@ class NetworkSettings:
     neuron: str = "cuba_lif"  # lnp_edge/neurons/<neuron>.py
     neurons: int = _number(256, 2, 15_000)  # model.onnx holds them as dense matrices
     density: float = _number(0.3, 0.0, 1.0)  # of the neurons * (neurons - 1) possible synapses at the start
-    tau_mem: float = _number(0.2, 1e-6, 1e6)  # s, mean of the gamma distribution
-    tau_syn: float = _number(0.1, 1e-6, 1e6)  # s, mean of the gamma distribution
-    tau_out: float = _number(4.0, 1e-6, 1e6)  # s
+    heterogeneous: bool = True  # else every neuron has the mean time constants, and training leaves them
+    tau_mem: float = _number(0.2, 1e-6, 1e9)  # s, mean of the gamma distribution
+    tau_syn: float = _number(0.1, 1e-6, 1e9)  # s, mean of the gamma distribution
+    tau_out: float = _number(4.0, 1e-6, 1e9)  # s
 
 
 @dataclass(frozen=True)
 class PruneSettings:
     method: str = "lnp"  # lnp_edge/pruning/<method>.py
     keep: float = _number(0.3, 1e-6, 1.0)  # share of the recurrent synapses that stay
+    shared: bool = False  # prune the network before it has a task: the same for all tasks of one [network] in steps
 
 
 @dataclass(frozen=True)
@@ -53,6 +56,8 @@ class TrainSettings:
     smoothing: float = _number(0.1, 0.0, 0.99)  # of the labels
     averaging: float = _number(0.98, 0.0, 1.0)  # decay a batch of the averaged weights that are returned
     train_taus: bool = True
+    balance: float = _number(0.0, 0.0, 1.0)  # classes are drawn as often as count**(1 - balance)
+    washout: float = _number(0.25, 0.0, 0.99)  # share of a series' window whose steps cost nothing
 
 
 @dataclass(frozen=True)
@@ -63,6 +68,14 @@ class Augmentation:
     speed: float = _number(0.1, 0.0, 1.0)  # log of the playback speed
     scale: float = _number(0.1, 0.0, 1.0)  # log of each channel triple's amplitude
     noise: float = _number(0.1, 0.0, 10.0)  # of a channel's standard deviation, per sample
+    shift: int = _number(0, 0, 64)  # pixels that an image moves at most, each way
+
+
+@dataclass(frozen=True)
+class QuantizeSettings:
+    bits: int = _number(8, 2, 8)  # of a weight
+    epochs: int = _number(0, 0, 100_000)  # of training on in integers; 0: the trained network is rounded
+    lr: float = _number(0.003, 0.0, 10.0)  # as train.lr
 
 
 @dataclass(frozen=True)
@@ -73,6 +86,7 @@ class Config:
     prune: PruneSettings = PruneSettings()
     train: TrainSettings = TrainSettings()
     augment: Augmentation = Augmentation()
+    quantize: QuantizeSettings = QuantizeSettings()
 
     def to_json(self) -> str:
         return json.dumps(asdict(self), sort_keys=True)
@@ -80,6 +94,16 @@ class Config:
     @classmethod
     def from_json(cls, text: str) -> Config:
         return _read(cls, json.loads(text), "")
+
+
+def named(name: str) -> Config:
+    """The configuration of a task that comes with lnp-edge, by its name; or of a TOML file."""
+    if name.endswith(".toml"):
+        return load(Path(name))
+    names = sorted(path.stem for path in FOLDER.glob("*.toml"))
+    if name not in names:
+        raise ConfigError(f"no task {name[:40]!r}", f"there is: {', '.join(names)}; or give a TOML file")
+    return load(FOLDER / f"{name}.toml")
 
 
 def load(path: Path) -> Config:
@@ -122,5 +146,6 @@ def _value(f, value: object, where: str) -> object:
     return type(default)(value)
 
 
-SPAR = Path(__file__).parent / "configs" / "spar.toml"
-SPAR_QUICK = Path(__file__).parent / "configs" / "spar-quick.toml"
+FOLDER = Path(__file__).parent / "configs"
+SPAR = FOLDER / "spar.toml"
+SPAR_QUICK = FOLDER / "spar-quick.toml"

@@ -42,3 +42,9 @@ class DoesNotFit(LnpError):
     """The answer is no: the model is larger than the board. Exit 1, not 2."""
 
     exit_code = 1
+
+
+class WentSilent(LnpError):
+    """The answer is no: a network that fires in floats does not in integers."""
+
+    exit_code = 1

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 from scipy import sparse
 
@@ -16,15 +18,19 @@ GAIN_IN, GAIN_REC = 2.0, 1.0
 
 def random_network(
     n: int, c: int, o: int, dt: float, density: float, rng: np.random.Generator,
-    tau_mem: float = 0.2, tau_syn: float = 0.1, tau_out: float = 4.0,
+    tau_mem: float = 0.2, tau_syn: float = 0.1, tau_out: float = 4.0, heterogeneous: bool = True,
 ) -> Network:  # fmt: skip
     """N neurons, C inputs, O outputs on a small-world digraph that holds `density` of the N*(N-1) synapses.
 
-    tau_mem, tau_syn : s, means of the gamma distributions the neurons draw from. tau_out : s, every output.
+    tau_mem, tau_syn : s, means of the gamma distributions the neurons draw from; not heterogeneous: the mean itself.
+    tau_out : s, every output.
     Weights into a neuron scale with (1 - alpha) * (1 - beta): its gain from a constant input to v is then
     the same for all time constants, and every neuron fires at a moderate rate.
     """
-    mem, syn = (np.maximum(rng.gamma(SHAPE, mean / SHAPE, n), SHORTEST * dt) for mean in (tau_mem, tau_syn))
+    drawn = [rng.gamma(SHAPE, mean / SHAPE, n) for mean in (tau_mem, tau_syn)]
+    if not heterogeneous:
+        drawn = [np.full(n, mean) for mean in (tau_mem, tau_syn)]
+    mem, syn = (np.maximum(tau, SHORTEST * dt) for tau in drawn)
     leak = (1 - np.exp(-dt / syn)) * (1 - np.exp(-dt / mem))
     sign = np.where(rng.random(n) < EXCITATORY, 1, -1).astype(np.int8)
     pre, post = _small_world(n, density, rng)
@@ -35,18 +41,35 @@ def random_network(
         (rng.lognormal(-0.5, 1.0, len(pre)) * strength[pre] * per_target[post], (pre, post)), (n, n)
     )
     w_rec.sort_indices()
-    return Network(
+    core = Network(
+        dt=dt,
+        tau_mem=mem,
+        tau_syn=syn,
+        tau_out=np.zeros(0),
+        sign=sign,
+        w_in=np.zeros((0, n)),
+        w_rec=w_rec,
+        w_out=np.zeros((n, 0)),
+        bias=0.5 * leak,
+        bias_out=np.zeros(0),
+        v_th=np.ones(n),
+    )
+    return with_ports(core, c, o, dt, tau_out, rng)
+
+
+def with_ports(core: Network, c: int, o: int, dt: float, tau_out: float, rng: np.random.Generator) -> Network:
+    """The neurons and synapses of `core`, the same in steps, with new inputs and outputs for a task of step dt."""
+    mem, syn = (tau / core.dt * dt for tau in (core.tau_mem, core.tau_syn))
+    leak = (1 - np.exp(-dt / syn)) * (1 - np.exp(-dt / mem))
+    return replace(
+        core,
         dt=dt,
         tau_mem=mem,
         tau_syn=syn,
         tau_out=np.full(o, tau_out),
-        sign=sign,
-        w_in=GAIN_IN * rng.standard_normal((c, n)) * leak,
-        w_rec=w_rec,
-        w_out=rng.standard_normal((n, o)) * (1 - np.exp(-dt / tau_out)) / np.sqrt(n),
-        bias=0.5 * leak,
+        w_in=GAIN_IN * rng.standard_normal((c, core.n)) * leak,
+        w_out=rng.standard_normal((core.n, o)) * (1 - np.exp(-dt / tau_out)) / np.sqrt(core.n),
         bias_out=np.zeros(o),
-        v_th=np.ones(n),
     )
 
 

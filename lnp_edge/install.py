@@ -15,5 +15,7 @@ INSTALL = {
     "pyelftools": MCU,
     "torch": TORCH,
     "scikit-learn": "pip install scikit-learn",
+    "matplotlib": "pip install matplotlib",
     "onnxruntime": "pip install onnxruntime",
+    "pillow": "pip install pillow",
 }

@@ -26,6 +26,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import NDArray
 from scipy import linalg
 
 from lnp_edge.encoders.affine import TARGET_STD
@@ -42,14 +43,18 @@ class OperatingPoint:
     gain: Floats
 
 
-def operating_point(network: Network, steps: int = 300, batch: int = 16, seed: int = 0) -> OperatingPoint:
-    """Rates and gains of the running network under white input of the encoder's standard deviation.
+def operating_point(network: Network, x: NDArray | None = None, steps: int = 300, batch: int = 16) -> OperatingPoint:
+    """Rates and gains of the running network, by default under white input of the encoder's standard deviation.
+
+    x : windows [B, T, C] as the network hears them, in the place of `batch` of white input of so many `steps`
 
     Two shadows of every neuron hear the same spikes and get 0.05 v_th more and less current: their rates give
     the neuron's own gain, without the echo of the network. The first fifth of the steps is left out. Every
     network hears the same input, so that two networks do not differ by the draw.
     """
-    rng = np.random.default_rng(seed)
+    rng = np.random.default_rng(0)
+    if x is not None:
+        batch, steps = x.shape[:2]
     alpha = np.exp(-network.dt / network.tau_syn)
     beta = np.exp(-network.dt / network.tau_mem)
     w_rec = network.w_rec.toarray()
@@ -59,8 +64,8 @@ def operating_point(network: Network, steps: int = 300, batch: int = 16, seed: i
     z = np.zeros(v.shape, bool)
     counts = np.zeros((3, network.n))
     for t in range(steps):
-        x = np.clip(rng.normal(0, X_STD, (batch, len(network.w_in))), -2, 2)
-        drive = z[0].astype(float) @ w_rec + x @ network.w_in + network.bias
+        now = np.clip(rng.normal(0, X_STD, (batch, len(network.w_in))), -2, 2) if x is None else x[:, t]
+        drive = z[0].astype(float) @ w_rec + now @ network.w_in + network.bias
         i_syn = alpha * i_syn + drive + more
         v = beta * v + i_syn
         z = v > network.v_th

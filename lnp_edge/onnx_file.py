@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import json
 import zlib
-from dataclasses import fields
+from dataclasses import asdict, fields
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +24,7 @@ from onnx import TensorProto, helper, numpy_helper
 from lnp_edge.errors import LnpError, ModelError
 from lnp_edge.files import read_bounded, write_whole
 from lnp_edge.spec import plugins
-from lnp_edge.spec.model import CSR, MAX_NEURONS, QuantizedModel
+from lnp_edge.spec.model import CSR, MAX_NEURONS, Forecast, QuantizedModel
 from lnp_edge.spec.trace import Trace, trace
 
 OPSET, IR_VERSION, FORMAT = 18, 9, 1
@@ -76,6 +76,7 @@ def _from_proto(proto: onnx.ModelProto) -> QuantizedModel:
     if not isinstance(plain["provenance"], dict):
         raise ModelError("its provenance is not a table", HINT)
     names: dict[str, Any] = {name: tuple(_text(v) for v in info.pop(name)) for name in NAMES}
+    forecast = _forecast(info.pop("forecast")) if "forecast" in info else None
     info.pop("crc32", None)  # compared with the whole graph
     if info:
         raise ModelError(f"unknown metadata {sorted(info)[0][:40]!r}", HINT)
@@ -90,9 +91,21 @@ def _from_proto(proto: onnx.ModelProto) -> QuantizedModel:
         w_in=_matrix(arrays, "w_in"),
         w_rec=_matrix(arrays, "w_rec"),
         w_out=_matrix(arrays, "w_out"),
+        forecast=forecast,
         **plain,
         **names,
     )
+
+
+def _forecast(found: object) -> Forecast:
+    """Of a table; its ranges are checked with the model's."""
+    if not (isinstance(found, dict) and sorted(found) == ["horizon", "target", "unit"]):
+        raise ModelError(f"its forecast is {str(found)[:40]!r}", HINT)
+    horizon, target, unit = found["horizon"], found["target"], found["unit"]
+    kinds = [(target, int), ([horizon], int), (unit, float)]
+    if not all(isinstance(values, list) and all(type(v) is kind for v in values) for values, kind in kinds):
+        raise ModelError(f"its forecast is {str(found)[:80]!r}", HINT)
+    return Forecast(tuple(target), horizon, tuple(unit))
 
 
 def _text(value: object) -> str:
@@ -190,6 +203,8 @@ def _initializers(model: QuantizedModel, carried: list, constants: dict[str, NDA
 
 def _metadata(model: QuantizedModel) -> dict:
     own = {f.name: getattr(model, f.name) for f in fields(model) if f.name in (*PLAIN, *NAMES)}
+    if model.forecast:
+        own["forecast"] = asdict(model.forecast)
     crc = zlib.crc32(json.dumps(own, sort_keys=True).encode(), model.fingerprint)
     return {"format": FORMAT, "crc32": crc} | own
 

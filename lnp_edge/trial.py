@@ -2,26 +2,26 @@
 
 from __future__ import annotations
 
+import hashlib
 import multiprocessing
 import os
 import signal
+import time
 from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import dataclass, replace
+from pathlib import Path
 from threading import Thread
 from typing import Any
 
-import numpy as np
 from numpy.typing import NDArray
 
-from lnp_edge import pipeline
-from lnp_edge.config import Config, PruneSettings
+from lnp_edge import network_file, pipeline, predict
+from lnp_edge.config import Config, PruneSettings, QuantizeSettings
 from lnp_edge.network import Network
-from lnp_edge.quantize import quantize
 from lnp_edge.spec.model import QuantizedModel
-from runtime.host import predict
-from runtime.reference import Reference
 
+NETWORK, RESULT = "network.safetensors", "result.json"  # of a finished trial, in its folder
 Report = Callable[[str, int, int, str], None]  # name, epochs done, epochs, what to show
 
 
@@ -29,7 +29,20 @@ Report = Callable[[str, int, int, str], None]  # name, epochs done, epochs, what
 class Trial:
     name: str
     config: Config
-    held_out: tuple[int, ...] | None = None  # people; None: the data set's own
+    held_out: tuple[int, ...] | None = None  # groups; None: the data set's own
+
+    @property
+    def key(self) -> str:
+        """Names what the result depends on."""
+        text = self.config.to_json() + str(self.held_out)
+        return f"{self.config.data.name}-{hashlib.sha256(text.encode()).hexdigest()[:12]}"
+
+    @property
+    def before(self) -> Trial | None:
+        """The trial whose trained network this one starts from: the unpruned one, or the same before [quantize]."""
+        if self.config.quantize != QuantizeSettings():
+            return replace(self, config=replace(self.config, quantize=QuantizeSettings()))
+        return replace(self, config=dense(self.config)) if pipeline.after_training(self.config) else None
 
 
 @dataclass(frozen=True)
@@ -39,10 +52,11 @@ class Outcome:
     network: Network
     model: QuantizedModel
     history: list[dict[str, float]]
-    float_classes: NDArray[np.intp]
-    classes: NDArray[np.intp]  # of the quantised model
-    float_accuracy: float
-    accuracy: float
+    float_predictions: NDArray  # of each held-out window, see predict.py
+    predictions: NDArray  # of the quantised model
+    float_measures: dict[str, float]  # see metrics.of
+    measures: dict[str, float]
+    seconds: float  # of the processor, from data to measures
 
 
 def dense(config: Config) -> Config:
@@ -50,28 +64,57 @@ def dense(config: Config) -> Config:
     return replace(config, prune=PruneSettings(keep=1.0))
 
 
-def run_trial(trial: Trial, report: Report | None = None) -> Outcome:
+def run_trial(trial: Trial, report: Report | None = None, folder: Path | None = None) -> Outcome:
+    """folder : where a stopped training leaves what it needs to go on.
+
+    The network of `before` is taken from its own folder beside this one, if it is finished there.
+    """
+    begin = time.process_time()
     config = trial.config
     data = pipeline.split(config, pipeline.load_data(config), trial.held_out)
     start = pipeline.new_network(config, data)
 
-    def show(done: int, total: int, now: dict[str, float]) -> None:
-        if report:
-            report(trial.name, done, total, f"loss {now['loss']:.3f}")
+    def shown(name: str) -> pipeline.Progress:
+        def show(done: int, total: int, now: dict[str, float]) -> None:
+            if report:
+                report(trial.name, done, total, f"{name}loss {now['loss']:.3f}")
 
-    network, history = pipeline.train(config, data, pipeline.prune(config, start), show)
-    model = quantize(network, data.task, config.network.neuron)
-    float_classes = pipeline.float_classes(config, data, network)
-    classes = predict(Reference(model), data.test_windows[0])
+        return show
+
+    def train(config: Config, network: Network, name: str) -> tuple[Network, list]:
+        return pipeline.train(config, data, network, shown(name), folder / f"{name}checkpoint" if folder else None)
+
+    def trained(trial: Trial, name: str) -> tuple[Network, list]:
+        """The float network of a trial and its learning curve."""
+        if folder and trial.key != folder.name and (stored := folder.parent / trial.key / RESULT).exists():
+            file = network_file.load(stored.parent / NETWORK)
+            return file.network, file.history["train"]
+        network = start
+        if trial.before:
+            network, history = trained(trial.before, "before ")
+            if trial.config.quantize != QuantizeSettings():
+                return network, history
+        return train(trial.config, pipeline.prune(trial.config, data, network), name)
+
+    network, history = trained(trial, "")
+    resume = folder / "integers.checkpoint" if folder else None
+    model, _ = pipeline.quantize(config, data, network, shown("integers "), resume)
+    floats, integers = predict.of_network(config, data, network), predict.of_model(data, model)
     return Outcome(
-        trial, start.w_rec.nnz, network, model, history, float_classes, classes,
-        pipeline.accuracy(data, float_classes), pipeline.accuracy(data, classes),
+        trial, start.w_rec.nnz, network, model, history, floats, integers,
+        pipeline.measures(data, floats), pipeline.measures(data, integers), time.process_time() - begin,
     )  # fmt: skip
 
 
-def run_all(trials: list[Trial], report: Report, finished: Callable[[Outcome], None]) -> None:
+def run_all(
+    trials: list[Trial],
+    report: Report,
+    finished: Callable[[Outcome], None],
+    folder_of: Callable[[Trial], Path | None] = lambda trial: None,
+) -> None:
     """Every trial, in as many processes as there are cores; `finished` as each ends, in any order.
 
+    folder_of gives each the folder that run_trial asks for.
     `report` is called from a thread of its own, so that bars move while `finished` is at work.
     """
     workers = min(len(trials), os.cpu_count() or 1)
@@ -88,7 +131,7 @@ def run_all(trials: list[Trial], report: Report, finished: Callable[[Outcome], N
     asked = signal.signal(signal.SIGINT, signal.SIG_IGN)
     pool = ProcessPoolExecutor(workers, context, initializer=_set_queue, initargs=(queue,))
     try:
-        futures = [pool.submit(_run_reporting, trial) for trial in trials]
+        futures = [pool.submit(_run_reporting, trial, folder_of(trial)) for trial in trials]
         signal.signal(signal.SIGINT, asked)
         for future in as_completed(futures):
             finished(future.result())
@@ -110,7 +153,15 @@ _queue: Any = None  # of a worker process
 def _set_queue(queue: Any) -> None:
     global _queue
     _queue = queue
+    Thread(target=_end_with_parent, daemon=True).start()
 
 
-def _run_reporting(trial: Trial) -> Outcome:
-    return run_trial(trial, lambda *args: _queue.put(args))
+def _end_with_parent() -> None:
+    """A parent that was killed cannot stop its workers, and nobody waits for what they would find."""
+    if parent := multiprocessing.parent_process():
+        parent.join()
+        os._exit(1)
+
+
+def _run_reporting(trial: Trial, folder: Path | None) -> Outcome:
+    return run_trial(trial, lambda *args: _queue.put(args), folder)

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
-import inspect
 from collections.abc import Callable
 from functools import cache
 from types import FunctionType
@@ -77,15 +75,9 @@ def _narrow(w: CSR) -> tuple[NDArray, NDArray, NDArray]:
 
 @cache
 def _kernel(neuron: str, encoder: str) -> Callable:
-    """The kernel with one neuron and one encoder compiled into it, cached on disk.
-
-    Numba's cache knows a function by its name and its own file only, so the name carries a hash of every
-    source that the kernel inlines: an edited neuron can never meet a stale kernel.
-    """
+    """The kernel with one neuron and one encoder compiled into it, cached on disk."""
     neuron_module = plugins.get("lnp_edge.neurons", neuron)
     encoder_module = plugins.get("lnp_edge.encoders", encoder)
-    parts = (ops, digest_module, neuron_module, encoder_module)
-    sources = "".join(inspect.getsource(part) for part in parts)
     bound = globals() | {
         "neuron_step": njit(neuron_module.step),
         "encode": njit(encoder_module.encode),
@@ -95,8 +87,8 @@ def _kernel(neuron: str, encoder: str) -> Callable:
         "N_VARS": len(neuron_module.STATE),
     }
     function = FunctionType(_run.__code__, bound, _run.__name__)
-    function.__qualname__ = f"run_{neuron}_{encoder}_{hashlib.sha256(sources.encode()).hexdigest()[:12]}"
-    return cached(function)
+    function.__qualname__ = f"run_{neuron}_{encoder}"
+    return cached(function, ops, digest_module, neuron_module, encoder_module)
 
 
 def _row_reader(width: int) -> Callable:

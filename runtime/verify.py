@@ -14,7 +14,7 @@ from lnp_edge.spec.layout import tables
 from lnp_edge.spec.model import QuantizedModel
 from runtime.device import Device
 from runtime.reference import Reference
-from runtime.runner import Runner
+from runtime.runner import Runner, Steps
 
 RUN = 10_000  # steps of one stimulus
 BATCH = 200  # steps between two looks at the digests
@@ -151,6 +151,51 @@ def compare(
             return Comparison(step + 1, False, _locate(device, reference, counts[: step + 1]), cycles, label)
         progress(len(chunk))
     return Comparison(len(counts), True, None, cycles, label)
+
+
+class Lockstep:
+    """A device and the reference as one runner: the device's answers, the first step that differs kept."""
+
+    def __init__(self, device: Device, reference: Reference):
+        self.device, self.reference = device, reference
+        self.reset()
+
+    def reset(self) -> None:
+        self.device.reset()
+        self.reference.reset()
+        self._heard: list[NDArray[np.int16]] = []
+        self._done = self._cycles = 0
+        self._differs: int | None = None  # steps to the first difference, that step included
+
+    def steps(self, counts: NDArray[np.int16]) -> Steps:
+        theirs, ours = self.device.steps(counts), self.reference.steps(counts)
+        if self._differs is None:
+            self._heard.append(counts)
+            differs = theirs.digests != ours.digests
+            if differs.any() or (theirs.y != ours.y).any():
+                self._differs = self._done + (int(np.argmax(differs)) if differs.any() else len(counts) - 1) + 1
+        self._done, self._cycles = self._done + len(counts), self._cycles + theirs.cycles
+        return theirs
+
+    def state(self) -> NDArray[np.uint32]:
+        return self.device.state()
+
+    def report(self) -> Report:
+        """Of all steps since the last reset, and of the tables. Runs the device again if it differed."""
+        done, model, place = self._done, self.reference.model, None
+        if self._differs is not None:
+            done = self._differs
+            place = _locate(self.device, self.reference, np.concatenate(self._heard)[:done])
+        return Report(
+            steps=done,
+            state_words=done * model.state_words,
+            tables=len(tables(model)),
+            table_differences=tuple(compare_tables(model, self.device)),
+            state_difference=place,
+            transient=self._differs is not None and place is None,
+            cycles_per_step=self._cycles / self._done if self._done else 0.0,
+            classes=(),
+        )
 
 
 def _locate(device: Runner, reference: Reference, counts: NDArray[np.int16]) -> StateDifference | None:

@@ -12,7 +12,7 @@ from importlib import import_module
 import pytest
 from conftest import need
 from nets import tiny_network
-from tiny import tiny_counts, tiny_model
+from tiny import tiny_counts, tiny_loop, tiny_model
 
 import boards
 from lnp_edge import network_file, onnx_file
@@ -79,7 +79,7 @@ def test_top_help_lists_every_command_and_the_exit_codes(capsys):
         main(["--help"])
     out = capsys.readouterr().out
     assert e.value.code == 0
-    assert all(f"    {name} " in out for name in COMMANDS)
+    assert all(out.count(f"\n    {name}") == 1 for name in COMMANDS)
     assert "0 done, 1 the answer is no" in out
 
 
@@ -97,7 +97,7 @@ def test_wrong_usage_exits_with_2(capsys, words):
 # ---- what the user can fix
 
 
-@pytest.mark.parametrize("command", ["prune", "train", "crossval"])
+@pytest.mark.parametrize("command", ["prune", "train", "reproduce"])
 def test_a_wrong_key_is_refused_with_the_nearest(capsys, at, command):
     (at / "bad.toml").write_text("[network]\nnurons = 8")
     what, try_next = refused(capsys, at, command, "bad.toml", "-o", "new")
@@ -231,9 +231,9 @@ def test_a_silent_port_is_said(capsys, at, monkeypatch):
         (("verify", "m.onnx", "--steps", "0"), "--steps is 0"),
         (("verify", "m.onnx", "--steps", "-1"), "--steps is -1"),
         (("verify", "m.onnx", "--seed", "-1"), "--seed is -1"),
-        (("crossval", "good.toml", "--seeds", "0"), "--seeds is 0"),
-        (("crossval", "good.toml", "--folds", "1"), "1 folds of"),
-        (("crossval", "good.toml", "--folds", "-1"), "-1 folds of"),
+        (("reproduce", "good.toml", "--seeds", "0"), "--seeds is 0"),
+        (("reproduce", "good.toml", "--folds", "1"), "1 folds of"),
+        (("reproduce", "good.toml", "--folds", "-1"), "-1 folds of"),
         (("run", "m.onnx", "--source", "nowhere.csv"), "cannot read nowhere.csv"),
         (("run", "m.onnx", "--source", "."), "cannot read ."),
         (("run", "m.onnx", "--source", "/dev/zero"), "cannot open /dev/zero"),
@@ -284,6 +284,45 @@ def test_run_predicts_the_same_from_file_standard_input_and_device(capsys, at, m
         runs.append([{k: v for k, v in p.items() if k != "latency_us"} for p in json_lines(capsys)])
     assert len(runs[0]) == 4
     assert runs[0] == runs[1] == runs[2]
+
+
+def test_a_closed_loop_is_the_same_here_and_on_a_device_and_says_that_it_was_verified(capsys, at):
+    need("cc")
+    onnx_file.save(tiny_loop(), at / "l.onnx")
+    words = ["run", "l.onnx", "--source", "a.csv", "--free-run", "25"]
+    assert main(words) == 0
+    here = capsys.readouterr().out
+    assert here.startswith("c0,c1,c2\n") and here.count("\n") == 26
+    assert main([*words, "--board", "host"]) == 0
+    there = capsys.readouterr()
+    assert there.out == here
+    assert there.err == f"verified: 44 steps, {44 * tiny_loop().state_words} state words, 0 differences\n"
+    assert main([*words, "--json"]) == 0
+    steps = json_lines(capsys)
+    assert [",".join(map(str, s["counts"])) for s in steps] == here.splitlines()[1:]
+    assert [s["step"] for s in steps] == list(range(1, 26))
+
+
+def test_a_forecast_is_printed_with_its_name(capsys, at):
+    onnx_file.save(tiny_loop(), at / "l.onnx")
+    assert main(["run", "l.onnx", "--source", "a.csv"]) == 0
+    text = capsys.readouterr().out
+    assert main(["run", "l.onnx", "--source", "a.csv", "--json"]) == 0
+    for line, said in zip(text.splitlines(), json_lines(capsys), strict=True):
+        for name, value in said["forecast"].items():
+            assert f"{name}: {value:.0f}" in line
+
+
+def test_a_loop_needs_a_whole_window_and_a_model_that_foretells(capsys, at):
+    (at / "short.csv").write_text("1,2,3\n" * 19)
+    onnx_file.save(tiny_loop(), at / "l.onnx")
+    for words, what in (
+        (["l.onnx", "--source", "short.csv", "--free-run", "5"], "ended before 20 rows"),
+        (["m.onnx", "--source", "a.csv", "--free-run", "5"], "cannot be fed back"),
+        (["l.onnx", "--source", "a.csv", "--free-run", "0"], "--free-run is 0"),
+    ):
+        assert main(["run", *words]) == 2
+        assert what in capsys.readouterr().err
 
 
 def test_a_stream_shorter_than_a_window_is_said(capsys, at):
@@ -348,7 +387,7 @@ def test_prune_quantize_and_verify_hand_on_files(capsys, at):
     assert main(["quantize", "p.safetensors", "-o", "q.onnx", "--json"]) == 0
     report = json.loads(capsys.readouterr().out.splitlines()[-1])
     assert report["fingerprint"] == f"{onnx_file.load(at / 'q.onnx').fingerprint:08x}"
-    assert 0 <= report["accuracy"] <= 1
+    assert 0 <= report["measures"]["accuracy"] <= 1
     assert sorted(p.name for p in at.iterdir()) == ["a.csv", "good.toml", "m.onnx", "p.safetensors", "q.onnx"]
 
 

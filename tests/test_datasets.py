@@ -3,7 +3,8 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from lnp_edge.baselines import ridge_baseline
+from lnp_edge import config, pipeline
+from lnp_edge.baselines import simple
 from lnp_edge.datasets import check, spar, windows
 from lnp_edge.errors import DataError
 
@@ -24,10 +25,10 @@ def test_spar_has_every_person_doing_every_exercise_with_both_arms():
 
 def test_windows_lie_within_one_recording():
     data = spar.load().of_groups([8])
-    counts, labels, groups = windows(data, 4.0, 2.0)
-    assert counts.shape[1:] == (100, 6) and set(groups) == {8}
-    assert len(counts) == sum((len(r) - 100) // 50 + 1 for r in data.recordings)
-    assert (counts[1] == data.recordings[0][50:150]).all() and labels[1] == data.labels[0]
+    found = windows(data, 4.0, 2.0)
+    assert found.counts.shape[1:] == (100, 6) and set(found.groups) == {8}
+    assert len(found) == sum((len(r) - 100) // 50 + 1 for r in data.recordings)
+    assert (found.counts[1] == data.recordings[0][50:150]).all() and found.wanted[1] == data.labels[0]
 
 
 def test_a_window_longer_than_any_recording_is_refused():
@@ -62,9 +63,9 @@ def test_an_absent_file_is_named(tmp_path):
 
 
 def test_ridge_regression_on_statistics_tells_most_exercises_apart():
-    people = [spar.load().of_groups(g) for g in ([1, 2, 3], [4])]
-    train, test = [windows(part, 4.0, 2.0)[:2] for part in people]
-    assert ridge_baseline(train, test) > 0.6
+    data = pipeline.split(config.Config(), spar.load().of_groups([1, 2, 3, 4]), (4,))
+    (said,) = simple(data).values()
+    assert pipeline.measures(data, said)["accuracy"] > 0.6
 
 
 @pytest.mark.parametrize(

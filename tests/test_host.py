@@ -1,18 +1,26 @@
 """Windows that slide over a stream give the same predictions wherever they are computed."""
 
+import json
 from contextlib import closing
+from dataclasses import replace
 
 import numpy as np
 import pytest
+from conftest import need_for
 from fakes import FakePort
 from naive import Naive
-from tiny import tiny_counts, tiny_model
+from tiny import tiny_counts, tiny_loop, tiny_model
 
 import boards
+from firmware_gen.build import build
+from firmware_gen.generate import generate, write
+from lnp_edge.errors import ModelError
+from lnp_edge.spec.model import Forecast
 from runtime.device import Device
-from runtime.host import classify, infer, predict
+from runtime.host import classify, feed_back, free_run, infer, predict
 from runtime.ports import open_board
 from runtime.reference import Reference
+from runtime.verify import Lockstep
 
 MODEL = tiny_model()  # window 20, hop 10, dt 0.01 s
 STREAM = tiny_counts(MODEL, 95)
@@ -77,3 +85,97 @@ def test_classes_of_whole_windows_are_the_streams():
     assert found.tolist() == [label for _, _, _, label, _, _ in EXPECTED]
     assert len(ticks) == 8
     assert tuple(classify(Reference(MODEL), windows[3]).tolist()) == EXPECTED[3][5]
+
+
+# ---- forecasts
+
+LOOP = tiny_loop()
+WARM_UP = tiny_counts(LOOP, 20, seed=5)
+
+
+def test_a_forecast_is_given_in_counts_by_name():
+    y = oracle(STREAM[10:30])
+    far = replace(MODEL, forecast=Forecast((2, 0, 1, 2), 6, (0.5, 0.25, 1.0, 2.0))).check()
+    found = list(infer(Reference(far), far, STREAM))[1]
+    now = STREAM[29].tolist()
+    expected = [now[2] + 0.5 * y[0], now[0] + 0.25 * y[1], now[1] + y[2], now[2] + 2 * y[3]]
+    assert found.as_dict()["forecast"] == dict(zip(MODEL.classes, expected, strict=True))
+    assert "label" not in found.as_dict() and "name" not in found.as_dict()
+    assert json.loads(json.dumps(found.as_dict()))["y"] == list(y)
+
+
+def naive_loop(model, warm_up, steps):
+    """The closed loop in Python's own numbers, whose round() also takes ties to even."""
+    naive = Naive(model)
+    for row in warm_up:
+        naive.step(row)
+    now, found = [int(c) for c in warm_up[-1]], []
+    for _ in range(steps):
+        now = [
+            min(max(round(c + u * y), -32768), 32767) for c, u, y in zip(now, model.forecast.unit, naive.y, strict=True)
+        ]
+        found.append(now)
+        naive.step(now)
+    return found
+
+
+@pytest.mark.parametrize("seed", [1, 2, 3])
+def test_the_closed_loop_feeds_back_what_the_oracle_feeds_back(seed):
+    model = tiny_loop(seed)
+    found = free_run(Reference(model), model, WARM_UP, 60)
+    assert found.dtype == np.int16 and found.tolist() == naive_loop(model, WARM_UP, 60)
+    assert len({tuple(row) for row in found.tolist()}) > 30
+
+
+def test_a_loop_that_runs_away_is_clipped():
+    model = replace(LOOP, forecast=replace(LOOP.forecast, unit=(1e9, 0.1, 1e9)))
+    found = free_run(Reference(model), model, WARM_UP, 5)
+    assert found.tolist() == naive_loop(model, WARM_UP, 5)
+    assert {found.min(), found.max()} & {-32768, 32767}
+
+
+def test_only_a_forecast_of_every_channel_one_step_ahead_can_be_fed_back():
+    for forecast in (None, replace(LOOP.forecast, horizon=2), replace(LOOP.forecast, target=(0, 1, 1))):
+        model = replace(LOOP, forecast=forecast)
+        with pytest.raises(ModelError, match="cannot be fed back"):
+            next(feed_back(Reference(model), model, WARM_UP, 5))
+
+
+@pytest.mark.parametrize("board", ["host", "cortex-m4"])
+def test_the_closed_loop_on_a_device_is_the_references_in_every_state_word(tmp_path, board):
+    need_for(board)
+    write(generate(LOOP, boards.get(board)), tmp_path)
+    with closing(open_board(boards.get(board), build(tmp_path).image)) as port:
+        both = Lockstep(Device(port, LOOP), Reference(LOOP))
+        found = free_run(both, LOOP, WARM_UP, 50)
+        report = both.report()
+    assert found.tolist() == naive_loop(LOOP, WARM_UP, 50)
+    assert report.ok and report.steps == 69  # the last forecast is not heard any more
+    assert report.lines() == [f"verified: 69 steps, {69 * LOOP.state_words} state words, 0 differences"]
+
+
+def test_a_loop_that_differs_is_located():
+    """A device whose w_rec has one other weight."""
+    w_rec = replace(LOOP.w_rec, data=LOOP.w_rec.data.copy())
+    w_rec.data[7] += 1 if w_rec.data[7] < 127 else -1
+    other = replace(LOOP, w_rec=w_rec)
+    port = FakePort(other, greeting={"fingerprint": LOOP.fingerprint})
+    both = Lockstep(Device(port, LOOP), Reference(LOOP))
+    free_run(both, LOOP, WARM_UP, 50)
+    report = both.report()
+    assert not report.ok and report.table_differences
+    place = report.state_difference
+    assert place.neuron == LOOP.w_rec.indices[7] and place.field == "i_syn" and report.steps == place.step + 1
+
+
+def test_digests_that_differ_once_and_not_again_are_transient():
+    replies = []
+
+    def tamper(name, payload):
+        replies.append(name)
+        return payload[:-1] + bytes([payload[-1] ^ 1]) if name == "steps" and replies.count(name) == 9 else payload
+
+    both = Lockstep(Device(FakePort(LOOP, tamper), LOOP), Reference(LOOP))
+    free_run(both, LOOP, WARM_UP, 50)
+    report = both.report()
+    assert report.transient and not report.ok and report.state_difference is None

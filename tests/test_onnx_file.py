@@ -10,7 +10,7 @@ import onnx
 import pytest
 from conftest import need
 from onnx import TensorProto, helper, numpy_helper
-from tiny import tiny_counts, tiny_model
+from tiny import tiny_counts, tiny_loop, tiny_model
 
 from lnp_edge import onnx_file
 from lnp_edge.errors import LnpError, ModelError
@@ -82,8 +82,18 @@ def test_a_model_comes_back_with_its_fingerprint_and_the_same_bytes(tmp_path, se
     assert (tmp_path / "b.onnx").read_bytes() == (tmp_path / "a.onnx").read_bytes()
     plain = ("dt", "window", "hop", "channels", "classes", "provenance", "neuron", "encoder")
     assert [getattr(found, f) for f in plain] == [getattr(model, f) for f in plain]
+    assert found.forecast is None
     assert [(name, a.tolist()) for name, a in found.arrays()] == [(name, a.tolist()) for name, a in model.arrays()]
     assert sorted(p.name for p in tmp_path.iterdir()) == ["a.onnx", "b.onnx"]
+
+
+def test_a_forecast_comes_back_to_the_last_bit(tmp_path):
+    loop = tiny_loop()
+    model = replace(loop, forecast=replace(loop.forecast, unit=(1 / 3, 5e-324, 1e9)))
+    onnx_file.save(model, tmp_path / "a.onnx")
+    found = onnx_file.load(tmp_path / "a.onnx")
+    assert found.forecast == model.forecast
+    assert found.fingerprint == model.fingerprint == replace(model, forecast=None).fingerprint
 
 
 def test_a_model_without_a_single_synapse_comes_back(tmp_path):
@@ -357,6 +367,43 @@ METADATA = {
     "repeated key": lambda i: json.dumps(i).replace('"hop": 10', '"hop": 9, "hop": 10'),
     "spaces": lambda i: json.dumps(i) + " ",
 }
+
+
+GOOD_FORECAST = {"target": [1, 0], "horizon": 6, "unit": [0.5, 2.0]}
+FORECASTS = {
+    "a list": [],
+    "null": None,
+    "no unit": {"target": [1, 0], "horizon": 6},
+    "more": GOOD_FORECAST | {"more": 1},
+    "target as text": GOOD_FORECAST | {"target": "10"},
+    "target as number": GOOD_FORECAST | {"target": 1},
+    "bool as target": GOOD_FORECAST | {"target": [True, False]},
+    "float as target": GOOD_FORECAST | {"target": [1.0, 0.0]},
+    "no such channel": GOOD_FORECAST | {"target": [1, 2]},
+    "negative channel": GOOD_FORECAST | {"target": [1, -1]},
+    "a target too few": GOOD_FORECAST | {"target": [1]},
+    "a unit too many": GOOD_FORECAST | {"unit": [1.0, 1.0, 1.0]},
+    "units nested": GOOD_FORECAST | {"unit": [[1.0], [1.0]]},
+    "unit whole": GOOD_FORECAST | {"unit": [1, 1]},
+    "unit 0": GOOD_FORECAST | {"unit": [0.5, 0.0]},
+    "unit negative": GOOD_FORECAST | {"unit": [0.5, -1.0]},
+    "unit NaN": GOOD_FORECAST | {"unit": [0.5, float("nan")]},
+    "unit infinite": GOOD_FORECAST | {"unit": [float("inf"), 1.0]},
+    "horizon 0": GOOD_FORECAST | {"horizon": 0},
+    "horizon huge": GOOD_FORECAST | {"horizon": 10**40},
+    "horizon as float": GOOD_FORECAST | {"horizon": 6.0},
+}
+
+
+@pytest.mark.parametrize("name", FORECASTS)
+def test_a_forecast_of_any_other_form_is_refused(tmp_path, name):
+    what = refusal(tmp_path, with_metadata(lambda i: i.update(forecast=FORECASTS[name])))
+    assert "forecast" in what or "foretells" in what
+
+
+def test_a_forecast_that_was_slipped_in_is_refused(tmp_path):
+    """Its form is right, but not the checksum."""
+    assert "is damaged" in refusal(tmp_path, with_metadata(lambda i: i.update(forecast=GOOD_FORECAST)))
 
 
 @pytest.mark.parametrize("name", METADATA)

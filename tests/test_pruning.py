@@ -12,7 +12,7 @@ from lnp_edge import lyapunov, pruning
 from lnp_edge.errors import ConfigError
 from lnp_edge.init_network import random_network
 from lnp_edge.network import Network
-from lnp_edge.pruning import lnp
+from lnp_edge.pruning import activity, lnp
 from lnp_edge.spec.plugins import get, names
 
 METHODS = names("lnp_edge.pruning")
@@ -388,3 +388,22 @@ def test_describe_measures_both_networks():
     assert report.after.radius == pytest.approx(np.abs(np.linalg.eigvals(4.0 * a + np.eye(57))).max())
     louder = pruning.describe(start, pruning.scaled(start, 4.0))
     assert louder.after.rate > louder.before.rate and not louder.held
+
+
+# Activity pruning
+
+
+def test_activity_pruning_keeps_what_spikes_carry_on_the_data_it_is_shown():
+    """Neurons that hear nothing in x are silent there, and lose every outgoing synapse before any other does."""
+    start = network(n=40)
+    deaf = np.arange(40) < 20
+    start = replace(start, w_in=np.where(deaf, 0, np.abs(start.w_in)), bias=np.where(deaf, -9.0, 0.1))
+    x = np.full((4, 50, 3), 1.5, np.float32)
+    after = activity.prune(start, 0.3, 0, x=x)
+    senders = np.flatnonzero(np.diff(after.w_rec.indptr))
+    assert after.w_rec.nnz == round(0.3 * start.w_rec.nnz) and not deaf[senders].any()
+    rate = lyapunov.operating_point(start, x=x).rate
+    pre, _ = pruning.endpoints(start)
+    least_kept = np.sort(np.abs(start.w_rec.data) * rate[pre])[-after.w_rec.nnz]
+    pre, _ = pruning.endpoints(after)
+    assert (np.abs(after.w_rec.data) * rate[pre] >= least_kept).all()

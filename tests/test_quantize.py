@@ -12,9 +12,9 @@ from nets import task, tiny_network
 from scipy import sparse
 from tiny import tiny_model
 
-from lnp_edge.errors import ModelError
+from lnp_edge.errors import ConfigError, ModelError
 from lnp_edge.neurons import cuba_lif
-from lnp_edge.quantize import quantize
+from lnp_edge.quantize import fit_scale, quantize, to_integers
 from lnp_edge.spec.kinds import leak_factors
 from lnp_edge.spec.model import INT32_MAX
 from runtime.reference import Reference
@@ -162,6 +162,59 @@ def test_a_network_without_synapses_is_possible():
     model = quantize(empty, task())
     assert (model.w_in.nnz, model.w_rec.nnz, model.w_out.nnz) == (0, 0, 0)
     assert (model.params["v_th"] == np.round(1024 * net.v_th)).all()
+
+
+# ---- fewer bits
+
+
+@pytest.mark.parametrize(("bits", "most"), [(2, 1), (3, 3), (4, 7), (7, 63), (8, 127)])
+def test_weights_keep_to_their_bits_and_use_them(bits, most):
+    model = quantize(tiny_network(), task(), bits=bits)
+    for w in (model.w_in, model.w_rec, model.w_out):
+        assert np.abs(w.data).max() == most
+
+
+@pytest.mark.parametrize(("bits", "better"), [(2, 0.9), (3, 0.9), (4, 0.98), (7, 1.0)])
+def test_clipping_makes_the_error_smaller_than_the_largest_weight_s_scale_does(bits, better):
+    """Of input weights with a heavy tail, each neuron by itself: none may be worse, together they are better."""
+    tail = np.random.default_rng(1).lognormal(0, 1, (40, 40))
+    net = replace(tiny_network(c=40), w_in=tail * tiny_network(c=40).w_in, w_rec=sparse.csr_array((40, 40)))
+    scale, most = fit_scale(net, task(c=40), "cuba_lif", bits), 2 ** (bits - 1) - 1
+
+    def error(gain):
+        step = 64 * 2.0**scale.shift_in / gain
+        return np.square(np.clip(np.round(net.w_in / step), -most, most) * step - net.w_in).sum(0)
+
+    plain = most * 64 * 2.0**scale.shift_in / np.abs(net.w_in).max(0)
+    assert (error(scale.gain) <= error(plain) + 1e-12).all()
+    assert error(scale.gain).sum() <= better * error(plain).sum()
+
+
+def test_a_learned_scale_is_taken_as_it_is():
+    net = tiny_network()
+    scale = fit_scale(net, task(), "cuba_lif", 4)
+    learned = replace(scale, gain=scale.gain * np.linspace(0.7, 1.0, net.n), level_out=1.1 * scale.level_out)
+    model = quantize(net, task(), bits=4, scale=learned)
+    wanted = np.clip(np.round(net.w_in / 64 * learned.gain / 2.0**learned.shift_in), -7, 7)
+    assert (model.w_in.dense() == wanted).all()
+    assert (model.w_out.dense() == np.clip(np.round(net.w_out * learned.level_out), -7, 7)).all()
+    assert (model.params["v_th"] == np.round(learned.gain * net.v_th)).all()
+
+
+def test_a_learned_scale_beyond_the_proof_is_halved_where_it_must_be():
+    net = tiny_network()
+    scale = fit_scale(net, task(), "cuba_lif", 8)
+    finer = replace(scale, shift_in=scale.shift_in + 2, shift_rec=scale.shift_rec + 2, gain=4 * scale.gain)
+    model, used = to_integers(net, task(), "cuba_lif", finer)
+    model.check()
+    ratio = finer.gain / used.gain
+    assert set(ratio.tolist()) <= {1.0, 2.0, 4.0} and ratio.max() > 1 and ratio.min() == 1
+
+
+@pytest.mark.parametrize("bits", [-1, 0, 1, 9, 16])
+def test_other_bits_are_refused(bits):
+    with pytest.raises(ConfigError, match=f"^{bits} bits a weight"):
+        quantize(tiny_network(), task(), bits=bits)
 
 
 # ---- what is refused

@@ -1,8 +1,10 @@
 """Small random models that pass QuantizedModel.check and fire."""
 
+from dataclasses import replace
+
 import numpy as np
 
-from lnp_edge.spec.model import CSR, QuantizedModel
+from lnp_edge.spec.model import CSR, Forecast, QuantizedModel
 
 
 def tiny_model(seed=1, n=40, n_in=3, n_out=4, density=0.2) -> QuantizedModel:
@@ -37,6 +39,13 @@ def tiny_model(seed=1, n=40, n_in=3, n_out=4, density=0.2) -> QuantizedModel:
         classes=tuple(f"class {o}" for o in range(n_out)),
     )
     return model.check()
+
+
+def tiny_loop(seed=1, n=40, n_in=3) -> QuantizedModel:
+    """One that foretells every channel a step ahead, by some hundred counts."""
+    forecast = Forecast(tuple(range(n_in)), 1, tuple(0.01 / (k + 3) for k in range(n_in)))
+    names = tuple(f"c{k} in 0.01 s" for k in range(n_in))
+    return replace(tiny_model(seed, n, n_in, n_in), forecast=forecast, classes=names).check()
 
 
 def tiny_counts(model, steps, seed=2):

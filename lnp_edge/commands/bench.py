@@ -1,4 +1,4 @@
-"""Measure the reference: the first call, a neuron-step and a synaptic event, beside the aims."""
+"""Measure the reference, or with --train a training step beside other libraries, against the aims."""
 
 import argparse
 import json
@@ -7,19 +7,23 @@ from dataclasses import replace
 
 import numpy as np
 
-from lnp_edge.console import out
+from lnp_edge.console import bars, note, out, table
 
-HELP = "measure the speed of the reference"
-EXAMPLE = "  lnp bench"
+HELP = "measure the speed of the reference, or of training beside other libraries"
+EXAMPLE = "  lnp bench\n  lnp bench --train"
 STEPS, ROUNDS = 4000, 15
 AIMS = {"first_call_s": 2.0, "ns_per_neuron_step": 5.0, "ns_per_event": 1.5}  # the first call: from the cache
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--train", action="store_true", help="a training step, beside snnTorch, Norse and SpikingJelly")
+    parser.add_argument("--quick", action="store_true", help="with --train: small, without the other libraries")
     parser.add_argument("--json", action="store_true")
 
 
 def run(args: argparse.Namespace) -> int:
+    if args.train:
+        return _train(args)
     found = measure()
     if args.json:
         print(json.dumps(found))
@@ -27,6 +31,45 @@ def run(args: argparse.Namespace) -> int:
         for key, value in found.items():
             aim = f"   aim: at most {AIMS[key]:g}" if key in AIMS else ""
             out.print(f"{key:<28}{value:<8.3g}{aim}")
+    return 0
+
+
+def _train(args: argparse.Namespace) -> int:
+    from lnp_edge.training import bench, bench_peers
+
+    if not args.quick:
+        packages = " ".join(package for needed in bench_peers.PACKAGES.values() for package in needed)
+        note(f"unless they are there: into {bench_peers.folder()}, {bench_peers.DOWNLOAD}: {packages}")
+    with bars() as progress:
+        task = progress.add_task("training steps", total=None, info="")
+
+        def show(done: int, total: int, what: str) -> None:
+            progress.update(task, completed=done, total=total, info=what)
+
+        quick: dict = {"sizes": (128,), "rounds": 3, "peers": False} if args.quick else {}
+        rows = bench.measure(progress=show, **quick)
+    verdicts = bench.ratios(rows)
+    if args.json:
+        # nan is no JSON: a row that failed has no time.
+        found = [vars(row) | {"ms": None if row.failed else row.ms} for row in rows]
+        print(json.dumps({"rows": found, "ratios": verdicts}))
+        return 0
+    sizes = sorted({row.n for row in rows})
+    lines: dict[tuple, list[str]] = {}
+    for row in rows:
+        density = f"{row.densities[0]:.0%}" if len(row.densities) == 1 else "any"
+        line = lines.setdefault((row.name, density), [row.name, density])
+        line.append("failed" if row.failed else f"{row.ms:.1f}")
+        if row.n == sizes[-1]:
+            line.append("" if row.failed else f"{row.kept / 1e6:.1f}")
+    title = f"CPU ms a training step: batch {bench.BATCH}, {bench.STEPS} steps, {bench.INPUTS} inputs"
+    columns = ["", "density", *(f"N={n}" for n in sizes), f"MB at {sizes[-1]}"]
+    out.print(table(title, columns, list(lines.values())))
+    for why in dict.fromkeys(f"{row.name}: {row.failed}" for row in rows if row.failed):
+        out.print(why, markup=False)
+    for v in verdicts:
+        aim = "" if v["aim"] is None else f"   aim: {v['aim']:g}, {'met' if v['met'] else 'missed'}"
+        out.print(f"{v['density']:>4.0%}  N={v['neurons']:<4} {v['times']:5.1f} times as fast as {v['best']}{aim}")
     return 0
 
 

@@ -60,18 +60,18 @@ def run(args: argparse.Namespace) -> int:
         tasks = {t.name: progress.add_task(t.name, total=settings.train.epochs, info="starting") for t in trials}
 
         def report(name: str, epoch: int, epochs: int, info: str) -> None:
-            progress.update(tasks[name], completed=epoch, info=info)
+            progress.update(tasks[name], completed=epoch, total=epochs, info=info)
 
         def finished(outcome: Outcome) -> None:
             """The device is proved while the larger, dense network still trains."""
             name = outcome.trial.name.split()[-1]
             outcomes[name] = outcome
-            progress.update(tasks[outcome.trial.name], info=f"accuracy {outcome.float_accuracy:.3f}")
+            progress.update(tasks[outcome.trial.name], info=f"accuracy {outcome.float_measures['accuracy']:.3f}")
             file = network_file.NetworkFile(outcome.network, outcome.trial.config, {"train": outcome.history})
             network_file.save(file, args.output / f"{name}.safetensors")
             if name == "pruned":
                 onnx_file.save(outcome.model, args.output / "model.onnx")
-                proof.append(_on_device(args, board, outcome.model, data.test_windows[0], progress))
+                proof.append(_on_device(args, board, outcome.model, data.test_windows.counts, progress))
 
         run_all(trials, report, finished)
     found = _results(board.name, data, outcomes, proof[0]) | {"seconds": round(time.monotonic() - begin, 1)}
@@ -122,21 +122,22 @@ def _on_device(args: argparse.Namespace, board: Board, model: QuantizedModel, wi
 
 
 def _results(board: str, data: pipeline.Split, outcomes: dict[str, Outcome], proof: Proof) -> dict:
-    from lnp_edge.baselines import ridge_baseline
+    from lnp_edge.baselines import simple
 
-    pruned, windows = outcomes["pruned"], len(data.test_windows[1])
+    pruned, windows = outcomes["pruned"], len(data.test_windows)
+    (ridge,) = simple(data).values()
     classes = np.full(windows, -1)  # of the device; -1 where a difference ended the run before
     classes[: len(proof.report.classes)] = proof.report.classes[:windows]
     return {
         "board": board,
-        "people_held_out": data.held_out_text,
+        "held_out": data.held_out_text,
         "windows": windows,
         "accuracy": {
-            "ridge": ridge_baseline(data.train_windows[:2], data.test_windows[:2]),
-            "dense": outcomes["dense"].float_accuracy,
-            "pruned": pruned.float_accuracy,
-            "quantised": pruned.accuracy,
-            "device": pipeline.accuracy(data, classes),
+            "ridge": pipeline.measures(data, ridge)["accuracy"],
+            "dense": outcomes["dense"].float_measures["accuracy"],
+            "pruned": pruned.float_measures["accuracy"],
+            "quantised": pruned.measures["accuracy"],
+            "device": pipeline.measures(data, classes)["accuracy"],
         },
         "recurrent_synapses": {
             "dense": outcomes["dense"].network.w_rec.nnz,
@@ -146,8 +147,8 @@ def _results(board: str, data: pipeline.Split, outcomes: dict[str, Outcome], pro
         "flash": proof.sizes.flash,
         "ram": proof.sizes.ram,
         "cost_per_step": proof.cost,
-        "float_and_integers_agree": int((pruned.float_classes == pruned.classes).sum()),
-        "predictions_equal": int((classes == pruned.classes).sum()),
+        "float_and_integers_agree": int((pruned.float_predictions == pruned.predictions).sum()),
+        "predictions_equal": int((classes == pruned.predictions).sum()),
         "verify": {k: v for k, v in proof.report.as_dict().items() if k != "classes"},
     }
 
@@ -164,7 +165,7 @@ def _show(found: dict) -> None:
         (f"on {found['board']}", "device", f"{synapses['quantised']}", cost),
     ]
     cells = [[title, f"{found['accuracy'][key]:.3f}", count, *rest] for title, key, count, rest in rows]
-    title = f"SPAR smart watch: {found['windows']} windows of people {found['people_held_out']}, never trained on"
+    title = f"SPAR smart watch: {found['held_out']}, never trained on"
     out.print(table(title, ["", "accuracy", "synapses", "flash B", "RAM B", "a step"], cells))
     out.print(
         f"predictions that agree: floats and integers {found['float_and_integers_agree']}, "

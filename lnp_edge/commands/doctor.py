@@ -26,6 +26,7 @@ PACKAGES = {
     "pyelftools": "reads images",
     "torch": "training only",
     "scikit-learn": "ridge regression beside a training",
+    "matplotlib": "pictures of lnp reproduce",
     "onnxruntime": "runs model.onnx elsewhere; tests",
 }
 

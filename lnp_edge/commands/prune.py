@@ -15,7 +15,7 @@ EXAMPLE = "  lnp prune demo.toml -o pruned.safetensors && lnp train pruned.safet
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("config", type=Path, help="TOML file; [prune] names the method and the share to keep")
+    parser.add_argument("config", help="TOML file, or a task's name; [prune] has the method and the share to keep")
     parser.add_argument("-o", "--output", type=Path, default=Path("pruned.safetensors"))
     parser.add_argument("--json", action="store_true", help="print the report as JSON")
 
@@ -24,7 +24,7 @@ def run(args: argparse.Namespace) -> int:
     from lnp_edge import pruning
 
     refuse_unwritable(args.output)
-    settings = config.load(args.config)
+    settings = config.named(args.config)
     data = pipeline.split(settings, pipeline.load_data(settings))
     dense = pipeline.new_network(settings, data)
     with bars() as progress:
@@ -33,7 +33,7 @@ def run(args: argparse.Namespace) -> int:
         def show(share: float, what: str) -> None:
             progress.update(task, completed=round(100 * share), info=what)
 
-        pruned = pipeline.prune(settings, dense, show)
+        pruned = pipeline.prune(settings, data, dense, show)
     report = pruning.describe(dense, pruned)
     if args.json:
         print(json.dumps(asdict(report)))

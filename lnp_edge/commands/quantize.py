@@ -1,61 +1,103 @@
-"""Turn a trained network into model.onnx: int8 weights, 16-bit decays, no overflow by proof."""
+"""Turn a trained network into model.onnx: weights of 2 to 8 bits, 16-bit decays, no overflow by proof.
+
+With --epochs the network is first trained on in the device's own integers; a training that was stopped goes on where
+it was. A report says, layer by layer, what became of the floats. A network that went silent is not written: exit 1."""
 
 import argparse
 import json
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+from rich.text import Text
 
-from lnp_edge import network_file, onnx_file, pipeline
-from lnp_edge.console import bars, note, out
+from lnp_edge import network_file, onnx_file, pipeline, predict, quantize_report
+from lnp_edge.config import QuantizeSettings
+from lnp_edge.console import bars, note, out, table
+from lnp_edge.errors import ConfigError, WentSilent
 from lnp_edge.files import refuse_unwritable
-from lnp_edge.quantize import quantize
+from lnp_edge.quantize import MAX_BITS, MIN_BITS
 from lnp_edge.spec.layout import state_bytes, table_bytes
 
 HELP = "turn a trained network into model.onnx, in integers"
-EXAMPLE = "  lnp quantize trained.safetensors -o model.onnx"
+EXAMPLE = """  lnp quantize trained.safetensors -o model.onnx
+  lnp quantize trained.safetensors --bits 4 --epochs 20 -o model.onnx"""
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("network", type=Path, metavar="NETWORK.safetensors")
     parser.add_argument("-o", "--output", type=Path, default=Path("model.onnx"))
+    parser.add_argument("--bits", type=int, help="of a weight, 2 to 8 (default: as [quantize] in its configuration)")
+    parser.add_argument("--epochs", type=int, help="of training on in integers, 0: round only (default: likewise)")
     parser.add_argument("--json", action="store_true", help="print the report as JSON")
 
 
 def run(args: argparse.Namespace) -> int:
-    from runtime.host import predict
-    from runtime.reference import Reference
-
     refuse_unwritable(args.output)
+    wanted = {name: value for name in ("bits", "epochs") if (value := getattr(args, name)) is not None}
     file = network_file.load(args.network)
-    data = pipeline.data_for(file.config, file.network)
-    provenance = {"config": json.loads(file.config.to_json())}
-    model = quantize(file.network, data.task, file.config.network.neuron, provenance)
-    windows = data.test_windows[0]
+    settings = _checked(replace(file.config.quantize, **wanted))
+    config = replace(file.config, quantize=settings)
+    data = pipeline.data_for(config, file.network)
+    windows = data.test_windows.counts
     with bars() as progress:
+        if settings.epochs:
+            training = progress.add_task("train in integers", total=settings.epochs, info="")
+
+        def show(done: int, total: int, now: dict) -> None:
+            progress.update(training, completed=done, info=f"loss {now['loss']:.3f}")
+
+        model, _ = pipeline.quantize(config, data, file.network, show, args.output.with_suffix(".checkpoint"))
         task = progress.add_task("check on held-out windows", total=len(windows), info="")
-        classes = predict(Reference(model), windows, lambda: progress.update(task, advance=1))
-    onnx_file.save(model, args.output)
+        predicted = predict.of_model(data, model, lambda: progress.update(task, advance=1))
+    some = quantize_report.some(windows, model.n)
+    layers = quantize_report.compare(file.network, model, data.task, settings.bits, some)
+    advice = quantize_report.proposals(layers, settings.bits, settings.epochs)
     levels = float(np.median(model.w_in.column_max()))
-    report = {
+    report: dict[str, Any] = {
         "fingerprint": f"{model.fingerprint:08x}",
+        "bits": settings.bits,
+        "epochs": settings.epochs,
         "neurons": model.n,
         "recurrent_synapses": model.w_rec.nnz,
-        "synapses_rounded_to_0": file.network.w_rec.nnz - model.w_rec.nnz,
         "shift_in_rec_out": [model.shift_in, model.shift_rec, model.shift_out],
-        # Of 127; what one shift for input and recurrent weights would leave of it is the second.
+        # Of the largest weight; what one shift for input and recurrent weights would leave of it is the second.
         "input_levels": [levels, levels / 2 ** (model.shift_rec - model.shift_in)],
         "v_th": [int(model.params["v_th"].min()), int(model.params["v_th"].max())],
         "largest_state_bits": float(np.log2(max(model.neuron_bounds()))),
         "table_bytes": table_bytes(model),
         "state_bytes": state_bytes(model),
-        "accuracy": pipeline.accuracy(data, classes),
-        "float_accuracy": file.history.get("float_accuracy"),
+        "measures": pipeline.measures(data, predicted),
+        "float_measures": file.history.get("float_measures"),
     }
     if args.json:
-        print(json.dumps(report))
+        print(json.dumps(report | {"layers": layers, "proposals": advice}))
     else:
+        metric = data.test.metric
+        for key in ("measures", "float_measures"):
+            report[key] = f"{metric} {report[key][metric]:.4f}" if report[key] else "not in the file"
         for key, value in report.items():
             out.print(f"{key:<24}{value}")
+        title = f"{len(some)} of {len(windows)} held-out windows"
+        out.print(table(title, ["layer", "", "floats", "integers"], quantize_report.rows(layers)))
+        for sentence in advice:
+            out.print(Text(sentence), soft_wrap=True)
+    if quantize_report.went_silent(layers):
+        floats, integers = layers["neurons"]["spikes_a_step"]
+        raise WentSilent(
+            f"the network went silent: {integers:.2g} spikes a neuron and step, {floats:.2g} in floats",
+            "nothing was written; the report says what to try",
+        )
+    onnx_file.save(model, args.output)
     note(f"written: {args.output}    next: lnp generate {args.output} --board cortex-m4 -o firmware")
     return 0
+
+
+def _checked(settings: QuantizeSettings) -> QuantizeSettings:
+    """The same ranges as in a configuration file."""
+    if not MIN_BITS <= settings.bits <= MAX_BITS:
+        raise ConfigError(f"--bits is {settings.bits}", f"from {MIN_BITS} to {MAX_BITS}")
+    if not 0 <= settings.epochs <= 100_000:
+        raise ConfigError(f"--epochs is {settings.epochs}", "from 0 to 100000")
+    return settings

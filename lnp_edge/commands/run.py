@@ -1,44 +1,97 @@
-"""Classify a sensor stream, window by window as they complete, on the reference or on a device."""
+"""Classify a sensor stream, or foretell it, window by window as they complete, on the reference or on a device.
+
+With --free-run a model of a series hears one window, then only its own forecasts: a row of counts is printed for each
+step. A device that does it is compared with the reference in every state word of every step."""
 
 import argparse
 import json
+import sys
+from collections.abc import Iterator
 from contextlib import nullcontext
+from itertools import islice
 from pathlib import Path
+
+import numpy as np
 
 from lnp_edge import onnx_file
 from lnp_edge.commands import _device
 from lnp_edge.console import note
+from lnp_edge.errors import ConfigError, DataError
+from lnp_edge.spec.model import QuantizedModel
 
-HELP = "classify a sensor stream on this computer or on a device"
+HELP = "classify or foretell a sensor stream on this computer or on a device"
 EXAMPLE = """  lnp run model.onnx --source recording.csv
   sensor | lnp run model.onnx --source - --board cortex-m4
-  lnp run model.onnx --source /dev/ttyUSB0 --board nucleo-f401re --port /dev/ttyACM0"""
+  lnp run model.onnx --source /dev/ttyUSB0 --board nucleo-f401re --port /dev/ttyACM0
+  lnp run lorenz.onnx --source recording.csv --free-run 500 --board cortex-m4"""
+MAX_STEPS = 100_000_000
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("model", type=Path)
     parser.add_argument("--source", required=True, metavar="FILE|-|PORT", help="CSV of sensor counts, a row a step")
     parser.add_argument("--baud", type=int, default=115200, help="of a serial source (default: 115200)")
+    parser.add_argument("--free-run", type=int, metavar="STEPS", help="after the first window, feed the forecasts back")
     _device.arguments(parser)
-    parser.add_argument("--json", action="store_true", help="one JSON object a window")
+    parser.add_argument("--json", action="store_true", help="one JSON object a window, or a step of --free-run")
 
 
 def run(args: argparse.Namespace) -> int:
-    from runtime.host import infer
     from runtime.reference import Reference
     from runtime.source import rows
 
+    if args.free_run is not None and not 1 <= args.free_run <= MAX_STEPS:
+        raise ConfigError(f"--free-run is {args.free_run}", f"from 1 to {MAX_STEPS}")
     model = onnx_file.load(args.model)
     on_device = args.board or args.port
     opened = _device.device(model, args.board or "cortex-m4", args.port) if on_device else nullcontext(Reference(model))
-    count = 0
     with opened as runner:
-        for p in infer(runner, model, rows(args.source, model.channels, args.baud)):
-            count += 1
-            if args.json:
-                print(json.dumps(p.as_dict()), flush=True)
-            else:
-                print(f"{p.start:9.2f} to {p.end:9.2f} s   {p.name:<16} {p.latency_us:9.0f} us", flush=True)
+        stream = rows(args.source, model.channels, args.baud)
+        if args.free_run:
+            return _free_run(args, model, runner, stream)
+        return _windows(args, model, runner, stream)
+
+
+def _windows(args: argparse.Namespace, model: QuantizedModel, runner, stream: Iterator) -> int:
+    from runtime.host import infer
+
+    count = 0
+    for p in infer(runner, model, stream):
+        count += 1
+        if args.json:
+            print(json.dumps(p.as_dict()), flush=True)
+        else:
+            foretold = (p.forecast or {}).items()
+            said = ", ".join(f"{name}: {value:.0f}" for name, value in foretold) or f"{p.name:<16}"
+            print(f"{p.start:9.2f} to {p.end:9.2f} s   {said} {p.latency_us:9.0f} us", flush=True)
     if count == 0:
-        note(f"no window: the stream ended before {model.window} rows ({model.window * model.dt:g} s)")
+        note(f"no window: {_too_short(model)}")
     return 0
+
+
+def _free_run(args: argparse.Namespace, model: QuantizedModel, runner, stream: Iterator) -> int:
+    """Exit code 1 if a device's state differs from the reference's in any step."""
+    from runtime.device import Device
+    from runtime.host import feed_back
+    from runtime.reference import Reference
+    from runtime.verify import Lockstep
+
+    lockstep = Lockstep(runner, Reference(model)) if isinstance(runner, Device) else None
+    heard = list(islice(stream, model.window))
+    if len(heard) < model.window:
+        raise DataError(_too_short(model), "give a longer one")
+    for step, row in enumerate(feed_back(lockstep or runner, model, np.stack(heard), args.free_run)):
+        if step == 0 and not args.json:
+            print(",".join(model.channels))
+        said = {"step": step + 1, "counts": row.tolist()}
+        print(json.dumps(said) if args.json else ",".join(map(str, row.tolist())))
+    sys.stdout.flush()
+    if lockstep is None:
+        return 0
+    report = lockstep.report()
+    note("\n".join(report.lines()))
+    return 0 if report.ok else 1
+
+
+def _too_short(model: QuantizedModel) -> str:
+    return f"the stream ended before {model.window} rows ({model.window * model.dt:g} s)"

@@ -7,7 +7,7 @@ import argparse
 import json
 from pathlib import Path
 
-from lnp_edge import config, network_file, pipeline
+from lnp_edge import config, network_file, pipeline, predict
 from lnp_edge.console import bars, note, out
 from lnp_edge.files import refuse_unwritable
 from lnp_edge.network_file import NetworkFile
@@ -30,9 +30,9 @@ EXAMPLE = """  lnp train demo.toml -o trained.safetensors
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("source", type=Path, metavar="CONFIG.toml|NETWORK.safetensors")
+    parser.add_argument("source", metavar="CONFIG.toml|TASK|NETWORK.safetensors", help="TASK: as lnp reproduce --help")
     parser.add_argument("-o", "--output", type=Path, default=Path("trained.safetensors"))
-    parser.add_argument("--json", action="store_true", help="print accuracy and learning curve as JSON")
+    parser.add_argument("--json", action="store_true", help="print measures and learning curve as JSON")
 
 
 def run(args: argparse.Namespace) -> int:
@@ -43,23 +43,25 @@ def run(args: argparse.Namespace) -> int:
         task = progress.add_task("train", total=file.config.train.epochs, info="")
 
         def show(done: int, total: int, now: dict) -> None:
-            progress.update(task, completed=done, info=f"loss {now['loss']:.3f} accuracy {now['accuracy']:.3f}")
+            progress.update(task, completed=done, info=" ".join(f"{name} {value:.3f}" for name, value in now.items()))
 
         trained, curve = pipeline.train(file.config, data, file.network, show, args.output.with_suffix(".checkpoint"))
-    accuracy = pipeline.accuracy(data, pipeline.float_classes(file.config, data, trained))
-    history = file.history | {"train": curve, "float_accuracy": accuracy}
+    measures = pipeline.measures(data, predict.of_network(file.config, data, trained))
+    history = file.history | {"train": curve, "float_measures": measures}
     network_file.save(NetworkFile(trained, file.config, history), args.output)
     if args.json:
-        print(json.dumps({"accuracy": accuracy, "windows": len(data.test_windows[1]), "train": curve}))
+        print(json.dumps({"measures": measures, "windows": len(data.test_windows), "train": curve}))
     else:
-        out.print(f"accuracy {accuracy:.3f} on {len(data.test_windows[1])} windows of people {data.held_out_text}")
+        out.print(f"on {data.held_out_text}:")
+        for name, value in measures.items():
+            out.print(f"  {name:<24}{value:.3f}")
     note(f"written: {args.output}    next: lnp quantize {args.output} -o model.onnx")
     return 0
 
 
-def _start(source: Path) -> NetworkFile:
-    if source.suffix != ".toml":
-        return network_file.load(source)
-    settings = config.load(source)
+def _start(source: str) -> NetworkFile:
+    if source.endswith(".safetensors"):
+        return network_file.load(Path(source))
+    settings = config.named(source)
     data = pipeline.split(settings, pipeline.load_data(settings))
-    return NetworkFile(pipeline.prune(settings, pipeline.new_network(settings, data)), settings, {})
+    return NetworkFile(pipeline.prune(settings, data, pipeline.new_network(settings, data)), settings, {})

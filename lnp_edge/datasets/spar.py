@@ -8,15 +8,14 @@ from pathlib import Path
 
 import numpy as np
 
-from lnp_edge.datasets import Dataset
-from lnp_edge.errors import DataError
+from lnp_edge.datasets import Dataset, files
 
 FILE = "spar_watch_25hz_int8.npz"
 HELD_OUT = (8, 9, 10)
 # The arms are mirror images along x, the forearm; a reflection turns the rotation about the other axes.
 # On people 1-7 it carries a classifier of one arm to the other: accuracy 0.43 without, 0.83 with it, and
 # 0.67 with the next best of the eight reflections.
-MIRROR = (-1, 1, 1, 1, -1, -1)
+MIRROR = (-1, 2, 3, 4, -5, -6)
 _MAX_BYTES = 4_000_000  # the file has 0.5 MB
 
 
@@ -25,21 +24,13 @@ def load(root=None) -> Dataset:
 
     Raises DataError if the file is absent or damaged.
     """
-    path = Path(root or Path(__file__).parent) / FILE
+    path = files.find(root or Path(__file__).parent, FILE, "reinstall lnp-edge, or give the folder it is in")
+    wanted = ("signal", "length", "y", "subject", "classes", "channels", "rate_hz")
+    signal, length, y, subject, classes, channels, rate = files.read_npz(path, wanted, _MAX_BYTES)
     try:
-        if path.stat().st_size > _MAX_BYTES:
-            raise ValueError(f"more than {_MAX_BYTES} bytes")
-        with np.load(path, allow_pickle=False) as f:
-            # NpzFile inflates a member on access: refuse by the declared size first.
-            if sum(member.file_size for member in f.zip.infolist()) > _MAX_BYTES:
-                raise ValueError(f"more than {_MAX_BYTES} bytes inflated")
-            wanted = ("signal", "length", "y", "subject", "classes", "channels", "rate_hz")
-            signal, length, y, subject, classes, channels, rate = (f[name] for name in wanted)
         _check(signal, length, y, subject, classes, channels, rate)
-    except FileNotFoundError:
-        raise DataError(f"no file {path.name} in {path.parent}", "reinstall lnp-edge, or give its folder") from None
-    except Exception as e:  # a damaged zip raises any of a dozen types
-        raise DataError(f"{path.name} is damaged: {e}", "restore it from the package") from None
+    except Exception as e:  # numpy raises many types for what is no number
+        raise files.damaged(path, e) from None
     ends = np.cumsum(length.astype(np.int64))
     return Dataset(
         name="spar",
@@ -55,10 +46,7 @@ def load(root=None) -> Dataset:
 
 
 def _check(signal, length, y, subject, classes, channels, rate):
-    def hold(condition, what):
-        if not condition:
-            raise ValueError(what)
-
+    hold = files.hold
     for name, a in {"signal": signal, "length": length, "y": y, "subject": subject, "rate_hz": rate}.items():
         hold(np.issubdtype(a.dtype, np.signedinteger) and a.dtype.itemsize <= 2, f"{name} is {a.dtype}")
     hold(signal.ndim == 2 and signal.shape[1] == len(channels) == 6, f"signal has shape {signal.shape}")

@@ -10,6 +10,7 @@ from lnp_edge.spec.ops import clamp, mul, shift_round, sub
 # |count - offset| <= 65535 and gain <= 2**14 keep the product below 2**30, as shift_round asks.
 PARAMS = {"offset": (-32768, 32767), "gain": (-(2**14) + 1, 2**14 - 1), "shift": (1, 15)}
 TARGET_STD = 32.0
+_PART = 2**16  # samples; images in float64 all at once are more than a gigabyte
 
 
 def encode(count, offset, gain, shift):
@@ -27,14 +28,26 @@ def fit(counts):
     counts : int16 [..., C]  training data only
     Returns {"offset", "gain", "shift"}, each int32 [C]. A constant channel gets gain 0.
     """
-    flat = np.asarray(counts, np.float64).reshape(-1, counts.shape[-1])
-    offset = np.round(flat.mean(0)).astype(np.int32)
-    ratio = np.where(flat.std(0) > 0, TARGET_STD / np.maximum(flat.std(0), 1e-9), 0.0)
+    flat = counts.reshape(-1, counts.shape[-1])
+    mean, std = moments(flat)
+    offset = np.round(mean).astype(np.int32)
+    ratio = np.where(std > 0, TARGET_STD / np.maximum(std, 1e-9), 0.0)
     # The largest shift whose gain still fits in 14 bits keeps the most digits of the ratio.
     room = np.floor(np.log2((2**14 - 1) / np.maximum(ratio, 1e-9)))
     shift = np.clip(room, 1, 15).astype(np.int32)
     gain = np.clip(np.round(ratio * 2.0**shift), 0, 2**14 - 1).astype(np.int32)
     return {"offset": offset, "gain": gain, "shift": shift}
+
+
+def moments(flat):
+    """Mean and standard deviation of each channel of int16 [N, C], float64 [C]; exact sums of a part at a time."""
+    total, square = np.zeros((2, flat.shape[1]))
+    for k in range(0, len(flat), _PART):
+        part = flat[k : k + _PART].astype(np.float64)
+        total += part.sum(0)
+        square += np.einsum("nc,nc->c", part, part)
+    mean = total / len(flat)
+    return mean, np.sqrt(np.maximum(square / len(flat) - mean**2, 0.0))
 
 
 def decode(x, offset, gain, shift):

@@ -17,6 +17,7 @@ MAX_IN, MAX_NEURONS, MAX_OUT = 1024, 65535, 256
 MAX_SHIFT = 16
 INT32_MAX = 2**31 - 1
 X_MAX = 127  # |network input|, SEMANTICS.md section 4
+MAX_UNIT = 1e9  # counts per unit of a read-out
 
 Ints = NDArray[np.int32]
 
@@ -87,6 +88,39 @@ class CSR:
 
 
 @dataclass(frozen=True)
+class Forecast:
+    """What the read-outs foretell: count[t + horizon, target] = count[t, target] + unit * y[t].
+
+    target : channel of each read-out;  horizon : steps;  unit : counts per unit of each y
+    """
+
+    target: tuple[int, ...]
+    horizon: int
+    unit: tuple[float, ...]
+
+    def of(self, now: NDArray, y: NDArray) -> NDArray[np.float64]:
+        """What is foretold, in counts [..., n_out]; now : counts [..., n_in], y [..., n_out]
+
+        One product and one sum of doubles, each rounded: equal y give equal forecasts on any computer.
+        """
+        return now[..., list(self.target)].astype(np.float64) + y * np.array(self.unit)
+
+    def closes(self, n_in: int) -> bool:
+        """Can the forecasts be fed back as the next counts?"""
+        return self.horizon == 1 and self.target == tuple(range(n_in))
+
+    def check(self, n_in: int, n_out: int) -> None:
+        what = f"the model foretells channels {self.target[:8]} of {n_in}, {self.horizon} steps ahead"
+        hint = "write the model again with lnp quantize"
+        if not len(self.target) == len(self.unit) == n_out:
+            raise ModelError(f"{what}, with {n_out} read-outs", hint)
+        if not (all(0 <= c < n_in for c in self.target) and 1 <= self.horizon <= 2**20):
+            raise ModelError(what, hint)
+        if not all(0 < u <= MAX_UNIT for u in self.unit):  # false of NaN
+            raise ModelError(f"{what}, in units of {self.unit[:8]} counts", hint)
+
+
+@dataclass(frozen=True)
 class QuantizedModel:
     """A network in the integers of SEMANTICS.md. Checked where it enters (`check`), trusted after."""
 
@@ -109,6 +143,7 @@ class QuantizedModel:
     channels: tuple[str, ...]
     classes: tuple[str, ...]
     provenance: dict = field(default_factory=dict)
+    forecast: Forecast | None = None  # of a series; None where the largest y is a class
 
     @property
     def n_in(self) -> int:
@@ -197,6 +232,8 @@ class QuantizedModel:
             self._check_range(f"encoder {name}", self.encoder_params.get(name), self.n_in, low, high)
         self._check_range("c_out", self.c_out, self.n_out, 1, 32768)
         self._check_range("bias_out", self.bias_out, self.n_out, -INT32_MAX, INT32_MAX)
+        if self.forecast:
+            self.forecast.check(self.n_in, self.n_out)
         self._prove_no_overflow()
         return self
 

@@ -3,62 +3,18 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
-import torch
-from scipy import sparse
 
 from lnp_edge import pipeline
-from lnp_edge.augment import Crops, rotations
 from lnp_edge.config import Augmentation, Config, NetworkSettings, TrainSettings
 from lnp_edge.datasets import spar, windows
 from lnp_edge.encoders import affine
 from lnp_edge.errors import ModelError
 from lnp_edge.init_network import random_network
-from lnp_edge.neurons import cuba_lif
 from lnp_edge.quantize import Task
 from lnp_edge.spec.kinds import LEAK, SCALED, THRESHOLD
 from lnp_edge.spec.ops import add, gate, greater, leak, sub
-from lnp_edge.train import train
-from lnp_edge.train_kernel import Wiring
-from lnp_edge.train_layer import Workspace, fused, generic
-
-
-def random_layer(n, c, o, density, seed):
-    """Wiring and parameters of a layer that fires and depends on all of them."""
-    rng = np.random.default_rng(seed)
-    w_rec = sparse.csr_array(sparse.random_array((n, n), density=density, rng=rng, dtype=np.float64))
-    w_rec.sort_indices()
-    draw = rng.standard_normal
-    values = {
-        "w_rec": draw(w_rec.nnz) * 0.2,
-        "w_in": draw((c, n)) * 0.3,
-        "w_out": draw((n, o)),
-        "bias": draw(n) * 0.1,
-        "bias_out": draw(o),
-        "alpha": rng.uniform(0.5, 0.9, n),
-        "beta": rng.uniform(0.5, 0.95, n),
-        "gamma": rng.uniform(0.8, 0.99, o),
-        "v_th": rng.uniform(0.8, 1.2, n),
-    }
-    return Wiring.of(w_rec, c, o), {k: torch.tensor(v, dtype=torch.float64) for k, v in values.items()}
-
-
-@pytest.mark.parametrize(("batch", "steps", "density"), [(32, 30, 0.1), (45, 33, 0.3), (3, 1, 0.0), (64, 6, 1.0)])
-def test_fused_gradients_equal_autograd_on_the_generic_path(batch, steps, density):
-    wiring, p = random_layer(n=40, c=3, o=4, density=density, seed=1)
-    x = torch.from_numpy(np.random.default_rng(2).standard_normal((batch, steps, 3)))
-    weight = torch.from_numpy(np.random.default_rng(3).standard_normal((batch, steps, 4)))
-    outputs, grads = [], []
-    for dtype in (torch.float64, torch.float32):
-        own = {k: v.to(dtype).clone().requires_grad_(k != "v_th") for k, v in p.items()}
-        y = generic(cuba_lif, own, wiring, x) if dtype == torch.float64 else fused(Workspace(wiring), own, x.float())
-        (y * weight).sum().backward()
-        outputs.append(y.detach().double())
-        grads.append({k: v.grad.double() for k, v in own.items() if k != "v_th"})
-    # float32 against float64 with the same spikes: a tie at the threshold would show here, not below.
-    torch.testing.assert_close(outputs[1], outputs[0], rtol=1e-5, atol=1e-4)
-    for name, grad in grads[0].items():
-        error = (grads[1][name] - grad).norm() / grad.norm().clamp_min(1e-12)
-        assert error < 1e-5, name
+from lnp_edge.training.augment import Crops, rotations
+from lnp_edge.training.loop import train
 
 
 def test_a_start_network_has_the_asked_density_signs_and_time_constants():
@@ -71,7 +27,7 @@ def test_a_start_network_has_the_asked_density_signs_and_time_constants():
 
 def small_training(epochs=3, seed=0, progress=None, resume=None, neuron="cuba_lif", **settings):
     data = spar.load().of_groups([1, 2])
-    counts, _, _ = windows(data, 4.0, 2.0)
+    counts = windows(data, 4.0, 2.0).counts
     net = random_network(24, 6, 7, dt=data.dt, density=0.3, rng=np.random.default_rng(1))
     task = Task("affine", affine.fit(counts), window=50, hop=25, channels=data.channels, classes=data.classes)
     crops = Crops(data, task, 32, Augmentation())
@@ -145,7 +101,7 @@ class Stopped(Exception):
 
 
 def test_a_stopped_training_resumes_to_the_same_bits(tmp_path, monkeypatch):
-    monkeypatch.setattr("lnp_edge.train.SAVE_EVERY", 2)
+    monkeypatch.setattr("lnp_edge.training.loop.SAVE_EVERY", 2)
 
     def stop(epoch, epochs, now):
         if epoch == 3:
@@ -163,7 +119,7 @@ def test_a_stopped_training_resumes_to_the_same_bits(tmp_path, monkeypatch):
 
 
 def test_a_checkpoint_of_another_training_is_refused(tmp_path, monkeypatch):
-    monkeypatch.setattr("lnp_edge.train.SAVE_EVERY", 1)
+    monkeypatch.setattr("lnp_edge.training.loop.SAVE_EVERY", 1)
     file = tmp_path / "run.checkpoint"
 
     def stop(epoch, epochs, now):
@@ -181,10 +137,10 @@ def test_a_checkpoint_of_another_training_is_refused(tmp_path, monkeypatch):
 
 def test_a_pruned_network_is_saved_stopped_and_resumed(tmp_path, monkeypatch):
     """Pruning leaves arrays column by column, which a checkpoint must take."""
-    monkeypatch.setattr("lnp_edge.train.SAVE_EVERY", 1)
+    monkeypatch.setattr("lnp_edge.training.loop.SAVE_EVERY", 1)
     config = Config(network=NetworkSettings(neurons=24), train=TrainSettings(epochs=2))
     data = pipeline.split(config, pipeline.load_data(config))
-    network = pipeline.prune(config, pipeline.new_network(config, data))
+    network = pipeline.prune(config, data, pipeline.new_network(config, data))
     whole, _ = pipeline.train(config, data, network)
 
     def stop(done, total, now):
@@ -199,7 +155,7 @@ def test_a_pruned_network_is_saved_stopped_and_resumed(tmp_path, monkeypatch):
 
 def test_another_neuron_trains_by_the_generic_loop(monkeypatch):
     monkeypatch.setattr(
-        "lnp_edge.train_layer.plugins", SimpleNamespace(get=lambda package, name: {"lif": NO_SYNAPSE}[name])
+        "lnp_edge.training.layer.plugins", SimpleNamespace(get=lambda package, name: {"lif": NO_SYNAPSE}[name])
     )
     _, before, _ = small_training(0, neuron="lif")
     _, after, history = small_training(2, neuron="lif")

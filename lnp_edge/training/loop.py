@@ -6,18 +6,22 @@ import math
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
+from types import FunctionType
 from typing import Any, Protocol
 
 import numpy as np
 import torch
 from scipy import sparse
 
-from lnp_edge import checkpoint
 from lnp_edge.config import TrainSettings
 from lnp_edge.init_network import SHORTEST
 from lnp_edge.network import Network
-from lnp_edge.train_kernel import Wiring
-from lnp_edge.train_layer import Parameters, layer
+from lnp_edge.pipeline import encoded
+from lnp_edge.quantize import Task
+from lnp_edge.spec import plugins
+from lnp_edge.training import checkpoint
+from lnp_edge.training.layer import DECAY, FLOAT_OPS, Parameters, layer
+from lnp_edge.training.sparse import Wiring
 
 OUT_UNIT = 5.0  # read-out weights grow most in training: a larger unit is a larger learning rate
 SAVE_EVERY = 10  # epochs
@@ -28,7 +32,11 @@ Progress = Callable[[int, int, dict[str, float]], None]
 
 
 class Batches(Protocol):
-    """What train() learns from: per epoch some batches of x float32 [B, T, C] and labels [B]."""
+    """What train() learns from: per epoch some batches of x float32 [B, T, C] and what is wanted of them.
+
+    Wanted are classes int [B], which the read-out after the last step shall name, or values float32 [B, S, O]
+    that it shall have after each of the last S steps.
+    """
 
     batches: int
     steps: int  # of a window, T
@@ -41,10 +49,13 @@ class Trainable:
     """The network as leaf tensors near 1 in size, so that one learning rate suits all of them.
 
     A weight is its tensor times `unit`: (1 - alpha)(1 - beta) of its target, or (1 - gamma) of its output.
+    axes : float [C, C], regular; input weights are this times theirs, so that channels that vary together, as
+    pixels do, train as if they did not
     """
 
-    def __init__(self, network: Network):
+    def __init__(self, network: Network, axes: np.ndarray | None = None):
         self.network = network
+        self.axes = None if axes is None else _tensor(axes)
         self.wiring = Wiring.of(network.w_rec, network.w_in.shape[0], network.w_out.shape[1])
         dt = network.dt
         leak = (1 - np.exp(-dt / network.tau_syn)) * (1 - np.exp(-dt / network.tau_mem))
@@ -58,6 +69,8 @@ class Trainable:
             "bias_out": leak_out,
         }
         value = {name: getattr(network, name) for name in unit} | {"w_rec": network.w_rec.data}
+        if axes is not None:
+            value["w_in"] = np.linalg.solve(axes, network.w_in)
         taus = {name: np.log(getattr(network, name)) for name in TAUS}
         self.unit = {name: _tensor(u) for name, u in unit.items()}
         self.leaf = {name: _tensor(value[name] / unit[name]) for name in unit}
@@ -66,11 +79,15 @@ class Trainable:
         self.v_th = _tensor(network.v_th)
 
     def parameters(self, leaf: Parameters) -> Parameters:
-        """What train_layer wants, from the leaves."""
-        p = {name: leaf[name] * unit for name, unit in self.unit.items()}
+        """What layer wants, from the leaves."""
+        p = self._weights(leaf)
         for decay, tau in (("alpha", "tau_syn"), ("beta", "tau_mem"), ("gamma", "tau_out")):
             p[decay] = torch.exp(-self.network.dt / torch.exp(leaf[tau]))
         return p | {"v_th": self.v_th}
+
+    def _weights(self, leaf: Parameters) -> Parameters:
+        p = {name: leaf[name] * unit for name, unit in self.unit.items()}
+        return p if self.axes is None else p | {"w_in": self.axes @ p["w_in"]}
 
     def project(self, longest: float) -> None:
         """Back into the allowed set: Dale's law, and trained time constants from SHORTEST steps to `longest` s."""
@@ -82,7 +99,7 @@ class Trainable:
                     self.leaf[name].clamp_(math.log(SHORTEST * self.network.dt), math.log(longest))
 
     def to_network(self, leaf: Parameters) -> Network:
-        p: dict[str, Any] = {name: (leaf[name] * unit).detach().double().numpy() for name, unit in self.unit.items()}
+        p: dict[str, Any] = {name: a.detach().double().numpy() for name, a in self._weights(leaf).items()}
         taus = {name: np.exp(leaf[name].detach().double().numpy()) for name in TAUS}
         shortest = SHORTEST * self.network.dt
         taus = {name: np.maximum(tau, shortest) for name, tau in taus.items()}
@@ -103,51 +120,71 @@ def train(
     progress: Progress | None = None,
     resume: Path | None = None,
     neuron: str = "cuba_lif",
+    axes: np.ndarray | None = None,
 ) -> tuple[Network, History]:
-    """The trained network and, per epoch, its loss and accuracy on the training batches.
+    """The trained network and, per epoch, its loss and accuracy (classes only) on the training batches.
 
     Trains the synapses that w_rec stores and never adds one; each keeps the sign of its presynaptic neuron.
-    The loss is the cross-entropy of the read-out after a window's last step, where the device decides.
+    The loss is the cross-entropy of the read-out after a window's last step, where the device decides; or the mean
+    square error of a series.
     The same arguments give the same bits on the same machine, also if it is stopped and called again with the
     same checkpoint file `resume`, which is written every SAVE_EVERY epochs and removed at the end.
     The file knows its network, settings, seed and data and is refused for others.
     """
+    model = Trainable(network, axes)
+    average, history = fit(model, layer(neuron, model.wiring), data, settings, seed, progress, resume, neuron)
+    return model.to_network(average), history
+
+
+def fit(
+    model: Trainable,
+    run: Callable[[Parameters, torch.Tensor], torch.Tensor],
+    data: Batches,
+    settings: TrainSettings,
+    seed: int,
+    progress: Progress | None,
+    resume: Path | None,
+    kind: str,
+) -> tuple[Parameters, History]:
+    """The loop of train(): the leaves averaged over the batches, and the history. kind : what a checkpoint is of."""
     torch.set_num_threads(1)  # two threads on a busy machine are slower than one
-    model = Trainable(network)
-    run = layer(neuron, model.wiring)
     rng = np.random.default_rng(seed)
     optimiser = _optimiser(model, settings)
     average = {name: leaf.detach().clone() for name, leaf in model.leaf.items()}
     history: History = []
     if resume:
-        key = checkpoint.identity(network, settings, seed, data.identity, neuron)
+        key = checkpoint.identity(model.network, settings, seed, data.identity, kind)
         history = checkpoint.load(resume, key, model.leaf, average, optimiser, rng)
     for epoch in range(len(history), settings.epochs):
         loss_sum = right = seen = 0.0
-        for k, (x, labels) in enumerate(data.epoch(rng)):
+        classes = False
+        for k, (x, wanted) in enumerate(data.epoch(rng)):
             for group in optimiser.param_groups:
                 group["lr"] = settings.lr * _cosine((epoch + k / data.batches) / settings.epochs)
             p = _drop(model.parameters(model.leaf), model.wiring, settings.dropout, rng)
-            y, target = run(p, torch.from_numpy(x))[:, -1], torch.from_numpy(labels)
-            loss = torch.nn.functional.cross_entropy(y, target, label_smoothing=settings.smoothing)
+            y, target = run(p, torch.from_numpy(x)), torch.from_numpy(wanted)
+            if classes := not target.is_floating_point():
+                loss = torch.nn.functional.cross_entropy(y[:, -1], target, label_smoothing=settings.smoothing)
+                right += (y[:, -1].argmax(1) == target).sum().item()
+            else:
+                loss = torch.nn.functional.mse_loss(y[:, -target.shape[1] :], target)
             optimiser.zero_grad()
             loss.backward()
             optimiser.step()
-            model.project(LONGEST * data.steps * network.dt)
+            model.project(LONGEST * data.steps * model.network.dt)
             with torch.no_grad():
                 for name, leaf in model.leaf.items():
                     average[name].lerp_(leaf, 1 - settings.averaging)
             loss_sum += loss.item() * len(x)
-            right += (y.argmax(1) == target).sum().item()
             seen += len(x)
-        history.append({"loss": loss_sum / seen, "accuracy": right / seen})
+        history.append({"loss": loss_sum / seen} | ({"accuracy": right / seen} if classes else {}))
         if progress:
             progress(epoch + 1, settings.epochs, history[-1])
         if resume and len(history) % SAVE_EVERY == 0:
             checkpoint.save(resume, key, model.leaf, average, optimiser, history, rng)
     if resume:
         resume.unlink(missing_ok=True)
-    return model.to_network(average), history
+    return average, history
 
 
 def _optimiser(model: Trainable, settings: TrainSettings) -> torch.optim.Optimizer:
@@ -174,11 +211,6 @@ def _drop(p: Parameters, wiring: Wiring, share: float, rng: np.random.Generator)
     return p | {"w_rec": p["w_rec"] * keep[wiring.rows], "w_out": p["w_out"] * keep[:, None]}
 
 
-def predict(network: Network, x: np.ndarray, neuron: str = "cuba_lif") -> np.ndarray:
-    """Class [W] of each window x float32 [W, T, C]: argmax of the read-out after the last step."""
-    return read_out(network, x, neuron).argmax(1)
-
-
 def read_out(network: Network, x: np.ndarray, neuron: str = "cuba_lif") -> np.ndarray:
     """Read-out y float32 [W, O] after the last step of each window x float32 [W, T, C]."""
     model = Trainable(network)
@@ -186,3 +218,36 @@ def read_out(network: Network, x: np.ndarray, neuron: str = "cuba_lif") -> np.nd
     with torch.no_grad():
         parts = [run(p, torch.from_numpy(x[k : k + 256]))[:, -1] for k in range(0, len(x), 256)]
     return torch.cat(parts).numpy()
+
+
+def free_run(network: Network, counts: np.ndarray, steps: int, task: Task, neuron_name: str) -> np.ndarray:
+    """Counts int16 [W, steps, C] that the network foretells of itself after the windows counts [W, T, C].
+
+    As runtime.host.free_run, in floats and for all windows at once: by the operations of layer.generic.
+    """
+    assert task.forecast
+    neuron = plugins.get("lnp_edge.neurons", neuron_name)
+    step = FunctionType(neuron.step.__code__, FLOAT_OPS)
+    tau = {"alpha": network.tau_syn, "beta": network.tau_mem, "gamma": network.tau_out}
+    decay = {name: torch.from_numpy(np.exp(-network.dt / values)) for name, values in tau.items()}
+    constants = [
+        1 - decay[DECAY[k.source]] if k.is_leak else torch.from_numpy(getattr(network, k.source))
+        for k in neuron.PARAMS.values()
+    ]
+    w_in, w_rec, w_out = (torch.from_numpy(w) for w in (network.w_in, network.w_rec.toarray(), network.w_out))
+    bias_out, unit = torch.from_numpy(network.bias_out), np.array(task.forecast.unit)
+    state = [torch.zeros(len(counts), network.n, dtype=torch.float64) for _ in neuron.STATE]
+    z, y = state[0], torch.zeros(len(counts), len(unit), dtype=torch.float64)
+    found = np.empty((len(counts), steps, counts.shape[2]), np.int16)
+    now = counts[:, 0]
+    with torch.no_grad():
+        for t in range(counts.shape[1] + steps - 1):
+            x = torch.from_numpy(encoded(task, now)).double()
+            *state, z = step(*state, x @ w_in + z @ w_rec, *constants)
+            y = decay["gamma"] * y + z @ w_out + bias_out
+            if t + 1 < counts.shape[1]:
+                now = counts[:, t + 1]
+            else:
+                now = np.clip(np.rint(now + unit * y.numpy()), -32768, 32767).astype(np.int16)
+                found[:, t + 1 - counts.shape[1]] = now
+    return found

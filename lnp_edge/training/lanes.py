@@ -1,23 +1,32 @@
-"""32 float32 lanes as one value inside Numba code: the loops of train_kernel.py are vector code for certain.
+"""32 float32 lanes as one value inside Numba code: the loops of kernel.py are vector code for certain.
 
 LLVM splits a <32 x float> into whatever registers the machine has. Its own vectoriser gives up on these,
 for it cannot prove that the arrays are distinct: measured five times slower at N = 256.
 
-load, store, fold_into, splat, fma, above, magnitude, and + - * / of two Lanes: each lane as IEEE float32.
+load, store, fold_into, splat, fma, above, which, where, magnitude, and + - * / of two Lanes: each lane as IEEE
+float32. `compiled` is jit.cached for functions that use them.
 """
 
 # mypy: disable-error-code="call-arg"
 
 import operator
+import sys
+from collections.abc import Callable
 
 from llvmlite import ir
 from numba import types
 from numba.core import cgutils
 from numba.extending import intrinsic, models, overload, register_model
 
+from lnp_edge.jit import cached
+
 LANES = 32
 FOLDED = 8
 _VECTOR = ir.VectorType(ir.FloatType(), LANES)
+
+
+def compiled(function: Callable) -> Callable:
+    return cached(function, sys.modules[__name__])
 
 
 class Lanes(types.Type):
@@ -124,6 +133,27 @@ def above(typing, a, b):
         return builder.uitofp(builder.fcmp_ordered(">", *args), _VECTOR)
 
     return lanes(lanes, lanes), emit
+
+
+@intrinsic
+def which(typing, a, b):
+    """a > b as a uint32, one bit a lane."""
+
+    def emit(context, builder, sig, args):
+        return builder.bitcast(builder.fcmp_ordered(">", *args), ir.IntType(32))
+
+    return types.uint32(lanes, lanes), emit
+
+
+@intrinsic
+def where(typing, bits, a, b):
+    """a in the lanes whose bit of a uint32 is set, else b."""
+
+    def emit(context, builder, sig, args):
+        mask = builder.bitcast(args[0], ir.VectorType(ir.IntType(1), LANES))
+        return builder.select(mask, args[1], args[2])
+
+    return lanes(types.uint32, lanes, lanes), emit
 
 
 @intrinsic

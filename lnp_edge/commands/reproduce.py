@@ -1,0 +1,201 @@
+"""Print the table of a task: dense, pruned in several ways, controls, integers, and a simple method of the field.
+
+TASK is the name of a configuration that comes with lnp-edge (spar, hapt, mitbih, wind, goog, lorenz, rossler,
+cifar10, fashion_mnist) or a TOML file of yours. What is finished is kept in DIR and not run again, and a training
+that was stopped goes on where it was. DIR also gets the table as TASK.md, and pictures."""
+
+import argparse
+import json
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+
+from lnp_edge import config, metrics, pipeline
+from lnp_edge.config import Config
+from lnp_edge.console import note, out, table
+from lnp_edge.datasets import Dataset
+from lnp_edge.errors import ConfigError
+from lnp_edge.files import write_whole
+from lnp_edge.trial import Trial
+
+HELP = "print a task's table: dense, pruned, controls, integers, a simple method"
+EXAMPLE = """  lnp reproduce spar
+  lnp reproduce spar --folds 5 --rows dense,lnp
+  lnp reproduce lorenz --seeds 3 -o runs
+  lnp reproduce spar hapt fashion_mnist --shared"""
+
+
+# Each row of the table as changes of a task's configuration.
+ROWS: dict[str, dict[str, dict]] = {
+    "dense": {"prune": {"keep": 1.0, "method": "lnp"}},
+    "lnp": {"prune": {"method": "lnp"}},
+    "activity": {"prune": {"method": "activity"}},
+    "random": {"prune": {"method": "random"}},
+    "magnitude": {"prune": {"method": "magnitude"}},
+    "homogeneous": {"prune": {"method": "lnp"}, "network": {"heterogeneous": False}},
+    "lnp 4 bits": {"prune": {"method": "lnp"}, "quantize": {"bits": 4}},  # trained on in integers, see row()
+    "no recurrence": {"prune": {"keep": 1.0, "method": "lnp"}, "network": {"density": 0.0}},
+}
+DEFAULT = ",".join(name for name in ROWS if name not in ("random", "magnitude"))
+SHARED = {"dense": ROWS["dense"], "lnp, for this task": ROWS["lnp"], "lnp, one for all": {"prune": {"shared": True}}}
+QUICK = {"data": {"limit": 4}, "train": {"epochs": 2}, "network": {"neurons": 48}}
+
+
+def arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("tasks", nargs="+", metavar="TASK", help="a name, or a TOML file")
+    parser.add_argument("--rows", default=DEFAULT, help=f"some of {', '.join(ROWS)} (default: {DEFAULT!r})")
+    parser.add_argument("--seeds", type=int, default=1, help="of network and training, from the file's seed on")
+    parser.add_argument("--folds", type=int, default=0, help="folds by group; 0: the data set's own test groups")
+    parser.add_argument("--shared", action="store_true", help="prune one network for all these tasks, without a task")
+    parser.add_argument("--quick", action="store_true", help="a few steps on little data: the figures mean nothing")
+    parser.add_argument("-o", "--output", type=Path, default=Path("runs"), metavar="DIR")
+    parser.add_argument("--json", action="store_true")
+
+
+def run(args: argparse.Namespace) -> int:
+    if not 1 <= args.seeds <= 1000:
+        raise ConfigError(f"--seeds is {args.seeds}", "from 1 to 1000")
+    unknown = set(rows := args.rows.split(",")) - set(ROWS)
+    if unknown:
+        raise ConfigError(f"unknown row {sorted(unknown)[0][:40]!r}", f"there is: {', '.join(ROWS)}")
+    pipeline.require_torch()
+    bases = [config.named(name) for name in args.tasks]
+    chosen = SHARED if args.shared else {name: ROWS[name] for name in rows}
+    if args.shared:
+        bases = [_same_network(base, bases[0]) for base in bases]
+    for base in bases:
+        base = changed(base, QUICK) if args.quick else base
+        found = _reproduce(base, chosen, args)
+        if args.json:
+            print(json.dumps(found))
+    return 0
+
+
+def changed(base: Config, changes: dict[str, dict]) -> Config:
+    sections = {name: replace(getattr(base, name), **values) for name, values in changes.items()}
+    return replace(base, **sections)
+
+
+def row(base: Config, change: dict[str, dict]) -> Config:
+    """The configuration of a row. Fewer than 8 bits are trained in, for a quarter of the epochs."""
+    found = changed(base, change)
+    if found.quantize.bits < 8:
+        found = changed(found, {"quantize": {"epochs": max(1, found.train.epochs // 4)}})
+    return found
+
+
+def _same_network(base: Config, first: Config) -> Config:
+    """base with the neurons and the time constants, in steps, of `first`; its own read-out."""
+    dt, theirs = (pipeline.load_data(c).dt for c in (base, first))
+    n = first.network
+    mem, syn = n.tau_mem * dt / theirs, n.tau_syn * dt / theirs
+    network = replace(n, tau_mem=mem, tau_syn=syn, tau_out=base.network.tau_out)
+    return replace(base, network=network, prune=first.prune)
+
+
+def _reproduce(base: Config, changes: dict[str, dict], args: argparse.Namespace) -> list[dict]:
+    """Run what is missing of one task, print and write its table and pictures."""
+    from lnp_edge.runs import Runs
+
+    dataset = pipeline.load_data(base)
+    parts = pipeline.folds(dataset, args.folds) if args.folds else [dataset.held_out]
+    seeds = range(base.seed, base.seed + args.seeds)
+    configs = {name: row(base, change) for name, change in changes.items()}
+    trials = {
+        name: [
+            Trial(f"{base.data.name} {name}, seed {seed}" + (f", fold {k + 1}" if args.folds else ""), c, part)
+            for seed in seeds
+            for c in [replace(configs[name], seed=seed)]
+            for k, part in enumerate(parts)
+        ]
+        for name in configs
+    }
+    runs = Runs(args.output)
+    results = iter(runs.all([t for group in trials.values() for t in group]))
+    rows = [Row(name, [], next_of(results, len(group))) for name, group in trials.items()]
+    splits = [pipeline.split(base, dataset, part) for part in parts]
+    note("simple methods")
+    simple_rows = [Row(name, said, []) for name, said in _simple(splits).items()]
+    counted = f"{args.folds} folds by {dataset.group_name}" if args.folds else splits[0].held_out_text
+    title = f"{base.data.name}: {counted}, never trained on; seeds {seeds[0]} to {seeds[-1]}"
+    stem = f"{base.data.name}{'-shared' * args.shared}{f'-{args.folds}-folds' if args.folds else ''}"
+    _write(args, dataset, title, simple_rows, rows, args.output / stem)
+    if not args.folds:
+        for group in trials.values():
+            runs.picture(group[0], splits[0].test, splits[0].test_windows)
+    note(f"the table, pictures and every run are in {args.output}")
+    return [row.as_dict() for row in simple_rows + rows]
+
+
+@dataclass(frozen=True)
+class Row:
+    """A method's measures: of a simple one, or of each trial."""
+
+    name: str
+    simple: list[dict[str, float]]
+    trials: list[dict]  # results of runs.py
+
+    @property
+    def floats(self) -> list[dict[str, float]]:
+        return self.simple or [r["float_measures"] for r in self.trials]
+
+    def cells(self, metric: str, others: list[str]) -> list[str]:
+        integers = [r["measures"] for r in self.trials]
+        kinds = ("neurons", "synapses") if integers else ()
+        last = [f"{np.mean([r[kind] for r in self.trials]):.0f}" for kind in kinds]
+        return [
+            self.name, _spread(self.floats, metric), _spread(integers, metric),
+            *(f"{np.mean([m[k] for m in integers or self.floats]):.3f}" for k in others), *(last or [""] * 2),
+        ]  # fmt: skip
+
+    def as_dict(self) -> dict:
+        return {"name": self.name, "simple": self.simple, "trials": self.trials}
+
+
+def next_of(results, count: int) -> list[dict]:
+    return [next(results) for _ in range(count)]
+
+
+def _spread(measures: list[dict[str, float]], key: str) -> str:
+    """The mean, with the standard deviation where there are several."""
+    values = [m[key] for m in measures]
+    if not values:
+        return ""
+    return f"{np.mean(values):.3f}" + (f"±{np.std(values, ddof=1):.3f}" if len(values) > 1 else "")
+
+
+def _simple(splits: list[pipeline.Split]) -> dict[str, list[dict[str, float]]]:
+    from lnp_edge.baselines import simple
+
+    found: dict[str, list[dict[str, float]]] = {}
+    for data in splits:
+        for name, said in simple(data).items():
+            found.setdefault(name, []).append(pipeline.measures(data, said))
+    return found
+
+
+def _write(
+    args: argparse.Namespace, dataset: Dataset, title: str, simple_rows: list[Row], rows: list[Row], stem: Path
+) -> None:
+    """The table on the screen and as stem.md, with the command that prints it; the comparison and the curves."""
+    from lnp_edge import figures
+    from lnp_edge.runs import machine
+
+    metric, others = dataset.metric, metrics.shown(dataset)
+    columns = ["", metrics.title(metric), "integers", *map(metrics.title, others), "N", "synapses"]
+    cells = [row.cells(metric, others) for row in simple_rows + rows]
+    if not args.json:
+        out.print(table(title, columns, cells))
+    asked = [*args.tasks, f"--rows {args.rows!r}" * (args.rows != DEFAULT), f"--seeds {args.seeds}"]
+    asked += [f"--folds {args.folds}" * bool(args.folds), "--shared" * args.shared, "--quick" * args.quick]
+    days = sorted({r["date"] for row in rows for r in row.trials})
+    head = f"`lnp reproduce {' '.join(filter(None, asked))}`, {' to '.join(sorted({days[0], days[-1]}))}, {machine()}."
+    ruled = [columns, ["---", *["---:"] * (len(columns) - 1)], *cells]
+    lines = [head, "", f"{title}.", "", *("| " + " | ".join(line) + " |" for line in ruled), ""]
+    write_whole(stem.with_name(f"{stem.name}.md"), "\n".join(lines).encode())
+    curves = {row.name: row.trials[0]["history"] for row in rows}
+    figures.learning_curves(curves, stem.with_name(f"{stem.name}-curves.png"))
+    lines_at = {row.name: float(np.mean([m[metric] for m in row.floats])) for row in simple_rows}
+    values = {row.name: [m[metric] for m in row.floats] for row in rows}
+    figures.comparison(values, metrics.title(metric), stem.with_name(f"{stem.name}.png"), lines_at)

@@ -1,0 +1,29 @@
+"""Lorenz 1963 (J. Atmos. Sci. 20:130), sigma 10, rho 28, beta 8/3: one step ahead, then on in a closed loop.
+
+Generated, so there is nothing to download and nobody's licence. Counts are 0.001, of z - 25 so that all three use
+the range. The largest exponent is 0.9056 (Viswanath 1998): a Lyapunov time is 55 steps of 0.02.
+"""
+
+import numpy as np
+
+from lnp_edge import chaos
+from lnp_edge.datasets import Dataset
+
+SIGMA, RHO, BETA = 10.0, 28.0, 8 / 3
+LYAPUNOV = 0.9056  # 1/s
+DT = 0.02  # s
+SEED = 1963
+
+
+def field(state: np.ndarray) -> np.ndarray:
+    """d(state)/dt, [3, ...] of [3, ...]."""
+    x, y, z = state
+    return np.stack([SIGMA * (y - x), x * (RHO - z) - y, x * y - BETA * z])
+
+
+def load(root=None) -> Dataset:
+    """40 recordings to train on and 100 to test on, each 4 s and 15 Lyapunov times long. root is not used."""
+    return chaos.dataset(
+        "lorenz", field, LYAPUNOV, DT, near=(1.0, 1.0, 25.0), centre=(0.0, 0.0, 25.0),
+        transient=5.0, warm_up=200, recordings=(40, 100), seed=SEED,
+    )  # fmt: skip

@@ -1,0 +1,110 @@
+"""Pictures: learning curves, confusion matrices, forecasts."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+from matplotlib.figure import Figure
+from numpy.typing import NDArray
+
+from lnp_edge import metrics
+from lnp_edge.datasets import Dataset, Windows
+
+INK, BLUE, ORANGE = "#333333", "#2a6f97", "#d1495b"
+COLOURS = (BLUE, ORANGE, "#edae49", "#66a182", "#8d6a9f", "#5c4033", "#00798c", "#999999")
+
+
+def learning_curves(histories: dict[str, list[dict[str, float]]], path: Path) -> None:
+    """Loss, and accuracy where there are classes, by epoch; a line for each history."""
+    keys = [k for k in ("loss", "accuracy") if any(k in epoch for h in histories.values() for epoch in h)]
+    figure = Figure(figsize=(4.6 * max(1, len(keys)), 3.4), layout="constrained")
+    for axes, key in zip(np.ravel(figure.subplots(1, max(1, len(keys)))), keys, strict=False):
+        for (name, history), colour in zip(histories.items(), COLOURS * len(histories), strict=False):
+            values = [epoch[key] for epoch in history]
+            axes.plot(range(1, len(values) + 1), values, color=colour, lw=1.6, label=name)
+        axes.set(xlabel="epoch", ylabel=f"training {key}")
+        _clean(axes)
+    if len(histories) > 1 and keys:
+        lines, names = figure.axes[0].get_legend_handles_labels()
+        figure.legend(lines, names, loc="outside right center", frameon=False, fontsize=8)
+    _save(figure, path)
+
+
+def confusion(classes: tuple[str, ...], wanted: NDArray, predicted: NDArray, path: Path) -> None:
+    """Share of each class's windows by the class they were taken for, with their number."""
+    table = metrics.confusion(classes, wanted, predicted)
+    share = table / np.maximum(table.sum(1, keepdims=True), 1)
+    size = 1.9 + 0.62 * len(classes)
+    figure = Figure(figsize=(size + 0.5, size), layout="constrained")
+    axes = figure.subplots()
+    image = axes.imshow(share, cmap="Blues", vmin=0, vmax=1)
+    for i, j in np.ndindex(table.shape):
+        if table[i, j]:
+            colour = "white" if share[i, j] > 0.55 else INK
+            axes.text(j, i, f"{table[i, j]}", ha="center", va="center", fontsize=8, color=colour)
+    ticks = np.arange(len(classes))
+    axes.set_xticks(ticks, classes, rotation=45, ha="right", rotation_mode="anchor", fontsize=8)
+    axes.set_yticks(ticks, classes, fontsize=8)
+    axes.set(xlabel="taken for", ylabel="is")
+    axes.tick_params(length=0)
+    for side in axes.spines.values():
+        side.set_visible(False)
+    figure.colorbar(image, shrink=0.7, label="share of the row")
+    _save(figure, path)
+
+
+def forecast(dataset: Dataset, windows: Windows, predicted: NDArray, path: Path) -> None:
+    """A closed loop's median window, channel by channel; or the forecasts of the last windows beside what came."""
+    assert dataset.series
+    series = dataset.series
+    if series.free_run:
+        times = metrics.valid_times(dataset, windows.wanted, predicted, 0.4)
+        w = int(np.argsort(times)[len(times) // 2])
+        x, label = (np.arange(series.free_run) + 1) * dataset.dt * series.lyapunov, "Lyapunov times"
+        true, said = windows.wanted[w], predicted[w]
+        title = f"closed loop, median window: valid for {times[w]:.1f} Lyapunov times (error 0.4)"
+    else:
+        last = slice(-min(300, len(windows)), None)
+        x, label = np.arange(float(len(windows)))[last], "window"
+        true, said = windows.wanted[last, 0], predicted[last, 0]
+        title = f"{series.horizon} steps ahead, the last {len(x)} windows"
+    figure = Figure(figsize=(8, 1.1 + 1.6 * len(series.target)), layout="constrained")
+    for k, axes in enumerate(np.ravel(figure.subplots(len(series.target), 1, sharex=True))):
+        axes.plot(x, true[:, k] / series.per_unit, color=INK, lw=1.4, label="came")
+        axes.plot(x, said[:, k] / series.per_unit, color=ORANGE, lw=1.2, label="foretold")
+        if series.free_run:
+            axes.axvline(times[w], color=BLUE, lw=1, ls=":")
+        axes.set_ylabel(f"{dataset.channels[series.target[k]]} [{series.unit}]" if series.unit else dataset.channels[k])
+        _clean(axes)
+    figure.axes[0].set_title(title, fontsize=10)
+    figure.axes[0].legend(frameon=False, fontsize=8, loc="upper left", ncols=2)
+    figure.axes[-1].set_xlabel(label)
+    _save(figure, path)
+
+
+def comparison(rows: dict[str, list[float]], label: str, path: Path, lines: dict[str, float]) -> None:
+    """A dot for each value of each row and a bar at their mean; a line across for each simple method."""
+    figure = Figure(figsize=(7, 1.2 + 0.42 * len(rows)), layout="constrained")
+    axes = figure.subplots()
+    for k, values in enumerate(rows.values()):
+        axes.plot(values, [k] * len(values), "o", color=BLUE, alpha=0.55, ms=5, mec="none")
+        axes.plot([np.mean(values)] * 2, [k - 0.28, k + 0.28], color=ORANGE, lw=2.4)
+    for (name, value), colour in zip(lines.items(), ("#999999", "#666666", INK), strict=False):
+        axes.axvline(value, color=colour, lw=1, ls="--", label=name)
+    axes.set_yticks(range(len(rows)), list(rows), fontsize=9)
+    axes.invert_yaxis()
+    axes.set_xlabel(label)
+    if lines:
+        axes.legend(frameon=False, fontsize=8, loc="center left", bbox_to_anchor=(1, 0.5))
+    _clean(axes)
+    _save(figure, path)
+
+
+def _clean(axes) -> None:
+    axes.spines[["top", "right"]].set_visible(False)
+    axes.grid(alpha=0.25, lw=0.6)
+
+
+def _save(figure: Figure, path: Path) -> None:
+    figure.savefig(path, dpi=130, metadata={"Software": None})

@@ -1,0 +1,119 @@
+"""Finished trials on disk, one folder each, named by what the result depends on: nothing is run twice.
+
+<task>-<hash>/  result.json         configuration, measures, learning curve, date, versions, processor seconds
+                network.safetensors, model.onnx
+                curve.png, confusion.png or forecast.png
+                checkpoint          of a training that was stopped; it goes on from there
+"""
+
+from __future__ import annotations
+
+import json
+import platform
+import time
+from pathlib import Path
+
+import numpy as np
+
+from lnp_edge import figures, network_file, onnx_file
+from lnp_edge.console import bars, note
+from lnp_edge.datasets import Dataset, Windows
+from lnp_edge.errors import ConfigError
+from lnp_edge.files import write_whole
+from lnp_edge.network_file import NetworkFile
+from lnp_edge.trial import NETWORK, RESULT, Outcome, Trial, run_all
+
+Result = dict
+
+
+class Runs:
+    def __init__(self, folder: Path):
+        self.folder = folder
+        make_folder(folder)
+
+    def place(self, trial: Trial) -> Path:
+        return self.folder / trial.key
+
+    def stored(self, trial: Trial) -> Result | None:
+        """The result of a trial that was finished before."""
+        path = self.place(trial) / RESULT
+        try:
+            return json.loads(path.read_text())
+        except FileNotFoundError:
+            return None
+        except (OSError, ValueError) as e:
+            raise ConfigError(f"cannot read {path}: {e}", "delete it, or choose another place with -o") from None
+
+    def all(self, trials: list[Trial]) -> list[Result]:
+        """The result of each trial; those not stored are run, in as many processes as there are cores."""
+        unique = list({self.place(t): t for t in trials}.values())
+        # Those that start from another's network come last: by then it is there, and need not be trained twice.
+        todo = sorted((t for t in unique if self.stored(t) is None), key=lambda t: t.before is not None)
+        if len(todo) < len(unique):
+            note(f"{len(unique) - len(todo)} of {len(unique)} trainings are already in {self.folder}")
+        for trial in todo:
+            make_folder(self.place(trial))
+        with bars() as progress:
+            total = progress.add_task("trainings", total=len(unique), completed=len(unique) - len(todo), info="")
+            names = {
+                t.name: progress.add_task(t.name, total=t.config.train.epochs, visible=False, info="") for t in todo
+            }
+
+            def report(name: str, epoch: int, epochs: int, info: str) -> None:
+                progress.update(names[name], completed=epoch, total=epochs, info=info, visible=epoch < epochs)
+
+            def finished(outcome: Outcome) -> None:
+                self._store(outcome)
+                progress.update(total, advance=1)
+
+            if todo:
+                run_all(todo, report, finished, self.place)
+        return [r for t in trials if (r := self.stored(t))]
+
+    def _store(self, o: Outcome) -> None:
+        folder = self.place(o.trial)
+        result = {
+            "name": o.trial.name,
+            "float_measures": o.float_measures,
+            "measures": o.measures,
+            "neurons": o.network.n,
+            "synapses": o.network.w_rec.nnz,
+            "start_synapses": o.start_synapses,
+            "seconds": round(o.seconds, 1),
+            "held_out": o.trial.held_out,
+            "date": time.strftime("%Y-%m-%d"),
+            "machine": machine(),
+            "config": json.loads(o.trial.config.to_json()),
+            "history": o.history,
+        }
+        network_file.save(NetworkFile(o.network, o.trial.config, {"train": o.history}), folder / NETWORK)
+        onnx_file.save(o.model, folder / "model.onnx")
+        np.savez_compressed(folder / "predictions.npz", floats=o.float_predictions, integers=o.predictions)
+        figures.learning_curves({o.trial.name: o.history}, folder / "curve.png")
+        # Last: a folder with it is finished.
+        write_whole(folder / RESULT, json.dumps(result, indent=1).encode())
+
+    def picture(self, trial: Trial, dataset: Dataset, windows: Windows) -> None:
+        """What the integers of a finished trial said of the windows, as a picture beside its result."""
+        folder = self.place(trial)
+        path = folder / "predictions.npz"
+        try:
+            with np.load(path, allow_pickle=False) as f:
+                said = f["integers"]
+        except (OSError, ValueError, KeyError) as e:
+            raise ConfigError(f"cannot read {path}: {e}", f"delete {folder}, and it is run again") from None
+        if dataset.series:
+            figures.forecast(dataset, windows, said, folder / "forecast.png")
+        else:
+            figures.confusion(dataset.classes, windows.wanted, said, folder / "confusion.png")
+
+
+def machine() -> str:
+    return f"{platform.machine()}, Python {platform.python_version()}, numpy {np.__version__}"
+
+
+def make_folder(folder: Path) -> None:
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as e:
+        raise ConfigError(f"cannot make {folder}: {e.strerror}", "choose another place with -o") from None

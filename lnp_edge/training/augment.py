@@ -1,0 +1,136 @@
+"""Random training windows, changed the way another wearer or another day would change them."""
+
+from __future__ import annotations
+
+import zlib
+from collections.abc import Iterator
+
+import numpy as np
+
+from lnp_edge.config import Augmentation
+from lnp_edge.datasets import Dataset
+from lnp_edge.encoders.affine import moments
+from lnp_edge.pipeline import encoded
+from lnp_edge.quantize import Task
+
+MIRRORED = 0.5  # share of windows that are mirrored, where the data set knows how
+
+
+def triples(channels: tuple[str, ...]) -> list[int]:
+    """First index of each run of channels named ..x, ..y, ..z with one prefix."""
+    starts = range(len(channels) - 2)
+    return [k for k in starts if [channels[k + d] for d in range(3)] == [channels[k][:-1] + a for a in "xyz"]]
+
+
+class _Recordings:
+    """The recordings that hold a window and `ahead` steps more, end to end."""
+
+    def __init__(self, dataset: Dataset, task: Task, batch: int, ahead: int, settings: object):
+        usable = [r for r, a in enumerate(dataset.recordings) if len(a) >= task.window + ahead]
+        whole = len(usable) == len(dataset.recordings)
+        self.signal = dataset.samples() if whole else np.concatenate([dataset.recordings[r] for r in usable])
+        self.length = np.array([len(dataset.recordings[r]) for r in usable])
+        self.start = np.cumsum(self.length) - self.length
+        self.labels = dataset.labels[usable]
+        self.task, self.steps, self.batch = task, task.window, batch
+        self.std = moments(self.signal)[1].astype(np.float32)
+        parts = (self.signal, self.labels, self.length)
+        self.identity = f"{[zlib.crc32(a.tobytes()) for a in parts]} {task.window} {batch} {settings}"
+        # Windows at a hop of half a window; once each where a recording is one window.
+        overlap = 2 if self.length.max() > self.steps else 1
+        self.batches = max(1, round(overlap * self.length.sum() / self.steps / batch))
+
+
+class Crops(_Recordings):
+    """Batches of encoded random windows. epoch() visits each recording in proportion to its length.
+
+    balance : 0..1, classes are drawn as often as their number of samples to the power 1 - balance
+    """
+
+    def __init__(self, dataset: Dataset, task: Task, batch: int, strength: Augmentation, balance: float = 0.0):
+        super().__init__(dataset, task, batch, 0, (strength, balance))
+        self.strength = strength
+        samples = np.bincount(self.labels, self.length, len(dataset.classes))
+        weight = self.length * np.maximum(samples, 1)[self.labels] ** -balance
+        self.share = weight / weight.sum()
+        self.vectors = triples(dataset.channels)
+        mirror = np.array(dataset.mirror or range(1, len(dataset.channels) + 1))
+        self.mirror_from, self.mirror_sign = np.abs(mirror) - 1, np.sign(mirror).astype(np.float32)
+        self.pixel = dataset.pixel
+
+    def epoch(self, rng: np.random.Generator) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+        """Pairs x float32 [B, T, C], labels [B]."""
+        for _ in range(self.batches):
+            r = rng.choice(len(self.length), self.batch, p=self.share)
+            yield encoded(self.task, np.rint(self._windows(r, rng))), self.labels[r]
+
+    def _windows(self, r: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+        s, size = self.strength, len(r)
+        speed = np.minimum(np.exp(rng.normal(0, s.speed, size)), (self.length[r] - 1) / max(self.steps - 1, 1))
+        first = rng.random(size) * (self.length[r] - 1 - speed * (self.steps - 1))
+        at = np.minimum(first[:, None] + speed[:, None] * np.arange(self.steps), self.length[r][:, None] - 1)
+        below = np.minimum(at.astype(np.int64), np.maximum(self.length[r][:, None] - 2, 0))
+        part = (at - below).astype(np.float32)[..., None]
+        below += self.start[r][:, None]
+        counts = self.signal[below].astype(np.float32)
+        counts += (self.signal[np.minimum(below + 1, len(self.signal) - 1)] - counts) * part
+        if self.vectors:
+            turn = rotations(rng.normal(0, s.rotation, (size, 3))).astype(np.float32)
+            for k in self.vectors:
+                size_of = np.exp(rng.normal(0, s.scale, (size, 1, 1))).astype(np.float32)
+                counts[..., k : k + 3] = counts[..., k : k + 3] @ (turn * size_of)
+        mirrored = counts[..., self.mirror_from] * self.mirror_sign
+        counts = np.where(rng.random((size, 1, 1)) < MIRRORED, mirrored, counts)
+        if s.shift and self.pixel:
+            counts = self._moved(counts, rng)
+        if s.noise:
+            counts = counts + rng.standard_normal(counts.shape, np.float32) * (s.noise * self.std)
+        return counts
+
+    def _moved(self, counts: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+        """Images moved by up to strength.shift rows and columns; the edge fills what comes in."""
+        rows, columns = rng.integers(-self.strength.shift, self.strength.shift + 1, (2, len(counts), 1))
+        images = counts.reshape(*counts.shape[:2], -1, self.pixel)
+        row = np.clip(np.arange(images.shape[1]) + rows, 0, images.shape[1] - 1)
+        column = np.clip(np.arange(images.shape[2]) + columns, 0, images.shape[2] - 1)
+        which = np.arange(len(images))[:, None, None]
+        return images[which, row[:, :, None], column[:, None, :]].reshape(counts.shape)
+
+
+class Stretches(_Recordings):
+    """Batches of a series: random windows, and what a forecast should have said at each step after the washout.
+
+    Noise is put on what the network hears, not on what it should say: the forecast leads back to the clean
+    series, which is what keeps a closed loop from drifting away.
+    """
+
+    def __init__(self, dataset: Dataset, task: Task, batch: int, strength: Augmentation, washout: float):
+        assert task.forecast
+        self.horizon, self.target = task.forecast.horizon, list(task.forecast.target)
+        super().__init__(dataset, task, batch, self.horizon, (strength.noise, washout))
+        self.noise, self.unit = strength.noise, np.array(task.forecast.unit, np.float32)
+        self.first = min(int(washout * self.steps), self.steps - 1)
+
+    def epoch(self, rng: np.random.Generator) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+        """Pairs x float32 [B, T, C], wanted float32 [B, T - washed out, O] in units of the float read-out."""
+        starts = self.length - self.steps - self.horizon + 1
+        for _ in range(self.batches):
+            r = rng.choice(len(self.length), self.batch, p=starts / starts.sum())
+            first = self.start[r] + rng.integers(0, starts[r])
+            clean = self.signal[first[:, None] + np.arange(self.steps + self.horizon)].astype(np.float32)
+            heard = clean[:, : self.steps]
+            if self.noise:
+                heard = heard + rng.standard_normal(heard.shape, np.float32) * (self.noise * self.std)
+            heard = np.clip(np.rint(heard), -32768, 32767)
+            later = clean[:, self.first + self.horizon :, self.target]
+            yield encoded(self.task, heard), (later - heard[:, self.first :, self.target]) / self.unit
+
+
+def rotations(vectors: np.ndarray) -> np.ndarray:
+    """Rotation matrices [B, 3, 3] about vectors [B, 3] by their length in radians (Rodrigues)."""
+    angle = np.maximum(np.linalg.norm(vectors, axis=1), 1e-12)[:, None, None]
+    k = np.zeros((len(vectors), 3, 3))
+    x, y, z = (vectors / angle[:, 0]).T
+    k[:, 0, 1], k[:, 0, 2], k[:, 1, 2] = -z, y, -x
+    k -= k.transpose(0, 2, 1)
+    return np.eye(3) + np.sin(angle) * k + (1 - np.cos(angle)) * (k @ k)

@@ -1,0 +1,209 @@
+"""How long a training step takes: forward, loss, back-propagation through time, Adam; ours beside the others'.
+
+All do the same work on the same network and inputs, with one thread, in one process and in turns, so that whatever
+else the machine does hits all alike. Times are CPU time, the median over the rounds.
+"""
+
+from __future__ import annotations
+
+import time
+import warnings
+from collections.abc import Callable
+from dataclasses import dataclass
+from statistics import median
+from typing import Any
+
+import numpy as np
+import torch
+
+from lnp_edge.init_network import random_network
+from lnp_edge.network import Network
+from lnp_edge.training import bench_peers
+from lnp_edge.training.bench_peers import Built, ReadOut, decays, parameter
+from lnp_edge.training.fused import bytes_a_step
+from lnp_edge.training.layer import layer
+from lnp_edge.training.loop import Trainable
+from lnp_edge.training.sparse import SLOPE
+
+BATCH, STEPS, INPUTS, CLASSES = 64, 100, 16, 7
+SIZES, ROUNDS = (128, 256, 512), 11
+SPARSE, DENSE = 0.1, 1.0
+AIMS = {SPARSE: 6.0, DENSE: 1.5}  # times faster than the fastest other at the sizes of AIMED
+AIMED = (256, 512)
+OURS = "lnp-edge"
+
+
+@dataclass
+class Row:
+    """One implementation, with masked or full w_rec. `densities`: those it is the answer to."""
+
+    name: str
+    densities: tuple[float, ...]
+    n: int
+    ms: float = float("nan")
+    kept: int = 0  # bytes between the forward and the backward pass
+    failed: str = ""
+
+
+class _Spike(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, v: torch.Tensor) -> torch.Tensor:
+        ctx.save_for_backward(v)
+        return (v > 0).to(v.dtype)
+
+    @staticmethod
+    def backward(ctx: Any, grad: torch.Tensor) -> torch.Tensor:
+        (v,) = ctx.saved_tensors
+        return grad / (1 + SLOPE * v.abs()) ** 2
+
+
+def plain(network: Network, x: torch.Tensor) -> Built:
+    """The layer as a plain PyTorch loop, w_rec dense and, unless all pairs have a synapse, masked."""
+    own = {name: parameter(a) for name, a in decays(network).items() if name != "gamma"}
+    dense = network.w_rec.toarray()
+    mask = torch.as_tensor(dense != 0, dtype=torch.float32)
+    full = network.w_rec.nnz >= network.n * (network.n - 1)
+    w_rec, w_in, bias = parameter(dense), parameter(network.w_in), parameter(network.bias)
+    read_out = ReadOut(network, x.shape[1])
+
+    def run() -> torch.Tensor:
+        w = w_rec if full else w_rec * mask
+        i_syn = v = z = x.new_zeros(len(x), network.n)
+        spikes = []
+        for drive in (x @ w_in + bias).unbind(1):
+            i_syn = torch.addmm(drive, z, w) + own["alpha"] * i_syn
+            v = own["beta"] * v + i_syn
+            z = _Spike.apply(v - 1)
+            v = v - z.detach()
+            spikes.append(z)
+        return read_out(spikes)
+
+    return [w_rec, w_in, bias, *own.values(), *read_out.parameters()], run
+
+
+def sparse_csr(network: Network, x: torch.Tensor) -> Built:
+    """The same loop over torch's compressed sparse rows; all arrays [N, B], for the sparse matrix comes first."""
+    own = {name: parameter(a[:, None]) for name, a in decays(network).items() if name != "gamma"}
+    by_target = network.w_rec.T.tocsr()
+    into, pre = (torch.from_numpy(a.astype(np.int64)) for a in (by_target.indptr, by_target.indices))
+    w_rec, w_in, bias = parameter(by_target.data), parameter(network.w_in), parameter(network.bias[:, None])
+    read_out, inputs = ReadOut(network, x.shape[1]), x.permute(1, 2, 0).contiguous()
+
+    def run() -> torch.Tensor:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", UserWarning)  # "in beta state"
+            w = torch.sparse_csr_tensor(into, pre, w_rec, (network.n, network.n), check_invariants=False)
+        i_syn = v = z = x.new_zeros(network.n, len(x))
+        spikes = []
+        for drive in (w_in.T @ inputs + bias).unbind(0):
+            i_syn = torch.sparse.addmm(drive, w, z) + own["alpha"] * i_syn
+            v = own["beta"] * v + i_syn
+            z = _Spike.apply(v - 1)
+            v = v - z.detach()
+            spikes.append(z)
+        return read_out(torch.stack(spikes).transpose(1, 2))
+
+    return [w_rec, w_in, bias, *own.values(), *read_out.parameters()], run
+
+
+def ours(network: Network, x: torch.Tensor) -> Built:
+    """What lnp train runs."""
+    model = Trainable(network)
+    run = layer("cuba_lif", model.wiring)
+    for leaf in model.leaf.values():
+        leaf.requires_grad_()
+    return list(model.leaf.values()), lambda: run(model.parameters(model.leaf), x)[:, -1]
+
+
+def start_network(n: int, density: float) -> Network:
+    return random_network(n, INPUTS, CLASSES, 0.04, density, np.random.default_rng(1))
+
+
+def measure(
+    sizes: tuple[int, ...] = SIZES, rounds: int = ROUNDS, peers: bool = True,
+    progress: Callable[[int, int, str], None] = lambda done, total, what: None,
+) -> list[Row]:  # fmt: skip
+    """All implementations at all sizes; a peer that cannot be installed or run says so in its row."""
+    torch.set_num_threads(1)
+    found: list[Row] = []
+    broken = {name: bench_peers.install(name) for name in bench_peers.PACKAGES} if peers else {}
+    total = len(sizes) * rounds
+    for n in sizes:
+        x = torch.from_numpy(np.random.default_rng(2).standard_normal((BATCH, STEPS, INPUTS)).astype(np.float32))
+        sparse, dense = start_network(n, SPARSE), start_network(n, DENSE)
+        rows = [Row(name, (SPARSE, DENSE), n, failed=why) for name, why in broken.items()]
+        rows += [Row("plain PyTorch", (share,), n) for share in (SPARSE, DENSE)]
+        rows += [Row("torch sparse CSR", (SPARSE,), n)]
+        rows += [Row(OURS, (share,), n) for share in (SPARSE, DENSE)]
+        build = bench_peers.BUILD | {"plain PyTorch": plain, "torch sparse CSR": sparse_csr, OURS: ours}
+        steps: list[tuple[Row, Callable[[], None], list[float]]] = []
+        for row in rows:
+            network = dense if DENSE in row.densities else sparse
+            if row.failed:
+                continue
+            try:
+                step = _training_step(*build[row.name](network, x))
+                row.kept = _kept(step)
+                step()  # warm
+                steps.append((row, step, []))
+            except Exception as e:
+                if row.name not in broken:
+                    raise
+                row.failed = f"{type(e).__name__}: {e}"  # of a foreign library: not ours to mend
+            if row.name == OURS:
+                row.kept = bytes_a_step(Trainable(network).wiring, BATCH, STEPS)
+        for k in range(rounds):
+            progress(sizes.index(n) * rounds + k, total, f"N={n}")
+            for _, step, times in steps:
+                begin = time.process_time()
+                step()
+                times.append(time.process_time() - begin)
+        for row, _, times in steps:
+            row.ms = 1e3 * median(times)
+        found += rows
+    progress(total, total, "")
+    return found
+
+
+def _training_step(parameters: list[torch.Tensor], run: Callable[[], torch.Tensor]) -> Callable[[], None]:
+    optimiser = torch.optim.Adam(parameters, lr=1e-4)
+    labels = torch.arange(BATCH) % CLASSES
+
+    def step() -> None:
+        optimiser.zero_grad()
+        torch.nn.functional.cross_entropy(run(), labels).backward()
+        optimiser.step()
+
+    return step
+
+
+def _kept(step: Callable[[], None]) -> int:
+    """Bytes of the different tensors that autograd saves in a step."""
+    seen: dict[int, int] = {}
+
+    def pack(a: torch.Tensor) -> torch.Tensor:
+        if a.layout == torch.strided:
+            seen[a.untyped_storage().data_ptr()] = a.untyped_storage().nbytes()
+        return a
+
+    with torch.autograd.graph.saved_tensors_hooks(pack, lambda a: a):
+        step()
+    return sum(seen.values())
+
+
+def ratios(rows: list[Row]) -> list[dict[str, Any]]:
+    """By density and size: our time, the fastest other's, how many times faster ours is, and whether the aim is met."""
+    found = []
+    for share, aim in AIMS.items():
+        for n in sorted({row.n for row in rows}):
+            here = [row for row in rows if row.n == n and share in row.densities and not row.failed]
+            mine = next(row for row in here if row.name == OURS)
+            best = min((row for row in here if row is not mine), key=lambda row: row.ms)
+            wanted = aim if n in AIMED else None
+            times = best.ms / mine.ms
+            met = None if wanted is None else times >= wanted
+            found.append(
+                {"density": share, "neurons": n, "ms": mine.ms, "best": best.name, "best_ms": best.ms}
+                | {"times": times, "aim": wanted, "met": met}
+            )
+    return found

@@ -1,0 +1,152 @@
+"""Training whose forward pass is SEMANTICS.md: the spikes and read-outs of a batch are, bit for bit, the device's.
+
+Before every batch the float leaves are turned into the very model that would be exported (quantize.to_integers),
+and the batch runs through that. Backwards goes the kernel of kernel.py: the float surrogate at the integers'
+own potentials and spikes, with the weights, leaves and thresholds the integers stand for. Rounding is passed
+straight through (Bengio, Leonard & Courville 2013, arXiv:1308.3432).
+
+The step between two levels of a neuron's weights is learned as in LSQ (Esser et al. 2020, arXiv:1902.08153): a
+rounded weight is step * q with q = clip(round(w / step), -most, most), so that by the logarithm of the step
+
+    d w_hat / d log step = w_hat - w  within the levels,  w_hat  where the weight was clipped
+    d w_hat / d w        = 1          within the levels,  0      where the weight was clipped
+
+The logarithm makes a change of the learning rate a relative one for every neuron, as in Jain et al. 2020,
+arXiv:1903.08066. LSQ's gradient scale 1 / sqrt(weights * most) is left out: it is a constant factor, and Adam
+divides constant factors out. All bits are treated alike; the start is quantize's own scale.
+"""
+
+from __future__ import annotations
+
+from copy import deepcopy
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from lnp_edge.config import TrainSettings
+from lnp_edge.network import X_SCALE, Network
+from lnp_edge.quantize import Scale, Task, fit_scale, quantize, to_integers
+from lnp_edge.spec.model import QuantizedModel
+from lnp_edge.training.fused import Arrays, Sparse, Workspace, fused
+from lnp_edge.training.integer_kernel import State, aligned, run
+from lnp_edge.training.layer import Parameters
+from lnp_edge.training.loop import Batches, History, Progress, Trainable, fit
+from lnp_edge.training.sparse import Wiring
+
+SPARE = 1  # bits of int32 that the start leaves for weights and time constants to grow
+
+
+class InIntegers(Trainable):
+    """The leaves of Trainable and the logarithm of each step, relative to its start; parameters() are the integers'."""
+
+    def __init__(self, network: Network, task: Task, bits: int):
+        super().__init__(network)
+        self.task, self.start = task, _spared(fit_scale(network, task, "cuba_lif", bits))
+        self.leaf |= {"step": torch.zeros(network.n), "step_out": torch.zeros(1)}
+        self.work = _Work(self.wiring)
+        self.columns = torch.from_numpy(self.wiring.columns)
+
+    def scale(self, leaf: Parameters) -> Scale:
+        step, step_out = (np.exp(leaf[name].detach().double().numpy()) for name in ("step", "step_out"))
+        return replace(self.start, gain=self.start.gain / step, level_out=self.start.level_out / float(step_out[0]))
+
+    def integers(self, leaf: Parameters) -> tuple[QuantizedModel, Scale]:
+        """The model that these leaves stand for, and the scale that it has."""
+        return to_integers(self.to_network(leaf), self.task, "cuba_lif", self.scale(leaf))
+
+    def parameters(self, leaf: Parameters) -> Parameters:
+        """What the integers stand for, in floats; gradients go to the leaves. Sets the model that run() runs."""
+        self.work.model, self.work.scale = model, used = self.integers(leaf)
+        p = super().parameters(leaf)
+        step_in, step_rec = (2.0**shift / used.gain for shift in (model.shift_in, model.shift_rec))
+        step_in, step_rec, step_out = step_in * X_SCALE, step_rec[self.wiring.columns], np.array(1 / used.level_out)
+        levels = model.w_in.dense(), aligned(model.w_rec, self.wiring), model.w_out.dense()
+        snapped = {
+            "w_in": snap(p["w_in"], levels[0], step_in, used.most, leaf["step"]),
+            "w_rec": snap(p["w_rec"], levels[1], step_rec, used.most, leaf["step"][self.columns]),
+            "w_out": snap(p["w_out"], levels[2], step_out, used.most, leaf["step_out"]),
+        }
+        exact = {
+            "bias": model.params["bias"] / used.gain,
+            "bias_out": model.bias_out / (used.level_out * 2.0**model.shift_out),
+            "alpha": 1 - model.params["c_syn"] / 2.0**16,
+            "beta": 1 - model.params["c_mem"] / 2.0**16,
+            "gamma": 1 - model.c_out / 2.0**16,
+        }
+        snapped |= {name: p[name] + (_float32(value) - p[name]).detach() for name, value in exact.items()}
+        return snapped | {"v_th": _float32(model.params["v_th"] / used.gain)}
+
+    def run(self, p: Parameters, x: torch.Tensor) -> torch.Tensor:
+        """Read-out y [B, T, O] in float units of x float32 [B, T, C], integers / X_SCALE."""
+        return fused(self.work, p, x)
+
+
+def train_in_integers(
+    network: Network,
+    task: Task,
+    data: Batches,
+    settings: TrainSettings,
+    seed: int,
+    bits: int,
+    progress: Progress | None = None,
+    resume: Path | None = None,
+    provenance: dict | None = None,
+) -> tuple[QuantizedModel, History]:
+    """A trained network of `cuba_lif` neurons trained on, in integers: the checked model and its learning curve.
+
+    No neuron is dropped out: the device drops none. Resumes as lnp_edge.training.loop.train does.
+    """
+    model = InIntegers(network, task, bits)
+    settings = replace(settings, dropout=0.0)
+    leaf, history = fit(model, model.run, data, settings, seed, progress, resume, f"cuba_lif in {bits} bits")
+    trained, scale = model.to_network(leaf), model.scale(leaf)
+    return quantize(trained, task, "cuba_lif", provenance, bits, scale), history
+
+
+def snap(w: torch.Tensor, levels: np.ndarray, step: np.ndarray, most: int, log_step: torch.Tensor) -> torch.Tensor:
+    """levels * step, what w was rounded to, with the gradients of the module's head; step and log_step broadcast."""
+    within = w * (w.abs() <= _float32(most * step))
+    return within + (_float32(levels * step) - within).detach() * torch.exp(log_step - log_step.detach())
+
+
+def _float32(a: np.ndarray | float) -> torch.Tensor:
+    return torch.from_numpy(np.asarray(a, np.float32))
+
+
+def _spared(scale: Scale) -> Scale:
+    bits = min(SPARE, scale.shift_in, scale.shift_rec)
+    return replace(scale, gain=scale.gain / 2.0**bits, shift_in=scale.shift_in - bits, shift_rec=scale.shift_rec - bits)
+
+
+class _Integers(Sparse):
+    """The fused layer's kernel with its forward pass in integers; p is what they stand for."""
+
+    def __init__(self, wiring: Wiring, p: Arrays, model: QuantizedModel, scale: Scale):
+        super().__init__(wiring, p)
+        self.model, self.gain, self.v_th = model, scale.gain, p["v_th"]
+        self.gain_out = scale.level_out * 2.0**model.shift_out
+        # The last input is always 1, for the bias of the way back; forwards the neuron adds the bias itself.
+        self.w_in = torch.from_numpy(np.pad(model.w_in.dense(), ((0, 1), (0, 0))).astype(np.float32))
+        self.states: dict[int, State] = {}  # before a step, for segments that are computed again
+
+    def currents(self, x: torch.Tensor, v: torch.Tensor) -> None:
+        super().currents(x * X_SCALE, v)  # whole numbers below 2**24: exact in any order
+
+    def forward(self, v: np.ndarray, start: np.ndarray, y: np.ndarray, t0: int) -> None:
+        before = self.states.setdefault(t0, State.reset(len(v), self.wiring.n, self.wiring.o))
+        state = deepcopy(before)
+        y[:, t0 : t0 + v.shape[1]] = run(self.model, self.wiring, v, state, self.gain, self.v_th) / self.gain_out
+        self.states[t0 + v.shape[1]] = state
+        start[0], start[1] = state.i_syn / self.gain[:, None], v[:, -1]
+
+
+class _Work(Workspace):
+    """A workspace whose kernel runs `model`, which InIntegers sets before every batch."""
+
+    model: QuantizedModel
+    scale: Scale
+
+    def kernel(self, p: Arrays) -> Sparse:
+        return _Integers(self.wiring, p, self.model, self.scale)
