@@ -54,8 +54,8 @@ def autoregression(data: Split) -> NDArray[np.float64]:
     target = list(data.test.series.target)
     train = data.train_windows
     model = make_pipeline(StandardScaler(), Ridge())
-    model.fit(pixels(train.counts), train.wanted[:, 0].astype(float) - train.counts[:, -1, target])
-    return model.predict(pixels(data.test_windows.counts)).reshape(len(data.test_windows), -1)
+    model.fit(pixels(train.counts).astype(float), train.wanted[:, 0].astype(float) - train.counts[:, -1, target])
+    return model.predict(pixels(data.test_windows.counts).astype(float)).reshape(len(data.test_windows), -1)
 
 
 def reservoir(data: Split) -> NDArray[np.float64]:

@@ -6,6 +6,7 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+from rich.box import HEAVY_HEAD, SIMPLE_HEAD
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
@@ -13,7 +14,8 @@ from rich.text import Text
 
 from lnp_edge.errors import LnpError
 
-out = Console(highlight=False)
+# Nobody's terminal is this wide; a file or a pipe may hold every column of a table.
+out = Console(highlight=False, width=None if sys.stdout.isatty() else 160)
 err = Console(stderr=True, highlight=False)
 
 
@@ -51,7 +53,9 @@ def bars() -> Iterator[Progress]:
 
 def table(title: str, columns: list[str], rows: list[list[str]]) -> Table:
     """Text to the left in the first column, numbers to the right in the others."""
-    found = Table(title=title, title_justify="left", title_style="bold")
+    wide = len(columns) > 7
+    box = SIMPLE_HEAD if wide else HEAVY_HEAD
+    found = Table(title=title, title_justify="left", title_style="bold", box=box, pad_edge=not wide)
     for k, column in enumerate(columns):
         found.add_column(column, justify="left" if k == 0 else "right", no_wrap=k == 0)
     for row in rows:

@@ -86,7 +86,8 @@ class Runs:
             "config": json.loads(o.trial.config.to_json()),
             "history": o.history,
         }
-        network_file.save(NetworkFile(o.network, o.trial.config, {"train": o.history}), folder / NETWORK)
+        history = {"train": o.history, "float_measures": o.float_measures}
+        network_file.save(NetworkFile(o.network, o.trial.config, history), folder / NETWORK)
         onnx_file.save(o.model, folder / "model.onnx")
         np.savez_compressed(folder / "predictions.npz", floats=o.float_predictions, integers=o.predictions)
         figures.learning_curves({o.trial.name: o.history}, folder / "curve.png")

@@ -1,7 +1,8 @@
 """Lorenz 1963 (J. Atmos. Sci. 20:130), sigma 10, rho 28, beta 8/3: one step ahead, then on in a closed loop.
 
 Generated, so there is nothing to download and nobody's licence. Counts are 0.001, of z - 25 so that all three use
-the range. The largest exponent is 0.9056 (Viswanath 1998): a Lyapunov time is 55 steps of 0.02.
+the range. The largest exponent is 0.9056 (Viswanath 1998): a Lyapunov time is 221 steps of
+0.005. The step is short because spikes are coarse: their noise averages out over the steps of a Lyapunov time.
 """
 
 import numpy as np
@@ -11,7 +12,7 @@ from lnp_edge.datasets import Dataset
 
 SIGMA, RHO, BETA = 10.0, 28.0, 8 / 3
 LYAPUNOV = 0.9056  # 1/s
-DT = 0.02  # s
+DT = 0.005  # s
 SEED = 1963
 
 
@@ -22,7 +23,7 @@ def field(state: np.ndarray) -> np.ndarray:
 
 
 def load(root=None) -> Dataset:
-    """40 recordings to train on and 100 to test on, each 4 s and 15 Lyapunov times long. root is not used."""
+    """40 recordings to train on and 100 to test on, each 1 s and 15 Lyapunov times long. root is not used."""
     return chaos.dataset(
         "lorenz", field, LYAPUNOV, DT, near=(1.0, 1.0, 25.0), centre=(0.0, 0.0, 25.0),
         transient=5.0, warm_up=200, recordings=(40, 100), seed=SEED,
