@@ -21,7 +21,7 @@ from lnp_edge.errors import ConfigError, LnpError
 # In the order of the work; each module has HELP, EXAMPLE, arguments(parser) and run(args) -> exit code.
 COMMANDS = (
     "demo", "prune", "train", "quantize", "generate", "build", "flash", "verify", "run",
-    "reproduce", "bench", "boards", "doctor",
+    "reproduce", "compare", "bench", "boards", "doctor",
 )  # fmt: skip
 
 

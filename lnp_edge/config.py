@@ -19,6 +19,11 @@ def _number(default: float | int, low: float, high: float):
     return field(default=default, metadata={"low": low, "high": high})
 
 
+def _choice(*names: str):
+    """The first is the default."""
+    return field(default=names[0], metadata={"choices": names})
+
+
 @dataclass(frozen=True)
 class DataSettings:
     name: str = "spar"  # lnp_edge/datasets/<name>.py
@@ -34,15 +39,33 @@ class NetworkSettings:
     neurons: int = _number(256, 2, 15_000)  # model.onnx holds them as dense matrices
     density: float = _number(0.3, 0.0, 1.0)  # of the neurons * (neurons - 1) possible synapses at the start
     heterogeneous: bool = True  # else every neuron has the mean time constants, and training leaves them
+    clusters: int = _number(1, 1, 100)  # of neighbours, each with time constants of its own distribution
     tau_mem: float = _number(0.2, 1e-6, 1e9)  # s, mean of the gamma distribution
     tau_syn: float = _number(0.1, 1e-6, 1e9)  # s, mean of the gamma distribution
     tau_out: float = _number(4.0, 1e-6, 1e9)  # s
 
 
 @dataclass(frozen=True)
+class NoiseSettings:
+    """Of lnp and its rivals that sample synapses; what each means: lnp_edge/pruning/lnp.py."""
+
+    score: str = _choice("w", "l", "wl")  # of a synapse: |w|, |l| or |w l| times the variance of its ends' difference
+    alpha: float = _number(0.5, 0.0, 2.0)  # kept weights are divided by p**alpha
+    cap: float = _number(3.0, 0.0, 1e9)  # largest such factor; 0: none
+    loop: float = _number(0.0, 0.0, 0.99)  # gain around the recurrence to scale to; 0: the start's is not exceeded
+    diagonal: str = _choice("keep", "match")  # match: the leak makes up for a changed row sum
+    rounds: int = _number(1, 1, 100)  # on a geometric schedule of synapses
+    nodes: float = _number(0.05, 0.0, 0.9)  # share of the neurons that go, over all rounds
+    added: float = _number(0.0, 0.0, 0.5)  # share of the synapses that delocalisation adds, within the budget
+    rule: str = _choice("hub", "random", "targeted")  # where it adds them
+    timescales: int = _number(0, 0, 1000)  # trials of Bayesian optimisation of the time constants
+
+
+@dataclass(frozen=True)
 class PruneSettings:
     method: str = "lnp"  # lnp_edge/pruning/<method>.py
     keep: float = _number(0.3, 1e-6, 1.0)  # share of the recurrent synapses that stay
+    noise: NoiseSettings = NoiseSettings()
     shared: bool = False  # prune the network before it has a task: the same for all tasks of one [network] in steps
 
 
@@ -96,13 +119,17 @@ class Config:
         return _read(cls, json.loads(text), "")
 
 
+def names() -> list[str]:
+    """Of the configurations that come with lnp-edge."""
+    return sorted(path.stem for path in FOLDER.glob("*.toml"))
+
+
 def named(name: str) -> Config:
     """The configuration of a task that comes with lnp-edge, by its name; or of a TOML file."""
     if name.endswith(".toml"):
         return load(Path(name))
-    names = sorted(path.stem for path in FOLDER.glob("*.toml"))
-    if name not in names:
-        raise ConfigError(f"no task {name[:40]!r}", f"there is: {', '.join(names)}; or give a TOML file")
+    if name not in names():
+        raise ConfigError(f"no task {name[:40]!r}", f"there is: {', '.join(names())}; or give a TOML file")
     return load(FOLDER / f"{name}.toml")
 
 
@@ -135,6 +162,8 @@ def _value(f, value: object, where: str) -> object:
     if isinstance(default, bool | str):
         if type(value) is not type(default):
             raise ConfigError(f"{where} is {str(value)[:40]!r}", f"write {type(default).__name__}, such as {default!r}")
+        if value not in f.metadata.get("choices", [value]):
+            raise ConfigError(f"{where} is {str(value)[:40]!r}", f"choose from {', '.join(f.metadata['choices'])}")
         return value
     if not isinstance(default, int | float):
         return _read(type(default), value, f"{where}.")

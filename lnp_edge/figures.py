@@ -1,4 +1,4 @@
-"""Pictures: learning curves, confusion matrices, forecasts."""
+"""Pictures: learning curves, confusion matrices, forecasts, comparisons."""
 
 from __future__ import annotations
 
@@ -8,10 +8,16 @@ import numpy as np
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
-from lnp_edge import metrics
+from lnp_edge import lyapunov, metrics
 from lnp_edge.datasets import Dataset, Windows
+from lnp_edge.evidence import statistics
+from lnp_edge.evidence.report import CONTROLS
+from lnp_edge.evidence.statistics import Estimate
+from lnp_edge.network import Network
+from lnp_edge.rate_model import rate_model
 
 INK, BLUE, ORANGE = "#333333", "#2a6f97", "#d1495b"
+PALETTE = ("#d1495b", "#2a6f97", "#66a182", "#edae49", "#8d6a9f", "#00798c", "#c77d3a", "#5c4033", "#e07a9a")
 COLOURS = (BLUE, ORANGE, "#edae49", "#66a182", "#8d6a9f", "#5c4033", "#00798c", "#999999")
 
 
@@ -98,6 +104,78 @@ def comparison(rows: dict[str, list[float]], label: str, path: Path, lines: dict
     if lines:
         axes.legend(frameon=False, fontsize=8, loc="center left", bbox_to_anchor=(1, 0.5))
     _clean(axes)
+    _save(figure, path)
+
+
+def by_kept(results: list[dict], measures: list[str], path: Path) -> None:
+    """Each measure against the share of synapses kept, a line a method with its confidence intervals; controls
+    across."""
+    names = list(dict.fromkeys(r["method"] for r in results))
+    columns = min(3, len(measures))
+    rows = -(-len(measures) // columns)
+    figure = Figure(figsize=(4.3 * columns + 2.2, 3.3 * rows), layout="constrained")
+    panels = np.ravel(figure.subplots(rows, columns, squeeze=False))
+    for axes, measure in zip(panels, measures, strict=False):
+        for name, colour, marker in zip(
+            names, ("#999999", INK, *PALETTE * len(names)), "  osD^vPX*h<>" * 3, strict=False
+        ):
+            here = [r for r in results if r["method"] == name]
+            keeps = sorted({r["keep"] for r in here})
+            found = [Estimate.of(list(statistics.values(here, measure, keep=keep).values())) for keep in keeps]
+            if name in CONTROLS:
+                axes.axhline(found[0].mean, color=colour, lw=1.2, ls="--" if name == "dense" else ":", label=name)
+                continue
+            half = [0 if np.isnan(e.half) else e.half for e in found]
+            axes.errorbar(
+                [100 * k for k in keeps], [e.mean for e in found], half, color=colour, marker=marker, ms=4, lw=1.5,
+                elinewidth=0.8, capsize=2, label=name,
+            )  # fmt: skip
+        axes.set(xscale="log", xlabel="recurrent synapses kept, %", title=measure)
+        ticks = sorted({100 * r["keep"] for r in results if r["method"] not in CONTROLS})
+        axes.set_xticks(ticks, [f"{t:g}" for t in ticks])
+        axes.minorticks_off()
+        _clean(axes)
+    for axes in panels[len(measures) :]:
+        axes.set_axis_off()
+    lines, labels = panels[0].get_legend_handles_labels()
+    figure.legend(lines, labels, loc="outside right center", frameon=False, fontsize=9)
+    _save(figure, path)
+
+
+def networks(found: dict[str, Network], path: Path) -> None:
+    """Of networks side by side: Lyapunov spectra, eigenvalues, weights, degrees, time constants."""
+    titles = (
+        "Lyapunov exponents, 1/s",
+        "eigenvalues of M",
+        "weights, normalised to their target",
+        "in-degree",
+        "tau_mem, s",
+    )
+    figure = Figure(figsize=(15, 2.3 * len(found)), layout="constrained")
+    panels = figure.subplots(len(found), len(titles), squeeze=False)
+    dense = next(iter(found.values()))
+    wanted = lyapunov.of_network(dense, steps=300, warm_up=100).exponents
+    most = max(np.bincount(n.w_rec.indices, minlength=n.n).max() for n in found.values()) + 1
+    for (name, network), row in zip(found.items(), panels, strict=True):
+        spectrum = lyapunov.of_network(network, steps=300, warm_up=100).exponents
+        row[0].plot(np.linspace(0, 1, len(wanted)), wanted, color="#bbbbbb", lw=3, label="dense")
+        row[0].plot(np.linspace(0, 1, len(spectrum)), spectrum, color=BLUE, lw=1.3, label=name)
+        row[0].set_ylabel(name, fontsize=9)
+        values = np.linalg.eigvals(rate_model(network).m.toarray())
+        row[1].plot(values.real, values.imag, ".", color=BLUE, ms=3)
+        circle = np.exp(1j * np.linspace(0, 2 * np.pi, 200))
+        row[1].plot(circle.real, circle.imag, color="#bbbbbb", lw=1)
+        row[1].set_aspect("equal", adjustable="datalim")
+        leak = (1 - np.exp(-network.dt / network.tau_syn)) * (1 - np.exp(-network.dt / network.tau_mem))
+        weights = network.w_rec.toarray() / leak
+        limit = np.quantile(np.abs(weights[weights != 0]), 0.95) if network.w_rec.nnz else 1.0
+        row[2].imshow(weights, cmap="RdBu_r", vmin=-limit, vmax=limit, interpolation="nearest", aspect="auto")
+        row[3].hist(np.bincount(network.w_rec.indices, minlength=network.n), bins=np.linspace(0, most, 31), color=BLUE)
+        row[4].hist(network.tau_mem, bins=30, color=BLUE)
+        for axes in row[[0, 1, 3, 4]]:
+            _clean(axes)
+    for axes, title in zip(panels[0], titles, strict=True):
+        axes.set_title(title, fontsize=10)
     _save(figure, path)
 
 

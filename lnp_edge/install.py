@@ -18,4 +18,5 @@ INSTALL = {
     "matplotlib": "pip install matplotlib",
     "onnxruntime": "pip install onnxruntime",
     "pillow": "pip install pillow",
+    "optuna": "pip install optuna",
 }

@@ -44,13 +44,15 @@ class Network:
 
     def keep_neurons(self, index: NDArray[np.intp]) -> Network:
         """The same network with only these neurons: every array shrinks together."""
+        w_rec = sparse.csr_array(self.w_rec[index][:, index])
+        w_rec.sort_indices()
         return replace(
             self,
             tau_mem=self.tau_mem[index],
             tau_syn=self.tau_syn[index],
             sign=self.sign[index],
             w_in=self.w_in[:, index],
-            w_rec=sparse.csr_array(self.w_rec[index][:, index]),
+            w_rec=w_rec,
             w_out=self.w_out[index],
             bias=self.bias[index],
             v_th=self.v_th[index],

@@ -177,13 +177,17 @@ def _drawn(config: Config, c: int, o: int, dt: float) -> Network:
     return random_network(
         n.neurons, c, o, dt, n.density,
         np.random.default_rng(stage_seed(config, 0)), tau_mem=n.tau_mem, tau_syn=n.tau_syn, tau_out=n.tau_out,
-        heterogeneous=n.heterogeneous,
+        heterogeneous=n.heterogeneous, clusters=n.clusters,
     )  # fmt: skip
 
 
 def after_training(config: Config) -> bool:
     """Is this a method that prunes a trained network?"""
-    return config.prune.keep < 1 and getattr(_method(config), "AFTER_TRAINING", False)
+    return config.prune.keep < 1 and _needs(config) == "training"
+
+
+def _needs(config: Config) -> str:
+    return getattr(_method(config), "NEEDS", "")
 
 
 def _method(config: Config) -> ModuleType:
@@ -196,12 +200,19 @@ def prune(
     """The network with prune.keep of its recurrent synapses; all of them is the network itself."""
     if config.prune.keep == 1.0:
         return network
-    method, seed = _method(config), stage_seed(config, 1)
-    if after_training(config):
-        return method.prune(network, config.prune.keep, seed, progress, x=_heard(data))
-    if not config.prune.shared:
-        return method.prune(network, config.prune.keep, seed, progress)
-    core = method.prune(_drawn(_in_steps(config, network.dt), *TASK_FREE, 1.0), config.prune.keep, seed, progress)
+    needs, more = _needs(config), dict[str, NDArray]()
+    if needs == "training":
+        more["x"] = _heard(data)
+    elif needs == "gradient":
+        more["gradient"] = _gradient(config, data, network)
+
+    def pruned(network: Network) -> Network:
+        settings = config.prune
+        return _method(config).prune(network, settings.keep, stage_seed(config, 1), progress, settings.noise, **more)
+
+    if needs or not config.prune.shared:
+        return pruned(network)
+    core = pruned(_drawn(_in_steps(config, network.dt), *TASK_FREE, 1.0))
     c, o = len(network.w_in), len(network.tau_out)
     ports = np.random.default_rng(stage_seed(config, 3))
     return _on_axes(data, with_ports(core, c, o, network.dt, config.network.tau_out, ports))
@@ -227,6 +238,15 @@ def encoded(task: Task, counts: NDArray[np.int16]) -> NDArray[np.float32]:
         part = slice(k, k + ENCODED_AT_ONCE)
         found[part] = encode(task.encoder, counts[part], task.encoder_params) / np.float32(X_SCALE)
     return found
+
+
+def _gradient(config: Config, data: Split, network: Network) -> NDArray[np.float64]:
+    """Of the loss by each recurrent weight, [nnz], over some batches of the training data. Needs torch."""
+    require_torch()
+    from lnp_edge.training.loop import gradient
+
+    batches = _batches(config, data)
+    return gradient(network, batches, stage_seed(config, 5), config.network.neuron, data.axes)
 
 
 def require_torch() -> None:

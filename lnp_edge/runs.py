@@ -19,7 +19,7 @@ from lnp_edge import figures, network_file, onnx_file
 from lnp_edge.console import bars, note
 from lnp_edge.datasets import Dataset, Windows
 from lnp_edge.errors import ConfigError
-from lnp_edge.files import write_whole
+from lnp_edge.files import make_folder, write_whole
 from lnp_edge.network_file import NetworkFile
 from lnp_edge.trial import NETWORK, RESULT, Outcome, Trial, run_all
 
@@ -111,10 +111,3 @@ class Runs:
 
 def machine() -> str:
     return f"{platform.machine()}, Python {platform.python_version()}, numpy {np.__version__}"
-
-
-def make_folder(folder: Path) -> None:
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as e:
-        raise ConfigError(f"cannot make {folder}: {e.strerror}", "choose another place with -o") from None

@@ -3,20 +3,14 @@
 from __future__ import annotations
 
 import hashlib
-import multiprocessing
-import os
-import signal
 import time
 from collections.abc import Callable
-from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import dataclass, replace
 from pathlib import Path
-from threading import Thread
-from typing import Any
 
 from numpy.typing import NDArray
 
-from lnp_edge import network_file, pipeline, predict
+from lnp_edge import network_file, pipeline, pool, predict
 from lnp_edge.config import Config, PruneSettings, QuantizeSettings
 from lnp_edge.network import Network
 from lnp_edge.spec.model import QuantizedModel
@@ -112,56 +106,9 @@ def run_all(
     finished: Callable[[Outcome], None],
     folder_of: Callable[[Trial], Path | None] = lambda trial: None,
 ) -> None:
-    """Every trial, in as many processes as there are cores; `finished` as each ends, in any order.
-
-    folder_of gives each the folder that run_trial asks for.
-    `report` is called from a thread of its own, so that bars move while `finished` is at work.
-    """
-    workers = min(len(trials), os.cpu_count() or 1)
-    context = multiprocessing.get_context("spawn")
-    queue = context.SimpleQueue()
-
-    def listen() -> None:
-        for args in iter(queue.get, None):
-            report(*args)
-
-    listener = Thread(target=listen, daemon=True)
-    listener.start()
-    # Ctrl-C reaches every process of a terminal: the workers, which inherit this, leave it to their parent.
-    asked = signal.signal(signal.SIGINT, signal.SIG_IGN)
-    pool = ProcessPoolExecutor(workers, context, initializer=_set_queue, initargs=(queue,))
-    try:
-        futures = [pool.submit(_run_reporting, trial, folder_of(trial)) for trial in trials]
-        signal.signal(signal.SIGINT, asked)
-        for future in as_completed(futures):
-            finished(future.result())
-    except BaseException:
-        signal.signal(signal.SIGINT, signal.SIG_IGN)
-        for process in list((pool._processes or {}).values()):
-            process.terminate()
-        raise
-    finally:
-        pool.shutdown(cancel_futures=True)
-        queue.put(None)
-        listener.join()
-        signal.signal(signal.SIGINT, asked)
+    """Every trial by pool.run_all; folder_of gives each the folder that run_trial asks for."""
+    pool.run_all(_run, [(trial, folder_of(trial)) for trial in trials], report, finished)
 
 
-_queue: Any = None  # of a worker process
-
-
-def _set_queue(queue: Any) -> None:
-    global _queue
-    _queue = queue
-    Thread(target=_end_with_parent, daemon=True).start()
-
-
-def _end_with_parent() -> None:
-    """A parent that was killed cannot stop its workers, and nobody waits for what they would find."""
-    if parent := multiprocessing.parent_process():
-        parent.join()
-        os._exit(1)
-
-
-def _run_reporting(trial: Trial, folder: Path | None) -> Outcome:
-    return run_trial(trial, lambda *args: _queue.put(args), folder)
+def _run(item: tuple[Trial, Path | None], report: Report) -> Outcome:
+    return run_trial(item[0], report, item[1])

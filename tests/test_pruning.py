@@ -8,11 +8,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import sparse
 
-from lnp_edge import lyapunov, pruning
+from lnp_edge import pruning, rate_model
+from lnp_edge.config import NoiseSettings
 from lnp_edge.errors import ConfigError
 from lnp_edge.init_network import random_network
 from lnp_edge.network import Network
-from lnp_edge.pruning import activity, lnp
+from lnp_edge.pruning import _edges, activity, lnp
 from lnp_edge.spec.plugins import get, names
 
 METHODS = names("lnp_edge.pruning")
@@ -135,7 +136,7 @@ def test_magnitude_breaks_ties_by_seed_and_not_by_place():
 
 
 def test_random_keeps_each_synapse_equally_often(monkeypatch):
-    monkeypatch.setattr(get("lnp_edge.pruning", "random"), "network_abscissa", lambda net: -0.1)
+    monkeypatch.setattr(get("lnp_edge.pruning", "random"), "with_loop_gain", lambda net, *rest, **more: net)
     start = graph(0.01 * (1 - np.eye(12)))
     often = sum((prune("random", start, 0.25, seed).w_rec != 0).toarray() for seed in range(200))
     off = often[~np.eye(12, dtype=bool)]
@@ -158,7 +159,7 @@ def test_random_gets_the_start_networks_abscissa_back():
 def test_probabilities_sum_to_the_budget_and_follow_the_scores(values, share):
     score = np.array(values)
     count = max(1, round(share * len(score)))
-    p = lnp.keep_probabilities(score, count)
+    p = _edges.keep_probabilities(score, count)
     assert p.sum() == pytest.approx(count, abs=1e-9)
     assert p.min() > 0 and p.max() <= 1
     free = p < 1 - 1e-12
@@ -172,39 +173,38 @@ def test_probabilities_sum_to_the_budget_and_follow_the_scores(values, share):
 def test_probabilities_do_not_depend_on_the_scores_unit_or_order(values, unit):
     score = np.array(values)
     count, order = (len(score) + 1) // 2, np.random.default_rng(0).permutation(len(score))
-    p = lnp.keep_probabilities(score, count)
-    np.testing.assert_allclose(lnp.keep_probabilities(unit * score, count), p, rtol=1e-12)
-    np.testing.assert_allclose(lnp.keep_probabilities(score[order], count), p[order], rtol=1e-12)
+    p = _edges.keep_probabilities(score, count)
+    np.testing.assert_allclose(_edges.keep_probabilities(unit * score, count), p, rtol=1e-12)
+    np.testing.assert_allclose(_edges.keep_probabilities(score[order], count), p[order], rtol=1e-12)
 
 
 def test_scores_of_zero_still_leave_the_exact_budget():
-    p = lnp.keep_probabilities(np.array([0.0, 0.0, 5.0, 0.0]), 2)
+    p = _edges.keep_probabilities(np.array([0.0, 0.0, 5.0, 0.0]), 2)
     np.testing.assert_allclose(p, [1 / 3, 1 / 3, 1, 1 / 3], rtol=1e-12)
-    np.testing.assert_allclose(lnp.keep_probabilities(np.zeros(4), 1), 0.25)
+    np.testing.assert_allclose(_edges.keep_probabilities(np.zeros(4), 1), 0.25)
 
 
 @settings(max_examples=50, deadline=None)
 @given(SCORES, st.integers(0, 2**32 - 1))
 def test_a_sample_has_exactly_the_expected_size(values, seed):
     count = (len(values) + 2) // 3
-    p = lnp.keep_probabilities(np.array(values), count)
-    mask = lnp.sample(p, np.random.default_rng(seed))
+    p = _edges.keep_probabilities(np.array(values), count)
+    mask = _edges.sample(p, np.random.default_rng(seed))
     assert mask.sum() == count
     assert mask[p == 1].all()
 
 
 def test_a_sample_includes_each_with_its_own_probability():
-    p = lnp.keep_probabilities(np.random.default_rng(0).lognormal(size=50), 20)
+    p = _edges.keep_probabilities(np.random.default_rng(0).lognormal(size=50), 20)
     rng = np.random.default_rng(1)
-    often = sum(lnp.sample(p, rng).astype(int) for _ in range(4000))
+    often = sum(_edges.sample(p, rng).astype(int) for _ in range(4000))
     free = p < 1
     z = (often - 4000 * p)[free] / np.sqrt(4000 * p * (1 - p))[free]
     assert np.abs(z).max() < 4 and 0.7 < z.std() < 1.3
 
 
 def scores_of(net):
-    a, q = lyapunov.rate_model(net, lyapunov.operating_point(net))
-    return lnp.synapse_scores(net, lyapunov.stationary_covariance(a, q))
+    return _edges.synapse_scores(net, rate_model.rate_model(net), np.random.default_rng(0))
 
 
 def test_scores_follow_the_neurons_when_they_change_places():
@@ -225,35 +225,31 @@ def test_scores_are_positive_and_the_same_for_a_faster_read_out_but_for_a_factor
 # Rescaling
 
 
-def z_scores(monkeypatch, alpha, draws=400):
+def z_scores(alpha, draws=400):
     """How far the mean of the pruned weights lies from the start weights, in standard errors, per synapse."""
-    start = network(24)
-    point = lyapunov.operating_point(start)
-    monkeypatch.setattr(lyapunov, "operating_point", lambda net: point)
-    monkeypatch.setattr(lnp, "surviving_neurons", lambda net, most, count: np.arange(net.n))
-    monkeypatch.setattr(lnp, "hold_abscissa", lambda net, limit: (net, 1.0))
-    monkeypatch.setattr(lnp, "ALPHA", alpha)
-    monkeypatch.setattr(lnp, "CAP", np.inf)
-    p = lnp.keep_probabilities(scores_of(start), round(0.4 * start.w_rec.nnz))
-    pre, post = start.w_rec.nonzero()
-    mean = sum(lnp.prune(start, 0.4, seed).w_rec for seed in range(draws)).toarray()[pre, post] / draws
+    start, rng = network(24), np.random.default_rng(0)
+    score, count = scores_of(start), round(0.4 * start.w_rec.nnz)
+    p = _edges.keep_probabilities(score, count)
+    options = NoiseSettings(alpha=alpha, cap=0.0)
+    total = sum(_edges.prune_edges(start, score, count, rng, options).network.w_rec for _ in range(draws))
+    mean = total.toarray()[start.w_rec.nonzero()] / draws
     z = (mean - start.w_rec.data)[p < 1] / (np.abs(start.w_rec.data) * np.sqrt((1 - p) / p / draws))[p < 1]
     return z[p[p < 1] > 0.05]  # rarer ones are too skewed for a normal z of 400 draws
 
 
-def test_dividing_by_p_keeps_the_expected_weights(monkeypatch):
-    z = z_scores(monkeypatch, alpha=1.0)
+def test_dividing_by_p_keeps_the_expected_weights():
+    z = z_scores(alpha=1.0)
     assert len(z) > 80
     assert abs(z.mean()) < 0.3 and 0.85 < z.std() < 1.15
 
 
-def test_dividing_by_its_square_root_does_not(monkeypatch):
-    z = z_scores(monkeypatch, alpha=0.5)
+def test_dividing_by_its_square_root_does_not():
+    z = z_scores(alpha=0.5)
     assert np.abs(z).mean() > 5
 
 
 def test_rescaling_leaves_certain_synapses_and_is_capped():
-    assert lnp.rescaling(np.array([1.0, 0.25, 0.01]), 0.5, 3.0).tolist() == [1, 2, 3]
+    assert _edges.rescaling(np.array([1.0, 0.25, 0.01]), 0.5, 3.0).tolist() == [1, 2, 3]
 
 
 # Stability
@@ -261,42 +257,40 @@ def test_rescaling_leaves_certain_synapses_and_is_capped():
 
 def test_the_guard_lowers_the_gain_to_the_limit_and_no_further():
     start = network(100, strength=3.0)
-    limit = lyapunov.network_abscissa(network(100))
-    assert lyapunov.network_abscissa(start) > limit
+    limit = rate_model.network_abscissa(network(100))
+    assert rate_model.network_abscissa(start) > limit
     held, factor = pruning.hold_abscissa(start, limit)
-    assert lyapunov.network_abscissa(held) <= limit
-    assert 1 + 4.0 * lyapunov.network_abscissa(held) > 0.85 * (1 + 4.0 * limit)
+    assert rate_model.network_abscissa(held) <= limit
+    assert 1 + 4.0 * rate_model.network_abscissa(held) > 0.85 * (1 + 4.0 * limit)
     np.testing.assert_allclose(held.w_rec.toarray(), factor * start.w_rec.toarray())
 
 
 def test_the_guard_leaves_a_stable_network_alone():
     start = network()
-    held, factor = pruning.hold_abscissa(start, lyapunov.network_abscissa(start))
+    held, factor = pruning.hold_abscissa(start, rate_model.network_abscissa(start))
     assert held is start and factor == 1
 
 
 def test_a_graph_without_loops_is_not_scaled_away():
     chain = graph(np.triu(0.01 * np.ones((8, 8)), 1))
-    limit = pruning.abscissa_limit(chain, lyapunov.network_abscissa(chain))
+    limit = pruning.abscissa_limit(chain, rate_model.network_abscissa(chain))
     assert pruning.hold_abscissa(chain, limit)[1] == 1
 
 
 def test_unguarded_division_by_p_exceeds_the_start_abscissa_and_the_guard_catches_it(monkeypatch):
     start = network(100)
-    limit = pruning.abscissa_limit(start, lyapunov.network_abscissa(start))
-    monkeypatch.setattr(lnp, "ALPHA", 1.0)
-    monkeypatch.setattr(lnp, "CAP", np.inf)
-    said = []
-    guarded = lnp.prune(start, 0.1, 0, lambda done, what: said.append(what))
-    assert lyapunov.network_abscissa(guarded) <= limit and "guard" in said[-1]
+    limit = pruning.abscissa_limit(start, rate_model.network_abscissa(start))
+    options, said = NoiseSettings(alpha=1.0, cap=0.0), []
+    guarded = lnp.prune(start, 0.1, 0, lambda done, what: said.append(what), options)
+    assert rate_model.network_abscissa(guarded) <= limit and "guard" in said[-1]
     monkeypatch.setattr(lnp, "hold_abscissa", lambda net, limit: (net, 1.0))
-    assert lyapunov.network_abscissa(lnp.prune(start, 0.1, 0)) > limit
+    assert rate_model.network_abscissa(lnp.prune(start, 0.1, 0, None, options)) > limit
 
 
 def test_an_unstable_start_does_not_excuse_an_unstable_result():
     start = network(60, strength=4.0)
-    assert lyapunov.network_abscissa(start) > 0
-    assert lyapunov.network_abscissa(lnp.prune(start, 1.0, 0)) < 0
+    assert rate_model.network_abscissa(start) > 0
+    assert rate_model.network_abscissa(lnp.prune(start, 1.0, 0)) < 0
 
 
 @pytest.mark.parametrize("strength", [0.5, 2.0, 4.0])
@@ -306,72 +300,19 @@ def test_noise_pruning_never_raises_the_abscissa(strength):
         assert pruning.describe(start, lnp.prune(start, 0.2, seed)).held
 
 
-def test_an_unstable_matrix_is_given_leak_for_the_scores_and_a_stable_one_none():
-    a = np.array([[0.5, 2.0], [0.0, -1.0]])
-    assert lyapunov.spectral_abscissa(lnp.stabilised(a, 0.5, -0.1)) == pytest.approx(-0.1)
-    np.testing.assert_array_equal(lnp.stabilised(a - np.eye(2), -0.5, -0.1), a - np.eye(2))
+def test_an_unstable_model_is_given_leak_for_the_scores_and_a_stable_one_none():
+    m = sparse.csr_array(np.array([[1.5, 2.0], [0.0, 0.0]]))
+    model = rate_model.RateModel(m, 2.0, np.ones(2), np.zeros((2, 1)))
+    assert model.abscissa() == pytest.approx(0.25)
+    assert model.stabilised(-0.1).abscissa() == pytest.approx(-0.1)
+    assert rate_model.spectral_abscissa(model.stabilised(-0.1).a()) == pytest.approx(-0.1)
+    assert model.stabilised(0.3) == model
 
 
-# Neurons
-
-
-def betweenness_by_pairs(w):
-    """Sum over pairs (s, t) of the share of their shortest paths that pass v, by counting walks."""
-    n = len(w)
-    step = (w != 0).astype(int)
-    np.fill_diagonal(step, 0)
-    distance, count = np.full((n, n), 10**6), np.zeros((n, n), int)
-    walks = np.eye(n, dtype=int)
-    for d in range(n):
-        new = (walks > 0) & (distance == 10**6)
-        distance[new], count[new] = d, walks[new]
-        walks = walks @ step
-    total = np.zeros(n)
-    for s in range(n):
-        for t in range(n):
-            for v in range(n):
-                on_the_way = distance[s, t] < 10**6 and distance[s, v] + distance[v, t] == distance[s, t]
-                if len({s, t, v}) == 3 and on_the_way:
-                    total[v] += count[s, v] * count[v, t] / count[s, t]
-    return total
-
-
-def test_betweenness_of_a_chain_and_of_two_equal_ways():
-    chain = np.diag(np.ones(3), 1)
-    assert lnp.betweenness(graph(chain)).tolist() == [0, 2, 2, 0]
-    diamond = np.zeros((4, 4))
-    diamond[0, [1, 2]] = diamond[[1, 2], 3] = 1
-    assert lnp.betweenness(graph(diamond)).tolist() == [0, 0.5, 0.5, 0]
-
-
-@pytest.mark.parametrize("seed", range(6))
-def test_betweenness_equals_counting_all_pairs(seed):
-    rng = np.random.default_rng(seed)
-    w = rng.normal(size=(16, 16)) * (rng.random((16, 16)) < [0.05, 0.1, 0.2][seed % 3])
-    np.testing.assert_allclose(lnp.betweenness(graph(w)), betweenness_by_pairs(w), rtol=1e-12)
-
-
-def test_the_neurons_of_lowest_betweenness_go():
-    net = network(40)
-    alive = lnp.surviving_neurons(net, 4, 1)
-    gone = np.setdiff1d(np.arange(40), alive)
-    between = lnp.betweenness(net)
-    assert len(gone) == 4 and between[gone].max() <= between[alive].min()
-
-
-def test_the_only_way_from_input_to_read_out_stays():
-    """0 -> 1 -> 2 is that way, its ends of betweenness 0; 3, 4 and 5 lead nowhere."""
-    w = np.zeros((6, 6))
-    w[0, 1] = w[1, 2] = w[3, 4] = w[4, 5] = w[5, 3] = 1.0
-    net = graph(w, w_in=np.eye(6)[:1], w_out=np.eye(6)[:, [2]])
-    assert lnp.reach(net).tolist() == [[True]]
-    assert lnp.surviving_neurons(net, 6, 0).tolist() == [0, 1, 2]
-    assert lnp.reach(net.keep_neurons(np.array([0, 2]))).tolist() == [[False]]
-
-
-def test_a_neuron_whose_synapses_the_budget_needs_stays():
-    net = network(40)
-    assert len(lnp.surviving_neurons(net, 4, net.w_rec.nnz)) == 40
+@pytest.mark.parametrize("method", ["lnp", "random"])
+def test_a_loop_gain_that_is_asked_for_is_reached(method):
+    pruned = get("lnp_edge.pruning", method).prune(network(100), 0.2, 0, None, NoiseSettings(loop=0.7))
+    assert pruning.loop_gain(pruned) == pytest.approx(0.7, rel=0.05)
 
 
 # Report
@@ -383,8 +324,8 @@ def test_describe_measures_both_networks():
     report = pruning.describe(start, after)
     assert (report.before.synapses, report.before.neurons) == (1062, 60)
     assert (report.after.synapses, report.after.neurons) == (319, 57)
-    assert report.after.abscissa == pytest.approx(lyapunov.network_abscissa(after))
-    a, _ = lyapunov.rate_model(after, lyapunov.operating_point(after))
+    assert report.after.abscissa == pytest.approx(rate_model.network_abscissa(after))
+    a = rate_model.rate_model(after).a()
     assert report.after.radius == pytest.approx(np.abs(np.linalg.eigvals(4.0 * a + np.eye(57))).max())
     louder = pruning.describe(start, pruning.scaled(start, 4.0))
     assert louder.after.rate > louder.before.rate and not louder.held
@@ -402,7 +343,7 @@ def test_activity_pruning_keeps_what_spikes_carry_on_the_data_it_is_shown():
     after = activity.prune(start, 0.3, 0, x=x)
     senders = np.flatnonzero(np.diff(after.w_rec.indptr))
     assert after.w_rec.nnz == round(0.3 * start.w_rec.nnz) and not deaf[senders].any()
-    rate = lyapunov.operating_point(start, x=x).rate
+    rate = rate_model.operating_point(start, x=x).rate
     pre, _ = pruning.endpoints(start)
     least_kept = np.sort(np.abs(start.w_rec.data) * rate[pre])[-after.w_rec.nnz]
     pre, _ = pruning.endpoints(after)

@@ -1,4 +1,5 @@
-"""Measure the reference, or with --train a training step beside other libraries, against the aims."""
+"""Measure the reference, --train a training step beside other libraries, or --prune pruning by size, against the
+aims."""
 
 import argparse
 import json
@@ -9,21 +10,24 @@ import numpy as np
 
 from lnp_edge.console import bars, note, out, table
 
-HELP = "measure the speed of the reference, or of training beside other libraries"
-EXAMPLE = "  lnp bench\n  lnp bench --train"
+HELP = "measure the speed of the reference, of training beside other libraries, or of pruning"
+EXAMPLE = "  lnp bench\n  lnp bench --train\n  lnp bench --prune"
 STEPS, ROUNDS = 4000, 15
 AIMS = {"first_call_s": 2.0, "ns_per_neuron_step": 5.0, "ns_per_event": 1.5}  # the first call: from the cache
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--train", action="store_true", help="a training step, beside snnTorch, Norse and SpikingJelly")
-    parser.add_argument("--quick", action="store_true", help="with --train: small, without the other libraries")
+    parser.add_argument("--prune", action="store_true", help="pruning, up to 100,000 neurons: time, memory and error")
+    parser.add_argument("--quick", action="store_true", help="with --train or --prune: small, without other libraries")
     parser.add_argument("--json", action="store_true")
 
 
 def run(args: argparse.Namespace) -> int:
     if args.train:
         return _train(args)
+    if args.prune:
+        return _prune(args)
     found = measure()
     if args.json:
         print(json.dumps(found))
@@ -70,6 +74,32 @@ def _train(args: argparse.Namespace) -> int:
     for v in verdicts:
         aim = "" if v["aim"] is None else f"   aim: {v['aim']:g}, {'met' if v['met'] else 'missed'}"
         out.print(f"{v['density']:>4.0%}  N={v['neurons']:<4} {v['times']:5.1f} times as fast as {v['best']}{aim}")
+    return 0
+
+
+def _prune(args: argparse.Namespace) -> int:
+    from lnp_edge.evidence import scale
+
+    rows: list[scale.Row] = []
+    with bars() as progress:
+        task = progress.add_task("pruning", total=len(scale.cases(args.quick)), info="")
+        for row in scale.measure(args.quick):
+            rows.append(row)
+            progress.update(task, advance=1, info=f"{row.what}, N={row.neurons}")
+    exponent = scale.growth(rows)
+    if args.json:
+        found = [{k: None if v != v else v for k, v in vars(row).items()} | {"met": row.met} for row in rows]
+        print(json.dumps({"rows": found, "growth": None if exponent != exponent else exponent}))
+        return 0
+    cells = []
+    for r in rows:
+        aims = [f"{most:.0f} {unit}" for most, unit in ((r.aim, "s"), (r.aim_megabytes, "MB")) if most == most]
+        verdict = f"{', '.join(aims)}: {'met' if r.met else 'missed'}" if aims else ""
+        took = [f"{r.neurons}", f"{r.synapses}", f"{r.seconds:.1f}", f"{r.megabytes:.0f}"]
+        cells.append([r.what, *took, verdict, r.remark])
+    out.print(table("Pruning, one core", ["", "neurons", "synapses", "CPU s", "MB", "aim", ""], cells))
+    if exponent == exponent:
+        out.print(f"time of the edge step grows as neurons**{exponent:.2f}, {scale.DEGREE} synapses each")
     return 0
 
 

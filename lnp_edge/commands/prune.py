@@ -1,22 +1,37 @@
-"""Draw a random network and prune it before any training."""
+"""Draw a random network and prune it before any training.
+
+With a budget it finds the network of most synapses that fits a board: [prune] keep is then the least that is kept,
+and [network] neurons the most there are: fewer, where the board does not hold that share of their synapses. Flash and
+RAM are those of builds, with every synapse stored; a trained network needs no more. Instructions are counted in an
+emulator on training data, before training: a trained network that fires more takes more, so leave some room."""
 
 import argparse
 import json
 from dataclasses import asdict
 from pathlib import Path
 
-from lnp_edge import config, network_file, pipeline
+from lnp_edge import budget, config, network_file, pipeline
+from lnp_edge.budget import Budget, Fitted
+from lnp_edge.config import Config
 from lnp_edge.console import bars, note, out, table
+from lnp_edge.errors import ConfigError
 from lnp_edge.files import refuse_unwritable
+from lnp_edge.network import Network
 from lnp_edge.network_file import NetworkFile
+from lnp_edge.spec.board import Board
 
 HELP = "draw a network and prune it, before training"
-EXAMPLE = "  lnp prune demo.toml -o pruned.safetensors && lnp train pruned.safetensors -o trained.safetensors"
+EXAMPLE = """  lnp prune demo.toml -o pruned.safetensors && lnp train pruned.safetensors -o trained.safetensors
+  lnp prune demo.toml --board nucleo-f401re --flash 64k --ram 8k --ops 20k"""
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("config", help="TOML file, or a task's name; [prune] has the method and the share to keep")
     parser.add_argument("-o", "--output", type=Path, default=Path("pruned.safetensors"))
+    parser.add_argument("--board", help="keep as many synapses as fit this board (lnp boards lists them)")
+    parser.add_argument("--flash", metavar="SIZE", help="of the firmware, such as 64k (default: all of the board)")
+    parser.add_argument("--ram", metavar="SIZE", help="of the firmware with its stack (default: all of the board)")
+    parser.add_argument("--ops", metavar="COUNT", help="instructions of a mean step, such as 20k (default: any)")
     parser.add_argument("--json", action="store_true", help="print the report as JSON")
 
 
@@ -25,25 +40,103 @@ def run(args: argparse.Namespace) -> int:
 
     refuse_unwritable(args.output)
     settings = config.named(args.config)
+    goal = _goal(args)
     data = pipeline.split(settings, pipeline.load_data(settings))
-    dense = pipeline.new_network(settings, data)
+    if goal:
+        fitted = _fit(settings, data, *goal)
+        settings, dense, pruned = fitted.config, fitted.dense, fitted.network
+    else:
+        dense = pipeline.new_network(settings, data)
+        pruned = _prune(settings, data, dense)
+    report = pruning.describe(dense, pruned)
+    if args.json:
+        print(json.dumps(asdict(report) | (_as_dict(fitted, *goal) if goal else {})))
+    else:
+        rows = [
+            [name, f"{m.neurons}", f"{m.synapses}", f"{m.abscissa:.4f}", f"{m.radius:.4f}"]
+            for name, m in (("dense", report.before), (settings.prune.method, report.after))
+        ]
+        out.print(table("", ["", "neurons", "synapses", "abscissa", "radius"], rows))
+        if goal:
+            _show(config.named(args.config), fitted, *goal)
+    history = {"prune": {"method": settings.prune.method, "synapses_before": report.before.synapses}}
+    network_file.save(NetworkFile(pruned, settings, history), args.output)
+    note(f"written: {args.output}    next: lnp train {args.output}")
+    return 0
+
+
+def _prune(settings: Config, data: pipeline.Split, dense: Network) -> Network:
     with bars() as progress:
         task = progress.add_task(f"prune by {settings.prune.method}", total=100, info="")
 
         def show(share: float, what: str) -> None:
             progress.update(task, completed=round(100 * share), info=what)
 
-        pruned = pipeline.prune(settings, data, dense, show)
-    report = pruning.describe(dense, pruned)
-    if args.json:
-        print(json.dumps(asdict(report)))
+        return pipeline.prune(settings, data, dense, show)
+
+
+def _goal(args: argparse.Namespace) -> tuple[Board, Budget] | None:
+    """The board and the budget asked for; of flash and RAM all the board has by default."""
+    import boards
+
+    given = [f"--{name}" for name in ("flash", "ram", "ops") if getattr(args, name) is not None]
+    if args.board is None:
+        if given:
+            raise ConfigError(f"{given[0]} needs a board", "name one with --board: lnp boards lists them")
+        return None
+    board = boards.get(args.board)
+    sizes = {}
+    for name, size in (("flash", board.flash.size), ("ram", board.ram.size)):
+        text = getattr(args, name)
+        sizes[name] = size if text is None else budget.parse(text, f"--{name}", 1024)
+        if sizes[name] > size:
+            raise ConfigError(f"--{name} is {sizes[name]} B, {board.name} has {size}", f"leave --{name} out to use all")
+    return board, Budget(**sizes, ops=None if args.ops is None else budget.parse(args.ops, "--ops", 1000))
+
+
+def _fit(settings: Config, data: pipeline.Split, board: Board, limits: Budget) -> Fitted:
+    from lnp_edge.commands import _measure
+
+    windows = None if limits.ops is None else _measure.some(data.train_windows.counts)
+    meter = _measure.meter(board, windows)
+    with bars() as progress:
+        task = progress.add_task(f"fit {board.name}", total=None, info="")
+
+        def show(what: str) -> None:
+            progress.update(task, advance=1, info=what)
+
+        return budget.fit(settings, data, limits, meter, show)
+
+
+def _rows(fitted: Fitted, limits: Budget) -> dict[str, tuple[float, float]]:
+    """Budget and use by name."""
+    found: dict[str, tuple[float, float]] = {
+        "flash": (limits.flash, fitted.cost.flash),
+        "ram": (limits.ram, fitted.cost.ram),
+    }
+    if limits.ops is not None:
+        found["ops"] = limits.ops, round(fitted.cost.ops)
+    return found
+
+
+def _as_dict(fitted: Fitted, board: Board, limits: Budget) -> dict:
+    rows = {name: {"budget": most, "used": used} for name, (most, used) in _rows(fitted, limits).items()}
+    keep, neurons = fitted.config.prune.keep, fitted.config.network.neurons
+    longest = {} if limits.ops is None else {"longest_step": fitted.cost.longest}
+    return {"fit": {"board": board.name, "neurons": neurons, "keep": keep, **rows, **longest}}
+
+
+def _show(asked: Config, fitted: Fitted, board: Board, limits: Budget) -> None:
+    names = {"flash": "flash, B", "ram": "RAM with stack, B", "ops": "instructions a step"}
     rows = [
-        [name, f"{m.neurons}", f"{m.synapses}", f"{m.abscissa:.4f}", f"{m.radius:.4f}"]
-        for name, m in (("dense", report.before), (settings.prune.method, report.after))
+        [names[name], f"{most:.0f}", f"{used}", f"{most - used:.0f}"]
+        for name, (most, used) in _rows(fitted, limits).items()
     ]
-    if not args.json:
-        out.print(table("", ["", "neurons", "synapses", "abscissa", "radius"], rows))
-    history = {"prune": {"method": settings.prune.method, "synapses_before": report.before.synapses}}
-    network_file.save(NetworkFile(pruned, settings, history), args.output)
-    note(f"written: {args.output}    next: lnp train {args.output}")
-    return 0
+    out.print(table(f"on {board.name}, with every synapse stored", ["", "budget", "used", "left"], rows))
+    if fitted.too_much:
+        was, now = asked.network.neurons, fitted.config.network.neurons
+        out.print(f"{was} neurons -> {now}: {asked.prune.keep:.0%} of the synapses of {was} need {fitted.too_much}")
+    out.print(f"{budget.RESERVE} B of flash are left for code that training makes longer")
+    out.print(f"keep = {fitted.config.prune.keep:.4f} of the recurrent synapses of {fitted.dense.n} neurons")
+    if limits.ops is not None:
+        out.print(f"longest step {fitted.cost.longest} instructions; counted before training, which changes the rate")

@@ -1,15 +1,19 @@
-"""Pruning before training: one file a method, found by its name.
+"""Pruning: one file a method, found by its name; files with an underscore are the steps that methods share.
 
 A method is a module with
 
-    prune(network: Network, keep: float, seed: int, progress=None) -> Network
+    prune(network: Network, keep: float, seed: int, progress=None, options=NoiseSettings()) -> Network
 
 keep     : the share of the network's recurrent synapses that remain. Exactly round(keep * synapses) do; those
-           that go with a removed neuron count as pruned. No synapse is new, none changes its sign, and the
-           same seed gives the same result. Raises ConfigError (budget) if keep makes no sense.
+           that go with a removed neuron count as pruned. No synapse is new (but those that lnp is asked to add), none
+           changes its sign, and the same seed gives the same result. Raises ConfigError (budget) if keep makes no
+           sense.
 progress : None, or a function of (share done 0..1, what is being done).
+options  : of [prune.noise]; a method takes what concerns it.
 
-What the methods share is here; `describe` measures what any of them did.
+A method that needs more than the network says so: NEEDS = "training" (a trained network, and x: what it hears) or
+NEEDS = "gradient" (of the loss by each recurrent weight at the start). What the methods share is here; `describe`
+measures what any of them did.
 """
 
 from __future__ import annotations
@@ -21,11 +25,11 @@ from numbers import Real
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import linalg, sparse
+from scipy import sparse
 
 from lnp_edge.errors import ConfigError
-from lnp_edge.lyapunov import network_abscissa, operating_point, rate_model
 from lnp_edge.network import Floats, Network
+from lnp_edge.rate_model import network_abscissa, operating_point, outermost, rate_model
 
 Progress = Callable[[float, str], None]
 Mask = NDArray[np.bool_]
@@ -34,11 +38,12 @@ Index = NDArray[np.intp]
 
 @dataclass(frozen=True)
 class Measure:
-    """A network in five numbers, at its own operating point (lyapunov.operating_point).
+    """A network in numbers, at its own operating point (rate_model.operating_point).
 
     abscissa : of the rate model, 1/s; the network settles again after a disturbance if it is negative
-    radius   : spectral radius of the rate model's M, spikes per spike: the gain once around the recurrence
+    radius   : largest |eigenvalue| of the rate model's M, spikes per spike: the gain once around the recurrence
     rate     : mean spikes per neuron and step
+    synops   : synaptic operations a step by recurrent synapses, sum of rate times fan-out
     """
 
     synapses: int
@@ -46,6 +51,7 @@ class Measure:
     abscissa: float
     radius: float
     rate: float
+    synops: float
 
 
 @dataclass(frozen=True)
@@ -65,10 +71,12 @@ def describe(before: Network, after: Network) -> Report:
 
 def measure(network: Network) -> Measure:
     point = operating_point(network)
-    eigenvalues = linalg.eigvals(rate_model(network, point)[0])
-    radius = np.abs(1 + eigenvalues * np.mean(network.tau_out)).max()
-    abscissa, rate = eigenvalues.real.max(), point.rate.mean()
-    return Measure(network.w_rec.nnz, network.n, float(abscissa), float(radius), float(rate))
+    model = rate_model(network, point)
+    fan_out = np.diff(network.w_rec.indptr)
+    return Measure(
+        network.w_rec.nnz, network.n, model.abscissa(), outermost(model.m),
+        float(point.rate.mean()), float(point.rate @ fan_out),
+    )  # fmt: skip
 
 
 def budget(network: Network, keep: float) -> int:
@@ -125,3 +133,36 @@ def hold_abscissa(network: Network, limit: float) -> tuple[Network, float]:
         factor *= min(0.98, (1 + tau * limit) / (1 + tau * abscissa))
         trial = scaled(network, factor)
     return trial, factor
+
+
+def with_loop_gain(
+    network: Network, wanted: float, most: float = math.inf, progress: Progress | None = None, trials: int = 12
+) -> Network:
+    """All recurrent weights times the factor, up to `most`, that brings the loop gain 1 + tau * abscissa to `wanted`.
+
+    Every trial is measured at its own operating point. Within 2 % of the loop gain, or else as near as the best
+    trial: a finer match is below the noise of the measured gains.
+    """
+    factor, tried = 1.0, []
+    for k in range(trials):
+        if progress:
+            progress(k / trials, "gain")
+        gain = loop_gain(scaled(network, factor))
+        tried.append((abs(gain - wanted), factor))
+        if abs(gain - wanted) <= 0.02 * wanted or gain <= 0 or (factor == most and gain < wanted):
+            break
+        factor = min(most, factor * (wanted / gain) ** 0.8)
+    return scaled(network, min(tried)[1])
+
+
+def loop_gain(network: Network) -> float:
+    """1 + tau * abscissa of the rate model: what comes back of a slow disturbance; stable below 1."""
+    return 1 + float(np.mean(network.tau_out)) * network_abscissa(network)
+
+
+def keep_largest(network: Network, score: Floats, count: int, seed: int) -> Network:
+    """The `count` synapses of largest score [nnz]; the seed breaks ties."""
+    order = np.random.default_rng(seed).permutation(len(score))
+    kept = np.zeros(len(score), bool)
+    kept[order[np.argsort(score[order], kind="stable")][-count:]] = True
+    return with_synapses(network, kept)

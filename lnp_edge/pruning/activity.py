@@ -9,23 +9,21 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from lnp_edge.lyapunov import operating_point
+from lnp_edge.config import NoiseSettings
 from lnp_edge.network import Network
-from lnp_edge.pruning import Progress, budget, endpoints, with_synapses
+from lnp_edge.pruning import Progress, budget, endpoints, keep_largest
+from lnp_edge.rate_model import operating_point
 
-AFTER_TRAINING = True  # prune() wants a trained network, and what it hears
+NEEDS = "training"
 
 
 def prune(
-    network: Network, keep: float, seed: int, progress: Progress | None = None, x: NDArray[np.float32] | None = None
-) -> Network:
+    network: Network, keep: float, seed: int, progress: Progress | None = None,
+    options: NoiseSettings = NoiseSettings(), x: NDArray[np.float32] | None = None,
+) -> Network:  # fmt: skip
     """The round(keep * synapses) synapses of largest |w| rate; the seed breaks ties. No neuron goes.
 
     x : windows [W, T, C] as the network hears them; None: white noise, as operating_point
     """
-    count = budget(network, keep)
     carried = np.abs(network.w_rec.data) * operating_point(network, x=x).rate[endpoints(network)[0]]
-    order = np.random.default_rng(seed).permutation(len(carried))
-    kept = np.zeros(len(carried), bool)
-    kept[order[np.argsort(carried[order], kind="stable")][-count:]] = True
-    return with_synapses(network, kept)
+    return keep_largest(network, carried, budget(network, keep), seed)

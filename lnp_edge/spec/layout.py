@@ -1,5 +1,7 @@
 """How a model lies in a device's flash: one typed array a table, in one order for generator and verifier."""
 
+from dataclasses import replace
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -42,3 +44,28 @@ def table_bytes(model: QuantizedModel) -> int:
 def state_bytes(model: QuantizedModel) -> int:
     """RAM of one lnp_<name>_t: state words, step number, digest, and the sums that a step gathers."""
     return 4 * (model.state_words + 2 + model.n)
+
+
+def struct_bytes(model: QuantizedModel) -> int:
+    """sizeof of the C struct of the tables: each begins at a multiple of its type, an empty one holds one element."""
+    end, widest = 0, 1
+    for table in tables(model).values():
+        size = table.itemsize
+        end = -(-end // size) * size + size * max(1, len(table))
+        widest = max(widest, size)
+    return -(-end // widest) * widest
+
+
+def sized(model: QuantizedModel, neurons: int, synapses: int) -> QuantizedModel:
+    """Zeros that take as many bytes as a model of these sizes, all weights of inputs and read-outs stored."""
+
+    def zeros(pre: int, post: int, nnz: int) -> CSR:
+        return CSR(np.zeros(pre + 1, np.int32), np.zeros(nnz, np.int32), np.zeros(nnz, np.int32), (pre, post))
+
+    return replace(
+        model,
+        params={name: np.zeros(neurons, np.int32) for name in model.params},
+        w_in=zeros(model.n_in, neurons, model.n_in * neurons),
+        w_rec=zeros(neurons, neurons, synapses),
+        w_out=zeros(neurons, model.n_out, neurons * model.n_out),
+    )

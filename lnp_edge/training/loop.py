@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Callable, Iterator
 from dataclasses import replace
@@ -164,10 +165,8 @@ def fit(
             p = _drop(model.parameters(model.leaf), model.wiring, settings.dropout, rng)
             y, target = run(p, torch.from_numpy(x)), torch.from_numpy(wanted)
             if classes := not target.is_floating_point():
-                loss = torch.nn.functional.cross_entropy(y[:, -1], target, label_smoothing=settings.smoothing)
                 right += (y[:, -1].argmax(1) == target).sum().item()
-            else:
-                loss = torch.nn.functional.mse_loss(y[:, -target.shape[1] :], target)
+            loss = _loss(y, target, settings.smoothing)
             optimiser.zero_grad()
             loss.backward()
             optimiser.step()
@@ -185,6 +184,27 @@ def fit(
     if resume:
         resume.unlink(missing_ok=True)
     return average, history
+
+
+def _loss(y: torch.Tensor, target: torch.Tensor, smoothing: float = 0.0) -> torch.Tensor:
+    """Of a read-out y [B, T, O]: cross-entropy after the last step, or mean square error of the last steps."""
+    if target.is_floating_point():
+        return torch.nn.functional.mse_loss(y[:, -target.shape[1] :], target)
+    return torch.nn.functional.cross_entropy(y[:, -1], target, label_smoothing=smoothing)
+
+
+def gradient(
+    network: Network, data: Batches, seed: int, neuron: str = "cuba_lif", axes: np.ndarray | None = None, most: int = 10
+) -> np.ndarray:
+    """Mean gradient of the loss by each recurrent weight, float64 [nnz], over the first `most` batches of an epoch."""
+    torch.set_num_threads(1)
+    model = Trainable(network, axes)
+    model.leaf["w_rec"].requires_grad_()
+    run, total = layer(neuron, model.wiring), torch.zeros(len(model.leaf["w_rec"]))
+    for x, wanted in itertools.islice(data.epoch(np.random.default_rng(seed)), most):
+        loss = _loss(run(model.parameters(model.leaf), torch.from_numpy(x)), torch.from_numpy(wanted))
+        total += torch.autograd.grad(loss, model.leaf["w_rec"])[0]
+    return (total / model.unit["w_rec"]).double().numpy() / most
 
 
 def _optimiser(model: Trainable, settings: TrainSettings) -> torch.optim.Optimizer:

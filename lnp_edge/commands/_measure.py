@@ -1,0 +1,82 @@
+"""What a model costs on a board: built for its bytes, run in the emulator for its instructions."""
+
+import tempfile
+from collections.abc import Callable
+from contextlib import closing
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+import boards
+from firmware_gen.build import Sizes, build, compiler
+from firmware_gen.generate import generate, write
+from lnp_edge.budget import Cost
+from lnp_edge.errors import BoardError
+from lnp_edge.spec.board import Board
+from lnp_edge.spec.model import QuantizedModel
+from runtime.device import Device
+from runtime.emulator import Emulator
+
+STEPS = 400  # that instructions are counted of
+ROOM = 2**26  # B of flash and of RAM: what is too large is built too, to see by how much
+
+
+def meter(board: Board, windows: NDArray[np.int16] | None = None) -> Callable[[QuantizedModel], Cost]:
+    """A function that measures a model. windows : counts [W, T, C] to step through; None: instructions are not counted.
+
+    Raises BoardError if the compiler is absent or nothing counts the instructions of this board.
+    """
+    twin = None if windows is None else counting_board(board)
+    compiler(board.toolchain)
+
+    def measured(model: QuantizedModel) -> Cost:
+        with tempfile.TemporaryDirectory(prefix="lnp-") as folder:
+            sizes = _build(model, board, board.toolchain, Path(folder) / "board")
+            if twin is None or windows is None:
+                return Cost(sizes.flash, sizes.ram)
+            same = sizes if twin.name == board.name else _build(model, twin, board.toolchain, Path(folder) / "twin")
+            with closing(Emulator(_roomy(twin), same.image)) as emulator:
+                calls = _instructions(emulator, model, windows)
+        return Cost(sizes.flash, sizes.ram, float(np.mean(calls)), max(calls))
+
+    return measured
+
+
+def counting_board(board: Board) -> Board:
+    """The emulated board that counts for this one: itself, or one of the same CPU. Raises BoardError without one."""
+    emulated = [b for b in map(boards.get, boards.names()) if b.start == "unicorn"]
+    for found in sorted(emulated, key=lambda b: b.name != board.name):
+        if found.cpu == board.cpu:
+            return found
+    names = ", ".join(f"{b.name} ({b.cpu})" for b in emulated)
+    raise BoardError(
+        f"nothing counts the instructions of {board.name} ({board.cpu})", f"leave --ops out, or take the cpu of {names}"
+    )
+
+
+def some(windows: NDArray[np.int16]) -> NDArray[np.int16]:
+    """STEPS steps at most: whole windows from all over the data, or the beginning of one."""
+    count = min(len(windows), max(1, STEPS // windows.shape[1]))
+    return windows[np.linspace(0, len(windows) - 1, count).astype(int), :STEPS]
+
+
+def _build(model: QuantizedModel, board: Board, toolchain: str, folder: Path) -> Sizes:
+    write(generate(model, _roomy(board)), folder)
+    return build(folder, toolchain)
+
+
+def _roomy(board: Board) -> Board:
+    flash, ram = (replace(region, size=max(region.size, ROOM)) for region in (board.flash, board.ram))
+    return replace(board, flash=flash, ram=ram)
+
+
+def _instructions(emulator: Emulator, model: QuantizedModel, windows: NDArray[np.int16]) -> list[int]:
+    """Of each step of each window, from a state of zeros."""
+    device = Device(emulator, model)
+    with emulator.count("lnp_net_step") as counted:
+        for counts in windows:
+            device.reset()
+            device.steps(counts)
+    return counted.calls

@@ -1,0 +1,204 @@
+"""Compare pruning methods: what each keeps of a network, and what that is worth.
+
+Parts: `frozen`, recurrent weights as pruned and a linear read-out alone trained, on tasks of memory and of this
+package; `ablation`, the steps of lnp one after the other, frozen; `trained`, everything trained; `matrices`, linear
+networks without spikes. DIR gets report.html, a CSV file a part and the pictures. What is finished is kept there and
+not run again: Ctrl-C and the same command go on. The default runs overnight; --quick, in CI, for three minutes, and
+says nothing."""
+
+import argparse
+import json
+from pathlib import Path
+
+from lnp_edge import config, metrics, pipeline
+from lnp_edge.console import bars, note, out
+from lnp_edge.errors import ConfigError
+from lnp_edge.files import make_folder
+
+HELP = "compare pruning methods: frozen and trained, with controls; a page with figures, and CSV"
+EXAMPLE = """  lnp compare --parts frozen --tasks recall,adding --seeds 20
+  lnp compare --parts trained --trained-tasks spar,hapt --keep 0.1,0.05"""
+PARTS = ("frozen", "ablation", "trained", "matrices")
+MEASURES = {"recall": ["recall", "xor", "recall, lost samples"], "adding": ["adding 4", "adding 8"]}
+ABLATED_AT = 0.1
+QUICK = {
+    "keep": "0.3,0.1", "seeds": 2, "trained_seeds": 1, "neurons": 60, "tasks": "recall", "trained_tasks": "spar",
+    "kinds": "heterogeneous,homogeneous",
+}  # fmt: skip
+QUICK_TRAINING = {"data": {"limit": 4}, "train": {"epochs": 2}, "network": {"neurons": 48}}
+
+
+def arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--parts", default=",".join(PARTS), help=f"some of {','.join(PARTS)} (default: all)")
+    parser.add_argument(
+        "--tasks", default="recall,adding,lorenz,spar", help="frozen: recall, adding, or any task's name"
+    )
+    parser.add_argument("--trained-tasks", default="spar,hapt", help="names of tasks (default: spar,hapt)")
+    parser.add_argument("--keep", default="0.5,0.3,0.1,0.05,0.02", help="shares of the recurrent synapses")
+    parser.add_argument(
+        "--kinds", default="heterogeneous,homogeneous,clustered", help="of networks (default: all three)"
+    )
+    parser.add_argument("--seeds", type=int, default=20, help="of frozen networks (default: 20)")
+    parser.add_argument("--trained-seeds", type=int, default=5, help="of trained networks (default: 5)")
+    parser.add_argument("--neurons", type=int, default=200, help="of frozen networks (default: 200)")
+    parser.add_argument("--quick", action="store_true", help="small everywhere: the figures mean nothing")
+    parser.add_argument("-o", "--output", type=Path, default=Path("comparison"), metavar="DIR")
+    parser.add_argument("--json", action="store_true", help="print every result as JSON")
+
+
+def run(args: argparse.Namespace) -> int:
+    from lnp_edge.evidence import report, trials
+
+    pipeline.require_torch()
+    for name, value in (QUICK if args.quick else {}).items():
+        setattr(args, name, value)
+    parts, kinds = _chosen("--parts", args.parts, PARTS), _chosen("--kinds", args.kinds, tuple(trials.KINDS))
+    keeps = _shares(args.keep)
+    for name, value, most in (("--seeds", args.seeds, 1000), ("--trained-seeds", args.trained_seeds, 1000),
+                              ("--neurons", args.neurons, 2000)):  # fmt: skip
+        if not 1 <= value <= most:
+            raise ConfigError(f"{name} is {value}", f"from 1 to {most}")
+    if "frozen" in parts:
+        for name in args.tasks.split(","):
+            trials.known_task(name)
+    if "trained" in parts:
+        _chosen("--trained-tasks", args.trained_tasks, tuple(config.names()))
+    make_folder(args.output)
+    found, sections = {}, []
+    work = {"frozen": _frozen, "ablation": _ablation, "trained": _trained, "matrices": _matrices}
+    for part in parts:
+        found[part], shown = work[part](args, keeps, kinds)
+        report.write_csv(found[part], args.output / f"{part}.csv")
+        sections += shown
+    intro = [
+        f"lnp compare, {', '.join(parts)}. Means over seeds with 95 % confidence intervals; differences are paired "
+        "by seed, in colour where the interval leaves out zero. Larger is better, but for the errors of the matrices."
+    ]
+    (args.output / "report.html").write_bytes(report.page("Pruning methods compared", intro, sections))
+    if args.json:
+        print(json.dumps(found))
+    else:
+        for _, parts_shown in sections:
+            for table in parts_shown:
+                if isinstance(table, report.Table):
+                    out.print(table.markdown(), markup=False, soft_wrap=True)
+    note(f"{args.output}/report.html has the figures, {args.output}/*.csv every network")
+    return 0
+
+
+def _chosen(option: str, text: str, known: tuple[str, ...]) -> list[str]:
+    names = text.split(",")
+    if unknown := [name for name in names if name not in known]:
+        raise ConfigError(f"{option} has {unknown[0][:40]!r}", f"choose from {', '.join(known)}")
+    return names
+
+
+def _shares(text: str) -> list[float]:
+    try:
+        found = [float(word) for word in text.split(",")]
+    except ValueError:
+        found = []
+    if not found or not all(0 < share <= 1 for share in found):
+        raise ConfigError(f"--keep is {text[:40]!r}", "give shares of the synapses, such as 0.3,0.1")
+    return found
+
+
+def _run_cells(args: argparse.Namespace, cells: list, title: str) -> list[dict]:
+    from lnp_edge.evidence import trials
+
+    with bars() as progress:
+        task = progress.add_task(title, total=len(cells), info="networks")
+        return trials.run_all(cells, args.output / "networks", lambda n: progress.update(task, advance=n))
+
+
+def _frozen(args: argparse.Namespace, keeps: list[float], kinds: list[str]) -> tuple[list[dict], list]:
+    from lnp_edge import figures
+    from lnp_edge.evidence import report, trials
+    from lnp_edge.evidence.methods import METHODS
+
+    tasks = tuple(args.tasks.split(","))
+    cells = trials.grid(METHODS, keeps, kinds, args.seeds, tasks, args.neurons)
+    results = _run_cells(args, cells, "frozen networks")
+    measures = [m for task in tasks for m in MEASURES.get(task, [task])]
+    sections = []
+    for kind in kinds:
+        here = [r for r in results if r["kind"] == kind]
+        picture = args.output / f"frozen-{kind}.png"
+        figures.by_kept(here, measures, picture)
+        says = "Mean and 95 % confidence interval over the seeds; the gain of each network is chosen alike."
+        tables = [report.comparison(here, f"{kind}, {keep:.0%} kept", measures, "lnp", keep=keep) for keep in keeps]
+        sections.append((f"Frozen: {kind} networks", [report.Figure("By synapses kept", picture, says), *tables]))
+    pictures = args.output / "networks.png"
+    example = trials.Cell("", METHODS["lnp"], kinds[0], 1, (), args.neurons)
+    figures.networks(trials.examples(example, METHODS, ABLATED_AT), pictures)
+    says = f"Seed 1, {ABLATED_AT:.0%} kept. Exponents in 1 per step; eigenvalues of the rate model's loop gain."
+    sections.append(("One network before and after", [report.Figure("", pictures, says)]))
+    return results, sections
+
+
+def _ablation(args: argparse.Namespace, keeps: list[float], kinds: list[str]) -> tuple[list[dict], list]:
+    from lnp_edge.evidence import report, trials
+    from lnp_edge.evidence.methods import ABLATION
+
+    cells = trials.grid(ABLATION, [ABLATED_AT], ["heterogeneous"], args.seeds, ("recall",), args.neurons)
+    results = _run_cells(args, cells, "ablation")
+    title = f"heterogeneous, {ABLATED_AT:.0%} kept"
+    table = report.comparison(results, title, MEASURES["recall"], "1: synapses", keep=ABLATED_AT)
+    return results, [("Ablation: the steps of Lyapunov noise pruning", [table])]
+
+
+def _trained(args: argparse.Namespace, keeps: list[float], kinds: list[str]) -> tuple[list[dict], list]:
+    from lnp_edge.evidence import report, trials
+    from lnp_edge.evidence.methods import METHODS, TRAINED
+    from lnp_edge.runs import Runs
+    from lnp_edge.trial import Trial
+
+    results, sections = [], []
+    for task in args.trained_tasks.split(","):
+        for kind in [k for k in kinds if k != "clustered"]:
+            grid = trials.grid(METHODS | TRAINED, keeps, [kind], args.trained_seeds, (), args.neurons)
+            changes = [{} if cell.density else {"network": {"density": 0.0}} for cell in grid]
+            configs = [
+                trials.trained_config(task, cell.kind, cell.seed, cell.prune, [QUICK_TRAINING] * args.quick + [change])
+                for cell, change in zip(grid, changes, strict=True)
+            ]
+            name = f"{task}, {kind}"
+            stored = Runs(args.output / "trained").all([Trial(f"{name} {c.method} {c.prune.keep:g} seed {c.seed}", s)
+                                                        for c, s in zip(grid, configs, strict=True)])  # fmt: skip
+            metric = pipeline.load_data(configs[0]).metric
+            here = [
+                {"task": task, "kind": kind, "method": cell.method, "keep": cell.prune.keep, "seed": cell.seed}
+                | {metric: r["float_measures"][metric], f"{metric}, integers": r["measures"][metric]}
+                | {"neurons": r["neurons"], "synapses": r["synapses"]}
+                for cell, r in zip(grid, stored, strict=True)
+            ]
+            results += here
+            shown = [metric, f"{metric}, integers"]
+            lower = metric == "rmse_ratio"
+            tables = [
+                report.comparison(here, f"{name}, {keep:.0%} kept", shown, "lnp", lower, keep=keep) for keep in keeps
+            ]
+            smaller = " (smaller is better)" if lower else ""
+            sections.append((f"Trained: {name}, {metrics.title(metric)}{smaller}", tables))
+    return results, sections
+
+
+def _matrices(args: argparse.Namespace, keeps: list[float], kinds: list[str]) -> tuple[list[dict], list]:
+    from lnp_edge.evidence import matrices, report
+
+    shares, seeds, n = [0.5, 0.2], min(args.seeds, 10), 100 if args.quick else 500
+    results = matrices.experiment(n, shares, seeds)
+    tables = [
+        report.comparison(
+            results,
+            f"N = {n}, {keep:.0%} of the pairs",
+            ["spectral_error", "covariance_error"],
+            "noise",
+            True,
+            keep=keep,
+        )
+        for keep in shares
+    ]
+    return results, [
+        ("Matrices: worst-case spectral error of diagonally dominant networks (smaller is better)", tables)
+    ]

@@ -1,0 +1,55 @@
+"""Means over seeds with confidence intervals, differences paired by seed."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from scipy import stats
+
+LEVEL = 0.95
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """A mean and half the width of its confidence interval (Student's t); nan where one value alone gives none."""
+
+    mean: float
+    half: float
+
+    @staticmethod
+    def of(values: list[float]) -> Estimate:
+        a = np.array(values, float)
+        if not len(a):
+            return Estimate(np.nan, np.nan)
+        if len(a) == 1:
+            return Estimate(float(a[0]), np.nan)
+        return Estimate(float(a.mean()), float(stats.t.ppf((1 + LEVEL) / 2, len(a) - 1) * stats.sem(a)))
+
+    @property
+    def above_zero(self) -> bool:
+        return self.mean - self.half > 0
+
+    @property
+    def below_zero(self) -> bool:
+        return self.mean + self.half < 0
+
+    def __str__(self) -> str:
+        if np.isnan(self.mean):
+            return ""
+        return f"{self.mean:.3f}" + ("" if np.isnan(self.half) else f" ± {self.half:.3f}")
+
+
+def values(results: list[dict], measure: str, **where) -> dict[int, float]:
+    """A measure by seed, of the results that agree with `where`; those that failed have none."""
+    return {
+        r["seed"]: r[measure]
+        for r in results
+        if measure in r and "failed" not in r and all(r[key] == value for key, value in where.items())
+    }
+
+
+def paired(ours: dict[int, float], theirs: dict[int, float]) -> Estimate:
+    """The mean difference ours - theirs over the seeds that both have."""
+    both = sorted(set(ours) & set(theirs))
+    return Estimate.of([ours[seed] - theirs[seed] for seed in both])

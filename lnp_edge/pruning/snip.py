@@ -1,0 +1,23 @@
+"""Keep the synapses that the loss feels most before training: Lee, Ajanthan & Torr 2019, arXiv:1810.02340 (SNIP)."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from lnp_edge.config import NoiseSettings
+from lnp_edge.network import Floats, Network
+from lnp_edge.pruning import Progress, budget, keep_largest
+
+NEEDS = "gradient"
+
+
+def prune(
+    network: Network, keep: float, seed: int, progress: Progress | None = None,
+    options: NoiseSettings = NoiseSettings(), gradient: Floats | None = None,
+) -> Network:  # fmt: skip
+    """The round(keep * synapses) synapses of largest |w dL/dw|; the seed breaks ties. No neuron goes.
+
+    gradient : dL/dw of each recurrent synapse, [nnz], on batches of the training data; None: as if all felt alike
+    """
+    felt = np.abs(network.w_rec.data * (1.0 if gradient is None else gradient))
+    return keep_largest(network, felt, budget(network, keep), seed)

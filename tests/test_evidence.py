@@ -1,0 +1,175 @@
+"""The evidence about pruning: that its measures measure, its statistics count, and its report says what was found."""
+
+import csv
+import json
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from scipy import sparse
+
+from lnp_edge import config
+from lnp_edge.cli import main
+from lnp_edge.config import NoiseSettings, PruneSettings
+from lnp_edge.evidence import methods, reservoir, scale, trials
+from lnp_edge.evidence.report import comparison
+from lnp_edge.evidence.statistics import Estimate, paired, values
+from lnp_edge.evidence.trials import Cell
+from lnp_edge.init_network import random_network
+from lnp_edge.spec.plugins import names
+
+
+def cell(**changes):
+    return replace(Cell("lnp", PruneSettings(keep=0.3), "heterogeneous", 1, ("recall",), 40), **changes)
+
+
+# Statistics
+
+
+def test_an_interval_is_students():
+    e = Estimate.of([1.0, 2.0, 3.0, 4.0])
+    assert e.mean == 2.5 and e.half == pytest.approx(3.182446 * 1.290994 / 2, rel=1e-5)
+    assert Estimate.of([2.0]).mean == 2 and np.isnan(Estimate.of([2.0]).half) and str(Estimate.of([])) == ""
+    assert Estimate(1.0, 0.5).above_zero and not Estimate(1.0, 1.5).above_zero and Estimate(-1.0, 0.5).below_zero
+
+
+def test_differences_are_paired_by_seed_and_failures_left_out():
+    rows = [
+        {"method": m, "seed": s, "x": v} for m, s, v in (("a", 1, 1.0), ("a", 2, 5.0), ("b", 1, 3.0), ("b", 2, 8.0))
+    ]
+    rows += [{"method": "b", "seed": 3, "failed": "no"}, {"method": "a", "seed": 3, "x": 9.0}]
+    difference = paired(values(rows, "x", method="b"), values(rows, "x", method="a"))
+    assert difference.mean == 2.5 and values(rows, "x", method="b") == {1: 3.0, 2: 8.0}
+
+
+def test_a_table_marks_what_differs_and_counts_failures():
+    rows = [{"method": "a", "keep": 0.1, "seed": s, "x": 1.0 + 0.01 * s, "neurons": 9} for s in range(5)]
+    rows += [{"method": "b", "keep": 0.1, "seed": s, "x": 2.0 + 0.02 * s, "neurons": 9} for s in range(5)]
+    rows += [{"method": "b", "keep": 0.1, "seed": 9, "failed": "unstable"}]
+    table = comparison(rows, "t", ["x"], "a", keep=0.1)
+    assert table.marks == {(1, 2): "better"} and table.rows[1][-1] == "1"
+    assert comparison(rows, "t", ["x"], "a", True, keep=0.1).marks == {(1, 2): "worse"}
+    assert 'class="better"' in table.html() and "<script" not in replace(table, title="<script>").html()
+
+
+# The frozen regime
+
+
+def test_a_regression_finds_what_is_linear_and_keeps_from_what_is_noise():
+    rng = np.random.default_rng(0)
+    f = rng.normal(size=(2, 200, 5))
+    true = np.concatenate([rng.normal(size=(5, 2)), [[0.3, -0.2]]])
+    wanted = f @ true[:-1] + true[-1]
+    w, explained = reservoir.regression(f[:1], wanted[:1], f[1:], wanted[1:])
+    np.testing.assert_allclose(w, true, atol=1e-4)
+    assert explained > 0.999
+    _, nothing = reservoir.regression(f[:1], rng.normal(size=(1, 200, 2)), f[1:], rng.normal(size=(1, 200, 2)))
+    assert nothing < 0.05
+
+
+def test_a_delay_line_remembers_what_neurons_alone_do_not():
+    """A chain of neurons that each fire one symbol after the one before: recurrence that carries the task."""
+    n = 100
+    alone = random_network(n, 8, 8, 1.0, 0.0, np.random.default_rng(1), 2.0, 2.0, 5.0)
+    leak = (1 - np.exp(-1 / alone.tau_syn)) * (1 - np.exp(-1 / alone.tau_mem))
+    chain = sparse.csr_array(np.diag(np.full(n - 1, 3.0), 1) * leak[None, :])
+    found = [reservoir.recall(net, np.random.default_rng(2))["recall"] for net in (
+        with_port(alone), with_port(replace(alone, w_rec=chain)))]  # fmt: skip
+    assert found[1] > found[0] + 0.5
+
+
+def with_port(net):
+    """One input, heard by the first tenth alone."""
+    w_in = np.zeros((1, net.n))
+    w_in[0, : net.n // 10] = 3 * net.bias[: net.n // 10]
+    return replace(net, w_in=w_in)
+
+
+def test_the_measures_of_a_cell_repeat_and_name_its_size():
+    a, b = trials.run(cell()), trials.run(cell())
+    assert a == b and "failed" not in a
+    assert a["synapses"] == round(0.3 * trials.core(cell()).w_rec.nnz) and a["neurons"] == 38
+    assert a["synapses_with_ports"] == a["synapses"] + 2 * 38
+    assert {"recall", "xor", "recall as pruned", "abscissa", "largest_exponent", "ipr", "drift"} <= set(a)
+    assert cell().key == cell(method="another name").key != cell(seed=2).key
+
+
+def test_a_network_that_cannot_be_pruned_is_a_result():
+    found = trials.run(cell(prune=PruneSettings(keep=1e-6)))
+    assert "leaves none" in found["failed"]
+
+
+def test_every_rival_the_method_is_compared_with_exists():
+    assert {s.method for s in (methods.METHODS | methods.TRAINED).values()} == set(names("lnp_edge.pruning"))
+    assert all(isinstance(s.noise, NoiseSettings) for s in methods.ABLATION.values())
+
+
+# Time and memory
+
+
+def test_a_large_network_is_a_small_world_too(monkeypatch):
+    monkeypatch.setattr("lnp_edge.init_network.LARGE", 50)
+    net = random_network(300, 2, 2, 1.0, 0.1, np.random.default_rng(1))
+    w = net.w_rec.tocoo()
+    assert net.w_rec.nnz == round(0.1 * 300 * 299) and (w.row != w.col).all()
+    apart = np.abs(w.row - w.col)
+    near = np.minimum(apart, 300 - apart) <= 15
+    assert near.mean() == pytest.approx(0.9 + 0.1 * 0.1, abs=0.02)
+
+
+def test_growth_is_the_slope_in_logarithms():
+    rows = [scale.Row("edge step", n, 50 * n, 1e-9 * n**1.5, 1.0) for n in scale.GROWTH]
+    assert scale.growth(rows) == pytest.approx(1.5)
+    assert scale.Row("x", 1, 1, 2.0, 1.0, aim=3.0).met and not scale.Row("x", 1, 1, 4.0, 1.0, aim=3.0).met
+    assert not scale.Row("x", 1, 1, 1.0, 9.0, aim=3.0, aim_megabytes=5.0).met
+
+
+# The commands
+
+SMALL = ["--keep", "0.3", "--kinds", "heterogeneous", "--seeds", "2", "--neurons", "30", "--tasks", "recall"]
+
+
+def test_a_comparison_is_kept_and_goes_on(tmp_path, capsys, monkeypatch):
+    few = {name: methods.METHODS[name] for name in ("lnp", "random, same abscissa")}
+    monkeypatch.setattr(methods, "METHODS", few)
+    words = ["compare", "--parts", "frozen,matrices", *SMALL, "-o", str(tmp_path / "c")]
+    assert main([*words, "--json"]) == 0
+    found = json.loads(capsys.readouterr().out)
+    assert len(found["frozen"]) == 2 * (2 + 2) and {r["method"] for r in found["frozen"]} >= {"dense", "lnp"}
+    page = (tmp_path / "c" / "report.html").read_text()
+    assert page.count("data:image/png;base64,") == 2 and "http" not in page and "no recurrence" in page
+    with (tmp_path / "c" / "frozen.csv").open() as file:
+        rows = list(csv.DictReader(file))
+    assert [float(r["recall"]) for r in rows] == [r["recall"] for r in found["frozen"]]
+    before = {p: p.stat().st_mtime_ns for p in (tmp_path / "c" / "networks").iterdir()}
+    assert len(before) == 8 and main(words) == 0
+    assert before == {p: p.stat().st_mtime_ns for p in (tmp_path / "c" / "networks").iterdir()}
+    assert "| lnp |" in capsys.readouterr().out
+
+
+def test_a_trained_network_has_another_pruning_of_its_task():
+    found = trials.trained_config("hapt", "homogeneous", 3, PruneSettings("snip", 0.1), [{"train": {"epochs": 2}}])
+    base = config.named("hapt")
+    assert (found.seed, found.prune, found.train.epochs) == (3, PruneSettings("snip", 0.1), 2)
+    assert found.data == base.data and found.network == replace(base.network, heterogeneous=False)
+
+
+@pytest.mark.parametrize(
+    ("words", "what", "hint"),
+    [
+        (["--parts", "frozen,all"], "--parts has 'all'", "ablation"),
+        (["--keep", "0.3,no"], "--keep is '0.3,no'", "0.3,0.1"),
+        (["--keep", "1.5"], "--keep is '1.5'", "0.3,0.1"),
+        (["--kinds", "odd"], "--kinds has 'odd'", "clustered"),
+        (["--seeds", "0"], "--seeds is 0", "1 to 1000"),
+        (["--tasks", "nosuch"], "no task 'nosuch'", "recall"),
+        (["--parts", "trained", "--trained-tasks", "x"], "--trained-tasks has 'x'", "spar"),
+        (["-o", "/dev/null/x"], "cannot make /dev/null/x", "-o"),
+    ],
+)
+def test_what_cannot_be_compared_is_said(capsys, tmp_path, words, what, hint):
+    output = [] if "-o" in words else ["-o", str(tmp_path / "new")]
+    assert main(["compare", *words, *output]) == 2
+    lines = capsys.readouterr().err.splitlines()
+    assert len(lines) == 2 and what in lines[0] and hint in lines[1]
+    assert not (tmp_path / "new").exists()
