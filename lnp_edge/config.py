@@ -50,8 +50,8 @@ class NoiseSettings:
     """Of lnp and its rivals that sample synapses; what each means: lnp_edge/pruning/lnp.py."""
 
     score: str = _choice("w", "l", "wl")  # of a synapse: |w|, |l| or |w l| times the variance of its ends' difference
-    alpha: float = _number(0.5, 0.0, 2.0)  # kept weights are divided by p**alpha
-    cap: float = _number(3.0, 0.0, 1e9)  # largest such factor; 0: none
+    alpha: float = _number(1.0, 0.0, 2.0)  # kept weights are divided by p**alpha
+    cap: float = _number(0.0, 0.0, 1e9)  # largest such factor; 0: none
     loop: float = _number(0.0, 0.0, 0.99)  # gain around the recurrence to scale to; 0: the start's is not exceeded
     diagonal: str = _choice("keep", "match")  # match: the leak makes up for a changed row sum
     rounds: int = _number(1, 1, 100)  # on a geometric schedule of synapses

@@ -126,9 +126,10 @@ def by_kept(results: list[dict], measures: list[str], path: Path) -> None:
                 axes.axhline(found[0].mean, color=colour, lw=1.2, ls="--" if name == "dense" else ":", label=name)
                 continue
             half = [0 if np.isnan(e.half) else e.half for e in found]
+            aside = 1.015 ** (names.index(name) - len(names) / 2)  # so that intervals do not hide each other
             axes.errorbar(
-                [100 * k for k in keeps], [e.mean for e in found], half, color=colour, marker=marker, ms=4, lw=1.5,
-                elinewidth=0.8, capsize=2, label=name,
+                [100 * k * aside for k in keeps], [e.mean for e in found], half, color=colour, marker=marker, ms=4,
+                lw=1.5, elinewidth=0.8, capsize=2, label=name,
             )  # fmt: skip
         axes.set(xscale="log", xlabel="recurrent synapses kept, %", title=measure)
         ticks = sorted({100 * r["keep"] for r in results if r["method"] not in CONTROLS})

@@ -6,7 +6,6 @@ import json
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import cached_property
-from importlib.util import find_spec
 from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING
@@ -19,9 +18,9 @@ from lnp_edge.config import Config, TrainSettings
 from lnp_edge.datasets import Dataset, Windows
 from lnp_edge.encoders import encode
 from lnp_edge.encoders.affine import TARGET_STD
-from lnp_edge.errors import ConfigError, LnpError, ModelError
+from lnp_edge.errors import ConfigError, ModelError
 from lnp_edge.init_network import random_network, with_ports
-from lnp_edge.install import INSTALL
+from lnp_edge.install import require
 from lnp_edge.network import X_SCALE, Network
 from lnp_edge.quantize import Task
 from lnp_edge.quantize import quantize as to_model
@@ -250,10 +249,8 @@ def _gradient(config: Config, data: Split, network: Network) -> NDArray[np.float
 
 
 def require_torch() -> None:
-    """Raises LnpError with the command that gets what training and its comparison need and is not installed."""
-    for package, module in (("torch", "torch"), ("scikit-learn", "sklearn"), ("matplotlib", "matplotlib")):
-        if find_spec(module) is None:
-            raise LnpError(f"training needs {package}, which is not installed", INSTALL[package])
+    """What training and its comparison need, see install.require."""
+    require("torch", "scikit-learn", "matplotlib")
 
 
 def train(

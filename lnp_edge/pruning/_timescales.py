@@ -15,15 +15,13 @@ from __future__ import annotations
 import warnings
 from collections.abc import Callable
 from dataclasses import replace
-from importlib.util import find_spec
 
 import numpy as np
 from scipy import stats
 
 from lnp_edge import lyapunov
-from lnp_edge.errors import LnpError
 from lnp_edge.init_network import SHAPE, SHORTEST
-from lnp_edge.install import INSTALL
+from lnp_edge.install import require
 from lnp_edge.network import Floats, Network
 
 SHAPES = 0.5, 20.0  # of a gamma distribution
@@ -43,8 +41,7 @@ def optimise_timescales(
 
     wanted : largest exponents, falling, 1/s. Weights into a neuron keep their size in units of its leaks.
     """
-    if find_spec("optuna") is None:
-        raise LnpError("optimising time constants needs optuna, which is not installed", INSTALL["optuna"])
+    require("optuna", "torch")
     import optuna
 
     optuna.logging.set_verbosity(optuna.logging.ERROR)

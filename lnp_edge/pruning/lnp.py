@@ -9,10 +9,11 @@ what is whose:
 3 _delocalise.py   some synapses are added, so that eigenvectors stay spread out
 4 _timescales.py   time constants are tuned on the Lyapunov spectrum
 
-[prune.noise] chooses among the forms of each step. As published, as far as could be read: score = "l", alpha = 1,
-cap = 0, added = 0.05, timescales = 50, rounds = 100. Ours: the exact budget, the guard, that each input channel must
-still reach each read-out it reached; and the defaults, which docs/pruning.md argues for. Why not 1 / p: in a random
-network with loops it raises the spectral radius by p**-0.5 and can make it unstable; p**-0.5 leaves it as it is.
+[prune.noise] chooses among the forms of each step. As published, as far as could be read: score = "l", added = 0.05,
+timescales = 50, rounds = 100. Ours: the exact budget, the guard, that each input channel must still reach each
+read-out it reached, `loop`, and the defaults, which docs/pruning.md argues for: alpha = 1, which is MC's, because at
+equal gain it beats 1/2 where the recurrence has to carry the task. Dividing by p raises the spectral radius of a random
+network with loops by p**-0.5, so without the guard it can be unstable.
 """
 
 from __future__ import annotations
