@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 from pathlib import Path
 
 import numpy as np
@@ -13,6 +14,7 @@ from lnp_edge.datasets import Dataset, Windows
 from lnp_edge.evidence import statistics
 from lnp_edge.evidence.report import CONTROLS
 from lnp_edge.evidence.statistics import Estimate
+from lnp_edge.files import write_whole
 from lnp_edge.network import Network
 from lnp_edge.rate_model import rate_model
 
@@ -111,7 +113,7 @@ def by_kept(results: list[dict], measures: list[str], path: Path) -> None:
     """Each measure against the share of synapses kept, a line a method with its confidence intervals; controls
     across."""
     names = list(dict.fromkeys(r["method"] for r in results))
-    columns = min(3, len(measures))
+    columns = 2 if len(measures) == 4 else min(3, len(measures))
     rows = -(-len(measures) // columns)
     figure = Figure(figsize=(4.3 * columns + 2.2, 3.3 * rows), layout="constrained")
     panels = np.ravel(figure.subplots(rows, columns, squeeze=False))
@@ -186,4 +188,6 @@ def _clean(axes) -> None:
 
 
 def _save(figure: Figure, path: Path) -> None:
-    figure.savefig(path, dpi=130, metadata={"Software": None})
+    drawn = io.BytesIO()
+    figure.savefig(drawn, dpi=130, format="png", metadata={"Software": None})
+    write_whole(path, drawn.getvalue())

@@ -125,11 +125,6 @@ def network_abscissa(network: Network) -> float:
     return rate_model(network).abscissa()
 
 
-def spectral_abscissa(a: Floats) -> float:
-    """Largest real part of the eigenvalues of a [N, N]; the linear system is stable if it is negative."""
-    return float(linalg.eigvals(a).real.max())
-
-
 def rightmost(m: sparse.csr_array) -> float:
     """Largest real part of the eigenvalues of a sparse matrix [N, N]."""
     return float(_outer(m, "LR").real.max())
@@ -145,6 +140,8 @@ def _outer(m: sparse.csr_array, which: str) -> NDArray[np.complex128]:
     n = m.shape[0]
     if n <= DENSE_TO:
         return linalg.eigvals(m.toarray())
+    if not m.data.any():  # no neuron has a gain, and Arnoldi nowhere to go
+        return np.zeros(1, np.complex128)
     start = np.random.default_rng(0).standard_normal(n)
     try:
         return eigs(m, k=4, ncv=40, which=which, v0=start, tol=1e-4, return_eigenvectors=False)

@@ -75,6 +75,14 @@ def test_a_large_matrix_is_measured_by_its_slowest_only(monkeypatch):
     assert slow(tiny_network(n=100)).shape == (100, 5)
 
 
+def test_a_large_network_in_which_no_gain_is_left_gets_its_synapses_anywhere(monkeypatch):
+    monkeypatch.setattr(_delocalise, "DENSE_TO", 50)
+    silent = tiny_network(n=100)
+    silent = replace(silent, bias=np.full(100, -9.0), w_in=0 * silent.w_in)
+    np.testing.assert_allclose(localisation(rate_model(silent).m)[1:], 1 / 100)
+    assert delocalise(silent, 50, "targeted", NO_LIMIT, rng()).w_rec.nnz == silent.w_rec.nnz + 50
+
+
 # Which pairs
 
 

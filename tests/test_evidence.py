@@ -11,6 +11,7 @@ from scipy import sparse
 from lnp_edge import config
 from lnp_edge.cli import main
 from lnp_edge.config import NoiseSettings, PruneSettings
+from lnp_edge.errors import ConfigError
 from lnp_edge.evidence import methods, reservoir, scale, trials
 from lnp_edge.evidence.report import comparison
 from lnp_edge.evidence.statistics import Estimate, paired, values
@@ -50,6 +51,22 @@ def test_a_table_marks_what_differs_and_counts_failures():
     assert table.marks == {(1, 2): "better"} and table.rows[1][-1] == "1"
     assert comparison(rows, "t", ["x"], "a", True, keep=0.1).marks == {(1, 2): "worse"}
     assert 'class="better"' in table.html() and "<script" not in replace(table, title="<script>").html()
+
+
+def test_a_table_says_where_neurons_without_recurrence_are_as_good():
+    rows = [{"method": "a", "keep": 0.1, "seed": s, "x": 1.0 + 0.1 * s} for s in range(5)]
+    alone = {"method": "no recurrence", "keep": 1.0}
+    for shift, name in ((0.0, "no recurrence (as good)"), (-0.5, "no recurrence")):
+        others = [alone | {"seed": s, "x": 1.0 + 0.1 * s + shift + 0.01 * (-1) ** s} for s in range(5)]
+        table = comparison(rows + others, "t", ["x"], "a", keep=0.1)
+        assert table.rows[1][0] == name and '<tr class="control"><td>no rec' in table.html()
+
+
+def test_a_table_is_empty_where_nothing_was_measured():
+    rows = [{"method": "lnp", "keep": 0.1, "seed": 1, "failed": "no"}]
+    rows += [{"method": "no recurrence", "keep": 1.0, "seed": 1, "x": 1.0, "neurons": 9, "rate": 0.1}]
+    table = comparison(rows, "t", ["x"], "lnp", keep=0.1)
+    assert table.rows == [["lnp", "", "", "", "", "1"], ["no recurrence", "1.000", "", "9", "0.100", ""]]
 
 
 # The frozen regime
@@ -126,12 +143,12 @@ def test_growth_is_the_slope_in_logarithms():
 
 # The commands
 
+FEW = {name: methods.METHODS[name] for name in ("lnp", "random, same abscissa")}
 SMALL = ["--keep", "0.3", "--kinds", "heterogeneous", "--seeds", "2", "--neurons", "30", "--tasks", "recall"]
 
 
 def test_a_comparison_is_kept_and_goes_on(tmp_path, capsys, monkeypatch):
-    few = {name: methods.METHODS[name] for name in ("lnp", "random, same abscissa")}
-    monkeypatch.setattr(methods, "METHODS", few)
+    monkeypatch.setattr(methods, "METHODS", FEW)
     words = ["compare", "--parts", "frozen,matrices", *SMALL, "-o", str(tmp_path / "c")]
     assert main([*words, "--json"]) == 0
     found = json.loads(capsys.readouterr().out)
@@ -145,6 +162,53 @@ def test_a_comparison_is_kept_and_goes_on(tmp_path, capsys, monkeypatch):
     assert len(before) == 8 and main(words) == 0
     assert before == {p: p.stat().st_mtime_ns for p in (tmp_path / "c" / "networks").iterdir()}
     assert "| lnp |" in capsys.readouterr().out
+
+
+def test_networks_too_small_to_prune_are_rows_and_the_report_is_written(tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr(methods, "METHODS", FEW)
+    words = [*SMALL, "--neurons", "3", "--seeds", "1", "--keep", "0.001"]
+    assert main(["compare", "--parts", "frozen", *words, "-o", str(tmp_path)]) == 0
+    said = capsys.readouterr().out
+    assert "0.1% kept" in said and "| lnp |  |" in said and "nan" not in said
+    assert "<h3>heterogeneous, 0.1% kept" in (tmp_path / "report.html").read_text()
+
+
+def damaged(path):
+    path.write_text("{")
+
+
+def foreign(path):
+    path.write_text('{"seed": 1}')
+
+
+def a_folder(path):
+    path.unlink()
+    path.mkdir()
+
+
+@pytest.mark.parametrize("damage", [damaged, foreign, a_folder])
+def test_a_damaged_result_is_named_before_anything_is_run(tmp_path, damage):
+    cells = [cell(seed=seed, tasks=(), neurons=4) for seed in (1, 2)]
+    trials.run_all(cells, tmp_path, lambda n: None)
+    first, second = (tmp_path / f"{c.key}.json" for c in cells)
+    damage(first)
+    second.unlink()
+    with pytest.raises(ConfigError, match=f"cannot read {first}: .*\n  delete it"):
+        trials.run_all(cells, tmp_path, lambda n: None)
+    assert not second.exists()
+
+
+@pytest.mark.parametrize("name", ["report.html", "networks.png", "frozen-heterogeneous.png", "networks"])
+def test_a_place_that_is_taken_is_refused_in_two_lines(tmp_path, capsys, monkeypatch, name):
+    monkeypatch.setattr(methods, "METHODS", FEW)
+    monkeypatch.setattr(trials, "run_all", lambda cells, *rest: [trials.run(c) for c in cells])
+    (tmp_path / name).mkdir() if "." in name else (tmp_path / name).touch()
+    words = [*SMALL, "--neurons", "3", "--seeds", "1"]
+    if name == "networks":
+        monkeypatch.undo()
+    assert main(["compare", "--parts", "frozen", *words, "-o", str(tmp_path)]) == 2
+    lines = capsys.readouterr().err.splitlines()
+    assert len(lines) == 2 and f"{tmp_path / name}: " in lines[0] and lines[1].endswith("-o")
 
 
 def test_a_trained_network_has_another_pruning_of_its_task():
@@ -162,6 +226,7 @@ def test_a_trained_network_has_another_pruning_of_its_task():
         (["--keep", "1.5"], "--keep is '1.5'", "0.3,0.1"),
         (["--kinds", "odd"], "--kinds has 'odd'", "clustered"),
         (["--seeds", "0"], "--seeds is 0", "1 to 1000"),
+        (["--against", "lnp, odd"], "--against has 'lnp, odd'", "loop gain"),
         (["--tasks", "nosuch"], "no task 'nosuch'", "recall"),
         (["--parts", "trained", "--trained-tasks", "x"], "--trained-tasks has 'x'", "spar"),
         (["-o", "/dev/null/x"], "cannot make /dev/null/x", "-o"),

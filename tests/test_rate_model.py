@@ -17,7 +17,7 @@ SEEDS = st.integers(0, 2**32 - 1)
 def stable_matrix(seed, n=30):
     rng = np.random.default_rng(seed)
     a = rng.normal(size=(n, n)) / np.sqrt(n)
-    return a - (rate_model.spectral_abscissa(a) + 0.3) * np.eye(n)
+    return a - (np.linalg.eigvals(a).real.max() + 0.3) * np.eye(n)
 
 
 def positive_matrix(seed, n=30):
@@ -87,8 +87,15 @@ def test_pair_variance_subtracts_for_excitation_and_adds_for_inhibition():
 
 
 def test_the_abscissa_is_the_largest_real_part():
-    assert rate_model.spectral_abscissa(np.array([[-3.0, 9.0], [0.0, -0.5]])) == pytest.approx(-0.5)
-    assert rate_model.spectral_abscissa(np.array([[-1.0, 5.0], [-5.0, -1.0]])) == pytest.approx(-1.0)
+    assert rate_model.rightmost(sparse.csr_array([[-3.0, 9.0], [0.0, -0.5]])) == pytest.approx(-0.5)
+    assert rate_model.rightmost(sparse.csr_array([[-1.0, 5.0], [-5.0, -1.0]])) == pytest.approx(-1.0)
+
+
+def test_a_large_network_in_which_no_gain_is_left_has_the_abscissa_of_its_read_out(monkeypatch):
+    monkeypatch.setattr(rate_model, "DENSE_TO", 50)
+    silent = replace(network(), bias=np.full(60, -9.0))
+    assert rate_model.network_abscissa(silent) == pytest.approx(-1 / 4.0)
+    assert rate_model.outermost(sparse.csr_array((60, 60))) == 0
 
 
 def test_without_recurrence_only_the_read_out_leak_is_left():

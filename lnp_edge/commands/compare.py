@@ -13,7 +13,7 @@ from pathlib import Path
 from lnp_edge import config, metrics, pipeline
 from lnp_edge.console import bars, note, out
 from lnp_edge.errors import ConfigError
-from lnp_edge.files import make_folder
+from lnp_edge.files import make_folder, write_whole
 from lnp_edge.install import require
 
 HELP = "compare pruning methods: frozen and trained, with controls; a page with figures, and CSV"
@@ -43,13 +43,14 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--seeds", type=int, default=20, help="of frozen networks (default: 20)")
     parser.add_argument("--trained-seeds", type=int, default=5, help="of trained networks (default: 5)")
     parser.add_argument("--neurons", type=int, default=200, help="of frozen networks (default: 200)")
+    parser.add_argument("--against", default="lnp", metavar="METHOD", help="whose difference is shown (default: lnp)")
     parser.add_argument("--quick", action="store_true", help="small everywhere: the figures mean nothing")
     parser.add_argument("-o", "--output", type=Path, default=Path("comparison"), metavar="DIR")
     parser.add_argument("--json", action="store_true", help="print every result as JSON")
 
 
 def run(args: argparse.Namespace) -> int:
-    from lnp_edge.evidence import report, trials
+    from lnp_edge.evidence import methods, report, trials
 
     require("matplotlib")
     for name, value in (QUICK if args.quick else {}).items():
@@ -60,6 +61,7 @@ def run(args: argparse.Namespace) -> int:
                               ("--neurons", args.neurons, 2000)):  # fmt: skip
         if not 1 <= value <= most:
             raise ConfigError(f"{name} is {value}", f"from 1 to {most}")
+    _chosen("--against", args.against, tuple(methods.METHODS), several=False)
     if "frozen" in parts:
         for name in args.tasks.split(","):
             trials.known_task(name)
@@ -77,7 +79,7 @@ def run(args: argparse.Namespace) -> int:
         f"lnp compare, {', '.join(parts)}. Means over seeds with 95 % confidence intervals; differences are paired "
         "by seed, in colour where the interval leaves out zero. Larger is better, but for the errors of the matrices."
     ]
-    (args.output / "report.html").write_bytes(report.page("Pruning methods compared", intro, sections))
+    write_whole(args.output / "report.html", report.page("Pruning methods compared", intro, sections))
     if args.json:
         print(json.dumps(found))
     else:
@@ -89,8 +91,8 @@ def run(args: argparse.Namespace) -> int:
     return 0
 
 
-def _chosen(option: str, text: str, known: tuple[str, ...]) -> list[str]:
-    names = text.split(",")
+def _chosen(option: str, text: str, known: tuple[str, ...], several: bool = True) -> list[str]:
+    names = text.split(",") if several else [text]
     if unknown := [name for name in names if name not in known]:
         raise ConfigError(f"{option} has {unknown[0][:40]!r}", f"choose from {', '.join(known)}")
     return names
@@ -129,7 +131,10 @@ def _frozen(args: argparse.Namespace, keeps: list[float], kinds: list[str]) -> t
         picture = args.output / f"frozen-{kind}.png"
         figures.by_kept(here, measures, picture)
         says = "Mean and 95 % confidence interval over the seeds; the gain of each network is chosen alike."
-        tables = [report.comparison(here, f"{kind}, {keep:.0%} kept", measures, "lnp", keep=keep) for keep in keeps]
+        tables = [
+            report.comparison(here, f"{kind}, {100 * keep:g}% kept", measures, args.against, keep=keep)
+            for keep in keeps
+        ]
         sections.append((f"Frozen: {kind} networks", [report.Figure("By synapses kept", picture, says), *tables]))
     pictures = args.output / "networks.png"
     example = trials.Cell("", METHODS["lnp"], kinds[0], 1, (), args.neurons)
@@ -181,7 +186,8 @@ def _trained(args: argparse.Namespace, keeps: list[float], kinds: list[str]) -> 
             shown = [metric, f"{metric}, integers"]
             lower = metric == "rmse_ratio"
             tables = [
-                report.comparison(here, f"{name}, {keep:.0%} kept", shown, "lnp", lower, keep=keep) for keep in keeps
+                report.comparison(here, f"{name}, {100 * keep:g}% kept", shown, args.against, lower, keep=keep)
+                for keep in keeps
             ]
             smaller = " (smaller is better)" if lower else ""
             sections.append((f"Trained: {name}, {metrics.title(metric)}{smaller}", tables))
@@ -196,7 +202,7 @@ def _matrices(args: argparse.Namespace, keeps: list[float], kinds: list[str]) ->
     tables = [
         report.comparison(
             results,
-            f"N = {n}, {keep:.0%} of the pairs",
+            f"N = {n}, {100 * keep:g}% of the pairs",
             ["spectral_error", "covariance_error"],
             "noise",
             True,

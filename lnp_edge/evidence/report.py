@@ -13,7 +13,8 @@ from pathlib import Path
 from lnp_edge.evidence.statistics import Estimate, paired, values
 from lnp_edge.files import write_whole
 
-CONTROLS = ("dense", "no recurrence")  # rows that are the same at every share of synapses
+ALONE = "no recurrence"
+CONTROLS = ("dense", ALONE)  # rows that are the same at every share of synapses
 SIZES = ("neurons", "synapses", "synapses_with_ports", "synops", "rate", "abscissa", "largest_exponent", "ipr", "drift")
 STYLE = """
 body { font: 15px/1.5 system-ui, sans-serif; color: #222; max-width: 72rem; margin: 2rem auto; padding: 0 1rem; }
@@ -44,7 +45,7 @@ class Table:
         head = "".join(f"<th>{escape(c)}</th>" for c in self.columns)
         lines = []
         for r, row in enumerate(self.rows):
-            kind = ' class="control"' if row[0] in CONTROLS else ""
+            kind = ' class="control"' if row[0].startswith(CONTROLS) else ""
             marks = [f' class="{self.marks[r, c]}"' if (r, c) in self.marks else "" for c in range(len(row))]
             cells = "".join(f"<td{mark}>{escape(cell)}</td>" for mark, cell in zip(marks, row, strict=True))
             lines.append(f"<tr{kind}>{cells}</tr>")
@@ -60,7 +61,8 @@ def comparison(
 ) -> Table:
     """A row for each method: the mean of each measure and the difference to the row `against`, paired by seed.
 
-    A difference is marked where its confidence interval leaves out zero; then the sizes and what dynamics there are.
+    A difference is marked where its confidence interval leaves out zero; where neurons without recurrence are not worse
+    by the first measure, their row says so. Then the sizes, and what there is of the dynamics.
     """
     names = list(dict.fromkeys(r["method"] for r in results))
     shown = [s for s in SIZES if any(s in r for r in results)]
@@ -79,11 +81,14 @@ def comparison(
             ours = values(results, measure, method=name, **here)
             difference = paired(ours, values(results, measure, method=against, **where))
             row += [str(Estimate.of(list(ours.values()))), "" if name == against else _signed(difference)]
+            worse = difference.above_zero if smaller_is_better else difference.below_zero
             if name != against and (difference.above_zero or difference.below_zero):
-                marks[len(rows), len(row) - 1] = "better" if difference.above_zero != smaller_is_better else "worse"
+                marks[len(rows), len(row) - 1] = "worse" if worse else "better"
+            if name == ALONE and measure == measures[0] and not worse and difference.half == difference.half:
+                row[0] += " (as good)"
         for size in shown:
             mean = Estimate.of(list(values(results, size, method=name, **here).values())).mean
-            row.append(f"{mean:.0f}" if size.startswith(("neurons", "syn")) else f"{mean:.3f}")
+            row.append("" if mean != mean else f"{mean:.0f}" if size.startswith(("neurons", "syn")) else f"{mean:.3f}")
         failed = [
             r for r in results if r["method"] == name and "failed" in r and all(r[k] == v for k, v in here.items())
         ]

@@ -6,6 +6,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import asdict, dataclass, replace
 from functools import cache
 from pathlib import Path
@@ -17,7 +18,7 @@ from lnp_edge.config import Config, PruneSettings
 from lnp_edge.errors import ConfigError, LnpError
 from lnp_edge.evidence import reservoir
 from lnp_edge.evidence.methods import DENSE
-from lnp_edge.files import write_whole
+from lnp_edge.files import make_folder, write_whole
 from lnp_edge.init_network import random_network
 from lnp_edge.network import Network
 from lnp_edge.pruning._delocalise import localisation
@@ -76,7 +77,7 @@ def run(cell: Cell) -> Result:
         for name in cell.tasks:
             found |= reservoir.measures(network, _task(name), cell.seed)
         bad = [name for name, value in found.items() if not np.isfinite(value)]
-        return known | found | ({"failed": f"{bad[0]} is not finite"} if bad else {})
+        return known | ({"failed": f"{bad[0]} is not finite"} if bad else found)
     except LnpError as e:
         return known | {"failed": e.what}
 
@@ -112,9 +113,9 @@ def _drift(network: Network) -> float:
 
 def run_all(cells: list[Cell], folder: Path, finished: Callable[[int], None]) -> list[Result]:
     """The result of each cell; those already in the folder are not run again."""
-    folder.mkdir(parents=True, exist_ok=True)
+    make_folder(folder)
     places = {cell.key: folder / f"{cell.key}.json" for cell in cells}
-    todo = list({cell.key: cell for cell in cells if not places[cell.key].exists()}.values())
+    todo = list({cell.key: cell for cell in cells if _stored(places[cell.key], cell) is None}.values())
     finished(len(cells) - len(todo))
 
     def store(item: tuple[str, Result]) -> None:
@@ -123,7 +124,21 @@ def run_all(cells: list[Cell], folder: Path, finished: Callable[[int], None]) ->
 
     if todo:
         pool.run_all(_run, todo, lambda *args: None, store)
-    return [json.loads(places[cell.key].read_text()) | {"method": cell.method} for cell in cells]
+    return [found for cell in cells if (found := _stored(places[cell.key], cell))]
+
+
+def _stored(path: Path, cell: Cell) -> Result | None:
+    """The result of a cell that was finished before."""
+    try:
+        found = json.loads(path.read_text())
+        if not isinstance(found, dict) or not {"kind", "seed", "keep"} <= set(found):
+            raise ValueError("no result of lnp compare")
+        return found | {"method": cell.method}
+    except FileNotFoundError:
+        return None
+    except (OSError, ValueError) as e:
+        reason = e.strerror if isinstance(e, OSError) else e
+        raise ConfigError(f"cannot read {path}: {reason}", "delete it, or choose another place with -o") from None
 
 
 def _run(cell: Cell, report: pool.Report) -> tuple[str, Result]:
@@ -165,6 +180,9 @@ def known_task(name: str) -> None:
 
 
 def examples(cell: Cell, methods: dict[str, PruneSettings], keep: float) -> dict[str, Network]:
-    """One network before pruning and after, by method, for pictures."""
+    """One network before pruning and after, by method, for pictures; without those that cannot be pruned so far."""
     found = {"dense": core(cell)}
-    return found | {name: pruned(replace(cell, prune=replace(s, keep=keep))) for name, s in methods.items()}
+    for name, settings in methods.items():
+        with suppress(LnpError):
+            found[name] = pruned(replace(cell, prune=replace(settings, keep=keep)))
+    return found

@@ -66,6 +66,8 @@ def _eigenvectors(m: sparse.csr_array | Floats, slowest: int | None) -> tuple[ND
     n = m.shape[0]
     if n <= DENSE_TO:
         return linalg.eig(m.toarray() if isinstance(m, sparse.csr_array) else m)
+    if not m.data.any():  # Arnoldi has nowhere to go, and every vector is one
+        return np.zeros(1), np.ones((n, 1))
     start = np.random.default_rng(0).standard_normal(n)
     try:
         return eigs(m, k=min(MOST, _number(n, slowest)), which="LR", v0=start, tol=1e-3, maxiter=100)
@@ -96,7 +98,7 @@ def candidates(
     if count > room:
         raise ConfigError(
             f"{count} new synapses do not fit among {n} neurons: {room} pairs are free",
-            "add fewer, or prune more synapses first",
+            "lower [prune.noise] added or nodes, or keep fewer synapses",
         )
     weight = _weights(network, rule, vectors)
     new = np.zeros(0, np.int64)
