@@ -105,9 +105,9 @@ def probed_pair_variance(
         _add_distances(v, 2 * p / probes, sign, pre, post, found)
         traced += 2 * p * np.square(v).sum()
         left = np.square(w).sum() / (2 * gap)  # bounds the trace that is still to come, if A is normal
-        progress(min(1.0, np.log(start / (2 * gap) / left) / np.log(start / (2 * gap) / (TOLERANCE * traced))))
-        if left < TOLERANCE * traced:
+        if left <= TOLERANCE * traced:  # both are 0 where nothing is noisy
             return found
+        progress(min(1.0, np.log(start / (2 * gap) / left) / np.log(start / (2 * gap) / (TOLERANCE * traced))))
     raise LnpError(
         f"the covariance did not converge in {MOST_SHIFTS} shifts: the model is nearly unstable (gap {gap:.2g})",
         "lower the recurrent weights",

@@ -391,6 +391,12 @@ def test_prune_quantize_and_verify_hand_on_files(capsys, at):
     assert sorted(p.name for p in at.iterdir()) == ["a.csv", "good.toml", "m.onnx", "p.safetensors", "q.onnx"]
 
 
+def test_the_abscissa_of_a_slow_network_is_not_rounded_away(capsys, at):
+    (at / "good.toml").write_text("[network]\nneurons = 8\ntau_out = 1e6\n")
+    assert main(["prune", "good.toml", "-o", "p.safetensors"]) == 0
+    assert "e-0" in capsys.readouterr().out
+
+
 def test_a_reader_that_leaves_early_is_no_error(at):
     command = f"{shlex.quote(sys.executable)} -m lnp_edge.cli run m.onnx --source - | head -n 1"
     rows = "1,2,3\n" * 20_000

@@ -80,3 +80,13 @@ def test_probes_refuse_an_unstable_model():
     model = RateModel(sparse.csr_array(1.1 * np.eye(5)), 1.0, np.ones(5), np.zeros((5, 1)))
     with pytest.raises(LnpError, match="not stable"):
         covariance.probed_pair_variance(model, np.ones(1), np.array([0]), np.array([1]), np.random.default_rng(0))
+
+
+@pytest.mark.parametrize("private", [0.0, 0.2])
+def test_a_network_without_gains_has_the_noise_of_its_neurons_alone(private):
+    """M = 0, so that the first shift is exact; and silent neurons have no noise at all."""
+    model = RateModel(sparse.csr_array((20, 20)), 4.0, np.full(20, private), np.zeros((20, 1)))
+    found = covariance.probed_pair_variance(
+        model, np.ones(190), *np.triu_indices(20, 1), np.random.default_rng(0), progress=lambda done: None
+    )
+    assert found.mean() == pytest.approx(private, rel=0.1)

@@ -118,6 +118,37 @@ def test_a_network_without_recurrence_is_refused(method):
         prune(method, graph(np.zeros((3, 3))), 0.5)
 
 
+EVERY_OPTION = st.builds(
+    NoiseSettings,
+    score=st.sampled_from(["w", "l", "wl"]),
+    alpha=st.sampled_from([0.0, 0.5, 2.0]),
+    cap=st.sampled_from([0.0, 3.0]),
+    loop=st.sampled_from([0.0, 0.99]),
+    diagonal=st.sampled_from(["keep", "match"]),
+    rounds=st.sampled_from([1, 4]),
+    nodes=st.sampled_from([0.0, 0.9]),
+    added=st.sampled_from([0.0, 0.2]),
+    rule=st.sampled_from(["hub", "random", "targeted"]),
+)
+
+
+@settings(max_examples=15, deadline=None, derandomize=True)
+@given(EVERY_OPTION, st.sampled_from(["lnp", "random", "uniform", "weight"]), st.sampled_from([4, 12]),
+       st.sampled_from([1, 100]), st.sampled_from([-9.0, 0.5, 9.0]))  # fmt: skip
+def test_the_budget_the_signs_and_the_seed_hold_for_every_option(options, method, n, clusters, bias):
+    """Also of networks that are silent, or always fire."""
+    start = random_network(n, 1, 2, 0.04, 0.6, np.random.default_rng(n), clusters=clusters)
+    start = replace(start, bias=bias * start.bias)
+    first, again = (get("lnp_edge.pruning", method).prune(start, 0.4, 1, None, options) for _ in range(2))
+    count = round(0.4 * start.w_rec.nnz)
+    new = round(options.added * count) if method == "lnp" else 0
+    assert count - new <= first.w_rec.nnz <= count  # the guard may refuse what delocalisation adds
+    assert first.w_rec.nnz == count or new
+    assert np.isfinite(first.tau_mem).all() and (first.tau_mem > 0).all()
+    assert (np.sign(first.w_rec.data) == first.sign[pruning.endpoints(first)[0]]).all()
+    np.testing.assert_array_equal(first.w_rec.toarray(), again.w_rec.toarray())
+
+
 # Controls
 
 

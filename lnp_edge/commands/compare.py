@@ -138,9 +138,10 @@ def _frozen(args: argparse.Namespace, keeps: list[float], kinds: list[str]) -> t
         sections.append((f"Frozen: {kind} networks", [report.Figure("By synapses kept", picture, says), *tables]))
     pictures = args.output / "networks.png"
     example = trials.Cell("", METHODS["lnp"], kinds[0], 1, (), args.neurons)
-    figures.networks(
-        trials.examples(example, {name: s for name, s in METHODS.items() if name in PICTURED}, ABLATED_AT), pictures
-    )
+    with bars() as progress:
+        progress.add_task("one network", total=None, info="a picture of its spectra")
+        pictured = {name: s for name, s in METHODS.items() if name in PICTURED}
+        figures.networks(trials.examples(example, pictured, ABLATED_AT), pictures)
     says = f"Seed 1, {ABLATED_AT:.0%} kept. Exponents in 1 per step; eigenvalues of the rate model's loop gain."
     sections.append(("One network before and after", [report.Figure("", pictures, says)]))
     return results, sections
@@ -198,7 +199,9 @@ def _matrices(args: argparse.Namespace, keeps: list[float], kinds: list[str]) ->
     from lnp_edge.evidence import matrices, report
 
     shares, seeds, n = [0.5, 0.2], min(args.seeds, 10), 100 if args.quick else 500
-    results = matrices.experiment(n, shares, seeds)
+    with bars() as progress:
+        task = progress.add_task("matrices", total=seeds, info="")
+        results = matrices.experiment(n, shares, seeds, lambda more: progress.update(task, advance=more))
     tables = [
         report.comparison(
             results,

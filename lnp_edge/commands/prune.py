@@ -48,12 +48,14 @@ def run(args: argparse.Namespace) -> int:
     else:
         dense = pipeline.new_network(settings, data)
         pruned = _prune(settings, data, dense)
-    report = pruning.describe(dense, pruned)
+    with bars() as progress:
+        progress.add_task("measure", total=None, info="before and after")
+        report = pruning.describe(dense, pruned)
     if args.json:
         print(json.dumps(asdict(report) | (_as_dict(fitted, *goal) if goal else {})))
     else:
         rows = [
-            [name, f"{m.neurons}", f"{m.synapses}", f"{m.abscissa:.4f}", f"{m.radius:.4f}"]
+            [name, f"{m.neurons}", f"{m.synapses}", f"{m.abscissa:.4g}", f"{m.radius:.4g}"]
             for name, m in (("dense", report.before), (settings.prune.method, report.after))
         ]
         out.print(table("", ["", "neurons", "synapses", "abscissa", "radius"], rows))

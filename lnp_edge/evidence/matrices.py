@@ -8,6 +8,8 @@ keeps the largest as they are."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import numpy as np
 from scipy import linalg
 
@@ -61,8 +63,10 @@ def errors(a: Floats, c: Floats, s: Floats) -> tuple[float, float]:
     return float(np.abs(ratio - 1).max()), float(linalg.norm(after - c) / linalg.norm(c))
 
 
-def experiment(n: int, keeps: list[float], seeds: int) -> list[dict]:
-    """One row for each matrix, method and share: spectral_error, covariance_error, stable."""
+def experiment(
+    n: int, keeps: list[float], seeds: int, finished: Callable[[int], None] = lambda number: None
+) -> list[dict]:
+    """One row for each matrix, method and share: spectral_error, covariance_error, stable. finished: of a seed more."""
     found = []
     for seed in range(1, seeds + 1):
         a = clustered(n, seed)
@@ -74,4 +78,5 @@ def experiment(n: int, keeps: list[float], seeds: int) -> list[dict]:
                 spectral, covariance = errors(a, c, s)
                 row = {"method": method, "keep": keep, "seed": seed, "stable": bool(linalg.eigvalsh(s).max() < 0)}
                 found.append(row | {"spectral_error": spectral, "covariance_error": covariance})
+        finished(1)
     return found

@@ -5,9 +5,9 @@ A method is a module with
     prune(network: Network, keep: float, seed: int, progress=None, options=NoiseSettings()) -> Network
 
 keep     : the share of the network's recurrent synapses that remain. Exactly round(keep * synapses) do; those
-           that go with a removed neuron count as pruned. No synapse is new (but those that lnp is asked to add), none
-           changes its sign, and the same seed gives the same result. Raises ConfigError (budget) if keep makes no
-           sense.
+           that go with a removed neuron count as pruned. No synapse is new, none changes its sign, and the same seed
+           gives the same result. Where lnp is asked to add some ([prune.noise] added), these are new, and fewer than
+           the budget remain if the guard refuses some. Raises ConfigError (budget) if keep makes no sense.
 progress : None, or a function of (share done 0..1, what is being done).
 options  : of [prune.noise]; a method takes what concerns it.
 

@@ -66,7 +66,7 @@ def _eigenvectors(m: sparse.csr_array | Floats, slowest: int | None) -> tuple[ND
     n = m.shape[0]
     if n <= DENSE_TO:
         return linalg.eig(m.toarray() if isinstance(m, sparse.csr_array) else m)
-    if not m.data.any():  # Arnoldi has nowhere to go, and every vector is one
+    if np.abs(m).max() == 0:  # Arnoldi has nowhere to go, and every vector is one
         return np.zeros(1), np.ones((n, 1))
     start = np.random.default_rng(0).standard_normal(n)
     try:

@@ -28,6 +28,7 @@ SHAPES = 0.5, 20.0  # of a gamma distribution
 MEANS = 1 / 3, 3.0  # times what they are
 EXPONENTS = 32
 FIRST = 10  # trials at random
+NEEDED = "optuna", "torch"  # its Gaussian process runs on torch
 
 
 def optimise_timescales(
@@ -41,7 +42,7 @@ def optimise_timescales(
 
     wanted : largest exponents, falling, 1/s. Weights into a neuron keep their size in units of its leaks.
     """
-    require("optuna", "torch")
+    require(*NEEDED)
     import optuna
 
     optuna.logging.set_verbosity(optuna.logging.ERROR)

@@ -24,12 +24,13 @@ import numpy as np
 
 from lnp_edge import lyapunov
 from lnp_edge.config import NoiseSettings
+from lnp_edge.install import require
 from lnp_edge.network import Network
 from lnp_edge.pruning import Progress, abscissa_limit, budget, endpoints, hold_abscissa, with_loop_gain
 from lnp_edge.pruning._delocalise import delocalise
 from lnp_edge.pruning._edges import prune_edges, synapse_scores
 from lnp_edge.pruning._nodes import surviving_neurons
-from lnp_edge.pruning._timescales import EXPONENTS, optimise_timescales
+from lnp_edge.pruning._timescales import EXPONENTS, NEEDED, optimise_timescales
 from lnp_edge.rate_model import rate_model
 
 
@@ -41,6 +42,8 @@ def prune(
     The pruned network's abscissa, at its own operating point, does not exceed the start network's (abscissa_limit),
     unless options.loop says what it shall be.
     """
+    if options.timescales:
+        require(*NEEDED)  # before the work, not after it
     tell = progress or (lambda done, what: None)
     rng = np.random.default_rng(seed)
     start = network
