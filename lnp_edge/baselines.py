@@ -35,9 +35,9 @@ def statistics(counts: NDArray[np.int16]) -> NDArray[np.float64]:
     return np.concatenate([*parts, np.abs(np.diff(x, axis=1)).mean(1), (x[:, :, i] * x[:, :, j]).mean(1)], axis=1)
 
 
-def pixels(counts: NDArray[np.int16]) -> NDArray[np.float32]:
-    """Every count of a window. [W, T * C]."""
-    return counts.reshape(len(counts), -1).astype(np.float32)
+def pixels(counts: NDArray[np.int16]) -> NDArray[np.float64]:
+    """Every count of a window, [W, T * C]. In float64: neighbours are nearly equal, and float32 solves them badly."""
+    return counts.reshape(len(counts), -1).astype(np.float64)
 
 
 def ridge(data: Split, features) -> NDArray[np.int64]:
@@ -54,8 +54,8 @@ def autoregression(data: Split) -> NDArray[np.float64]:
     target = list(data.test.series.target)
     train = data.train_windows
     model = make_pipeline(StandardScaler(), Ridge())
-    model.fit(pixels(train.counts).astype(float), train.wanted[:, 0].astype(float) - train.counts[:, -1, target])
-    return model.predict(pixels(data.test_windows.counts).astype(float)).reshape(len(data.test_windows), -1)
+    model.fit(pixels(train.counts), train.wanted[:, 0].astype(float) - train.counts[:, -1, target])
+    return model.predict(pixels(data.test_windows.counts)).reshape(len(data.test_windows), -1)
 
 
 def reservoir(data: Split) -> NDArray[np.float64]:
