@@ -19,8 +19,10 @@ RESERVOIR, RADIUS, INPUT, BIAS, STRENGTH = 300, 0.4, 0.1, 0.1, 1e-8
 def simple(data: Split) -> dict[str, NDArray]:
     """Name of each simple method, and what it predicts of the test windows, as metrics.of wants it."""
     if not (series := data.test.series):
-        what, features = ("pixels", pixels) if data.test.pixel else ("statistics", statistics)
-        return {f"ridge on {what}": ridge(data, features)}
+        found = {} if data.test.pixel else {"ridge on statistics": ridge(data, statistics)}
+        if all(len(a) == data.task.window for a in data.test.recordings):  # a trial: each step has its own meaning
+            found["ridge on pixels" if data.test.pixel else "ridge on samples"] = ridge(data, samples)
+        return found
     if series.free_run:
         return {f"echo state network of {RESERVOIR}": reservoir(data)}
     now = data.test_windows.counts[:, -1:][..., list(series.target)]
@@ -35,7 +37,7 @@ def statistics(counts: NDArray[np.int16]) -> NDArray[np.float64]:
     return np.concatenate([*parts, np.abs(np.diff(x, axis=1)).mean(1), (x[:, :, i] * x[:, :, j]).mean(1)], axis=1)
 
 
-def pixels(counts: NDArray[np.int16]) -> NDArray[np.float64]:
+def samples(counts: NDArray[np.int16]) -> NDArray[np.float64]:
     """Every count of a window, [W, T * C]. In float64: neighbours are nearly equal, and float32 solves them badly."""
     return counts.reshape(len(counts), -1).astype(np.float64)
 
@@ -54,8 +56,8 @@ def autoregression(data: Split) -> NDArray[np.float64]:
     target = list(data.test.series.target)
     train = data.train_windows
     model = make_pipeline(StandardScaler(), Ridge())
-    model.fit(pixels(train.counts), train.wanted[:, 0].astype(float) - train.counts[:, -1, target])
-    return model.predict(pixels(data.test_windows.counts)).reshape(len(data.test_windows), -1)
+    model.fit(samples(train.counts), train.wanted[:, 0].astype(float) - train.counts[:, -1, target])
+    return model.predict(samples(data.test_windows.counts)).reshape(len(data.test_windows), -1)
 
 
 def reservoir(data: Split) -> NDArray[np.float64]:

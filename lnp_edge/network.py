@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -41,6 +42,16 @@ class Network:
     @property
     def n(self) -> int:
         return len(self.tau_mem)
+
+    def identity(self, *rest: object) -> str:
+        """A digest of the network and of what else some long work starts from: a checkpoint of other work has
+        another."""
+        h = hashlib.sha256(repr(rest).encode())
+        for name in ("dt", "tau_mem", "tau_syn", "tau_out", "sign", "w_in", "w_out", "bias", "bias_out", "v_th"):
+            h.update(np.ascontiguousarray(getattr(self, name)).tobytes())
+        for part in (self.w_rec.data, self.w_rec.indices, self.w_rec.indptr):
+            h.update(part.tobytes())
+        return h.hexdigest()
 
     def keep_neurons(self, index: NDArray[np.intp]) -> Network:
         """The same network with only these neurons: every array shrinks together."""

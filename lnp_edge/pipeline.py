@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from types import ModuleType
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -194,12 +194,18 @@ def _method(config: Config) -> ModuleType:
 
 
 def prune(
-    config: Config, data: Split, network: Network, progress: Callable[[float, str], None] | None = None
-) -> Network:
-    """The network with prune.keep of its recurrent synapses; all of them is the network itself."""
+    config: Config, data: Split, network: Network, progress: Callable[[float, str], None] | None = None,
+    resume: Path | None = None,
+) -> Network:  # fmt: skip
+    """The network with prune.keep of its recurrent synapses; all of them is the network itself.
+
+    resume : a file that a long pruning goes on from, if its method can
+    """
     if config.prune.keep == 1.0:
         return network
-    needs, more = _needs(config), dict[str, NDArray]()
+    needs, more = _needs(config), dict[str, Any]()
+    if resume and getattr(_method(config), "RESUMES", False):
+        more["resume"] = resume
     if needs == "training":
         more["x"] = _heard(data)
     elif needs == "gradient":

@@ -18,7 +18,7 @@ import numpy as np
 from lnp_edge import figures, network_file, onnx_file
 from lnp_edge.console import bars, note
 from lnp_edge.datasets import Dataset, Windows
-from lnp_edge.errors import ConfigError
+from lnp_edge.errors import ConfigError, LnpError
 from lnp_edge.files import make_folder, write_whole
 from lnp_edge.network_file import NetworkFile
 from lnp_edge.trial import NETWORK, RESULT, Outcome, Trial, run_all
@@ -38,17 +38,24 @@ class Runs:
         """The result of a trial that was finished before."""
         path = self.place(trial) / RESULT
         try:
-            return json.loads(path.read_text())
+            found = json.loads(path.read_text())
+            if not isinstance(found, dict) or not ("failed" in found or {"measures", "history"} <= set(found)):
+                raise ValueError("no result of a training")
+            return found
         except FileNotFoundError:
             return None
         except (OSError, ValueError) as e:
             raise ConfigError(f"cannot read {path}: {e}", "delete it, or choose another place with -o") from None
 
-    def all(self, trials: list[Trial]) -> list[Result]:
-        """The result of each trial; those not stored are run, in as many processes as there are cores."""
+    def all(self, trials: list[Trial], failures: bool = False) -> list[Result]:
+        """The result of each trial; those not stored are run, in as many processes as there are cores.
+
+        failures : a network that cannot be pruned, trained or quantised is a result too, {"failed": why}, and not
+            tried again; else its error is raised
+        """
         unique = list({self.place(t): t for t in trials}.values())
         # Those that start from another's network come last: by then it is there, and need not be trained twice.
-        todo = sorted((t for t in unique if self.stored(t) is None), key=lambda t: t.before is not None)
+        todo = sorted((t for t in unique if not self._done(t, failures)), key=lambda t: t.before is not None)
         if len(todo) < len(unique):
             note(f"{len(unique) - len(todo)} of {len(unique)} trainings are already in {self.folder}")
         for trial in todo:
@@ -66,9 +73,22 @@ class Runs:
                 self._store(outcome)
                 progress.update(total, advance=1)
 
+            def failed(trial: Trial, error: LnpError) -> None:
+                result = {"name": trial.name, "failed": error.what, "config": json.loads(trial.config.to_json())}
+                self._write(trial, result)
+                progress.update(total, advance=1)
+
             if todo:
-                run_all(todo, report, finished, self.place)
+                run_all(todo, report, finished, self.place, failed if failures else None)
         return [r for t in trials if (r := self.stored(t))]
+
+    def _done(self, trial: Trial, failures: bool) -> bool:
+        found = self.stored(trial)
+        return found is not None and (failures or "failed" not in found)
+
+    def _write(self, trial: Trial, result: Result) -> None:
+        """Last of all: a folder with a result is finished."""
+        write_whole(self.place(trial) / RESULT, json.dumps(result, indent=1).encode())
 
     def _store(self, o: Outcome) -> None:
         folder = self.place(o.trial)
@@ -91,8 +111,7 @@ class Runs:
         onnx_file.save(o.model, folder / "model.onnx")
         np.savez_compressed(folder / "predictions.npz", floats=o.float_predictions, integers=o.predictions)
         figures.learning_curves({o.trial.name: o.history}, folder / "curve.png")
-        # Last: a folder with it is finished.
-        write_whole(folder / RESULT, json.dumps(result, indent=1).encode())
+        self._write(o.trial, result)
 
     def picture(self, trial: Trial, dataset: Dataset, windows: Windows) -> None:
         """What the integers of a finished trial said of the windows, as a picture beside its result."""

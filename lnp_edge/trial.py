@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from lnp_edge import network_file, pipeline, pool, predict
 from lnp_edge.config import Config, PruneSettings, QuantizeSettings
+from lnp_edge.errors import DataError, LnpError
 from lnp_edge.network import Network
 from lnp_edge.spec.model import QuantizedModel
 
@@ -88,7 +89,8 @@ def run_trial(trial: Trial, report: Report | None = None, folder: Path | None = 
             network, history = trained(trial.before, "before ")
             if trial.config.quantize != QuantizeSettings():
                 return network, history
-        return train(trial.config, pipeline.prune(trial.config, data, network), name)
+        resume = folder / f"{name}pruning" if folder else None
+        return train(trial.config, pipeline.prune(trial.config, data, network, None, resume), name)
 
     network, history = trained(trial, "")
     resume = folder / "integers.checkpoint" if folder else None
@@ -105,10 +107,28 @@ def run_all(
     report: Report,
     finished: Callable[[Outcome], None],
     folder_of: Callable[[Trial], Path | None] = lambda trial: None,
+    failed: Callable[[Trial, LnpError], None] | None = None,
 ) -> None:
-    """Every trial by pool.run_all; folder_of gives each the folder that run_trial asks for."""
-    pool.run_all(_run, [(trial, folder_of(trial)) for trial in trials], report, finished)
+    """Every trial by pool.run_all; folder_of gives each the folder that run_trial asks for.
+
+    failed : gets a trial whose network cannot be pruned, trained or quantised, and why; None: that ends them all
+    """
+
+    def ended(found: Outcome | tuple[Trial, LnpError]) -> None:
+        if isinstance(found, Outcome):
+            finished(found)
+        elif failed:
+            failed(*found)
+        else:
+            raise found[1]
+
+    pool.run_all(_run, [(trial, folder_of(trial)) for trial in trials], report, ended)
 
 
-def _run(item: tuple[Trial, Path | None], report: Report) -> Outcome:
-    return run_trial(item[0], report, item[1])
+def _run(item: tuple[Trial, Path | None], report: Report) -> Outcome | tuple[Trial, LnpError]:
+    try:
+        return run_trial(item[0], report, item[1])
+    except DataError:  # the fault of no network
+        raise
+    except LnpError as e:
+        return item[0], e

@@ -65,6 +65,8 @@ def run(args: argparse.Namespace) -> int:
     if "frozen" in parts:
         for name in args.tasks.split(","):
             trials.known_task(name)
+    if "ablation" in parts:
+        require("optuna", "torch")
     if "trained" in parts:
         pipeline.require_torch()
         _chosen("--trained-tasks", args.trained_tasks, tuple(config.names()))
@@ -159,40 +161,49 @@ def _ablation(args: argparse.Namespace, keeps: list[float], kinds: list[str]) ->
 
 
 def _trained(args: argparse.Namespace, keeps: list[float], kinds: list[str]) -> tuple[list[dict], list]:
-    from lnp_edge.evidence import report, trials
-    from lnp_edge.evidence.methods import METHODS, TRAINED
-    from lnp_edge.runs import Runs
-    from lnp_edge.trial import Trial
+    from lnp_edge import figures
+    from lnp_edge.evidence import report
 
     results, sections = [], []
     for task in args.trained_tasks.split(","):
+        metric = pipeline.load_data(config.named(task)).metric
+        lower = metric == "rmse_ratio"
+        shown = [metric, f"{metric}, integers"]
         for kind in [k for k in kinds if k != "clustered"]:
-            grid = trials.grid(METHODS | TRAINED, keeps, [kind], args.trained_seeds, (), args.neurons)
-            changes = [{} if cell.density else {"network": {"density": 0.0}} for cell in grid]
-            configs = [
-                trials.trained_config(task, cell.kind, cell.seed, cell.prune, [QUICK_TRAINING] * args.quick + [change])
-                for cell, change in zip(grid, changes, strict=True)
-            ]
-            name = f"{task}, {kind}"
-            stored = Runs(args.output / "trained").all([Trial(f"{name} {c.method} {c.prune.keep:g} seed {c.seed}", s)
-                                                        for c, s in zip(grid, configs, strict=True)])  # fmt: skip
-            metric = pipeline.load_data(configs[0]).metric
-            here = [
-                {"task": task, "kind": kind, "method": cell.method, "keep": cell.prune.keep, "seed": cell.seed}
-                | {metric: r["float_measures"][metric], f"{metric}, integers": r["measures"][metric]}
-                | {"neurons": r["neurons"], "synapses": r["synapses"]}
-                for cell, r in zip(grid, stored, strict=True)
-            ]
+            here = _trainings(args, task, metric, kind, keeps)
             results += here
-            shown = [metric, f"{metric}, integers"]
-            lower = metric == "rmse_ratio"
+            name = f"{task}, {kind}"
+            picture = args.output / f"trained-{task}-{kind}.png"
+            figures.by_kept(here, shown, picture)
+            says = "Mean and 95 % confidence interval over the seeds; everything trained."
             tables = [
                 report.comparison(here, f"{name}, {100 * keep:g}% kept", shown, args.against, lower, keep=keep)
                 for keep in keeps
             ]
             smaller = " (smaller is better)" if lower else ""
-            sections.append((f"Trained: {name}, {metrics.title(metric)}{smaller}", tables))
+            parts = [report.Figure("By synapses kept", picture, says), *tables]
+            sections.append((f"Trained: {name}, {metrics.title(metric)}{smaller}", parts))
     return results, sections
+
+
+def _trainings(args: argparse.Namespace, task: str, metric: str, kind: str, keeps: list[float]) -> list[dict]:
+    """A row of the table for each network; {"failed": why} of one that cannot be pruned, trained or quantised."""
+    from lnp_edge.evidence import trials
+    from lnp_edge.evidence.methods import METHODS, TRAINED
+    from lnp_edge.runs import Runs
+    from lnp_edge.trial import Trial
+
+    grid = trials.grid(METHODS | TRAINED, keeps, [kind], args.trained_seeds, (), args.neurons)
+    todo = []
+    for cell in grid:
+        changes = [QUICK_TRAINING] * args.quick + [{} if cell.density else {"network": {"density": 0.0}}]
+        settings = trials.trained_config(task, kind, cell.seed, cell.prune, changes)
+        todo.append(Trial(f"{task}, {kind} {cell.method} {cell.prune.keep:g} seed {cell.seed}", settings))
+    return [
+        {"task": task, "kind": kind, "method": cell.method, "keep": cell.prune.keep, "seed": cell.seed}
+        | trials.trained_row(found, metric)
+        for cell, found in zip(grid, Runs(args.output / "trained").all(todo, failures=True), strict=True)
+    ]
 
 
 def _matrices(args: argparse.Namespace, keeps: list[float], kinds: list[str]) -> tuple[list[dict], list]:

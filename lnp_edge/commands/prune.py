@@ -1,5 +1,7 @@
 """Draw a random network and prune it before any training.
 
+A pruning of several rounds or with trials of time constants that was stopped goes on: run the same command again.
+
 With a budget it finds the network of most synapses that fits a board: [prune] keep is then the least that is kept,
 and [network] neurons the most there are: fewer, where the board does not hold that share of their synapses. Flash and
 RAM are those of builds, with every synapse stored; a trained network needs no more. Instructions are counted in an
@@ -12,11 +14,11 @@ from pathlib import Path
 
 from lnp_edge import budget, config, network_file, pipeline
 from lnp_edge.budget import Budget, Fitted
+from lnp_edge.commands._pruned import pruned as pruned_by
 from lnp_edge.config import Config
 from lnp_edge.console import bars, note, out, table
 from lnp_edge.errors import ConfigError
 from lnp_edge.files import refuse_unwritable
-from lnp_edge.network import Network
 from lnp_edge.network_file import NetworkFile
 from lnp_edge.spec.board import Board
 
@@ -47,7 +49,7 @@ def run(args: argparse.Namespace) -> int:
         settings, dense, pruned = fitted.config, fitted.dense, fitted.network
     else:
         dense = pipeline.new_network(settings, data)
-        pruned = _prune(settings, data, dense)
+        pruned = pruned_by(settings, data, dense, args.output)
     with bars() as progress:
         progress.add_task("measure", total=None, info="before and after")
         report = pruning.describe(dense, pruned)
@@ -65,16 +67,6 @@ def run(args: argparse.Namespace) -> int:
     network_file.save(NetworkFile(pruned, settings, history), args.output)
     note(f"written: {args.output}    next: lnp train {args.output}")
     return 0
-
-
-def _prune(settings: Config, data: pipeline.Split, dense: Network) -> Network:
-    with bars() as progress:
-        task = progress.add_task(f"prune by {settings.prune.method}", total=100, info="")
-
-        def show(share: float, what: str) -> None:
-            progress.update(task, completed=round(100 * share), info=what)
-
-        return pipeline.prune(settings, data, dense, show)
 
 
 def _goal(args: argparse.Namespace) -> tuple[Board, Budget] | None:

@@ -8,6 +8,7 @@ import json
 from pathlib import Path
 
 from lnp_edge import config, network_file, pipeline, predict
+from lnp_edge.commands._pruned import pruned
 from lnp_edge.console import bars, note, out
 from lnp_edge.files import refuse_unwritable
 from lnp_edge.network_file import NetworkFile
@@ -37,7 +38,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     refuse_unwritable(args.output)
-    file = _start(args.source)
+    file = _start(args.source, args.output)
     data = pipeline.data_for(file.config, file.network)
     with bars() as progress:
         task = progress.add_task("train", total=file.config.train.epochs, info="")
@@ -59,9 +60,9 @@ def run(args: argparse.Namespace) -> int:
     return 0
 
 
-def _start(source: str) -> NetworkFile:
+def _start(source: str, output: Path) -> NetworkFile:
     if source.endswith(".safetensors"):
         return network_file.load(Path(source))
     settings = config.named(source)
     data = pipeline.split(settings, pipeline.load_data(settings))
-    return NetworkFile(pipeline.prune(settings, data, pipeline.new_network(settings, data)), settings, {})
+    return NetworkFile(pruned(settings, data, pipeline.new_network(settings, data), output), settings, {})

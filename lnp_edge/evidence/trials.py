@@ -71,11 +71,12 @@ def pruned(cell: Cell) -> Network:
 def run(cell: Cell) -> Result:
     """What a table says of one network. A network that cannot be pruned or measured is a result, too: "failed"."""
     known = asdict(cell) | {"keep": cell.prune.keep}
+    tasks = [_task(name) for name in cell.tasks]  # data that cannot be read are no network's failure
     try:
         network = pruned(cell)
         found = describe(network)
-        for name in cell.tasks:
-            found |= reservoir.measures(network, _task(name), cell.seed)
+        for what in tasks:
+            found |= reservoir.measures(network, what, cell.seed)
         bad = [name for name, value in found.items() if not np.isfinite(value)]
         return known | ({"failed": f"{bad[0]} is not finite"} if bad else found)
     except LnpError as e:
@@ -171,6 +172,15 @@ def trained_config(task: str, kind: str, seed: int, prune: PruneSettings, change
     for change in [{"network": {"heterogeneous": heterogeneous, "clusters": clusters}}, *changes]:
         base = replace(base, **{name: replace(getattr(base, name), **values) for name, values in change.items()})
     return base
+
+
+def trained_row(result: Result, metric: str) -> dict:
+    """What a table says of a training that runs.py has stored."""
+    if "failed" in result:
+        return {"failed": result["failed"]}
+    floats, integers = result["float_measures"][metric], result["measures"][metric]
+    sizes = {name: result[name] for name in ("neurons", "synapses")}
+    return {metric: floats, f"{metric}, integers": integers} | sizes
 
 
 def known_task(name: str) -> None:

@@ -12,8 +12,8 @@ progress : None, or a function of (share done 0..1, what is being done).
 options  : of [prune.noise]; a method takes what concerns it.
 
 A method that needs more than the network says so: NEEDS = "training" (a trained network, and x: what it hears) or
-NEEDS = "gradient" (of the loss by each recurrent weight at the start). What the methods share is here; `describe`
-measures what any of them did.
+NEEDS = "gradient" (of the loss by each recurrent weight at the start). One with RESUMES = True takes `resume`, a file
+it goes on from after a stop. What the methods share is here; `describe` measures what any of them did.
 """
 
 from __future__ import annotations

@@ -19,6 +19,7 @@ network with loops by p**-0.5, so without the guard it can be unstable.
 from __future__ import annotations
 
 import math
+from pathlib import Path
 
 import numpy as np
 
@@ -26,44 +27,56 @@ from lnp_edge import lyapunov
 from lnp_edge.config import NoiseSettings
 from lnp_edge.install import require
 from lnp_edge.network import Network
-from lnp_edge.pruning import Progress, abscissa_limit, budget, endpoints, hold_abscissa, with_loop_gain
+from lnp_edge.pruning import Progress, _checkpoint, abscissa_limit, budget, endpoints, hold_abscissa, with_loop_gain
 from lnp_edge.pruning._delocalise import delocalise
 from lnp_edge.pruning._edges import prune_edges, synapse_scores
 from lnp_edge.pruning._nodes import surviving_neurons
 from lnp_edge.pruning._timescales import EXPONENTS, NEEDED, optimise_timescales
 from lnp_edge.rate_model import rate_model
 
+RESUMES = True
+
 
 def prune(
-    network: Network, keep: float, seed: int, progress: Progress | None = None, options: NoiseSettings = NoiseSettings()
-) -> Network:
+    network: Network, keep: float, seed: int, progress: Progress | None = None,
+    options: NoiseSettings = NoiseSettings(), resume: Path | None = None,
+) -> Network:  # fmt: skip
     """All four steps, the first three in `rounds` rounds on a geometric schedule of synapses.
 
     The pruned network's abscissa, at its own operating point, does not exceed the start network's (abscissa_limit),
     unless options.loop says what it shall be.
+    resume : a file that is written after each round and each trial of time constants, and removed at the end
     """
     if options.timescales:
         require(*NEEDED)  # before the work, not after it
     tell = progress or (lambda done, what: None)
-    rng = np.random.default_rng(seed)
-    start = network
+    start, key = network, network.identity(keep, seed, options)
+    state = _checkpoint.load(resume, key, start, seed)
     limit = abscissa_limit(start, rate_model(start).abscissa())
     rounds = _schedule(start, budget(start, keep), options)
-    for k, (synapses, neurons) in enumerate(rounds):
+    for k, (synapses, neurons) in enumerate(rounds[state.rounds :], state.rounds):
 
         def told(done: float, what: str, k: int = k) -> None:
             tell((k + done) / len(rounds) * (0.5 if options.timescales else 1), what)
 
-        network = prune_round(network, synapses, neurons, limit, rng, told, options)
+        state.network = prune_round(state.network, synapses, neurons, limit, state.rng, told, options)
+        state.rounds = k + 1
+        if state.rounds < len(rounds) or options.timescales:
+            state.save(resume, key)
+    network = state.network
     if options.timescales:
         tell(0.5, "time constants")
         wanted = lyapunov.of_network(start, k=min(EXPONENTS, 2 * start.n)).exponents
 
-        def tuning(done: float) -> None:
-            tell(0.5 + done / 2, "time constants")
+        def tuning(costs: list[float]) -> None:
+            state.costs = costs
+            state.save(resume, key)
+            tell(0.5 + 0.5 * len(costs) / (1 + options.timescales), "time constants")
 
-        tuned = optimise_timescales(network, wanted, options.timescales, seed, tuning)
+        tuned = optimise_timescales(network, wanted, options.timescales, seed, tuning, state.costs)
         network = hold_abscissa(tuned, limit)[0]
+    if resume:
+        resume.unlink(missing_ok=True)
     return with_loop_gain(network, options.loop) if options.loop else network
 
 

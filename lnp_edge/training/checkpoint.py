@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 from pathlib import Path
 
@@ -14,21 +13,10 @@ from safetensors.torch import save as save_tensors
 
 from lnp_edge.errors import ModelError
 from lnp_edge.files import read_bounded, write_whole
-from lnp_edge.network import Network
 
 MAX_BYTES = 2**32
 ANEW = "delete it to start anew"
 Leaves = dict[str, torch.Tensor]
-
-
-def identity(network: Network, *rest: object) -> str:
-    """A digest of what a training starts from; a checkpoint of another training does not match."""
-    h = hashlib.sha256(repr(rest).encode())
-    for name in ("dt", "tau_mem", "tau_syn", "tau_out", "sign", "w_in", "w_out", "bias", "bias_out", "v_th"):
-        h.update(np.ascontiguousarray(getattr(network, name)).tobytes())
-    for part in (network.w_rec.data, network.w_rec.indices, network.w_rec.indptr):
-        h.update(part.tobytes())
-    return h.hexdigest()
 
 
 def save(

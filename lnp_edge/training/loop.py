@@ -154,7 +154,7 @@ def fit(
     average = {name: leaf.detach().clone() for name, leaf in model.leaf.items()}
     history: History = []
     if resume:
-        key = checkpoint.identity(model.network, settings, seed, data.identity, kind)
+        key = model.network.identity(settings, seed, data.identity, kind)
         history = checkpoint.load(resume, key, model.leaf, average, optimiser, rng)
     for epoch in range(len(history), settings.epochs):
         loss_sum = right = seen = 0.0

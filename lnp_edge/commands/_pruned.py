@@ -1,0 +1,19 @@
+"""A pruning with its bar, which goes on where it was stopped."""
+
+from pathlib import Path
+
+from lnp_edge import pipeline
+from lnp_edge.config import Config
+from lnp_edge.console import bars
+from lnp_edge.network import Network
+
+
+def pruned(settings: Config, data: pipeline.Split, dense: Network, output: Path) -> Network:
+    """output : the file the command will write; a stopped pruning is kept beside it"""
+    with bars() as progress:
+        task = progress.add_task(f"prune by {settings.prune.method}", total=100, info="")
+
+        def show(share: float, what: str) -> None:
+            progress.update(task, completed=round(100 * share), info=what)
+
+        return pipeline.prune(settings, data, dense, show, output.with_suffix(".pruning"))
