@@ -27,6 +27,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 from scipy import linalg, sparse
+from scipy.sparse.csgraph import connected_components
 from scipy.sparse.linalg import ArpackNoConvergence, eigs
 
 from lnp_edge.encoders.affine import TARGET_STD
@@ -35,7 +36,7 @@ from lnp_edge.network import X_SCALE, Floats, Network
 from lnp_edge.simulate import Simulation
 
 X_STD = TARGET_STD / X_SCALE  # of sensor data as the network hears it
-DENSE_TO = 2000  # neurons; above, only the outermost eigenvalues are computed, by Arnoldi
+DENSE_TO = 2000  # neurons in a strongly connected component; above, Arnoldi finds its outermost eigenvalues
 LARGE = 10_000  # neurons
 
 
@@ -136,13 +137,25 @@ def outermost(m: sparse.csr_array) -> float:
 
 
 def _outer(m: sparse.csr_array, which: str) -> NDArray[np.complex128]:
-    """All eigenvalues; of a matrix beyond DENSE_TO those that are outermost, by Arnoldi iteration, to four digits."""
-    n = m.shape[0]
-    if n <= DENSE_TO:
+    """All eigenvalues; of a matrix beyond DENSE_TO those of its strongly connected components, of a component beyond
+    it the outermost, to four digits."""
+    if m.shape[0] <= DENSE_TO:
         return linalg.eigvals(m.toarray())
-    if not m.data.any():  # no neuron has a gain, and Arnoldi nowhere to go
-        return np.zeros(1, np.complex128)
-    start = np.random.default_rng(0).standard_normal(n)
+    m = sparse.csr_array(m)
+    m.eliminate_zeros()
+    count, component = connected_components(m, connection="strong")
+    size = np.bincount(component, minlength=count)
+    found = [m.diagonal()[size[component] == 1].astype(np.complex128)]
+    members = np.split(np.argsort(component, kind="stable"), np.cumsum(size)[:-1])
+    for k in np.flatnonzero(size > 1):
+        block = m[members[k]][:, members[k]]
+        found.append(linalg.eigvals(block.toarray()) if size[k] <= DENSE_TO else _arnoldi(block, which))
+    return np.concatenate(found)
+
+
+def _arnoldi(m: sparse.csr_array, which: str) -> NDArray[np.complex128]:
+    """A ring alone, whose eigenvalues are all outermost, may not converge: LnpError."""
+    start = np.random.default_rng(0).standard_normal(m.shape[0])
     try:
         return eigs(m, k=4, ncv=40, which=which, v0=start, tol=1e-4, return_eigenvectors=False)
     except ArpackNoConvergence as e:

@@ -10,6 +10,7 @@ from scipy import sparse
 
 from lnp_edge import config
 from lnp_edge.cli import main
+from lnp_edge.commands import compare
 from lnp_edge.config import NoiseSettings, PruneSettings
 from lnp_edge.errors import ConfigError
 from lnp_edge.evidence import methods, reservoir, scale, trials
@@ -196,6 +197,30 @@ def test_a_damaged_result_is_named_before_anything_is_run(tmp_path, damage):
     with pytest.raises(ConfigError, match=f"cannot read {first}: .*\n  delete it"):
         trials.run_all(cells, tmp_path, lambda n: None)
     assert not second.exists()
+
+
+def test_a_network_that_cannot_be_trained_is_a_row_and_not_tried_again(tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr(methods, "METHODS", FEW)
+    monkeypatch.setattr(methods, "TRAINED", {})
+    monkeypatch.setattr(compare, "QUICK", compare.QUICK | {"keep": "0.3,0.000001"})
+    words = ["compare", "--parts", "trained", "--quick", "-o", str(tmp_path)]
+    assert main([*words, "--json"]) == 0
+    rows = json.loads(capsys.readouterr().out)["trained"]
+    failed = {(r["method"], r["keep"]): r.get("failed", "") for r in rows}
+    assert len(failed) == 2 + 2 * 2 and {k for k, why in failed.items() if why} == {(m, 1e-6) for m in FEW}
+    assert "leaves none" in failed["lnp", 1e-6] and all("failed" in r or 0 <= r["accuracy"] <= 1 for r in rows)
+    assert main(words) == 0
+    seen = capsys.readouterr()
+    assert "6 of 6 trainings are already in" in seen.err and (tmp_path / "trained-spar-heterogeneous.png").exists()
+    assert [line.split("|")[-2].strip() for line in seen.out.splitlines() if line.startswith("| lnp")] == ["", "1"]
+
+
+def test_a_file_that_is_absent_is_no_networks_failure(tmp_path, capsys, monkeypatch):
+    monkeypatch.setenv("LNP_DATA", str(tmp_path))
+    output = tmp_path / "new"
+    assert main(["compare", "--parts", "frozen", *SMALL, "--tasks", "hapt", "-o", str(output)]) == 2
+    lines = capsys.readouterr().err.splitlines()
+    assert len(lines) == 2 and "hapt" in lines[0] and not list((output / "networks").iterdir())
 
 
 @pytest.mark.parametrize("name", ["report.html", "networks.png", "frozen-heterogeneous.png", "networks"])

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from scipy import sparse, stats
+from scipy import linalg, sparse, stats
 
 from lnp_edge import covariance, rate_model
 from lnp_edge.init_network import random_network
@@ -96,6 +96,33 @@ def test_a_large_network_in_which_no_gain_is_left_has_the_abscissa_of_its_read_o
     silent = replace(network(), bias=np.full(60, -9.0))
     assert rate_model.network_abscissa(silent) == pytest.approx(-1 / 4.0)
     assert rate_model.outermost(sparse.csr_array((60, 60))) == 0
+
+
+def parts(rng, shuffled):
+    """Two random networks of which the first excites the second, a pair, a chain and neurons that excite themselves."""
+    blocks = [rng.normal(0, 0.3, (30, 30)), rng.normal(0, 0.2, (80, 80)), np.array([[0, 0.9], [0.4, 0]])]
+    a = linalg.block_diag(*blocks, np.diag(np.full(39, 0.7), 1), np.diag([0.2, -2.5, 0.0]))
+    a[30:110, :30] = rng.normal(0, 1, (80, 30))
+    order = rng.permutation(len(a)) if shuffled else np.arange(len(a))
+    return a[order][:, order]
+
+
+@pytest.mark.parametrize("shuffled", [False, True])
+def test_the_outermost_of_a_large_network_are_those_of_its_parts(monkeypatch, shuffled):
+    a = parts(np.random.default_rng(3), shuffled)
+    values = linalg.eigvals(a)
+    monkeypatch.setattr(rate_model, "DENSE_TO", 50)
+    assert rate_model.rightmost(sparse.csr_array(a)) == pytest.approx(values.real.max(), rel=1e-4)
+    assert rate_model.outermost(sparse.csr_array(a)) == pytest.approx(np.abs(values).max(), rel=1e-4)
+
+
+def test_a_chain_has_no_loop_and_so_no_eigenvalue(monkeypatch):
+    """Its computed eigenvalues are rounding errors to the power 1 / N, near the circle of its weights."""
+    monkeypatch.setattr(rate_model, "DENSE_TO", 50)
+    chain = sparse.csr_array(np.diag(np.full(99, 0.7), 1))
+    assert rate_model.rightmost(chain) == rate_model.outermost(chain) == 0
+    silent = sparse.csr_array((np.zeros(100), np.roll(np.arange(100), 1), np.arange(101)), (100, 100))
+    assert rate_model.outermost(silent) == 0
 
 
 def test_without_recurrence_only_the_read_out_leak_is_left():

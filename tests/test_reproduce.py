@@ -95,9 +95,19 @@ def test_a_stored_network_is_the_trained_one(tmp_path):
     stored = load_network(runs.place(trial) / "network.safetensors")
     assert stored.config == SMALL and stored.network.w_rec.nnz == result["synapses"]
     assert all(math.isfinite(epoch["loss"]) for epoch in result["history"]) and len(result["history"]) == 2
-    (runs.place(trial) / "result.json").write_text("{")
-    with pytest.raises(config.ConfigError, match="cannot read"):
-        runs.all([trial])
+    for text in ("{", "[]", '{"measures": {}}'):
+        (runs.place(trial) / "result.json").write_text(text)
+        with pytest.raises(config.ConfigError, match="cannot read"):
+            runs.all([trial])
+
+
+def test_a_failure_is_raised_or_a_result(tmp_path):
+    runs, good = Runs(tmp_path), Trial("good", SMALL)
+    bad = Trial("bad", replace(SMALL, prune=PruneSettings(keep=1e-6)))
+    results = runs.all([bad, good], failures=True)
+    assert "leaves none" in results[0]["failed"] and results[1]["measures"]
+    with pytest.raises(config.ConfigError, match="leaves none"):
+        runs.all([bad, good])
 
 
 @pytest.mark.parametrize(
