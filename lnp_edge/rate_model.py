@@ -36,7 +36,8 @@ from lnp_edge.network import X_SCALE, Floats, Network
 from lnp_edge.simulate import Simulation
 
 X_STD = TARGET_STD / X_SCALE  # of sensor data as the network hears it
-DENSE_TO = 2000  # neurons in a strongly connected component; above, Arnoldi finds its outermost eigenvalues
+DENSE_TO = 2000  # neurons; of more, only the outermost eigenvalues are computed where that is faster
+COMPONENT_TO = 500  # neurons of a strongly connected component of such a network; above, by Arnoldi iteration
 LARGE = 10_000  # neurons
 
 
@@ -138,7 +139,7 @@ def outermost(m: sparse.csr_array) -> float:
 
 def _outer(m: sparse.csr_array, which: str) -> NDArray[np.complex128]:
     """All eigenvalues; of a matrix beyond DENSE_TO those of its strongly connected components, of a component beyond
-    it the outermost, to four digits."""
+    COMPONENT_TO the outermost, to four digits."""
     if m.shape[0] <= DENSE_TO:
         return linalg.eigvals(m.toarray())
     m = sparse.csr_array(m)
@@ -149,7 +150,7 @@ def _outer(m: sparse.csr_array, which: str) -> NDArray[np.complex128]:
     members = np.split(np.argsort(component, kind="stable"), np.cumsum(size)[:-1])
     for k in np.flatnonzero(size > 1):
         block = m[members[k]][:, members[k]]
-        found.append(linalg.eigvals(block.toarray()) if size[k] <= DENSE_TO else _arnoldi(block, which))
+        found.append(linalg.eigvals(block.toarray()) if size[k] <= COMPONENT_TO else _arnoldi(block, which))
     return np.concatenate(found)
 
 

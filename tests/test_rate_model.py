@@ -112,6 +112,7 @@ def test_the_outermost_of_a_large_network_are_those_of_its_parts(monkeypatch, sh
     a = parts(np.random.default_rng(3), shuffled)
     values = linalg.eigvals(a)
     monkeypatch.setattr(rate_model, "DENSE_TO", 50)
+    monkeypatch.setattr(rate_model, "COMPONENT_TO", 50)
     assert rate_model.rightmost(sparse.csr_array(a)) == pytest.approx(values.real.max(), rel=1e-4)
     assert rate_model.outermost(sparse.csr_array(a)) == pytest.approx(np.abs(values).max(), rel=1e-4)
 
