@@ -1,4 +1,4 @@
-"""The operations and the encoder on plain integers, against their definitions; test_build.py has those in C."""
+"""The operations and the encoder on plain integers, against their definitions; test_c_model.py has those in C."""
 
 import numpy as np
 import pytest

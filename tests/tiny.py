@@ -1,8 +1,10 @@
-"""Small random models that pass QuantizedModel.check and fire."""
+"""Small random models that pass QuantizedModel.check and fire, and what the oracle says of them."""
 
 from dataclasses import replace
+from functools import cache
 
 import numpy as np
+from naive import Naive
 
 from lnp_edge.spec.model import CSR, Forecast, QuantizedModel
 
@@ -60,3 +62,14 @@ def tiny_counts(model, steps, seed=2):
 def _sparse(rng, n_pre, n_post, density, most):
     w = rng.integers(1, most + 1, (n_pre, n_post)) * rng.choice([-1, 1], (n_pre, n_post))
     return CSR.from_dense(np.where(rng.random((n_pre, n_post)) < density, w, 0))
+
+
+@cache
+def oracle(steps=150, **model):
+    """(digests, state words, y) of the slow reference."""
+    naive = Naive(tiny_model(**model))
+    digests = []
+    for row in tiny_counts(naive.m, steps):
+        naive.step(row)
+        digests.append(naive.h)
+    return digests, naive.words(), naive.y
