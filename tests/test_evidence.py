@@ -160,7 +160,7 @@ def test_a_comparison_is_kept_and_goes_on(tmp_path, capsys, monkeypatch):
         rows = list(csv.DictReader(file))
     assert [float(r["recall"]) for r in rows] == [r["recall"] for r in found["frozen"]]
     before = {p: p.stat().st_mtime_ns for p in (tmp_path / "c" / "networks").iterdir()}
-    assert len(before) == 8 and main(words) == 0
+    assert len(before) == 8 + 2 and main(words) == 0  # networks, matrices
     assert before == {p: p.stat().st_mtime_ns for p in (tmp_path / "c" / "networks").iterdir()}
     assert "| lnp |" in capsys.readouterr().out
 

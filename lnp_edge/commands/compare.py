@@ -19,6 +19,7 @@ from lnp_edge.install import require
 HELP = "compare pruning methods: frozen and trained, with controls; a page with figures, and CSV"
 EXAMPLE = """  lnp compare --parts frozen --tasks recall,adding --seeds 20
   lnp compare --parts trained --trained-tasks spar,hapt --keep 0.1,0.05"""
+TRAINED_TASKS = "symbol_recall,symbol_xor,symbol_adding,spar,hapt"
 PARTS = ("frozen", "ablation", "trained", "matrices")
 MEASURES = {"recall": ["recall", "recall as pruned", "xor", "recall, lost samples"], "adding": ["adding 4", "adding 8"]}
 ABLATED_AT = 0.1
@@ -35,7 +36,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--tasks", default="recall,adding,lorenz,spar", help="frozen: recall, adding, or any task's name"
     )
-    parser.add_argument("--trained-tasks", default="spar,hapt", help="names of tasks (default: spar,hapt)")
+    parser.add_argument("--trained-tasks", default=TRAINED_TASKS, help=f"names of tasks (default: {TRAINED_TASKS})")
     parser.add_argument("--keep", default="0.5,0.3,0.1,0.05,0.02", help="shares of the recurrent synapses")
     parser.add_argument(
         "--kinds", default="heterogeneous,homogeneous,clustered", help="of networks (default: all three)"
@@ -210,9 +211,11 @@ def _matrices(args: argparse.Namespace, keeps: list[float], kinds: list[str]) ->
     from lnp_edge.evidence import matrices, report
 
     shares, seeds, n = [0.5, 0.2], min(args.seeds, 10), 100 if args.quick else 500
+    todo = [matrices.Matrix(n, seed, tuple(shares)) for seed in range(1, seeds + 1)]
     with bars() as progress:
         task = progress.add_task("matrices", total=seeds, info="")
-        results = matrices.experiment(n, shares, seeds, lambda more: progress.update(task, advance=more))
+        found = args.output / "networks"
+        results = matrices.experiment(todo, found, lambda more: progress.update(task, advance=more))
     tables = [
         report.comparison(
             results,

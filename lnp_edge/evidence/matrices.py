@@ -9,11 +9,14 @@ keeps the largest as they are."""
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 from scipy import linalg
 
 from lnp_edge.covariance import pair_variance, stationary_covariance
+from lnp_edge.evidence import store
 from lnp_edge.network import Floats
 from lnp_edge.pruning._edges import keep_probabilities, matched_diagonal, rescaling, sample
 
@@ -63,20 +66,38 @@ def errors(a: Floats, c: Floats, s: Floats) -> tuple[float, float]:
     return float(np.abs(ratio - 1).max()), float(linalg.norm(after - c) / linalg.norm(c))
 
 
-def experiment(
-    n: int, keeps: list[float], seeds: int, finished: Callable[[int], None] = lambda number: None
-) -> list[dict]:
-    """One row for each matrix, method and share: spectral_error, covariance_error, stable. finished: of a seed more."""
-    found = []
-    for seed in range(1, seeds + 1):
-        a = clustered(n, seed)
-        c = stationary_covariance(a, np.eye(len(a)))
-        by_method = scores(a, c)
-        for keep in keeps:
-            for method in METHODS:
-                s = pruned(a, by_method.get(method), keep, np.random.default_rng([seed, 1]))
-                spectral, covariance = errors(a, c, s)
-                row = {"method": method, "keep": keep, "seed": seed, "stable": bool(linalg.eigvalsh(s).max() < 0)}
-                found.append(row | {"spectral_error": spectral, "covariance_error": covariance})
-        finished(1)
-    return found
+@dataclass(frozen=True)
+class Matrix:
+    """One matrix of the experiment, and the shares of its pairs to keep."""
+
+    n: int
+    seed: int
+    keeps: tuple[float, ...]
+
+    @property
+    def key(self) -> str:
+        return f"matrix-{self.n}-{self.seed}-{'-'.join(f'{keep:g}' for keep in self.keeps)}"
+
+    @property
+    def says(self) -> set[str]:
+        return {"rows"}
+
+
+def run(matrix: Matrix) -> dict[str, list[dict]]:
+    """Under "rows" one for each method and share: spectral_error, covariance_error, stable."""
+    a = clustered(matrix.n, matrix.seed)
+    c = stationary_covariance(a, np.eye(len(a)))
+    by_method = scores(a, c)
+    rows = []
+    for keep in matrix.keeps:
+        for method in METHODS:
+            s = pruned(a, by_method.get(method), keep, np.random.default_rng([matrix.seed, 1]))
+            spectral, covariance = errors(a, c, s)
+            row = {"method": method, "keep": keep, "seed": matrix.seed, "stable": bool(linalg.eigvalsh(s).max() < 0)}
+            rows.append(row | {"spectral_error": spectral, "covariance_error": covariance})
+    return {"rows": rows}
+
+
+def experiment(matrices: list[Matrix], folder: Path, finished: Callable[[int], None]) -> list[dict]:
+    """The rows of all matrices; see store.run_all."""
+    return [row for found in store.run_all(run, matrices, folder, finished) for row in found["rows"]]

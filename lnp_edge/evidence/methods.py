@@ -10,6 +10,7 @@ EDGES = NoiseSettings(nodes=0.0)
 HALF = NoiseSettings(alpha=0.5, cap=3.0)
 PUBLISHED = NoiseSettings(score="l", added=0.05)
 LOOP = NoiseSettings(loop=0.75)
+AS_THEY_ARE = NoiseSettings(alpha=0.0, nodes=0.0)  # kept weights are not rescaled
 
 # Without keep, which every comparison varies.
 METHODS: dict[str, PruneSettings] = {
@@ -19,6 +20,7 @@ METHODS: dict[str, PruneSettings] = {
     "lnp, loop gain": PruneSettings("lnp", noise=LOOP),
     "weight": PruneSettings("weight", noise=EDGES),
     "uniform": PruneSettings("uniform", noise=EDGES),
+    "random": PruneSettings("uniform", noise=AS_THEY_ARE),
     "random, same abscissa": PruneSettings("random"),
     "random, loop gain": PruneSettings("random", noise=LOOP),
     "magnitude": PruneSettings("magnitude"),

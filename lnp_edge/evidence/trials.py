@@ -13,12 +13,12 @@ from pathlib import Path
 
 import numpy as np
 
-from lnp_edge import config, lyapunov, pipeline, pool, pruning
+from lnp_edge import config, lyapunov, pipeline, pruning
 from lnp_edge.config import Config, PruneSettings
 from lnp_edge.errors import ConfigError, LnpError
-from lnp_edge.evidence import reservoir
+from lnp_edge.evidence import reservoir, store
 from lnp_edge.evidence.methods import DENSE
-from lnp_edge.files import make_folder, write_whole
+from lnp_edge.evidence.store import Result
 from lnp_edge.init_network import random_network
 from lnp_edge.network import Network
 from lnp_edge.pruning._delocalise import localisation
@@ -28,7 +28,6 @@ from lnp_edge.spec import plugins
 
 EXPONENTS = 8
 LONG = 4000  # steps
-Result = dict
 KINDS = {"heterogeneous": (True, 1), "homogeneous": (False, 1), "clustered": (True, 4)}
 
 
@@ -48,6 +47,10 @@ class Cell:
     def key(self) -> str:
         text = json.dumps(asdict(replace(self, method="")), sort_keys=True)
         return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+    @property
+    def says(self) -> set[str]:
+        return {"kind", "seed", "keep"}
 
 
 def core(cell: Cell) -> Network:
@@ -113,37 +116,9 @@ def _drift(network: Network) -> float:
 
 
 def run_all(cells: list[Cell], folder: Path, finished: Callable[[int], None]) -> list[Result]:
-    """The result of each cell; those already in the folder are not run again."""
-    make_folder(folder)
-    places = {cell.key: folder / f"{cell.key}.json" for cell in cells}
-    todo = list({cell.key: cell for cell in cells if _stored(places[cell.key], cell) is None}.values())
-    finished(len(cells) - len(todo))
-
-    def store(item: tuple[str, Result]) -> None:
-        write_whole(places[item[0]], json.dumps(item[1]).encode())
-        finished(1)
-
-    if todo:
-        pool.run_all(_run, todo, lambda *args: None, store)
-    return [found for cell in cells if (found := _stored(places[cell.key], cell))]
-
-
-def _stored(path: Path, cell: Cell) -> Result | None:
-    """The result of a cell that was finished before."""
-    try:
-        found = json.loads(path.read_text())
-        if not isinstance(found, dict) or not {"kind", "seed", "keep"} <= set(found):
-            raise ValueError("no result of lnp compare")
-        return found | {"method": cell.method}
-    except FileNotFoundError:
-        return None
-    except (OSError, ValueError) as e:
-        reason = e.strerror if isinstance(e, OSError) else e
-        raise ConfigError(f"cannot read {path}: {reason}", "delete it, or choose another place with -o") from None
-
-
-def _run(cell: Cell, report: pool.Report) -> tuple[str, Result]:
-    return cell.key, run(cell)
+    """The result of each cell, by its name in the table; see store.run_all."""
+    found = store.run_all(run, cells, folder, finished)
+    return [result | {"method": cell.method} for cell, result in zip(cells, found, strict=True)]
 
 
 def grid(
