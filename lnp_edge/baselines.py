@@ -19,9 +19,11 @@ RESERVOIR, RADIUS, INPUT, BIAS, STRENGTH = 300, 0.4, 0.1, 0.1, 1e-8
 def simple(data: Split) -> dict[str, NDArray]:
     """Name of each simple method, and what it predicts of the test windows, as metrics.of wants it."""
     if not (series := data.test.series):
-        found = {} if data.test.pixel else {"ridge on statistics": ridge(data, statistics)}
+        if data.test.pixel:
+            return {"ridge on pixels": ridge(data, samples)}
+        found = {"ridge on statistics": ridge(data, statistics)}
         if all(len(a) == data.task.window for a in data.test.recordings):  # a trial: each step has its own meaning
-            found["ridge on pixels" if data.test.pixel else "ridge on samples"] = ridge(data, samples)
+            found["ridge on samples"] = ridge(data, samples)
         return found
     if series.free_run:
         return {f"echo state network of {RESERVOIR}": reservoir(data)}

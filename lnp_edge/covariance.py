@@ -12,7 +12,7 @@ from collections.abc import Callable
 import numpy as np
 from scipy import linalg, sparse
 
-from lnp_edge.errors import LnpError
+from lnp_edge.errors import NetworkError
 from lnp_edge.jit import cached
 from lnp_edge.network import Floats
 from lnp_edge.rate_model import RateModel, rightmost
@@ -25,7 +25,7 @@ MOST_SHIFTS, MOST_PRODUCTS = 120, 400
 
 
 def stationary_covariance(a: Floats, q: Floats) -> Floats:
-    """C [N, N] with A C + C A' + Q = 0. A must be stable. Raises LnpError where it is not, as far as rounding tells."""
+    """C [N, N] with A C + C A' + Q = 0. Raises NetworkError where A is not stable, as far as rounding tells."""
     c = by_sign(a, q) if len(a) >= SIGN_FROM else by_schur(a, q)
     return (c + c.T) / 2
 
@@ -40,7 +40,7 @@ def by_sign(a: Floats, q: Floats, most: int = 60) -> Floats:
 
     Roberts 1980, Int. J. Control 32:677; scaled by the norms of A and its inverse (Byers 1987, Linear Algebra Appl.
     85:267) until A is near -I.
-    Raises LnpError if it does not converge: A has an eigenvalue on the imaginary axis, or is unstable.
+    Raises NetworkError if it does not converge: A has an eigenvalue on the imaginary axis, or is unstable.
     """
     n = len(a)
     x, c, near = np.array(a, float), np.array(q, float), False
@@ -62,8 +62,8 @@ def by_sign(a: Floats, q: Floats, most: int = 60) -> Floats:
     raise unstable()
 
 
-def unstable() -> LnpError:
-    return LnpError("the rate model is not stable: it has no stationary covariance", "lower the recurrent weights")
+def unstable() -> NetworkError:
+    return NetworkError("the rate model is not stable: it has no stationary covariance", "lower the recurrent weights")
 
 
 def pair_variance(c: Floats, sign: Floats, pre: np.ndarray, post: np.ndarray) -> Floats:
@@ -88,7 +88,7 @@ def probed_pair_variance(
     Unbiased but for TOLERANCE; relative standard deviation about 1.2 / sqrt(probes). Ours: others integrate dz/dt =
     A z over time, which costs as many products but has a step size and an end to choose.
 
-    Raises LnpError if the model is not stable.
+    Raises NetworkError if the model is not stable.
     """
     n, leak = len(model.private), model.leak
     gap = leak - rightmost(model.m)
@@ -108,7 +108,7 @@ def probed_pair_variance(
         if left <= TOLERANCE * traced:  # both are 0 where nothing is noisy
             return found
         progress(min(1.0, np.log(start / (2 * gap) / left) / np.log(start / (2 * gap) / (TOLERANCE * traced))))
-    raise LnpError(
+    raise NetworkError(
         f"the covariance did not converge in {MOST_SHIFTS} shifts: the model is nearly unstable (gap {gap:.2g})",
         "lower the recurrent weights",
     )
@@ -139,7 +139,7 @@ def _solve(m: sparse.csr_array, diagonal: float, b: Floats) -> Floats:
         omega = _ratio(_dot(t, s), _dot(t, t))
         x += alpha * p + omega * s
         r = s - omega * t
-    raise LnpError(
+    raise NetworkError(
         "a linear system of the covariance did not converge", "lower the recurrent weights, or choose fewer neurons"
     )
 

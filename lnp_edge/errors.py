@@ -30,6 +30,10 @@ class ModelError(LnpError):
     """A network or model file is damaged, foreign or outside the proven range."""
 
 
+class NetworkError(LnpError):
+    """A network is too small, unstable or not finite for what is done to it. In a comparison that is a result."""
+
+
 class BoardError(LnpError):
     """A board, a compiler, an emulator or a flash tool is unknown, absent or failed."""
 

@@ -118,9 +118,9 @@ def by_kept(results: list[dict], measures: list[str], path: Path) -> None:
     figure = Figure(figsize=(4.3 * columns + 2.2, 3.3 * rows), layout="constrained")
     panels = np.ravel(figure.subplots(rows, columns, squeeze=False))
     for axes, measure in zip(panels, measures, strict=False):
-        for name, colour, marker in zip(
-            names, ("#999999", INK, *PALETTE * len(names)), "  osD^vPX*h<>" * 3, strict=False
-        ):
+        for k, (name, marker) in enumerate(zip(names, "  osD^vPX*h<>pd" * len(names), strict=False)):
+            colour = ("#999999", INK, *PALETTE * len(names))[k]
+            dashes = "-" if k < 2 + len(PALETTE) else (0, (4, 2))  # where the colours begin again
             here = [r for r in results if r["method"] == name]
             keeps = sorted({r["keep"] for r in here})
             found = [Estimate.of(list(statistics.values(here, measure, keep=keep).values())) for keep in keeps]
@@ -131,7 +131,7 @@ def by_kept(results: list[dict], measures: list[str], path: Path) -> None:
             aside = 1.015 ** (names.index(name) - len(names) / 2)  # so that intervals do not hide each other
             axes.errorbar(
                 [100 * k * aside for k in keeps], [e.mean for e in found], half, color=colour, marker=marker, ms=4,
-                lw=1.5, elinewidth=0.8, capsize=2, label=name,
+                ls=dashes, lw=1.5, elinewidth=0.8, capsize=2, label=name,
             )  # fmt: skip
         axes.set(xscale="log", xlabel="recurrent synapses kept, %", title=measure)
         ticks = sorted({100 * r["keep"] for r in results if r["method"] not in CONTROLS})

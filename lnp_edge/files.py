@@ -1,8 +1,10 @@
 """Files from outside are read whole and bounded; files of ours are written whole or not at all."""
 
+import json
 import os
 import stat
 import tempfile
+from collections.abc import Callable
 from pathlib import Path
 
 from lnp_edge.errors import ConfigError, LnpError
@@ -60,6 +62,28 @@ def write_whole(path: Path, data: bytes) -> None:
     except BaseException:
         Path(name).unlink(missing_ok=True)
         raise
+
+
+def read_result(path: Path, valid: Callable[[dict], bool]) -> dict | None:
+    """The JSON table that a command stored there earlier; None without a file.
+
+    Raises ConfigError if it is none, or not valid.
+    """
+    try:
+        found = json.loads(path.read_text())
+        if not isinstance(found, dict) or not valid(found):
+            raise ValueError("no result of lnp-edge")
+        return found
+    except FileNotFoundError:
+        return None
+    except (OSError, ValueError, RecursionError) as e:
+        reason = e.strerror if isinstance(e, OSError) else e
+        raise ConfigError(f"cannot read {path}: {reason}", "delete it, or choose another place with -o") from None
+
+
+def beside(output: Path, kind: str) -> Path:
+    """Where a command keeps what it has done so far of a file it will write."""
+    return output.with_name(f"{output.name}.{kind}")
 
 
 def make_folder(folder: Path) -> None:

@@ -18,7 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import linalg, sparse
 
-from lnp_edge.errors import ConfigError
+from lnp_edge.errors import ConfigError, NetworkError
 from lnp_edge.network import Floats, Network
 from lnp_edge.rate_model import X_STD
 from lnp_edge.simulate import Simulation
@@ -210,7 +210,7 @@ def _spectrum(advance, state, steps, warm_up, k, every):
                 if t >= 0:
                     log_r += np.log(grown)
     if not np.isfinite(state).all() or not (log_r < np.inf).all():
-        raise ConfigError(
+        raise NetworkError(
             "the trajectory left the finite numbers", "start closer to the attractor, or take a shorter step"
         )
     return np.sort(log_r)[::-1] / steps

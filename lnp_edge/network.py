@@ -62,7 +62,7 @@ class Network:
             tau_mem=self.tau_mem[index],
             tau_syn=self.tau_syn[index],
             sign=self.sign[index],
-            w_in=self.w_in[:, index],
+            w_in=np.ascontiguousarray(self.w_in[:, index]),
             w_rec=w_rec,
             w_out=self.w_out[index],
             bias=self.bias[index],

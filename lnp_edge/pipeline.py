@@ -97,6 +97,8 @@ def split(config: Config, dataset: Dataset, held_out: tuple[int, ...] | None = N
         names = f"{dataset.group_name} {sorted(chosen)} held out of {sorted(everyone)}"
         raise ConfigError(names, "leave some for training and some for the test")
     train, test = dataset.of_groups(everyone - chosen), dataset.of_groups(chosen)
+    for part in (train, test):
+        datasets.require_long(part, round(config.data.window / dataset.dt))
     fitted = plugins.get("lnp_edge.encoders", ENCODER).fit(train.samples())
     if dataset.series:
         fitted["gain"][list(dataset.series.unheard)] = 0

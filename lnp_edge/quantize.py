@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from scipy import sparse
 
 from lnp_edge.encoders.affine import TARGET_STD
-from lnp_edge.errors import ConfigError, ModelError
+from lnp_edge.errors import ConfigError, ModelError, NetworkError
 from lnp_edge.network import X_SCALE, Floats, Network
 from lnp_edge.spec import plugins
 from lnp_edge.spec.kinds import leak_factors
@@ -81,14 +81,18 @@ def quantize(
         v_th = round(G_i * v_th)                       bias  = round(G_i * bias)
 
     q_in up or down so that the errors of a neuron's inputs cancel, where the task says how these go together
-    (_levels_together). Weights that round to 0 are dropped. Raises ModelError, naming the neuron, where no gain
+    (_levels_together). Weights that round to 0 are dropped. Raises NetworkError, naming the neuron, where no gain
     can be proved.
     """
     if not MIN_BITS <= bits <= MAX_BITS:
         raise ConfigError(f"{bits} bits a weight", f"choose from {MIN_BITS} to {MAX_BITS}")
     _check_sizes(network)
     scale = scale or fit_scale(network, task, neuron, bits)
-    return to_integers(network, task, neuron, scale, provenance)[0].check()
+    model = to_integers(network, task, neuron, scale, provenance)[0]
+    try:
+        return model.check()
+    except ModelError as e:
+        raise NetworkError(e.what, e.try_next) from None
 
 
 def fit_scale(network: Network, task: Task, neuron: str, bits: int) -> Scale:
@@ -232,12 +236,13 @@ def _check_sizes(network: Network) -> None:
     _check_size("w_rec", network.w_rec.data)
     if not (network.v_th > 0).all():
         i = int(np.argmin(network.v_th))
-        raise ModelError(f"v_th[{i}] is {network.v_th[i]:.6g}", "a threshold is positive")
+        raise NetworkError(f"v_th[{i}] is {network.v_th[i]:.6g}", "a threshold is positive")
 
 
 def _check_size(name: str, values: Floats) -> None:
     if not (np.abs(values) <= LARGEST).all():
-        raise ModelError(f"{name} of the trained network is not finite or beyond 1e30", "train again with a smaller lr")
+        what = f"{name} of the trained network is not finite or beyond 1e30"
+        raise NetworkError(what, "train again with a smaller lr")
 
 
 def _column_max(w: sparse.csc_array) -> Floats:

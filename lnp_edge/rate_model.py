@@ -31,7 +31,7 @@ from scipy.sparse.csgraph import connected_components
 from scipy.sparse.linalg import ArpackNoConvergence, eigs
 
 from lnp_edge.encoders.affine import TARGET_STD
-from lnp_edge.errors import LnpError
+from lnp_edge.errors import NetworkError
 from lnp_edge.network import X_SCALE, Floats, Network
 from lnp_edge.simulate import Simulation
 
@@ -142,7 +142,7 @@ def _outer(m: sparse.csr_array, which: str) -> NDArray[np.complex128]:
     COMPONENT_TO the outermost, to four digits."""
     if m.shape[0] <= DENSE_TO:
         return linalg.eigvals(m.toarray())
-    m = sparse.csr_array(m)
+    m = sparse.csr_array(m, copy=True)
     m.eliminate_zeros()
     count, component = connected_components(m, connection="strong")
     size = np.bincount(component, minlength=count)
@@ -155,11 +155,11 @@ def _outer(m: sparse.csr_array, which: str) -> NDArray[np.complex128]:
 
 
 def _arnoldi(m: sparse.csr_array, which: str) -> NDArray[np.complex128]:
-    """A ring alone, whose eigenvalues are all outermost, may not converge: LnpError."""
+    """A ring alone, whose eigenvalues are all outermost, may not converge: NetworkError."""
     start = np.random.default_rng(0).standard_normal(m.shape[0])
     try:
         return eigs(m, k=4, ncv=40, which=which, v0=start, tol=1e-4, return_eigenvectors=False)
     except ArpackNoConvergence as e:
         if len(e.eigenvalues):
             return e.eigenvalues
-        raise LnpError("the spectrum of the rate model did not converge", "choose fewer neurons") from None
+        raise NetworkError("the spectrum of the rate model did not converge", "choose fewer neurons") from None

@@ -3,7 +3,8 @@
 <task>-<hash>/  result.json         configuration, measures, learning curve, date, versions, processor seconds
                 network.safetensors, model.onnx
                 curve.png, confusion.png or forecast.png
-                checkpoint          of a training that was stopped; it goes on from there
+                checkpoint          of a training that was stopped; it goes on from there. pruning: the same
+Of a network that failed there is but {"failed": why} in result.json, where that is a result: lnp compare.
 """
 
 from __future__ import annotations
@@ -18,8 +19,8 @@ import numpy as np
 from lnp_edge import figures, network_file, onnx_file
 from lnp_edge.console import bars, note
 from lnp_edge.datasets import Dataset, Windows
-from lnp_edge.errors import ConfigError, LnpError
-from lnp_edge.files import make_folder, write_whole
+from lnp_edge.errors import ConfigError, NetworkError
+from lnp_edge.files import make_folder, read_result, write_whole
 from lnp_edge.network_file import NetworkFile
 from lnp_edge.trial import NETWORK, RESULT, Outcome, Trial, run_all
 
@@ -37,15 +38,7 @@ class Runs:
     def stored(self, trial: Trial) -> Result | None:
         """The result of a trial that was finished before."""
         path = self.place(trial) / RESULT
-        try:
-            found = json.loads(path.read_text())
-            if not isinstance(found, dict) or not ("failed" in found or {"measures", "history"} <= set(found)):
-                raise ValueError("no result of a training")
-            return found
-        except FileNotFoundError:
-            return None
-        except (OSError, ValueError) as e:
-            raise ConfigError(f"cannot read {path}: {e}", "delete it, or choose another place with -o") from None
+        return read_result(path, lambda found: "failed" in found or {"measures", "history"} <= set(found))
 
     def all(self, trials: list[Trial], failures: bool = False) -> list[Result]:
         """The result of each trial; those not stored are run, in as many processes as there are cores.
@@ -73,7 +66,7 @@ class Runs:
                 self._store(outcome)
                 progress.update(total, advance=1)
 
-            def failed(trial: Trial, error: LnpError) -> None:
+            def failed(trial: Trial, error: NetworkError) -> None:
                 result = {"name": trial.name, "failed": error.what, "config": json.loads(trial.config.to_json())}
                 self._write(trial, result)
                 progress.update(total, advance=1)

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from lnp_edge import network_file, pipeline, pool, predict
 from lnp_edge.config import Config, PruneSettings, QuantizeSettings
-from lnp_edge.errors import DataError, LnpError
+from lnp_edge.errors import NetworkError
 from lnp_edge.network import Network
 from lnp_edge.spec.model import QuantizedModel
 
@@ -81,16 +81,21 @@ def run_trial(trial: Trial, report: Report | None = None, folder: Path | None = 
 
     def trained(trial: Trial, name: str) -> tuple[Network, list]:
         """The float network of a trial and its learning curve."""
-        if folder and trial.key != folder.name and (stored := folder.parent / trial.key / RESULT).exists():
-            file = network_file.load(stored.parent / NETWORK)
-            return file.network, file.history["train"]
+        if folder and trial.key != folder.name:
+            stored = folder.parent / trial.key
+            if (stored / RESULT).exists() and (stored / NETWORK).exists():  # finished, and not a failure
+                file = network_file.load(stored / NETWORK)
+                return file.network, file.history["train"]
         network = start
         if trial.before:
             network, history = trained(trial.before, "before ")
             if trial.config.quantize != QuantizeSettings():
                 return network, history
         resume = folder / f"{name}pruning" if folder else None
-        return train(trial.config, pipeline.prune(trial.config, data, network, None, resume), name)
+        found = train(trial.config, pipeline.prune(trial.config, data, network, None, resume), name)
+        if resume:
+            resume.unlink(missing_ok=True)
+        return found
 
     network, history = trained(trial, "")
     resume = folder / "integers.checkpoint" if folder else None
@@ -107,14 +112,14 @@ def run_all(
     report: Report,
     finished: Callable[[Outcome], None],
     folder_of: Callable[[Trial], Path | None] = lambda trial: None,
-    failed: Callable[[Trial, LnpError], None] | None = None,
+    failed: Callable[[Trial, NetworkError], None] | None = None,
 ) -> None:
     """Every trial by pool.run_all; folder_of gives each the folder that run_trial asks for.
 
     failed : gets a trial whose network cannot be pruned, trained or quantised, and why; None: that ends them all
     """
 
-    def ended(found: Outcome | tuple[Trial, LnpError]) -> None:
+    def ended(found: Outcome | tuple[Trial, NetworkError]) -> None:
         if isinstance(found, Outcome):
             finished(found)
         elif failed:
@@ -125,10 +130,8 @@ def run_all(
     pool.run_all(_run, [(trial, folder_of(trial)) for trial in trials], report, ended)
 
 
-def _run(item: tuple[Trial, Path | None], report: Report) -> Outcome | tuple[Trial, LnpError]:
+def _run(item: tuple[Trial, Path | None], report: Report) -> Outcome | tuple[Trial, NetworkError]:
     try:
         return run_trial(item[0], report, item[1])
-    except DataError:  # the fault of no network
-        raise
-    except LnpError as e:
+    except NetworkError as e:
         return item[0], e

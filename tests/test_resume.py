@@ -5,15 +5,18 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from conftest import need
 from nets import tiny_network
 
-from lnp_edge import config, network_file
+from lnp_edge import config, network_file, pipeline
 from lnp_edge.cli import main
 from lnp_edge.config import NoiseSettings
 from lnp_edge.errors import ModelError
+from lnp_edge.init_network import random_network
 from lnp_edge.pruning import _checkpoint, _timescales, lnp
 
 MANY = NoiseSettings(rounds=6)
+LYAPUNOV = NoiseSettings(rounds=4, score="wl", nodes=0.3)
 TUNED = NoiseSettings(rounds=2, timescales=13)
 
 
@@ -35,17 +38,17 @@ def same(a, b):
 
 @pytest.mark.parametrize(
     ("options", "shares"),
-    [(MANY, (0.1, 0.4, 0.95)), (TUNED, (0.2, 0.55, 0.99))],
-    ids=["rounds", "time constants"],
+    [(MANY, (0.1, 0.4, 0.95)), (LYAPUNOV, (0.3, 0.6)), (TUNED, (0.2, 0.55, 0.99))],
+    ids=["rounds", "Lyapunov matrix", "time constants"],
 )
 def test_a_stopped_pruning_goes_on_to_the_same_network(tmp_path, options, shares):
-    start, path = tiny_network(n=30), tmp_path / "x.pruning"
+    start, path = random_network(40, 24, 7, 1.0, 0.3, np.random.default_rng(4)), tmp_path / "x.pruning"
     whole = lnp.prune(start, 0.2, 1, None, options)
     for share in shares:
         with pytest.raises(Stopped):
             lnp.prune(start, 0.2, 1, stopped_at(share), options, path)
     same(lnp.prune(start, 0.2, 1, None, options, path), whole)
-    assert not list(tmp_path.iterdir())
+    same(lnp.prune(start, 0.2, 1, None, options, path), whole)  # all of it was done
 
 
 def test_what_was_done_is_not_done_again(tmp_path, monkeypatch):
@@ -56,11 +59,6 @@ def test_what_was_done_is_not_done_again(tmp_path, monkeypatch):
     monkeypatch.setattr(_timescales.lyapunov, "of_network", lambda *a, **k: spectra.append(0) or find(*a, **k))
     lnp.prune(start, 0.2, 1, lambda done, what: seen.append(done), TUNED, path)
     assert min(seen) >= 0.5 and len(spectra) == 1 + 5  # what is wanted, and 14 costs less the 9 that were known
-
-
-def test_one_round_leaves_nothing_behind(tmp_path):
-    lnp.prune(tiny_network(n=30), 0.2, 1, None, NoiseSettings(), tmp_path / "x.pruning")
-    assert not list(tmp_path.iterdir())
 
 
 def stop(tmp_path):
@@ -130,10 +128,32 @@ def test_the_command_keeps_it_beside_its_output(tmp_path, monkeypatch, capsys):
         code = main([*words, str(tmp_path / "out.safetensors")])
     except KeyboardInterrupt:
         code = 130
-    assert code == 130 and (tmp_path / "out.pruning").exists() and not (tmp_path / "out.safetensors").exists()
+    assert (
+        code == 130 and (tmp_path / "out.safetensors.pruning").exists() and not (tmp_path / "out.safetensors").exists()
+    )
     assert main([*words, str(tmp_path / "out.safetensors")]) == 0
-    assert rounds == [1, 2, 3] and not (tmp_path / "out.pruning").exists()
+    assert rounds == [1, 2, 3, 4] and not (tmp_path / "out.safetensors.pruning").exists()
     whole, gone_on = (network_file.load(tmp_path / f"{name}.safetensors").network for name in ("whole", "out"))
     same(whole, gone_on)
     reports = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
     assert reports[0] == reports[1] and np.isfinite(reports[0]["after"]["abscissa"])
+
+
+def test_a_stopped_training_does_not_lose_its_pruning(tmp_path, monkeypatch):
+    need("torch")
+    settings = tmp_path / "x.toml"
+    settings.write_text(
+        "[network]\nneurons = 24\n[data]\nlimit = 2\n[train]\nepochs = 1\n[prune]\nnoise = {rounds = 3}\n"
+    )
+    words = ["train", str(settings), "-o", str(tmp_path / "out.safetensors")]
+
+    def stopped(*args):
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as m:
+        m.setattr(pipeline, "train", stopped)
+        assert main(words) == 130
+    assert (tmp_path / "out.safetensors.pruning").exists()
+    monkeypatch.setattr(lnp, "prune_round", stopped)  # none is left
+    assert main(words) == 0
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["out.safetensors", "x.toml"]

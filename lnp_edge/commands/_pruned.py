@@ -5,15 +5,18 @@ from pathlib import Path
 from lnp_edge import pipeline
 from lnp_edge.config import Config
 from lnp_edge.console import bars
+from lnp_edge.files import beside
 from lnp_edge.network import Network
+
+PRUNING = "pruning"  # of the file beside the output; to be removed when that is written
 
 
 def pruned(settings: Config, data: pipeline.Split, dense: Network, output: Path) -> Network:
-    """output : the file the command will write; a stopped pruning is kept beside it"""
+    """The network pruned, from where it was stopped. output : the file the command will write"""
     with bars() as progress:
         task = progress.add_task(f"prune by {settings.prune.method}", total=100, info="")
 
         def show(share: float, what: str) -> None:
             progress.update(task, completed=round(100 * share), info=what)
 
-        return pipeline.prune(settings, data, dense, show, output.with_suffix(".pruning"))
+        return pipeline.prune(settings, data, dense, show, beside(output, PRUNING))

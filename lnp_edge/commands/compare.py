@@ -70,7 +70,8 @@ def run(args: argparse.Namespace) -> int:
         require("optuna", "torch")
     if "trained" in parts:
         pipeline.require_torch()
-        _chosen("--trained-tasks", args.trained_tasks, tuple(config.names()))
+        for name in _chosen("--trained-tasks", args.trained_tasks, tuple(config.names())):
+            pipeline.load_data(config.named(name))  # what cannot be read is said before the work
     make_folder(args.output)
     found, sections = {}, []
     work = {"frozen": _frozen, "ablation": _ablation, "trained": _trained, "matrices": _matrices}

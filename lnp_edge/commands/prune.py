@@ -1,6 +1,7 @@
 """Draw a random network and prune it before any training.
 
-A pruning of several rounds or with trials of time constants that was stopped goes on: run the same command again.
+A pruning of several rounds or with trials of time constants that was stopped goes on: run the same command again (not
+with a budget, which prunes several networks).
 
 With a budget it finds the network of most synapses that fits a board: [prune] keep is then the least that is kept,
 and [network] neurons the most there are: fewer, where the board does not hold that share of their synapses. Flash and
@@ -14,11 +15,12 @@ from pathlib import Path
 
 from lnp_edge import budget, config, network_file, pipeline
 from lnp_edge.budget import Budget, Fitted
+from lnp_edge.commands._pruned import PRUNING
 from lnp_edge.commands._pruned import pruned as pruned_by
 from lnp_edge.config import Config
 from lnp_edge.console import bars, note, out, table
 from lnp_edge.errors import ConfigError
-from lnp_edge.files import refuse_unwritable
+from lnp_edge.files import beside, refuse_unwritable
 from lnp_edge.network_file import NetworkFile
 from lnp_edge.spec.board import Board
 
@@ -65,6 +67,7 @@ def run(args: argparse.Namespace) -> int:
             _show(config.named(args.config), fitted, *goal)
     history = {"prune": {"method": settings.prune.method, "synapses_before": report.before.synapses}}
     network_file.save(NetworkFile(pruned, settings, history), args.output)
+    beside(args.output, PRUNING).unlink(missing_ok=True)
     note(f"written: {args.output}    next: lnp train {args.output}")
     return 0
 

@@ -16,7 +16,7 @@ from lnp_edge import network_file, onnx_file, pipeline, predict, quantize_report
 from lnp_edge.config import QuantizeSettings
 from lnp_edge.console import bars, note, out, table
 from lnp_edge.errors import ConfigError, WentSilent
-from lnp_edge.files import refuse_unwritable
+from lnp_edge.files import beside, refuse_unwritable
 from lnp_edge.quantize import MAX_BITS, MIN_BITS
 from lnp_edge.spec.layout import state_bytes, table_bytes
 
@@ -48,7 +48,7 @@ def run(args: argparse.Namespace) -> int:
         def show(done: int, total: int, now: dict) -> None:
             progress.update(training, completed=done, info=f"loss {now['loss']:.3f}")
 
-        model, _ = pipeline.quantize(config, data, file.network, show, args.output.with_suffix(".checkpoint"))
+        model, _ = pipeline.quantize(config, data, file.network, show, beside(args.output, "checkpoint"))
         task = progress.add_task("check on held-out windows", total=len(windows), info="")
         predicted = predict.of_model(data, model, lambda: progress.update(task, advance=1))
     some = quantize_report.some(windows, model.n)

@@ -1,8 +1,9 @@
 """Print the table of a task: dense, pruned in several ways, controls, integers, and a simple method of the field.
 
 TASK is the name of a configuration that comes with lnp-edge (spar, hapt, mitbih, wind, goog, lorenz, rossler,
-cifar10, fashion_mnist, symbol_recall, symbol_xor, symbol_adding) or a TOML file of yours. What is finished is kept in DIR and not run again, and a training
-that was stopped goes on where it was. DIR also gets the table as TASK.md, and pictures."""
+cifar10, fashion_mnist, symbol_recall, symbol_xor, symbol_adding) or a TOML file of yours. What is finished is kept in
+DIR and not run again, and a training that was stopped goes on where it was. DIR also gets the
+table as TASK.md, and pictures."""
 
 import argparse
 import json

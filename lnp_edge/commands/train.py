@@ -8,9 +8,9 @@ import json
 from pathlib import Path
 
 from lnp_edge import config, network_file, pipeline, predict
-from lnp_edge.commands._pruned import pruned
+from lnp_edge.commands._pruned import PRUNING, pruned
 from lnp_edge.console import bars, note, out
-from lnp_edge.files import refuse_unwritable
+from lnp_edge.files import beside, refuse_unwritable
 from lnp_edge.network_file import NetworkFile
 
 HELP = "train a network (draws and prunes it first, given a TOML file)"
@@ -38,6 +38,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     refuse_unwritable(args.output)
+    pipeline.require_torch()  # before the pruning, not after it
     file = _start(args.source, args.output)
     data = pipeline.data_for(file.config, file.network)
     with bars() as progress:
@@ -46,10 +47,11 @@ def run(args: argparse.Namespace) -> int:
         def show(done: int, total: int, now: dict) -> None:
             progress.update(task, completed=done, info=" ".join(f"{name} {value:.3f}" for name, value in now.items()))
 
-        trained, curve = pipeline.train(file.config, data, file.network, show, args.output.with_suffix(".checkpoint"))
+        trained, curve = pipeline.train(file.config, data, file.network, show, beside(args.output, "checkpoint"))
     measures = pipeline.measures(data, predict.of_network(file.config, data, trained))
     history = file.history | {"train": curve, "float_measures": measures}
     network_file.save(NetworkFile(trained, file.config, history), args.output)
+    beside(args.output, PRUNING).unlink(missing_ok=True)
     if args.json:
         print(json.dumps({"measures": measures, "windows": len(data.test_windows), "train": curve}))
     else:

@@ -120,6 +120,19 @@ class Windows:
         return len(self.counts)
 
 
+def require_long(dataset: Dataset, length: int) -> int:
+    """Steps after a window of `length` steps that a forecast is compared with. Raises DataError if no recording is
+    long enough for both."""
+    ahead = max(dataset.series.horizon, dataset.series.free_run) if dataset.series else 0
+    longest = max(map(len, dataset.recordings), default=0)
+    if longest < length + ahead:
+        raise DataError(
+            f"no recording of {dataset.name} is {(length + ahead) * dataset.dt:g} s long",
+            f"the longest has {longest * dataset.dt:g} s: shorten [data] window",
+        )
+    return ahead
+
+
 def windows(dataset: Dataset, seconds: float, hop_seconds: float) -> Windows:
     """Every whole window of every recording. Raises DataError if no recording is long enough."""
     length, hop = round(seconds / dataset.dt), round(hop_seconds / dataset.dt)
@@ -130,13 +143,8 @@ def windows(dataset: Dataset, seconds: float, hop_seconds: float) -> Windows:
         )
     if hop > length and not dataset.series:
         raise DataError(f"windows of {seconds} s every {hop_seconds} s leave gaps", "the hop is at most the window")
-    ahead = max(dataset.series.horizon, dataset.series.free_run) if dataset.series else 0
+    ahead = require_long(dataset, length)
     starts = [(r, s) for r, a in enumerate(dataset.recordings) for s in range(0, len(a) - length - ahead + 1, hop)]
-    if not starts:
-        raise DataError(
-            f"no recording of {dataset.name} is {seconds + ahead * dataset.dt:g} s long",
-            f"the longest has {max(map(len, dataset.recordings), default=0) * dataset.dt:g} s",
-        )
     source = np.array([r for r, _ in starts])
     counts = np.empty((len(starts), length, len(dataset.channels)), np.int16)
     for k, (r, s) in enumerate(starts):

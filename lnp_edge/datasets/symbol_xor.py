@@ -1,4 +1,4 @@
-"""Temporal XOR: whether two symbols in a row, +1 or -1, were alike 0, 2 and 4 symbols before the last.
+"""Temporal XOR: whether two symbols in a row, +1 or -1, differed 0, 2 and 4 symbols before the last.
 
 Eight classes, a bit for each delay, as in symbol_recall; no linear filter of what was heard tells any of them.
 """

@@ -21,6 +21,7 @@ from lnp_edge.network import Floats
 from lnp_edge.pruning._edges import keep_probabilities, matched_diagonal, rescaling, sample
 
 METHODS = ("noise", "weight", "uniform", "magnitude")
+ERRORS = {"method", "keep", "seed", "spectral_error", "covariance_error"}
 SLACK = 0.05  # leak beyond the row sums, of their mean
 SIZES = (0.6, 0.3, 0.1)  # of the clusters, of all neurons
 WITHIN, BETWEEN = 0.6, 0.01  # share of the pairs that are joined
@@ -78,9 +79,9 @@ class Matrix:
     def key(self) -> str:
         return f"matrix-{self.n}-{self.seed}-{'-'.join(f'{keep:g}' for keep in self.keeps)}"
 
-    @property
-    def says(self) -> set[str]:
-        return {"rows"}
+    def valid(self, found: dict) -> bool:
+        rows = found.get("rows")
+        return isinstance(rows, list) and all(isinstance(row, dict) and set(row) >= ERRORS for row in rows)
 
 
 def run(matrix: Matrix) -> dict[str, list[dict]]:

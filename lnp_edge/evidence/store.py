@@ -9,8 +9,7 @@ from pathlib import Path
 from typing import Any, Protocol, TypeVar
 
 from lnp_edge import pool
-from lnp_edge.errors import ConfigError
-from lnp_edge.files import make_folder, write_whole
+from lnp_edge.files import make_folder, read_result, write_whole
 
 Result = dict[str, Any]
 
@@ -20,9 +19,8 @@ class Item(Protocol):
     def key(self) -> str:
         """A file's name: equal for equal results only."""
 
-    @property
-    def says(self) -> set[str]:
-        """What every result has, at least."""
+    def valid(self, found: dict) -> bool:
+        """Is this a result of such an item?"""
 
 
 T = TypeVar("T", bound=Item)
@@ -35,7 +33,7 @@ def run_all(work: Callable[[T], Result], items: list[T], folder: Path, finished:
     """
     make_folder(folder)
     places = {item.key: folder / f"{item.key}.json" for item in items}
-    todo = list({item.key: item for item in items if _stored(places[item.key], item) is None}.values())
+    todo = list({item.key: item for item in items if read_result(places[item.key], item.valid) is None}.values())
     finished(len(items) - len(todo))
 
     def store(found: tuple[str, Result]) -> None:
@@ -44,21 +42,8 @@ def run_all(work: Callable[[T], Result], items: list[T], folder: Path, finished:
 
     if todo:
         pool.run_all(partial(_run, work), todo, lambda *args: None, store)
-    return [found for item in items if (found := _stored(places[item.key], item))]
+    return [found for item in items if (found := read_result(places[item.key], item.valid))]
 
 
 def _run(work: Callable[[T], Result], item: T, report: pool.Report) -> tuple[str, Result]:
     return item.key, work(item)
-
-
-def _stored(path: Path, item: Item) -> Result | None:
-    try:
-        found = json.loads(path.read_text())
-        if not isinstance(found, dict) or not item.says <= set(found):
-            raise ValueError("no result of lnp compare")
-        return found
-    except FileNotFoundError:
-        return None
-    except (OSError, ValueError) as e:
-        reason = e.strerror if isinstance(e, OSError) else e
-        raise ConfigError(f"cannot read {path}: {reason}", "delete it, or choose another place with -o") from None

@@ -15,7 +15,7 @@ import numpy as np
 
 from lnp_edge import config, lyapunov, pipeline, pruning
 from lnp_edge.config import Config, PruneSettings
-from lnp_edge.errors import ConfigError, LnpError
+from lnp_edge.errors import ConfigError, NetworkError
 from lnp_edge.evidence import reservoir, store
 from lnp_edge.evidence.methods import DENSE
 from lnp_edge.evidence.store import Result
@@ -48,9 +48,8 @@ class Cell:
         text = json.dumps(asdict(replace(self, method="")), sort_keys=True)
         return hashlib.sha256(text.encode()).hexdigest()[:16]
 
-    @property
-    def says(self) -> set[str]:
-        return {"kind", "seed", "keep"}
+    def valid(self, found: dict) -> bool:
+        return {"kind", "seed", "keep"} <= set(found)
 
 
 def core(cell: Cell) -> Network:
@@ -74,7 +73,7 @@ def pruned(cell: Cell) -> Network:
 def run(cell: Cell) -> Result:
     """What a table says of one network. A network that cannot be pruned or measured is a result, too: "failed"."""
     known = asdict(cell) | {"keep": cell.prune.keep}
-    tasks = [_task(name) for name in cell.tasks]  # data that cannot be read are no network's failure
+    tasks = [_task(name) for name in cell.tasks]
     try:
         network = pruned(cell)
         found = describe(network)
@@ -82,7 +81,7 @@ def run(cell: Cell) -> Result:
             found |= reservoir.measures(network, what, cell.seed)
         bad = [name for name, value in found.items() if not np.isfinite(value)]
         return known | ({"failed": f"{bad[0]} is not finite"} if bad else found)
-    except LnpError as e:
+    except NetworkError as e:
         return known | {"failed": e.what}
 
 
@@ -159,15 +158,17 @@ def trained_row(result: Result, metric: str) -> dict:
 
 
 def known_task(name: str) -> None:
-    """Raises ConfigError with what there is, unless it is a memory task or a configuration."""
+    """Raises ConfigError with what there is, unless it is a memory task or a configuration; DataError if its data
+    cannot be read."""
     if name not in reservoir.MEMORY and name not in (known := config.names()):
         raise ConfigError(f"no task {name[:40]!r}", f"there is: {', '.join([*reservoir.MEMORY, *known])}")
+    _task(name)
 
 
 def examples(cell: Cell, methods: dict[str, PruneSettings], keep: float) -> dict[str, Network]:
     """One network before pruning and after, by method, for pictures; without those that cannot be pruned so far."""
     found = {"dense": core(cell)}
     for name, settings in methods.items():
-        with suppress(LnpError):
+        with suppress(NetworkError):
             found[name] = pruned(replace(cell, prune=replace(settings, keep=keep)))
     return found

@@ -7,7 +7,8 @@ A method is a module with
 keep     : the share of the network's recurrent synapses that remain. Exactly round(keep * synapses) do; those
            that go with a removed neuron count as pruned. No synapse is new, none changes its sign, and the same seed
            gives the same result. Where lnp is asked to add some ([prune.noise] added), these are new, and fewer than
-           the budget remain if the guard refuses some. Raises ConfigError (budget) if keep makes no sense.
+           the budget remain if the guard refuses some. Raises ConfigError if keep makes no sense, NetworkError if the
+           network does not allow it.
 progress : None, or a function of (share done 0..1, what is being done).
 options  : of [prune.noise]; a method takes what concerns it.
 
@@ -27,7 +28,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import sparse
 
-from lnp_edge.errors import ConfigError
+from lnp_edge.errors import ConfigError, NetworkError
 from lnp_edge.network import Floats, Network
 from lnp_edge.rate_model import network_abscissa, operating_point, outermost, rate_model
 
@@ -80,12 +81,12 @@ def measure(network: Network) -> Measure:
 
 
 def budget(network: Network, keep: float) -> int:
-    """Number of synapses that remain. Raises ConfigError unless 0 < keep <= 1 and at least one is left."""
+    """Number of synapses that remain. Raises ConfigError unless 0 < keep <= 1, NetworkError if none is left."""
     if not (isinstance(keep, Real) and math.isfinite(keep) and 0 < keep <= 1):
         raise ConfigError(f"keep = {keep!r} is no share of the synapses", "give 0 < keep <= 1, say 0.3")
     count = round(keep * network.w_rec.nnz)
     if count == 0:
-        raise ConfigError(
+        raise NetworkError(
             f"keep = {keep!r} of {network.w_rec.nnz} recurrent synapses leaves none",
             "keep more, or start from a larger or denser network",
         )

@@ -44,14 +44,14 @@ def load(path: Path | None, key: str, start: Network, seed: int) -> State:
     try:
         file = network_file.load(path)
         done = file.history[SECTION]
-        if done["key"] != key:
-            raise ModelError(f"{path} belongs to another pruning", f"{ANEW}, or go back to its settings and seed")
         state.rng.bit_generator.state = done["rng"]
-        rounds, costs = int(done["rounds"]), [float(c) for c in done["costs"]]
-        if rounds < 0:
-            raise ValueError(f"{rounds} rounds")
-        return State(file.network, state.rng, rounds, costs)
+        found = State(file.network, state.rng, int(done["rounds"]), [float(c) for c in done["costs"]])
+        if found.rounds < 0:
+            raise ValueError(f"{found.rounds} rounds")
     except ModelError as e:
-        raise ModelError(e.what, e.try_next if e.try_next.startswith(ANEW) else ANEW) from None
+        raise ModelError(e.what, ANEW) from None
     except (KeyError, TypeError, ValueError, OverflowError) as e:
         raise ModelError(f"{path} is no checkpoint: {str(e)[:80] or type(e).__name__}", ANEW) from None
+    if done.get("key") != key:
+        raise ModelError(f"{path} belongs to another pruning", f"{ANEW}, or go back to its settings and seed")
+    return found

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from scipy import linalg, sparse
 from scipy.sparse.linalg import ArpackNoConvergence, eigs
 
-from lnp_edge.errors import ConfigError
+from lnp_edge.errors import ConfigError, NetworkError
 from lnp_edge.network import Floats, Network
 from lnp_edge.pruning import Index, endpoints
 from lnp_edge.rate_model import DENSE_TO, network_abscissa, rate_model
@@ -87,7 +87,8 @@ def candidates(
     targeted : post in proportion to the sum over k of IPR_k |u_ik|**2, `vectors` u [N, k] being the slowest; ours
 
     Pairs are drawn one after the other, and again where they exist. After TURNS rounds of it the rest is drawn
-    alike: the rule has run out of pairs. Raises ConfigError for an unknown rule, or where so many pairs are not free.
+    alike: the rule has run out of pairs. Raises ConfigError for an unknown rule, NetworkError where so many pairs are
+    not free.
     """
     if rule not in RULES:
         raise ConfigError(f"no rule of new synapses is called {rule!r}", f"there is: {', '.join(RULES)}")
@@ -96,7 +97,7 @@ def candidates(
     taken = pre * np.int64(n) + post  # ascending, as w_rec is sorted
     room = n * (n - 1) - int((pre != post).sum())
     if count > room:
-        raise ConfigError(
+        raise NetworkError(
             f"{count} new synapses do not fit among {n} neurons: {room} pairs are free",
             "lower [prune.noise] added or nodes, or keep fewer synapses",
         )
@@ -149,11 +150,11 @@ def add_synapses(network: Network, pre: Index, post: Index, rng: np.random.Gener
 
     A weight has the size of an existing synapse into the same neuron from one of the same sign, drawn alike (else of
     any sign, else of any synapse): fast and inhibitory neurons have the larger ones. Its sign is Dale's. Ours. Raises
-    ConfigError if there is no synapse to take a weight from."""
+    NetworkError if there is no synapse to take a weight from."""
     if len(pre) == 0:
         return network
     if network.w_rec.nnz == 0:
-        raise ConfigError("the network has no recurrent synapse to take new weights from", "prune fewer synapses")
+        raise NetworkError("the network has no recurrent synapse to take new weights from", "prune fewer synapses")
     old_pre, old_post = endpoints(network)
     positive = network.sign > 0
     alike = rng.integers(0, len(old_post), len(post))

@@ -45,7 +45,8 @@ def prune(
 
     The pruned network's abscissa, at its own operating point, does not exceed the start network's (abscissa_limit),
     unless options.loop says what it shall be.
-    resume : a file that is written after each round and each trial of time constants, and removed at the end
+    resume : a file that is written after each round and each trial of time constants; whoever gave it removes it when
+        the pruned network is safe
     """
     if options.timescales:
         require(*NEEDED)  # before the work, not after it
@@ -61,8 +62,7 @@ def prune(
 
         state.network = prune_round(state.network, synapses, neurons, limit, state.rng, told, options)
         state.rounds = k + 1
-        if state.rounds < len(rounds) or options.timescales:
-            state.save(resume, key)
+        state.save(resume, key)
     network = state.network
     if options.timescales:
         tell(0.5, "time constants")
@@ -75,8 +75,6 @@ def prune(
 
         tuned = optimise_timescales(network, wanted, options.timescales, seed, tuning, state.costs)
         network = hold_abscissa(tuned, limit)[0]
-    if resume:
-        resume.unlink(missing_ok=True)
     return with_loop_gain(network, options.loop) if options.loop else network
 
 
