@@ -87,10 +87,9 @@ def quantize(
     if not MIN_BITS <= bits <= MAX_BITS:
         raise ConfigError(f"{bits} bits a weight", f"choose from {MIN_BITS} to {MAX_BITS}")
     _check_sizes(network)
-    scale = scale or fit_scale(network, task, neuron, bits)
-    model = to_integers(network, task, neuron, scale, provenance)[0]
     try:
-        return model.check()
+        scale = scale or fit_scale(network, task, neuron, bits)
+        return to_integers(network, task, neuron, scale, provenance)[0].check()
     except ModelError as e:
         raise NetworkError(e.what, e.try_next) from None
 

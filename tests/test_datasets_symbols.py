@@ -5,8 +5,9 @@ import itertools
 import numpy as np
 import pytest
 
-from lnp_edge import symbols
+from lnp_edge import config, pipeline, symbols
 from lnp_edge.datasets import check, symbol_adding, symbol_recall, symbol_xor
+from lnp_edge.errors import DataError
 
 ALL = [symbol_recall, symbol_xor, symbol_adding]
 
@@ -71,3 +72,9 @@ def test_names_and_numbers_of_bits_agree():
     table = np.array(list(itertools.product([False, True], repeat=3)))
     assert symbols.bits(3) == ("000", "001", "010", "011", "100", "101", "110", "111")
     assert [symbols.bits(3)[k] for k in symbols.numbers(table)] == ["".join("01"[int(b)] for b in row) for row in table]
+
+
+def test_a_window_longer_than_every_trial_is_said():
+    settings = config.Config(data=config.DataSettings(name="symbol_recall"))
+    with pytest.raises(DataError, match="no recording of symbol_recall is 4 s long\n  the longest has 1 s: shorten"):
+        pipeline.split(settings, symbol_recall.load())

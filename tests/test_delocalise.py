@@ -10,7 +10,7 @@ from nets import tiny_network
 from scipy import linalg, sparse
 
 from lnp_edge import pruning
-from lnp_edge.errors import ConfigError
+from lnp_edge.errors import ConfigError, NetworkError
 from lnp_edge.pruning import _delocalise
 from lnp_edge.pruning._delocalise import (
     RULES,
@@ -104,7 +104,7 @@ def test_the_last_free_pair_is_found_and_no_more(rule):
     full = net.w_rec.toarray() != 0
     full[pre, post] = True
     assert full.sum() == 20 * 19
-    with pytest.raises(ConfigError, match=f"{free} pairs are free"):
+    with pytest.raises(NetworkError, match=f"{free} pairs are free"):
         candidates(net, free + 1, rule, rng(), vectors)
 
 
@@ -165,7 +165,7 @@ def test_a_neuron_that_had_no_synapse_gets_a_weight_of_any():
 
 
 def test_without_any_synapse_there_is_no_weight_to_take():
-    with pytest.raises(ConfigError, match="no recurrent synapse"):
+    with pytest.raises(NetworkError, match="no recurrent synapse"):
         add_synapses(tiny_network(density=0.0), np.array([0]), np.array([1]), rng())
 
 

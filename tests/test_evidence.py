@@ -220,7 +220,9 @@ def test_a_file_that_is_absent_is_no_networks_failure(tmp_path, capsys, monkeypa
     output = tmp_path / "new"
     assert main(["compare", "--parts", "frozen", *SMALL, "--tasks", "hapt", "-o", str(output)]) == 2
     lines = capsys.readouterr().err.splitlines()
-    assert len(lines) == 2 and "hapt" in lines[0] and not list((output / "networks").iterdir())
+    assert len(lines) == 2 and "hapt" in lines[0] and not output.exists()
+    assert main(["compare", "--parts", "frozen,trained", *SMALL, "--trained-tasks", "hapt", "-o", str(output)]) == 2
+    assert "hapt" in capsys.readouterr().err and not output.exists()
 
 
 @pytest.mark.parametrize("name", ["report.html", "networks.png", "frozen-heterogeneous.png", "networks"])

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from nets import tiny_network
 
 from lnp_edge import lyapunov
-from lnp_edge.errors import ConfigError
+from lnp_edge.errors import ConfigError, NetworkError
 
 SEEDS = st.integers(0, 2**32 - 1)
 
@@ -311,5 +311,5 @@ def test_a_spectrum_over_nothing_is_refused(steps, every):
 
 
 def test_a_trajectory_that_runs_away_is_refused():
-    with pytest.raises(ConfigError, match="left the finite numbers"):
+    with pytest.raises(NetworkError, match="left the finite numbers"):
         lyapunov.of_map(lambda s: s**2, lambda s: np.diag(2 * s), np.full(2, 3.0), 50, 0)

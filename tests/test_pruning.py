@@ -10,7 +10,7 @@ from scipy import sparse
 
 from lnp_edge import pruning, rate_model
 from lnp_edge.config import NoiseSettings
-from lnp_edge.errors import ConfigError
+from lnp_edge.errors import ConfigError, NetworkError
 from lnp_edge.init_network import random_network
 from lnp_edge.network import Network
 from lnp_edge.pruning import _edges, activity, lnp
@@ -114,7 +114,7 @@ def test_a_senseless_share_is_refused_in_two_lines(method, keep):
 
 @pytest.mark.parametrize("method", METHODS)
 def test_a_network_without_recurrence_is_refused(method):
-    with pytest.raises(ConfigError, match="leaves none"):
+    with pytest.raises(NetworkError, match="leaves none"):
         prune(method, graph(np.zeros((3, 3))), 0.5)
 
 

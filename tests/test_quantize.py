@@ -12,7 +12,7 @@ from nets import task, tiny_network
 from scipy import sparse
 from tiny import tiny_model
 
-from lnp_edge.errors import ConfigError, ModelError
+from lnp_edge.errors import ConfigError, ModelError, NetworkError
 from lnp_edge.neurons import cuba_lif
 from lnp_edge.quantize import fit_scale, quantize, to_integers
 from lnp_edge.spec.kinds import leak_factors
@@ -230,7 +230,7 @@ def test_what_is_not_finite_or_absurd_is_refused_by_name(name, value):
     else:
         bad = getattr(net, name).copy()
         bad.flat[1] = value
-    with pytest.raises(ModelError, match=f"^{name} of the trained network is not finite"):
+    with pytest.raises(NetworkError, match=f"^{name} of the trained network is not finite"):
         quantize(replace(net, **{name: bad}), task())
 
 
@@ -240,7 +240,7 @@ def test_a_time_constant_out_of_range_is_refused_with_its_neuron(name, steps):
     net = tiny_network()
     tau = getattr(net, name).copy()
     tau[2] = steps * net.dt
-    with pytest.raises(ModelError, match=rf"^{name}\[2\] is ") as e:
+    with pytest.raises(NetworkError, match=rf"^{name}\[2\] is ") as e:
         quantize(replace(net, **{name: tau}), task())
     assert "choose it from 0.02885 s" in e.value.try_next
 
@@ -255,7 +255,7 @@ def test_a_network_that_cannot_be_proved_at_any_scale_is_refused_with_the_neuron
     slow = net.tau_mem.copy(), net.tau_syn.copy()
     for tau in slow:
         tau[5] = 60_000 * net.dt
-    with pytest.raises(ModelError, match=r"^neuron 5 may reach"):
+    with pytest.raises(NetworkError, match=r"^neuron 5 may reach"):
         quantize(replace(net, tau_mem=slow[0], tau_syn=slow[1]), task())
 
 
@@ -335,5 +335,5 @@ def test_a_threshold_that_is_not_positive_is_refused_with_its_neuron():
     net = tiny_network()
     v_th = net.v_th.copy()
     v_th[3] = 0.0
-    with pytest.raises(ModelError, match=r"^v_th\[3\] is 0"):
+    with pytest.raises(NetworkError, match=r"^v_th\[3\] is 0"):
         quantize(replace(net, v_th=v_th), task())

@@ -11,6 +11,7 @@ from lnp_edge import config, pipeline
 from lnp_edge.cli import main
 from lnp_edge.commands.reproduce import ROWS, changed
 from lnp_edge.config import Config, NetworkSettings, PruneSettings, TrainSettings
+from lnp_edge.errors import ModelError, NetworkError
 from lnp_edge.network_file import load as load_network
 from lnp_edge.runs import Runs
 from lnp_edge.trial import Trial, run_trial
@@ -101,12 +102,30 @@ def test_a_stored_network_is_the_trained_one(tmp_path):
             runs.all([trial])
 
 
+def test_what_starts_from_a_failure_trains_for_itself(tmp_path):
+    runs, after = Runs(tmp_path), Trial("activity", changed(SMALL, ROWS["activity"]))
+    (alone,) = Runs(tmp_path / "alone").all([after])
+    runs.place(after.before).mkdir()
+    (runs.place(after.before) / "result.json").write_text('{"failed": "left the finite numbers"}')
+    (found,) = runs.all([after])
+    assert found["measures"] == alone["measures"] and found["history"] == alone["history"]
+
+
+def test_a_damaged_checkpoint_is_no_failure_of_a_network(tmp_path):
+    runs, trial = Runs(tmp_path), Trial("x", SMALL)
+    runs.place(trial).mkdir()
+    (runs.place(trial) / "checkpoint").write_bytes(b"x")
+    with pytest.raises(ModelError, match="no checkpoint"):
+        runs.all([trial], failures=True)
+    assert runs.stored(trial) is None
+
+
 def test_a_failure_is_raised_or_a_result(tmp_path):
     runs, good = Runs(tmp_path), Trial("good", SMALL)
     bad = Trial("bad", replace(SMALL, prune=PruneSettings(keep=1e-6)))
     results = runs.all([bad, good], failures=True)
     assert "leaves none" in results[0]["failed"] and results[1]["measures"]
-    with pytest.raises(config.ConfigError, match="leaves none"):
+    with pytest.raises(NetworkError, match="leaves none"):
         runs.all([bad, good])
 
 

@@ -19,7 +19,7 @@ from lnp_edge.install import require
 HELP = "compare pruning methods: frozen and trained, with controls; a page with figures, and CSV"
 EXAMPLE = """  lnp compare --parts frozen --tasks recall,adding --seeds 20
   lnp compare --parts trained --trained-tasks spar,hapt --keep 0.1,0.05"""
-TRAINED_TASKS = "symbol_recall,symbol_xor,symbol_adding,spar,hapt"
+TRAINED_TASKS = "symbol_recall,symbol_xor,symbol_adding,spar"
 PARTS = ("frozen", "ablation", "trained", "matrices")
 MEASURES = {"recall": ["recall", "recall as pruned", "xor", "recall, lost samples"], "adding": ["adding 4", "adding 8"]}
 ABLATED_AT = 0.1
