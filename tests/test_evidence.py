@@ -51,6 +51,7 @@ def test_a_table_marks_what_differs_and_counts_failures():
     table = comparison(rows, "t", ["x"], "a", keep=0.1)
     assert table.marks == {(1, 2): "better"} and table.rows[1][-1] == "1"
     assert comparison(rows, "t", ["x"], "a", True, keep=0.1).marks == {(1, 2): "worse"}
+    assert "| |l| |" not in (bars := replace(table, rows=[["|l|", "1"]]).markdown()) and r"| \|l\| | 1 |" in bars
     assert 'class="better"' in table.html() and "<script" not in replace(table, title="<script>").html()
 
 

@@ -52,7 +52,8 @@ class Table:
         return f"<h3>{escape(self.title)}</h3>\n<table><tr>{head}</tr>\n" + "\n".join(lines) + "</table>"
 
     def markdown(self) -> str:
-        lines = ["| " + " | ".join(line) + " |" for line in (self.columns, ["---"] * len(self.columns), *self.rows)]
+        rows = [[cell.replace("|", r"\|") for cell in row] for row in self.rows]
+        lines = ["| " + " | ".join(line) + " |" for line in (self.columns, ["---"] * len(self.columns), *rows)]
         return f"{self.title}\n\n" + "\n".join(lines) + "\n"
 
 
