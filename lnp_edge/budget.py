@@ -14,6 +14,7 @@ import re
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import partial
+from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
@@ -90,8 +91,12 @@ def parse(text: str, option: str, k: int) -> int:
     return int(value)
 
 
-def fit(config: Config, data: pipeline.Split, budget: Budget, meter: Meter, progress: Progress) -> Fitted:
+def fit(
+    config: Config, data: pipeline.Split, budget: Budget, meter: Meter, progress: Progress, folder: Path | None = None
+) -> Fitted:
     """The network of most synapses within the budget; of fewer neurons where [prune] keep of theirs is too much.
+
+    folder : where prunings are kept, so that a search that was stopped need not do them again; the caller's to discard
 
     Raises DoesNotFit with what the smallest network needs.
     """
@@ -109,7 +114,8 @@ def fit(config: Config, data: pipeline.Split, budget: Budget, meter: Meter, prog
 
     def pruned(synapses: int) -> Fitted:
         settings = replace(start.config, prune=replace(config.prune, keep=synapses / total))
-        return measured(settings, start.dense, pipeline.prune(settings, data, start.dense))
+        kept = folder and folder / f"{start.dense.identity(settings.to_json())[:16]}.checkpoint"
+        return measured(settings, start.dense, pipeline.prune(settings, data, start.dense, None, kept))
 
     start = sparsest(config.network.neurons)
     too_much = budget.exceeded_by(start.cost)

@@ -9,6 +9,8 @@ from pathlib import Path
 
 from lnp_edge.errors import ConfigError, LnpError
 
+CHECKPOINTS = "*.checkpoint"
+
 
 def read_bounded(path: Path, limit: int, error: type[LnpError], hint: str) -> bytes:
     """The bytes of a regular file of at most `limit`. Raises `error` with what is wrong and the hint."""
@@ -84,6 +86,18 @@ def read_result(path: Path, valid: Callable[[dict], bool]) -> dict | None:
 def beside(output: Path, kind: str) -> Path:
     """Where a command keeps what it has done so far of a file it will write."""
     return output.with_name(f"{output.name}.{kind}")
+
+
+def discard(*paths: Path) -> None:
+    """Remove what a command kept to go on from: when its output is written, not before.
+
+    Of a folder that is what is named CHECKPOINTS, and the folder itself if nothing else is in it.
+    """
+    for path in paths:
+        for file in path.glob(CHECKPOINTS) if path.is_dir() else [path]:
+            file.unlink(missing_ok=True)
+        if path.is_dir() and not any(path.iterdir()):
+            path.rmdir()
 
 
 def make_folder(folder: Path) -> None:

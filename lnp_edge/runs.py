@@ -3,7 +3,7 @@
 <task>-<hash>/  result.json         configuration, measures, learning curve, date, versions, processor seconds
                 network.safetensors, model.onnx
                 curve.png, confusion.png or forecast.png
-                checkpoint          of a training that was stopped; it goes on from there. pruning: the same
+                *.checkpoint        of one that was stopped; it goes on from there
 Of a network that failed there is but {"failed": why} in result.json, where that is a result: lnp compare.
 """
 
@@ -20,7 +20,7 @@ from lnp_edge import figures, network_file, onnx_file
 from lnp_edge.console import bars, note
 from lnp_edge.datasets import Dataset, Windows
 from lnp_edge.errors import ConfigError, NetworkError
-from lnp_edge.files import make_folder, read_result, write_whole
+from lnp_edge.files import discard, make_folder, read_result, write_whole
 from lnp_edge.network_file import NetworkFile
 from lnp_edge.trial import NETWORK, RESULT, Outcome, Trial, run_all
 
@@ -81,7 +81,9 @@ class Runs:
 
     def _write(self, trial: Trial, result: Result) -> None:
         """Last of all: a folder with a result is finished."""
-        write_whole(self.place(trial) / RESULT, json.dumps(result, indent=1).encode())
+        folder = self.place(trial)
+        write_whole(folder / RESULT, json.dumps(result, indent=1).encode())
+        discard(folder)
 
     def _store(self, o: Outcome) -> None:
         folder = self.place(o.trial)

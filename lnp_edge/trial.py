@@ -60,7 +60,7 @@ def dense(config: Config) -> Config:
 
 
 def run_trial(trial: Trial, report: Report | None = None, folder: Path | None = None) -> Outcome:
-    """folder : where a stopped training leaves what it needs to go on.
+    """folder : where a stopped trial leaves what it needs to go on: the caller's to discard.
 
     The network of `before` is taken from its own folder beside this one, if it is finished there.
     """
@@ -76,8 +76,11 @@ def run_trial(trial: Trial, report: Report | None = None, folder: Path | None = 
 
         return show
 
+    def resume(name: str) -> Path | None:
+        return folder / f"{name}.checkpoint" if folder else None
+
     def train(config: Config, network: Network, name: str) -> tuple[Network, list]:
-        return pipeline.train(config, data, network, shown(name), folder / f"{name}checkpoint" if folder else None)
+        return pipeline.train(config, data, network, shown(name), resume(f"{name}training"))
 
     def trained(trial: Trial, name: str) -> tuple[Network, list]:
         """The float network of a trial and its learning curve."""
@@ -88,18 +91,14 @@ def run_trial(trial: Trial, report: Report | None = None, folder: Path | None = 
                 return file.network, file.history["train"]
         network = start
         if trial.before:
-            network, history = trained(trial.before, "before ")
+            network, history = trained(trial.before, f"{name}before ")
             if trial.config.quantize != QuantizeSettings():
                 return network, history
-        resume = folder / f"{name}pruning" if folder else None
-        found = train(trial.config, pipeline.prune(trial.config, data, network, None, resume), name)
-        if resume:
-            resume.unlink(missing_ok=True)
-        return found
+        pruned = pipeline.prune(trial.config, data, network, None, resume(f"{name}pruning"))
+        return train(trial.config, pruned, name)
 
     network, history = trained(trial, "")
-    resume = folder / "integers.checkpoint" if folder else None
-    model, _ = pipeline.quantize(config, data, network, shown("integers "), resume)
+    model, _ = pipeline.quantize(config, data, network, shown("integers "), resume("integers"))
     floats, integers = predict.of_network(config, data, network), predict.of_model(data, model)
     return Outcome(
         trial, start.w_rec.nnz, network, model, history, floats, integers,

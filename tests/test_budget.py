@@ -19,6 +19,7 @@ from lnp_edge.cli import main
 from lnp_edge.commands import _measure
 from lnp_edge.config import Config
 from lnp_edge.errors import BoardError, ConfigError, DoesNotFit
+from lnp_edge.pruning import lnp
 from lnp_edge.spec import layout
 from runtime.reference import Reference
 
@@ -296,6 +297,44 @@ def test_what_is_written_fits_when_it_is_quantised_and_built(at, capsys):
     assert full or found["ops"]["used"] >= 0.99 * 7000 or found["keep"] == 1
     before = _measure.meter(board, _measure.some(data.train_windows.counts))(stored(model, file.network))
     assert (before.flash, round(before.ops)) == (found["flash"]["used"], found["ops"]["used"])
+
+
+def test_a_stopped_search_goes_on(at, monkeypatch):
+    built, rounds, prune_round = [], [], lnp.prune_round
+
+    def stopping(model):
+        built.append(model.fingerprint)
+        if len(rounds) == 1 and built.count(built[-1]) == 1:  # the first pruned network
+            raise KeyboardInterrupt
+        return meter(model)
+
+    def counted(*args):
+        rounds.append(args)
+        return prune_round(*args)
+
+    monkeypatch.setattr(_measure, "meter", lambda board, windows: stopping)
+    monkeypatch.setattr(lnp, "prune_round", counted)
+    words = ["prune", "small.toml", "--board", "cortex-m4", "--flash", "7k", "--ram", "3000"]
+    assert main(words) == 130
+    assert len(built) > 1
+    assert main(words) == 0
+    assert built.count(built[0]) == 1 and len(set(built)) == len(built) - 1  # only what was stopped is built again
+    assert sorted(p.name for p in at.iterdir()) == ["pruned.safetensors", "small.toml"]
+    resumed, needed = (at / "pruned.safetensors").read_bytes(), len(rounds)
+    monkeypatch.setattr(_measure, "meter", lambda board, windows: meter)
+    assert main(words) == 0
+    assert (at / "pruned.safetensors").read_bytes() == resumed
+    assert len(rounds) == 2 * needed  # nothing was pruned twice
+
+
+@pytest.mark.parametrize("text", ["{", '{"a": [1, 2, 3]}', '{"a": [1, 2, 1e999, 4]}', '{"a": [-1, 2, 3.0, 4]}'])
+def test_forged_costs_are_refused(at, capsys, monkeypatch, text):
+    monkeypatch.setattr(_measure, "meter", lambda board, windows: meter)
+    (at / "pruned.safetensors.fit").mkdir()
+    (at / "pruned.safetensors.fit" / "costs.checkpoint").write_text(text)
+    assert main(["prune", "small.toml", "--board", "cortex-m4", "--flash", "8k"]) == 2
+    first, second = capsys.readouterr().err.splitlines()[-2:]
+    assert "cannot read" in first and "delete it" in second
 
 
 def test_fewer_neurons_are_said(at, capsys, monkeypatch):

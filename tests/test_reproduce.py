@@ -45,7 +45,7 @@ def test_one_pruned_network_serves_two_tasks(tmp_path, capsys):
     words = ["reproduce", "spar", "spar", "--shared", "--quick", "-o", str(tmp_path), "--json"]
     assert main(words) == 0
     first = json.loads(capsys.readouterr().out.splitlines()[0])
-    assert [row["name"] for row in first][1:] == ["dense", "lnp, for this task", "lnp, one for all"]
+    assert [row["name"] for row in first][1:] == ["dense", "lnp, for this task", "lnp, one for all", "no recurrence"]
 
 
 def test_a_network_pruned_before_its_task_is_the_same_for_every_task():
@@ -86,8 +86,16 @@ def test_a_stopped_trial_goes_on_to_the_same_result(tmp_path, monkeypatch):
     assert list(tmp_path.iterdir())
     seen = []
     resumed = run_trial(trial, lambda name, done, total, info: seen.append(done), tmp_path)
-    assert seen == [2] and not list(tmp_path.iterdir())
-    assert resumed.model.fingerprint == whole.model.fingerprint and resumed.measures == whole.measures
+    again = run_trial(trial, lambda name, done, total, info: seen.append(done), tmp_path)
+    assert seen == [1, 2, 2]  # what is trained is not trained again, until its result is safe
+    for found in (resumed, again):
+        assert found.model.fingerprint == whole.model.fingerprint and found.measures == whole.measures
+
+
+def test_a_finished_run_leaves_nothing_to_go_on_from(tmp_path):
+    runs, trial = Runs(tmp_path), Trial("x", SMALL)
+    runs.all([trial])
+    assert not list(runs.place(trial).glob("*.checkpoint"))
 
 
 def test_a_stored_network_is_the_trained_one(tmp_path):
@@ -114,7 +122,7 @@ def test_what_starts_from_a_failure_trains_for_itself(tmp_path):
 def test_a_damaged_checkpoint_is_no_failure_of_a_network(tmp_path):
     runs, trial = Runs(tmp_path), Trial("x", SMALL)
     runs.place(trial).mkdir()
-    (runs.place(trial) / "checkpoint").write_bytes(b"x")
+    (runs.place(trial) / "training.checkpoint").write_bytes(b"x")
     with pytest.raises(ModelError, match="no checkpoint"):
         runs.all([trial], failures=True)
     assert runs.stored(trial) is None

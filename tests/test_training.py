@@ -108,11 +108,13 @@ def test_a_stopped_training_resumes_to_the_same_bits(tmp_path, monkeypatch):
             raise Stopped
 
     file = tmp_path / "run.checkpoint"
-    _, whole, history = small_training(4)
+    _, whole, history = small_training(5)
     with pytest.raises(Stopped):
-        small_training(4, progress=stop, resume=file)
-    _, resumed, again = small_training(4, resume=file)
-    assert history == again and not file.exists()
+        small_training(5, progress=stop, resume=file)
+    seen = []
+    for _ in range(2):  # the second time nothing is left to do
+        _, resumed, again = small_training(5, progress=lambda epoch, *rest: seen.append(epoch), resume=file)
+    assert history == again and seen == [2, 3, 4, 5, 5]
     for name in ("tau_mem", "w_in", "w_out", "bias"):
         assert (getattr(whole, name) == getattr(resumed, name)).all()
     assert (whole.w_rec.data == resumed.w_rec.data).all()

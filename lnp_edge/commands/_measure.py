@@ -1,9 +1,11 @@
 """What a model costs on a board: built for its bytes, run in the emulator for its instructions."""
 
+import hashlib
+import json
+import math
 import tempfile
-from collections.abc import Callable
 from contextlib import closing
-from dataclasses import replace
+from dataclasses import astuple, replace
 from pathlib import Path
 
 import numpy as np
@@ -12,8 +14,9 @@ from numpy.typing import NDArray
 import boards
 from firmware_gen.build import Sizes, build, compiler
 from firmware_gen.generate import generate, write
-from lnp_edge.budget import Cost
+from lnp_edge.budget import Cost, Meter
 from lnp_edge.errors import BoardError
+from lnp_edge.files import read_result, write_whole
 from lnp_edge.spec.board import Board
 from lnp_edge.spec.model import QuantizedModel
 from runtime.device import Device
@@ -23,7 +26,7 @@ STEPS = 400  # that instructions are counted of
 ROOM = 2**26  # B of flash and of RAM: what is too large is built too, to see by how much
 
 
-def meter(board: Board, windows: NDArray[np.int16] | None = None) -> Callable[[QuantizedModel], Cost]:
+def meter(board: Board, windows: NDArray[np.int16] | None = None) -> Meter:
     """A function that measures a model. windows : counts [W, T, C] to step through; None: instructions are not counted.
 
     Raises BoardError if the compiler is absent or nothing counts the instructions of this board.
@@ -42,6 +45,30 @@ def meter(board: Board, windows: NDArray[np.int16] | None = None) -> Callable[[Q
         return Cost(sizes.flash, sizes.ram, float(np.mean(calls)), max(calls))
 
     return measured
+
+
+def remembered(meter: Meter, board: Board, windows: NDArray[np.int16] | None, path: Path) -> Meter:
+    """A meter that keeps what it measured in a file: nothing is built twice, also after Ctrl-C.
+
+    Raises ConfigError for a file that is none of ours.
+    """
+    stepped = b"" if windows is None else windows.tobytes()
+    found = read_result(path, lambda costs: all(map(_is_cost, costs.values()))) or {}
+
+    def measured(model: QuantizedModel) -> Cost:
+        sources = json.dumps(generate(model, _roomy(board))).encode()
+        key = hashlib.sha256(sources + stepped).hexdigest()
+        if key not in found:
+            found[key] = astuple(meter(model))
+            write_whole(path, json.dumps(found).encode())
+        return Cost(*found[key])
+
+    return measured
+
+
+def _is_cost(found: object) -> bool:
+    counts = found if isinstance(found, list) else []
+    return [type(x) for x in counts] == [int, int, float, int] and min(counts) >= 0 and max(counts) < math.inf
 
 
 def counting_board(board: Board) -> Board:

@@ -1,5 +1,5 @@
 """Measure the reference, --train a training step beside other libraries, or --prune pruning by size, against the
-aims."""
+aims. What was stopped starts anew: its ratios are of things measured in one run."""
 
 import argparse
 import json

@@ -1,6 +1,7 @@
 """The whole chain on the SPAR smart-watch data: prune, train, quantise, generate, build, verify, classify.
 
-Trains a dense and a pruned network, then runs the pruned one in integers on a device, on every held-out window."""
+Trains a dense and a pruned network, then runs the pruned one in integers on a device, on every held-out window. A
+training that was stopped goes on where it was: run the same command again."""
 
 import argparse
 import json
@@ -18,8 +19,8 @@ from firmware_gen.build import Sizes, build, compiler
 from firmware_gen.generate import generate, write
 from lnp_edge import config, network_file, onnx_file, pipeline
 from lnp_edge.console import bars, note, out, table
-from lnp_edge.errors import BoardError, ConfigError
-from lnp_edge.files import write_whole
+from lnp_edge.errors import BoardError
+from lnp_edge.files import discard, make_folder, write_whole
 from lnp_edge.install import MCU
 from lnp_edge.spec.board import Board
 from lnp_edge.spec.model import QuantizedModel
@@ -48,16 +49,16 @@ def run(args: argparse.Namespace) -> int:
     if board.start == "serial" and args.port is None:
         raise BoardError(f"{board.name} is a real board", "say where it is: --port /dev/ttyACM0, or choose another")
     compiler(board.toolchain)
-    try:
-        args.output.mkdir(parents=True, exist_ok=True)
-    except OSError as e:
-        raise ConfigError(f"cannot make {args.output}: {e.strerror}", "choose another place with -o") from None
+    make_folder(args.output)
     data = pipeline.split(settings, pipeline.load_data(settings))
     outcomes: dict[str, Outcome] = {}
     proof: list[Proof] = []
     trials = [Trial("train pruned", settings), Trial("train dense", dense(settings))]
     with bars() as progress:
         tasks = {t.name: progress.add_task(t.name, total=settings.train.epochs, info="starting") for t in trials}
+
+        def place(trial: Trial) -> Path:
+            return args.output / trial.key
 
         def report(name: str, epoch: int, epochs: int, info: str) -> None:
             progress.update(tasks[name], completed=epoch, total=epochs, info=info)
@@ -73,9 +74,12 @@ def run(args: argparse.Namespace) -> int:
                 onnx_file.save(outcome.model, args.output / "model.onnx")
                 proof.append(_on_device(args, board, outcome.model, data.test_windows.counts, progress))
 
-        run_all(trials, report, finished)
+        for folder in map(place, trials):
+            make_folder(folder)
+        run_all(trials, report, finished, place)
     found = _results(board.name, data, outcomes, proof[0]) | {"seconds": round(time.monotonic() - begin, 1)}
     write_whole(args.output / "report.json", json.dumps(found, indent=1).encode())
+    discard(*map(place, trials))
     _show(found)
     out.print("\n".join(proof[0].report.lines()), soft_wrap=True)
     note(f"{found['seconds']} s; networks, model.onnx, firmware and report.json are in {args.output}")

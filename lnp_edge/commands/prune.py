@@ -1,7 +1,7 @@
 """Draw a random network and prune it before any training.
 
-A pruning of several rounds or with trials of time constants that was stopped goes on: run the same command again (not
-with a budget, which prunes several networks).
+A pruning of several rounds or with trials of time constants that was stopped goes on: run the same command again. So
+does a search for a budget.
 
 With a budget it finds the network of most synapses that fits a board: [prune] keep is then the least that is kept,
 and [network] neurons the most there are: fewer, where the board does not hold that share of their synapses. Flash and
@@ -19,8 +19,8 @@ from lnp_edge.commands._pruned import PRUNING
 from lnp_edge.commands._pruned import pruned as pruned_by
 from lnp_edge.config import Config
 from lnp_edge.console import bars, note, out, table
-from lnp_edge.errors import ConfigError
-from lnp_edge.files import beside, refuse_unwritable
+from lnp_edge.errors import ConfigError, DoesNotFit
+from lnp_edge.files import beside, discard, make_folder, refuse_unwritable
 from lnp_edge.network_file import NetworkFile
 from lnp_edge.spec.board import Board
 
@@ -44,10 +44,10 @@ def run(args: argparse.Namespace) -> int:
 
     refuse_unwritable(args.output)
     settings = config.named(args.config)
-    goal = _goal(args)
+    goal, fitting = _goal(args), beside(args.output, "fit")
     data = pipeline.split(settings, pipeline.load_data(settings))
     if goal:
-        fitted = _fit(settings, data, *goal)
+        fitted = _fit(settings, data, *goal, fitting)
         settings, dense, pruned = fitted.config, fitted.dense, fitted.network
     else:
         dense = pipeline.new_network(settings, data)
@@ -67,7 +67,7 @@ def run(args: argparse.Namespace) -> int:
             _show(config.named(args.config), fitted, *goal)
     history = {"prune": {"method": settings.prune.method, "synapses_before": report.before.synapses}}
     network_file.save(NetworkFile(pruned, settings, history), args.output)
-    beside(args.output, PRUNING).unlink(missing_ok=True)
+    discard(beside(args.output, PRUNING), fitting)
     note(f"written: {args.output}    next: lnp train {args.output}")
     return 0
 
@@ -91,18 +91,24 @@ def _goal(args: argparse.Namespace) -> tuple[Board, Budget] | None:
     return board, Budget(**sizes, ops=None if args.ops is None else budget.parse(args.ops, "--ops", 1000))
 
 
-def _fit(settings: Config, data: pipeline.Split, board: Board, limits: Budget) -> Fitted:
+def _fit(settings: Config, data: pipeline.Split, board: Board, limits: Budget, folder: Path) -> Fitted:
     from lnp_edge.commands import _measure
 
     windows = None if limits.ops is None else _measure.some(data.train_windows.counts)
     meter = _measure.meter(board, windows)
+    make_folder(folder)
+    meter = _measure.remembered(meter, board, windows, folder / "costs.checkpoint")
     with bars() as progress:
         task = progress.add_task(f"fit {board.name}", total=None, info="")
 
         def show(what: str) -> None:
             progress.update(task, advance=1, info=what)
 
-        return budget.fit(settings, data, limits, meter, show)
+        try:
+            return budget.fit(settings, data, limits, meter, show, folder)
+        except DoesNotFit:
+            discard(folder)
+            raise
 
 
 def _rows(fitted: Fitted, limits: Budget) -> dict[str, tuple[float, float]]:

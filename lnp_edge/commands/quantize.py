@@ -16,7 +16,7 @@ from lnp_edge import network_file, onnx_file, pipeline, predict, quantize_report
 from lnp_edge.config import QuantizeSettings
 from lnp_edge.console import bars, note, out, table
 from lnp_edge.errors import ConfigError, WentSilent
-from lnp_edge.files import beside, refuse_unwritable
+from lnp_edge.files import beside, discard, refuse_unwritable
 from lnp_edge.quantize import MAX_BITS, MIN_BITS
 from lnp_edge.spec.layout import state_bytes, table_bytes
 
@@ -41,6 +41,7 @@ def run(args: argparse.Namespace) -> int:
     config = replace(file.config, quantize=settings)
     data = pipeline.data_for(config, file.network)
     windows = data.test_windows.counts
+    checkpoint = beside(args.output, "checkpoint")
     with bars() as progress:
         if settings.epochs:
             training = progress.add_task("train in integers", total=settings.epochs, info="")
@@ -48,7 +49,7 @@ def run(args: argparse.Namespace) -> int:
         def show(done: int, total: int, now: dict) -> None:
             progress.update(training, completed=done, info=f"loss {now['loss']:.3f}")
 
-        model, _ = pipeline.quantize(config, data, file.network, show, beside(args.output, "checkpoint"))
+        model, _ = pipeline.quantize(config, data, file.network, show, checkpoint)
         task = progress.add_task("check on held-out windows", total=len(windows), info="")
         predicted = predict.of_model(data, model, lambda: progress.update(task, advance=1))
     some = quantize_report.some(windows, model.n)
@@ -84,12 +85,14 @@ def run(args: argparse.Namespace) -> int:
         for sentence in advice:
             out.print(Text(sentence), soft_wrap=True)
     if quantize_report.went_silent(layers):
+        discard(checkpoint)  # nobody goes on from it
         floats, integers = layers["neurons"]["spikes_a_step"]
         raise WentSilent(
             f"the network went silent: {integers:.2g} spikes a neuron and step, {floats:.2g} in floats",
             "nothing was written; the report says what to try",
         )
     onnx_file.save(model, args.output)
+    discard(checkpoint)
     note(f"written: {args.output}    next: lnp generate {args.output} --board cortex-m4 -o firmware")
     return 0
 

@@ -39,7 +39,12 @@ ROWS: dict[str, dict[str, dict]] = {
     "no recurrence": {"prune": {"keep": 1.0, "method": "lnp"}, "network": {"density": 0.0}},
 }
 DEFAULT = ",".join(name for name in ROWS if name not in ("random", "magnitude"))
-SHARED = {"dense": ROWS["dense"], "lnp, for this task": ROWS["lnp"], "lnp, one for all": {"prune": {"shared": True}}}
+SHARED = {
+    "dense": ROWS["dense"],
+    "lnp, for this task": ROWS["lnp"],
+    "lnp, one for all": {"prune": {"shared": True}},
+    "no recurrence": ROWS["no recurrence"],
+}
 QUICK = {"data": {"limit": 4}, "train": {"epochs": 2}, "network": {"neurons": 48}}
 
 

@@ -10,7 +10,7 @@ from pathlib import Path
 from lnp_edge import config, network_file, pipeline, predict
 from lnp_edge.commands._pruned import PRUNING, pruned
 from lnp_edge.console import bars, note, out
-from lnp_edge.files import beside, refuse_unwritable
+from lnp_edge.files import beside, discard, refuse_unwritable
 from lnp_edge.network_file import NetworkFile
 
 HELP = "train a network (draws and prunes it first, given a TOML file)"
@@ -41,17 +41,18 @@ def run(args: argparse.Namespace) -> int:
     pipeline.require_torch()  # before the pruning, not after it
     file = _start(args.source, args.output)
     data = pipeline.data_for(file.config, file.network)
+    checkpoint = beside(args.output, "checkpoint")
     with bars() as progress:
         task = progress.add_task("train", total=file.config.train.epochs, info="")
 
         def show(done: int, total: int, now: dict) -> None:
             progress.update(task, completed=done, info=" ".join(f"{name} {value:.3f}" for name, value in now.items()))
 
-        trained, curve = pipeline.train(file.config, data, file.network, show, beside(args.output, "checkpoint"))
+        trained, curve = pipeline.train(file.config, data, file.network, show, checkpoint)
     measures = pipeline.measures(data, predict.of_network(file.config, data, trained))
     history = file.history | {"train": curve, "float_measures": measures}
     network_file.save(NetworkFile(trained, file.config, history), args.output)
-    beside(args.output, PRUNING).unlink(missing_ok=True)
+    discard(checkpoint, beside(args.output, PRUNING))
     if args.json:
         print(json.dumps({"measures": measures, "windows": len(data.test_windows), "train": curve}))
     else:

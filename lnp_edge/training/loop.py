@@ -129,8 +129,8 @@ def train(
     The loss is the cross-entropy of the read-out after a window's last step, where the device decides; or the mean
     square error of a series.
     The same arguments give the same bits on the same machine, also if it is stopped and called again with the
-    same checkpoint file `resume`, which is written every SAVE_EVERY epochs and removed at the end.
-    The file knows its network, settings, seed and data and is refused for others.
+    same checkpoint file `resume`, which is written every SAVE_EVERY epochs and at the end, and is the caller's to
+    remove. The file knows its network, settings, seed and data and is refused for others.
     """
     model = Trainable(network, axes)
     average, history = fit(model, layer(neuron, model.wiring), data, settings, seed, progress, resume, neuron)
@@ -156,6 +156,8 @@ def fit(
     if resume:
         key = model.network.identity(settings, seed, data.identity, kind)
         history = checkpoint.load(resume, key, model.leaf, average, optimiser, rng)
+        if history and progress:
+            progress(len(history), settings.epochs, history[-1])
     for epoch in range(len(history), settings.epochs):
         loss_sum = right = seen = 0.0
         classes = False
@@ -179,10 +181,8 @@ def fit(
         history.append({"loss": loss_sum / seen} | ({"accuracy": right / seen} if classes else {}))
         if progress:
             progress(epoch + 1, settings.epochs, history[-1])
-        if resume and len(history) % SAVE_EVERY == 0:
+        if resume and (len(history) % SAVE_EVERY == 0 or len(history) == settings.epochs):
             checkpoint.save(resume, key, model.leaf, average, optimiser, history, rng)
-    if resume:
-        resume.unlink(missing_ok=True)
     return average, history
 
 
