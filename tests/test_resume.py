@@ -59,6 +59,9 @@ def test_what_was_done_is_not_done_again(tmp_path, monkeypatch):
     monkeypatch.setattr(_timescales.lyapunov, "of_network", lambda *a, **k: spectra.append(0) or find(*a, **k))
     lnp.prune(start, 0.2, 1, lambda done, what: seen.append(done), TUNED, path)
     assert min(seen) >= 0.5 and len(spectra) == 1 + 5  # what is wanted, and 14 costs less the 9 that were known
+    monkeypatch.setattr(lnp, "version", lambda package: "0.0")
+    with pytest.raises(ModelError, match="another pruning"):
+        lnp.prune(start, 0.2, 1, None, TUNED, path)
 
 
 def stop(tmp_path):

@@ -19,6 +19,7 @@ network with loops by p**-0.5, so without the guard it can be unstable.
 from __future__ import annotations
 
 import math
+from importlib.metadata import version
 from pathlib import Path
 
 import numpy as np
@@ -51,7 +52,8 @@ def prune(
     if options.timescales:
         require(*NEEDED)  # before the work, not after it
     tell = progress or (lambda done, what: None)
-    start, key = network, network.identity(keep, seed, options)
+    proposers = [version(name) for name in NEEDED if options.timescales]  # another version tries other time constants
+    start, key = network, network.identity(keep, seed, options, *proposers)
     state = _checkpoint.load(resume, key, start, seed)
     limit = abscissa_limit(start, rate_model(start).abscissa())
     rounds = _schedule(start, budget(start, keep), options)
