@@ -81,7 +81,8 @@ def run(args: argparse.Namespace) -> int:
         sections += shown
     intro = [
         f"lnp compare, {', '.join(parts)}. Means over seeds with 95 % confidence intervals; differences are paired "
-        "by seed, in colour where the interval leaves out zero. Larger is better, but for the errors of the matrices."
+        "by seed, in colour where the interval leaves out zero; so are + and − in the tables by synapses kept. Larger "
+        "is better, but for the errors of the matrices."
     ]
     write_whole(args.output / "report.html", report.page("Pruning methods compared", intro, sections))
     if args.json:
@@ -135,7 +136,8 @@ def _frozen(args: argparse.Namespace, keeps: list[float], kinds: list[str]) -> t
         picture = args.output / f"frozen-{kind}.png"
         figures.by_kept(here, measures, picture)
         says = "Mean and 95 % confidence interval over the seeds; the gain of each network is chosen alike."
-        tables = [
+        tables = [report.by_kept(here, f"{kind}, by synapses kept", m, args.against, keeps) for m in measures]
+        tables += [
             report.comparison(here, f"{kind}, {100 * keep:g}% kept", measures, args.against, keep=keep)
             for keep in keeps
         ]
@@ -178,7 +180,8 @@ def _trained(args: argparse.Namespace, keeps: list[float], kinds: list[str]) -> 
             picture = args.output / f"trained-{task}-{kind}.png"
             figures.by_kept(here, shown, picture)
             says = "Mean and 95 % confidence interval over the seeds; everything trained."
-            tables = [
+            tables = [report.by_kept(here, f"{name}, by synapses kept", m, args.against, keeps, lower) for m in shown]
+            tables += [
                 report.comparison(here, f"{name}, {100 * keep:g}% kept", shown, args.against, lower, keep=keep)
                 for keep in keeps
             ]

@@ -76,12 +76,11 @@ def comparison(
     rows: list[list[str]] = []
     marks: dict[tuple[int, int], str] = {}
     for name in names:
-        here = {key: value for key, value in where.items() if name not in CONTROLS or key != "keep"}
+        here = _where(name, where)
         row = [name]
         for measure in measures:
-            ours = values(results, measure, method=name, **here)
-            difference = paired(ours, values(results, measure, method=against, **where))
-            row += [str(Estimate.of(list(ours.values()))), "" if name == against else _signed(difference)]
+            found, difference = _compared(results, measure, name, against, where)
+            row += [str(found), "" if name == against else _signed(difference)]
             worse = difference.above_zero if smaller_is_better else difference.below_zero
             if name != against and (difference.above_zero or difference.below_zero):
                 marks[len(rows), len(row) - 1] = "worse" if worse else "better"
@@ -95,6 +94,39 @@ def comparison(
         ]
         rows.append([*row, str(len(failed)) if failed else ""])
     return Table(title, columns, rows, marks)
+
+
+def by_kept(
+    results: list[dict], title: str, measure: str, against: str, keeps: list[float], smaller_is_better: bool = False
+) -> Table:
+    """A row for each method, a column for each share of synapses: the mean of one measure.
+
+    + and − where the confidence interval of the difference to the row `against`, paired by seed, leaves out zero.
+    """
+    names = list(dict.fromkeys(r["method"] for r in results))
+    rows: list[list[str]] = []
+    marks: dict[tuple[int, int], str] = {}
+    for name in names:
+        row = [name]
+        for keep in keeps:
+            mean, difference = _compared(results, measure, name, against, {"keep": keep})
+            sign = " +" if difference.above_zero else " −" if difference.below_zero else ""
+            if sign:
+                marks[len(rows), len(row)] = "worse" if (sign == " −") != smaller_is_better else "better"
+            row.append(f"{mean}{sign}")
+        rows.append(row)
+    return Table(title, [measure, *(f"{100 * keep:g}%" for keep in keeps)], rows, marks)
+
+
+def _where(name: str, where: dict) -> dict:
+    return {key: value for key, value in where.items() if name not in CONTROLS or key != "keep"}
+
+
+def _compared(results: list[dict], measure: str, name: str, against: str, where: dict) -> tuple[Estimate, Estimate]:
+    """The mean of a method, and its difference to another's, paired by seed."""
+    ours = values(results, measure, method=name, **_where(name, where))
+    theirs = values(results, measure, method=against, **_where(against, where))
+    return Estimate.of(list(ours.values())), paired(ours, theirs)
 
 
 def _signed(e: Estimate) -> str:
