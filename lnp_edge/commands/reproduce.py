@@ -124,7 +124,8 @@ def _reproduce(base: Config, changes: dict[str, dict], args: argparse.Namespace)
     note("simple methods")
     simple_rows = [Row(name, said, []) for name, said in _simple(splits).items()]
     counted = f"{args.folds} folds by {dataset.group_name}" if args.folds else splits[0].held_out_text
-    title = f"{base.data.name}: {counted}, never trained on; seeds {seeds[0]} to {seeds[-1]}"
+    drawn = f"seeds {seeds[0]} to {seeds[-1]}" if len(seeds) > 1 else f"seed {seeds[0]}"
+    title = f"{base.data.name}: {counted}, never trained on; {drawn}"
     stem = f"{base.data.name}{'-shared' * args.shared}{f'-{args.folds}-folds' if args.folds else ''}"
     _write(args, dataset, title, simple_rows, rows, args.output / stem)
     if not args.folds:
