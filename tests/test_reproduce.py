@@ -92,6 +92,14 @@ def test_a_stopped_trial_goes_on_to_the_same_result(tmp_path, monkeypatch):
         assert found.model.fingerprint == whole.model.fingerprint and found.measures == whole.measures
 
 
+def test_what_starts_from_a_network_that_starts_from_another_goes_on_too(tmp_path):
+    settings = changed(SMALL, {"prune": {"method": "activity"}, "quantize": {"epochs": 1}})
+    trial = Trial("activity, then integers", settings)
+    whole = run_trial(trial)
+    for _ in range(2):
+        assert run_trial(trial, None, tmp_path).model.fingerprint == whole.model.fingerprint
+
+
 def test_a_finished_run_leaves_nothing_to_go_on_from(tmp_path):
     runs, trial = Runs(tmp_path), Trial("x", SMALL)
     runs.all([trial])

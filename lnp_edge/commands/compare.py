@@ -81,8 +81,8 @@ def run(args: argparse.Namespace) -> int:
         sections += shown
     intro = [
         f"lnp compare, {', '.join(parts)}. Means over seeds with 95 % confidence intervals; differences are paired "
-        "by seed, in colour where the interval leaves out zero; so are + and − in the tables by synapses kept. Larger "
-        "is better, but for the errors of the matrices."
+        "by seed, in colour (by synapses kept also with + or −) where the interval leaves out zero. Larger is better "
+        "where nothing else is said."
     ]
     write_whole(args.output / "report.html", report.page("Pruning methods compared", intro, sections))
     if args.json:
