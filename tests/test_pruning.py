@@ -346,6 +346,12 @@ def test_a_loop_gain_that_is_asked_for_is_reached(method):
     assert pruning.loop_gain(pruned) == pytest.approx(0.7, rel=0.05)
 
 
+def test_weights_do_not_grow_without_end_where_hardly_a_loop_is_left():
+    start = network(100)
+    pruned = get("lnp_edge.pruning", "random").prune(start, 0.02, 0, None, NoiseSettings(loop=0.75))
+    assert abs(pruned.w_rec).max() <= 1000 * abs(start.w_rec).max()
+
+
 # Report
 
 
