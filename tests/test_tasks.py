@@ -32,7 +32,7 @@ def data(tmp_path, monkeypatch):
 
 def test_every_task_of_the_issue_has_a_configuration():
     wanted = {"spar", "hapt", "mitbih", "wind", "goog", "lorenz", "rossler", "cifar10", "fashion_mnist"}
-    assert set(TASKS) == wanted | {"spar-quick", "symbol_recall", "symbol_xor", "symbol_adding"}
+    assert set(TASKS) == wanted | {"spar-quick", "fashion_mnist-quick", "symbol_recall", "symbol_xor", "symbol_adding"}
 
 
 @pytest.mark.parametrize("task", TASKS)
