@@ -122,8 +122,9 @@ def fit(
     if too_much:
         seen = {start.dense.n: start}
         start = _largest(sparsest, FEWEST, start.dense.n, seen, budget, partial(_as_sparse, config))
-    few, total = start.network.w_rec.nnz, _prunable(start.config, start.dense)
-    found = _largest(pruned, few, total, {few: start}, budget, lambda model, k: layout.sized(model, model.n, k))
+    few, total = start.network.w_rec.nnz, start.dense.w_rec.nnz
+    most = total - _keeps_shared(config)
+    found = _largest(pruned, few, most, {few: start}, budget, lambda model, k: layout.sized(model, model.n, k))
     if found is start:  # its synapses are yet to be chosen by the method
         found = pruned(few)
         _refuse(budget, found)
@@ -200,10 +201,9 @@ def _on_line(seen: dict[int, Fitted], size: int) -> float:
     return seen[a].cost.ops + sum(slope) * (size - a)
 
 
-def _prunable(config: Config, dense: Network) -> int:
-    """How many synapses can be asked for: all, or those of pipeline.prune's dense network for all tasks, but one."""
-    shared = config.prune.shared and not hasattr(plugins.get("lnp_edge.pruning", config.prune.method), "NEEDS")
-    return dense.n * (dense.n - 1) - 1 if shared else dense.w_rec.nnz
+def _keeps_shared(config: Config) -> bool:
+    """Is a network for all tasks pruned? It has as many synapses as the task's own, which is what keep = 1 means."""
+    return config.prune.shared and not hasattr(plugins.get("lnp_edge.pruning", config.prune.method), "NEEDS")
 
 
 def _least(config: Config, neurons: int, synapses: int) -> int:

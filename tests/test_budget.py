@@ -142,9 +142,10 @@ def test_a_model_with_its_zeros_stored_computes_the_same(data):
 # ---- the search
 
 
+@pytest.mark.parametrize("shared", [False, True])
 @pytest.mark.parametrize("flash", [7600, 7601, 7777, 8192, 9000])
-def test_one_synapse_more_would_not_fit(data, flash):
-    found = fitted(data, flash)
+def test_one_synapse_more_would_not_fit(data, flash, shared):
+    found = fitted(data, flash, config=replace(CONFIG, prune=replace(CONFIG.prune, shared=shared)))
     kept = found.network.w_rec.nnz
     assert found.cost.flash == flash_with(found, kept) <= flash - RESERVE < flash_with(found, kept + 1)
     assert found.network.n == 64 and kept < found.dense.w_rec.nnz and not found.too_much
@@ -153,6 +154,12 @@ def test_one_synapse_more_would_not_fit(data, flash):
 def test_all_is_kept_where_all_fits(data):
     found = fitted(data)
     assert found.config.prune.keep == 1 and found.network.w_rec.nnz == found.dense.w_rec.nnz
+
+
+def test_all_but_one_of_a_shared_network_where_all_fits(data):
+    """All would be the task's own network, whose synapses are others."""
+    found = fitted(data, config=replace(CONFIG, prune=replace(CONFIG.prune, shared=True)))
+    assert found.network.w_rec.nnz == found.dense.w_rec.nnz - 1
 
 
 def test_fewer_neurons_are_better_than_less_than_the_share_that_was_asked_for(data):
