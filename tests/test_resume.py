@@ -14,6 +14,7 @@ from lnp_edge.config import NoiseSettings
 from lnp_edge.errors import ModelError
 from lnp_edge.init_network import random_network
 from lnp_edge.pruning import _checkpoint, _timescales, lnp
+from lnp_edge.trial import Trial, run_trial
 
 MANY = NoiseSettings(rounds=6)
 LYAPUNOV = NoiseSettings(rounds=4, score="wl", nodes=0.3)
@@ -160,3 +161,31 @@ def test_a_stopped_training_does_not_lose_its_pruning(tmp_path, monkeypatch):
     monkeypatch.setattr(lnp, "prune_round", stopped)  # none is left
     assert main(words) == 0
     assert sorted(p.name for p in tmp_path.iterdir()) == ["out.safetensors", "x.toml"]
+
+
+def test_pruning_after_training_trains_first_stops_and_goes_on(tmp_path, monkeypatch, capsys):
+    """As a trial does, which lnp reproduce and lnp compare run; lnp prune has nothing trained to prune."""
+    need("torch")
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "a.toml").write_text(
+        '[network]\nneurons = 12\n[data]\nlimit = 2\n[prune]\nmethod = "activity"\n[train]\nepochs = 2\n'
+    )
+    assert main(["prune", "a.toml"]) == 2
+    assert "lnp train a.toml trains, prunes and trains again" in capsys.readouterr().err
+    train, seen = pipeline.train, []
+
+    def stopping(settings, data, network, progress, checkpoint):
+        seen.append(checkpoint.exists())
+        if len(seen) == 2:
+            raise Stopped
+        return train(settings, data, network, progress, checkpoint)
+
+    with monkeypatch.context() as m:
+        m.setattr(pipeline, "train", stopping)
+        with pytest.raises(Stopped):
+            main(["train", "a.toml", "-o", "t.safetensors"])
+        assert main(["train", "a.toml", "-o", "t.safetensors"]) == 0
+    assert seen == [False, False, True, False]  # the training before the pruning was kept
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["a.toml", "t.safetensors"]
+    trained = network_file.load(tmp_path / "t.safetensors").network
+    same(trained, run_trial(Trial("activity", config.load(tmp_path / "a.toml"))).network)

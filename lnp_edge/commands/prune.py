@@ -44,6 +44,11 @@ def run(args: argparse.Namespace) -> int:
 
     refuse_unwritable(args.output)
     settings = config.named(args.config)
+    if pipeline.after_training(settings):
+        raise ConfigError(
+            f"{settings.prune.method!r} prunes a trained network, and here none is trained",
+            f"lnp train {args.config} trains, prunes and trains again; or choose another [prune] method",
+        )
     goal, fitting = _goal(args), beside(args.output, "fit")
     data = pipeline.split(settings, pipeline.load_data(settings))
     if goal:

@@ -1,6 +1,7 @@
 """Train a network with surrogate gradients on the synapses it has.
 
-CONFIG.toml draws the network, prunes it as [prune] says and trains it; a file of lnp prune is trained as it is.
+CONFIG.toml draws the network, prunes it as [prune] says and trains it; a file of lnp prune is trained as it is. The
+method "activity" prunes a trained network, which is trained first.
 A training that was stopped goes on where it was: run the same command again."""
 
 import argparse
@@ -9,9 +10,12 @@ from pathlib import Path
 
 from lnp_edge import config, network_file, pipeline, predict
 from lnp_edge.commands._pruned import PRUNING, pruned
+from lnp_edge.config import Config
 from lnp_edge.console import bars, note, out
 from lnp_edge.files import beside, discard, refuse_unwritable
+from lnp_edge.network import Network
 from lnp_edge.network_file import NetworkFile
+from lnp_edge.trial import dense
 
 HELP = "train a network (draws and prunes it first, given a TOML file)"
 EXAMPLE = """  lnp train demo.toml -o trained.safetensors
@@ -39,20 +43,14 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     refuse_unwritable(args.output)
     pipeline.require_torch()  # before the pruning, not after it
-    file = _start(args.source, args.output)
+    before, checkpoint = beside(args.output, "before"), beside(args.output, "checkpoint")
+    file = _start(args.source, args.output, before)
     data = pipeline.data_for(file.config, file.network)
-    checkpoint = beside(args.output, "checkpoint")
-    with bars() as progress:
-        task = progress.add_task("train", total=file.config.train.epochs, info="")
-
-        def show(done: int, total: int, now: dict) -> None:
-            progress.update(task, completed=done, info=" ".join(f"{name} {value:.3f}" for name, value in now.items()))
-
-        trained, curve = pipeline.train(file.config, data, file.network, show, checkpoint)
+    trained, curve = _train("train", file.config, data, file.network, checkpoint)
     measures = pipeline.measures(data, predict.of_network(file.config, data, trained))
     history = file.history | {"train": curve, "float_measures": measures}
     network_file.save(NetworkFile(trained, file.config, history), args.output)
-    discard(checkpoint, beside(args.output, PRUNING))
+    discard(before, checkpoint, beside(args.output, PRUNING))
     if args.json:
         print(json.dumps({"measures": measures, "windows": len(data.test_windows), "train": curve}))
     else:
@@ -63,9 +61,25 @@ def run(args: argparse.Namespace) -> int:
     return 0
 
 
-def _start(source: str, output: Path) -> NetworkFile:
+def _start(source: str, output: Path, before: Path) -> NetworkFile:
+    """The network to train. before : checkpoint of the training that comes before the pruning, if the method asks"""
     if source.endswith(".safetensors"):
         return network_file.load(Path(source))
     settings = config.named(source)
     data = pipeline.split(settings, pipeline.load_data(settings))
-    return NetworkFile(pruned(settings, data, pipeline.new_network(settings, data), output), settings, {})
+    network = pipeline.new_network(settings, data)
+    if pipeline.after_training(settings):
+        network, _ = _train("train before pruning", dense(settings), data, network, before)
+    return NetworkFile(pruned(settings, data, network, output), settings, {})
+
+
+def _train(
+    what: str, settings: Config, data: pipeline.Split, network: Network, checkpoint: Path
+) -> tuple[Network, list]:
+    with bars() as progress:
+        task = progress.add_task(what, total=settings.train.epochs, info="")
+
+        def show(done: int, total: int, now: dict) -> None:
+            progress.update(task, completed=done, info=" ".join(f"{name} {value:.3f}" for name, value in now.items()))
+
+        return pipeline.train(settings, data, network, show, checkpoint)
