@@ -51,8 +51,8 @@ class NoiseSettings:
 
     score: str = _choice("w", "l", "wl")  # of a synapse: |w|, |l| or |w l| times the variance of its ends' difference
     alpha: float = _number(1.0, 0.0, 2.0)  # kept weights are divided by p**alpha
-    cap: float = _number(0.0, 0.0, 1e9)  # largest such factor; 0: none
-    loop: float = _number(0.0, 0.0, 0.99)  # gain around the recurrence to scale to; 0: the start's is not exceeded
+    cap: float = _number(0.0, 0.0, 1e9)  # largest such factor of an edge step, of which a round has two; 0: none
+    loop: float = _number(0.0, 0.0, 0.99)  # of lnp, random: gain around the recurrence; 0: not above the start's
     diagonal: str = _choice("keep", "match")  # match: the leak makes up for a changed row sum
     rounds: int = _number(1, 1, 100)  # on a geometric schedule of synapses
     nodes: float = _number(0.05, 0.0, 0.9)  # share of the neurons that go, over all rounds

@@ -91,8 +91,8 @@ def of_map(
     jacobian : d step / d state [D, D], row = component of the result
     steps    : steps measured, after `warm_up` that are not;  every : steps from one QR to the next
 
-    A singular Jacobian has exponents -inf. Raises ConfigError for k outside 1..D, steps or every below 1, and for a
-    trajectory that leaves the finite numbers.
+    A singular Jacobian has exponents -inf. Raises ConfigError for k outside 1..D, steps or every below 1, and
+    NetworkError for a trajectory that leaves the finite numbers.
     """
 
     def advance(state, q):
@@ -111,7 +111,7 @@ def of_flow(
     dt       : s; state and tangent vectors take the same Runge-Kutta steps of fourth order
     steps    : steps measured, after `warm_up` that are not;  every : steps from one QR to the next
 
-    Raises ConfigError as of_map does.
+    Raises as of_map does.
     """
 
     def slope(y):  # state and tangent vectors side by side, [D, 1 + k]

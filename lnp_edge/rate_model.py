@@ -155,10 +155,11 @@ def _outer(m: sparse.csr_array, which: str) -> NDArray[np.complex128]:
 
 
 def _arnoldi(m: sparse.csr_array, which: str) -> NDArray[np.complex128]:
-    """A ring alone, whose eigenvalues are all outermost, may not converge: NetworkError."""
+    """A ring alone, whose eigenvalues are all outermost, does not converge: NetworkError, and soon. Others take tens of
+    restarts."""
     start = np.random.default_rng(0).standard_normal(m.shape[0])
     try:
-        return eigs(m, k=4, ncv=40, which=which, v0=start, tol=1e-4, return_eigenvectors=False)
+        return eigs(m, k=4, ncv=40, which=which, v0=start, tol=1e-4, maxiter=300, return_eigenvectors=False)
     except ArpackNoConvergence as e:
         if len(e.eigenvalues):
             return e.eigenvalues

@@ -39,6 +39,14 @@ def test_an_unstable_matrix_has_no_covariance(abscissa):
         covariance.by_sign(a, np.eye(20))
 
 
+@pytest.mark.parametrize("n", [399, 400])
+def test_a_covariance_beyond_floating_point_is_refused(n):
+    """A chain of gain 3 is stable, its last covariance some 9**n: SciPy's solution is nearly 0."""
+    a = np.diag(np.full(n - 1, 3.0), -1) - np.eye(n)
+    with pytest.raises(LnpError, match="nearly so"):
+        covariance.stationary_covariance(a, np.eye(n))
+
+
 def exact_and_pairs(net):
     model, (pre, post), sign = rate_model(net), endpoints(net), np.sign(net.w_rec.data)
     c = covariance.stationary_covariance(model.a(), model.q())

@@ -346,6 +346,14 @@ def test_a_loop_gain_that_is_asked_for_is_reached(method):
     assert pruning.loop_gain(pruned) == pytest.approx(0.7, rel=0.05)
 
 
+def test_a_start_that_damps_itself_is_no_loop_gain_to_restore():
+    start = graph(0.002 * np.ones((20, 20)) - 0.052 * np.eye(20))
+    assert pruning.loop_gain(start) < 0
+    for seed in range(3):
+        pruned = get("lnp_edge.pruning", "random").prune(start, 0.3, seed)
+        assert set(pruned.w_rec.data) <= {0.002, 0.002 - 0.052}
+
+
 def test_weights_do_not_grow_without_end_where_hardly_a_loop_is_left():
     start = network(100)
     pruned = get("lnp_edge.pruning", "random").prune(start, 0.02, 0, None, NoiseSettings(loop=0.75))

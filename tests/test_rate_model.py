@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from scipy import linalg, sparse, stats
 
 from lnp_edge import covariance, rate_model
+from lnp_edge.errors import NetworkError
 from lnp_edge.init_network import random_network
 
 SEEDS = st.integers(0, 2**32 - 1)
@@ -200,3 +201,11 @@ def test_the_rate_model_ranks_the_simulated_pair_variances():
     sign = np.sign(net.w_rec.data)
     pairs = [covariance.pair_variance(m, sign, pre, post) for m in (c, measured)]
     assert stats.spearmanr(*pairs).statistic > 0.93  # 0.96 to 0.98 over six seeds
+
+
+def test_a_large_ring_alone_is_refused_soon():
+    """All its eigenvalues are outermost: they do not converge, and thousands of restarts would take a minute."""
+    n = 2001
+    ring = sparse.csr_array((np.ones(n), (np.arange(n), np.roll(np.arange(n), 1))), shape=(n, n))
+    with pytest.raises(NetworkError, match="did not converge"):
+        rate_model.rightmost(ring)

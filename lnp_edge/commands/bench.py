@@ -17,8 +17,9 @@ AIMS = {"first_call_s": 2.0, "ns_per_neuron_step": 5.0, "ns_per_event": 1.5}  # 
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--train", action="store_true", help="a training step, beside snnTorch, Norse and SpikingJelly")
-    parser.add_argument("--prune", action="store_true", help="pruning, up to 100,000 neurons: time, memory and error")
+    kind = parser.add_mutually_exclusive_group()
+    kind.add_argument("--train", action="store_true", help="a training step, beside snnTorch, Norse and SpikingJelly")
+    kind.add_argument("--prune", action="store_true", help="pruning, up to 100,000 neurons: time, memory and error")
     parser.add_argument("--quick", action="store_true", help="with --train or --prune: small, without other libraries")
     parser.add_argument("--json", action="store_true")
 

@@ -51,18 +51,14 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    from lnp_edge.evidence import methods, report, trials
+    from lnp_edge.evidence import report, trials
 
     require("matplotlib")
-    for name, value in (QUICK if args.quick else {}).items():
-        setattr(args, name, value)
-    parts, kinds = _chosen("--parts", args.parts, PARTS), _chosen("--kinds", args.kinds, tuple(trials.KINDS))
-    keeps = _shares(args.keep)
-    for name, value, most in (("--seeds", args.seeds, 1000), ("--trained-seeds", args.trained_seeds, 1000),
-                              ("--neurons", args.neurons, 2000)):  # fmt: skip
-        if not 1 <= value <= most:
-            raise ConfigError(f"{name} is {value}", f"from 1 to {most}")
-    _chosen("--against", args.against, tuple(methods.METHODS), several=False)
+    parts, kinds, keeps = _asked(args)
+    if args.quick:
+        for name, value in QUICK.items():
+            setattr(args, name, value)
+        parts, kinds, keeps = _asked(args)
     if "frozen" in parts:
         for name in args.tasks.split(","):
             trials.known_task(name)
@@ -94,6 +90,21 @@ def run(args: argparse.Namespace) -> int:
                     out.print(table.markdown(), markup=False, soft_wrap=True)
     note(f"{args.output}/report.html has the figures, {args.output}/*.csv every network")
     return 0
+
+
+def _asked(args: argparse.Namespace) -> tuple[list[str], list[str], list[float]]:
+    """Parts, kinds and shares. Raises ConfigError for any option that makes no sense."""
+    from lnp_edge.evidence import methods, trials
+
+    parts, kinds = _chosen("--parts", args.parts, PARTS), _chosen("--kinds", args.kinds, tuple(trials.KINDS))
+    if "trained" in parts and kinds == ["clustered"]:
+        raise ConfigError("clustered networks are not trained", "add another to --kinds, or leave out the part trained")
+    for name, least, most in (("seeds", 1, 1000), ("trained_seeds", 1, 1000), ("neurons", 2, 2000)):
+        if not least <= getattr(args, name) <= most:
+            option = name.replace("_", "-")
+            raise ConfigError(f"--{option} is {getattr(args, name)}", f"from {least} to {most}")
+    _chosen("--against", args.against, tuple(methods.METHODS), several=False)
+    return parts, kinds, _shares(args.keep)
 
 
 def _chosen(option: str, text: str, known: tuple[str, ...], several: bool = True) -> list[str]:

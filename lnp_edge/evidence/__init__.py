@@ -1,8 +1,11 @@
 """What pruning methods are worth, for `lnp compare`.
 
-methods.py   the rows: each method as a change of a configuration
-reservoir.py the frozen regime: recurrent weights as pruned, only a linear read-out learns; its tasks
-trained.py   the regime in which everything is trained, on the tasks of lnp_edge/configs
-matrices.py  Moore & Chaudhuri's experiment on linear networks, without spikes
-report.py    tables, statistics, CSV and the page
+methods.py    the rows: each method as a change of a configuration
+trials.py     a network of a comparison in either regime, frozen or everything trained
+reservoir.py  the frozen regime: recurrent weights as pruned, only a linear read-out learns; its tasks
+matrices.py   Moore & Chaudhuri's experiment on linear networks, without spikes
+scale.py      time, memory and error of pruning, for `lnp bench --prune`
+statistics.py means, intervals, differences paired by seed
+store.py      results on disk: nothing is run twice
+report.py     tables, CSV and the page
 """

@@ -60,7 +60,7 @@ class Measure:
 
 @dataclass(frozen=True)
 class Report:
-    """What a pruning did. held: the abscissa keeps to abscissa_limit; lnp sees to that, others may not."""
+    """What a pruning did. held: the abscissa keeps to abscissa_limit; lnp sees to that unless told a loop gain."""
 
     before: Measure
     after: Measure
@@ -153,7 +153,7 @@ def with_loop_gain(
             progress(k / trials, "gain")
         gain = loop_gain(scaled(network, factor))
         tried.append((abs(gain - wanted), factor))
-        if abs(gain - wanted) <= 0.02 * wanted or gain <= 0 or (factor == most and gain < wanted):
+        if abs(gain - wanted) <= 0.02 * wanted or min(gain, wanted) <= 0 or (factor == most and gain < wanted):
             break
         factor = min(most, factor * (wanted / gain) ** 0.8)
     return scaled(network, min(tried)[1])

@@ -10,10 +10,10 @@ what is whose:
 4 _timescales.py   time constants are tuned on the Lyapunov spectrum
 
 [prune.noise] chooses among the forms of each step. As published, as far as could be read: score = "l", added = 0.05,
-timescales = 50, rounds = 100. Ours: the exact budget, the guard, that each input channel must still reach each
-read-out it reached, `loop`, and the defaults, which docs/pruning.md argues for: alpha = 1, which is MC's, because at
-equal gain it beats 1/2 where the recurrence has to carry the task. Dividing by p raises the spectral radius of a random
-network with loops by p**-0.5, so without the guard it can be unstable.
+timescales = 50, rounds = 100. Ours: the exact budget, the guard, that neurons go only where each input channel still
+reaches each read-out it reached, `loop`, and the defaults, which docs/pruning.md argues for: alpha = 1, which is MC's,
+because at equal gain it beats 1/2 where the recurrence has to carry the task. Dividing by p raises the spectral radius
+of a random network with loops by p**-0.5, so without the guard it can be unstable.
 """
 
 from __future__ import annotations
@@ -118,7 +118,7 @@ def prune_round(
 
 
 def _schedule(network: Network, count: int, options: NoiseSettings) -> list[tuple[int, int]]:
-    """Synapses and neurons after each round, a constant factor apart; rounds in which nothing would go are left out."""
+    """Synapses and neurons after each round, a constant factor apart; one that would repeat another is left out."""
     all_of_them = network.w_rec.nnz
     found: list[tuple[int, int]] = []
     for k in range(1, options.rounds + 1):
