@@ -318,6 +318,14 @@ def test_unguarded_division_by_p_exceeds_the_start_abscissa_and_the_guard_catche
     assert rate_model.network_abscissa(lnp.prune(start, 0.1, 0, None, options)) > limit
 
 
+def test_progress_rises_and_the_spectrum_is_a_part_of_it():
+    told = []
+    lnp.prune(network(40), 0.3, 0, lambda done, what: told.append((done, what)), NoiseSettings(score="l"))
+    shares = [done for done, _ in told]
+    assert shares == sorted(shares) and shares[0] == 0 and shares[-1] == 1
+    assert sum(what == "Lyapunov spectrum" for _, what in told) > 10
+
+
 def test_an_unstable_start_does_not_excuse_an_unstable_result():
     start = network(60, strength=4.0)
     assert rate_model.network_abscissa(start) > 0

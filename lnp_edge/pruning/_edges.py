@@ -18,7 +18,7 @@ from lnp_edge.config import NoiseSettings
 from lnp_edge.init_network import SHORTEST
 from lnp_edge.jit import cached
 from lnp_edge.network import Floats, Network
-from lnp_edge.pruning import Mask, abscissa_limit, endpoints, hold_abscissa, with_synapses
+from lnp_edge.pruning import Mask, Progress, abscissa_limit, endpoints, hold_abscissa, with_synapses
 from lnp_edge.rate_model import RateModel, network_abscissa, rate_model
 
 EXACT_TO = 1500  # neurons; above, the variances are estimated by probes, in seconds instead of minutes
@@ -57,18 +57,19 @@ def synapse_scores(
     model: RateModel,
     rng: np.random.Generator,
     options: NoiseSettings = NoiseSettings(),
-    progress: Callable[[float], None] = lambda done: None,
+    tell: Progress = lambda done, what: None,
 ) -> Floats:
     """A factor times the variance of r_pre - sgn(w) r_post, [nnz]; model: of the network, stable.
 
     The factor is |w| (score = "w", MC), |l| ("l", LNP) or |w l| ("wl", ours), l the Lyapunov matrix.
     """
     w = network.w_rec.data
-    found = noise(network, model, rng, progress)
+    first = 0.5 if "l" in options.score else 1.0  # the spectrum takes the rest
+    found = noise(network, model, rng, lambda done: tell(first * done, "covariance by probes"))
     if "l" in options.score:
-        found = found * np.abs(
-            lyapunov_matrix(network, lyapunov.of_network(network, k=min(SPECTRUM, 2 * network.n)).per_neuron)
-        )
+        k = min(SPECTRUM, 2 * network.n)
+        spectrum = lyapunov.of_network(network, k=k, progress=lambda done, what: tell(first + (1 - first) * done, what))
+        found = found * np.abs(lyapunov_matrix(network, spectrum.per_neuron))
     return found * np.abs(w) if "w" in options.score else found
 
 

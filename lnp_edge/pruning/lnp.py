@@ -92,7 +92,7 @@ def prune_round(
     tell(0.0, "covariance of the noisy network")
     # Without a stable A there is no covariance; more leak serves the scores only.
     model = rate_model(network).stabilised(limit)
-    score = synapse_scores(network, model, rng, options, lambda done: tell(0.5 * done, "covariance by probes"))
+    score = synapse_scores(network, model, rng, options, lambda done, what: tell(0.5 * done, what))
 
     tell(0.5, "synapses")
     new = round(options.added * count)
