@@ -7,6 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import linalg, sparse, stats
+from scipy.sparse.linalg import LinearOperator
 
 from lnp_edge import covariance, rate_model
 from lnp_edge.errors import NetworkError
@@ -204,7 +205,19 @@ def test_the_rate_model_ranks_the_simulated_pair_variances():
 
 
 def test_a_large_ring_alone_is_refused_soon():
-    """All its eigenvalues are outermost: they do not converge, and thousands of restarts would take a minute."""
+    """All its eigenvalues are outermost and do not converge; ARPACK's own limit would be 10 N restarts, a minute."""
+    n, products = 2001, []
+
+    def turned(x):
+        products.append(1)
+        return np.roll(x, 1)
+
+    with pytest.raises(NetworkError, match="did not converge"):
+        rate_model._arnoldi(LinearOperator((n, n), turned, dtype=float), "LR")
+    assert len(products) < 300 * 40  # restarts, vectors of each at most
+
+
+def test_a_large_ring_alone_is_found_and_refused():
     n = 2001
     ring = sparse.csr_array((np.ones(n), (np.arange(n), np.roll(np.arange(n), 1))), shape=(n, n))
     with pytest.raises(NetworkError, match="did not converge"):
