@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from lnp_edge.errors import BoardError
+from lnp_edge.base.errors import BoardError
 from lnp_edge.spec.board import Board
 
 WARNINGS = ("-Wall", "-Wextra", "-Wconversion", "-Wshadow", "-Werror")

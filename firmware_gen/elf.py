@@ -6,7 +6,7 @@ import struct
 from dataclasses import dataclass
 from pathlib import Path
 
-from lnp_edge.errors import BoardError
+from lnp_edge.base.errors import BoardError
 
 SHT_NOBITS = 8  # sh_type
 SHF_WRITE, SHF_ALLOC = 0x1, 0x2  # sh_flags

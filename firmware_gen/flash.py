@@ -7,11 +7,12 @@ import shutil
 import subprocess
 from pathlib import Path
 
-import boards
-from firmware_gen import commands, elf
-from firmware_gen.folder import read_manifest, tool_failed
-from lnp_edge.errors import BoardError
-from lnp_edge.install import INSTALL
+from lnp_edge.firmware_gen import commands, elf
+from lnp_edge.firmware_gen.folder import read_manifest, tool_failed
+
+from lnp_edge import boards
+from lnp_edge.base.errors import BoardError
+from lnp_edge.base.install import INSTALL
 
 TIMEOUT = 120  # s
 

@@ -11,8 +11,8 @@ import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
-from lnp_edge.errors import BoardError, ConfigError
-from lnp_edge.files import read_bounded
+from lnp_edge.base.errors import BoardError, ConfigError
+from lnp_edge.base.files import read_bounded
 from lnp_edge.spec import board
 from lnp_edge.spec.board import Board
 

@@ -5,10 +5,11 @@ from __future__ import annotations
 from pathlib import Path
 from string import Template
 
-import boards
-from firmware_gen import commands, folder, neuron, tables, wire
-from firmware_gen.folder import write
-from lnp_edge.errors import BoardError, ConfigError, DoesNotFit
+from lnp_edge.firmware_gen import commands, folder, neuron, tables, wire
+from lnp_edge.firmware_gen.folder import write
+
+from lnp_edge import boards
+from lnp_edge.base.errors import BoardError, ConfigError, DoesNotFit
 from lnp_edge.spec import layout, protocol
 from lnp_edge.spec.board import Board
 from lnp_edge.spec.model import QuantizedModel

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 
-from lnp_edge.errors import ConfigError
+from lnp_edge.base.errors import ConfigError
 from lnp_edge.spec import plugins
 from lnp_edge.spec.model import QuantizedModel
 from lnp_edge.spec.trace import NAME, Statement, Trace, trace

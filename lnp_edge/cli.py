@@ -15,8 +15,8 @@ import sys
 from importlib import import_module
 from typing import NoReturn
 
-from lnp_edge.console import fail
-from lnp_edge.errors import ConfigError, LnpError
+from lnp_edge.base.console import fail
+from lnp_edge.base.errors import ConfigError, LnpError
 
 # In the order of the work; each module has HELP, EXAMPLE, arguments(parser) and run(args) -> exit code.
 COMMANDS = (

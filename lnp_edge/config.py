@@ -8,8 +8,8 @@ from dataclasses import asdict, dataclass, field, fields
 from difflib import get_close_matches
 from pathlib import Path
 
-from lnp_edge.errors import ConfigError
-from lnp_edge.files import read_bounded
+from lnp_edge.base.errors import ConfigError
+from lnp_edge.base.files import read_bounded
 
 HINT = "lnp train --help shows an example"
 MAX_BYTES = 16384  # tomllib needs seconds for a dotted key that fills 64 KiB

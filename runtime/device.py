@@ -8,14 +8,14 @@ from dataclasses import dataclass
 from typing import Any, Protocol
 
 import numpy as np
+from lnp_edge.runtime.runner import Steps
 from numpy.typing import NDArray
 
-from lnp_edge.errors import LinkError
+from lnp_edge.base.errors import LinkError
 from lnp_edge.spec import protocol
 from lnp_edge.spec.layout import tables
 from lnp_edge.spec.model import QuantizedModel
 from lnp_edge.spec.protocol import NAK, REPLIES, REPLY, REQUESTS, Frame, FrameError
-from runtime.runner import Steps
 
 DEADLINE = 5.0  # s until a request without a valid reply is given up
 FIRST_TRY = 0.3  # s until it is sent again, and the time both frames take; grows by half each time

@@ -8,8 +8,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from lnp_edge.errors import BoardError, LinkError
-from lnp_edge.install import INSTALL
+from lnp_edge.base.errors import BoardError, LinkError
+from lnp_edge.base.install import INSTALL
 from lnp_edge.spec.board import PAGE, PRIVATE, Board
 
 SYSTEM_BYTES = 0x10_0000  # Armv7-M ARM B3.1: private peripheral bus

@@ -8,11 +8,11 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 
 import numpy as np
+from lnp_edge.runtime.runner import Runner
 from numpy.typing import NDArray
 
-from lnp_edge.errors import ModelError
+from lnp_edge.base.errors import ModelError
 from lnp_edge.spec.model import QuantizedModel
-from runtime.runner import Runner
 
 
 @dataclass(frozen=True)

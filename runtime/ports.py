@@ -10,12 +10,12 @@ import tty
 from pathlib import Path
 
 import serial
+from lnp_edge.runtime.device import Port
+from lnp_edge.runtime.emulator import Emulator
 
-from lnp_edge.errors import BoardError, LinkError
-from lnp_edge.install import INSTALL
+from lnp_edge.base.errors import BoardError, LinkError
+from lnp_edge.base.install import INSTALL
 from lnp_edge.spec.board import Board
-from runtime.device import Port
-from runtime.emulator import Emulator
 
 
 def open_board(board: Board, image: Path | None, port: str | None = None) -> Port:

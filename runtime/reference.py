@@ -8,15 +8,15 @@ from types import FunctionType
 from typing import Any
 
 import numpy as np
+from lnp_edge.runtime.runner import Steps
 from numba import njit
 from numpy.typing import NDArray
 
-from lnp_edge.jit import cached
+from lnp_edge.base.jit import cached
 from lnp_edge.spec import digest as digest_module
 from lnp_edge.spec import ops, plugins
 from lnp_edge.spec.digest import mix
 from lnp_edge.spec.model import CSR, QuantizedModel
-from runtime.runner import Steps
 
 
 class Reference:

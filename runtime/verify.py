@@ -7,14 +7,14 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import asdict, dataclass
 
 import numpy as np
+from lnp_edge.runtime.device import Device
+from lnp_edge.runtime.reference import Reference
+from lnp_edge.runtime.runner import Runner, Steps
 from numpy.typing import NDArray
 
 from lnp_edge.spec import plugins
 from lnp_edge.spec.layout import tables
 from lnp_edge.spec.model import QuantizedModel
-from runtime.device import Device
-from runtime.reference import Reference
-from runtime.runner import Runner, Steps
 
 RUN = 10_000  # steps of one stimulus
 BATCH = 200  # steps between two looks at the digests

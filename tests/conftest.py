@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from tiny import tiny_model
 
-import boards
+from lnp_edge import boards
 
 
 def need(*tools: str) -> None:
@@ -31,8 +31,8 @@ def need_for(name: str, toolchain: str = "", start: bool = True) -> None:
 @pytest.fixture(scope="session")
 def firmware(tmp_path_factory):
     """firmware(board, seed=1) -> the image of tiny_model(seed), compiled once a session."""
-    from firmware_gen.build import build
-    from firmware_gen.generate import generate, write
+    from lnp_edge.firmware_gen.build import build
+    from lnp_edge.firmware_gen.generate import generate, write
 
     built: dict[tuple[str, int], Path] = {}
 

@@ -2,8 +2,8 @@
 
 import numpy as np
 
-from lnp_edge.init_network import random_network
-from lnp_edge.quantize import Task
+from lnp_edge.network.draw import random_network
+from lnp_edge.task.task import Task
 
 
 def tiny_network(seed=1, n=40, c=3, o=4, dt=0.02, density=0.3):

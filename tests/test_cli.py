@@ -14,11 +14,12 @@ from conftest import need
 from nets import tiny_network
 from tiny import tiny_counts, tiny_loop, tiny_model
 
-import boards
-from lnp_edge import network_file, onnx_file
+from lnp_edge import boards
 from lnp_edge.cli import COMMANDS, main, parser
 from lnp_edge.config import Config
-from lnp_edge.network_file import NetworkFile
+from lnp_edge.interchange import onnx_file
+from lnp_edge.network import file as network_file
+from lnp_edge.network.file import NetworkFile
 from lnp_edge.spec.board import Region
 
 MODEL = tiny_model()
@@ -202,7 +203,7 @@ def test_absent_busy_and_missing_ports_are_said(capsys, at):
     assert "there is no such port" in refused(capsys, at, *words, "--port", "/dev/ttyNONE")[0]
     master, slave = os.openpty()
     try:
-        from runtime.ports import open_serial
+        from lnp_edge.runtime.ports import open_serial
 
         taken = open_serial(os.ttyname(slave), 115200)
         assert "another program uses it" in refused(capsys, at, *words, "--port", os.ttyname(slave))[0]
@@ -213,7 +214,7 @@ def test_absent_busy_and_missing_ports_are_said(capsys, at):
 
 
 def test_a_silent_port_is_said(capsys, at, monkeypatch):
-    from runtime import device
+    from lnp_edge.runtime import device
 
     monkeypatch.setattr(device.Device.__init__, "__defaults__", ("the port", 0.2))
     master, slave = os.openpty()
@@ -346,9 +347,9 @@ def test_verify_of_a_device_that_differs_returns_1(capsys, at, monkeypatch):
     from contextlib import contextmanager
 
     from fakes import FakePort
+    from lnp_edge.runtime.device import Device
 
     from lnp_edge.commands import _device
-    from runtime.device import Device
 
     @contextmanager
     def wrong(model, name, port):

@@ -7,8 +7,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from lnp_edge import config
+from lnp_edge.base.errors import ConfigError
 from lnp_edge.config import Config
-from lnp_edge.errors import ConfigError
 
 
 def load(tmp_path, text):

@@ -17,11 +17,11 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 @contextmanager
 def device(model: QuantizedModel, name: str, port: str | None) -> Iterator:
     """A runtime.device.Device. Without a port the firmware is built in a temporary folder and started."""
-    import boards
-    from firmware_gen.build import build
-    from firmware_gen.generate import generate, write
-    from runtime.device import Device
-    from runtime.ports import open_board
+    from lnp_edge import boards
+    from lnp_edge.firmware_gen.build import build
+    from lnp_edge.firmware_gen.generate import generate, write
+    from lnp_edge.runtime.device import Device
+    from lnp_edge.runtime.ports import open_board
 
     board = boards.get(name)
     with tempfile.TemporaryDirectory(prefix="lnp-") as folder:

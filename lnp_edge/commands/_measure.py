@@ -11,16 +11,16 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-import boards
-from firmware_gen.build import Sizes, build, compiler
-from firmware_gen.generate import generate, write
-from lnp_edge.budget import Cost, Meter
-from lnp_edge.errors import BoardError
-from lnp_edge.files import read_result, write_whole
+from lnp_edge import boards
+from lnp_edge.base.errors import BoardError
+from lnp_edge.base.files import read_result, write_whole
+from lnp_edge.firmware_gen.build import Sizes, build, compiler
+from lnp_edge.firmware_gen.generate import generate, write
+from lnp_edge.runtime.device import Device
+from lnp_edge.runtime.emulator import Emulator
 from lnp_edge.spec.board import Board
 from lnp_edge.spec.model import QuantizedModel
-from runtime.device import Device
-from runtime.emulator import Emulator
+from lnp_edge.stages.budget import Cost, Meter
 
 STEPS = 400  # that instructions are counted of
 ROOM = 2**26  # B of flash and of RAM: what is too large is built too, to see by how much

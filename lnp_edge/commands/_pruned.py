@@ -2,16 +2,17 @@
 
 from pathlib import Path
 
-from lnp_edge import pipeline
+from lnp_edge.base.console import bars
+from lnp_edge.base.files import beside
 from lnp_edge.config import Config
-from lnp_edge.console import bars
-from lnp_edge.files import beside
 from lnp_edge.network import Network
+from lnp_edge.stages import pipeline
+from lnp_edge.task.split import Split
 
 PRUNING = "pruning"  # of the file beside the output; to be removed when that is written
 
 
-def pruned(settings: Config, data: pipeline.Split, dense: Network, output: Path) -> Network:
+def pruned(settings: Config, data: Split, dense: Network, output: Path) -> Network:
     """The network pruned, from where it was stopped. output : the file the command will write"""
     with bars() as progress:
         task = progress.add_task(f"prune by {settings.prune.method}", total=100, info="")

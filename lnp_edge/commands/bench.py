@@ -8,7 +8,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from lnp_edge.console import bars, note, out, table
+from lnp_edge.base.console import bars, note, out, table
 
 HELP = "measure the speed of the reference, of training beside other libraries, or of pruning"
 EXAMPLE = "  lnp bench\n  lnp bench --train\n  lnp bench --prune"
@@ -79,7 +79,7 @@ def _train(args: argparse.Namespace) -> int:
 
 
 def _prune(args: argparse.Namespace) -> int:
-    from lnp_edge.evidence import scale
+    from lnp_edge.experiments.evidence import scale
 
     rows: list[scale.Row] = []
     with bars() as progress:
@@ -106,8 +106,8 @@ def _prune(args: argparse.Namespace) -> int:
 
 def measure() -> dict[str, float]:
     """ns a neuron-step (a network without synapses) and ns a synaptic event (what the synapses add)."""
+    from lnp_edge.runtime.reference import Reference
     from lnp_edge.spec.model import CSR, QuantizedModel
-    from runtime.reference import Reference
 
     n, density, rng = 256, 0.1, np.random.default_rng(1)
 

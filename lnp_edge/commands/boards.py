@@ -4,7 +4,7 @@ import argparse
 import json
 from dataclasses import asdict
 
-from lnp_edge.console import out
+from lnp_edge.base.console import out
 
 HELP = "list the boards there are"
 EXAMPLE = "  lnp boards"
@@ -15,7 +15,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    import boards
+    from lnp_edge import boards
 
     found = [boards.get(name) for name in boards.names()]
     if args.json:

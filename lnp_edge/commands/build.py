@@ -4,7 +4,7 @@ import argparse
 import json
 from pathlib import Path
 
-from lnp_edge.console import out
+from lnp_edge.base.console import out
 
 HELP = "compile a generated folder"
 EXAMPLE = "  lnp build firmware"
@@ -16,7 +16,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    from firmware_gen.build import build
+    from lnp_edge.firmware_gen.build import build
 
     sizes = build(args.folder)
     if args.json:

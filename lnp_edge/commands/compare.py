@@ -10,11 +10,14 @@ import argparse
 import json
 from pathlib import Path
 
-from lnp_edge import config, metrics, pipeline
-from lnp_edge.console import bars, note, out
-from lnp_edge.errors import ConfigError
-from lnp_edge.files import make_folder, write_whole
-from lnp_edge.install import require
+from lnp_edge import config
+from lnp_edge.base.console import bars, note, out
+from lnp_edge.base.errors import ConfigError
+from lnp_edge.base.files import make_folder, write_whole
+from lnp_edge.base.install import require
+from lnp_edge.stages import pipeline
+from lnp_edge.task import metrics
+from lnp_edge.task.split import load_data
 
 HELP = "compare pruning methods: frozen and trained, with controls; a page with figures, and CSV"
 EXAMPLE = """  lnp compare --parts frozen --tasks recall,adding --seeds 20
@@ -51,7 +54,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    from lnp_edge.evidence import report, trials
+    from lnp_edge.experiments.evidence import report, trials
 
     require("matplotlib")
     parts, kinds, keeps = _asked(args)
@@ -67,7 +70,7 @@ def run(args: argparse.Namespace) -> int:
     if "trained" in parts:
         pipeline.require_torch()
         for name in _chosen("--trained-tasks", args.trained_tasks, tuple(config.names())):
-            pipeline.load_data(config.named(name))  # what cannot be read is said before the work
+            load_data(config.named(name))  # what cannot be read is said before the work
     make_folder(args.output)
     found, sections = {}, []
     work = {"frozen": _frozen, "ablation": _ablation, "trained": _trained, "matrices": _matrices}
@@ -94,7 +97,7 @@ def run(args: argparse.Namespace) -> int:
 
 def _asked(args: argparse.Namespace) -> tuple[list[str], list[str], list[float]]:
     """Parts, kinds and shares. Raises ConfigError for any option that makes no sense."""
-    from lnp_edge.evidence import methods, trials
+    from lnp_edge.experiments.evidence import methods, trials
 
     parts, kinds = _chosen("--parts", args.parts, PARTS), _chosen("--kinds", args.kinds, tuple(trials.KINDS))
     if "trained" in parts and kinds == ["clustered"]:
@@ -125,7 +128,7 @@ def _shares(text: str) -> list[float]:
 
 
 def _run_cells(args: argparse.Namespace, cells: list, title: str) -> list[dict]:
-    from lnp_edge.evidence import trials
+    from lnp_edge.experiments.evidence import trials
 
     with bars() as progress:
         task = progress.add_task(title, total=len(cells), info="networks")
@@ -133,9 +136,9 @@ def _run_cells(args: argparse.Namespace, cells: list, title: str) -> list[dict]:
 
 
 def _frozen(args: argparse.Namespace, keeps: list[float], kinds: list[str]) -> tuple[list[dict], list]:
-    from lnp_edge import figures
-    from lnp_edge.evidence import report, trials
-    from lnp_edge.evidence.methods import METHODS
+    from lnp_edge.experiments import figures
+    from lnp_edge.experiments.evidence import report, trials
+    from lnp_edge.experiments.evidence.methods import METHODS
 
     tasks = tuple(args.tasks.split(","))
     cells = trials.grid(METHODS, keeps, kinds, args.seeds, tasks, args.neurons)
@@ -165,8 +168,8 @@ def _frozen(args: argparse.Namespace, keeps: list[float], kinds: list[str]) -> t
 
 
 def _ablation(args: argparse.Namespace, keeps: list[float], kinds: list[str]) -> tuple[list[dict], list]:
-    from lnp_edge.evidence import report, trials
-    from lnp_edge.evidence.methods import ABLATION
+    from lnp_edge.experiments.evidence import report, trials
+    from lnp_edge.experiments.evidence.methods import ABLATION
 
     cells = trials.grid(ABLATION, [ABLATED_AT], ["heterogeneous"], args.seeds, ("recall",), args.neurons)
     results = _run_cells(args, cells, "ablation")
@@ -176,12 +179,12 @@ def _ablation(args: argparse.Namespace, keeps: list[float], kinds: list[str]) ->
 
 
 def _trained(args: argparse.Namespace, keeps: list[float], kinds: list[str]) -> tuple[list[dict], list]:
-    from lnp_edge import figures
-    from lnp_edge.evidence import report
+    from lnp_edge.experiments import figures
+    from lnp_edge.experiments.evidence import report
 
     results, sections = [], []
     for task in args.trained_tasks.split(","):
-        metric = pipeline.load_data(config.named(task)).metric
+        metric = load_data(config.named(task)).metric
         lower = metric == "rmse_ratio"
         shown = [metric, f"{metric}, integers"]
         for kind in [k for k in kinds if k != "clustered"]:
@@ -204,10 +207,10 @@ def _trained(args: argparse.Namespace, keeps: list[float], kinds: list[str]) -> 
 
 def _trainings(args: argparse.Namespace, task: str, metric: str, kind: str, keeps: list[float]) -> list[dict]:
     """A row of the table for each network; {"failed": why} of one that cannot be pruned, trained or quantised."""
-    from lnp_edge.evidence import trials
-    from lnp_edge.evidence.methods import METHODS, TRAINED
-    from lnp_edge.runs import Runs
-    from lnp_edge.trial import Trial
+    from lnp_edge.experiments.evidence import trials
+    from lnp_edge.experiments.evidence.methods import METHODS, TRAINED
+    from lnp_edge.experiments.runs import Runs
+    from lnp_edge.experiments.trial import Trial
 
     grid = trials.grid(METHODS | TRAINED, keeps, [kind], args.trained_seeds, (), args.neurons)
     todo = []
@@ -223,7 +226,7 @@ def _trainings(args: argparse.Namespace, task: str, metric: str, kind: str, keep
 
 
 def _matrices(args: argparse.Namespace, keeps: list[float], kinds: list[str]) -> tuple[list[dict], list]:
-    from lnp_edge.evidence import matrices, report
+    from lnp_edge.experiments.evidence import matrices, report
 
     shares, seeds, n = [0.5, 0.2], min(args.seeds, 10), 100 if args.quick else 500
     todo = [matrices.Matrix(n, seed, tuple(shares)) for seed in range(1, seeds + 1)]

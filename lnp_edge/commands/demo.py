@@ -14,21 +14,24 @@ from pathlib import Path
 
 import numpy as np
 
-import boards
-from firmware_gen.build import Sizes, build, compiler
-from firmware_gen.generate import generate, write
-from lnp_edge import config, network_file, onnx_file, pipeline
-from lnp_edge.console import bars, note, out, table
-from lnp_edge.errors import BoardError
-from lnp_edge.files import discard, make_folder, write_whole
-from lnp_edge.install import MCU
+from lnp_edge import boards, config
+from lnp_edge.base.console import bars, note, out, table
+from lnp_edge.base.errors import BoardError
+from lnp_edge.base.files import discard, make_folder, write_whole
+from lnp_edge.base.install import MCU
+from lnp_edge.experiments.trial import Outcome, Trial, dense, run_all
+from lnp_edge.firmware_gen.build import Sizes, build, compiler
+from lnp_edge.firmware_gen.generate import generate, write
+from lnp_edge.interchange import onnx_file
+from lnp_edge.network import file as network_file
+from lnp_edge.runtime.device import Device
+from lnp_edge.runtime.emulator import Emulator
+from lnp_edge.runtime.ports import open_board
+from lnp_edge.runtime.verify import Report, stimulus, verify
 from lnp_edge.spec.board import Board
 from lnp_edge.spec.model import QuantizedModel
-from lnp_edge.trial import Outcome, Trial, dense, run_all
-from runtime.device import Device
-from runtime.emulator import Emulator
-from runtime.ports import open_board
-from runtime.verify import Report, stimulus, verify
+from lnp_edge.stages import pipeline
+from lnp_edge.task.split import Split, load_data, split
 
 HELP = "the whole chain on smart-watch data, ends with a verified device"
 EXAMPLE = "  lnp demo --quick"
@@ -50,7 +53,7 @@ def run(args: argparse.Namespace) -> int:
         raise BoardError(f"{board.name} is a real board", "say where it is: --port /dev/ttyACM0, or choose another")
     compiler(board.toolchain)
     make_folder(args.output)
-    data = pipeline.split(settings, pipeline.load_data(settings))
+    data = split(settings, load_data(settings))
     outcomes: dict[str, Outcome] = {}
     proof: list[Proof] = []
     trials = [Trial("train pruned", settings), Trial("train dense", dense(settings))]
@@ -125,8 +128,8 @@ def _on_device(args: argparse.Namespace, board: Board, model: QuantizedModel, wi
         return Proof(sizes, report, f"{np.mean(counted.calls):.0f} instr.")
 
 
-def _results(board: str, data: pipeline.Split, outcomes: dict[str, Outcome], proof: Proof) -> dict:
-    from lnp_edge.baselines import simple
+def _results(board: str, data: Split, outcomes: dict[str, Outcome], proof: Proof) -> dict:
+    from lnp_edge.task.baselines import simple
 
     pruned, windows = outcomes["pruned"], len(data.test_windows)
     (ridge,) = simple(data).values()

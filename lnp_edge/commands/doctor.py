@@ -7,8 +7,8 @@ import shutil
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
-from lnp_edge.console import out
-from lnp_edge.install import INSTALL
+from lnp_edge.base.console import out
+from lnp_edge.base.install import INSTALL
 
 HELP = "say what is there, what is missing and how to get it"
 EXAMPLE = "  lnp doctor"
@@ -62,7 +62,7 @@ def _version(package: str) -> str | None:
 def _ports() -> list[list[str]]:
     from serial.tools.list_ports import comports
 
-    from runtime.ports import owner_group
+    from lnp_edge.runtime.ports import owner_group
 
     rows = []
     for port in comports():

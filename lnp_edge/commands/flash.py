@@ -3,7 +3,7 @@
 import argparse
 from pathlib import Path
 
-from lnp_edge.console import out
+from lnp_edge.base.console import out
 
 HELP = "write a built folder's image to its board"
 EXAMPLE = "  lnp flash firmware --dry-run"
@@ -15,7 +15,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    from firmware_gen.flash import flash
+    from lnp_edge.firmware_gen.flash import flash
 
     out.print(flash(args.folder, args.dry_run), soft_wrap=True)
     return 0

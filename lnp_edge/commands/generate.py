@@ -3,8 +3,8 @@
 import argparse
 from pathlib import Path
 
-from lnp_edge import onnx_file
-from lnp_edge.console import note
+from lnp_edge.base.console import note
+from lnp_edge.interchange import onnx_file
 
 HELP = "write C firmware for a model and a board"
 EXAMPLE = "  lnp generate model.onnx --board nucleo-f401re -o firmware && lnp build firmware"
@@ -18,8 +18,8 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    import boards
-    from firmware_gen.generate import generate, write
+    from lnp_edge import boards
+    from lnp_edge.firmware_gen.generate import generate, write
 
     board = boards.get(args.board)
     files = generate(onnx_file.load(args.model), board, args.name)

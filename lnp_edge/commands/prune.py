@@ -13,16 +13,19 @@ import json
 from dataclasses import asdict
 from pathlib import Path
 
-from lnp_edge import budget, config, network_file, pipeline
-from lnp_edge.budget import Budget, Fitted
+from lnp_edge import config
+from lnp_edge.base.console import bars, note, out, table
+from lnp_edge.base.errors import ConfigError, DoesNotFit
+from lnp_edge.base.files import beside, discard, make_folder, refuse_unwritable
 from lnp_edge.commands._pruned import PRUNING
 from lnp_edge.commands._pruned import pruned as pruned_by
 from lnp_edge.config import Config
-from lnp_edge.console import bars, note, out, table
-from lnp_edge.errors import ConfigError, DoesNotFit
-from lnp_edge.files import beside, discard, make_folder, refuse_unwritable
-from lnp_edge.network_file import NetworkFile
+from lnp_edge.network import file as network_file
+from lnp_edge.network.file import NetworkFile
 from lnp_edge.spec.board import Board
+from lnp_edge.stages import budget, pipeline
+from lnp_edge.stages.budget import Budget, Fitted
+from lnp_edge.task.split import Split, load_data, split
 
 HELP = "draw a network and prune it, before training"
 EXAMPLE = """  lnp prune demo.toml -o pruned.safetensors && lnp train pruned.safetensors -o trained.safetensors
@@ -50,7 +53,7 @@ def run(args: argparse.Namespace) -> int:
             f"lnp train {args.config} trains, prunes and trains again; or choose another [prune] method",
         )
     goal, fitting = _goal(args), beside(args.output, "fit")
-    data = pipeline.split(settings, pipeline.load_data(settings))
+    data = split(settings, load_data(settings))
     if goal:
         fitted = _fit(settings, data, *goal, fitting)
         settings, dense, pruned = fitted.config, fitted.dense, fitted.network
@@ -79,7 +82,7 @@ def run(args: argparse.Namespace) -> int:
 
 def _goal(args: argparse.Namespace) -> tuple[Board, Budget] | None:
     """The board and the budget asked for; of flash and RAM all the board has by default."""
-    import boards
+    from lnp_edge import boards
 
     given = [f"--{name}" for name in ("flash", "ram", "ops") if getattr(args, name) is not None]
     if args.board is None:
@@ -96,7 +99,7 @@ def _goal(args: argparse.Namespace) -> tuple[Board, Budget] | None:
     return board, Budget(**sizes, ops=None if args.ops is None else budget.parse(args.ops, "--ops", 1000))
 
 
-def _fit(settings: Config, data: pipeline.Split, board: Board, limits: Budget, folder: Path) -> Fitted:
+def _fit(settings: Config, data: Split, board: Board, limits: Budget, folder: Path) -> Fitted:
     from lnp_edge.commands import _measure
 
     windows = None if limits.ops is None else _measure.some(data.train_windows.counts)

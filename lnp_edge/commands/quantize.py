@@ -12,13 +12,18 @@ from typing import Any
 import numpy as np
 from rich.text import Text
 
-from lnp_edge import network_file, onnx_file, pipeline, predict, quantize_report
+from lnp_edge.base.console import bars, note, out, table
+from lnp_edge.base.errors import ConfigError, WentSilent
+from lnp_edge.base.files import beside, discard, refuse_unwritable
 from lnp_edge.config import QuantizeSettings
-from lnp_edge.console import bars, note, out, table
-from lnp_edge.errors import ConfigError, WentSilent
-from lnp_edge.files import beside, discard, refuse_unwritable
-from lnp_edge.quantize import MAX_BITS, MIN_BITS
+from lnp_edge.experiments import predict
+from lnp_edge.interchange import onnx_file
+from lnp_edge.network import file as network_file
+from lnp_edge.quantization import report as quantize_report
+from lnp_edge.quantization.quantize import MAX_BITS, MIN_BITS
 from lnp_edge.spec.layout import state_bytes, table_bytes
+from lnp_edge.stages import pipeline
+from lnp_edge.task.split import data_for
 
 HELP = "turn a trained network into model.onnx, in integers"
 EXAMPLE = """  lnp quantize trained.safetensors -o model.onnx
@@ -39,7 +44,7 @@ def run(args: argparse.Namespace) -> int:
     file = network_file.load(args.network)
     settings = _checked(replace(file.config.quantize, **wanted))
     config = replace(file.config, quantize=settings)
-    data = pipeline.data_for(config, file.network)
+    data = data_for(config, file.network)
     windows = data.test_windows.counts
     checkpoint = beside(args.output, "checkpoint")
     with bars() as progress:

@@ -12,13 +12,16 @@ from pathlib import Path
 
 import numpy as np
 
-from lnp_edge import config, metrics, pipeline
+from lnp_edge import config
+from lnp_edge.base.console import note, out, table
+from lnp_edge.base.errors import ConfigError
+from lnp_edge.base.files import write_whole
 from lnp_edge.config import Config
-from lnp_edge.console import note, out, table
-from lnp_edge.datasets import Dataset
-from lnp_edge.errors import ConfigError
-from lnp_edge.files import write_whole
-from lnp_edge.trial import Trial
+from lnp_edge.experiments.trial import Trial
+from lnp_edge.stages import pipeline
+from lnp_edge.task import metrics
+from lnp_edge.task.dataset import Dataset
+from lnp_edge.task.split import Split, folds, load_data, split
 
 HELP = "print a task's table: dense, pruned, controls, integers, a simple method"
 EXAMPLE = """  lnp reproduce spar
@@ -94,7 +97,7 @@ def row(base: Config, change: dict[str, dict]) -> Config:
 
 def _same_network(base: Config, first: Config) -> Config:
     """base with the neurons and the time constants, in steps, of `first`; its own read-out."""
-    dt, theirs = (pipeline.load_data(c).dt for c in (base, first))
+    dt, theirs = (load_data(c).dt for c in (base, first))
     n = first.network
     mem, syn = n.tau_mem * dt / theirs, n.tau_syn * dt / theirs
     network = replace(n, tau_mem=mem, tau_syn=syn, tau_out=base.network.tau_out)
@@ -103,10 +106,10 @@ def _same_network(base: Config, first: Config) -> Config:
 
 def _reproduce(base: Config, changes: dict[str, dict], args: argparse.Namespace) -> list[dict]:
     """Run what is missing of one task, print and write its table and pictures."""
-    from lnp_edge.runs import Runs
+    from lnp_edge.experiments.runs import Runs
 
-    dataset = pipeline.load_data(base)
-    parts = pipeline.folds(dataset, args.folds) if args.folds else [dataset.held_out]
+    dataset = load_data(base)
+    parts = folds(dataset, args.folds) if args.folds else [dataset.held_out]
     seeds = range(base.seed, base.seed + args.seeds)
     configs = {name: row(base, change) for name, change in changes.items()}
     trials = {
@@ -121,7 +124,7 @@ def _reproduce(base: Config, changes: dict[str, dict], args: argparse.Namespace)
     runs = Runs(args.output)
     results = iter(runs.all([t for group in trials.values() for t in group]))
     rows = [Row(name, [], next_of(results, len(group))) for name, group in trials.items()]
-    splits = [pipeline.split(base, dataset, part) for part in parts]
+    splits = [split(base, dataset, part) for part in parts]
     note("simple methods")
     simple_rows = [Row(name, said, []) for name, said in _simple(splits).items()]
     counted = f"{args.folds} folds by {dataset.group_name}" if args.folds else splits[0].held_out_text
@@ -173,8 +176,8 @@ def _spread(measures: list[dict[str, float]], key: str) -> str:
     return f"{np.mean(values):.3f}" + (f"±{np.std(values, ddof=1):.3f}" if len(values) > 1 else "")
 
 
-def _simple(splits: list[pipeline.Split]) -> dict[str, list[dict[str, float]]]:
-    from lnp_edge.baselines import simple
+def _simple(splits: list[Split]) -> dict[str, list[dict[str, float]]]:
+    from lnp_edge.task.baselines import simple
 
     found: dict[str, list[dict[str, float]]] = {}
     for data in splits:
@@ -187,8 +190,8 @@ def _write(
     args: argparse.Namespace, dataset: Dataset, title: str, simple_rows: list[Row], rows: list[Row], stem: Path
 ) -> None:
     """The table on the screen and as stem.md, with the command that prints it; the comparison and the curves."""
-    from lnp_edge import figures
-    from lnp_edge.runs import machine
+    from lnp_edge.experiments import figures
+    from lnp_edge.experiments.runs import machine
 
     metric, others = dataset.metric, metrics.shown(dataset)
     columns = ["", metrics.title(metric), "integers", *map(metrics.title, others), "N", "synapses"]

@@ -13,10 +13,10 @@ from pathlib import Path
 
 import numpy as np
 
-from lnp_edge import onnx_file
+from lnp_edge.base.console import note
+from lnp_edge.base.errors import ConfigError, DataError
 from lnp_edge.commands import _device
-from lnp_edge.console import note
-from lnp_edge.errors import ConfigError, DataError
+from lnp_edge.interchange import onnx_file
 from lnp_edge.spec.model import QuantizedModel
 
 HELP = "classify or foretell a sensor stream on this computer or on a device"
@@ -37,8 +37,8 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    from runtime.reference import Reference
-    from runtime.source import rows
+    from lnp_edge.runtime.reference import Reference
+    from lnp_edge.runtime.source import rows
 
     if args.free_run is not None and not 1 <= args.free_run <= MAX_STEPS:
         raise ConfigError(f"--free-run is {args.free_run}", f"from 1 to {MAX_STEPS}")
@@ -53,7 +53,7 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _windows(args: argparse.Namespace, model: QuantizedModel, runner, stream: Iterator) -> int:
-    from runtime.host import infer
+    from lnp_edge.runtime.host import infer
 
     count = 0
     for p in infer(runner, model, stream):
@@ -71,10 +71,10 @@ def _windows(args: argparse.Namespace, model: QuantizedModel, runner, stream: It
 
 def _free_run(args: argparse.Namespace, model: QuantizedModel, runner, stream: Iterator) -> int:
     """Exit code 1 if a device's state differs from the reference's in any step."""
-    from runtime.device import Device
-    from runtime.host import feed_back
-    from runtime.reference import Reference
-    from runtime.verify import Lockstep
+    from lnp_edge.runtime.device import Device
+    from lnp_edge.runtime.host import feed_back
+    from lnp_edge.runtime.reference import Reference
+    from lnp_edge.runtime.verify import Lockstep
 
     lockstep = Lockstep(runner, Reference(model)) if isinstance(runner, Device) else None
     heard = list(islice(stream, model.window))

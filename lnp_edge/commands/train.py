@@ -8,14 +8,18 @@ import argparse
 import json
 from pathlib import Path
 
-from lnp_edge import config, network_file, pipeline, predict
+from lnp_edge import config
+from lnp_edge.base.console import bars, note, out
+from lnp_edge.base.files import beside, discard, refuse_unwritable
 from lnp_edge.commands._pruned import PRUNING, pruned
 from lnp_edge.config import Config
-from lnp_edge.console import bars, note, out
-from lnp_edge.files import beside, discard, refuse_unwritable
+from lnp_edge.experiments import predict
+from lnp_edge.experiments.trial import dense
 from lnp_edge.network import Network
-from lnp_edge.network_file import NetworkFile
-from lnp_edge.trial import dense
+from lnp_edge.network import file as network_file
+from lnp_edge.network.file import NetworkFile
+from lnp_edge.stages import pipeline
+from lnp_edge.task.split import Split, data_for, load_data, split
 
 HELP = "train a network (draws and prunes it first, given a TOML file)"
 EXAMPLE = """  lnp train demo.toml -o trained.safetensors
@@ -45,7 +49,7 @@ def run(args: argparse.Namespace) -> int:
     pipeline.require_torch()  # before the pruning, not after it
     before, checkpoint = beside(args.output, "before"), beside(args.output, "checkpoint")
     file = _start(args.source, args.output, before)
-    data = pipeline.data_for(file.config, file.network)
+    data = data_for(file.config, file.network)
     trained, curve = _train("train", file.config, data, file.network, checkpoint)
     measures = pipeline.measures(data, predict.of_network(file.config, data, trained))
     history = file.history | {"train": curve, "float_measures": measures}
@@ -66,16 +70,14 @@ def _start(source: str, output: Path, before: Path) -> NetworkFile:
     if source.endswith(".safetensors"):
         return network_file.load(Path(source))
     settings = config.named(source)
-    data = pipeline.split(settings, pipeline.load_data(settings))
+    data = split(settings, load_data(settings))
     network = pipeline.new_network(settings, data)
     if pipeline.after_training(settings):
         network, _ = _train("train before pruning", dense(settings), data, network, before)
     return NetworkFile(pruned(settings, data, network, output), settings, {})
 
 
-def _train(
-    what: str, settings: Config, data: pipeline.Split, network: Network, checkpoint: Path
-) -> tuple[Network, list]:
+def _train(what: str, settings: Config, data: Split, network: Network, checkpoint: Path) -> tuple[Network, list]:
     with bars() as progress:
         task = progress.add_task(what, total=settings.train.epochs, info="")
 

@@ -6,10 +6,10 @@ import argparse
 import json
 from pathlib import Path
 
-from lnp_edge import onnx_file
+from lnp_edge.base.console import bars, out
+from lnp_edge.base.errors import ConfigError
 from lnp_edge.commands import _device
-from lnp_edge.console import bars, out
-from lnp_edge.errors import ConfigError
+from lnp_edge.interchange import onnx_file
 
 HELP = "compare a device with the reference, bit for bit"
 EXAMPLE = """  lnp verify model.onnx --board cortex-m4
@@ -26,7 +26,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    from runtime.verify import stimulus, verify
+    from lnp_edge.runtime.verify import stimulus, verify
 
     if not 1 <= args.steps <= MAX_STEPS:
         raise ConfigError(f"--steps is {args.steps}", f"from 1 to {MAX_STEPS}")

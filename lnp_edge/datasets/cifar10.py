@@ -10,10 +10,11 @@ from pathlib import Path
 
 import numpy as np
 
-from lnp_edge.datasets import Dataset, files
-from lnp_edge.errors import DataError, LnpError
-from lnp_edge.files import read_bounded
-from lnp_edge.install import INSTALL
+from lnp_edge.base.errors import DataError, LnpError
+from lnp_edge.base.files import read_bounded
+from lnp_edge.base.install import INSTALL
+from lnp_edge.datasets import _files as files
+from lnp_edge.task.dataset import Dataset
 
 ORIGINAL = "cifar-10-batches-bin"  # folder of Toronto's binary version
 LOSSLESS = "cifar10_lossless"  # folder of a manifest.json and strips of images as lossless .webp

@@ -11,7 +11,8 @@ from pathlib import Path
 
 import numpy as np
 
-from lnp_edge.datasets import Dataset, files
+from lnp_edge.datasets import _files as files
+from lnp_edge.task.dataset import Dataset
 
 DEBIAN = Path("/usr/share/datasets/fashion-mnist")  # of its package dataset-fashion-mnist
 CLASSES = ("t-shirt", "trouser", "pullover", "dress", "coat", "sandal", "shirt", "sneaker", "bag", "ankle boot")

@@ -14,7 +14,8 @@ from pathlib import Path
 
 import numpy as np
 
-from lnp_edge.datasets import Dataset, Series, files
+from lnp_edge.datasets import _files as files
+from lnp_edge.task.dataset import Dataset, Series
 
 FILE = "goog_daily.npz"
 TRAIN = 0.7  # share of the time

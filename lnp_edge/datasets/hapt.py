@@ -9,8 +9,9 @@ from pathlib import Path
 
 import numpy as np
 
-from lnp_edge.datasets import Dataset, files
-from lnp_edge.errors import DataError
+from lnp_edge.base.errors import DataError
+from lnp_edge.datasets import _files as files
+from lnp_edge.task.dataset import Dataset
 
 FILE = "hapt_raw_int16.npz"
 ORIGINAL = "RawData"  # folder of UCI's archive

@@ -7,8 +7,8 @@ the range. The largest exponent is 0.9056 (Viswanath 1998): a Lyapunov time is 2
 
 import numpy as np
 
-from lnp_edge import chaos
-from lnp_edge.datasets import Dataset
+from lnp_edge.datasets import _chaos as chaos
+from lnp_edge.task.dataset import Dataset
 
 SIGMA, RHO, BETA = 10.0, 28.0, 8 / 3
 LYAPUNOV = 0.9056  # 1/s

@@ -19,7 +19,8 @@ and of the rhythm, constant over the beat (RR intervals are those of all kinds o
 import numpy as np
 from scipy.signal import lfilter
 
-from lnp_edge.datasets import Dataset, files
+from lnp_edge.datasets import _files as files
+from lnp_edge.task.dataset import Dataset
 
 FILE = "mitbih_beats_120hz.npz"
 CHANNELS = ("ecg", "slope", "rr_before", "rr_ratio", "rr_local", "rr_after")

@@ -6,8 +6,8 @@ Generated, so there is nothing to download and nobody's licence. Counts are 0.00
 
 import numpy as np
 
-from lnp_edge import chaos
-from lnp_edge.datasets import Dataset
+from lnp_edge.datasets import _chaos as chaos
+from lnp_edge.task.dataset import Dataset
 
 A, B, C = 0.2, 0.2, 5.7
 LYAPUNOV = 0.0714  # 1/s

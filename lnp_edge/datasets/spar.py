@@ -8,7 +8,8 @@ from pathlib import Path
 
 import numpy as np
 
-from lnp_edge.datasets import Dataset, files
+from lnp_edge.datasets import _files as files
+from lnp_edge.task.dataset import Dataset
 
 FILE = "spar_watch_25hz_int8.npz"
 HELD_OUT = (8, 9, 10)

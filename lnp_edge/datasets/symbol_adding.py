@@ -7,8 +7,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from lnp_edge import symbols
-from lnp_edge.datasets import Dataset
+from lnp_edge.datasets import _symbols as symbols
+from lnp_edge.task.dataset import Dataset
 
 LENGTH = 8  # symbols
 EDGES = 0.5**0.5, 1.0, 2 - 0.5**0.5  # the quartiles of the sum of two values

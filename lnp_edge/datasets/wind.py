@@ -18,7 +18,8 @@ from pathlib import Path
 
 import numpy as np
 
-from lnp_edge.datasets import Dataset, Series, files
+from lnp_edge.datasets import _files as files
+from lnp_edge.task.dataset import Dataset, Series
 
 FILE = "wind_mast_10min_int16.npz"
 DT = 600.0  # s

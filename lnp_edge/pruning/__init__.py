@@ -28,9 +28,9 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import sparse
 
-from lnp_edge.errors import ConfigError, NetworkError
+from lnp_edge.base.errors import ConfigError, NetworkError
+from lnp_edge.dynamics.rate_model import network_abscissa, operating_point, outermost, rate_model
 from lnp_edge.network import Floats, Network
-from lnp_edge.rate_model import network_abscissa, operating_point, outermost, rate_model
 
 # A graph with hardly a loop left never gets the loop gain asked for: weights grow without end and training diverges.
 # Networks of 100 and 200 neurons at 50 to 2 % kept needed factors up to 723 (most of them 2 to 50), or beyond 4000.

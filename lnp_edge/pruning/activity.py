@@ -10,9 +10,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lnp_edge.config import NoiseSettings
+from lnp_edge.dynamics.rate_model import operating_point
 from lnp_edge.network import Network
 from lnp_edge.pruning import Progress, budget, endpoints, keep_largest
-from lnp_edge.rate_model import operating_point
 
 NEEDS = "training"
 

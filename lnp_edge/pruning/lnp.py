@@ -24,16 +24,17 @@ from pathlib import Path
 
 import numpy as np
 
-from lnp_edge import lyapunov
+from lnp_edge.base.install import require
 from lnp_edge.config import NoiseSettings
-from lnp_edge.install import require
+from lnp_edge.dynamics import lyapunov
+from lnp_edge.dynamics.rate_model import rate_model
 from lnp_edge.network import Network
-from lnp_edge.pruning import Progress, _checkpoint, abscissa_limit, budget, endpoints, hold_abscissa, with_loop_gain
-from lnp_edge.pruning._delocalise import delocalise
-from lnp_edge.pruning._edges import prune_edges, synapse_scores
-from lnp_edge.pruning._nodes import surviving_neurons
-from lnp_edge.pruning._timescales import EXPONENTS, NEEDED, optimise_timescales
-from lnp_edge.rate_model import rate_model
+from lnp_edge.pruning import Progress, abscissa_limit, budget, endpoints, hold_abscissa, with_loop_gain
+from lnp_edge.pruning.steps import checkpoint as _checkpoint
+from lnp_edge.pruning.steps.delocalise import delocalise
+from lnp_edge.pruning.steps.edges import prune_edges, synapse_scores
+from lnp_edge.pruning.steps.nodes import surviving_neurons
+from lnp_edge.pruning.steps.timescales import EXPONENTS, NEEDED, optimise_timescales
 
 RESUMES = True
 

@@ -7,7 +7,7 @@ import numpy as np
 from lnp_edge.config import NoiseSettings
 from lnp_edge.network import Network
 from lnp_edge.pruning import Progress, budget
-from lnp_edge.pruning._edges import prune_by_score
+from lnp_edge.pruning.steps.edges import prune_by_score
 
 
 def prune(

@@ -11,8 +11,8 @@ import tomllib
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from lnp_edge.errors import BoardError
-from lnp_edge.files import read_bounded
+from lnp_edge.base.errors import BoardError
+from lnp_edge.base.files import read_bounded
 from lnp_edge.spec.plugins import unknown
 from lnp_edge.spec.protocol import NAME_BYTES
 

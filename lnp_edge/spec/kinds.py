@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from lnp_edge.errors import ModelError
+from lnp_edge.base.errors import ModelError
 
 
 @dataclass(frozen=True)

@@ -10,7 +10,7 @@ from functools import cached_property
 import numpy as np
 from numpy.typing import NDArray
 
-from lnp_edge.errors import ModelError
+from lnp_edge.base.errors import ModelError
 from lnp_edge.spec import plugins
 
 MAX_IN, MAX_NEURONS, MAX_OUT = 1024, 65535, 256

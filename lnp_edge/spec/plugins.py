@@ -5,13 +5,16 @@ import pkgutil
 from difflib import get_close_matches
 from types import ModuleType
 
-from lnp_edge.errors import ConfigError
+from lnp_edge.base.errors import ConfigError
 
 
 def names(package: str) -> list[str]:
-    """Names of the plug-ins in a package such as "lnp_edge.neurons", sorted."""
+    """Names of the plug-ins in a package such as "lnp_edge.neurons", sorted: its modules without an underscore.
+
+    Folders and modules named _so are helpers of the plug-ins.
+    """
     found = importlib.import_module(package)
-    return sorted(m.name for m in pkgutil.iter_modules(found.__path__) if not m.name.startswith("_"))
+    return sorted(m.name for m in pkgutil.iter_modules(found.__path__) if not (m.ispkg or m.name.startswith("_")))
 
 
 def get(package: str, name: str) -> ModuleType:

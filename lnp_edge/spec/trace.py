@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from types import FunctionType
 from typing import Any
 
-from lnp_edge.errors import ConfigError
+from lnp_edge.base.errors import ConfigError
 from lnp_edge.spec import ops
 
 NAME = re.compile(r"[a-z][a-z0-9_]{0,30}")

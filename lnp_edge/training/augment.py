@@ -8,10 +8,9 @@ from collections.abc import Iterator
 import numpy as np
 
 from lnp_edge.config import Augmentation
-from lnp_edge.datasets import Dataset
 from lnp_edge.encoders.affine import moments
-from lnp_edge.pipeline import encoded
-from lnp_edge.quantize import Task
+from lnp_edge.task.dataset import Dataset
+from lnp_edge.task.task import Task, encoded
 
 MIRRORED = 0.5  # share of windows that are mirrored, where the data set knows how
 

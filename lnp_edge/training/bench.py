@@ -16,14 +16,14 @@ from typing import Any
 import numpy as np
 import torch
 
-from lnp_edge.init_network import random_network
 from lnp_edge.network import Network
+from lnp_edge.network.draw import random_network
 from lnp_edge.training import bench_peers
 from lnp_edge.training.bench_peers import Built, ReadOut, decays, parameter
-from lnp_edge.training.fused import bytes_a_step
+from lnp_edge.training.kernels.fused import bytes_a_step
+from lnp_edge.training.kernels.sparse import SLOPE
 from lnp_edge.training.layer import layer
 from lnp_edge.training.loop import Trainable
-from lnp_edge.training.sparse import SLOPE
 
 BATCH, STEPS, INPUTS, CLASSES = 64, 100, 16, 7
 SIZES, ROUNDS = (128, 256, 512), 11

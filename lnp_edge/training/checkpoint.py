@@ -11,8 +11,8 @@ from safetensors import SafetensorError
 from safetensors.torch import load as load_tensors
 from safetensors.torch import save as save_tensors
 
-from lnp_edge.errors import ModelError
-from lnp_edge.files import read_bounded, write_whole
+from lnp_edge.base.errors import ModelError
+from lnp_edge.base.files import read_bounded, write_whole
 
 MAX_BYTES = 2**32
 ANEW = "delete it to start anew"

@@ -27,13 +27,14 @@ import torch
 
 from lnp_edge.config import TrainSettings
 from lnp_edge.network import X_SCALE, Network
-from lnp_edge.quantize import Scale, Task, fit_scale, quantize, to_integers
+from lnp_edge.quantization.quantize import Scale, fit_scale, quantize, to_integers
 from lnp_edge.spec.model import QuantizedModel
-from lnp_edge.training.fused import Arrays, Sparse, Workspace, fused
-from lnp_edge.training.integer_kernel import State, aligned, run
+from lnp_edge.task.task import Task
+from lnp_edge.training.kernels.fused import Arrays, Sparse, Workspace, fused
+from lnp_edge.training.kernels.integer_kernel import State, aligned, run
+from lnp_edge.training.kernels.sparse import Wiring
 from lnp_edge.training.layer import Parameters
 from lnp_edge.training.loop import Batches, History, Progress, Trainable, fit
-from lnp_edge.training.sparse import Wiring
 
 SPARE = 1  # bits of int32 that the start leaves for weights and time constants to grow
 

@@ -13,8 +13,8 @@ from typing import Any
 import torch
 
 from lnp_edge.spec import plugins
-from lnp_edge.training.fused import Workspace, fused
-from lnp_edge.training.sparse import SLOPE, Wiring
+from lnp_edge.training.kernels.fused import Workspace, fused
+from lnp_edge.training.kernels.sparse import SLOPE, Wiring
 
 DECAY = {"tau_syn": "alpha", "tau_mem": "beta"}
 

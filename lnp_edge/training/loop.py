@@ -15,14 +15,13 @@ import torch
 from scipy import sparse
 
 from lnp_edge.config import TrainSettings
-from lnp_edge.init_network import SHORTEST
 from lnp_edge.network import Network
-from lnp_edge.pipeline import encoded
-from lnp_edge.quantize import Task
+from lnp_edge.network.draw import SHORTEST
 from lnp_edge.spec import plugins
+from lnp_edge.task.task import Task, encoded
 from lnp_edge.training import checkpoint
+from lnp_edge.training.kernels.sparse import Wiring
 from lnp_edge.training.layer import DECAY, FLOAT_OPS, Parameters, layer
-from lnp_edge.training.sparse import Wiring
 
 OUT_UNIT = 5.0  # read-out weights grow most in training: a larger unit is a larger learning rate
 SAVE_EVERY = 10  # epochs

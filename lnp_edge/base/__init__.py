@@ -1,0 +1,1 @@
+"""What every part of the project uses: errors, files, the console, installation hints, compilation."""

@@ -1,0 +1,63 @@
+"""What a person sees: results on standard output, progress and errors on standard error."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from rich.box import HEAVY_HEAD, SIMPLE_HEAD
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.table import Table
+from rich.text import Text
+
+from lnp_edge.base.errors import LnpError
+
+# Nobody's terminal is this wide; a file or a pipe may hold every column of a table.
+out = Console(highlight=False, width=None if sys.stdout.isatty() else 160)
+err = Console(stderr=True, highlight=False)
+
+
+def fail(e: LnpError) -> None:
+    """Two lines: what, and what to try. Control characters of foreign text are shown, not obeyed."""
+    what, try_next = (ascii_only(line) for line in (e.what, e.try_next))
+    if sys.stderr.isatty():
+        err.print(Text(what, style="bold red"), Text(f"  {try_next}"), sep="\n", soft_wrap=True)
+    else:
+        print(f"{what}\n  {try_next}", file=sys.stderr)
+
+
+def ascii_only(text: str) -> str:
+    return "".join(c if c.isprintable() else repr(c)[1:-1] for c in text)
+
+
+def note(text: str) -> None:
+    """A line about what goes on."""
+    err.print(Text(text, style="dim"), soft_wrap=True)
+
+
+@contextmanager
+def bars() -> Iterator[Progress]:
+    """Progress bars with the time left; silent when nobody watches."""
+    columns = (
+        TextColumn("{task.description:<24}"),
+        BarColumn(32),
+        MofNCompleteColumn(),
+        TimeRemainingColumn(compact=True),
+        TextColumn("{task.fields[info]}"),
+    )
+    with Progress(*columns, console=err, disable=not err.is_terminal) as progress:
+        yield progress
+
+
+def table(title: str, columns: list[str], rows: list[list[str]]) -> Table:
+    """Text to the left in the first column, numbers to the right in the others."""
+    wide = len(columns) > 7
+    box = SIMPLE_HEAD if wide else HEAVY_HEAD
+    found = Table(title=title, title_justify="left", title_style="bold", box=box, pad_edge=not wide)
+    for k, column in enumerate(columns):
+        found.add_column(column, justify="left" if k == 0 else "right", no_wrap=k == 0)
+    for row in rows:
+        found.add_row(*(Text(cell) for cell in row))
+    return found

@@ -1,0 +1,107 @@
+"""Files from outside are read whole and bounded; files of ours are written whole or not at all."""
+
+import json
+import os
+import stat
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+
+from lnp_edge.base.errors import ConfigError, LnpError
+
+CHECKPOINTS = "*.checkpoint"
+
+
+def read_bounded(path: Path, limit: int, error: type[LnpError], hint: str) -> bytes:
+    """The bytes of a regular file of at most `limit`. Raises `error` with what is wrong and the hint."""
+    try:
+        with open(path, "rb", opener=lambda p, flags: os.open(p, flags | os.O_NONBLOCK)) as file:
+            info = os.fstat(file.fileno())
+            if not stat.S_ISREG(info.st_mode):
+                raise error(f"{path} is not a regular file", hint)
+            if info.st_size > limit:
+                raise error(f"{path} has {info.st_size} bytes, more than {limit}", hint)
+            return file.read(limit + 1)
+    except (OSError, ValueError) as e:
+        reason = e.strerror if isinstance(e, OSError) and e.strerror else str(e)
+        raise error(f"cannot read {path}: {reason}", hint) from None
+
+
+def refuse_unwritable(path: Path) -> None:
+    """Raise ConfigError if write_whole could not write here: asked before the work, not after it."""
+    path = Path(path)
+    why = ""
+    if path.exists() and not path.is_file():  # as root, replacing /dev/null would succeed
+        why = "not a regular file"
+    elif not path.parent.is_dir():
+        why = f"{path.parent} is no folder"
+    elif not os.access(path.parent, os.W_OK | os.X_OK):
+        why = f"no permission in {path.parent}"
+    if why:
+        raise ConfigError(f"cannot write {path}: {why}", "choose another place with -o")
+
+
+def write_whole(path: Path, data: bytes) -> None:
+    """Write a file through a temporary one beside it, so that no reader ever sees half of it."""
+    path = Path(path)
+    refuse_unwritable(path)
+    try:
+        handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    except OSError as e:
+        raise ConfigError(f"cannot write {path}: {e.strerror}", "choose another place with -o") from None
+    try:
+        with os.fdopen(handle, "wb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        umask = os.umask(0)
+        os.umask(umask)
+        os.chmod(name, 0o666 & ~umask)
+        os.replace(name, path)
+    except OSError as e:
+        Path(name).unlink(missing_ok=True)
+        raise ConfigError(f"cannot write {path}: {e.strerror}", "choose another place with -o") from None
+    except BaseException:
+        Path(name).unlink(missing_ok=True)
+        raise
+
+
+def read_result(path: Path, valid: Callable[[dict], bool]) -> dict | None:
+    """The JSON table that a command stored there earlier; None without a file.
+
+    Raises ConfigError if it is none, or not valid.
+    """
+    try:
+        found = json.loads(path.read_text())
+        if not isinstance(found, dict) or not valid(found):
+            raise ValueError("no result of lnp-edge")
+        return found
+    except FileNotFoundError:
+        return None
+    except (OSError, ValueError, RecursionError) as e:
+        reason = e.strerror if isinstance(e, OSError) else e
+        raise ConfigError(f"cannot read {path}: {reason}", "delete it, or choose another place with -o") from None
+
+
+def beside(output: Path, kind: str) -> Path:
+    """Where a command keeps what it has done so far of a file it will write."""
+    return output.with_name(f"{output.name}.{kind}")
+
+
+def discard(*paths: Path) -> None:
+    """Remove what a command kept to go on from: when its output is written, not before.
+
+    Of a folder that is what is named CHECKPOINTS, and the folder itself if nothing else is in it.
+    """
+    for path in paths:
+        for file in path.glob(CHECKPOINTS) if path.is_dir() else [path]:
+            file.unlink(missing_ok=True)
+        if path.is_dir() and not any(path.iterdir()):
+            path.rmdir()
+
+
+def make_folder(folder: Path) -> None:
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as e:
+        raise ConfigError(f"cannot make {folder}: {e.strerror}", "choose another place with -o") from None

@@ -1,0 +1,60 @@
+"""Trials of noisy symbols, as recordings of int16 counts for lnp_edge/datasets: tasks that ask for memory.
+
+Generated, so there is nothing to download and nobody's licence. A symbol lasts STEPS steps; what it asks of a network
+is to keep it while later symbols are heard. Noise lies on every sample: without it one neuron alone remembers all it
+heard, as the phase of its next spike.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+from numpy.typing import NDArray
+
+from lnp_edge.task.dataset import Dataset
+
+STEPS = 10  # of a symbol
+DT = 0.01  # s
+COUNTS = 200  # of a symbol's 1
+NOISE = 0.5  # deviation, of a symbol's 1
+TRIALS = 2000, 1000  # to train on, to test on
+Floats = NDArray[np.float64]
+
+
+def dataset(
+    name: str,
+    channels: tuple[str, ...],
+    classes: tuple[str, ...],
+    drawn: Callable[[np.random.Generator, int], tuple[Floats, NDArray[np.int64]]],
+    seed: int,
+) -> Dataset:
+    """drawn(rng, R) : symbols [R, L, C], of size 1, and the class [R] of each of R trials."""
+    counts, labels = [], []
+    for part, number in enumerate(TRIALS):
+        rng = np.random.default_rng([seed, part])
+        symbols, wanted = drawn(rng, number)
+        x = np.repeat(symbols, STEPS, axis=1)
+        counts.append(np.rint(COUNTS * (x + NOISE * rng.standard_normal(x.shape))).astype(np.int16))
+        labels.append(wanted)
+    return Dataset(
+        name=name,
+        dt=DT,
+        channels=channels,
+        classes=classes,
+        recordings=np.concatenate(counts),
+        labels=np.concatenate(labels),
+        groups=np.repeat([0, 1], TRIALS),
+        held_out=(1,),
+        group_name="part",
+    )
+
+
+def bits(count: int) -> tuple[str, ...]:
+    """Names of the classes 0 to 2**count - 1, such as "101"."""
+    return tuple(f"{k:0{count}b}" for k in range(2**count))
+
+
+def numbers(bit: NDArray[np.bool_]) -> NDArray[np.int64]:
+    """Class [R] of bits [R, B], the first the highest."""
+    return bit @ (1 << np.arange(bit.shape[1])[::-1])

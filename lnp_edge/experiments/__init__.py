@@ -1,0 +1,1 @@
+"""Trials that are run, kept on disk, compared and drawn."""

@@ -1,0 +1,104 @@
+"""Moore & Chaudhuri's experiment on linear networks without spikes, arXiv:2011.07334: does pruning keep the dynamics?
+
+A symmetric, diagonally dominant clustered matrix A, dr/dt = A r + noise, is pruned to a share of its pairs. The
+worst-case spectral error is max |eig((-A)**-0.5 (-S) (-A)**-0.5) - 1|: by how much a quadratic form of S can be
+wrong; the covariance error is |C_S - C_A| / |C_A|. Here noise pruning is sampling by effective resistance (Spielman &
+Srivastava 2011), with a guarantee. Kept pairs are divided by p (random methods), the diagonal is matched; magnitude
+keeps the largest as they are."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from scipy import linalg
+
+from lnp_edge.dynamics.covariance import pair_variance, stationary_covariance
+from lnp_edge.experiments.evidence import store
+from lnp_edge.network import Floats
+from lnp_edge.pruning.steps.edges import keep_probabilities, matched_diagonal, rescaling, sample
+
+METHODS = ("noise", "weight", "uniform", "magnitude")
+ERRORS = {"method", "keep", "seed", "spectral_error", "covariance_error"}
+SLACK = 0.05  # leak beyond the row sums, of their mean
+SIZES = (0.6, 0.3, 0.1)  # of the clusters, of all neurons
+WITHIN, BETWEEN = 0.6, 0.01  # share of the pairs that are joined
+
+
+def clustered(n: int, seed: int) -> Floats:
+    """A [N, N]: three clusters, weights within |N(1, 1)|, between U(0, 1), signs alike; diagonally dominant."""
+    rng = np.random.default_rng(seed)
+    group = np.repeat(range(len(SIZES)), [round(n * share) for share in SIZES])
+    n = len(group)
+    same = group[:, None] == group[None, :]
+    joined = rng.random((n, n)) < np.where(same, WITHIN, BETWEEN)
+    w = np.triu(joined * np.where(same, np.abs(rng.normal(1, 1, (n, n))), rng.random((n, n))), 1)
+    w += w.T
+    leak = w.sum(1)
+    return w - np.diag(leak + SLACK * leak.mean())
+
+
+def scores(a: Floats, c: Floats) -> dict[str, Floats]:
+    """By method, of each pair above the diagonal of A in row order; c: A's covariance."""
+    i, j = np.nonzero(np.triu(a, 1))
+    w = a[i, j]
+    return {"noise": np.abs(w) * pair_variance(c, np.sign(w), i, j), "weight": np.abs(w), "uniform": np.ones(len(w))}
+
+
+def pruned(a: Floats, score: Floats | None, keep: float, rng: np.random.Generator) -> Floats:
+    """S [N, N], as symmetric as a, with round(keep * pairs) pairs; score None: the largest of them, as they are."""
+    i, j = np.nonzero(np.triu(a, 1))
+    w, count, s = a[i, j], round(keep * np.count_nonzero(np.triu(a, 1))), np.zeros_like(a)
+    if score is None:
+        kept, factor = np.argsort(-np.abs(w), kind="stable")[:count], np.ones(len(w))
+    else:
+        p = keep_probabilities(score, count)
+        kept, factor = np.flatnonzero(sample(p, rng)), rescaling(p, 1.0, 0.0)
+    s[i[kept], j[kept]] = (w * factor)[kept]
+    return matched_diagonal(a, s + s.T + np.diag(np.diag(a)))
+
+
+def errors(a: Floats, c: Floats, s: Floats) -> tuple[float, float]:
+    """Worst-case spectral error and covariance error of S [N, N] in the place of A; c: A's covariance."""
+    ratio = linalg.eigh(-s, -a, eigvals_only=True)
+    after = -linalg.inv(s) / 2  # of a symmetric S; a formula, where an unstable S has no covariance
+    return float(np.abs(ratio - 1).max()), float(linalg.norm(after - c) / linalg.norm(c))
+
+
+@dataclass(frozen=True)
+class Matrix:
+    """One matrix of the experiment, and the shares of its pairs to keep."""
+
+    n: int
+    seed: int
+    keeps: tuple[float, ...]
+
+    @property
+    def key(self) -> str:
+        return f"matrix-{self.n}-{self.seed}-{'-'.join(f'{keep:g}' for keep in self.keeps)}"
+
+    def valid(self, found: dict) -> bool:
+        rows = found.get("rows")
+        return isinstance(rows, list) and all(isinstance(row, dict) and set(row) >= ERRORS for row in rows)
+
+
+def run(matrix: Matrix) -> dict[str, list[dict]]:
+    """Under "rows" one for each method and share: spectral_error, covariance_error, stable."""
+    a = clustered(matrix.n, matrix.seed)
+    c = stationary_covariance(a, np.eye(len(a)))
+    by_method = scores(a, c)
+    rows = []
+    for keep in matrix.keeps:
+        for method in METHODS:
+            s = pruned(a, by_method.get(method), keep, np.random.default_rng([matrix.seed, 1]))
+            spectral, covariance = errors(a, c, s)
+            row = {"method": method, "keep": keep, "seed": matrix.seed, "stable": bool(linalg.eigvalsh(s).max() < 0)}
+            rows.append(row | {"spectral_error": spectral, "covariance_error": covariance})
+    return {"rows": rows}
+
+
+def experiment(matrices: list[Matrix], folder: Path, finished: Callable[[int], None]) -> list[dict]:
+    """The rows of all matrices; see store.run_all."""
+    return [row for found in store.run_all(run, matrices, folder, finished) for row in found["rows"]]

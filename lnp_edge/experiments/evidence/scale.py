@@ -1,0 +1,166 @@
+"""How long pruning takes, what memory it needs and how far its estimates are off, up to millions of synapses.
+
+Each case runs in a process of its own, so that its peak memory is its own; times are of the processor.
+"""
+
+from __future__ import annotations
+
+import multiprocessing
+import resource
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+
+import numpy as np
+from scipy import stats
+
+from lnp_edge.dynamics import covariance
+from lnp_edge.dynamics.rate_model import rate_model
+from lnp_edge.network import Network
+from lnp_edge.network.draw import random_network
+from lnp_edge.pruning import abscissa_limit, endpoints
+from lnp_edge.pruning.lnp import prune_round
+from lnp_edge.pruning.steps.edges import prune_edges, synapse_scores
+from lnp_edge.pruning.steps.nodes import betweenness, centrality
+
+KEEP, NODES = 0.3, 0.05
+GROWTH = (25_000, 50_000, 100_000)  # neurons, DEGREE synapses each
+DEGREE = 50
+
+
+@dataclass(frozen=True)
+class Row:
+    """aim : of seconds, and of megabytes; nan: none."""
+
+    what: str
+    neurons: int
+    synapses: int
+    seconds: float
+    megabytes: float
+    remark: str = ""
+    aim: float = np.nan
+    aim_megabytes: float = np.nan
+
+    @property
+    def met(self) -> bool:
+        return not (self.seconds > self.aim or self.megabytes > self.aim_megabytes)
+
+
+def start(n: int, density: float) -> Network:
+    return random_network(n, 8, 8, 0.04, density, np.random.default_rng(1))
+
+
+def full_round(n: int, density: float) -> tuple[float, int, str]:
+    """Edges and nodes, operating point and guard included."""
+    network = start(n, density)
+    began = time.process_time()
+    limit = abscissa_limit(network, rate_model(network).abscissa())
+    count = round(KEEP * network.w_rec.nnz)
+    after = prune_round(network, count, round((1 - NODES) * n), limit, np.random.default_rng(1))
+    return time.process_time() - began, network.w_rec.nnz, f"{after.w_rec.nnz} synapses, {after.n} neurons left"
+
+
+def edge_step(n: int, density: float) -> tuple[float, int, str]:
+    """Operating point, scores by probes, and the sample."""
+    network, rng = start(n, density), np.random.default_rng(1)
+    began = time.process_time()
+    model = rate_model(network)
+    limit = abscissa_limit(network, model.abscissa())
+    score = synapse_scores(network, model.stabilised(limit), rng)
+    prune_edges(network, score, round(KEEP * len(score)), rng)
+    return time.process_time() - began, network.w_rec.nnz, f"{covariance.PROBES} probes"
+
+
+def node_step(n: int, density: float) -> tuple[float, int, str]:
+    network = start(n, density)
+    began = time.process_time()
+    centrality(network, np.random.default_rng(1))
+    return time.process_time() - began, network.w_rec.nnz, "betweenness from as many sources as take some 10 s"
+
+
+def plain_covariance(n: int, density: float) -> tuple[float, int, str]:
+    """How many times longer SciPy's Bartels-Stewart takes than the matrix sign, and how far they differ."""
+    network = start(n, density)
+    model = rate_model(network)
+    a, q, times, found = model.a(), model.q(), [], []
+    for solver in (covariance.by_schur, covariance.by_sign):
+        began = time.process_time()
+        found.append(solver(a, q))
+        times.append(time.process_time() - began)
+    off = np.abs(found[0] - found[1]).max() / np.abs(found[0]).max()
+    return times[1], network.w_rec.nnz, f"{times[0] / times[1]:.1f} times as fast as SciPy, {off:.0e} apart"
+
+
+def probes_against_exact(n: int, density: float) -> tuple[float, int, str]:
+    network = start(n, density)
+    model, (pre, post), sign = rate_model(network), endpoints(network), np.sign(network.w_rec.data)
+    began = time.process_time()
+    c = covariance.stationary_covariance(model.a(), model.q())
+    exact = covariance.pair_variance(c, sign, pre, post)
+    took = time.process_time() - began
+    began = time.process_time()
+    found = covariance.probed_pair_variance(model, sign, pre, post, np.random.default_rng(1))
+    seconds = time.process_time() - began
+    ratio, rank = found / exact, stats.spearmanr(found, exact).statistic
+    return (
+        seconds, len(pre),
+        f"{took / seconds:.1f} times as fast as exact; ratio {ratio.mean():.2f} ± {ratio.std():.2f}, rank {rank:.2f}",
+    )  # fmt: skip
+
+
+def pivots_against_exact(n: int, density: float) -> tuple[float, int, str]:
+    network = start(n, density)
+    began = time.process_time()
+    exact = betweenness(network)
+    took = time.process_time() - began
+    began = time.process_time()
+    found = betweenness(network, pivots=n // 5, rng=np.random.default_rng(1))
+    seconds = time.process_time() - began
+    rank = stats.spearmanr(exact, found).statistic
+    return seconds, network.w_rec.nnz, f"{took / seconds:.1f} times as fast as exact, rank correlation {rank:.2f}"
+
+
+Case = tuple[str, Callable[[int, float], tuple[float, int, str]], int, float, float, float]
+
+
+def cases(quick: bool) -> list[Case]:
+    """What, function, neurons, density, aim in seconds and in megabytes."""
+    none = np.nan
+    small = 300 if quick else 1000
+    found: list[Case] = [
+        ("covariance, matrix sign", plain_covariance, small, 0.3, none, none),
+        ("variances by probes", probes_against_exact, small, 0.3, none, none),
+        ("betweenness, a fifth", pivots_against_exact, small, 0.1, none, none),
+        ("full round", full_round, small, 0.3, 10.0, none),
+    ]
+    if quick:
+        return [*found, ("edge step", edge_step, 4000, 0.01, none, none)]
+    return [
+        *found,
+        ("variances by probes", probes_against_exact, 2000, 0.1, none, none),
+        ("edge step", edge_step, 5000, 0.1, 180.0, 4000.0),
+        *(("edge step", edge_step, n, DEGREE / (n - 1), 600.0 if n == GROWTH[-1] else none, 4000.0) for n in GROWTH),
+        ("node step", node_step, GROWTH[-1], DEGREE / (GROWTH[-1] - 1), none, 4000.0),
+    ]
+
+
+def measure(quick: bool) -> Iterator[Row]:
+    """A row as each case ends."""
+    context = multiprocessing.get_context("spawn")
+    for what, function, n, density, aim, aim_megabytes in cases(quick):
+        with context.Pool(1) as pool:
+            seconds, synapses, remark, megabytes = pool.apply(_run, (function, n, density))
+        yield Row(what, n, synapses, seconds, megabytes, remark, aim, aim_megabytes)
+
+
+def growth(rows: list[Row]) -> float:
+    """Exponent of time by neurons at a constant number of synapses each: the slope in logarithms; nan without rows."""
+    sized = [r for r in rows if r.what == "edge step" and r.neurons in GROWTH]
+    if len(sized) < 2:
+        return np.nan
+    return float(np.polyfit(np.log([r.neurons for r in sized]), np.log([r.seconds for r in sized]), 1)[0])
+
+
+def _run(function: Callable, n: int, density: float) -> tuple[float, int, str, float]:
+    function(60, 0.2)  # compiles the kernels
+    return *function(n, density), resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024

@@ -1,0 +1,176 @@
+"""One network of a comparison: drawn, pruned, measured, in either regime; and all of them, each kept on disk when
+done."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import asdict, dataclass, replace
+from functools import cache
+from pathlib import Path
+
+import numpy as np
+
+from lnp_edge import config, pruning
+from lnp_edge.base.errors import ConfigError, NetworkError
+from lnp_edge.config import Config, PruneSettings
+from lnp_edge.dynamics import lyapunov
+from lnp_edge.dynamics.rate_model import X_STD, rate_model
+from lnp_edge.experiments.evidence import reservoir, store
+from lnp_edge.experiments.evidence.methods import DENSE
+from lnp_edge.experiments.evidence.store import Result
+from lnp_edge.network import Network
+from lnp_edge.network.draw import random_network
+from lnp_edge.network.simulate import Simulation
+from lnp_edge.pruning.steps.delocalise import localisation
+from lnp_edge.spec import plugins
+from lnp_edge.stages import pipeline
+
+EXPONENTS = 8
+LONG = 4000  # steps
+KINDS = {"heterogeneous": (True, 1), "homogeneous": (False, 1), "clustered": (True, 4)}
+
+
+@dataclass(frozen=True)
+class Cell:
+    """A network of the frozen regime; equal cells have equal results."""
+
+    method: str  # its name in a table
+    prune: PruneSettings
+    kind: str  # of KINDS
+    seed: int
+    tasks: tuple[str, ...]
+    neurons: int = 200
+    density: float = 0.3
+
+    @property
+    def key(self) -> str:
+        text = json.dumps(asdict(replace(self, method="")), sort_keys=True)
+        return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+    def valid(self, found: dict) -> bool:
+        return {"kind", "seed", "keep"} <= set(found)
+
+
+def core(cell: Cell) -> Network:
+    """The unpruned start, without a task: eight inputs of white noise, a step of 1 s."""
+    heterogeneous, clusters = KINDS[cell.kind]
+    c, o = pipeline.TASK_FREE
+    return random_network(
+        cell.neurons, c, o, 1.0, cell.density, np.random.default_rng([cell.seed, 0]),
+        reservoir.TAU_MEM, reservoir.TAU_SYN, reservoir.TAU_OUT, heterogeneous, clusters,
+    )  # fmt: skip
+
+
+def pruned(cell: Cell) -> Network:
+    start, settings = core(cell), cell.prune
+    if settings.keep == 1.0 or not start.w_rec.nnz:
+        return start
+    method = plugins.get("lnp_edge.pruning", settings.method)
+    return method.prune(start, settings.keep, pipeline.stage_seed(Config(seed=cell.seed), 1), None, settings.noise)
+
+
+def run(cell: Cell) -> Result:
+    """What a table says of one network. A network that cannot be pruned or measured is a result, too: "failed"."""
+    known = asdict(cell) | {"keep": cell.prune.keep}
+    tasks = [_task(name) for name in cell.tasks]
+    try:
+        network = pruned(cell)
+        found = describe(network)
+        for what in tasks:
+            found |= reservoir.measures(network, what, cell.seed)
+        bad = [name for name, value in found.items() if not np.isfinite(value)]
+        return known | ({"failed": f"{bad[0]} is not finite"} if bad else found)
+    except NetworkError as e:
+        return known | {"failed": e.what}
+
+
+@cache
+def _task(name: str) -> reservoir.Task:
+    return reservoir.task(name)
+
+
+def describe(network: Network) -> dict[str, float]:
+    """Size, stability and spread of a network.
+
+    synapses_with_ports : also one input and one read-out of each neuron
+    drift : by what share the firing rate of a long run's end differs from that of its beginning
+    """
+    m = pruning.measure(network)
+    spectrum = lyapunov.of_network(network, k=min(EXPONENTS, 2 * network.n), steps=300, warm_up=100)
+    every, slowest, _ = localisation(rate_model(network).m)
+    return {
+        "neurons": m.neurons, "synapses": m.synapses, "synapses_with_ports": m.synapses + 2 * m.neurons,
+        "synops": m.synops, "rate": m.rate, "abscissa": m.abscissa, "radius": m.radius,
+        "largest_exponent": spectrum.largest, "ipr": every, "ipr_slowest": slowest, "drift": _drift(network),
+    }  # fmt: skip
+
+
+def _drift(network: Network) -> float:
+    run, rng, rates = Simulation(network, 2), np.random.default_rng(0), []
+    for _ in range(LONG):
+        rates.append(run.step(np.clip(rng.normal(0, X_STD, (2, len(network.w_in))), -2, 2)).mean())
+    early, late = np.mean(rates[LONG // 10 : LONG // 2]), np.mean(rates[LONG // 2 :])
+    return float(abs(late - early) / max(early, 1e-9))
+
+
+def run_all(cells: list[Cell], folder: Path, finished: Callable[[int], None]) -> list[Result]:
+    """The result of each cell, by its name in the table; see store.run_all."""
+    found = store.run_all(run, cells, folder, finished)
+    return [result | {"method": cell.method} for cell, result in zip(cells, found, strict=True)]
+
+
+def grid(
+    methods: dict[str, PruneSettings], keeps: list[float], kinds: list[str], seeds: int, tasks: tuple[str, ...],
+    neurons: int,
+) -> list[Cell]:  # fmt: skip
+    """Dense, without recurrence, and every method at every share of synapses."""
+    found = []
+    for kind in kinds:
+        for seed in range(1, seeds + 1):
+            found.append(Cell("dense", DENSE, kind, seed, tasks, neurons))
+            found.append(Cell("no recurrence", DENSE, kind, seed, tasks, neurons, density=0.0))
+            found += [
+                Cell(name, replace(settings, keep=keep), kind, seed, tasks, neurons)
+                for keep in keeps
+                for name, settings in methods.items()
+            ]
+    return found
+
+
+def trained_config(task: str, kind: str, seed: int, prune: PruneSettings, changes: list[dict]) -> Config:
+    """A task's configuration with another pruning, for the regime in which everything is trained."""
+    base = config.named(task)
+    heterogeneous, clusters = KINDS[kind]
+    base = replace(base, seed=seed, prune=prune)
+    for change in [{"network": {"heterogeneous": heterogeneous, "clusters": clusters}}, *changes]:
+        base = replace(base, **{name: replace(getattr(base, name), **values) for name, values in change.items()})
+    return base
+
+
+def trained_row(result: Result, metric: str) -> dict:
+    """What a table says of a training that runs.py has stored."""
+    if "failed" in result:
+        return {"failed": result["failed"]}
+    floats, integers = result["float_measures"][metric], result["measures"][metric]
+    sizes = {name: result[name] for name in ("neurons", "synapses")}
+    return {metric: floats, f"{metric}, integers": integers} | sizes
+
+
+def known_task(name: str) -> None:
+    """Raises ConfigError with what there is, unless it is a memory task or a configuration; DataError if its data
+    cannot be read."""
+    if name not in reservoir.MEMORY and name not in (known := config.names()):
+        raise ConfigError(f"no task {name[:40]!r}", f"there is: {', '.join([*reservoir.MEMORY, *known])}")
+    _task(name)
+
+
+def examples(cell: Cell, methods: dict[str, PruneSettings], keep: float) -> dict[str, Network]:
+    """One network before pruning and after, by method, for pictures; without those that cannot be pruned so far."""
+    found = {"dense": core(cell)}
+    for name, settings in methods.items():
+        with suppress(NetworkError):
+            found[name] = pruned(replace(cell, prune=replace(settings, keep=keep)))
+    return found

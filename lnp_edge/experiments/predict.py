@@ -1,0 +1,46 @@
+"""What a network says of the test windows, in floats and in integers: classes [W], or counts foretold [W, F, O]."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+from numpy.typing import NDArray
+
+from lnp_edge.config import Config
+from lnp_edge.network import Network
+from lnp_edge.runtime import host
+from lnp_edge.runtime.reference import Reference
+from lnp_edge.spec.model import QuantizedModel
+from lnp_edge.stages.pipeline import require_torch
+from lnp_edge.task.split import Split
+from lnp_edge.task.task import encoded
+
+
+def of_network(config: Config, data: Split, network: Network) -> NDArray:
+    """In floats. Needs torch."""
+    require_torch()
+    from lnp_edge.training.loop import free_run, read_out
+
+    counts, neuron = data.test_windows.counts, config.network.neuron
+    if data.task.forecast and data.test.series and data.test.series.free_run:
+        return free_run(network, counts, data.test.series.free_run, data.task, neuron)
+    y = read_out(network, encoded(data.task, counts), neuron)
+    if not data.task.forecast:
+        return y.argmax(1)
+    return data.task.forecast.of(counts[:, -1], y)[:, None]
+
+
+def of_model(data: Split, model: QuantizedModel, progress: Callable[[], None] = lambda: None) -> NDArray:
+    """In integers, on the reference; progress is called after each window."""
+    runner, found = Reference(model), list[NDArray]()
+    for counts in data.test_windows.counts:
+        if model.forecast and data.test.series and data.test.series.free_run:
+            found.append(host.free_run(runner, model, counts, data.test.series.free_run))
+        elif model.forecast:
+            y = host.classify(runner, counts)
+            found.append(model.forecast.of(counts[-1], y)[None])
+        else:
+            found.append(np.array(host.classify(runner, counts).argmax()))
+        progress()
+    return np.array(found)

@@ -1,0 +1,1 @@
+"""Model files: model.onnx."""

@@ -1,0 +1,1 @@
+"""The steps of Lyapunov noise pruning that several methods share."""

@@ -1,0 +1,247 @@
+"""The densest network within a budget of flash, RAM and instructions a step.
+
+How long the code is hardly depends on the number of synapses, tables and state follow from their layout: the bytes
+measured of one network tell those of any other size. Instructions are measured and lie nearly on a line. What
+is returned was measured. Nothing is built or run here: the caller brings the meter.
+
+Budgeted is the most that training can make of a network: every synapse is stored, also those whose weight rounds
+to 0 today. Instructions, however, are counted before training and change with the firing rate.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import sparse
+
+from lnp_edge.base.errors import ConfigError, DoesNotFit
+from lnp_edge.config import Config
+from lnp_edge.network import Network
+from lnp_edge.spec import layout, plugins
+from lnp_edge.spec.model import CSR, QuantizedModel
+from lnp_edge.stages import pipeline
+from lnp_edge.task.split import Split
+
+SIZE = re.compile(r"([0-9]{1,9}(?:\.[0-9]{1,3})?)([km]?)(b?)", re.IGNORECASE | re.ASCII)
+# B of flash left free. Offsets into the tables are constants in the code: with a few synapses less, zig's was up to
+# 124 B longer than that of most networks of the size, gcc's 12.
+RESERVE = 128
+MOST_TRIES = 8  # of one search; two are usual
+FEWEST = 2  # neurons
+NEAR = 0.99  # share of the instructions that is near enough: training changes the firing rate by more
+
+
+@dataclass(frozen=True)
+class Cost:
+    """What a firmware takes, with start-up, link and stack."""
+
+    flash: int  # B
+    ram: int  # B
+    ops: float = 0.0  # instructions of a step, mean
+    longest: int = 0  # instructions of the longest step
+
+
+@dataclass(frozen=True)
+class Budget:
+    flash: int  # B
+    ram: int  # B
+    ops: float | None = None  # instructions of a mean step; None: not counted
+
+    def exceeded_by(self, cost: Cost) -> str:
+        """The first thing that a cost has too much of, in words; "" if it is within."""
+        if cost.flash + RESERVE > self.flash:
+            return f"{cost.flash + RESERVE} B flash, the budget is {self.flash}"
+        if cost.ram > self.ram:
+            return f"{cost.ram} B RAM, the budget is {self.ram}"
+        if self.ops is not None and cost.ops > self.ops:
+            return f"{cost.ops:.0f} instructions a step, the budget is {self.ops:.0f}"
+        return ""
+
+
+@dataclass(frozen=True)
+class Fitted:
+    """A measured network. config draws and prunes it again; model has every synapse stored."""
+
+    config: Config
+    dense: Network
+    network: Network
+    model: QuantizedModel
+    cost: Cost
+    too_much: str = ""  # of the configured neurons, where these are fewer
+
+
+Meter = Callable[[QuantizedModel], Cost]
+Progress = Callable[[str], None]
+
+
+def parse(text: str, option: str, k: int) -> int:
+    """A size such as 64k, 1.5k, 8kB or 512. k : 1024 for bytes, 1000 for instructions"""
+    found = SIZE.fullmatch(text.strip())
+    value = float(found[1]) * {"": 1, "k": k, "m": k * k}[found[2].lower()] if found else 0.0
+    if not found or value < 1 or value != int(value) or (found[3] and k == 1000):
+        unit, example = ("B", "64k, 8kB") if k == 1024 else ("instructions", "20k")
+        raise ConfigError(
+            f"{option} is {text[:40]!r}", f"write a whole number of {unit}, such as {example} or 9000; k is {k}"
+        )
+    return int(value)
+
+
+def fit(
+    config: Config, data: Split, budget: Budget, meter: Meter, progress: Progress, folder: Path | None = None
+) -> Fitted:
+    """The network of most synapses within the budget; of fewer neurons where [prune] keep of theirs is too much.
+
+    folder : where prunings are kept, so that a search that was stopped need not do them again; the caller's to discard
+
+    Raises DoesNotFit with what the smallest network needs.
+    """
+
+    def measured(settings: Config, dense: Network, network: Network) -> Fitted:
+        progress(f"{network.n} neurons, {network.w_rec.nnz} synapses")
+        rounded = replace(settings, quantize=replace(settings.quantize, epochs=0))  # as many bytes, without torch
+        model = stored(pipeline.quantize(rounded, data, network)[0], network)
+        return Fitted(settings, dense, network, model, meter(model))
+
+    def sparsest(neurons: int) -> Fitted:
+        settings = replace(config, network=replace(config.network, neurons=neurons))
+        dense = pipeline.new_network(settings, data)
+        return measured(settings, dense, _thinned(dense, _least(config, dense.n, dense.w_rec.nnz)))
+
+    def pruned(synapses: int) -> Fitted:
+        settings = replace(start.config, prune=replace(config.prune, keep=synapses / total))
+        kept = folder and folder / f"{start.dense.identity(settings.to_json())[:16]}.checkpoint"
+        return measured(settings, start.dense, pipeline.prune(settings, data, start.dense, None, kept))
+
+    start = sparsest(config.network.neurons)
+    too_much = budget.exceeded_by(start.cost)
+    if too_much:
+        seen = {start.dense.n: start}
+        start = _largest(sparsest, FEWEST, start.dense.n, seen, budget, partial(_as_sparse, config))
+    few, total = start.network.w_rec.nnz, start.dense.w_rec.nnz
+    most = total - _keeps_shared(config)
+    found = _largest(pruned, few, most, {few: start}, budget, lambda model, k: layout.sized(model, model.n, k))
+    if found is start:  # its synapses are yet to be chosen by the method
+        found = pruned(few)
+        _refuse(budget, found)
+    return replace(found, too_much=too_much)
+
+
+def _largest(
+    measured: Callable[[int], Fitted],
+    low: int,
+    high: int,
+    seen: dict[int, Fitted],
+    budget: Budget,
+    resized: Callable[[QuantizedModel, int], QuantizedModel],
+) -> Fitted:
+    """The largest size from low to high that was measured to be within the budget; costs rise with size.
+
+    seen : what was measured before, at least one
+    resized : a model as a measured one would be at another size
+    Raises DoesNotFit if even the lowest is not.
+    """
+    aim = replace(budget, ops=budget.ops and budget.ops * (1 + NEAR) / 2)
+    last = next(iter(seen.values()))
+    for _ in range(MOST_TRIES):
+        within = [size for size, one in seen.items() if not budget.exceeded_by(_careful(one, one.model, seen))]
+        best = max(within, default=low - 1)
+        first = min(seen.keys() - within, default=high + 1)
+        if first - best <= 1 or (within and _is_full(budget, seen[best], resized(seen[best].model, best + 1), seen)):
+            break
+        below, above = best, first
+        while above - below > 1:
+            size = (below + above) // 2
+            cost = replace(predicted(last, resized(last.model, size)), ops=_on_line(seen, size))
+            below, above = (below, size) if aim.exceeded_by(cost) else (size, above)
+        size = max(below, best + 1)
+        last = seen[size] = measured(size)
+    within = [size for size, one in seen.items() if not budget.exceeded_by(_careful(one, one.model, seen))]
+    if not within:
+        _refuse(budget, seen[min(seen)])
+    return seen[max(within, default=min(seen))]
+
+
+def _is_full(budget: Budget, found: Fitted, next_larger: QuantizedModel, seen: dict[int, Fitted]) -> bool:
+    near = budget.ops is not None and found.cost.ops >= NEAR * budget.ops
+    return near or bool(budget.exceeded_by(_careful(found, next_larger, seen)))
+
+
+def _careful(found: Fitted, model: QuantizedModel, seen: dict[int, Fitted]) -> Cost:
+    """The cost of a model of other sizes with the longest code seen of as many neurons: some are shorter by luck."""
+    longest = max(code_bytes(one) for one in seen.values() if one.model.n == found.model.n)
+    return replace(predicted(found, model), flash=longest + layout.struct_bytes(model))
+
+
+def _refuse(budget: Budget, smallest: Fitted) -> None:
+    if too_much := budget.exceeded_by(smallest.cost):
+        size = f"{smallest.dense.n} neurons and {smallest.network.w_rec.nnz} synapses"
+        raise DoesNotFit(f"{size} need {too_much}", "allow more, or choose another --board: lnp boards lists them")
+
+
+def code_bytes(found: Fitted) -> int:
+    """Flash beside the tables."""
+    return found.cost.flash - layout.struct_bytes(found.model)
+
+
+def predicted(found: Fitted, model: QuantizedModel) -> Cost:
+    """The bytes of a model of other sizes with the code of a measured one; its instructions are left as they are."""
+    ram = found.cost.ram + layout.state_bytes(model) - layout.state_bytes(found.model)
+    return replace(found.cost, flash=code_bytes(found) + layout.struct_bytes(model), ram=ram)
+
+
+def _on_line(seen: dict[int, Fitted], size: int) -> float:
+    """Instructions by the line through the two measured sizes that are nearest."""
+    a, *more = sorted(seen, key=lambda other: abs(other - size))[:2]
+    slope = [(seen[b].cost.ops - seen[a].cost.ops) / (b - a) for b in more]
+    return seen[a].cost.ops + sum(slope) * (size - a)
+
+
+def _keeps_shared(config: Config) -> bool:
+    """Is a network for all tasks pruned? It has as many synapses as the task's own, which is what keep = 1 means."""
+    return config.prune.shared and not hasattr(plugins.get("lnp_edge.pruning", config.prune.method), "NEEDS")
+
+
+def _least(config: Config, neurons: int, synapses: int) -> int:
+    """The fewest synapses that so many neurons with so many may be pruned to: fewer neurons are better than that."""
+    return max(min(neurons, synapses), round(config.prune.keep * synapses))
+
+
+def _as_sparse(config: Config, model: QuantizedModel, neurons: int) -> QuantizedModel:
+    """A model of as many neurons, with the fewest synapses."""
+    dense = round(config.network.density * neurons * (neurons - 1))
+    return layout.sized(model, neurons, _least(config, neurons, dense))
+
+
+def _thinned(network: Network, count: int) -> Network:
+    """With `count` synapses, evenly chosen."""
+    w = network.w_rec.tocoo()
+    kept = np.linspace(0, w.nnz - 1, min(count, w.nnz)).astype(int)
+    w_rec = sparse.csr_array((w.data[kept], (w.row[kept], w.col[kept])), w.shape)
+    return replace(network, w_rec=w_rec)
+
+
+def stored(model: QuantizedModel, network: Network) -> QuantizedModel:
+    """The model of a network with its weights of 0 stored as well; it computes the same."""
+    w = network.w_rec.tocoo()
+    c, n, o = model.n_in, model.n, model.n_out
+    return replace(
+        model,
+        w_in=_with_zeros(model.w_in, np.arange(c * n)),
+        w_rec=_with_zeros(model.w_rec, np.sort(w.row.astype(np.int64) * n + w.col)),
+        w_out=_with_zeros(model.w_out, np.arange(n * o)),
+    )
+
+
+def _with_zeros(w: CSR, places: NDArray[np.int64]) -> CSR:
+    """places : pre * n_post + post of each entry, ascending"""
+    n_pre, n_post = w.shape
+    data = np.zeros(len(places), np.int32)
+    data[np.searchsorted(places, w.rows().astype(np.int64) * n_post + w.indices)] = w.data
+    indptr = np.searchsorted(places, np.arange(n_pre + 1) * n_post).astype(np.int32)
+    return CSR(indptr, (places % n_post).astype(np.int32), data, w.shape)

@@ -1,0 +1,174 @@
+"""The stages of the offline part in order; each is a function of the one before and a Config."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from types import ModuleType
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from lnp_edge.base.errors import ConfigError
+from lnp_edge.base.install import require
+from lnp_edge.config import Config, TrainSettings
+from lnp_edge.network import Network
+from lnp_edge.network.draw import random_network, with_ports
+from lnp_edge.quantization.quantize import quantize as to_model
+from lnp_edge.spec import plugins
+from lnp_edge.spec.model import QuantizedModel
+from lnp_edge.task import metrics
+from lnp_edge.task.split import Split
+from lnp_edge.task.task import encoded
+
+if TYPE_CHECKING:
+    from lnp_edge.training.loop import Batches
+
+TASK_FREE = 8, 8  # inputs and outputs of a network that is pruned before it has a task
+Progress = Callable[[int, int, dict[str, float]], None]
+
+
+def stage_seed(config: Config, stage: int) -> int:
+    """A seed for each stage, so that pruning does not draw the bits that drew the network."""
+    return int(np.random.SeedSequence([config.seed, stage]).generate_state(1)[0])
+
+
+def new_network(config: Config, data: Split) -> Network:
+    """The unpruned start."""
+    return _on_axes(data, _drawn(config, len(data.task.channels), len(data.task.classes), data.dt))
+
+
+def _on_axes(data: Split, network: Network) -> Network:
+    return network if data.axes is None else replace(network, w_in=data.axes @ network.w_in)
+
+
+def _drawn(config: Config, c: int, o: int, dt: float) -> Network:
+    n = config.network
+    return random_network(
+        n.neurons, c, o, dt, n.density,
+        np.random.default_rng(stage_seed(config, 0)), tau_mem=n.tau_mem, tau_syn=n.tau_syn, tau_out=n.tau_out,
+        heterogeneous=n.heterogeneous, clusters=n.clusters,
+    )  # fmt: skip
+
+
+def after_training(config: Config) -> bool:
+    """Is this a method that prunes a trained network?"""
+    return config.prune.keep < 1 and _needs(config) == "training"
+
+
+def _needs(config: Config) -> str:
+    return getattr(_method(config), "NEEDS", "")
+
+
+def _method(config: Config) -> ModuleType:
+    return plugins.get("lnp_edge.pruning", config.prune.method)
+
+
+def prune(
+    config: Config, data: Split, network: Network, progress: Callable[[float, str], None] | None = None,
+    resume: Path | None = None,
+) -> Network:  # fmt: skip
+    """The network with prune.keep of its recurrent synapses; all of them is the network itself.
+
+    resume : a file that a long pruning goes on from, if its method can
+    """
+    if config.prune.keep == 1.0:
+        return network
+    needs, more = _needs(config), dict[str, Any]()
+    if resume and getattr(_method(config), "RESUMES", False):
+        more["resume"] = resume
+    if needs == "training":
+        more["x"] = _heard(data)
+    elif needs == "gradient":
+        more["gradient"] = _gradient(config, data, network)
+
+    def pruned(network: Network) -> Network:
+        settings = config.prune
+        return _method(config).prune(network, settings.keep, stage_seed(config, 1), progress, settings.noise, **more)
+
+    if needs or not config.prune.shared:
+        return pruned(network)
+    core = pruned(_drawn(_in_steps(config, network.dt), *TASK_FREE, 1.0))
+    c, o = len(network.w_in), len(network.tau_out)
+    ports = np.random.default_rng(stage_seed(config, 3))
+    return _on_axes(data, with_ports(core, c, o, network.dt, config.network.tau_out, ports))
+
+
+def _in_steps(config: Config, dt: float) -> Config:
+    """With time constants in steps; rounded, so that tasks of any dt meet in the same numbers."""
+    n = config.network
+    taus = {name: round(getattr(n, name) / dt, 9) for name in ("tau_mem", "tau_syn", "tau_out")}
+    return replace(config, network=replace(n, **taus))
+
+
+def _heard(data: Split) -> NDArray[np.float32]:
+    """Some windows of the training data as the network hears them, [W, T, C]."""
+    windows = data.train_windows.counts
+    return encoded(data.task, windows[np.linspace(0, len(windows) - 1, min(64, len(windows))).astype(int)])
+
+
+def _gradient(config: Config, data: Split, network: Network) -> NDArray[np.float64]:
+    """Of the loss by each recurrent weight, [nnz], over some batches of the training data. Needs torch."""
+    require_torch()
+    from lnp_edge.training.loop import gradient
+
+    batches = _batches(config, data)
+    return gradient(network, batches, stage_seed(config, 5), config.network.neuron, data.axes)
+
+
+def require_torch() -> None:
+    """What training and its comparison need, see install.require."""
+    require("torch", "scikit-learn", "matplotlib")
+
+
+def train(
+    config: Config, data: Split, network: Network, progress: Progress | None = None, resume: Path | None = None
+) -> tuple[Network, list]:
+    """Needs torch, as nothing else here does. resume: a file to go on from, see lnp_edge.training.loop."""
+    require_torch()
+    from lnp_edge.training.loop import train as fit
+
+    settings = _train_settings(config)
+    batches = _batches(config, data)
+    return fit(network, batches, settings, stage_seed(config, 2), progress, resume, config.network.neuron, data.axes)
+
+
+def _batches(config: Config, data: Split) -> Batches:
+    from lnp_edge.training.augment import Crops, Stretches
+
+    settings = config.train
+    if data.task.forecast:
+        return Stretches(data.train, data.task, settings.batch, config.augment, settings.washout)
+    return Crops(data.train, data.task, settings.batch, config.augment, settings.balance)
+
+
+def _train_settings(config: Config) -> TrainSettings:
+    return replace(config.train, train_taus=config.train.train_taus and config.network.heterogeneous)
+
+
+def quantize(
+    config: Config, data: Split, network: Network, progress: Progress | None = None, resume: Path | None = None
+) -> tuple[QuantizedModel, list]:
+    """The integer model as [quantize] says: rounded, or trained on in integers first. Only that needs torch."""
+    wanted, neuron = config.quantize, config.network.neuron
+    provenance = {"config": json.loads(config.to_json())}
+    if wanted.epochs == 0:
+        return to_model(network, data.task, neuron, provenance, wanted.bits), []
+    if neuron != "cuba_lif":
+        raise ConfigError(f"training in integers knows no {neuron}", '[quantize] epochs = 0, or neuron = "cuba_lif"')
+    require_torch()
+    from lnp_edge.training.integer import train_in_integers
+
+    settings = replace(_train_settings(config), epochs=wanted.epochs, lr=wanted.lr)
+    return train_in_integers(
+        network, data.task, _batches(config, data), settings, stage_seed(config, 4), wanted.bits,
+        progress, resume, provenance,
+    )  # fmt: skip
+
+
+def measures(data: Split, predicted: NDArray) -> dict[str, float]:
+    """metrics.of the test windows."""
+    return metrics.of(data.test, data.test_windows, predicted)

@@ -1,0 +1,157 @@
+"""Data sets: one module each with load(root=None) -> Dataset, found by its presence."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+from numpy.typing import NDArray
+
+from lnp_edge.base.errors import DataError
+
+
+@dataclass(frozen=True)
+class Series:
+    """What is foretold of a data set without classes: some channels, a number of steps ahead.
+
+    With a Lyapunov exponent the loop is closed: every channel is foretold one step ahead and fed back, for
+    `free_run` steps after a window, and the error is followed in Lyapunov times.
+    """
+
+    target: tuple[int, ...]  # channels
+    horizon: int  # steps
+    per_unit: float  # counts in one `unit`
+    unit: str  # of the targets, such as "m/s"
+    lyapunov: float = 0.0  # largest exponent, 1/s
+    free_run: int = 0  # steps
+    unheard: tuple[int, ...] = ()  # channels that a forecast is added to, but that the network does not hear
+
+
+@dataclass(frozen=True)
+class Dataset:
+    """R recordings of raw sensor counts, with one class each or a series to foretell.
+
+    Channels ..x, ..y, ..z in a row are a vector. A beat or an image is a recording of its own: of an image each
+    row is a step and its pixels are the channels, `pixel` of them (3 for colours) side by side.
+    """
+
+    name: str
+    dt: float  # s
+    channels: tuple[str, ...]
+    classes: tuple[str, ...]  # () of a series
+    recordings: Sequence[NDArray[np.int16]] | NDArray[np.int16]  # each [T, C]; or all in one array [R, T, C]
+    labels: NDArray[np.int64]  # [R]; 0 in a series
+    groups: NDArray[np.int64]  # [R] person, patient, or part in time
+    held_out: tuple[int, ...]  # groups kept for the final test
+    # A recording that is as good: for each channel the 1-based channel it comes from, negative where its sign
+    # changes. The other arm, or a picture seen in a mirror.
+    mirror: tuple[int, ...] = ()
+    pixel: int = 0  # channels of a pixel; 0 where the recordings are no images
+    metric: str = "accuracy"  # what counts, a key of metrics.of(); the tables lead with it
+    series: Series | None = None
+    group_name: str = "people"  # what groups are, for sentences
+
+    def samples(self) -> NDArray[np.int16]:
+        """Every recording end to end, [sum of T, C]; not copied where they are one array."""
+        if isinstance(self.recordings, np.ndarray):
+            return self.recordings.reshape(-1, len(self.channels))
+        return np.concatenate(list(self.recordings))
+
+    def of_groups(self, groups) -> Dataset:
+        """The recordings of these groups only."""
+        return self._only(np.flatnonzero(np.isin(self.groups, list(groups))))
+
+    def _only(self, index: NDArray[np.intp]) -> Dataset:
+        all_of_them = self.recordings
+        some = all_of_them[index] if isinstance(all_of_them, np.ndarray) else tuple(all_of_them[r] for r in index)
+        return replace(self, recordings=some, labels=self.labels[index], groups=self.groups[index])
+
+    def limited(self, most: int, steps: int) -> Dataset:
+        """At most so many recordings of each class and group; of a series, recordings of so many windows of `steps`."""
+        if self.series:
+            ahead = max(self.series.horizon, self.series.free_run)
+            return replace(self, recordings=tuple(a[: most * steps + ahead] for a in self.recordings))
+        keep, seen = np.zeros(len(self.labels), bool), Counter[tuple[int, int]]()
+        for r, key in enumerate(zip(self.labels.tolist(), self.groups.tolist(), strict=True)):
+            keep[r] = seen[key] < most
+            seen[key] += 1
+        return self._only(np.flatnonzero(keep))
+
+
+def check(dataset: Dataset) -> Dataset:
+    """The data set, or DataError naming what no network could learn from. Every load() goes through this."""
+
+    def hold(condition: bool, what: str) -> None:
+        if not condition:
+            raise DataError(f"data set {dataset.name}: {what}", f"mend lnp_edge/datasets/{dataset.name}.py or its file")
+
+    count, width, series = len(dataset.recordings), len(dataset.channels), dataset.series
+    classes = len(dataset.classes)
+    hold(dataset.dt > 0 and width > 0 and (classes > 1) != bool(series), "dt, channels or classes are empty")
+    hold(len(dataset.labels) == count == len(dataset.groups), f"{count} recordings, {len(dataset.labels)} labels")
+    alike = isinstance(dataset.recordings, np.ndarray)
+    for r, recording in enumerate(dataset.recordings[:1] if alike else dataset.recordings):
+        hold(recording.dtype == np.int16, f"recording {r} is {recording.dtype}, not int16")
+        hold(recording.shape[1:] == (width,), f"recording {r} has shape {recording.shape}, not [T, {width}]")
+    for r in np.flatnonzero((dataset.labels < 0) | (dataset.labels >= max(classes, 1)))[:1]:
+        hold(False, f"recording {r} has label {dataset.labels[r]}")
+    hold(sorted(map(abs, dataset.mirror)) in ([], [*range(1, width + 1)]), "mirror is no signed order of the channels")
+    if series:
+        hold(series.horizon > 0 and series.per_unit > 0, f"horizon {series.horizon}, {series.per_unit} counts a unit")
+        hold(bool(series.target) and all(0 <= c < width for c in series.target), f"targets {series.target}")
+        closed = series.lyapunov > 0
+        hold(not closed or (series.horizon == 1 and series.target == tuple(range(width))), "an open loop cannot close")
+        hold(closed == (series.free_run > 0), "free_run goes with a Lyapunov exponent")
+    return dataset
+
+
+@dataclass(frozen=True)
+class Windows:
+    """W windows of T steps. `wanted` is the class int64 [W], or of a series the counts to foretell, int16 [W, F, O]
+    (F = 1 step, `horizon` after the last; or F = free_run steps after it)."""
+
+    counts: NDArray[np.int16]  # [W, T, C]
+    wanted: NDArray
+    groups: NDArray[np.int64]  # [W]
+
+    def __len__(self) -> int:
+        return len(self.counts)
+
+
+def require_long(dataset: Dataset, length: int) -> int:
+    """Steps after a window of `length` steps that a forecast is compared with. Raises DataError if no recording is
+    long enough for both."""
+    ahead = max(dataset.series.horizon, dataset.series.free_run) if dataset.series else 0
+    longest = max(map(len, dataset.recordings), default=0)
+    if longest < length + ahead:
+        raise DataError(
+            f"no recording of {dataset.name} is {(length + ahead) * dataset.dt:g} s long",
+            f"the longest has {longest * dataset.dt:g} s: shorten [data] window",
+        )
+    return ahead
+
+
+def windows(dataset: Dataset, seconds: float, hop_seconds: float) -> Windows:
+    """Every whole window of every recording. Raises DataError if no recording is long enough."""
+    length, hop = round(seconds / dataset.dt), round(hop_seconds / dataset.dt)
+    if length < 1 or hop < 1:
+        raise DataError(
+            f"windows of {seconds} s every {hop_seconds} s are empty at {dataset.dt} s a sample",
+            f"both must be at least {dataset.dt} s",
+        )
+    if hop > length and not dataset.series:
+        raise DataError(f"windows of {seconds} s every {hop_seconds} s leave gaps", "the hop is at most the window")
+    ahead = require_long(dataset, length)
+    starts = [(r, s) for r, a in enumerate(dataset.recordings) for s in range(0, len(a) - length - ahead + 1, hop)]
+    source = np.array([r for r, _ in starts])
+    counts = np.empty((len(starts), length, len(dataset.channels)), np.int16)
+    for k, (r, s) in enumerate(starts):
+        counts[k] = dataset.recordings[r][s : s + length]
+    wanted = dataset.labels[source]
+    if series := dataset.series:
+        after = [s + length - 1 + np.arange(1, ahead + 1)[0 if series.free_run else -1 :] for _, s in starts]
+        pairs = zip(source, after, strict=True)
+        wanted = np.stack([dataset.recordings[r][at][:, series.target] for r, at in pairs])
+    return Windows(counts, wanted, dataset.groups[source])

@@ -1,0 +1,144 @@
+"""A data set cut in two by person, and the task that its first part defines."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+from numpy.typing import NDArray
+
+from lnp_edge.base.errors import ConfigError, ModelError
+from lnp_edge.config import Config
+from lnp_edge.encoders import encode
+from lnp_edge.encoders.affine import TARGET_STD
+from lnp_edge.network import X_SCALE, Network
+from lnp_edge.spec import plugins
+from lnp_edge.spec.model import Forecast
+from lnp_edge.task.dataset import Dataset, Windows, check, require_long, windows
+from lnp_edge.task.task import Task, encoded
+
+ENCODER = "affine"
+PRODUCTS_FROM = 100_000  # samples
+AXES_FROM = 5000  # recordings
+AXES_FLOOR = 0.02  # added to variances, of one channel 1: what varies less is not made as large as the rest
+
+
+@dataclass(frozen=True)
+class Split:
+    """A data set cut in two by person, with the encoder fitted to the first part alone."""
+
+    train: Dataset
+    test: Dataset
+    task: Task
+    cut: tuple[float, float]  # window and hop, s
+
+    @cached_property
+    def train_windows(self) -> Windows:
+        return windows(self.train, *self.cut)
+
+    @cached_property
+    def test_windows(self) -> Windows:
+        return windows(self.test, *self.cut)
+
+    @cached_property
+    def axes(self) -> NDArray[np.float64] | None:
+        """Of images [C, C]: input weights = axes @ weights drawn, and trained, as if channels were independent.
+
+        Pixels are not: nearly all that a row varies in is its brightness. The inverse root of their covariance
+        (Krizhevsky 2009), so scaled that the drive of a neuron is what six independent channels would give.
+        """
+        if not self.train.pixel:
+            return None
+        some = self.train.recordings[:: max(1, len(self.train.recordings) // AXES_FROM)]
+        x = encoded(self.task, np.asarray(some)).reshape(-1, len(self.task.channels))
+        variance, axis = np.linalg.eigh(np.cov(x.T, dtype=np.float64) / np.square(TARGET_STD / X_SCALE))
+        return (axis / np.sqrt(variance + AXES_FLOOR)) @ axis.T * np.sqrt(6 / len(axis))
+
+    @property
+    def held_out_text(self) -> str:
+        """Such as "707 windows of people 8, 9, 10"."""
+        groups = sorted(set(self.test.groups.tolist()))
+        return f"{len(self.test_windows)} windows of {self.test.group_name} {', '.join(map(str, groups))}"
+
+    @property
+    def dt(self) -> float:
+        return self.train.dt
+
+
+def load_data(config: Config) -> Dataset:
+    """The data set of a configuration, checked."""
+    found = check(plugins.get("lnp_edge.datasets", config.data.name).load(config.data.root or None))
+    if config.data.limit:
+        return found.limited(config.data.limit, round(config.data.window / found.dt))
+    return found
+
+
+def split(config: Config, dataset: Dataset, held_out: tuple[int, ...] | None = None) -> Split:
+    """held_out : people kept for the test; the data set's own by default."""
+    everyone = set(dataset.groups.tolist())
+    chosen = set(dataset.held_out if held_out is None else held_out) & everyone
+    if not chosen or chosen == everyone:
+        names = f"{dataset.group_name} {sorted(chosen)} held out of {sorted(everyone)}"
+        raise ConfigError(names, "leave some for training and some for the test")
+    train, test = dataset.of_groups(everyone - chosen), dataset.of_groups(chosen)
+    for part in (train, test):
+        require_long(part, round(config.data.window / dataset.dt))
+    fitted = plugins.get("lnp_edge.encoders", ENCODER).fit(train.samples())
+    if dataset.series:
+        fitted["gain"][list(dataset.series.unheard)] = 0
+    task = Task(
+        encoder=ENCODER,
+        encoder_params=fitted,
+        window=round(config.data.window / dataset.dt),
+        hop=round(config.data.hop / dataset.dt),
+        channels=dataset.channels,
+        classes=dataset.classes or _foretold(dataset),
+        forecast=_forecast(train),
+        heard=_mean_products(train.samples(), fitted),
+    )
+    return Split(train, test, task, (config.data.window, config.data.hop))
+
+
+def _mean_products(samples: NDArray[np.int16], fitted: dict[str, NDArray[np.int32]]) -> NDArray[np.float64]:
+    """Of two inputs each, as integers, over some of the samples [S, C]; [C, C]."""
+    x = encode(ENCODER, samples[:: max(1, len(samples) // PRODUCTS_FROM)], fitted).astype(np.float64)
+    return x.T @ x / max(1, len(x))
+
+
+def _foretold(dataset: Dataset) -> tuple[str, ...]:
+    """Names of a series' read-outs, such as "Spd80mN in 3600 s"."""
+    assert dataset.series
+    return tuple(f"{dataset.channels[c]} in {dataset.series.horizon * dataset.dt:g} s" for c in dataset.series.target)
+
+
+def _forecast(train: Dataset) -> Forecast | None:
+    """Of a series: one unit of the float read-out is the deviation of the change that is foretold."""
+    if not (series := train.series):
+        return None
+    target, h = list(series.target), series.horizon
+    changes = [a[h:, target].astype(float) - a[:-h, target] for a in train.recordings if len(a) > h]
+    unit = np.concatenate(changes).std(0) if changes else np.ones(len(target))
+    return Forecast(series.target, h, tuple(np.where(unit > 0, unit, 1.0).tolist()))
+
+
+def data_for(config: Config, network: Network) -> Split:
+    """The data a network from a file is for. Raises ModelError if it has other channels, classes or time step."""
+    data = split(config, load_data(config))
+    theirs = (len(network.w_in), len(network.tau_out), network.dt)
+    wanted = (len(data.task.channels), len(data.task.classes), data.dt)
+    if theirs != wanted:
+        raise ModelError(
+            f"the network has {theirs[0]} channels, {theirs[1]} classes and dt {theirs[2]:g} s, "
+            f"{config.data.name} has {wanted[0]}, {wanted[1]} and {wanted[2]:g} s",
+            "draw it again with lnp prune CONFIG.toml",
+        )
+    return data
+
+
+def folds(dataset: Dataset, count: int) -> list[tuple[int, ...]]:
+    """The people in order of their number, dealt to `count` folds of neighbours."""
+    people = sorted(set(dataset.groups.tolist()))
+    if not 2 <= count <= len(people):
+        raise ConfigError(f"{count} folds of {len(people)} people", f"choose from 2 to {len(people)}")
+    return [tuple(part.tolist()) for part in np.array_split(np.array(people), count)]

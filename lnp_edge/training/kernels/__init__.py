@@ -1,0 +1,1 @@
+"""Compiled loops of training: vector code, sparse and dense recurrence, integers."""

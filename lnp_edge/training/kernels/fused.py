@@ -1,0 +1,212 @@
+"""The recurrent cuba-LIF layer and its read-out as one differentiable function of the whole sequence.
+
+Input currents and their weight gradient are matrix products over all steps. The recurrence is that of sparse.py
+or, at high density, of dense.py. A long sequence keeps the state at the start of each segment only, and computes
+the segments again on the way back: the same operations, so the same spikes.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+import torch
+
+from lnp_edge.training.kernels import dense, sparse
+from lnp_edge.training.kernels.lanes import FOLDED, LANES
+from lnp_edge.training.kernels.sparse import SLOPE, Wiring
+
+# Share of the pairs of neurons with a synapse from which dense.py is faster. Measured at N = 128, 256, 512, ms:
+# at 0.2 sparse 8, 19, 59 and dense 9, 23, 71; at 0.3 sparse 11, 26, 92 and dense 10, 24, 74.
+DENSE_FROM = 0.25
+KEPT = 2**28  # bytes of v that a training step may keep; beyond, segments are computed twice
+NAMES = ("w_rec", "w_in", "w_out", "bias", "bias_out", "alpha", "beta", "gamma", "v_th")
+Arrays = dict[str, np.ndarray]
+
+
+class Sparse:
+    """sparse.py with the weights of one training step. [B, T, K] is [G, T, K, LANES] here."""
+
+    lanes = LANES
+
+    def __init__(self, wiring: Wiring, p: Arrays):
+        self.wiring, self.n = wiring, wiring.n
+        weights = np.concatenate([p["w_rec"], p["w_out"].ravel()])
+        self.w, self.w_back = weights[wiring.by_target], weights[wiring.by_source]
+        self.neurons = p["alpha"], p["beta"], p["v_th"]
+        self.read_out = p["gamma"], p["bias_out"]
+        self.w_in = torch.from_numpy(p["w_in"])
+        self.sums = np.zeros((len(weights), FOLDED), np.float32), *np.zeros((2, wiring.n, LANES), np.float32)
+
+    def place(self, a: torch.Tensor) -> np.ndarray:
+        """[B, T, K] in this layout, the batch padded with zeros to whole lanes; a copy."""
+        blocks = -(-len(a) // LANES)
+        out = np.zeros((blocks * LANES, *a.shape[1:]), np.float32)
+        out[: len(a)] = a.detach().numpy()
+        return np.ascontiguousarray(out.reshape(blocks, LANES, *a.shape[1:]).transpose(0, 2, 3, 1))
+
+    def back(self, a: np.ndarray, batch: int) -> np.ndarray:
+        return a.transpose(0, 3, 1, 2).reshape(-1, *a.shape[1:3])[:batch].copy()
+
+    def currents(self, x: torch.Tensor, v: torch.Tensor) -> None:
+        x = x.flatten(0, 1)
+        torch.bmm(self.w_in.T.expand(len(x), -1, -1), x, out=v.flatten(0, 1))
+
+    def d_w_in(self, x: torch.Tensor, h: torch.Tensor) -> torch.Tensor:
+        return torch.addbmm(x.new_zeros(()), x.flatten(0, 1), h.flatten(0, 1).transpose(1, 2))
+
+    def forward(self, v: np.ndarray, start: np.ndarray, y: np.ndarray, t0: int) -> None:
+        into, pre = self.wiring.into, self.wiring.pre
+        sparse.forward(v, start, into, pre, self.w, *self.neurons, *self.read_out, y, t0)
+
+    def backward(self, v: np.ndarray, start: np.ndarray, carry: np.ndarray, grad_y: np.ndarray, t0: int) -> None:
+        k = self.wiring
+        ends = k.into, k.pre, k.out, k.post, self.w_back
+        sparse.backward(v, start, carry, grad_y, t0, *ends, *self.neurons, np.float32(SLOPE), *self.sums)
+
+    def gradients(self) -> Arrays:
+        k, (d_w, d_alpha, d_beta) = self.wiring, self.sums
+        weights = np.empty(len(d_w), np.float32)
+        weights[k.by_target] = d_w.sum(1)
+        w_rec, w_out = np.split(weights, [len(k.rows)])
+        return {"w_rec": w_rec, "w_out": w_out.reshape(k.n, k.o), "alpha": d_alpha.sum(1), "beta": d_beta.sum(1)}
+
+
+class Dense:
+    """dense.py with the weights of one training step. [B, T, K] stays, as [B, T, K, 1]; N is padded."""
+
+    lanes = 1
+
+    def __init__(self, wiring: Wiring, p: Arrays):
+        self.wiring, n, o = wiring, wiring.n, wiring.o
+        self.n = LANES * -(-n // LANES)
+        w = np.zeros((self.n, self.n + LANES * -(-o // LANES)), np.float32)
+        self.at = wiring.rows * w.shape[1] + wiring.columns
+        w.reshape(-1)[self.at] = p["w_rec"]
+        w[:n, self.n : self.n + o] = p["w_out"]
+        self.w = w
+        self.w_back = np.ascontiguousarray(w[:, : self.n + o].reshape(-1, LANES, self.n + o).transpose(0, 2, 1))
+        self.neurons = [np.pad(p[name], (0, self.n - n), constant_values=1) for name in ("alpha", "beta", "v_th")]
+        self.read_out = p["gamma"], p["bias_out"]
+        self.w_in = torch.from_numpy(np.pad(p["w_in"], ((0, 0), (0, self.n - n))))
+        self.sums = np.zeros_like(w), *np.zeros((2, self.n), np.float32)
+
+    def place(self, a: torch.Tensor) -> np.ndarray:
+        return np.array(a.detach().numpy(), np.float32)[..., None]
+
+    def back(self, a: np.ndarray, batch: int) -> np.ndarray:
+        return a[..., 0]
+
+    def currents(self, x: torch.Tensor, v: torch.Tensor) -> None:
+        torch.mm(x.flatten(0, 1).squeeze(-1), self.w_in, out=v.flatten(0, 1).squeeze(-1))
+
+    def d_w_in(self, x: torch.Tensor, h: torch.Tensor) -> torch.Tensor:
+        return x.flatten(0, 1).squeeze(-1).T @ h.flatten(0, 1).squeeze(-1)
+
+    def forward(self, v: np.ndarray, start: np.ndarray, y: np.ndarray, t0: int) -> None:
+        dense.forward(v[..., 0], start[..., 0], self.w, *self.neurons, *self.read_out, y[..., 0], t0)
+
+    def backward(self, v: np.ndarray, start: np.ndarray, carry: np.ndarray, grad_y: np.ndarray, t0: int) -> None:
+        arrays = (a[..., 0] for a in (v, start, carry, grad_y))
+        dense.backward(*arrays, t0, self.w_back, *self.neurons, np.float32(SLOPE), *self.sums)
+
+    def gradients(self) -> Arrays:
+        n, o, (d_w, d_alpha, d_beta) = self.wiring.n, self.wiring.o, self.sums
+        w_out = np.ascontiguousarray(d_w[:n, self.n : self.n + o])
+        return {"w_rec": d_w.reshape(-1)[self.at], "w_out": w_out, "alpha": d_alpha[:n], "beta": d_beta[:n]}
+
+
+def _kernel(wiring: Wiring) -> type[Sparse] | type[Dense]:
+    return Dense if len(wiring.rows) >= DENSE_FROM * wiring.n**2 else Sparse
+
+
+def _segment(steps: int, bytes_a_time_step: int) -> int:
+    """Steps whose v is kept: all within KEPT, else the number with the least memory, T/K states and K steps of v."""
+    return steps if steps * bytes_a_time_step <= KEPT else math.ceil(math.sqrt(2 * steps))
+
+
+def bytes_a_step(wiring: Wiring, batch: int, steps: int) -> int:
+    """Bytes that a training step keeps between its forward and backward pass: v, states, inputs and read-out."""
+    whole = _kernel(wiring) is Dense
+    samples, n = (batch, LANES * -(-wiring.n // LANES)) if whole else (LANES * -(-batch // LANES), wiring.n)
+    length = _segment(steps, 4 * samples * n)
+    states = 2 * -(-steps // length)
+    return 4 * samples * ((length + states) * n + steps * (wiring.c + 1 + wiring.o))
+
+
+class Workspace:
+    """The buffer of v, kept between calls. One forward, then its backward, at a time."""
+
+    def __init__(self, wiring: Wiring):
+        self.wiring = wiring
+        self.buffer = torch.empty(0)
+
+    def v(self, *shape: int) -> torch.Tensor:
+        """v before the reset of some steps: [G, K, N, L], not initialised."""
+        if math.prod(shape) > len(self.buffer):
+            self.buffer = torch.empty(math.prod(shape))
+        return self.buffer[: math.prod(shape)].view(shape)
+
+    def kernel(self, p: Arrays) -> Sparse | Dense:
+        """What runs the recurrence with the parameters of one training step."""
+        return _kernel(self.wiring)(self.wiring, p)
+
+
+class _Fused(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, work: Workspace, x: torch.Tensor, *parameters: torch.Tensor) -> torch.Tensor:
+        p = {name: a.detach().contiguous().numpy() for name, a in zip(NAMES, parameters, strict=True)}
+        p["w_in"] = np.concatenate([p["w_in"], p["bias"][None]])  # the bias is one more input, always 1
+        kernel = work.kernel(p)
+        inputs = kernel.place(torch.cat([x, x.new_ones(*x.shape[:2], 1)], 2))
+        groups, steps = inputs.shape[:2]
+        length = _segment(steps, 4 * groups * kernel.n * kernel.lanes)
+        y = np.empty((groups, steps, work.wiring.o, kernel.lanes), np.float32)
+        state = np.zeros((2, groups, kernel.n, kernel.lanes), np.float32)
+        starts = {}
+        for t0 in range(0, steps, length):
+            starts[t0] = state.copy()
+            _run(work, kernel, torch.from_numpy(inputs), state, y, t0, length)
+        ctx.kept = work, kernel, p["gamma"], inputs, y, starts, length
+        return torch.from_numpy(kernel.back(y, len(x)))
+
+    @staticmethod
+    def backward(ctx: Any, grad: torch.Tensor) -> tuple:
+        if ctx.kept is None:
+            raise RuntimeError("a second backward pass: the first has overwritten v")
+        work, kernel, gamma, inputs, y, starts, length = ctx.kept
+        ctx.kept = None
+        x, grad_y = torch.from_numpy(inputs), kernel.place(grad)
+        sparse.leak_back(grad_y, gamma)
+        carry = np.zeros((2, inputs.shape[0], kernel.n, kernel.lanes), np.float32)
+        d_w_in = torch.zeros(())
+        last = max(starts)
+        for t0 in sorted(starts, reverse=True):
+            now = x[:, t0 : t0 + length]
+            v = work.v(*now.shape[:2], kernel.n, kernel.lanes)
+            if t0 != last:
+                _run(work, kernel, x, starts[t0].copy(), y, t0, length)
+            kernel.backward(v.numpy(), starts[t0], carry, grad_y, t0)  # v becomes the gradient of the currents
+            d_w_in = d_w_in + kernel.d_w_in(now, v)
+        d_gamma = np.einsum("gtol,gtol->o", grad_y[:, 1:], y[:, :-1])
+        n = work.wiring.n
+        found = {name: torch.from_numpy(a) for name, a in kernel.gradients().items()}
+        found |= {"gamma": torch.from_numpy(d_gamma), "bias_out": torch.from_numpy(grad_y.sum((0, 1, 3)))}
+        found |= {"w_in": d_w_in[:-1, :n], "bias": d_w_in[-1, :n]}
+        return None, None, *(found.get(name) for name in NAMES)
+
+
+def _run(
+    work: Workspace, kernel: Sparse | Dense, x: torch.Tensor, state: np.ndarray, y: np.ndarray, t0: int, length: int
+) -> None:
+    """Steps t0 .. t0+length-1 forward from `state`, which becomes that after them; v stays in work."""
+    now = x[:, t0 : t0 + length]
+    v = work.v(*now.shape[:2], kernel.n, kernel.lanes)
+    kernel.currents(now, v)
+    kernel.forward(v.numpy(), state, y, t0)
+
+
+def fused(work: Workspace, p: dict[str, torch.Tensor], x: torch.Tensor) -> torch.Tensor:
+    """As generic for cuba_lif, in float32; x itself gets no gradient, nor does v_th."""
+    return _Fused.apply(work, x, *(p[name] for name in NAMES))

@@ -1,0 +1,119 @@
+"""The integers of SEMANTICS.md on a batch of windows: what integer.py runs forwards. Layout as kernel.py.
+
+Sums over synapses run in float32, 32 samples side by side, and are exact: 127 * 127 * 1024 inputs and 127 * 65535
+spikes stay below 2**24. Everything after them is int64, by the neuron's own step.
+"""
+
+# mypy: disable-error-code="call-arg, var-annotated"
+# Numba supplies the first two arguments of an intrinsic, which mypy cannot know.
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cache
+from types import FunctionType
+
+import numpy as np
+from numba import njit
+
+from lnp_edge.base.jit import cached
+from lnp_edge.neurons import cuba_lif
+from lnp_edge.spec import ops
+from lnp_edge.spec.model import CSR, QuantizedModel
+from lnp_edge.training.kernels import lanes
+from lnp_edge.training.kernels.lanes import LANES, fma, load, splat, store
+from lnp_edge.training.kernels.sparse import Wiring
+
+
+@dataclass
+class State:
+    """Of G groups after some step: i_syn, v int64 and z float32 [G, N, L], y int64 [G, O, L]."""
+
+    i_syn: np.ndarray
+    v: np.ndarray
+    z: np.ndarray
+    y: np.ndarray
+
+    @classmethod
+    def reset(cls, groups: int, n: int, o: int) -> State:
+        i_syn, v = np.zeros((2, groups, n, LANES), np.int64)
+        return cls(i_syn, v, np.zeros((groups, n, LANES), np.float32), np.zeros((groups, o, LANES), np.int64))
+
+
+def run(
+    model: QuantizedModel, wiring: Wiring, v: np.ndarray, state: State, gain: np.ndarray, v_th: np.ndarray
+) -> np.ndarray:
+    """Run a model on from a state, which becomes that after the last step: the read-out y, int64 [G, K, O, L].
+
+    v [G, K, N, L] holds x @ w_in of the integers, on return v before the reset over the gain [N], as float32, moved
+    by a rounding error where that would change whether it is above v_th float32 [N]: v > v_th are the spikes, exactly.
+    """
+    levels = np.concatenate([aligned(model.w_rec, wiring), model.w_out.dense().ravel()]).astype(np.float32)
+    y = np.empty((*v.shape[:2], wiring.o, LANES), np.int64)
+    scales = 1 << np.array([model.shift_in, model.shift_rec, model.shift_out], np.int64)
+    params = [model.params[name].astype(np.int64) for name in cuba_lif.PARAMS]
+    _kernel()(
+        v, wiring.into, wiring.pre, levels[wiring.by_target], scales, *params,
+        model.c_out.astype(np.int64), model.bias_out.astype(np.int64), gain, v_th,
+        state.i_syn, state.v, state.z, state.y, y,
+    )  # fmt: skip
+    return y
+
+
+@cache
+def _kernel() -> Callable:
+    """_run with the neuron's own step."""
+    function = FunctionType(_run.__code__, globals() | {"neuron_step": njit(cuba_lif.step)}, _run.__name__)
+    return cached(function, ops, cuba_lif, lanes)
+
+
+neuron_step = cuba_lif.step  # what _kernel() compiles
+
+
+@njit(inline="always")
+def _gather(start, stop, index, w, rows):
+    """sum_k w[k] * rows[index[k]] for k in start..stop-1."""
+    acc = splat(np.float32(0))
+    for k in range(start, stop):
+        acc = fma(splat(w[k]), load(rows, index[k]), acc)
+    return acc
+
+
+def _run(
+    v, into, pre, w, scales, c_syn, c_mem, v_th, bias, c_out, bias_out, gain, v_th_float, i_all, v_all, z_all, y_all, y
+):
+    """SEMANTICS.md section 4."""
+    groups, steps, n, _ = v.shape
+    sums = np.empty((1, LANES), np.float32)
+    fired = np.empty((n, LANES), np.float32)
+    for g in range(groups):
+        i_syn, charge, z, out = i_all[g], v_all[g], z_all[g], y_all[g]
+        for t in range(steps):
+            now = v[g, t]
+            for i in range(n):
+                store(sums, 0, _gather(into[i], into[i + 1], pre, w, z))
+                limit = v_th_float[i]
+                above = np.nextafter(limit, np.float32(np.inf))
+                for lane in range(LANES):
+                    drive = np.int64(now[i, lane]) * scales[0] + np.int64(sums[0, lane]) * scales[1]
+                    i_syn[i, lane], charge[i, lane], spike = neuron_step(
+                        i_syn[i, lane], charge[i, lane], drive, c_syn[i], c_mem[i], v_th[i], bias[i]
+                    )
+                    fired[i, lane] = spike
+                    before = np.float32((charge[i, lane] + spike * v_th[i]) / gain[i])
+                    now[i, lane] = max(before, above) if spike else min(before, limit)
+            z[:] = fired
+            for k in range(len(c_out)):
+                store(sums, 0, _gather(into[n + k], into[n + k + 1], pre, w, z))
+                for lane in range(LANES):
+                    out[k, lane] = ops.leak(out[k, lane], c_out[k]) + bias_out[k] + np.int64(sums[0, lane]) * scales[2]
+                    y[g, t, k, lane] = out[k, lane]
+
+
+def aligned(w: CSR, wiring: Wiring) -> np.ndarray:
+    """The weights of w_rec synapse by synapse of the wiring, [nnz]; 0 for those that were dropped."""
+    found = np.zeros(len(wiring.rows), np.int32)
+    place = wiring.rows.astype(np.int64) * wiring.n + wiring.columns
+    found[np.searchsorted(place, w.rows().astype(np.int64) * wiring.n + w.indices)] = w.data
+    return found

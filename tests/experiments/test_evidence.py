@@ -1,0 +1,287 @@
+"""The evidence about pruning: that its measures measure, its statistics count, and its report says what was found."""
+
+import csv
+import json
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from scipy import sparse
+
+from lnp_edge import config
+from lnp_edge.base.errors import ConfigError
+from lnp_edge.cli import main
+from lnp_edge.commands import compare
+from lnp_edge.config import NoiseSettings, PruneSettings
+from lnp_edge.experiments.evidence import methods, reservoir, scale, trials
+from lnp_edge.experiments.evidence.report import by_kept, comparison
+from lnp_edge.experiments.evidence.statistics import Estimate, paired, values
+from lnp_edge.experiments.evidence.trials import Cell
+from lnp_edge.network.draw import random_network
+from lnp_edge.spec.plugins import names
+
+
+def cell(**changes):
+    return replace(Cell("lnp", PruneSettings(keep=0.3), "heterogeneous", 1, ("recall",), 40), **changes)
+
+
+# Statistics
+
+
+def test_an_interval_is_students():
+    e = Estimate.of([1.0, 2.0, 3.0, 4.0])
+    assert e.mean == 2.5 and e.half == pytest.approx(3.182446 * 1.290994 / 2, rel=1e-5)
+    assert Estimate.of([2.0]).mean == 2 and np.isnan(Estimate.of([2.0]).half) and str(Estimate.of([])) == ""
+    assert Estimate(1.0, 0.5).above_zero and not Estimate(1.0, 1.5).above_zero and Estimate(-1.0, 0.5).below_zero
+
+
+def test_differences_are_paired_by_seed_and_failures_left_out():
+    rows = [
+        {"method": m, "seed": s, "x": v} for m, s, v in (("a", 1, 1.0), ("a", 2, 5.0), ("b", 1, 3.0), ("b", 2, 8.0))
+    ]
+    rows += [{"method": "b", "seed": 3, "failed": "no"}, {"method": "a", "seed": 3, "x": 9.0}]
+    difference = paired(values(rows, "x", method="b"), values(rows, "x", method="a"))
+    assert difference.mean == 2.5 and values(rows, "x", method="b") == {1: 3.0, 2: 8.0}
+
+
+def test_a_table_marks_what_differs_and_counts_failures():
+    rows = [{"method": "a", "keep": 0.1, "seed": s, "x": 1.0 + 0.01 * s, "neurons": 9} for s in range(5)]
+    rows += [{"method": "b", "keep": 0.1, "seed": s, "x": 2.0 + 0.02 * s, "neurons": 9} for s in range(5)]
+    rows += [{"method": "b", "keep": 0.1, "seed": 9, "failed": "unstable"}]
+    table = comparison(rows, "t", ["x"], "a", keep=0.1)
+    assert table.marks == {(1, 2): "better"} and table.rows[1][-1] == "1"
+    assert comparison(rows, "t", ["x"], "a", True, keep=0.1).marks == {(1, 2): "worse"}
+    assert "| |l| |" not in (bars := replace(table, rows=[["|l|", "1"]]).markdown()) and r"| \|l\| | 1 |" in bars
+    assert 'class="better"' in table.html() and "<script" not in replace(table, title="<script>").html()
+
+
+def test_a_table_says_where_neurons_without_recurrence_are_as_good():
+    rows = [{"method": "a", "keep": 0.1, "seed": s, "x": 1.0 + 0.1 * s} for s in range(5)]
+    alone = {"method": "no recurrence", "keep": 1.0}
+    for shift, name in ((0.0, "no recurrence (as good)"), (-0.5, "no recurrence")):
+        others = [alone | {"seed": s, "x": 1.0 + 0.1 * s + shift + 0.01 * (-1) ** s} for s in range(5)]
+        table = comparison(rows + others, "t", ["x"], "a", keep=0.1)
+        assert table.rows[1][0] == name and '<tr class="control"><td>no rec' in table.html()
+
+
+def test_a_table_by_share_marks_what_differs():
+    shares = ((0.1, 1.0), (0.02, 2.0))
+    rows = [{"method": "a", "keep": k, "seed": s, "x": x + s} for k, x in shares for s in range(3)]
+    rows += [{"method": "b", "keep": 0.1, "seed": s, "x": 2.0 + 1.01 * s} for s in range(3)]
+    rows += [{"method": "dense", "keep": 1.0, "seed": s, "x": 1.5 + 1.01 * s} for s in range(3)]
+    table = by_kept(rows, "t", "x", "a", [0.1, 0.02])
+    assert table.columns == ["x", "10%", "2%"]
+    assert table.rows == [
+        ["a", "2.000 ± 2.484", "3.000 ± 2.484"],
+        ["b", "3.010 ± 2.509 +", ""],
+        ["dense", "2.510 ± 2.509 +", "2.510 ± 2.509 −"],
+    ]
+    assert table.marks == {(1, 1): "better", (2, 1): "better", (2, 2): "worse"}
+    assert by_kept(rows, "t", "x", "a", [0.1], True).marks == {(1, 1): "worse", (2, 1): "worse"}
+
+
+def test_a_table_is_empty_where_nothing_was_measured():
+    rows = [{"method": "lnp", "keep": 0.1, "seed": 1, "failed": "no"}]
+    rows += [{"method": "no recurrence", "keep": 1.0, "seed": 1, "x": 1.0, "neurons": 9, "rate": 0.1}]
+    table = comparison(rows, "t", ["x"], "lnp", keep=0.1)
+    assert table.rows == [["lnp", "", "", "", "", "1"], ["no recurrence", "1.000", "", "9", "0.100", ""]]
+
+
+# The frozen regime
+
+
+def test_a_regression_finds_what_is_linear_and_keeps_from_what_is_noise():
+    rng = np.random.default_rng(0)
+    f = rng.normal(size=(2, 200, 5))
+    true = np.concatenate([rng.normal(size=(5, 2)), [[0.3, -0.2]]])
+    wanted = f @ true[:-1] + true[-1]
+    w, explained = reservoir.regression(f[:1], wanted[:1], f[1:], wanted[1:])
+    np.testing.assert_allclose(w, true, atol=1e-4)
+    assert explained > 0.999
+    _, nothing = reservoir.regression(f[:1], rng.normal(size=(1, 200, 2)), f[1:], rng.normal(size=(1, 200, 2)))
+    assert nothing < 0.05
+
+
+def test_a_delay_line_remembers_what_neurons_alone_do_not():
+    """A chain of neurons that each fire one symbol after the one before: recurrence that carries the task."""
+    n = 100
+    alone = random_network(n, 8, 8, 1.0, 0.0, np.random.default_rng(1), 2.0, 2.0, 5.0)
+    leak = (1 - np.exp(-1 / alone.tau_syn)) * (1 - np.exp(-1 / alone.tau_mem))
+    chain = sparse.csr_array(np.diag(np.full(n - 1, 3.0), 1) * leak[None, :])
+    found = [reservoir.recall(net, np.random.default_rng(2))["recall"] for net in (
+        with_port(alone), with_port(replace(alone, w_rec=chain)))]  # fmt: skip
+    assert found[1] > found[0] + 0.5
+
+
+def with_port(net):
+    """One input, heard by the first tenth alone."""
+    w_in = np.zeros((1, net.n))
+    w_in[0, : net.n // 10] = 3 * net.bias[: net.n // 10]
+    return replace(net, w_in=w_in)
+
+
+def test_the_measures_of_a_cell_repeat_and_name_its_size():
+    a, b = trials.run(cell()), trials.run(cell())
+    assert a == b and "failed" not in a
+    assert a["synapses"] == round(0.3 * trials.core(cell()).w_rec.nnz) and a["neurons"] == 38
+    assert a["synapses_with_ports"] == a["synapses"] + 2 * 38
+    assert {"recall", "xor", "recall as pruned", "abscissa", "largest_exponent", "ipr", "drift"} <= set(a)
+    assert cell().key == cell(method="another name").key != cell(seed=2).key
+
+
+def test_a_network_that_cannot_be_pruned_is_a_result():
+    found = trials.run(cell(prune=PruneSettings(keep=1e-6)))
+    assert "leaves none" in found["failed"]
+
+
+def test_every_rival_the_method_is_compared_with_exists():
+    assert {s.method for s in (methods.METHODS | methods.TRAINED).values()} == set(names("lnp_edge.pruning"))
+    assert all(isinstance(s.noise, NoiseSettings) for s in methods.ABLATION.values())
+
+
+# Time and memory
+
+
+def test_a_large_network_is_a_small_world_too(monkeypatch):
+    monkeypatch.setattr("lnp_edge.network.draw.LARGE", 50)
+    net = random_network(300, 2, 2, 1.0, 0.1, np.random.default_rng(1))
+    w = net.w_rec.tocoo()
+    assert net.w_rec.nnz == round(0.1 * 300 * 299) and (w.row != w.col).all()
+    apart = np.abs(w.row - w.col)
+    near = np.minimum(apart, 300 - apart) <= 15
+    assert near.mean() == pytest.approx(0.9 + 0.1 * 0.1, abs=0.02)
+
+
+def test_growth_is_the_slope_in_logarithms():
+    rows = [scale.Row("edge step", n, 50 * n, 1e-9 * n**1.5, 1.0) for n in scale.GROWTH]
+    assert scale.growth(rows) == pytest.approx(1.5)
+    assert scale.Row("x", 1, 1, 2.0, 1.0, aim=3.0).met and not scale.Row("x", 1, 1, 4.0, 1.0, aim=3.0).met
+    assert not scale.Row("x", 1, 1, 1.0, 9.0, aim=3.0, aim_megabytes=5.0).met
+
+
+# The commands
+
+FEW = {name: methods.METHODS[name] for name in ("lnp", "random, same abscissa")}
+SMALL = ["--keep", "0.3", "--kinds", "heterogeneous", "--seeds", "2", "--neurons", "30", "--tasks", "recall"]
+
+
+def test_a_comparison_is_kept_and_goes_on(tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr(methods, "METHODS", FEW)
+    words = ["compare", "--parts", "frozen,matrices", *SMALL, "-o", str(tmp_path / "c")]
+    assert main([*words, "--json"]) == 0
+    found = json.loads(capsys.readouterr().out)
+    assert len(found["frozen"]) == 2 * (2 + 2) and {r["method"] for r in found["frozen"]} >= {"dense", "lnp"}
+    page = (tmp_path / "c" / "report.html").read_text()
+    assert page.count("data:image/png;base64,") == 2 and "http" not in page and "no recurrence" in page
+    with (tmp_path / "c" / "frozen.csv").open() as file:
+        rows = list(csv.DictReader(file))
+    assert [float(r["recall"]) for r in rows] == [r["recall"] for r in found["frozen"]]
+    before = {p: p.stat().st_mtime_ns for p in (tmp_path / "c" / "networks").iterdir()}
+    assert len(before) == 8 + 2 and main(words) == 0  # networks, matrices
+    assert before == {p: p.stat().st_mtime_ns for p in (tmp_path / "c" / "networks").iterdir()}
+    assert "| lnp |" in capsys.readouterr().out
+
+
+def test_networks_too_small_to_prune_are_rows_and_the_report_is_written(tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr(methods, "METHODS", FEW)
+    words = [*SMALL, "--neurons", "3", "--seeds", "1", "--keep", "0.001"]
+    assert main(["compare", "--parts", "frozen", *words, "-o", str(tmp_path)]) == 0
+    said = capsys.readouterr().out
+    assert "0.1% kept" in said and "| lnp |  |" in said and "nan" not in said
+    assert "<h3>heterogeneous, 0.1% kept" in (tmp_path / "report.html").read_text()
+
+
+def damaged(path):
+    path.write_text("{")
+
+
+def foreign(path):
+    path.write_text('{"seed": 1}')
+
+
+def a_folder(path):
+    path.unlink()
+    path.mkdir()
+
+
+@pytest.mark.parametrize("damage", [damaged, foreign, a_folder])
+def test_a_damaged_result_is_named_before_anything_is_run(tmp_path, damage):
+    cells = [cell(seed=seed, tasks=(), neurons=4) for seed in (1, 2)]
+    trials.run_all(cells, tmp_path, lambda n: None)
+    first, second = (tmp_path / f"{c.key}.json" for c in cells)
+    damage(first)
+    second.unlink()
+    with pytest.raises(ConfigError, match=f"cannot read {first}: .*\n  delete it"):
+        trials.run_all(cells, tmp_path, lambda n: None)
+    assert not second.exists()
+
+
+def test_a_network_that_cannot_be_trained_is_a_row_and_not_tried_again(tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr(methods, "METHODS", FEW)
+    monkeypatch.setattr(methods, "TRAINED", {})
+    monkeypatch.setattr(compare, "QUICK", compare.QUICK | {"keep": "0.3,0.000001"})
+    words = ["compare", "--parts", "trained", "--quick", "-o", str(tmp_path)]
+    assert main([*words, "--json"]) == 0
+    rows = json.loads(capsys.readouterr().out)["trained"]
+    failed = {(r["method"], r["keep"]): r.get("failed", "") for r in rows}
+    assert len(failed) == 2 + 2 * 2 and {k for k, why in failed.items() if why} == {(m, 1e-6) for m in FEW}
+    assert "leaves none" in failed["lnp", 1e-6] and all("failed" in r or 0 <= r["accuracy"] <= 1 for r in rows)
+    assert main(words) == 0
+    seen = capsys.readouterr()
+    assert "6 of 6 trainings are already in" in seen.err and (tmp_path / "trained-spar-heterogeneous.png").exists()
+    assert [line.split("|")[-2].strip() for line in seen.out.splitlines() if line.startswith("| lnp")][2:] == ["", "1"]
+
+
+def test_a_file_that_is_absent_is_no_networks_failure(tmp_path, capsys, monkeypatch):
+    monkeypatch.setenv("LNP_DATA", str(tmp_path))
+    output = tmp_path / "new"
+    assert main(["compare", "--parts", "frozen", *SMALL, "--tasks", "hapt", "-o", str(output)]) == 2
+    lines = capsys.readouterr().err.splitlines()
+    assert len(lines) == 2 and "hapt" in lines[0] and not output.exists()
+    assert main(["compare", "--parts", "frozen,trained", *SMALL, "--trained-tasks", "hapt", "-o", str(output)]) == 2
+    assert "hapt" in capsys.readouterr().err and not output.exists()
+
+
+@pytest.mark.parametrize("name", ["report.html", "networks.png", "frozen-heterogeneous.png", "networks"])
+def test_a_place_that_is_taken_is_refused_in_two_lines(tmp_path, capsys, monkeypatch, name):
+    monkeypatch.setattr(methods, "METHODS", FEW)
+    monkeypatch.setattr(trials, "run_all", lambda cells, *rest: [trials.run(c) for c in cells])
+    (tmp_path / name).mkdir() if "." in name else (tmp_path / name).touch()
+    words = [*SMALL, "--neurons", "3", "--seeds", "1"]
+    if name == "networks":
+        monkeypatch.undo()
+    assert main(["compare", "--parts", "frozen", *words, "-o", str(tmp_path)]) == 2
+    lines = capsys.readouterr().err.splitlines()
+    assert len(lines) == 2 and f"{tmp_path / name}: " in lines[0] and lines[1].endswith("-o")
+
+
+def test_a_trained_network_has_another_pruning_of_its_task():
+    found = trials.trained_config("hapt", "homogeneous", 3, PruneSettings("snip", 0.1), [{"train": {"epochs": 2}}])
+    base = config.named("hapt")
+    assert (found.seed, found.prune, found.train.epochs) == (3, PruneSettings("snip", 0.1), 2)
+    assert found.data == base.data and found.network == replace(base.network, heterogeneous=False)
+
+
+@pytest.mark.parametrize(
+    ("words", "what", "hint"),
+    [
+        (["--parts", "frozen,all"], "--parts has 'all'", "ablation"),
+        (["--keep", "0.3,no"], "--keep is '0.3,no'", "0.3,0.1"),
+        (["--keep", "1.5"], "--keep is '1.5'", "0.3,0.1"),
+        (["--kinds", "odd"], "--kinds has 'odd'", "clustered"),
+        (["--seeds", "0"], "--seeds is 0", "1 to 1000"),
+        (["--against", "lnp, odd"], "--against has 'lnp, odd'", "loop gain"),
+        (["--tasks", "nosuch"], "no task 'nosuch'", "recall"),
+        (["--neurons", "1"], "--neurons is 1", "from 2"),
+        (["--quick", "--trained-seeds", "-7"], "--trained-seeds is -7", "from 1"),
+        (["--parts", "trained", "--kinds", "clustered"], "clustered networks are not trained", "--kinds"),
+        (["--parts", "trained", "--trained-tasks", "x"], "--trained-tasks has 'x'", "spar"),
+        (["-o", "/dev/null/x"], "cannot make /dev/null/x", "-o"),
+    ],
+)
+def test_what_cannot_be_compared_is_said(capsys, tmp_path, words, what, hint):
+    output = [] if "-o" in words else ["-o", str(tmp_path / "new")]
+    assert main(["compare", *words, *output]) == 2
+    lines = capsys.readouterr().err.splitlines()
+    assert len(lines) == 2 and what in lines[0] and hint in lines[1]
+    assert not (tmp_path / "new").exists()

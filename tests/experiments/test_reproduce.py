@@ -1,0 +1,164 @@
+"""lnp reproduce, on little data: that it runs, stores, goes on and says what it did."""
+
+import json
+import math
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from lnp_edge import config
+from lnp_edge.base.errors import ModelError, NetworkError
+from lnp_edge.cli import main
+from lnp_edge.commands.reproduce import ROWS, changed
+from lnp_edge.config import Config, NetworkSettings, PruneSettings, TrainSettings
+from lnp_edge.experiments.runs import Runs
+from lnp_edge.experiments.trial import Trial, run_trial
+from lnp_edge.network.file import load as load_network
+from lnp_edge.stages import pipeline
+from lnp_edge.task.split import load_data, split
+
+PNG = b"\x89PNG\r\n\x1a\n"
+SMALL = Config(network=NetworkSettings(neurons=24), train=TrainSettings(epochs=2))
+
+
+def test_quick_prints_every_row_and_keeps_what_it_ran(tmp_path, capsys):
+    rows = "dense,lnp,activity,lnp 4 bits,no recurrence"
+    words = ["reproduce", "spar", "--quick", "--rows", rows, "-o", str(tmp_path / "r")]
+    assert main([*words, "--json"]) == 0
+    rows = {row["name"]: row for row in json.loads(capsys.readouterr().out)}
+    assert list(rows) == ["ridge on statistics", "dense", "lnp", "activity", "lnp 4 bits", "no recurrence"]
+    synapses = {name: row["trials"][0]["synapses"] for name, row in rows.items() if row["trials"]}
+    assert synapses["lnp"] == synapses["activity"] == round(0.3 * synapses["dense"])
+    assert synapses["no recurrence"] == 0
+    assert all(0 <= row["trials"][0]["measures"]["accuracy"] <= 1 for row in rows.values() if row["trials"])
+    table = (tmp_path / "r" / "spar.md").read_text()
+    assert "lnp reproduce spar --rows 'dense,lnp,activity,lnp 4 bits,no recurrence' --seeds 1 --quick" in table
+    pictures = sorted((tmp_path / "r").rglob("*.png"))
+    assert len(pictures) == 2 + 5 * 2 and all(p.read_bytes().startswith(PNG) for p in pictures)
+    before = {p: p.stat().st_mtime_ns for p in (tmp_path / "r").rglob("result.json")}
+    assert main(words) == 0
+    seen = capsys.readouterr()
+    assert "5 of 5 trainings are already in" in seen.err and "no recurrence" in seen.out
+    assert before == {p: p.stat().st_mtime_ns for p in (tmp_path / "r").rglob("result.json")}
+
+
+def test_one_pruned_network_serves_two_tasks(tmp_path, capsys):
+    words = ["reproduce", "spar", "spar", "--shared", "--quick", "-o", str(tmp_path), "--json"]
+    assert main(words) == 0
+    first = json.loads(capsys.readouterr().out.splitlines()[0])
+    assert [row["name"] for row in first][1:] == ["dense", "lnp, for this task", "lnp, one for all", "no recurrence"]
+
+
+def test_a_network_pruned_before_its_task_is_the_same_for_every_task():
+    shared = replace(SMALL, prune=PruneSettings(shared=True))
+    data = split(shared, load_data(shared))
+    a = pipeline.prune(shared, data, pipeline.new_network(shared, data))
+    other = replace(pipeline.new_network(shared, data), dt=0.5, w_in=np.zeros((3, 24)), tau_out=np.ones(2))
+    n = shared.network
+    slower = replace(n, **{name: getattr(n, name) * 0.5 / data.dt for name in ("tau_mem", "tau_syn", "tau_out")})
+    b = pipeline.prune(replace(shared, network=slower), data, other)
+    assert (a.w_rec.data == b.w_rec.data).all() and (a.w_rec.indices == b.w_rec.indices).all()
+    assert np.allclose(a.tau_mem / a.dt, b.tau_mem / b.dt, rtol=1e-12)  # the same in steps
+    assert b.w_in.shape == (3, a.n) and b.w_out.shape == (a.n, 2)
+
+
+def test_homogeneous_neurons_stay_alike():
+    alike = changed(SMALL, ROWS["homogeneous"])
+    outcome = run_trial(Trial("x", alike))
+    for name in ("tau_mem", "tau_syn"):
+        taus = getattr(outcome.network, name)
+        assert np.allclose(taus, getattr(alike.network, name), rtol=1e-6)  # float32 logarithm and back
+
+
+def test_a_stopped_trial_goes_on_to_the_same_result(tmp_path, monkeypatch):
+    monkeypatch.setattr("lnp_edge.training.loop.SAVE_EVERY", 1)
+    trial = Trial("x", SMALL)
+    whole = run_trial(trial)
+
+    class Stopped(Exception):
+        pass
+
+    def stop(name, done, total, info):
+        if done == 2:
+            raise Stopped
+
+    with pytest.raises(Stopped):
+        run_trial(trial, stop, tmp_path)
+    assert list(tmp_path.iterdir())
+    seen = []
+    resumed = run_trial(trial, lambda name, done, total, info: seen.append(done), tmp_path)
+    again = run_trial(trial, lambda name, done, total, info: seen.append(done), tmp_path)
+    assert seen == [1, 2, 2]  # what is trained is not trained again, until its result is safe
+    for found in (resumed, again):
+        assert found.model.fingerprint == whole.model.fingerprint and found.measures == whole.measures
+
+
+def test_what_starts_from_a_network_that_starts_from_another_goes_on_too(tmp_path):
+    settings = changed(SMALL, {"prune": {"method": "activity"}, "quantize": {"epochs": 1}})
+    trial = Trial("activity, then integers", settings)
+    whole = run_trial(trial)
+    for _ in range(2):
+        assert run_trial(trial, None, tmp_path).model.fingerprint == whole.model.fingerprint
+
+
+def test_a_finished_run_leaves_nothing_to_go_on_from(tmp_path):
+    runs, trial = Runs(tmp_path), Trial("x", SMALL)
+    runs.all([trial])
+    assert not list(runs.place(trial).glob("*.checkpoint"))
+
+
+def test_a_stored_network_is_the_trained_one(tmp_path):
+    runs, trial = Runs(tmp_path), Trial("x", SMALL)
+    (result,) = runs.all([trial])
+    stored = load_network(runs.place(trial) / "network.safetensors")
+    assert stored.config == SMALL and stored.network.w_rec.nnz == result["synapses"]
+    assert all(math.isfinite(epoch["loss"]) for epoch in result["history"]) and len(result["history"]) == 2
+    for text in ("{", "[]", '{"measures": {}}'):
+        (runs.place(trial) / "result.json").write_text(text)
+        with pytest.raises(config.ConfigError, match="cannot read"):
+            runs.all([trial])
+
+
+def test_what_starts_from_a_failure_trains_for_itself(tmp_path):
+    runs, after = Runs(tmp_path), Trial("activity", changed(SMALL, ROWS["activity"]))
+    (alone,) = Runs(tmp_path / "alone").all([after])
+    runs.place(after.before).mkdir()
+    (runs.place(after.before) / "result.json").write_text('{"failed": "left the finite numbers"}')
+    (found,) = runs.all([after])
+    assert found["measures"] == alone["measures"] and found["history"] == alone["history"]
+
+
+def test_a_damaged_checkpoint_is_no_failure_of_a_network(tmp_path):
+    runs, trial = Runs(tmp_path), Trial("x", SMALL)
+    runs.place(trial).mkdir()
+    (runs.place(trial) / "training.checkpoint").write_bytes(b"x")
+    with pytest.raises(ModelError, match="no checkpoint"):
+        runs.all([trial], failures=True)
+    assert runs.stored(trial) is None
+
+
+def test_a_failure_is_raised_or_a_result(tmp_path):
+    runs, good = Runs(tmp_path), Trial("good", SMALL)
+    bad = Trial("bad", replace(SMALL, prune=PruneSettings(keep=1e-6)))
+    results = runs.all([bad, good], failures=True)
+    assert "leaves none" in results[0]["failed"] and results[1]["measures"]
+    with pytest.raises(NetworkError, match="leaves none"):
+        runs.all([bad, good])
+
+
+@pytest.mark.parametrize(
+    ("words", "what", "hint"),
+    [
+        (["nosuch"], "no task 'nosuch'", "spar"),
+        (["spar", "--rows", "dense,wrong"], "unknown row 'wrong'", "homogeneous"),
+        (["spar", "--seeds", "0"], "--seeds is 0", "1 to 1000"),
+        (["nosuch.toml"], "cannot read nosuch.toml", ""),
+        (["spar", "--folds", "99"], "99 folds of 10 people", "2 to 10"),
+    ],
+)
+def test_what_cannot_be_reproduced_is_said(capsys, tmp_path, words, what, hint):
+    assert main(["reproduce", *words, "-o", str(tmp_path / "new")]) == 2
+    lines = capsys.readouterr().err.splitlines()
+    assert len(lines) == 2 and what in lines[0] and hint in lines[1]
+    assert not (tmp_path / "new").exists()

@@ -1,0 +1,339 @@
+"""Whole firmware: built by every compiler, it runs like the oracle; and what can go wrong."""
+
+import grp
+import os
+import re
+import shutil
+import struct
+import subprocess
+import sys
+import zlib
+from collections import namedtuple
+from contextlib import closing
+from dataclasses import replace
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+from conftest import need, need_for
+from lnp_edge.firmware_gen import build as build_module
+from lnp_edge.firmware_gen import commands, elf, flash, tables
+from lnp_edge.firmware_gen.build import build
+from lnp_edge.firmware_gen.generate import STACK_BYTES, generate, write
+from lnp_edge.runtime.device import Device
+from lnp_edge.runtime.ports import open_board, owner_group
+from tiny import oracle, tiny_counts, tiny_model
+
+from lnp_edge import boards
+from lnp_edge.base.errors import BoardError, ConfigError, DoesNotFit
+from lnp_edge.spec import layout, protocol
+from lnp_edge.spec.board import CPUS, Region
+from lnp_edge.spec.protocol import Frame
+
+ROOT = Path(__file__).parents[2]
+CSRC = ROOT / "firmware_gen" / "csrc"
+INT32 = 2**31 - 1
+GROUP = namedtuple("GROUP", "gr_name")
+
+
+def folder_for(model, board, path, name="net"):
+    write(generate(model, board, name), path)
+    return path
+
+
+def assert_runs_like_the_oracle(port, steps=150, **which):
+    model = tiny_model(**which)
+    digests, words, y = oracle(steps, **which)
+    with closing(Device(port, model)) as device:
+        device.reset()
+        found = device.steps(tiny_counts(model, steps))
+        assert found.digests.tolist() == digests
+        assert device.state().tolist() == words
+        assert found.y.tolist() == y
+        arrays = layout.tables(model).values()
+        assert device.table_crcs() == [zlib.crc32(a.tobytes()) for a in arrays]
+        assert [device.read_table(k, a.nbytes) for k, a in enumerate(arrays)] == [a.tobytes() for a in arrays]
+
+
+# --- whole firmware
+
+
+@pytest.mark.parametrize("optimize", ["-O0", "-O2", "-O3", "-Os"])
+def test_gcc_gives_the_same_results_at_every_level(tmp_path, optimize):
+    need_for("host")
+    board = boards.get("host")
+    image = build(folder_for(tiny_model(), board, tmp_path), optimize=optimize).image
+    assert_runs_like_the_oracle(open_board(board, image))
+
+
+@pytest.mark.parametrize("compiler", ["clang", "gcc"])
+def test_another_compiler_gives_the_same_results_for_other_sizes(tmp_path, compiler, monkeypatch):
+    need({"clang": "ziglang", "gcc": "gcc"}[compiler])
+    if compiler == "clang":
+        monkeypatch.setattr(build_module, "_on_path", lambda names: ())  # zig's clang is what is left
+    for which in (
+        {"n": 1, "n_in": 1, "n_out": 1},
+        {"n": 32, "density": 0.0},
+        {"n": 300, "n_in": 5, "density": 0.05},
+    ):
+        board = boards.get("host")
+        path = tmp_path / str(which["n"])
+        image = build(folder_for(tiny_model(**which), board, path), sanitize=compiler == "gcc").image
+        assert_runs_like_the_oracle(open_board(board, image), 60, **which)
+
+
+EMULATED = [
+    (name, toolchain)
+    for name in boards.names()
+    if boards.get(name).start in ("qemu", "unicorn")
+    for toolchain in commands.names(boards.get(name))
+]
+
+
+@pytest.mark.parametrize(("name", "toolchain"), EMULATED)
+def test_an_emulated_board_runs_like_the_oracle(tmp_path, name, toolchain):
+    need_for(name, toolchain)
+    board = boards.get(name)
+    image = build(folder_for(tiny_model(), board, tmp_path), toolchain).image
+    assert_runs_like_the_oracle(open_board(board, image))
+
+
+def test_behind_a_bootloader_the_core_gets_our_vector_table(tmp_path, monkeypatch):
+    need_for("cortex-m4")
+    board = replace(boards.get("cortex-m4"), flash=Region(0x8000, 0x10000))
+    monkeypatch.setattr(boards, "get", lambda name: board)
+    port = open_board(board, build(folder_for(tiny_model(), board, tmp_path)).image)
+    assert_runs_like_the_oracle(port)
+    assert bytes(port._uc.mem_read(0xE000ED08, 4)) == struct.pack("<I", 0x8000)  # DDI 0403 B3.2.5: VTOR
+
+
+@pytest.mark.parametrize("cpu", [cpu for cpu in CPUS if cpu != "host"])
+@pytest.mark.parametrize("toolchain", ["gcc", "zig"])
+def test_it_compiles_clean_for_every_core(tmp_path, monkeypatch, cpu, toolchain):
+    need_for("nucleo-f401re", toolchain)
+    board = replace(boards.get("nucleo-f401re"), cpu=cpu)
+    monkeypatch.setattr(boards, "get", lambda name: board)
+    sizes = build(folder_for(tiny_model(n=80), board, tmp_path), toolchain)
+    assert layout.table_bytes(tiny_model(n=80)) < sizes.flash < 24_000
+    assert sizes.ram > layout.state_bytes(tiny_model(n=80)) + STACK_BYTES
+
+
+def test_no_function_uses_floating_point_or_heap(tmp_path):
+    need_for("mps2-an386", start=False)
+    image = build(folder_for(tiny_model(), boards.get("mps2-an386"), tmp_path)).image
+    names = subprocess.run(["arm-none-eabi-nm", image], capture_output=True, text=True, check=True).stdout
+    assert not re.search(r"malloc|free|__aeabi_[fd]|__aeabi_u?l", names)
+
+
+def test_the_stack_reserve_covers_every_function_at_once(tmp_path):
+    need_for("nucleo-f401re")
+    path = folder_for(tiny_model(n=300, n_in=100, n_out=50), boards.get("nucleo-f401re"), tmp_path)
+    tools = commands.toolchain(boards.get("nucleo-f401re"))
+    for optimize in ("-Os", "-O3"):
+        for source in sorted(path.glob("*.c")):
+            flags = [optimize, *tools.flags, "-fstack-usage", "-c", "-o", path / f"{source.stem}.o", source]
+            subprocess.run([*tools.cc, "-std=c11", *flags], check=True, cwd=path)
+        frames = [int(line.split("\t")[1]) for su in path.glob("*.su") for line in su.read_text().splitlines()]
+        # Nothing here calls itself, so the sum of all frames and an interrupt's 32 bytes bounds the depth.
+        assert 0 < sum(frames) + 32 < STACK_BYTES, optimize
+
+
+def test_make_runs_the_same_command(tmp_path):
+    need("make")
+    for name in boards.names():
+        board = boards.get(name)
+        path = folder_for(tiny_model(), board, tmp_path / name)
+        for toolchain in commands.names(board):
+            done = subprocess.run(
+                ["make", "-n", f"TOOLCHAIN={toolchain}"], cwd=path, capture_output=True, text=True, check=True
+            )
+            tools = commands.toolchain(board, toolchain)
+            sources = sorted(p.name for p in path.glob("*.c"))
+            expected = commands.compile_command(tools, sources, commands.output("net", toolchain))
+            assert done.stdout.splitlines()[-1].split() == expected
+
+
+@pytest.mark.parametrize("name", ["host", "mps2-an386"])
+def test_the_folder_builds_with_make_alone(tmp_path, name):
+    need("make")
+    need_for(name)
+    board = boards.get(name)
+    path = folder_for(tiny_model(), board, tmp_path)
+    subprocess.run(["make", "-s"], cwd=path, check=True, env={"PATH": os.environ["PATH"]})
+    assert_runs_like_the_oracle(open_board(board, path / commands.output("net", board.toolchain)))
+
+
+def test_sizes_are_those_of_the_section_headers(tmp_path):
+    need_for("nucleo-f401re")
+    sizes = build(folder_for(tiny_model(), boards.get("nucleo-f401re"), tmp_path))
+    text = subprocess.run(["arm-none-eabi-size", sizes.image], capture_output=True, text=True, check=True).stdout
+    code, data, bss = map(int, text.splitlines()[1].split()[:3])
+    assert (sizes.flash, sizes.ram) == (code + data, data + bss)
+    assert any("of     524,288 B" in line for line in sizes.lines())
+
+
+# --- what can go wrong
+
+
+def test_an_absent_compiler_is_said_with_the_command_that_gets_it(tmp_path, monkeypatch):
+    path = folder_for(tiny_model(), boards.get("mps2-an386"), tmp_path / "arm")
+    monkeypatch.setattr(shutil, "which", lambda name: None)
+    with pytest.raises(BoardError, match="apt-get install gcc-arm-none-eabi"):
+        build(path)
+    monkeypatch.setattr(build_module, "_zig", lambda: ())
+    with pytest.raises(BoardError, match=r"pip install .*ziglang"):
+        build(path, "zig")
+    host = folder_for(tiny_model(), boards.get("host"), tmp_path / "host")
+    with pytest.raises(BoardError, match="apt-get install gcc"):
+        build(host)
+
+
+def test_a_failing_compiler_shows_its_last_lines_and_leaves_no_image(tmp_path):
+    need_for("host")
+    path = folder_for(tiny_model(), boards.get("host"), tmp_path)
+    build(path)
+    (path / "main.c").write_text("this is no C\n")
+    with pytest.raises(BoardError, match=r"(?s)failed with code 1.*main\.c:1"):
+        build(path)
+    assert not list((path / "build").rglob("*.elf"))
+
+
+@pytest.mark.parametrize("toolchain", ["gcc", "zig"])
+def test_an_image_that_outgrows_the_board_says_what_it_needs(tmp_path, monkeypatch, toolchain):
+    need_for("cortex-m4", toolchain, start=False)
+    full = boards.get("cortex-m4")
+    whole = build(folder_for(tiny_model(), full, tmp_path / "full"), toolchain)
+    small = replace(full, flash=Region(0, 4096))
+    monkeypatch.setattr(boards, "get", lambda name: small)
+    with pytest.raises(DoesNotFit, match=r"needs \d+ B flash, cortex-m4 has 4096") as e:
+        build(folder_for(tiny_model(), small, tmp_path / "small"), toolchain)
+    assert abs(int(re.search(r"needs (\d+)", str(e.value))[1]) - whole.flash) <= 64
+    tight = replace(full, ram=Region(0x20000000, whole.ram - 8))
+    monkeypatch.setattr(boards, "get", lambda name: tight)
+    with pytest.raises(DoesNotFit, match=r"needs \d+ B RAM"):
+        build(folder_for(tiny_model(), tight, tmp_path / "tight"), toolchain)
+
+
+def test_other_toolchains_and_folders_are_refused(tmp_path):
+    path = folder_for(tiny_model(), boards.get("host"), tmp_path / "fw")
+    with pytest.raises(BoardError, match="not built with 'gcc'"):
+        build(path, "gcc")
+    with pytest.raises(ConfigError, match="cannot read"):
+        build(tmp_path)
+
+
+def test_the_callers_environment_does_not_reach_the_compiler(tmp_path, monkeypatch):
+    need_for("host")
+    path = folder_for(tiny_model(), boards.get("host"), tmp_path)
+    reference = build(path).image.read_bytes()
+    for key in ("CFLAGS", "CPATH", "C_INCLUDE_PATH", "GCC_EXEC_PREFIX", "LD_PRELOAD"):
+        monkeypatch.setenv(key, "/nonexistent")
+    assert build(path).image.read_bytes() == reference
+
+
+def test_flashing_says_what_it_would_do_and_writes_the_flash_image(tmp_path):
+    need_for("nucleo-f401re")
+    path = folder_for(tiny_model(), boards.get("nucleo-f401re"), tmp_path)
+    with pytest.raises(BoardError, match="no image yet"):
+        flash.flash(path, dry_run=True)
+    image = build(path).image
+    shown = flash.flash(path, dry_run=True)
+    assert shown == f"cd {path} && st-flash --reset write build/gcc/lnp_net.bin 0x08000000"
+    subprocess.run(["arm-none-eabi-objcopy", "-O", "binary", image, tmp_path / "x.bin"], check=True)
+    assert image.with_suffix(".bin").read_bytes() == (tmp_path / "x.bin").read_bytes()
+    assert elf.flash_bytes(image, 0x08000000 - 16)[:16] == b"\xff" * 16
+
+
+def test_flashing_without_the_tool_or_an_emulated_board(tmp_path, monkeypatch):
+    need_for("nucleo-f401re")
+    real = shutil.which
+    monkeypatch.setattr(shutil, "which", lambda name: None if name == "st-flash" else real(name))
+    path = folder_for(tiny_model(), boards.get("nucleo-f401re"), tmp_path / "a")
+    build(path)
+    with pytest.raises(BoardError, match=r"(?s)st-flash is not installed.*apt-get install stlink-tools"):
+        flash.flash(path)
+    other = folder_for(tiny_model(), boards.get("host"), tmp_path / "b")
+    assert flash.flash(other) == "nothing to flash: host starts with the image"
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "said"),
+    [
+        ("clock_hz", 100_000_000, "clock_hz is 168, 84, 56 or 42 MHz"),
+        ("clock_hz", 16_000_000, "clock_hz is 168, 84, 56 or 42 MHz"),
+        ("clock_hz", 80_000_000, "clock_hz is 168, 84, 56 or 42 MHz"),  # divided by 4.2
+        ("clock_hz", 112_000_000, "clock_hz is 168, 84, 56 or 42 MHz"),  # divided by 3
+        ("clock_hz", 336_000_000, "clock_hz is 168, 84, 56 or 42 MHz"),
+        ("clock_hz", 33_600_000, "clock_hz is 168, 84, 56 or 42 MHz"),  # divided by 10
+        ("baud", 2_000_000, "baud is out of the range"),
+        ("baud", 300, "baud is out of the range"),
+    ],
+)
+def test_a_clock_or_baud_rate_that_the_stm32_cannot_have_stops_the_compiler(tmp_path, monkeypatch, key, value, said):
+    need_for("nucleo-f401re")
+    board = replace(boards.get("nucleo-f401re"), **{key: value})
+    monkeypatch.setattr(boards, "get", lambda name: board)
+    with pytest.raises(BoardError, match=said):
+        build(folder_for(tiny_model(), board, tmp_path))
+
+
+@pytest.mark.parametrize(("n_in", "ring"), [(3, 1024), (300, 1024), (1024, 4096)])
+def test_the_ring_of_the_stm32_holds_the_longest_frame(tmp_path, n_in, ring):
+    need_for("nucleo-f401re")
+    model = tiny_model(n_in=n_in)
+    image = build(folder_for(model, boards.get("nucleo-f401re"), tmp_path)).image
+    text = subprocess.run(["arm-none-eabi-nm", "-S", image], capture_output=True, text=True, check=True).stdout
+    assert int(re.search(r"\w+ (\w+) b ring\n", text)[1], 16) == ring
+    assert len(protocol.encode(Frame(1, 2, 3, b"\1" * tables.max_payload(model)))) < ring
+
+
+@pytest.mark.parametrize("content", [b"", b"no image", b"\x7fELF", None])
+def test_a_file_that_is_no_image_is_refused_by_the_emulator(tmp_path, content):
+    need("unicorn", "elftools")
+    if content is not None:
+        (tmp_path / "x.elf").write_bytes(content)
+    with pytest.raises(BoardError, match=r"x\.elf is no image for cortex-m4") as e:
+        open_board(boards.get("cortex-m4"), tmp_path / "x.elf")
+    assert e.value.try_next == "build one first: lnp build DIR"
+
+
+def test_an_image_for_other_memory_is_refused_by_the_emulator(tmp_path):
+    need("arm-none-eabi-gcc", "unicorn", "elftools")
+    image = build(folder_for(tiny_model(), boards.get("netduinoplus2"), tmp_path)).image
+    with pytest.raises(BoardError, match="is no image for cortex-m4"):
+        open_board(boards.get("cortex-m4"), image)
+
+
+def test_the_group_of_a_port_is_its_own_and_never_roots(tmp_path, monkeypatch):
+    port = tmp_path / "port"
+    assert owner_group(port) == "dialout"  # unplugged
+    port.touch()
+    for number, name in ((0, "dialout"), (123, "plugdev"), (124, "dialout")):
+        status = SimpleNamespace(st_gid=number)
+        with monkeypatch.context() as m:
+            m.setattr(Path, "stat", lambda self, s=status: s)
+            m.setattr(grp, "getgrgid", lambda number: {0: GROUP("root"), 123: GROUP("plugdev")}[number])
+            assert owner_group(port) == name
+
+
+# --- style
+
+
+def test_c_files_keep_their_format():
+    found = [*CSRC.glob("*.[ch]"), *(ROOT / "boards" / "common").glob("*.[ch]")]
+    assert len(found) > 15
+    beside = shutil.which("clang-format", path=str(Path(sys.executable).parent))
+    if not beside:
+        need("clang-format")
+    tool = beside or "clang-format"
+    call = [tool, "--dry-run", "--Werror", f"--style=file:{ROOT / '.clang-format'}", *found]
+    done = subprocess.run(call, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr[:2000]
+
+
+def test_make_refuses_a_toolchain_it_does_not_know(tmp_path):
+    need("make")
+    folder = folder_for(tiny_model(), boards.get("host"), tmp_path)
+    done = subprocess.run(["make", "TOOLCHAIN=nonsense"], cwd=folder, capture_output=True, text=True)
+    assert done.returncode == 2 and "TOOLCHAIN is 'nonsense': choose host" in done.stderr
+    assert not (folder / "build").exists()

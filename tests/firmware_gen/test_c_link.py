@@ -1,0 +1,234 @@
+"""The link in C: what the host firmware answers on two pipes, frame by frame."""
+
+import queue
+import random
+import struct
+import subprocess
+import threading
+import zlib
+from contextlib import closing
+
+import numpy as np
+import pytest
+from conftest import need
+from lnp_edge.firmware_gen import tables
+from lnp_edge.firmware_gen.build import build
+from lnp_edge.firmware_gen.generate import generate, write
+from naive import Naive
+from tiny import oracle, tiny_counts, tiny_model
+
+from lnp_edge import boards
+from lnp_edge.spec import layout, protocol
+from lnp_edge.spec.protocol import NAK, REPLIES, REPLY, REQUESTS, Frame
+
+
+class Line:
+    """The host firmware on two pipes, frame by frame. A thread reads: neither side waits for the other."""
+
+    def __init__(self, image):
+        pipe = subprocess.PIPE
+        self.process = subprocess.Popen([image], stdin=pipe, stdout=pipe, stderr=pipe)
+        self.frames = queue.Queue()
+        threading.Thread(target=self._listen, daemon=True).start()
+        self.greeting = self.read()
+
+    def _listen(self):
+        buffer = b""
+        while more := self.process.stdout.read1(4096):
+            *whole, buffer = (buffer + more).split(b"\0")
+            for stuffed in filter(None, whole):
+                self.frames.put(protocol.decode(stuffed))
+        self.frames.put(None)
+
+    def read(self):
+        frame = self.frames.get(timeout=10)
+        assert frame is not None, self.process.stderr.read().decode()
+        return frame
+
+    def send(self, name, payload=b"", sid=7, seq=1, kind=None):
+        self.raw(protocol.encode(Frame(REQUESTS[name].type if kind is None else kind, sid, seq, payload)))
+
+    def raw(self, data):
+        self.process.stdin.write(data)
+        self.process.stdin.flush()
+
+    def ask(self, *args, **kwargs):
+        self.send(*args, **kwargs)
+        return self.read()
+
+    def refusal(self, *args, **kwargs):
+        frame = self.ask(*args, **kwargs)
+        assert frame.type == REPLIES["nak"].type
+        code, _ = REPLIES["nak"].struct.unpack(frame.payload)
+        return next(name for name, value in NAK.items() if value == code)
+
+    def close(self):
+        self.process.stdin.close()
+        assert self.process.wait(10) == 0, self.process.stderr.read().decode()
+        assert self.process.stderr.read() == b""
+
+
+@pytest.fixture(scope="module")
+def sanitized(tmp_path_factory):
+    need("gcc")
+    path = tmp_path_factory.mktemp("sanitized")
+    write(generate(tiny_model(), boards.get("host"), "net"), path)
+    return build(path, sanitize=True).image
+
+
+@pytest.fixture
+def line(sanitized):
+    with closing(Line(sanitized)) as found:
+        yield found
+
+
+def steps_payload(t, count, seed=2):
+    return struct.pack("<I", t) + tiny_counts(tiny_model(), 150, seed)[t : t + count].tobytes()
+
+
+def test_a_device_greets_at_boot_and_at_hello(line):
+    assert (line.greeting.sid, line.greeting.seq) == (0, 0)
+    frame = line.ask("hello", sid=9, seq=3)
+    assert (frame.type, frame.sid, frame.seq) == (REPLY | 1, 9, 3)
+    assert frame.payload == line.greeting.payload
+    *numbers, name = REPLIES["hello"].struct.unpack(frame.payload)
+    m = tiny_model()
+    assert numbers == [
+        protocol.wire_crc(), m.fingerprint, 0, m.state_words, 1_000_000_000, m.n, m.n_in, m.n_out, 18, 512,
+    ]  # fmt: skip
+    assert name == b"host".ljust(24, b"\0")
+
+
+def test_without_hello_and_from_another_session_nothing_is_done(line):
+    assert line.refusal("reset", sid=0) == "session"
+    line.ask("hello", sid=7)
+    line.ask("steps", steps_payload(0, 5), seq=2)
+    assert line.refusal("reset", sid=8) == "session"
+    line.ask("hello", sid=8)
+    assert line.refusal("steps", steps_payload(5, 1), sid=7) == "session"
+    assert struct.unpack_from("<I", line.ask("hello", sid=8, seq=9).payload, 8) == (5,)
+
+
+def test_a_repeated_request_is_answered_from_memory(line):
+    line.ask("hello")
+    first = line.ask("steps", steps_payload(0, 5), seq=2)
+    assert line.ask("steps", steps_payload(0, 5), seq=2) == first
+    assert line.refusal("reset", sid=8, seq=2) == "session"  # a refusal between does not disturb it
+    assert line.refusal("steps", steps_payload(9, 5), seq=3) == "step"
+    assert line.ask("steps", steps_payload(0, 5), seq=2) == first
+    assert line.ask("steps", steps_payload(5, 5), seq=3).payload[:4] == struct.pack("<I", 10)
+    # The same number with another body is another request, and a new session has no memory.
+    assert line.refusal("steps", steps_payload(0, 5), seq=3) == "step"
+    line.ask("hello", seq=3)
+    assert line.refusal("steps", steps_payload(5, 5), seq=3) == "step"
+
+
+def test_steps_come_back_with_number_readout_and_digests(line):
+    line.ask("hello")
+    digests, _, _ = oracle(150)
+    most = tables.max_steps(tiny_model())
+    frame = line.ask("steps", steps_payload(0, most), seq=2)
+    t, cycles, *words = struct.unpack(f"<II{4 + most}I", frame.payload)
+    assert (t, cycles) == (most, 0)
+    assert words[4:] == digests[:most]
+    assert line.ask("reset", seq=3).payload == struct.pack("<II", 0, 0)
+    frame = line.ask("steps", steps_payload(0, 1), seq=4)
+    assert frame.payload[-4:] == struct.pack("<I", digests[0])
+
+
+def test_wrong_types_lengths_and_ranges_are_refused(line):
+    line.ask("hello")
+    words, last = tiny_model().state_words, len(layout.tables(tiny_model())) - 1
+    bias_out = 4 * tiny_model().n_out
+    assert line.refusal("", kind=0) == "type"
+    assert line.refusal("", kind=0x07) == "type"
+    assert line.refusal("", kind=0x81) == "type"
+    for name in ("hello", "reset", "tables"):
+        assert line.refusal(name, b"\0") == "length"
+    for size in (0, 3, 4, 5, 9, 11, 511, 512):
+        payload = bytes(size)
+        assert line.refusal("steps", payload) == "length", size
+    assert line.refusal("steps", steps_payload(1, 1)) == "step"
+    for payload in (b"", b"\0" * 5, b"\0" * 7):
+        assert line.refusal("state", payload) == "length"
+    for word, count in ((words, 1), (words + 1, 0), (words - 1, 2), (2**32 - 1, 2), (0, 127), (0, 65535)):
+        assert line.refusal("state", struct.pack("<IH", word, count)) == "range", (word, count)
+    assert len(line.ask("state", struct.pack("<IH", words - 1, 1)).payload) == 12
+    for payload in (b"", b"\0" * 7, b"\0" * 9):
+        assert line.refusal("read", payload) == "length"
+    for table, offset, count in (
+        (last + 1, 0, 1), (65535, 0, 0), (last, bias_out, 1), (last, bias_out + 1, 0), (last, 2**32 - 1, 2),
+        (last, 1, bias_out), (0, 0, 507), (0, 0, 65535),
+    ):  # fmt: skip
+        assert line.refusal("read", struct.pack("<HIH", table, offset, count)) == "range", (
+            table,
+            offset,
+            count,
+        )
+    assert len(line.ask("read", struct.pack("<HIH", last, bias_out - 1, 1)).payload) == 7
+    assert struct.unpack_from("<I", line.ask("hello", seq=99).payload, 8) == (0,)
+
+
+def test_damaged_and_foreign_frames_get_no_answer(line):
+    body = protocol.HEADER.pack(1, 1, 7, 1, 0)
+    line.raw(protocol.encode(Frame(1, 7, 1, bytes(513))))  # longer than any frame may be
+    good = protocol.encode(Frame(1, 7, 1, b""))
+    for damaged in (
+        protocol.HEADER.pack(2, 1, 7, 1, 0),  # another version
+        protocol.HEADER.pack(1, 1, 7, 1, 1),  # a length that is not true
+        protocol.HEADER.pack(1, 1, 7, 1, 65535),
+        body[:-1],
+    ):
+        line.raw(b"\0" + protocol.cobs_encode(damaged + zlib.crc32(damaged).to_bytes(4, "little")) + b"\0")
+    for bit in range(8, 8 * (len(good) - 1)):
+        wrong = bytearray(good)
+        wrong[bit // 8] ^= 1 << bit % 8
+        line.raw(bytes(wrong))
+    assert line.ask("hello", seq=42).seq == 42
+
+
+def test_any_garbage_is_survived(line):
+    rng = random.Random(3)
+    valid = [protocol.encode(Frame(k, 7, 1, rng.randbytes(n))) for k in range(8) for n in (0, 4, 6, 8, 10, 100)]
+    for _ in range(3000):
+        kind = rng.randrange(4)
+        data = rng.randbytes(rng.randrange(1, 40)) if kind == 0 else bytearray(rng.choice(valid))
+        if kind == 1:
+            data[rng.randrange(len(data))] = rng.randrange(256)
+        if kind == 2:
+            del data[rng.randrange(len(data)) :]
+        if kind == 3:
+            data = bytes([rng.choice((1, 2, 254, 255))]) * rng.randrange(2000)
+        line.raw(bytes(data))
+    line.raw(b"\0")
+    line.send("hello", sid=12345, seq=54321)
+    while (frame := line.read()).sid != 12345:
+        pass
+    assert frame.seq == 54321
+    assert line.ask("reset", sid=12345, seq=54322).payload == struct.pack("<II", 0, 0)
+
+
+def test_requests_with_long_runs_without_a_zero_arrive_whole(line):
+    """A COBS block of 254 bytes is not followed by a zero: counts without a zero byte make such blocks."""
+    naive, digests = Naive(tiny_model()), []
+    rows = np.random.default_rng(1).integers(1, 128, (84, 3), np.int16) * 257
+    for row in rows:
+        naive.step(row)
+        digests.append(naive.h)
+    line.ask("hello", seq=0)
+    for count in range(38, 85):
+        line.ask("reset", seq=2 * count)
+        reply = line.ask("steps", bytes(4) + rows[:count].astype("<i2").tobytes(), seq=2 * count + 1)
+        assert reply.payload[-4:] == struct.pack("<I", digests[count - 1]), count
+
+
+def test_payloads_of_all_lengths_pass_the_framing(line):
+    """COBS on both sides, with runs of 253 to 255 bytes without a zero: read them out of the tables."""
+    line.ask("hello")
+    arrays = list(layout.tables(tiny_model()).values())
+    wide = max(range(len(arrays)), key=lambda k: arrays[k].nbytes)
+    raw = arrays[wide].tobytes()
+    for seq, count in enumerate((0, 1, *range(236, 262), 500, 506), start=10):
+        count = min(count, len(raw))
+        frame = line.ask("read", struct.pack("<HIH", wide, 0, count), seq=seq)
+        assert frame.payload[6:] == raw[:count]

@@ -1,0 +1,348 @@
+"""The generator: what it writes, what it refuses, and that the same model gives the same bytes.
+
+`python tests/test_generate.py` writes tests/expected anew after an intended change.
+"""
+
+import json
+import os
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+from lnp_edge.firmware_gen import folder, neuron, tables
+from lnp_edge.firmware_gen.generate import generate, write
+from tiny import tiny_model
+
+from lnp_edge import boards
+from lnp_edge.base.errors import BoardError, ConfigError, DoesNotFit
+from lnp_edge.spec import layout
+from lnp_edge.spec.board import Region
+from lnp_edge.spec.model import CSR
+from lnp_edge.spec.ops import add, leak
+from lnp_edge.spec.trace import Statement, trace
+
+ROOT = Path(__file__).parents[2]
+EXPECTED = ROOT / "tests" / "expected"
+GENERATED = (
+    "lnp_net.h", "lnp_net.c", "lnp_net_tables.h", "lnp_net_tables.c", "lnp_wire.h", "lnp_config.h", "lnp.ld",
+    "Makefile", "README.md",
+)  # fmt: skip
+
+
+def board(**changes):
+    return replace(boards.get("cortex-m4"), **changes)
+
+
+@pytest.mark.parametrize("name", GENERATED)
+def test_generated_files_are_the_expected_ones(name):
+    text = generate(tiny_model(), board())[name]
+    assert text == (EXPECTED / f"{name}.txt").read_text(), f"intended? python {Path(__file__).name}"
+
+
+def test_the_same_model_gives_the_same_bytes_in_any_process():
+    program = (
+        "import hashlib, boards; from tiny import tiny_model; from firmware_gen.generate import generate;"
+        "f = generate(tiny_model(), boards.get('nucleo-f401re'));"
+        "print(hashlib.sha256(repr(list(f.items())).encode()).hexdigest())"
+    )
+    path = os.pathsep.join((str(ROOT), str(ROOT / "tests")))
+    found = {
+        subprocess.run(
+            [sys.executable, "-c", program],
+            env=os.environ | {"PYTHONHASHSEED": seed, "PYTHONPATH": path},
+            cwd=cwd, capture_output=True, text=True, check=True,
+        ).stdout
+        for seed, cwd in (("1", ROOT), ("2", "/"))
+    }  # fmt: skip
+    assert len(found) == 1
+
+
+def test_no_text_of_the_user_reaches_the_files():
+    evil = '*/ #include "/etc/passwd"\n$(shell id) \\'
+    model = replace(tiny_model(), channels=(evil,) * 3, classes=(evil,) * 4, provenance={evil: evil}, dt=0.5, hop=3)
+    assert generate(model, board()) == generate(tiny_model(), board())
+
+
+def test_files_are_ascii_without_trailing_blanks():
+    for name in boards.names():
+        for path, text in generate(tiny_model(), boards.get(name)).items():
+            assert text.isascii() and text.endswith("\n"), path
+            assert not any(line != line.rstrip() for line in text.splitlines()), path
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["", "Net", "1net", "int", "a-b", "../x", "a b", "x" * 25, "net\n", "link", "crc32", "table", "wire"],
+)
+def test_a_name_that_is_no_c_name_is_refused(name):
+    with pytest.raises(ConfigError, match="cannot name a model"):
+        generate(tiny_model(), board(), name)
+
+
+def test_an_unknown_uart_driver_is_refused_with_those_there_are():
+    for uart in ("nothing", "cortex_m", "memory", "..", "posix.c"):
+        with pytest.raises(BoardError, match="no UART driver") as e:
+            generate(tiny_model(), board(uart=uart))
+        assert "cmsdk_uart, posix, stm32_usart" in str(e.value)
+
+
+def test_a_model_larger_than_the_board_is_refused_with_both_sizes():
+    needed = layout.table_bytes(tiny_model())
+    with pytest.raises(DoesNotFit, match=f"needs {needed} B flash for its tables, cortex-m4 has 1024"):
+        generate(tiny_model(), board(flash=Region(0, 1024)))
+    with pytest.raises(DoesNotFit, match="B RAM for state, link and stack, cortex-m4 has 2048"):
+        generate(tiny_model(), board(ram=Region(0x20000000, 2048)))
+
+
+def test_a_model_without_synapses_or_channels_in_use_is_possible():
+    none = CSR.from_dense(np.zeros((40, 40), np.int32))
+    files = generate(replace(tiny_model(), w_rec=none), board())
+    assert ".w_rec_data = {\n        0,\n    }," in files["lnp_net_tables.c"]
+    assert "{lnp_net_tables.w_rec_data, 0u}," in files["lnp_net_tables.c"]
+
+
+def test_a_step_holds_as_much_as_the_payload_allows():
+    model = tiny_model()
+    assert tables.max_payload(model) == 512
+    assert tables.max_steps(model) == min((512 - 4) // 6, (512 - 8) // 4 - 4)
+    wide = tiny_model(n_in=1024, n_out=256)
+    assert (tables.max_payload(wide), tables.max_steps(wide)) == (4 + 2048, 1)
+
+
+# --- the folder
+
+
+def test_a_folder_is_written_twice_and_keeps_what_was_built(tmp_path):
+    target = tmp_path / "new" / "fw"
+    write(generate(tiny_model(), board()), target)
+    (target / "build").mkdir()
+    (target / "build" / "x.elf").write_text("image")
+    write(generate(tiny_model(seed=2), board(), "other"), target)
+    assert (target / "lnp_other.c").exists() and not (target / "lnp_net.c").exists()
+    assert (target / "build" / "x.elf").read_text() == "image"
+    found = {p.name for p in target.iterdir()} - {"build"}
+    assert found == set(generate(tiny_model(seed=2), board(), "other"))
+
+
+@pytest.mark.parametrize("foreign", ["notes.txt", ".hidden", "sub/"])
+def test_a_folder_with_foreign_files_is_refused_and_left_alone(tmp_path, foreign):
+    for first in (False, True):
+        target = tmp_path / str(first)
+        target.mkdir()
+        if first:
+            write(generate(tiny_model(), board()), target)
+        path = target / foreign
+        path.mkdir() if foreign.endswith("/") else path.write_text("mine")
+        before = snapshot(target)
+        with pytest.raises(ConfigError, match="lnp did not write"):
+            write(generate(tiny_model(seed=2), board()), target)
+        assert snapshot(target) == before
+
+
+def test_an_edited_file_is_not_overwritten(tmp_path):
+    write(generate(tiny_model(), board()), tmp_path)
+    (tmp_path / "main.c").write_text("mine")
+    with pytest.raises(ConfigError, match=r"main\.c was edited"):
+        write(generate(tiny_model(), board()), tmp_path)
+    assert (tmp_path / "main.c").read_text() == "mine"
+
+
+def test_a_link_in_the_folder_is_not_followed(tmp_path):
+    target, outside = tmp_path / "fw", tmp_path / "main.c"
+    write(generate(tiny_model(), board()), target)
+    (target / "main.c").rename(outside)
+    (target / "main.c").symlink_to(outside)
+    with pytest.raises(ConfigError, match=r"holds 'main\.c'"):
+        write(generate(tiny_model(), board()), target)
+
+
+def test_a_full_disk_leaves_what_was_there(tmp_path, monkeypatch):
+    target = tmp_path / "fw"
+    write(generate(tiny_model(), board()), target)
+    before = snapshot(target)
+    real, calls = Path.write_bytes, []
+
+    def full(self, data):
+        calls.append(self)
+        if len(calls) == 5:
+            real(self, data[: len(data) // 2])
+            raise OSError(28, "No space left on device")
+        return real(self, data)
+
+    monkeypatch.setattr(Path, "write_bytes", full)
+    with pytest.raises(ConfigError, match="No space left"):
+        write(generate(tiny_model(seed=2), board()), target)
+    assert snapshot(target) == before
+    calls.clear()
+    with pytest.raises(ConfigError, match="No space left"):
+        write(generate(tiny_model(), board()), tmp_path / "new")
+    assert not (tmp_path / "new").exists()
+
+
+def test_an_interrupted_write_can_be_repeated(tmp_path, monkeypatch):
+    files = generate(tiny_model(seed=2), board(), "other")
+    write(generate(tiny_model(), board()), tmp_path)
+    real, calls = os.replace, []
+
+    def die(a, b):
+        calls.append(a)
+        if len(calls) == 7:
+            raise KeyboardInterrupt
+        real(a, b)
+
+    with monkeypatch.context() as m, pytest.raises(KeyboardInterrupt):
+        m.setattr(os, "replace", die)
+        write(files, tmp_path)
+    write(files, tmp_path)
+    assert {p.name for p in tmp_path.iterdir()} == set(files)
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        lambda m: m | {"name": "../../etc"},
+        lambda m: m | {"board": "../x"},
+        lambda m: m | {"format": 2},
+        lambda m: m | {"files": {"../main.c": "0" * 64}},
+        lambda m: m | {"files": ["main.c"]},
+        lambda m: {k: v for k, v in m.items() if k != "board"},
+        lambda m: [m],
+    ],
+)
+def test_a_damaged_manifest_is_refused(tmp_path, damage):
+    write(generate(tiny_model(), board()), tmp_path)
+    path = tmp_path / folder.MANIFEST
+    path.write_text(json.dumps(damage(json.loads(path.read_text()))))
+    with pytest.raises(ConfigError, match="damaged"):
+        folder.read_manifest(tmp_path)
+
+
+@pytest.mark.parametrize("text", ["", "{", "[" * 100_000, "null", "x" * 100_000])
+def test_a_manifest_that_is_none_is_refused(tmp_path, text):
+    (tmp_path / folder.MANIFEST).write_text(text)
+    with pytest.raises(ConfigError):
+        folder.read_manifest(tmp_path)
+
+
+def snapshot(path):
+    return {str(p.relative_to(path)): p.read_bytes() if p.is_file() else None for p in path.rglob("*")}
+
+
+# --- the printer
+
+
+def good(x, c):
+    """Its docstring."""
+    x = leak(x, c)
+    y = add(x, -7)
+    return x, y
+
+
+def test_a_trace_lists_the_operations():
+    found = trace(good)
+    assert found.args == ("x", "c")
+    assert found.statements == (Statement("x", "leak", ("x", "c")), Statement("y", "add", ("x", -7)))
+    assert found.returns == ("x", "y")
+
+
+def bad_operator(x, c):
+    x = add(x, c)
+    x = x + 1
+    return x
+
+
+def bad_branch(x, c):
+    if c:
+        x = add(x, c)
+    return x
+
+
+def bad_nesting(x, c):
+    x = add(add(x, c), c)
+    return x
+
+
+def bad_unknown(x, c):
+    x = abs(x)
+    return x
+
+
+def bad_use(x, c):
+    x = add(x, nothing)  # noqa: F821
+    return x
+
+
+def bad_count(x, c):
+    x = add(x)
+    return x
+
+
+def bad_float(x, c):
+    x = add(x, 1.5)
+    return x
+
+
+def bad_size(x, c):
+    x = add(x, 2147483648)
+    return x
+
+
+def bad_keyword(x, c):
+    x = add(a=x, b=c)
+    return x
+
+
+def bad_tuple(x, c):
+    x, c = add(x, c)
+    return x
+
+
+def bad_return(x, c):
+    return add(x, c)
+
+
+def bad_end(x, c):
+    x = add(x, c)
+
+
+def bad_default(x, c=3):
+    x = add(x, c)
+    return x
+
+
+BAD = {f.__name__: f for f in list(globals().values()) if getattr(f, "__name__", "").startswith("bad_")}
+
+
+@pytest.mark.parametrize("name", BAD)
+def test_any_other_form_is_refused_with_file_and_line(name):
+    with pytest.raises(ConfigError, match=r"test_generate\.py:\d+: ") as e:
+        trace(BAD[name])
+    line = int(str(e.value).split(".py:")[1].split(":")[0])
+    first = BAD[name].__code__.co_firstlineno
+    assert first <= line <= first + 4
+    if name == "bad_operator":
+        assert line == first + 2
+
+
+def test_an_operation_of_another_meaning_is_refused():
+    space = {"add": lambda a, b: a - b}
+    program = trace.__globals__["FunctionType"](good.__code__, good.__globals__ | space, "good")
+    with pytest.raises(ConfigError, match="is no operation"):
+        trace(program)
+
+
+def test_a_neuron_whose_step_disagrees_with_its_lists_is_refused(monkeypatch):
+    from lnp_edge.neurons import cuba_lif
+
+    monkeypatch.setattr(cuba_lif, "STATE", ("v", "i_syn"))
+    with pytest.raises(ConfigError, match="it takes"):
+        neuron.neuron(tiny_model())
+
+
+if __name__ == "__main__":
+    EXPECTED.mkdir(exist_ok=True)
+    for name in GENERATED:
+        (EXPECTED / f"{name}.txt").write_text(generate(tiny_model(), board())[name])

@@ -1,0 +1,428 @@
+"""model.onnx runs anywhere to the same bits, comes back as it was, and nothing else is taken for one."""
+
+import json
+import subprocess
+import sys
+from dataclasses import replace
+
+import numpy as np
+import onnx
+import pytest
+from conftest import need
+from lnp_edge.runtime.reference import Reference
+from onnx import TensorProto, helper, numpy_helper
+from tiny import tiny_counts, tiny_loop, tiny_model
+
+from lnp_edge.base.errors import LnpError, ModelError
+from lnp_edge.interchange import onnx_file
+from lnp_edge.spec.model import CSR
+
+SMALL = tiny_model(1, n=6, n_in=2, n_out=2)
+GOOD = onnx_file.to_proto(SMALL).SerializeToString(deterministic=True)
+
+
+# ---- it runs
+
+
+def assert_equals_the_reference(model, counts, outputs):
+    """outputs: each state variable [T, n], then z and y."""
+    reference = Reference(model)
+    z_words = model.z_words
+    for t, row in enumerate(counts):
+        reference.steps(row[None])
+        words = reference.state()
+        n = model.n
+        z = np.packbits(np.resize(outputs[2][t], 32 * z_words) * (np.arange(32 * z_words) < n), bitorder="little")
+        assert words[:n].view(np.int32).tolist() == outputs[0][t].tolist(), f"i_syn at step {t}"
+        assert words[n : 2 * n].view(np.int32).tolist() == outputs[1][t].tolist(), f"v at step {t}"
+        assert words[2 * n : 2 * n + z_words].tolist() == z.view(np.uint32).tolist(), f"z at step {t}"
+        assert words[2 * n + z_words :].view(np.int32).tolist() == outputs[3][t].tolist(), f"y at step {t}"
+
+
+@pytest.mark.parametrize(("seed", "n", "n_in", "n_out"), [(1, 40, 3, 4), (2, 1, 1, 1), (3, 64, 5, 2)])
+def test_onnxruntime_gives_the_bits_of_the_reference(seed, n, n_in, n_out):
+    need("onnxruntime")
+    import onnxruntime
+
+    model = tiny_model(seed, n, n_in, n_out)
+    counts = tiny_counts(model, 120)
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = 1
+    data = onnx_file.to_proto(model).SerializeToString()
+    session = onnxruntime.InferenceSession(data, options, providers=["CPUExecutionProvider"])
+    assert_equals_the_reference(model, counts, session.run(None, {"counts": counts}))
+
+
+def test_the_reference_evaluator_of_onnx_gives_the_bits_of_the_reference():
+    from onnx.reference import ReferenceEvaluator
+
+    model = tiny_model()
+    counts = tiny_counts(model, 40)
+    assert_equals_the_reference(
+        model, counts, ReferenceEvaluator(onnx_file.to_proto(model)).run(None, {"counts": counts})
+    )
+
+
+def test_it_is_a_valid_graph_of_the_standard_operators():
+    proto = onnx_file.to_proto(tiny_model())
+    onnx.checker.check_model(proto, full_check=True)
+    assert [(o.domain, o.version) for o in proto.opset_import] == [("", 18)]
+
+
+# ---- it comes back
+
+
+@pytest.mark.parametrize("seed", [1, 2, 3])
+def test_a_model_comes_back_with_its_fingerprint_and_the_same_bytes(tmp_path, seed):
+    model = replace(tiny_model(seed), provenance={"config": {"seed": 1}, "note": "a \u00e9\ud800 \x1b[31m"})
+    onnx_file.save(model, tmp_path / "a.onnx")
+    found = onnx_file.load(tmp_path / "a.onnx")
+    onnx_file.save(found, tmp_path / "b.onnx")
+    assert found.fingerprint == model.fingerprint
+    assert (tmp_path / "b.onnx").read_bytes() == (tmp_path / "a.onnx").read_bytes()
+    plain = ("dt", "window", "hop", "channels", "classes", "provenance", "neuron", "encoder")
+    assert [getattr(found, f) for f in plain] == [getattr(model, f) for f in plain]
+    assert found.forecast is None
+    assert [(name, a.tolist()) for name, a in found.arrays()] == [(name, a.tolist()) for name, a in model.arrays()]
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["a.onnx", "b.onnx"]
+
+
+def test_a_forecast_comes_back_to_the_last_bit(tmp_path):
+    loop = tiny_loop()
+    model = replace(loop, forecast=replace(loop.forecast, unit=(1 / 3, 5e-324, 1e9)))
+    onnx_file.save(model, tmp_path / "a.onnx")
+    found = onnx_file.load(tmp_path / "a.onnx")
+    assert found.forecast == model.forecast
+    assert found.fingerprint == model.fingerprint == replace(model, forecast=None).fingerprint
+
+
+def test_a_model_without_a_single_synapse_comes_back(tmp_path):
+    none = {w: CSR.from_dense(np.zeros(getattr(SMALL, w).shape)) for w in ("w_in", "w_rec", "w_out")}
+    onnx_file.save(replace(SMALL, **none), tmp_path / "a.onnx")
+    assert onnx_file.load(tmp_path / "a.onnx").w_rec.nnz == 0
+
+
+def test_the_same_model_gives_the_same_bytes_in_another_process():
+    code = (
+        "import sys, zlib; sys.path[:0] = ['tests']; from tiny import tiny_model; from lnp_edge import onnx_file;"
+        "print(zlib.crc32(onnx_file.to_proto(tiny_model()).SerializeToString(deterministic=True)))"
+    )
+    runs = {
+        subprocess.run(
+            [sys.executable, "-c", code], env={"PYTHONHASHSEED": seed}, capture_output=True, check=True
+        ).stdout
+        for seed in ("1", "2")
+    }
+    assert len(runs) == 1
+
+
+# ---- nothing else does
+
+
+def refusal(tmp_path, data):
+    path = tmp_path / "m.onnx"
+    path.write_bytes(data)
+    with pytest.raises(ModelError) as e:
+        onnx_file.load(path)
+    assert e.value.what.startswith(str(path))
+    assert e.value.try_next and "\n" not in e.value.try_next
+    return e.value.what.removeprefix(str(path))
+
+
+def test_the_file_that_the_others_here_damage_is_good(tmp_path):
+    (tmp_path / "m.onnx").write_bytes(GOOD)
+    assert onnx_file.load(tmp_path / "m.onnx").fingerprint == SMALL.fingerprint
+
+
+def test_a_file_cut_anywhere_is_refused(tmp_path):
+    for at in range(0, len(GOOD), 13):
+        refusal(tmp_path, GOOD[:at])
+
+
+def test_a_flipped_bit_anywhere_is_refused(tmp_path):
+    for at in range(0, len(GOOD), 7):
+        damaged = bytearray(GOOD)
+        damaged[at] ^= 1 << at % 8
+        refusal(tmp_path, bytes(damaged))
+
+
+def test_any_flipped_bit_of_weights_and_parameters_is_refused(tmp_path):
+    for tensor in onnx_file.to_proto(SMALL).graph.initializer:
+        at = GOOD.index(tensor.raw_data, GOOD.index(b"\x42" + bytes([len(tensor.name)]) + tensor.name.encode()))
+        for k in range(len(tensor.raw_data)):
+            damaged = bytearray(GOOD)
+            damaged[at + k] ^= 1 << k % 8
+            refusal(tmp_path, bytes(damaged))
+
+
+@pytest.mark.parametrize(
+    "data", [b"", b"\0" * 1000, b"\xff" * 1000, b"PK\3\4" * 99, b"\x0a\xff\xff\xff\xff\x0f", GOOD + GOOD]
+)
+def test_bytes_that_are_no_model_are_refused(tmp_path, data):
+    refusal(tmp_path, data)
+
+
+def test_random_bytes_and_random_damage_are_refused(tmp_path):
+    rng = np.random.default_rng(5)
+    for size in (1, 10, 100, 1000):
+        refusal(tmp_path, rng.bytes(size))
+    for _ in range(60):
+        damaged = bytearray(GOOD)
+        at = int(rng.integers(0, len(GOOD) - 8))
+        damaged[at : at + int(rng.integers(1, 8))] = rng.bytes(int(rng.integers(0, 8)))
+        if damaged != GOOD:
+            refusal(tmp_path, bytes(damaged))
+
+
+def test_a_foreign_onnx_model_is_refused(tmp_path):
+    node = helper.make_node("Relu", ["x"], ["y"])
+    shape = [helper.make_tensor_value_info(name, TensorProto.FLOAT, [2]) for name in "xy"]
+    foreign = helper.make_model(helper.make_graph([node], "g", shape[:1], shape[1:]))
+    assert refusal(tmp_path, foreign.SerializeToString()) == ": no lnp-edge metadata"
+
+
+@pytest.mark.parametrize("path", ["nowhere.onnx", ".", "/dev/zero", "/dev/null"])
+def test_what_is_no_regular_file_is_refused_at_once(tmp_path, monkeypatch, path):
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(ModelError):
+        onnx_file.load(path)
+
+
+def test_a_file_too_large_is_refused_unread(tmp_path):
+    with open(tmp_path / "m.onnx", "wb") as file:
+        file.truncate(10 * 2**30)
+    with pytest.raises(ModelError, match="more than 268435456"):
+        onnx_file.load(tmp_path / "m.onnx")
+
+
+def changed(change):
+    """The good file's bytes with something done to its message."""
+    proto = onnx.ModelProto()
+    proto.ParseFromString(GOOD)
+    change(proto, {t.name: t for t in proto.graph.initializer})
+    return proto.SerializeToString()
+
+
+def with_dims(name, dims, raw=b""):
+    def change(proto, tensors):
+        del tensors[name].dims[:]
+        tensors[name].dims.extend(dims)
+        tensors[name].raw_data = raw
+
+    return change
+
+
+def external(proto, tensors):
+    tensors["v_th"].data_location = TensorProto.EXTERNAL
+    entry = tensors["v_th"].external_data.add()
+    entry.key, entry.value = "location", "../../etc/passwd"
+
+
+def hidden_external(proto, tensors):
+    entry = tensors["v_th"].external_data.add()
+    entry.key, entry.value = "location", "weights.bin"
+
+
+def both_data(proto, tensors):
+    tensors["v_th"].int32_data.extend([1, 2])
+
+
+def twice(proto, tensors):
+    proto.graph.initializer.add().CopyFrom(tensors["v_th"])
+
+
+def extra_node(proto, tensors):
+    proto.graph.node.add(op_type="Identity", input=["counts"], output=["more"])
+
+
+def extra_body_node(proto, tensors):
+    proto.graph.node[0].attribute[0].g.node.add(op_type="Identity", input=["count"], output=["more"])
+
+
+def other_operator(proto, tensors):
+    node = next(n for n in proto.graph.node[0].attribute[0].g.node if n.op_type == "Sub")
+    node.op_type = "Add"
+
+
+def function(proto, tensors):
+    proto.functions.add(name="f")
+
+
+def sparse_weights(proto, tensors):
+    proto.graph.sparse_initializer.add()
+
+
+def domain(proto, tensors):
+    proto.graph.node[0].domain = "evil"
+
+
+def opset(proto, tensors):
+    proto.opset_import[0].version = 19
+
+
+def no_weights(proto, tensors):
+    proto.graph.initializer.remove(tensors["w_rec"])
+
+
+def float_weights(proto, tensors):
+    tensors["w_rec"].CopyFrom(numpy_helper.from_array(np.zeros((6, 6), np.float32), "w_rec"))
+
+
+def threshold_zero(proto, tensors):
+    tensors["v_th"].CopyFrom(numpy_helper.from_array(np.zeros(6, np.int32), "v_th"))
+
+
+def weight_of_minus_128(proto, tensors):
+    tensors["w_in"].CopyFrom(numpy_helper.from_array(np.full((2, 6), -128, np.int8), "w_in"))
+
+
+CHANGES = [
+    external, hidden_external, both_data, twice, extra_node, extra_body_node, other_operator, function, sparse_weights,
+    domain, opset, no_weights, float_weights, threshold_zero, weight_of_minus_128,
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("change", CHANGES, ids=lambda f: f.__name__)
+def test_a_file_that_holds_anything_else_is_refused(tmp_path, change):
+    refusal(tmp_path, changed(change))
+
+
+def test_data_in_another_file_is_named_as_the_reason(tmp_path):
+    assert refusal(tmp_path, changed(external)) == ": 'v_th' lies in another file"
+
+
+DIMS = [
+    [2**60, 0], [2**33, 0], [0, 2**60], [0, 0], [2**31, 2**31], [2**40], [-1, 6], [-(2**63), 1], [], [2, 6, 1], [6, 2],
+    [2**62, 2**62],
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("name", ["w_in", "w_rec", "v_th"])
+@pytest.mark.parametrize("dims", DIMS, ids=str)
+def test_dimensions_that_the_data_do_not_have_are_refused(tmp_path, name, dims):
+    refusal(tmp_path, changed(with_dims(name, dims)))
+    refusal(tmp_path, changed(with_dims(name, dims, b"\1" * 12)))
+
+
+@pytest.mark.parametrize("kind", range(30))
+def test_every_other_element_type_is_refused(tmp_path, kind):
+    if kind != TensorProto.INT32:
+        refusal(tmp_path, changed(lambda proto, tensors: setattr(tensors["v_th"], "data_type", kind)))
+
+
+def with_metadata(edit):
+    """edit(dict) -> None, a dict to take its place, or the text itself."""
+
+    def change(proto, tensors):
+        info = json.loads(proto.metadata_props[0].value)
+        new = edit(info)
+        proto.metadata_props[0].value = new if isinstance(new, str) else json.dumps(info if new is None else new)
+
+    return changed(change)
+
+
+METADATA = {
+    "NaN dt": lambda i: i.update(dt=float("nan")),
+    "NaN text": lambda i: i.update(dt="nan"),
+    "infinite dt": lambda i: i.update(dt=float("inf")),
+    "negative dt": lambda i: i.update(dt=-0.01),
+    "true as dt": lambda i: i.update(dt=True),
+    "huge dt": lambda i: i.update(dt=10**400),
+    "control characters": lambda i: i.update(classes=["a\x1b[31m", "b"]),
+    "line feed": lambda i: i.update(channels=["a\nb", "c"]),
+    "empty name": lambda i: i.update(channels=["", "c"]),
+    "long name": lambda i: i.update(channels=["x" * 65, "c"]),
+    "right to left": lambda i: i.update(channels=["a\u202eb", "c"]),
+    "surrogate": lambda i: i.update(channels=["\ud800", "c"]),
+    "too many names": lambda i: i.update(classes=["a", "b", "c"]),
+    "names as text": lambda i: i.update(channels="ab"),
+    "numbers as names": lambda i: i.update(channels=[1, 2]),
+    "path as neuron": lambda i: i.update(neuron="../../evil"),
+    "module as neuron": lambda i: i.update(neuron="os"),
+    "list as neuron": lambda i: i.update(neuron=["cuba_lif"]),
+    "unknown encoder": lambda i: i.update(encoder="delta"),
+    "bool as shift": lambda i: i.update(shift_in=False),
+    "shift 17": lambda i: i.update(shift_in=17),
+    "negative shift": lambda i: i.update(shift_rec=-1),
+    "huge shift": lambda i: i.update(shift_out=10**30),
+    "float window": lambda i: i.update(window=20.0),
+    "hop above window": lambda i: i.update(hop=21),
+    "window 0": lambda i: i.update(window=0),
+    "provenance a list": lambda i: i.update(provenance=[]),
+    "unknown key": lambda i: i.update(extra=1),
+    "missing key": lambda i: i.pop("dt") and None,
+    "no checksum": lambda i: i.pop("crc32") and None,
+    "other checksum": lambda i: i.update(crc32=i["crc32"] ^ 1),
+    "later format": lambda i: i.update(format=2),
+    "another name": lambda i: i.update(classes=["class 1", "class 0"]),
+    "number": lambda i: "5",
+    "list": lambda i: "[]",
+    "null": lambda i: "null",
+    "no JSON": lambda i: "{",
+    "deep JSON": lambda i: "[" * 100_000,
+    "deep provenance": lambda i: json.dumps(i).replace(
+        '"provenance": {}', '"provenance": {{"a": {}1{}}}'.format("[" * 9999, "]" * 9999)
+    ),
+    "5000 digits": lambda i: json.dumps(i).replace('"hop": 10', f'"hop": {"9" * 5000}'),
+    "repeated key": lambda i: json.dumps(i).replace('"hop": 10', '"hop": 9, "hop": 10'),
+    "spaces": lambda i: json.dumps(i) + " ",
+}
+
+
+GOOD_FORECAST = {"target": [1, 0], "horizon": 6, "unit": [0.5, 2.0]}
+FORECASTS = {
+    "a list": [],
+    "null": None,
+    "no unit": {"target": [1, 0], "horizon": 6},
+    "more": GOOD_FORECAST | {"more": 1},
+    "target as text": GOOD_FORECAST | {"target": "10"},
+    "target as number": GOOD_FORECAST | {"target": 1},
+    "bool as target": GOOD_FORECAST | {"target": [True, False]},
+    "float as target": GOOD_FORECAST | {"target": [1.0, 0.0]},
+    "no such channel": GOOD_FORECAST | {"target": [1, 2]},
+    "negative channel": GOOD_FORECAST | {"target": [1, -1]},
+    "a target too few": GOOD_FORECAST | {"target": [1]},
+    "a unit too many": GOOD_FORECAST | {"unit": [1.0, 1.0, 1.0]},
+    "units nested": GOOD_FORECAST | {"unit": [[1.0], [1.0]]},
+    "unit whole": GOOD_FORECAST | {"unit": [1, 1]},
+    "unit 0": GOOD_FORECAST | {"unit": [0.5, 0.0]},
+    "unit negative": GOOD_FORECAST | {"unit": [0.5, -1.0]},
+    "unit NaN": GOOD_FORECAST | {"unit": [0.5, float("nan")]},
+    "unit infinite": GOOD_FORECAST | {"unit": [float("inf"), 1.0]},
+    "horizon 0": GOOD_FORECAST | {"horizon": 0},
+    "horizon huge": GOOD_FORECAST | {"horizon": 10**40},
+    "horizon as float": GOOD_FORECAST | {"horizon": 6.0},
+}
+
+
+@pytest.mark.parametrize("name", FORECASTS)
+def test_a_forecast_of_any_other_form_is_refused(tmp_path, name):
+    what = refusal(tmp_path, with_metadata(lambda i: i.update(forecast=FORECASTS[name])))
+    assert "forecast" in what or "foretells" in what
+
+
+def test_a_forecast_that_was_slipped_in_is_refused(tmp_path):
+    """Its form is right, but not the checksum."""
+    assert "is damaged" in refusal(tmp_path, with_metadata(lambda i: i.update(forecast=GOOD_FORECAST)))
+
+
+@pytest.mark.parametrize("name", METADATA)
+def test_metadata_of_any_other_form_is_refused(tmp_path, name):
+    data = with_metadata(METADATA[name])
+    assert data != GOOD
+    refusal(tmp_path, data)
+
+
+def test_metadata_as_deep_as_json_reads_is_taken_or_refused_but_never_fatal(tmp_path):
+    for depth in range(300, 1000, 25):
+        nested = '"provenance": {{"a": {}1{}}}'.format("[" * depth, "]" * depth)
+        (tmp_path / "m.onnx").write_bytes(
+            with_metadata(lambda i, n=nested: json.dumps(i).replace('"provenance": {}', n))
+        )
+        with pytest.raises(LnpError):  # its checksum is of other metadata
+            onnx_file.load(tmp_path / "m.onnx")
+
+
+def test_a_control_character_in_a_refused_name_does_not_reach_the_message(tmp_path):
+    what = refusal(tmp_path, with_metadata(METADATA["control characters"]))
+    assert what == r": the name 'a\x1b[31m' in it"

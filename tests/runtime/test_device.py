@@ -1,0 +1,360 @@
+"""The link from the host's side: whatever the line does, right results or an error that says why."""
+
+import itertools
+import os
+import random
+from contextlib import closing
+
+import numpy as np
+import pytest
+import serial
+from fakes import Babbler, FakePort, FaultyLine
+from lnp_edge.runtime import device as device_module
+from lnp_edge.runtime.device import Device
+from lnp_edge.runtime.ports import PtyProcess, open_board, open_serial, owner_group
+from lnp_edge.runtime.reference import Reference
+from tiny import tiny_counts, tiny_model
+
+from lnp_edge import boards
+from lnp_edge.base.errors import BoardError, LinkError
+from lnp_edge.spec import protocol
+from lnp_edge.spec.layout import tables
+from lnp_edge.spec.protocol import REPLIES, Frame
+
+MODEL = tiny_model()
+COUNTS = tiny_counts(MODEL, 230)
+PATIENT = 120.0  # s; never reached unless the link is broken
+
+
+def assert_same_run(device, counts=COUNTS):
+    reference = Reference(MODEL)
+    device.reset()
+    theirs, ours = device.steps(counts), reference.steps(counts)
+    assert theirs.digests.tolist() == ours.digests.tolist()
+    assert theirs.y.tolist() == ours.y.tolist()
+    assert device.state().tolist() == reference.state().tolist()
+
+
+# ---- a line that works
+
+
+@pytest.mark.parametrize("max_payload", [512, 700, 65535])
+def test_a_device_gives_digests_readout_and_state_over_many_frames(max_payload):
+    device = Device(FakePort(MODEL, max_payload=max_payload), MODEL)
+    assert_same_run(device)
+    for number, table in enumerate(tables(MODEL).values()):
+        assert device.read_table(number, table.nbytes) == table.tobytes()
+    assert device.greeting.board == "fake"
+
+
+def test_frames_are_filled_with_steps():
+    port = FakePort(MODEL)
+    Device(port, MODEL).steps(COUNTS)
+    assert port.requests == ["hello", "steps", "steps", "steps"]  # 84 steps of 6 bytes fit in 508
+
+
+def test_a_run_goes_on_where_it_was():
+    device, reference = Device(FakePort(MODEL), MODEL), Reference(MODEL)
+    assert device.steps(COUNTS[:10]).digests.tolist() == reference.steps(COUNTS[:10]).digests.tolist()
+    assert device.steps(COUNTS[10:25]).digests.tolist() == reference.steps(COUNTS[10:25]).digests.tolist()
+    assert device.t == 25
+
+
+def test_a_new_session_takes_up_the_step_number_of_the_device():
+    port = FakePort(MODEL)
+    Device(port, MODEL).steps(COUNTS[:10])
+    second = Device(port, MODEL)
+    assert second.t == 10
+    second.steps(COUNTS[10:20])
+
+
+# ---- a line that damages
+
+
+@pytest.fixture
+def impatient(monkeypatch):
+    monkeypatch.setattr(device_module, "FIRST_TRY", 0.02)
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_a_line_that_drops_doubles_flips_and_inserts_bytes_changes_nothing(impatient, seed):
+    line = FaultyLine(FakePort(MODEL), seed, share=0.001)
+    device = Device(line, MODEL, deadline=PATIENT)
+    assert_same_run(device)
+    assert line.faults > 3
+    assert device._link.bad_frames > 0
+
+
+@pytest.mark.parametrize("board", ["host", "cortex-m4"])
+def test_the_real_firmware_behind_such_a_line_gives_the_references_digests(impatient, firmware, board):
+    with closing(open_board(boards.get(board), firmware(board))) as port:
+        line = FaultyLine(port, seed=1, share=0.0007)
+        device = Device(line, MODEL, deadline=PATIENT)
+        for _ in range(3):
+            assert_same_run(device)
+        assert line.faults > 5
+
+
+def test_a_late_and_a_doubled_reply_are_ignored():
+    """Every reply comes twice, the second time in front of the next one."""
+
+    class Late(FakePort):
+        before = b""
+
+        def answer(self, frame):
+            now = super().answer(frame)
+            found, self.before = self.before + now + now, now
+            return found
+
+    port = Late(MODEL)
+    assert_same_run(Device(port, MODEL))
+
+
+def test_a_request_that_was_answered_too_late_is_not_done_twice(impatient):
+    """The first reply to each request is lost: the device must answer the repeated one from memory."""
+
+    class Deaf(FakePort):
+        seen = ()
+
+        def answer(self, frame):
+            found = super().answer(frame)
+            key = (frame.sid, frame.seq)
+            lost, self.seen = key != self.seen, key
+            return b"" if lost else found
+
+    port = Deaf(MODEL)
+    device = Device(port, MODEL, deadline=PATIENT)
+    assert_same_run(device)
+    assert [r for r in port.requests if r == "reset"] == ["reset"]
+
+
+def test_a_boot_banner_before_the_reply_is_passed_over():
+    port = FakePort(MODEL)
+    port._out += protocol.encode(Frame(0x81, 0, 0, port.hello(b"")))
+    port._out += b"U-Boot 2024.01\r\n\0\0"
+    assert_same_run(Device(port, MODEL))
+
+
+# ---- a line that does not work
+
+
+def refusal(port, deadline=0.3, model=MODEL):
+    with pytest.raises(LinkError) as e:
+        Device(port, model, "PORT", deadline)
+    return e.value
+
+
+def test_silence_is_said():
+    e = refusal(Babbler(lambda size: b""))
+    assert e.what == "no bytes from PORT in 0.3 s"
+    assert "power, cable" in e.try_next
+
+
+def test_an_echo_is_no_device():
+    class Echo(FakePort):
+        def write(self, data):
+            self._out += data
+
+    assert refusal(Echo(MODEL)).what == "PORT sends back what is sent to it"
+
+
+@pytest.mark.parametrize("seed", [1, 2])
+def test_garbage_is_no_device(seed):
+    assert "damaged frames from PORT" in refusal(Babbler(random.Random(seed).randbytes)).what
+
+
+def test_zeros_for_ever_are_no_device():
+    assert "no frame among them" in refusal(Babbler(bytes)).what
+
+
+def test_a_flood_of_zeros_does_not_outlast_the_deadline():
+    class Flood(Babbler):
+        in_waiting = 2**30
+
+    assert "no frame among them" in refusal(Flood(lambda size: bytes(min(size, 2**22)))).what
+
+
+def test_a_stream_without_an_end_takes_bounded_memory():
+    kept = []
+
+    def source(size):
+        kept.append(len(link._buffer))
+        return b"\x55" * 2000
+
+    port = Babbler(source)
+    link = device_module.Link(port, "PORT", 0.5)
+    with pytest.raises(LinkError, match="no frame among them"):
+        link.ask("hello")
+    assert max(kept) <= device_module.NOISE_LIMIT + 2000
+    assert sum(b < a for a, b in itertools.pairwise(kept)) >= 1  # it was dropped at least once
+
+
+def test_the_firmware_of_another_model_is_refused_with_both_fingerprints():
+    other = tiny_model(2)
+    e = refusal(FakePort(other))
+    assert e.what == f"PORT runs model {other.fingerprint:08x}, not {MODEL.fingerprint:08x}"
+    assert "lnp flash" in e.try_next
+
+
+def test_the_real_firmware_of_another_model_is_refused(firmware):
+    with closing(open_board(boards.get("host"), firmware("host"))) as port:
+        assert f"runs model {MODEL.fingerprint:08x}, not" in refusal(port, PATIENT, tiny_model(2)).what
+
+
+@pytest.mark.parametrize(
+    ("greeting", "what"),
+    [
+        ({"wire_crc": 1}, "speaks another version of the link"),
+        ({"n": 41}, "says sizes"),
+        ({"n_in": 4}, "says sizes"),
+        ({"n_out": 1}, "says sizes"),
+        ({"state_words": 0}, "says sizes"),
+        ({"n_tables": 3}, "says sizes"),
+        ({"max_payload": 0}, "frames of 0 bytes"),
+        ({"max_payload": 511}, "frames of 511 bytes"),
+    ],
+)
+def test_a_greeting_that_is_not_the_models_is_refused(greeting, what):
+    assert what in refusal(FakePort(MODEL, greeting=greeting)).what
+
+
+def test_a_protocol_of_another_version_is_said(monkeypatch):
+    class Next(FakePort):
+        def answer(self, frame):
+            monkeypatch.setattr(protocol, "VERSION", 2)
+            found = super().answer(frame)
+            monkeypatch.setattr(protocol, "VERSION", 1)
+            return found
+
+    assert "protocol version 2, this is 1" in refusal(Next(MODEL)).what
+
+
+@pytest.mark.parametrize(
+    ("request_name", "change", "what"),
+    [
+        ("reset", lambda p: p + b"\0", "answered reset with type 0x82 and 9 bytes"),
+        ("steps", lambda p: p[:-4], "answered steps with type 0x83"),
+        ("steps", lambda p: (99).to_bytes(4, "little") + p[4:], "is at step 99, not 5"),
+        ("steps", lambda p: "step", r"refuses steps \(step\) at step 5"),
+        ("steps", lambda p: "session", "has lost the session"),
+    ],
+)
+def test_a_reply_that_is_not_the_requests_is_refused(request_name, change, what):
+    device = Device(FakePort(MODEL, lambda name, p: change(p) if name == request_name else p), MODEL)
+    with pytest.raises(LinkError, match=what):
+        device.reset()
+        device.steps(COUNTS[:5])
+
+
+def test_a_refusal_of_impossible_length_is_refused():
+    class Short(FakePort):
+        def nak(self, frame, why):
+            return protocol.encode(Frame(REPLIES["nak"].type, frame.sid, frame.seq, b"\1"))
+
+    device = Device(Short(MODEL, lambda name, p: "type" if name == "reset" else p), MODEL)
+    with pytest.raises(LinkError, match="answered reset with type 0x7f and 1 bytes"):
+        device.reset()
+
+
+def test_a_device_that_restarts_is_said():
+    port = FakePort(MODEL)
+    device = Device(port, MODEL)
+    device.reset()
+    port.sid = None
+    with pytest.raises(LinkError, match="has lost the session: it restarted"):
+        device.steps(COUNTS[:5])
+
+
+def test_a_device_that_goes_silent_and_one_that_is_unplugged_are_said(firmware):
+    port = open_board(boards.get("host"), firmware("host"))
+    with closing(port):
+        device = Device(port, MODEL, "PORT", 20)
+        device.reset()
+        port._process.kill()
+        port._process.wait()
+        with pytest.raises(LinkError, match=r"(lost|cannot write to|no bytes from) PORT"):
+            device.steps(COUNTS)
+
+
+# ---- ports
+
+
+def why(port):
+    with pytest.raises(LinkError) as e:
+        open_serial(port, 115200).close()
+    assert port[:20] in e.value.what and e.value.try_next
+    return e.value
+
+
+def test_a_port_that_is_absent_is_said(tmp_path):
+    e = why(str(tmp_path / "ttyUSB9"))
+    assert "there is no such port" in e.what and "lnp doctor" in e.try_next
+
+
+def test_a_port_in_use_is_said():
+    master, slave = os.openpty()
+    try:
+        with closing(open_serial(os.ttyname(slave), 115200)):
+            assert "another program uses it" in why(os.ttyname(slave)).what
+    finally:
+        os.close(master)
+        os.close(slave)
+
+
+def test_a_port_without_permission_is_said(monkeypatch, tmp_path):
+    path = tmp_path / "port"
+    path.touch()
+    if os.geteuid() == 0:  # root may open anything: have the system call say what it says to others
+        real = os.open
+
+        def refuse(name, *args, **kwargs):
+            if name == str(path):
+                raise PermissionError(13, "Permission denied")
+            return real(name, *args, **kwargs)
+
+        monkeypatch.setattr(os, "open", refuse)
+    else:
+        path.chmod(0)
+    e = why(str(path))
+    assert "permission denied" in e.what and f"usermod -aG {owner_group(path)}" in e.try_next
+
+
+@pytest.mark.parametrize("port", ["nosuch://x", "socket://127.0.0.1:1", "socket://", "", "/", "/dev/null", "/dev/zero"])
+def test_what_is_no_port_is_refused(port):
+    why(port)
+
+
+def test_a_file_is_no_port(tmp_path):
+    (tmp_path / "a.csv").write_text("1,2,3")
+    why(str(tmp_path / "a.csv"))
+
+
+def test_an_impossible_baud_rate_is_refused():
+    with pytest.raises(LinkError):
+        open_serial("loop://", -5)
+
+
+def test_a_real_board_without_a_port_is_asked_for():
+    with pytest.raises(LinkError, match="--port") as e:
+        open_board(boards.get("nucleo-f401re"), None)
+    assert e.value.what == "nucleo-f401re is a real board"
+
+
+def test_a_program_that_cannot_start_is_said(tmp_path):
+    (tmp_path / "no-program").write_text("\x7fELF")
+    with pytest.raises(BoardError, match="cannot start"):
+        PtyProcess([str(tmp_path / "no-program")])
+
+
+def test_the_firmware_ends_with_its_port(firmware):
+    port = open_board(boards.get("host"), firmware("host"))
+    assert isinstance(port, serial.Serial)
+    process = port._process
+    port.close()
+    assert process.poll() is not None
+
+
+def test_steps_of_no_rows_ask_nothing():
+    port = FakePort(MODEL)
+    found = Device(port, MODEL).steps(np.zeros((0, MODEL.n_in), np.int16))
+    assert (len(found.digests), port.requests) == (0, ["hello"])

@@ -1,0 +1,257 @@
+"""Nothing of a board file but bounded numbers and plain names gets through: it ends up in make, linker and shell."""
+
+from dataclasses import replace
+
+import pytest
+from conftest import need
+
+from lnp_edge import boards
+from lnp_edge.base.errors import BoardError, ConfigError
+from lnp_edge.spec import board
+
+GOOD = {
+    "description": '"a board"',
+    "cpu": '"cortex-m4"',
+    "clock_hz": "84_000_000",
+    "toolchain": '"gcc"',
+    "start": '"serial"',
+    "flash.origin": "0x0800_0000",
+    "flash.size": "0x0008_0000",
+    "ram.origin": "0x2000_0000",
+    "ram.size": "0x0001_8000",
+    "uart.driver": '"stm32_usart"',
+    "uart.baud": "115_200",
+    "uart.base": "0x4000_4400",
+    "tool.name": '"st-flash"',
+}
+UNICORN = {
+    "start": '"unicorn"',
+    "flash.origin": "0",
+    "uart.driver": '"cmsdk_uart"',
+    "uart.base": "0x4000_4000",
+    "tool.name": None,
+}
+HOST = {"cpu": '"host"', "toolchain": '"host"', "start": '"process"', "uart.driver": '"posix"', "tool.name": None}
+
+
+def load(tmp_path, name="my-board", extra="", **changes):
+    """The good board with some keys changed; None leaves one out."""
+    lines = {k: v for k, v in (GOOD | changes).items() if v is not None}
+    path = tmp_path / name / "board.toml"
+    path.parent.mkdir(exist_ok=True)
+    path.write_text("\n".join(f"{k} = {v}" for k, v in lines.items()) + extra)
+    return board.load(path)
+
+
+def test_a_good_file_becomes_exactly_this_board(tmp_path):
+    assert load(tmp_path) == board.Board(
+        name="my-board",
+        description="a board",
+        cpu="cortex-m4",
+        clock_hz=84_000_000,
+        toolchain="gcc",
+        start="serial",
+        flash=board.Region(0x0800_0000, 524288),
+        ram=board.Region(0x2000_0000, 98304),
+        uart="stm32_usart",
+        baud=115200,
+        registers={"base": 0x4000_4400},
+        flash_tool="st-flash",
+    )
+
+
+SHELL = ["st-flash; rm -rf ~", "`id`", "$(id)", "-f", "a b", "../x", "a/b", "a\\\\b", "x\\n", "", "é", "a'b", "x" * 99]
+
+
+@pytest.mark.parametrize("text", SHELL)
+@pytest.mark.parametrize("key", ["cpu", "toolchain", "start", "uart.driver", "tool.name"])
+def test_text_that_a_shell_or_path_would_act_on_is_refused_with_its_key(tmp_path, key, text):
+    with pytest.raises(BoardError, match=f"{key} is "):
+        load(tmp_path, **{key: f'"{text}"'})
+
+
+@pytest.mark.parametrize("text", ["$(id); x/../y", "../x", "a b", "-M", ""])
+def test_the_machine_of_qemu_is_a_plain_word(tmp_path, text):
+    with pytest.raises(BoardError, match="machine is "):
+        load(tmp_path, start='"qemu"', machine=f'"{text}"')
+
+
+@pytest.mark.parametrize("text", ["tab\\there", "line\\nfeed", "\\u001b[31m", "é", "", "x" * 121])
+def test_a_description_is_one_line_of_printable_ascii(tmp_path, text):
+    with pytest.raises(BoardError, match="description is "):
+        load(tmp_path, description=f'"{text}"')
+
+
+@pytest.mark.parametrize("name", ["My-Board", "a_b", "-x", "a b", '";ASSERT(0)', "é", "x" * 24, "$(id)"])
+def test_a_folder_whose_name_is_no_board_name_is_refused(tmp_path, name):
+    with pytest.raises(BoardError, match="the folder's name is "):
+        load(tmp_path, name)
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [
+        ("ram.size", "0"),
+        ("ram.size", "1023"),
+        ("ram.size", "0x1_0000_0000"),
+        ("ram.size", "-4096"),
+        ("ram.size", "65536.0"),
+        ("ram.size", "true"),
+        ("ram.size", '"65536"'),
+        ("ram.size", "[65536]"),
+        ("ram.origin", "-4"),
+        ("ram.origin", "0x2000_0001"),
+        ("ram.origin", "0xFFFF_0000"),
+        ("flash.origin", "0x1_0000_0000"),
+        ("flash.size", "0x4000_0001"),
+        ("clock_hz", "0"),
+        ("clock_hz", "nan"),
+        ("clock_hz", "4294967296"),
+        ("uart.baud", "0"),
+        ("flash.origin", "0x0800_0200"),
+        ("uart.irq", "0"),
+        ("uart.irq", "240"),
+        ("uart.base", "-1"),
+        ("uart.base", "0x1_0000_0000"),
+        ("uart.base", "1.5"),
+        ("uart.base", "true"),
+        ("uart.base", '"0x40004400"'),
+        ("uart.base", "{a = 1}"),
+        *((key, None) for key in GOOD if key != "uart.base"),
+    ],
+)
+def test_a_wrong_or_missing_number_or_name_is_refused_with_its_key(tmp_path, key, value):
+    with pytest.raises(BoardError) as e:
+        load(tmp_path, **{key: value})
+    assert f"{key} is " in e.value.what or f"{key.partition('.')[0]} is " in e.value.what
+    assert e.value.try_next.startswith("allowed: ")
+
+
+@pytest.mark.parametrize("key", ["cpu", "toolchain", "start"])
+def test_the_host_is_its_own_cpu_toolchain_and_start_or_none_of_them(tmp_path, key):
+    assert load(tmp_path, **HOST).cpu == "host"
+    for changes in ({key: HOST[key]}, HOST | {key: GOOD[key], "tool.name": GOOD["tool.name"]}):
+        with pytest.raises(BoardError, match="cpu, toolchain, start is ") as e:
+            load(tmp_path, **changes)
+        assert e.value.try_next == "allowed: host, host, process together, or none of them"
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [
+        ("cpu", '"cortex-m0plus"'),
+        ("uart.driver", '"stm32_usart"'),
+        ("uart.base", None),
+        ("uart.base", "0x4000_4004"),
+        ("uart.base", "0xE000_E000"),
+        ("uart.base", "0x2000_1000"),
+        ("flash.origin", "4"),
+        ("flash.origin", "0x400"),
+        ("flash.size", "0x0008_0004"),
+        ("ram.origin", "0x2000_0800"),
+        ("ram.size", "0x0001_8400"),
+        ("ram.origin", "0xE000_0000"),
+        ("ram.origin", "0xDFFF_0000"),
+        ("ram.origin", "0x4000_0000"),
+    ],
+)
+def test_what_the_emulator_cannot_start_is_refused_with_its_key(tmp_path, key, value):
+    load(tmp_path, **UNICORN)
+    with pytest.raises(BoardError) as e:
+        load(tmp_path, **UNICORN | {key: value})
+    named = "ram" if value == "0x2000_1000" else key  # the UART's page lies within the RAM
+    assert f"{named} is " in e.value.what or f"{named.partition('.')[0]} is " in e.value.what
+    assert e.value.try_next.startswith("allowed: ")
+
+
+@pytest.mark.parametrize("cpu", board.UNICORN_CPUS)
+def test_the_emulator_knows_every_core_that_a_board_may_name(tmp_path, cpu):
+    need("unicorn", "elftools")
+    from lnp_edge.runtime.emulator import Emulator
+
+    found = load(tmp_path, **UNICORN | {"cpu": f'"{cpu}"'})
+    with pytest.raises(BoardError, match="is no image"):  # the core is made before the image is read
+        Emulator(found, tmp_path / "none.elf")
+
+
+@pytest.mark.parametrize("origin", ["0x0800_0000", "0x0807_FFFC", "0x07FF_8000"])
+def test_regions_that_overlap_are_refused(tmp_path, origin):
+    with pytest.raises(BoardError, match="overlap"):
+        load(tmp_path, **{"ram.origin": origin})
+
+
+def test_regions_that_touch_are_fine(tmp_path):
+    found = load(tmp_path, **{"ram.origin": "0x0808_0000"})
+    assert found.ram.origin == found.flash.end
+
+
+@pytest.mark.parametrize(
+    "extra",
+    [
+        "\nextra = 1",
+        "\nflash.speed = 1",
+        "\ntool.command = 'rm'",
+        "\ntool.target = 'x'",
+        "\nuart.Base = 1",
+        "\nuart.'a b' = 1",
+    ],
+)
+def test_unknown_keys_are_refused(tmp_path, extra):
+    with pytest.raises(BoardError, match=r"key is '"):
+        load(tmp_path, extra=extra)
+
+
+@pytest.mark.parametrize("key", ["flash", "ram", "uart", "tool"])
+def test_a_section_that_is_none_is_refused(tmp_path, key):
+    rest = {k: None for k in GOOD if k.startswith(f"{key}.")}
+    with pytest.raises(BoardError, match=f"{key} is '3'"):
+        load(tmp_path, **rest, **{key: "3"})
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        b"\xff",
+        b"a = ",
+        b"a = 1\x00",
+        b"x = " + b"[" * 16000,
+        b"clock_hz = 0x" + b"f" * 8000,
+        b"#" * 16385,
+        b"cpu.a.b = 1",
+    ],
+    ids=range(7),
+)
+def test_a_file_that_is_no_toml_or_abuses_it_is_refused(tmp_path, text):
+    path = tmp_path / "b" / "board.toml"
+    path.parent.mkdir()
+    path.write_bytes(text)
+    with pytest.raises(BoardError):
+        board.load(path)
+
+
+def test_a_device_or_missing_file_is_refused_at_once(tmp_path):
+    (tmp_path / "b").mkdir()
+    (tmp_path / "b" / "board.toml").symlink_to("/dev/zero")
+    with pytest.raises(BoardError, match="not a regular file"):
+        board.load(tmp_path / "b" / "board.toml")
+    with pytest.raises(BoardError, match="No such file"):
+        board.load(tmp_path / "c" / "board.toml")
+
+
+@pytest.mark.parametrize("name", ["hots", "../host", "", "host/", "common", "x" * 10_000])
+def test_an_unknown_board_is_refused_with_those_there_are(name):
+    with pytest.raises(ConfigError, match="no board is called") as e:
+        boards.get(name)
+    assert "cortex-m4, host, mps2-an386" in e.value.try_next
+
+
+def test_the_nearest_board_is_suggested():
+    with pytest.raises(ConfigError, match="did you mean 'cortex-m4'"):
+        boards.get("cortex_m4")
+
+
+@pytest.mark.parametrize("name", boards.names())
+def test_every_board_that_ships_loads_and_has_its_name(name):
+    found = boards.get(name)
+    assert found.name == name
+    assert replace(found) == found

@@ -1,0 +1,355 @@
+"""lnp prune with a budget: the bytes are those of the compiler, and what is found is the most that fits."""
+
+import json
+import subprocess
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from conftest import need, need_for
+from lnp_edge.firmware_gen import tables
+from lnp_edge.firmware_gen.build import build
+from lnp_edge.firmware_gen.generate import generate, write
+from lnp_edge.runtime.reference import Reference
+from tiny import tiny_counts, tiny_model
+
+from lnp_edge import boards
+from lnp_edge.base.errors import BoardError, ConfigError, DoesNotFit
+from lnp_edge.cli import main
+from lnp_edge.commands import _measure
+from lnp_edge.config import Config
+from lnp_edge.network import file as network_file
+from lnp_edge.pruning import lnp
+from lnp_edge.spec import layout
+from lnp_edge.stages import budget, pipeline
+from lnp_edge.stages.budget import RESERVE, Budget, Cost, Fitted, fit, parse, predicted, stored
+from lnp_edge.task.split import data_for, load_data, split
+
+SMALL = "[network]\nneurons = 64\n[data]\nlimit = 2\n"
+CONFIG = Config.from_json(
+    '{"network": {"neurons": 64}, "prune": {"method": "magnitude", "keep": 0.05}, "data": {"limit": 2}}'
+)
+HUGE = 10**9
+CODE, STACK = 4000, 2000  # B, of the meter below
+
+
+@pytest.fixture(scope="module")
+def data():
+    return split(CONFIG, load_data(CONFIG))
+
+
+def meter(model):
+    """Bytes without a compiler, and instructions that bend a little, as real ones do."""
+    ops = 50 * model.n + 2 * model.w_rec.nnz + 0.01 * model.w_rec.nnz**1.5
+    return Cost(CODE + layout.struct_bytes(model), STACK + layout.state_bytes(model), ops, int(2 * ops))
+
+
+def fitted(data, flash=HUGE, ram=HUGE, ops=None, config=CONFIG, meter=meter) -> Fitted:
+    return fit(config, data, Budget(flash, ram, ops), meter, lambda what: None)
+
+
+def flash_with(found, synapses, neurons=None):
+    return CODE + layout.struct_bytes(layout.sized(found.model, neurons or found.model.n, synapses))
+
+
+def blank(n, synapses):
+    """A model of this size that can be compiled."""
+    return stored(replace(tiny_model(n=n), w_rec=layout.sized(tiny_model(n=n), n, 0).w_rec), _Places(n, synapses))
+
+
+class _Places:
+    """As much of a network as stored() reads: synapses on the first places."""
+
+    def __init__(self, n, synapses):
+        from scipy import sparse
+
+        places = np.arange(synapses)
+        self.w_rec = sparse.csr_array((np.ones(synapses), (places // n, places % n)), (n, n))
+
+
+# ---- sizes
+
+
+@pytest.mark.parametrize(
+    ("text", "k", "value"),
+    [("512", 1024, 512), ("64k", 1024, 65536), ("64K", 1024, 65536), ("8kB", 1024, 8192), ("1.5k", 1024, 1536),
+     ("1M", 1024, 2**20), ("100b", 1024, 100), ("20k", 1000, 20000), (" 7 ", 1000, 7), ("1.5k", 1000, 1500)],
+)  # fmt: skip
+def test_sizes_are_read(text, k, value):
+    assert parse(text, "--flash", k) == value
+
+
+@pytest.mark.parametrize("text", ["", "k", "-1", "0", "64 kilo", "1.5", "1e3", "0x10", "nan", "64kk", "٣", "9" * 40])
+@pytest.mark.parametrize("k", [1000, 1024])
+def test_what_is_no_size_is_refused(text, k):
+    with pytest.raises(ConfigError, match="--flash is"):
+        parse(text, "--flash", k)
+
+
+def test_instructions_have_no_bytes():
+    with pytest.raises(ConfigError):
+        parse("20kB", "--ops", 1000)
+
+
+# ---- bytes
+
+
+@pytest.mark.parametrize(
+    ("n", "synapses"), [(40, 0), (40, 1), (41, 503), (42, 501), (43, 502), (261, 900), (300, 65535), (300, 65536)]
+)
+def test_the_struct_is_as_long_as_the_compiler_makes_it(tmp_path, n, synapses):
+    need("cc")
+    model = blank(n, synapses)
+    assert model.w_rec.nnz == synapses
+    write(generate(model, boards.get("host")), tmp_path)
+    check = (
+        f'#include "lnp_net_tables.h"\n_Static_assert(sizeof(lnp_net_tables_t) == {layout.struct_bytes(model)}u, "");\n'
+    )
+    (tmp_path / "check.c").write_text(check)
+    subprocess.run(["cc", "-std=c11", "-fsyntax-only", "check.c"], cwd=tmp_path, check=True)
+    assert layout.struct_bytes(layout.sized(model, n, synapses)) == layout.struct_bytes(model)
+    assert "lnp_net_tables_t" in tables.header(model, "net")
+
+
+@pytest.mark.parametrize("name", ["cortex-m4", "nucleo-f401re"])
+def test_one_build_tells_the_bytes_of_other_sizes(name):
+    """RAM to the byte, flash but for the code, in which offsets into the tables are constants: see RESERVE."""
+    need_for(name, start=False)
+    measured = _measure.meter(boards.get(name))
+    model = blank(128, 2000)
+    found = Fitted(CONFIG, None, None, model, measured(model))
+    for n, synapses in ((128, 2401), (120, 2000)):
+        other = blank(n, synapses)
+        cost = measured(other)
+        assert cost.ram == predicted(found, other).ram
+        if n == model.n:
+            assert cost.flash <= predicted(found, other).flash + RESERVE, cost.flash - predicted(found, other).flash
+
+
+def test_a_model_with_its_zeros_stored_computes_the_same(data):
+    network = pipeline.new_network(CONFIG, data)
+    weak = replace(network, w_in=np.where(np.arange(64) % 3, network.w_in, 1e-9))
+    weak.w_rec.data[::2] *= 1e-9
+    model, _ = pipeline.quantize(CONFIG, data, weak)
+    full = stored(model, weak)
+    assert full.w_rec.nnz == network.w_rec.nnz > model.w_rec.nnz and full.w_in.nnz == 64 * model.n_in > model.w_in.nnz
+    for name in ("w_in", "w_rec", "w_out"):
+        assert (getattr(full, name).dense() == getattr(model, name).dense()).all()
+        assert (np.diff(getattr(full, name).indptr) >= np.diff(getattr(model, name).indptr)).all()
+    counts = tiny_counts(model, 50)
+    runs = [Reference(m).steps(counts) for m in (model, full)]
+    assert (runs[0].digests == runs[1].digests).all()
+
+
+# ---- the search
+
+
+@pytest.mark.parametrize("shared", [False, True])
+@pytest.mark.parametrize("flash", [7600, 7601, 7777, 8192, 9000])
+def test_one_synapse_more_would_not_fit(data, flash, shared):
+    found = fitted(data, flash, config=replace(CONFIG, prune=replace(CONFIG.prune, shared=shared)))
+    kept = found.network.w_rec.nnz
+    assert found.cost.flash == flash_with(found, kept) <= flash - RESERVE < flash_with(found, kept + 1)
+    assert found.network.n == 64 and kept < found.dense.w_rec.nnz and not found.too_much
+
+
+def test_all_is_kept_where_all_fits(data):
+    found = fitted(data)
+    assert found.config.prune.keep == 1 and found.network.w_rec.nnz == found.dense.w_rec.nnz
+
+
+def test_all_but_one_of_a_shared_network_where_all_fits(data):
+    """All would be the task's own network, whose synapses are others."""
+    found = fitted(data, config=replace(CONFIG, prune=replace(CONFIG.prune, shared=True)))
+    assert found.network.w_rec.nnz == found.dense.w_rec.nnz - 1
+
+
+def test_fewer_neurons_are_better_than_less_than_the_share_that_was_asked_for(data):
+    """At 7,000 B 64 neurons keep some 5 % of their synapses; asked for 30 %, fewer neurons keep at least that."""
+    asked = replace(CONFIG, prune=replace(CONFIG.prune, keep=0.3))
+    found = budget.fit(asked, data, Budget(7000, HUGE), meter, lambda what: None)
+    few = budget.fit(CONFIG, data, Budget(7000, HUGE), meter, lambda what: None)
+    assert few.dense.n > found.dense.n and "flash" in found.too_much
+    assert found.network.w_rec.nnz >= 0.3 * found.dense.w_rec.nnz - 0.5
+    assert few.network.w_rec.nnz < 0.3 * few.dense.w_rec.nnz
+
+
+def test_little_ram_means_fewer_neurons_but_not_one_too_few(data):
+    found = fitted(data, flash=8000, ram=2700)
+    n = found.config.network.neurons
+    assert n == found.dense.n < 64 and "RAM" in found.too_much
+    more = STACK + layout.state_bytes(layout.sized(found.model, n + 1, n + 1))
+    assert found.cost.ram == STACK + layout.state_bytes(found.model) <= 2700 < more
+    kept = found.network.w_rec.nnz
+    assert kept == found.dense.w_rec.nnz or flash_with(found, kept + 1) > 8000 - RESERVE
+
+
+def test_flash_that_holds_no_synapse_a_neuron_means_fewer_neurons(data):
+    found = fitted(data, flash=5600)
+    n = found.dense.n
+    assert n < 64 and "flash" in found.too_much
+    assert flash_with(found, n, n) <= 5600 - RESERVE < flash_with(found, n + 1, n + 1)
+
+
+@pytest.mark.parametrize("ops", [3600, 4000, 4800])
+def test_instructions_are_used_to_99_percent(data, ops):
+    found = fitted(data, ops=ops)
+    assert 0.99 * ops <= found.cost.ops <= ops and found.dense.n == 64
+
+
+def test_the_tightest_budget_rules(data):
+    by_flash = fitted(data, 8000)
+    assert fitted(data, 8000, ops=HUGE).network.w_rec.nnz == by_flash.network.w_rec.nnz
+    assert fitted(data, 8000, ops=3600).network.w_rec.nnz < by_flash.network.w_rec.nnz
+
+
+def test_code_of_changing_length_takes_few_builds_and_still_fits(data):
+    built = []
+
+    def changing(model):
+        built.append(model)
+        cost = meter(model)
+        return replace(cost, flash=cost.flash + 12 * (model.w_rec.nnz * 7919 % 11))
+
+    found = fitted(data, 8000, meter=changing)
+    assert len(built) <= 6
+    assert 8000 - RESERVE - 12 * 11 - 8 <= found.cost.flash <= 8000 - RESERVE
+
+
+def test_the_configuration_draws_and_prunes_the_same_network_again(data):
+    for changes in ({}, {"shared": True}, {"method": "lnp"}):
+        config = replace(CONFIG, prune=replace(CONFIG.prune, **changes))
+        found = fitted(data, 8000, 2700, config=config)
+        settings = Config.from_json(found.config.to_json())
+        again = pipeline.prune(settings, data, pipeline.new_network(settings, data))
+        assert (again.w_rec != found.network.w_rec).nnz == 0 and again.w_rec.nnz == found.model.w_rec.nnz
+        assert settings == replace(config, network=found.config.network, prune=found.config.prune)
+
+
+def test_training_in_integers_is_left_for_later(data, monkeypatch):
+    monkeypatch.setattr(pipeline, "require_torch", lambda: pytest.fail("torch was asked for"))
+    config = replace(CONFIG, quantize=replace(CONFIG.quantize, epochs=3))
+    assert fitted(data, 8000, config=config).config.quantize.epochs == 3
+
+
+@pytest.mark.parametrize(("limits", "what"), [
+    ({"flash": 4000}, "B flash, the budget is 4000"), ({"ram": 2000}, "B RAM, the budget is 2000"),
+    ({"ops": 50}, "instructions a step, the budget is 50"),
+])  # fmt: skip
+def test_what_cannot_fit_is_said_with_what_the_smallest_needs(data, limits, what):
+    with pytest.raises(DoesNotFit, match=f"2 neurons and 1 synapses need .* {what}") as e:
+        fitted(data, **limits)
+    assert e.value.exit_code == 1
+
+
+# ---- boards that count
+
+
+def test_a_real_board_is_counted_on_the_emulated_one_of_its_cpu():
+    for name in ("cortex-m4", "nucleo-f401re", "mps2-an386"):
+        assert _measure.counting_board(boards.get(name)).name == "cortex-m4"
+    with pytest.raises(BoardError, match=r"nothing counts the instructions of host \(host\)"):
+        _measure.counting_board(boards.get("host"))
+
+
+def test_some_windows_are_few_steps_from_everywhere():
+    windows = np.arange(50 * 90 * 2, dtype=np.int16).reshape(50, 90, 2)
+    assert [w[0, 0] for w in _measure.some(windows)] == [windows[k, 0, 0] for k in (0, 16, 32, 49)]
+    assert _measure.some(np.zeros((3, 1000, 2), np.int16)).shape == (1, _measure.STEPS, 2)
+
+
+# ---- the command
+
+
+@pytest.fixture
+def at(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "small.toml").write_text(SMALL)
+    return tmp_path
+
+
+@pytest.mark.parametrize(("words", "what"), [
+    ("--flash 64k", "--flash needs a board"),
+    ("--ops 20k", "--ops needs a board"),
+    ("--board cortex-m44 --flash 64k", "cortex-m44"),
+    ("--board cortex-m4 --flash lots", "--flash is 'lots'"),
+    ("--board cortex-m4 --ram 1.23", "--ram is '1.23'"),
+    ("--board cortex-m4 --ops 0", "--ops is '0'"),
+    ("--board cortex-m4 --flash 1M", "--flash is 1048576 B, cortex-m4 has 524288"),
+    ("--board host --ops 20k", "nothing counts the instructions of host"),
+])  # fmt: skip
+def test_what_cannot_be_asked_is_refused_in_two_lines(at, capsys, words, what):
+    assert main(["prune", "small.toml", *words.split()]) == 2
+    first, second = capsys.readouterr().err.splitlines()
+    assert what in first and second.startswith("  ")
+    assert [p.name for p in at.iterdir()] == ["small.toml"]
+
+
+def test_what_is_written_fits_when_it_is_quantised_and_built(at, capsys):
+    need_for("cortex-m4")
+    words = "prune small.toml --board cortex-m4 --flash 11k --ops 7k --json"
+    assert main(words.split()) == 0
+    report = json.loads(capsys.readouterr().out)
+    found = report["fit"]
+    file = network_file.load(at / "pruned.safetensors")
+    assert (file.config.prune.keep, file.config.network.neurons) == (found["keep"], found["neurons"])
+    assert report["after"]["synapses"] == file.network.w_rec.nnz
+    data = data_for(file.config, file.network)
+    model, _ = pipeline.quantize(file.config, data, file.network)
+    board = boards.get("cortex-m4")
+    write(generate(model, board), at / "fw")
+    sizes = build(at / "fw")
+    assert sizes.flash <= found["flash"]["budget"] == 11 * 1024
+    assert sizes.ram == found["ram"]["used"] <= found["ram"]["budget"] == board.ram.size
+    assert found["ops"]["used"] <= found["ops"]["budget"] == 7000 and found["longest_step"] > found["ops"]["used"]
+    full = 11 * 1024 - found["flash"]["used"] < 2 * RESERVE
+    assert full or found["ops"]["used"] >= 0.99 * 7000 or found["keep"] == 1
+    before = _measure.meter(board, _measure.some(data.train_windows.counts))(stored(model, file.network))
+    assert (before.flash, round(before.ops)) == (found["flash"]["used"], found["ops"]["used"])
+
+
+def test_a_stopped_search_goes_on(at, monkeypatch):
+    built, rounds, prune_round = [], [], lnp.prune_round
+
+    def stopping(model):
+        built.append(model.fingerprint)
+        if len(rounds) == 1 and built.count(built[-1]) == 1:  # the first pruned network
+            raise KeyboardInterrupt
+        return meter(model)
+
+    def counted(*args):
+        rounds.append(args)
+        return prune_round(*args)
+
+    monkeypatch.setattr(_measure, "meter", lambda board, windows: stopping)
+    monkeypatch.setattr(lnp, "prune_round", counted)
+    words = ["prune", "small.toml", "--board", "cortex-m4", "--flash", "7k", "--ram", "3000"]
+    assert main(words) == 130
+    assert len(built) > 1
+    assert main(words) == 0
+    assert built.count(built[0]) == 1 and len(set(built)) == len(built) - 1  # only what was stopped is built again
+    assert sorted(p.name for p in at.iterdir()) == ["pruned.safetensors", "small.toml"]
+    resumed, needed = (at / "pruned.safetensors").read_bytes(), len(rounds)
+    monkeypatch.setattr(_measure, "meter", lambda board, windows: meter)
+    assert main(words) == 0
+    assert (at / "pruned.safetensors").read_bytes() == resumed
+    assert len(rounds) == 2 * needed  # nothing was pruned twice
+
+
+@pytest.mark.parametrize("text", ["{", '{"a": [1, 2, 3]}', '{"a": [1, 2, 1e999, 4]}', '{"a": [-1, 2, 3.0, 4]}'])
+def test_forged_costs_are_refused(at, capsys, monkeypatch, text):
+    monkeypatch.setattr(_measure, "meter", lambda board, windows: meter)
+    (at / "pruned.safetensors.fit").mkdir()
+    (at / "pruned.safetensors.fit" / "costs.checkpoint").write_text(text)
+    assert main(["prune", "small.toml", "--board", "cortex-m4", "--flash", "8k"]) == 2
+    first, second = capsys.readouterr().err.splitlines()[-2:]
+    assert "cannot read" in first and "delete it" in second
+
+
+def test_fewer_neurons_are_said(at, capsys, monkeypatch):
+    monkeypatch.setattr(_measure, "meter", lambda board, windows: meter)
+    assert main(["prune", "small.toml", "--board", "cortex-m4", "--flash", "7k", "--ram", "2700"]) == 0
+    text = capsys.readouterr().out
+    assert "64 neurons -> " in text and "need" in text and "7168" in text and "2700" in text
+    assert main(["prune", "small.toml", "--board", "cortex-m4", "--flash", "1k"]) == 1
+    assert budget.FEWEST == 2 and capsys.readouterr().err.splitlines()[-2].startswith("2 neurons and 1 synapses need")

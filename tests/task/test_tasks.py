@@ -1,0 +1,49 @@
+"""Every configuration that comes with lnp-edge, for a few steps: synthetic files where the data do not ship."""
+
+import numpy as np
+import pytest
+from test_datasets_classes import beats, colours, write_binary, write_idx
+
+from lnp_edge import config
+from lnp_edge.commands.reproduce import QUICK, changed
+from lnp_edge.datasets import _files as files
+from lnp_edge.datasets import cifar10, fashion_mnist, hapt, mitbih
+from lnp_edge.experiments.trial import Trial, run_trial
+from lnp_edge.task import metrics
+from lnp_edge.task.split import load_data
+
+TASKS = sorted(path.stem for path in config.FOLDER.glob("*.toml"))
+
+
+@pytest.fixture
+def data(tmp_path, monkeypatch):
+    """The data sets that do not ship, each with a few recordings for training and for the test."""
+    rng = np.random.default_rng(1)
+    for module in (cifar10, fashion_mnist):
+        first, second = module.PARTS
+        monkeypatch.setattr(module, "PARTS", {first: 50, second: 10})
+    signal = rng.integers(-9000, 9000, (3600, 6)).astype(np.int16)
+    activity = {"label": np.tile(np.repeat(np.arange(1, 7, dtype=np.int8), 300), 2), "user": np.int8([1, 2])}
+    np.savez(tmp_path / hapt.FILE, signal=signal, length=np.int32([1800, 1800]), **activity)
+    np.savez(tmp_path / mitbih.FILE, **beats(rng))
+    write_binary(tmp_path, *colours(rng))
+    monkeypatch.setattr(fashion_mnist, "DEBIAN", tmp_path)
+    write_idx(tmp_path, rng.integers(0, 256, (60, 28, 28)), rng.integers(0, 10, 60))
+    monkeypatch.setenv(files.ROOT_VARIABLE, str(tmp_path))
+
+
+def test_every_task_of_the_issue_has_a_configuration():
+    wanted = {"spar", "hapt", "mitbih", "wind", "goog", "lorenz", "rossler", "cifar10", "fashion_mnist"}
+    assert set(TASKS) == wanted | {"spar-quick", "fashion_mnist-quick", "symbol_recall", "symbol_xor", "symbol_adding"}
+
+
+@pytest.mark.parametrize("task", TASKS)
+def test_every_task_trains_and_predicts_in_floats_and_integers(data, task):
+    base = changed(config.named(task), {**QUICK, "data": {"limit": 2}, "train": {"epochs": 1}})
+    outcome = run_trial(Trial(task, base))
+    dataset = load_data(base)
+    for found in (outcome.float_measures, outcome.measures):
+        assert {dataset.metric, *metrics.shown(dataset)} <= set(found)
+        assert all(np.isfinite(value) for value in found.values())
+    assert np.isfinite([epoch["loss"] for epoch in outcome.history]).all()
+    assert (outcome.model.forecast is None) == (dataset.series is None)

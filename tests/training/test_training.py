@@ -1,0 +1,168 @@
+from dataclasses import replace
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+
+from lnp_edge.base.errors import ModelError
+from lnp_edge.config import Augmentation, Config, NetworkSettings, TrainSettings
+from lnp_edge.datasets import spar
+from lnp_edge.encoders import affine
+from lnp_edge.network.draw import random_network
+from lnp_edge.spec.kinds import LEAK, SCALED, THRESHOLD
+from lnp_edge.spec.ops import add, gate, greater, leak, sub
+from lnp_edge.stages import pipeline
+from lnp_edge.task.dataset import windows
+from lnp_edge.task.split import load_data, split
+from lnp_edge.task.task import Task
+from lnp_edge.training.augment import Crops, rotations
+from lnp_edge.training.loop import train
+
+
+def test_a_start_network_has_the_asked_density_signs_and_time_constants():
+    net = random_network(64, 6, 7, dt=0.04, density=0.3, rng=np.random.default_rng(0))
+    assert net.w_rec.nnz == round(0.3 * 64 * 63) and net.w_rec.diagonal().sum() == 0
+    assert (np.sign(net.w_rec.data) == np.repeat(net.sign, np.diff(net.w_rec.indptr))).all()
+    assert min(net.tau_mem.min(), net.tau_syn.min()) >= 1.5 * net.dt
+    assert (net.v_th == 1).all()
+
+
+def small_training(epochs=3, seed=0, progress=None, resume=None, neuron="cuba_lif", **settings):
+    data = spar.load().of_groups([1, 2])
+    counts = windows(data, 4.0, 2.0).counts
+    net = random_network(24, 6, 7, dt=data.dt, density=0.3, rng=np.random.default_rng(1))
+    task = Task("affine", affine.fit(counts), window=50, hop=25, channels=data.channels, classes=data.classes)
+    crops = Crops(data, task, 32, Augmentation())
+    return net, *train(net, crops, TrainSettings(epochs=epochs, **settings), seed, progress, resume, neuron)
+
+
+def test_training_learns_and_keeps_synapses_signs_and_shortest_time_constants():
+    before, after, history = small_training(epochs=8)
+    assert history[-1]["loss"] < 0.9 * history[0]["loss"]
+    assert (after.w_rec.indices == before.w_rec.indices).all() and (after.w_rec.indptr == before.w_rec.indptr).all()
+    assert (after.w_rec.data * np.repeat(before.sign, np.diff(before.w_rec.indptr)) >= 0).all()
+    assert min(after.tau_mem.min(), after.tau_syn.min()) >= 1.5 * after.dt
+    assert not np.allclose(after.tau_mem, before.tau_mem)
+
+
+def test_time_constants_stay_unless_asked():
+    before, after, _ = small_training(epochs=1, train_taus=False)
+    np.testing.assert_allclose(after.tau_mem, before.tau_mem, rtol=1e-6)  # float32 logarithm and back
+
+
+def test_the_same_seed_trains_the_same_network():
+    (_, a, _), (_, b, _), (_, c, _) = small_training(1), small_training(1), small_training(1, seed=1)
+    assert (a.w_rec.data == b.w_rec.data).all() and (a.w_out == b.w_out).all()
+    assert not (a.w_out == c.w_out).all()
+
+
+def test_an_unchanged_crop_is_a_piece_of_its_recording():
+    data = spar.load().of_groups([1])
+    still = replace(data, mirror=())
+    same = {"offset": np.zeros(6, np.int32), "gain": np.full(6, 2, np.int32), "shift": np.ones(6, np.int32)}
+    task = Task("affine", same, window=40, hop=20, channels=data.channels, classes=data.classes)
+    crops = Crops(still, task, 16, Augmentation(rotation=0, speed=0, scale=0, noise=0))
+    x, labels = next(crops.epoch(np.random.default_rng(0)))
+    assert crops.batches == round(2 * sum(map(len, data.recordings)) / 40 / 16)
+    # A crop may start between two samples; one that follows the signal stays within its neighbours' range.
+    for crop, label in zip(np.clip(x * 64, -127, 127), labels, strict=True):
+        found = False
+        for r in np.flatnonzero(data.labels == label):
+            signal = np.clip(data.recordings[r], -127, 127)
+            low, high = np.minimum(signal[:-1], signal[1:]), np.maximum(signal[:-1], signal[1:])
+            for k in range(len(low) - 39):
+                found |= (low[k : k + 40] <= crop).all() and (crop <= high[k : k + 40]).all()
+        assert found
+
+
+def test_rotations_are_rotations():
+    turn = rotations(np.random.default_rng(0).normal(0, 1, (50, 3)))
+    np.testing.assert_allclose(turn @ turn.transpose(0, 2, 1), np.broadcast_to(np.eye(3), turn.shape), atol=1e-12)
+    np.testing.assert_allclose(np.linalg.det(turn), 1, atol=1e-12)
+
+
+def no_synapse(v, drive, c_mem, v_th, bias):
+    v = leak(v, c_mem)
+    v = add(v, drive)
+    v = add(v, bias)
+    z = greater(v, v_th)
+    kick = gate(z, v_th)
+    v = sub(v, kick)
+    return v, z
+
+
+NO_SYNAPSE = SimpleNamespace(
+    STATE=("v",),
+    PARAMS={"c_mem": LEAK("tau_mem"), "v_th": THRESHOLD("v_th"), "bias": SCALED("bias")},
+    step=no_synapse,
+)
+
+
+class Stopped(Exception):
+    pass
+
+
+def test_a_stopped_training_resumes_to_the_same_bits(tmp_path, monkeypatch):
+    monkeypatch.setattr("lnp_edge.training.loop.SAVE_EVERY", 2)
+
+    def stop(epoch, epochs, now):
+        if epoch == 3:
+            raise Stopped
+
+    file = tmp_path / "run.checkpoint"
+    _, whole, history = small_training(5)
+    with pytest.raises(Stopped):
+        small_training(5, progress=stop, resume=file)
+    seen = []
+    for _ in range(2):  # the second time nothing is left to do
+        _, resumed, again = small_training(5, progress=lambda epoch, *rest: seen.append(epoch), resume=file)
+    assert history == again and seen == [2, 3, 4, 5, 5]
+    for name in ("tau_mem", "w_in", "w_out", "bias"):
+        assert (getattr(whole, name) == getattr(resumed, name)).all()
+    assert (whole.w_rec.data == resumed.w_rec.data).all()
+
+
+def test_a_checkpoint_of_another_training_is_refused(tmp_path, monkeypatch):
+    monkeypatch.setattr("lnp_edge.training.loop.SAVE_EVERY", 1)
+    file = tmp_path / "run.checkpoint"
+
+    def stop(epoch, epochs, now):
+        if epoch == 2:
+            raise Stopped
+
+    with pytest.raises(Stopped):
+        small_training(3, progress=stop, resume=file)
+    with pytest.raises(ModelError, match="another training"):
+        small_training(3, seed=1, resume=file)
+    file.write_bytes(b"nonsense")
+    with pytest.raises(ModelError, match="no checkpoint"):
+        small_training(3, resume=file)
+
+
+def test_a_pruned_network_is_saved_stopped_and_resumed(tmp_path, monkeypatch):
+    """Pruning leaves arrays column by column, which a checkpoint must take."""
+    monkeypatch.setattr("lnp_edge.training.loop.SAVE_EVERY", 1)
+    config = Config(network=NetworkSettings(neurons=24), train=TrainSettings(epochs=2))
+    data = split(config, load_data(config))
+    network = pipeline.prune(config, data, pipeline.new_network(config, data))
+    whole, _ = pipeline.train(config, data, network)
+
+    def stop(done, total, now):
+        if done == 2:
+            raise Stopped
+
+    with pytest.raises(Stopped):
+        pipeline.train(config, data, network, stop, tmp_path / "c")
+    resumed, _ = pipeline.train(config, data, network, None, tmp_path / "c")
+    assert (whole.w_in == resumed.w_in).all() and (whole.w_rec.data == resumed.w_rec.data).all()
+
+
+def test_another_neuron_trains_by_the_generic_loop(monkeypatch):
+    monkeypatch.setattr(
+        "lnp_edge.training.layer.plugins", SimpleNamespace(get=lambda package, name: {"lif": NO_SYNAPSE}[name])
+    )
+    _, before, _ = small_training(0, neuron="lif")
+    _, after, history = small_training(2, neuron="lif")
+    assert history[1]["loss"] < history[0]["loss"]
+    assert (after.w_in != before.w_in).all() and (after.tau_mem != before.tau_mem).any()
+    assert (after.tau_syn == before.tau_syn).all()  # it has none
