@@ -17,48 +17,83 @@ def dense(w):
     return rows
 
 
+def cuba_lif(s, drive, p, i):
+    s["i_syn"][i] = leak(s["i_syn"][i], p["c_syn"][i]) + drive + p["bias"][i]
+    s["v"][i] = leak(s["v"][i], p["c_mem"][i]) + s["i_syn"][i]
+    z = 1 if s["v"][i] > p["v_th"][i] else 0
+    if z:
+        s["v"][i] -= p["v_th"][i]
+    return z
+
+
+def adlif(s, drive, p, i):
+    v = leak(s["v"][i], p["c_mem"][i]) + drive + p["bias"][i] - s["w"][i]
+    z = 1 if v > p["v_th"][i] else 0
+    v -= z * p["v_th"][i]
+    s["v"][i] = v
+    s["w"][i] = leak(s["w"][i], p["c_ad"][i]) + (v - leak(v, p["c_pull"][i])) + z * p["jump"][i]
+    return z
+
+
+def li(s, drive, p, i):
+    s["y"][i] = leak(s["y"][i], p["c"][i]) + drive + p["bias"][i]
+    return 0
+
+
+NEURONS = {"cuba_lif": (("i_syn", "v"), cuba_lif), "adlif": (("v", "w"), adlif), "li": (("y",), li)}
+
+
+def affine(count, e, k):
+    product = (count - e["offset"][k]) * e["gain"][k]
+    rounded = (product + 2 ** (e["shift"][k] - 1)) // 2 ** e["shift"][k]
+    return min(max(rounded, -127), 127)
+
+
+ENCODERS = {"affine": affine}
+
+
 class Naive:
     def __init__(self, model):
-        assert (model.neuron, model.encoder) == ("cuba_lif", "affine")
         self.m = model
-        self.n, self.n_in, self.n_out = model.w_in.shape[1], model.w_in.shape[0], model.w_out.shape[1]
-        self.w_in, self.w_rec, self.w_out = dense(model.w_in), dense(model.w_rec), dense(model.w_out)
-        self.p = {k: [int(a) for a in v] for k, v in model.params.items()}
+        self.w = [dense(p.w) for p in model.projections]
+        self.p = [{k: [int(a) for a in v] for k, v in p.params.items()} for p in model.populations]
         self.e = {k: [int(a) for a in v] for k, v in model.encoder_params.items()}
-        self.i_syn, self.v, self.z = [0] * self.n, [0] * self.n, [0] * self.n
-        self.y = [0] * self.n_out
+        self.s = [{name: [0] * p.n for name in NEURONS[p.neuron][0]} for p in model.populations]
+        self.z = {p.name: [0] * p.n for p in model.populations}
         self.h = 0
 
+    @property
+    def y(self):
+        return self.s[-1]["y"]
+
     def step(self, count):
-        m, e, p = self.m, self.e, self.p
-        x = []
-        for k in range(self.n_in):
-            product = (int(count[k]) - e["offset"][k]) * e["gain"][k]
-            rounded = (product + 2 ** (e["shift"][k] - 1)) // 2 ** e["shift"][k]
-            x.append(min(max(rounded, -127), 127))
-        z = []
-        for i in range(self.n):
-            from_input = sum(self.w_in[k][i] * x[k] for k in range(self.n_in))
-            from_spikes = sum(self.w_rec[j][i] * self.z[j] for j in range(self.n))
-            drive = 2**m.shift_in * from_input + 2**m.shift_rec * from_spikes
-            self.i_syn[i] = leak(self.i_syn[i], p["c_syn"][i]) + drive + p["bias"][i]
-            self.v[i] = leak(self.v[i], p["c_mem"][i]) + self.i_syn[i]
-            z.append(1 if self.v[i] > p["v_th"][i] else 0)
-            if z[i]:
-                self.v[i] -= p["v_th"][i]
-        self.z = z
-        for o in range(self.n_out):
-            spikes = sum(self.w_out[j][o] * self.z[j] for j in range(self.n))
-            self.y[o] = leak(self.y[o], int(m.c_out[o])) + 2**m.shift_out * spikes + int(m.bias_out[o])
-        assert all(abs(s) < 2**31 for s in self.i_syn + self.v + self.y)
+        m = self.m
+        sent = self.z | {"input": [ENCODERS[m.encoder](int(c), self.e, k) for k, c in enumerate(count)]}
+        for population, s, p in zip(m.populations, self.s, self.p, strict=True):
+            z = []
+            for i in range(population.n):
+                drive = 0
+                for projection, w in zip(m.projections, self.w, strict=True):
+                    if projection.target == population.name:
+                        x = sent[projection.source]
+                        drive += 2**projection.shift * sum(w[j][i] * x[j] for j in range(len(x)))
+                z.append(NEURONS[population.neuron][1](s, drive, p, i))
+            sent[population.name] = self.z[population.name] = z
+        assert all(abs(x) < 2**31 for s in self.s for values in s.values() for x in values)
         for w in self.words():
             self.h = mix(self.h, w)
 
     def words(self):
-        packed = [0] * ((self.n + 31) // 32)
-        for i, z in enumerate(self.z):
-            packed[i // 32] += z << (i % 32)
-        return [s % 2**32 for s in self.i_syn + self.v] + packed + [s % 2**32 for s in self.y]
+        found = []
+        for population, s in zip(self.m.populations, self.s, strict=True):
+            for name in NEURONS[population.neuron][0]:
+                found += [x % 2**32 for x in s[name]]
+            if population.neuron != "li":
+                packed = [0] * ((population.n + 31) // 32)
+                for i, z in enumerate(self.z[population.name]):
+                    packed[i // 32] += z << (i % 32)
+                found += packed
+        return found
 
 
 def mix(h, w):

@@ -6,39 +6,100 @@ from functools import cache
 import numpy as np
 from naive import Naive
 
-from lnp_edge.spec.model import CSR, Forecast, QuantizedModel
+from lnp_edge.spec.model import CSR, INPUT, LARGEST, Forecast, Population, Projection, QuantizedModel
 
 
 def tiny_model(seed=1, n=40, n_in=3, n_out=4, density=0.2) -> QuantizedModel:
-    """A valid model with random arrays; n = 40 leaves unused bits in the second word of z."""
+    """One recurrent layer with random arrays; n = 40 leaves unused bits in the second word of z."""
     rng = np.random.default_rng(seed)
-    model = QuantizedModel(
-        neuron="cuba_lif",
-        params={
+    params = {
+        "c_syn": rng.integers(4000, 32769, n, dtype=np.int32),
+        "c_mem": rng.integers(2000, 32769, n, dtype=np.int32),
+        "v_th": rng.integers(1500, 4000, n, dtype=np.int32),
+        "bias": rng.integers(-30, 60, n, dtype=np.int32),
+    }
+    projections = (
+        Projection("in", INPUT, "hidden", _sparse(rng, n_in, n, 0.5, 40), 0),
+        Projection("rec", "hidden", "hidden", _sparse(rng, n, n, density, 127), 3),
+        Projection("out", "hidden", "out", _sparse(rng, n, n_out, 0.9, 127), 5),
+    )
+    out = {
+        "c": rng.integers(500, 32769, n_out, dtype=np.int32),
+        "bias": rng.integers(-500, 500, n_out, dtype=np.int32),
+    }
+    populations = (Population("hidden", "cuba_lif", n, params), Population("out", "li", n_out, out))
+    return _model(rng, populations, projections, n_in)
+
+
+def tiny_stack(seed=1, n_in=3, n_out=4) -> QuantizedModel:
+    """Three layers, the first without recurrence, adaptive and other neurons, weights of 4, 8 and 16 bits, a skip from
+    the input to the read-out, and spikes that go back from the last layer to the second."""
+    rng = np.random.default_rng([seed, 7])
+    sizes = {"first": 33, "second": 40, "third": 20}
+    cuba = {
+        name: {
             "c_syn": rng.integers(4000, 32769, n, dtype=np.int32),
             "c_mem": rng.integers(2000, 32769, n, dtype=np.int32),
             "v_th": rng.integers(1500, 4000, n, dtype=np.int32),
             "bias": rng.integers(-30, 60, n, dtype=np.int32),
-        },
-        w_in=_sparse(rng, n_in, n, 0.5, 40),
-        w_rec=_sparse(rng, n, n, density, 127),
-        w_out=_sparse(rng, n, n_out, 0.9, 127),
-        shift_in=0,
-        shift_rec=3,
-        shift_out=5,
-        c_out=rng.integers(500, 32769, n_out, dtype=np.int32),
-        bias_out=rng.integers(-500, 500, n_out, dtype=np.int32),
+        }
+        for name, n in sizes.items()
+    }
+    n = sizes["second"]
+    adaptive = {
+        "c_mem": rng.integers(2000, 32769, n, dtype=np.int32),
+        "c_ad": rng.integers(2000, 32769, n, dtype=np.int32),
+        "c_pull": rng.integers(1, 6000, n, dtype=np.int32),
+        "v_th": rng.integers(800, 2000, n, dtype=np.int32),
+        "jump": rng.integers(0, 400, n, dtype=np.int32),
+        "bias": rng.integers(-30, 60, n, dtype=np.int32),
+    }
+    out = {
+        "c": rng.integers(500, 32769, n_out, dtype=np.int32),
+        "bias": rng.integers(-500, 500, n_out, dtype=np.int32),
+    }
+    populations = (
+        Population("first", "cuba_lif", sizes["first"], cuba["first"]),
+        Population("second", "adlif", n, adaptive),
+        Population("third", "cuba_lif", sizes["third"], cuba["third"]),
+        Population("out", "li", n_out, out),
+    )
+    sizes |= {INPUT: n_in, "out": n_out}
+
+    def joined(source, target, density, bits, shift):
+        w = _sparse(rng, sizes[source], sizes[target], density, LARGEST[bits])
+        return Projection(f"{source}_{target}", source, target, w, shift, bits)
+
+    projections = (
+        joined(INPUT, "first", 0.5, 8, 0),
+        joined("first", "second", 0.5, 4, 5),
+        joined("second", "second", 0.2, 8, 2),
+        joined("third", "second", 0.2, 8, 1),
+        joined("second", "third", 0.3, 16, 0),
+        joined("third", "third", 0.2, 8, 3),
+        joined("third", "out", 0.9, 8, 5),
+        joined("first", "out", 0.3, 16, 0),
+        joined(INPUT, "out", 0.7, 4, 2),
+    )
+    return _model(rng, populations, projections, n_in)
+
+
+def _model(rng, populations, projections, n_in) -> QuantizedModel:
+    encoder_params = {
+        "offset": rng.integers(-200, 200, n_in, dtype=np.int32),
+        "gain": rng.integers(100, 2000, n_in, dtype=np.int32),
+        "shift": rng.integers(8, 15, n_in, dtype=np.int32),
+    }
+    model = QuantizedModel(
         encoder="affine",
-        encoder_params={
-            "offset": rng.integers(-200, 200, n_in, dtype=np.int32),
-            "gain": rng.integers(100, 2000, n_in, dtype=np.int32),
-            "shift": rng.integers(8, 15, n_in, dtype=np.int32),
-        },
+        encoder_params=encoder_params,
+        populations=populations,
+        projections=projections,
         dt=0.01,
         window=20,
         hop=10,
         channels=tuple(f"c{k}" for k in range(n_in)),
-        classes=tuple(f"class {o}" for o in range(n_out)),
+        classes=tuple(f"class {o}" for o in range(populations[-1].n)),
     )
     return model.check()
 
@@ -64,10 +125,13 @@ def _sparse(rng, n_pre, n_post, density, most):
     return CSR.from_dense(np.where(rng.random((n_pre, n_post)) < density, w, 0))
 
 
+MODELS = {"layer": tiny_model, "stack": tiny_stack}
+
+
 @cache
-def oracle(steps=150, **model):
+def oracle(steps=150, kind="layer", **model):
     """(digests, state words, y) of the slow reference."""
-    naive = Naive(tiny_model(**model))
+    naive = Naive(MODELS[kind](**model))
     digests = []
     for row in tiny_counts(naive.m, steps):
         naive.step(row)

@@ -1,70 +1,151 @@
-"""The float network: what pruning reads and returns, training adjusts and quantisation reads."""
+"""The float network: what pruning reads and returns, training adjusts and quantisation reads.
+
+Populations of neurons in the order of a step, and the synapses among all their neurons in one matrix: spectra,
+covariances and pruning see the network as a whole, whatever its populations.
+"""
 
 from __future__ import annotations
 
 import hashlib
 from dataclasses import dataclass, replace
+from types import ModuleType
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy import sparse
+
+from lnp_edge.base.errors import NetworkError
+from lnp_edge.spec import plugins
 
 Floats = NDArray[np.float64]
 X_SCALE = 64.0  # the float network sees the encoder's int8 output divided by this
 
 
 @dataclass(frozen=True)
-class Network:
-    """A heterogeneous recurrent spiking network (HRSNN) of N neurons, C inputs and O outputs.
+class Population:
+    """n neurons of one kind.
 
-    One step, recurrence reading the spikes of the step before (spec/SEMANTICS.md in integers):
-
-        i_syn = alpha * i_syn + spikes[t-1] @ w_rec + x[t] @ w_in + bias     alpha = exp(-dt / tau_syn)
-        v     = beta  * v + i_syn                                            beta  = exp(-dt / tau_mem)
-        z     = v > v_th ;  v = v - v_th * z
-        y     = gamma * y + z @ w_out + bias_out                             gamma = exp(-dt / tau_out)
-
-    x is the encoder's integer output divided by X_SCALE, so that full scale is about +-2.
+    params : float [n] each, as PARAMETERS of the neuron's file names them
+    hears, feeds : does the input reach it, does it reach the read-out?
     """
 
-    dt: float  # s
-    tau_mem: Floats  # s, [N]
-    tau_syn: Floats  # s, [N]
-    tau_out: Floats  # s, [O]
-    sign: NDArray[np.int8]  # +1 excitatory, -1 inhibitory, [N]: sign of each neuron's outgoing w_rec
-    w_in: Floats  # [C, N]
-    w_rec: sparse.csr_array  # float64 [N, N], row = presynaptic; stored entries are the synapses, sorted
-    w_out: Floats  # [N, O]
-    bias: Floats  # [N]
-    bias_out: Floats  # [O]
-    v_th: Floats  # [N]
+    name: str
+    neuron: str
+    params: dict[str, Floats]
+    hears: bool = True
+    feeds: bool = True
 
     @property
     def n(self) -> int:
-        return len(self.tau_mem)
+        return len(next(iter(self.params.values())))
+
+    @property
+    def module(self) -> ModuleType:
+        """The neuron's file."""
+        return plugins.get("lnp_edge.neurons", self.neuron)
+
+    def constants(self, dt: float) -> list[Floats]:
+        """What `step` of the neuron gets after the drive, in floats: one array [n] for each of its TABLES."""
+        return [stored.constant(self.params[stored.source], dt) for stored in self.module.TABLES.values()]
+
+    def drive_for(self, dt: float) -> tuple[Floats, Floats]:
+        """Constant drive for a current of 1, and for a potential of 1; see neurons/__init__.py."""
+        return self.module.drive_for(dt, self.params)
+
+
+@dataclass(frozen=True)
+class Network:
+    """A heterogeneous recurrent spiking network (HRSNN) of N neurons in populations, C inputs and O outputs.
+
+    One step takes the populations in their order. Each gets
+
+        drive = spikes @ w_rec + x[t] @ w_in
+
+    and runs the step of its neuron; the spikes of a population before it are those of this step, its own and those of
+    populations after it are those of the step before. Then the read-out:
+
+        y = gamma * y + spikes @ w_out + x[t] @ w_skip + bias_out            gamma = exp(-dt / tau_out)
+
+    x is the encoder's integer output divided by X_SCALE, so that full scale is about +-2. The same in integers is in
+    spec/SEMANTICS.md.
+    """
+
+    dt: float  # s
+    populations: tuple[Population, ...]
+    sign: NDArray[np.int8]  # +1 excitatory, -1 inhibitory, [N]: sign of each neuron's outgoing w_rec
+    w_in: Floats  # [C, N], 0 where a population does not hear
+    w_rec: sparse.csr_array  # float64 [N, N], row = presynaptic; stored entries are the synapses, sorted
+    w_out: Floats  # [N, O], 0 where a population does not feed
+    tau_out: Floats  # s, [O]
+    bias_out: Floats  # [O]
+    w_skip: Floats | None = None  # [C, O], from the input past all neurons
+
+    @property
+    def n(self) -> int:
+        return len(self.sign)
+
+    def parts(self) -> list[tuple[Population, slice]]:
+        """Each population and where its neurons are among all."""
+        ends = np.cumsum([p.n for p in self.populations]).tolist()
+        return [(p, slice(end - p.n, end)) for p, end in zip(self.populations, ends, strict=True)]
+
+    def all(self, name: str) -> Floats:
+        """A parameter that every neuron has, such as v_th or bias, [N]."""
+        return np.concatenate([p.params[name] for p in self.populations])
+
+    def drive_for(self) -> tuple[Floats, Floats]:
+        """Population.drive_for of every neuron, [N] each."""
+        found = [p.drive_for(self.dt) for p in self.populations]
+        return np.concatenate([f[0] for f in found]), np.concatenate([f[1] for f in found])
+
+    def only(self, what: str) -> Population:
+        """The population of a network that has one. Raises NetworkError: `what` serves no others."""
+        if len(self.populations) > 1:
+            names = ", ".join(p.name for p in self.populations)
+            raise NetworkError(f"{what} serves networks of one population, this has {names}", "use a single layer")
+        return self.populations[0]
+
+    @property
+    def params(self) -> dict[str, Floats]:
+        """The parameters of the only population."""
+        return self.only("this").params
+
+    def with_params(self, **values: Any) -> Network:
+        """The network with other values [n] of parameters of its only population."""
+        p = self.only("this")
+        return replace(self, populations=(replace(p, params=p.params | values),))
 
     def identity(self, *rest: object) -> str:
         """A digest of the network and of what else some long work starts from: a checkpoint of other work has
         another."""
-        h = hashlib.sha256(repr(rest).encode())
-        for name in ("dt", "tau_mem", "tau_syn", "tau_out", "sign", "w_in", "w_out", "bias", "bias_out", "v_th"):
-            h.update(np.ascontiguousarray(getattr(self, name)).tobytes())
-        for part in (self.w_rec.data, self.w_rec.indices, self.w_rec.indptr):
-            h.update(part.tobytes())
+        h = hashlib.sha256(repr((rest, [(p.name, p.neuron, p.hears, p.feeds) for p in self.populations])).encode())
+        arrays = [a for p in self.populations for a in p.params.values()]
+        arrays += [getattr(self, name) for name in ("dt", "sign", "w_in", "w_out", "tau_out", "bias_out")]
+        arrays += [self.w_rec.data, self.w_rec.indices, self.w_rec.indptr]
+        arrays += [] if self.w_skip is None else [self.w_skip]
+        for array in arrays:
+            h.update(np.ascontiguousarray(array).tobytes())
         return h.hexdigest()
 
     def keep_neurons(self, index: NDArray[np.intp]) -> Network:
-        """The same network with only these neurons: every array shrinks together."""
+        """The same network with only these neurons, ascending: every array shrinks together.
+
+        Raises NetworkError where a population would lose all of its neurons.
+        """
         w_rec = sparse.csr_array(self.w_rec[index][:, index])
         w_rec.sort_indices()
+        populations = []
+        for p, at in self.parts():
+            kept = index[(index >= at.start) & (index < at.stop)] - at.start
+            if not len(kept):
+                raise NetworkError(f"no neuron of {p.name} would be left", "keep more neurons")
+            populations.append(replace(p, params={name: a[kept] for name, a in p.params.items()}))
         return replace(
             self,
-            tau_mem=self.tau_mem[index],
-            tau_syn=self.tau_syn[index],
+            populations=tuple(populations),
             sign=self.sign[index],
             w_in=np.ascontiguousarray(self.w_in[:, index]),
             w_rec=w_rec,
             w_out=self.w_out[index],
-            bias=self.bias[index],
-            v_th=self.v_th[index],
         )

@@ -7,11 +7,31 @@
 Exact for a current constant within a step: Rotter & Diesmann 1999, Biol. Cybern. 81:381.
 """
 
-from lnp_edge.spec.kinds import LEAK, SCALED, THRESHOLD
+import numpy as np
+
 from lnp_edge.spec.ops import add, gate, greater, leak, sub
+from lnp_edge.spec.parameters import LEAK, SCALED, THRESHOLD, Parameter, time_constant
+
+
+def drive_for(dt, p):
+    """Constant drive for a current of 1, and for a potential of 1: 1 - alpha and (1 - alpha)(1 - beta)."""
+    current = 1 - np.exp(-dt / p["tau_syn"])
+    return current, current * (1 - np.exp(-dt / p["tau_mem"]))
+
+
+def _potential(dt, p):
+    return drive_for(dt, p)[1]
+
 
 STATE = ("i_syn", "v")
-PARAMS = {
+PARAMETERS = {
+    "tau_mem": time_constant("how long the membrane keeps a potential", 0.2),
+    "tau_syn": time_constant("how long the synapse keeps a current", 0.1),
+    "v_th": Parameter("potential above which it spikes, and what a spike takes off", "v", 1.0, low=0.0,
+                      trains=False, in_config=False),
+    "bias": Parameter("constant drive", "v", 0.5, scale=_potential, in_config=False),
+}  # fmt: skip
+TABLES = {
     "c_syn": LEAK("tau_syn"),
     "c_mem": LEAK("tau_mem"),
     "v_th": THRESHOLD("v_th"),

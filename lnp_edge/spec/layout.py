@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lnp_edge.spec import plugins
-from lnp_edge.spec.model import CSR, QuantizedModel
+from lnp_edge.spec.model import CSR, INPUT, Projection, QuantizedModel
 
 
 def smallest(limit: int) -> type[np.unsignedinteger]:
@@ -19,21 +19,15 @@ def tables(model: QuantizedModel) -> dict[str, NDArray]:
     found: dict[str, NDArray] = {}
     for name in plugins.get("lnp_edge.encoders", model.encoder).PARAMS:
         found[f"encoder_{name}"] = model.encoder_params[name].astype(np.int16)
-    for name, w in (("w_in", model.w_in), ("w_rec", model.w_rec), ("w_out", model.w_out)):
-        found |= _csr(name, w)
-    for name, kind in plugins.get("lnp_edge.neurons", model.neuron).PARAMS.items():
-        found[name] = model.params[name].astype(kind.ctype)
-    found["c_out"] = model.c_out.astype(np.uint16)
-    found["bias_out"] = model.bias_out.astype(np.int32)
+    for p in model.projections:
+        w, weight = p.w, np.int16 if p.bits > 8 else np.int8
+        found[f"w_{p.name}_indptr"] = w.indptr.astype(smallest(max(w.nnz, 256)))
+        found[f"w_{p.name}_indices"] = w.indices.astype(smallest(w.shape[1] - 1))
+        found[f"w_{p.name}_data"] = w.data.astype(weight)
+    for population in model.populations:
+        for name, stored in population.module.TABLES.items():
+            found[f"{population.name}_{name}"] = population.params[name].astype(stored.ctype)
     return found
-
-
-def _csr(name: str, w: CSR) -> dict[str, NDArray]:
-    return {
-        f"{name}_indptr": w.indptr.astype(smallest(max(w.nnz, 256))),
-        f"{name}_indices": w.indices.astype(smallest(w.shape[1] - 1)),
-        f"{name}_data": w.data.astype(np.int8),
-    }
 
 
 def table_bytes(model: QuantizedModel) -> int:
@@ -42,8 +36,8 @@ def table_bytes(model: QuantizedModel) -> int:
 
 
 def state_bytes(model: QuantizedModel) -> int:
-    """RAM of one lnp_<name>_t: state words, step number, digest, and the sums that a step gathers."""
-    return 4 * (model.state_words + 2 + model.n)
+    """RAM of one lnp_<name>_t: state words, step number, digest, and the sums of the population that steps."""
+    return 4 * (model.state_words + 2 + max(p.n for p in model.populations))
 
 
 def struct_bytes(model: QuantizedModel) -> int:
@@ -57,15 +51,15 @@ def struct_bytes(model: QuantizedModel) -> int:
 
 
 def sized(model: QuantizedModel, neurons: int, synapses: int) -> QuantizedModel:
-    """Zeros that take as many bytes as a model of these sizes, all weights of inputs and read-outs stored."""
+    """Zeros that take as many bytes as one layer of these sizes, all weights of inputs and read-outs stored."""
+    hidden, out = model.populations
+    sizes = {INPUT: model.n_in, hidden.name: neurons, out.name: out.n}
 
-    def zeros(pre: int, post: int, nnz: int) -> CSR:
-        return CSR(np.zeros(pre + 1, np.int32), np.zeros(nnz, np.int32), np.zeros(nnz, np.int32), (pre, post))
+    def resized(p: Projection) -> Projection:
+        pre, post = sizes[p.source], sizes[p.target]
+        nnz = synapses if p.source == p.target else pre * post
+        zeros = [np.zeros(size, np.int32) for size in (pre + 1, nnz, nnz)]
+        return replace(p, w=CSR(zeros[0], zeros[1], zeros[2], (pre, post)))
 
-    return replace(
-        model,
-        params={name: np.zeros(neurons, np.int32) for name in model.params},
-        w_in=zeros(model.n_in, neurons, model.n_in * neurons),
-        w_rec=zeros(neurons, neurons, synapses),
-        w_out=zeros(neurons, model.n_out, neurons * model.n_out),
-    )
+    grown = replace(hidden, n=neurons, params={name: np.zeros(neurons, np.int32) for name in hidden.params})
+    return replace(model, populations=(grown, out), projections=tuple(map(resized, model.projections)))

@@ -1,11 +1,17 @@
-"""The quantised model: all that generation, the reference and a device know of a network."""
+"""The quantised model: all that generation, the reference and a device know of a network.
+
+A model is populations and projections. A population is n neurons of one kind; the last is the read-out, whose neurons
+do not spike. A projection is the weights from what its source sends to what its target sums.
+"""
 
 from __future__ import annotations
 
+import re
 import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from functools import cached_property
+from types import ModuleType
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,9 +20,13 @@ from lnp_edge.base.errors import ModelError
 from lnp_edge.spec import plugins
 
 MAX_IN, MAX_NEURONS, MAX_OUT = 1024, 65535, 256
+MAX_POPULATIONS, MAX_PROJECTIONS = 16, 64
 MAX_SHIFT = 16
 INT32_MAX = 2**31 - 1
 X_MAX = 127  # |network input|, SEMANTICS.md section 4
+LARGEST = {4: 7, 8: 127, 16: 32767}  # |weight| by the bits of a projection: both signs alike
+INPUT = "input"  # as the source of a projection: what the encoder gives
+NAME = re.compile(r"[a-z][a-z0-9]{0,15}(_[a-z0-9]{1,16})?")  # of populations and projections: they become C
 MAX_UNIT = 1e9  # counts per unit of a read-out
 
 Ints = NDArray[np.int32]
@@ -55,22 +65,21 @@ class CSR:
         """The presynaptic unit of each stored entry, int32 [nnz]."""
         return np.repeat(np.arange(self.shape[0], dtype=np.int32), np.diff(self.indptr))
 
-    def column_sums(self) -> NDArray[np.int64]:
-        """sum |w| that each target receives, int64 [n_post]."""
+    def column_sums(self, largest: NDArray | int = 1) -> NDArray[np.int64]:
+        """Largest |sum of w * what arrives| of each target, int64 [n_post].
+
+        largest : the largest |value| that each presynaptic unit sends, [n_pre] or the same for all
+        """
+        sent = np.broadcast_to(np.asarray(largest, np.int64), self.shape[:1])
         sums = np.zeros(self.shape[1], np.int64)
-        np.add.at(sums, self.indices, np.abs(self.data.astype(np.int64)))
+        np.add.at(sums, self.indices, np.abs(self.data.astype(np.int64)) * sent[self.rows()])
         return sums
 
-    def column_max(self) -> Ints:
-        """Largest |w| that each target receives, int32 [n_post]."""
-        largest = np.zeros(self.shape[1], np.int32)
-        np.maximum.at(largest, self.indices, np.abs(self.data))
-        return largest
-
-    def check(self, name: str, shape: tuple[int, int]) -> None:
+    def check(self, name: str, shape: tuple[int, int], most: int) -> None:
+        """Refuse what is no matrix of this shape with weights of -most..most; `name` is for the error."""
         bad = "the model file is damaged: write it again with lnp quantize"
         if self.shape != shape:
-            raise ModelError(f"{name} is {self.shape[0]} x {self.shape[1]}, not {shape[0]} x {shape[1]}", bad)
+            raise ModelError(f"{name} is {self.shape[0]} x {self.shape[1]}, expected {shape[0]} x {shape[1]}", bad)
         n_pre, n_post = shape
         steps = np.diff(self.indptr.astype(np.int64))
         if len(self.indptr) != n_pre + 1 or self.indptr[0] != 0 or self.indptr[-1] != self.nnz:
@@ -83,8 +92,8 @@ class CSR:
         if (np.diff(order) <= 0).any():
             row = int(self.rows()[1:][np.diff(order) <= 0][0])
             raise ModelError(f"{name} row {row} repeats a column or is not in order", bad)
-        if self.nnz and (np.abs(self.data).max() > 127 or (self.data == 0).any()):
-            raise ModelError(f"{name} holds a weight of 0 or beyond +-127", bad)
+        if self.nnz and (np.abs(self.data).max() > most or (self.data == 0).any()):
+            raise ModelError(f"{name} holds a weight of 0 or beyond +-{most}", bad)
 
 
 @dataclass(frozen=True)
@@ -121,21 +130,71 @@ class Forecast:
 
 
 @dataclass(frozen=True)
-class QuantizedModel:
-    """A network in the integers of SEMANTICS.md. Checked where it enters (`check`), trusted after."""
+class Population:
+    """n neurons of one kind. params : int32 [n] each, as TABLES of the neuron's file names them"""
 
+    name: str
     neuron: str
+    n: int
     params: dict[str, Ints]
-    w_in: CSR
-    w_rec: CSR
-    w_out: CSR
-    shift_in: int
-    shift_rec: int
-    shift_out: int
-    c_out: Ints
-    bias_out: Ints
+
+    @property
+    def module(self) -> ModuleType:
+        """The neuron's file."""
+        return plugins.get("lnp_edge.neurons", self.neuron)
+
+    @property
+    def spikes(self) -> bool:
+        """Has each step a spike z beside the state? A read-out has not."""
+        return hasattr(self.module, "drive_for")
+
+    @property
+    def z_words(self) -> int:
+        """32-bit words of its packed spikes."""
+        return -(-self.n // 32) if self.spikes else 0
+
+    @property
+    def state_words(self) -> int:
+        return len(self.module.STATE) * self.n + self.z_words
+
+
+@dataclass(frozen=True)
+class Projection:
+    """Weights from a source, INPUT or a population that spikes, to a population: it sums 2**shift w of what is sent."""
+
+    name: str
+    source: str
+    target: str
+    w: CSR
+    shift: int
+    bits: int = 8  # of a weight, a key of LARGEST
+
+
+@dataclass(frozen=True)
+class Field:
+    """A stretch of the state words: a state variable of a population, or its packed spikes z."""
+
+    population: str
+    name: str
+    words: int
+
+    @property
+    def full_name(self) -> str:
+        return f"{self.population}_{self.name}"
+
+
+@dataclass(frozen=True)
+class QuantizedModel:
+    """A network in the integers of SEMANTICS.md. Checked where it enters (`check`), trusted after.
+
+    populations : in the order of a step, the read-out last. A projection from a population reads the spikes of this
+        step if its source comes before its target, and those of the step before if not: no circle can arise.
+    """
+
     encoder: str
     encoder_params: dict[str, Ints]
+    populations: tuple[Population, ...]
+    projections: tuple[Projection, ...]
     # What the integers do not depend on: not part of the fingerprint.
     dt: float  # s
     window: int  # steps a prediction looks at
@@ -147,56 +206,93 @@ class QuantizedModel:
 
     @property
     def n_in(self) -> int:
-        return self.w_in.shape[0]
+        return len(self.channels)
 
     @property
     def n(self) -> int:
-        return self.w_in.shape[1]
+        """Neurons that spike."""
+        return sum(p.n for p in self.populations if p.spikes)
+
+    @property
+    def readout(self) -> Population:
+        return self.populations[-1]
 
     @property
     def n_out(self) -> int:
-        return self.w_out.shape[1]
+        return self.readout.n
 
     @property
-    def state_fields(self) -> tuple[str, ...]:
-        return plugins.get("lnp_edge.neurons", self.neuron).STATE
+    def synapses(self) -> int:
+        """Stored weights of all projections."""
+        return sum(p.w.nnz for p in self.projections)
 
-    @property
-    def z_words(self) -> int:
-        return -(-self.n // 32)
+    def population(self, name: str) -> Population:
+        return next(p for p in self.populations if p.name == name)
+
+    def projection(self, name: str) -> Projection:
+        return next(p for p in self.projections if p.name == name)
+
+    def into(self, population: Population) -> list[Projection]:
+        """The projections that a population sums, in their order."""
+        return [p for p in self.projections if p.target == population.name]
+
+    def delayed(self, projection: Projection) -> bool:
+        """Does it read the spikes of the step before? Else its source has already stepped when its target does."""
+        if projection.source == INPUT:
+            return False
+        names = [p.name for p in self.populations]
+        return names.index(projection.source) >= names.index(projection.target)
+
+    @cached_property
+    def fields(self) -> tuple[Field, ...]:
+        """The state words in their order, SEMANTICS.md section 5."""
+        found = []
+        for p in self.populations:
+            found += [Field(p.name, name, p.n) for name in p.module.STATE]
+            found += [Field(p.name, "z", p.z_words)] if p.spikes else []
+        return tuple(found)
 
     @property
     def state_words(self) -> int:
-        """32-bit words of state, in the order of SEMANTICS.md section 5."""
-        return len(self.state_fields) * self.n + self.z_words + self.n_out
+        """32-bit words of state."""
+        return sum(p.state_words for p in self.populations)
 
-    def locate(self, word: int) -> tuple[str, int]:
+    def locate(self, word: int) -> tuple[Field, int]:
         """The field and index a state word belongs to; for z the index is that of the word's first neuron."""
-        for name in self.state_fields:
-            if word < self.n:
-                return name, word
-            word -= self.n
-        return ("z", 32 * word) if word < self.z_words else ("y", word - self.z_words)
+        for f in self.fields:
+            if word < f.words:
+                return f, 32 * word if f.name == "z" else word
+            word -= f.words
+        raise IndexError(word)
 
     def arrays(self) -> Iterator[tuple[str, NDArray]]:
         """Every array and size that the integers depend on, in the order of the fingerprint."""
-        sizes = [self.n_in, self.n, self.n_out, self.shift_in, self.shift_rec, self.shift_out]
+        sizes = [self.n_in, *(p.n for p in self.populations), *(p.shift for p in self.projections)]
         yield "sizes", np.array(sizes, np.int32)
         for name in plugins.get("lnp_edge.encoders", self.encoder).PARAMS:
             yield f"encoder_{name}", self.encoder_params[name]
-        for matrix, w in (("w_in", self.w_in), ("w_rec", self.w_rec), ("w_out", self.w_out)):
-            yield f"{matrix}_indptr", w.indptr
-            yield f"{matrix}_indices", w.indices
-            yield f"{matrix}_data", w.data
-        for name in plugins.get("lnp_edge.neurons", self.neuron).PARAMS:
-            yield name, self.params[name]
-        yield "c_out", self.c_out
-        yield "bias_out", self.bias_out
+        for projection in self.projections:
+            yield f"w_{projection.name}_indptr", projection.w.indptr
+            yield f"w_{projection.name}_indices", projection.w.indices
+            yield f"w_{projection.name}_data", projection.w.data
+        for p in self.populations:
+            for name in p.module.TABLES:
+                yield f"{p.name}_{name}", p.params[name]
+
+    @property
+    def structure(self) -> str:
+        """What is joined to what. Of the simplest model, one recurrent layer of 8 bits, the neuron says all."""
+        populations = [p.neuron for p in self.populations]
+        names = [INPUT, *(p.name for p in self.populations)]
+        joined = [(names.index(p.source), names.index(p.target), p.bits) for p in self.projections]
+        if populations[1:] == ["li"] and joined == [(0, 1, 8), (1, 1, 8), (1, 2, 8)]:
+            return populations[0]
+        return "+".join(populations) + "".join(f" {a}>{b}:{bits}" for a, b, bits in joined)
 
     @cached_property
     def fingerprint(self) -> int:
-        """CRC-32 of neuron, encoder and every array, each preceded by its length, little-endian int32."""
-        crc = zlib.crc32(f"lnp-edge model 1,{self.neuron},{self.encoder}".encode())
+        """CRC-32 of structure, encoder and every array, each preceded by its length, little-endian int32."""
+        crc = zlib.crc32(f"lnp-edge model 1,{self.structure},{self.encoder}".encode())
         for _, array in self.arrays():
             crc = zlib.crc32(len(array).to_bytes(4, "little"), crc)
             crc = zlib.crc32(np.ascontiguousarray(array, "<i4").tobytes(), crc)
@@ -205,6 +301,7 @@ class QuantizedModel:
     def check(self) -> QuantizedModel:
         """Refuse whatever SEMANTICS.md does not allow, naming it; returns self."""
         damaged = "the model file is damaged or foreign: write it again with lnp quantize"
+        self._check_shape(damaged)
         for what, value, most in (
             ("channels", self.n_in, MAX_IN),
             ("neurons", self.n, MAX_NEURONS),
@@ -212,63 +309,87 @@ class QuantizedModel:
         ):
             if not 1 <= value <= most:
                 raise ModelError(f"the model has {value} {what}", f"1 to {most} are possible")
-        for name in ("shift_in", "shift_rec", "shift_out"):
-            if not 0 <= getattr(self, name) <= MAX_SHIFT:
-                raise ModelError(f"{name} is {getattr(self, name)}, outside 0..{MAX_SHIFT}", damaged)
         if not (np.isfinite(self.dt) and 0 < self.dt < 1e6):
             raise ModelError(f"dt is {self.dt} s", "a step lasts more than 0 s and less than 1e6 s")
         if not (1 <= self.hop <= self.window <= 2**20):
             raise ModelError(f"window {self.window}, hop {self.hop} steps", "1 <= hop <= window <= 2**20")
-        if len(self.channels) != self.n_in or len(self.classes) != self.n_out:
-            raise ModelError(f"{len(self.channels)} channel and {len(self.classes)} class names", damaged)
-        self.w_in.check("w_in", (self.n_in, self.n))
-        self.w_rec.check("w_rec", (self.n, self.n))
-        self.w_out.check("w_out", (self.n, self.n_out))
-        neuron = plugins.get("lnp_edge.neurons", self.neuron)
-        for name, kind in neuron.PARAMS.items():
-            self._check_range(name, self.params.get(name), self.n, kind.low, kind.high)
+        if len(self.classes) != self.n_out:
+            raise ModelError(f"{len(self.classes)} class names of {self.n_out} read-outs", damaged)
+        sizes = {INPUT: self.n_in} | {p.name: p.n for p in self.populations}
+        for projection in self.projections:
+            name, shape = f"w_{projection.name}", (sizes[projection.source], sizes[projection.target])
+            if not 0 <= projection.shift <= MAX_SHIFT:
+                raise ModelError(f"the shift of {name} is {projection.shift}, outside 0..{MAX_SHIFT}", damaged)
+            projection.w.check(name, shape, LARGEST[projection.bits])
+        for p in self.populations:
+            for name, stored in p.module.TABLES.items():
+                self._check_range(f"{p.name}_{name}", p.params.get(name), p.n, stored.low, stored.high)
         encoder = plugins.get("lnp_edge.encoders", self.encoder)
         for name, (low, high) in encoder.PARAMS.items():
             self._check_range(f"encoder {name}", self.encoder_params.get(name), self.n_in, low, high)
-        self._check_range("c_out", self.c_out, self.n_out, 1, 32768)
-        self._check_range("bias_out", self.bias_out, self.n_out, -INT32_MAX, INT32_MAX)
         if self.forecast:
             self.forecast.check(self.n_in, self.n_out)
         self._prove_no_overflow()
         return self
 
+    def _check_shape(self, damaged: str) -> None:
+        """Names, kinds and ends of populations and projections."""
+        if not (2 <= len(self.populations) <= MAX_POPULATIONS and len(self.projections) <= MAX_PROJECTIONS):
+            what = f"{len(self.populations)} populations and {len(self.projections)} projections"
+            raise ModelError(what, f"2 to {MAX_POPULATIONS} and at most {MAX_PROJECTIONS} are possible")
+        for kind, parts in (("population", self.populations), ("projection", self.projections)):
+            names = [part.name for part in parts]
+            for name in names:
+                if not NAME.fullmatch(name) or names.count(name) > 1 or name == INPUT:
+                    raise ModelError(f"a {kind} is called {name[:40]!r}", f"{damaged}; names are words and differ")
+        *inner, last = self.populations
+        silent = [p.name for p in inner if not p.spikes]
+        if silent or last.spikes:
+            what = f"{silent[0]} does not spike" if silent else f"{last.name} spikes"
+            raise ModelError(what, "the last population is the read-out, which does not spike; all others do")
+        sources, targets = [INPUT, *(p.name for p in inner)], [p.name for p in self.populations]
+        for p in self.projections:
+            if p.source not in sources or p.target not in targets or p.bits not in LARGEST:
+                raise ModelError(
+                    f"projection {p.name} goes from {p.source[:20]!r} to {p.target[:20]!r} with {p.bits} bits",
+                    f"from {', '.join(sources)} to {', '.join(targets)}, with {', '.join(map(str, LARGEST))} bits",
+                )
+
     @staticmethod
     def _check_range(name: str, values: Ints | None, count: int, low: int, high: int) -> None:
+        again = "the model file is damaged: run lnp quantize again"
         if values is None or values.shape != (count,):
-            raise ModelError(f"{name} has not {count} values", "the model file is damaged: run lnp quantize again")
+            found = "none" if values is None else f"shape {values.shape}"
+            raise ModelError(f"{name}: expected {count} values, found {found}", again)
         if values.min() < low or values.max() > high:
             at = int(np.argmax((values < low) | (values > high)))
             raise ModelError(f"{name}[{at}] is {values[at]}, outside {low}..{high}", "run lnp quantize again")
 
-    def neuron_bounds(self) -> list[int]:
-        """Largest |value| that any variable of neuron i can reach, SEMANTICS.md section 6. Python integers, [n]."""
-        neuron = plugins.get("lnp_edge.neurons", self.neuron)
-        from_input = (self.w_in.column_sums() * X_MAX).tolist()
-        from_spikes = self.w_rec.column_sums().tolist()
-        params = zip(*(self.params[p].tolist() for p in neuron.PARAMS), strict=True)
-        return [
-            neuron.bound((a << self.shift_in) + (b << self.shift_rec), *p)
-            for a, b, p in zip(from_input, from_spikes, params, strict=True)
-        ]
+    def drive_bounds(self, population: Population) -> list[int]:
+        """Largest |drive| of each neuron, SEMANTICS.md section 6. Python integers, [n]."""
+        total = [0] * population.n
+        for p in self.into(population):
+            sums = p.w.column_sums(self.limits if p.source == INPUT else 1)
+            total = [a + (b << p.shift) for a, b in zip(total, sums.tolist(), strict=True)]
+        return total
 
-    def readout_bounds(self) -> list[int]:
-        """Largest |y| of each read-out, SEMANTICS.md section 6. Python integers, [n_out]."""
-        columns = (self.w_out.column_sums().tolist(), self.c_out.tolist(), self.bias_out.tolist())
-        return [
-            -(-((spikes << self.shift_out) + abs(bias) + 1) * 65536 // c)
-            for spikes, c, bias in zip(*columns, strict=True)
-        ]
+    @cached_property
+    def limits(self) -> Ints:
+        """Largest |input| that the encoder gives for any count, int32 [n_in]."""
+        return plugins.get("lnp_edge.encoders", self.encoder).limits(**self.encoder_params)
+
+    def bounds(self, population: Population) -> list[int]:
+        """Largest |value| that any variable of neuron i can reach, SEMANTICS.md section 6. Python integers, [n]."""
+        neuron = population.module
+        params = zip(*(population.params[name].tolist() for name in neuron.TABLES), strict=True)
+        return [neuron.bound(a, *p) for a, p in zip(self.drive_bounds(population), params, strict=True)]
 
     def _prove_no_overflow(self) -> None:
-        for what, bounds in (("neuron", self.neuron_bounds()), ("read-out", self.readout_bounds())):
-            for i, most in enumerate(bounds):
+        for population in self.populations:
+            for i, most in enumerate(self.bounds(population)):
                 if most > INT32_MAX:
+                    what = f"neuron {i} of {population.name}" if population.spikes else f"read-out {i}"
                     raise ModelError(
-                        f"{what} {i} may reach {f'{most:,}'.replace(',', ' ')}, beyond int32",
+                        f"{what} may reach {f'{most:,}'.replace(',', ' ')}, beyond int32",
                         "shorten its time constants or prune more, then quantise again",
                     )

@@ -1,9 +1,14 @@
 """The integer operations: all that a neuron or an encoder may do to a number.
 
-Each exists here (Python and Numba), in firmware_gen/csrc/lnp_ops.h (C) and in lnp_edge/onnx_file.py (ONNX
-nodes); tests compare the three over all pairs of edge values. Every operand and result is an int32 value.
+Each exists here (Python and Numba), in firmware_gen/csrc/lnp_ops.h (C) and in interchange/onnx_file.py (ONNX nodes);
+tests compare the three over all pairs of edge values. Every operand and result is an int32 value. What each means in
+floats is in spec/floats.py; `bind` gives a neuron's step either meaning.
 "No overflow" below is proved per model by QuantizedModel.check, so nothing saturates or wraps silently.
 """
+
+from collections.abc import Callable
+from types import FunctionType
+from typing import Any
 
 from numba import njit
 
@@ -60,3 +65,12 @@ def clamp(x, low, high):
 
 
 OPS = ("add", "clamp", "gate", "greater", "leak", "mul", "shift_round", "sub")
+
+
+def bind(function: Any, meaning: dict[str, Callable]) -> FunctionType:
+    """The function with another meaning of the operations it names, such as floats.PLAIN.
+
+    function : a neuron's step or an encoder's encode;  meaning : one callable for each name of OPS
+    """
+    plain = getattr(function, "py_func", function)
+    return FunctionType(plain.__code__, meaning, plain.__name__)
