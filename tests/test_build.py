@@ -66,6 +66,22 @@ def test_gcc_gives_the_same_results_at_every_level(tmp_path, optimize):
     assert_runs_like_the_oracle(open_board(board, image))
 
 
+LEVELS = [("host", "host"), *((cpu, tools) for cpu in ("cortex-m4", "cortex-m0") for tools in ("gcc", "zig"))]
+
+
+@pytest.mark.parametrize("optimize", ["-O0", "-O1", "-O2", "-O3", "-Os"])
+@pytest.mark.parametrize(("cpu", "toolchain"), LEVELS)
+def test_more_than_256_neurons_run_like_the_oracle_at_every_level(tmp_path, monkeypatch, cpu, toolchain, optimize):
+    """Beyond 256 neurons synapse indices have 16 bits: gcc 12.2 then dropped input and recurrence at some levels."""
+    name = "host" if cpu == "host" else "cortex-m4"
+    need_for(name, toolchain)
+    board = replace(boards.get(name), cpu=cpu)
+    monkeypatch.setattr(boards, "get", lambda name: board)
+    which = {"n": 300, "density": 0.05}
+    image = build(folder_for(tiny_model(**which), board, tmp_path), toolchain, optimize).image
+    assert_runs_like_the_oracle(open_board(board, image), 40, **which)
+
+
 @pytest.mark.parametrize("compiler", ["clang", "gcc"])
 def test_another_compiler_gives_the_same_results_for_other_sizes(tmp_path, compiler, monkeypatch):
     need({"clang": "ziglang", "gcc": "gcc"}[compiler])
