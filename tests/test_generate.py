@@ -62,7 +62,7 @@ def test_the_same_model_gives_the_same_bytes_in_any_process():
 
 def test_no_text_of_the_user_reaches_the_files():
     evil = '*/ #include "/etc/passwd"\n$(shell id) \\'
-    model = replace(tiny_model(), channels=(evil,) * 3, classes=(evil,) * 4, provenance={evil: evil}, dt=0.5, hop=3)
+    model = replace(tiny_model(), channels=(evil,) * 3, classes=(evil,) * 4, provenance={evil: evil}, dt=0.5)
     assert generate(model, board()) == generate(tiny_model(), board())
 
 
