@@ -15,7 +15,7 @@ from lnp_edge.spec import protocol
 from lnp_edge.spec.layout import tables
 from lnp_edge.spec.model import QuantizedModel
 from lnp_edge.spec.protocol import NAK, REPLIES, REPLY, REQUESTS, Frame, FrameError
-from runtime.runner import Steps
+from runtime.runner import Steps, checked
 
 DEADLINE = 5.0  # s until a request without a valid reply is given up
 FIRST_TRY = 0.3  # s until it is sent again, and the time both frames take; grows by half each time
@@ -96,8 +96,11 @@ class Device:
         self.t = 0
 
     def steps(self, counts: NDArray[np.int16]) -> Steps:
-        """Run the next len(counts) steps, many a frame. counts : int16 [T, n_in]."""
-        counts = np.ascontiguousarray(counts, "<i2")
+        """Run the next len(counts) steps, many a frame. counts : int16 [T, n_in].
+
+        Raises DataError as the reference does, before anything is sent.
+        """
+        counts = checked(counts, self.model.n_in).astype("<i2", copy=False)
         y, digests, cycles = np.zeros(self.model.n_out, np.int32), [np.zeros(0, np.uint32)], 0
         at, most = 0, self.steps_per_frame()
         while at < len(counts):
