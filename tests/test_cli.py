@@ -19,6 +19,7 @@ from lnp_edge import network_file, onnx_file
 from lnp_edge.cli import COMMANDS, main, parser
 from lnp_edge.config import Config
 from lnp_edge.network_file import NetworkFile
+from lnp_edge.pool import run_all
 from lnp_edge.spec.board import Region
 
 MODEL = tiny_model()
@@ -80,7 +81,7 @@ def test_top_help_lists_every_command_and_the_exit_codes(capsys):
     out = capsys.readouterr().out
     assert e.value.code == 0
     assert all(out.count(f"\n    {name}") == 1 for name in COMMANDS)
-    assert "0 done, 1 the answer is no" in out
+    assert "0 done, 1 the answer is no" in out and "70 lnp itself failed" in " ".join(out.split())
 
 
 @pytest.mark.parametrize(
@@ -405,10 +406,31 @@ def test_a_reader_that_leaves_early_is_no_error(at):
     assert done.stderr == ""
 
 
-def test_our_own_bugs_keep_their_traceback(monkeypatch):
-    def broken(name):
-        raise ZeroDivisionError
+REPORT = "lnp itself failed: please report it, with these lines and what lnp doctor prints"
 
-    monkeypatch.setattr(boards, "get", broken)
-    with pytest.raises(ZeroDivisionError):
-        main(["boards"])
+
+def test_our_own_bugs_keep_their_traceback_and_have_a_code_of_their_own(tmp_path):
+    program = """if True:
+        import sys, boards
+        from lnp_edge.cli import main
+        def broken(name):
+            raise RuntimeError("a bug of ours")
+        boards.get = broken
+        sys.exit(main(["boards"]))
+    """
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
+    lines = done.stderr.splitlines()
+    assert (done.returncode, done.stdout) == (70, "")
+    assert lines[0].startswith("Traceback") and "in broken" in done.stderr
+    assert lines[-2:] == ["RuntimeError: a bug of ours", REPORT]
+
+
+def crash(item, report):
+    raise RuntimeError(f"worker {item}")
+
+
+def test_a_bug_in_a_worker_shows_the_workers_own_traceback(monkeypatch, capfd):
+    monkeypatch.setattr(boards, "names", lambda: run_all(crash, [7], print, print))
+    assert main(["boards"]) == 70
+    said = capfd.readouterr().err
+    assert "in crash" in said and "RuntimeError: worker 7" in said and said.splitlines()[-1] == REPORT
