@@ -96,7 +96,7 @@ class Augmentation:
 
 @dataclass(frozen=True)
 class QuantizeSettings:
-    bits: int = _number(8, 2, 8)  # of a weight
+    bits: int = _number(8, 2, 16)  # of a weight: 2 to 8, or 16
     epochs: int = _number(0, 0, 100_000)  # of training on in integers; 0: the trained network is rounded
     lr: float = _number(0.003, 0.0, 10.0)  # as train.lr
 

@@ -11,7 +11,6 @@ and windows, here divided by that of both trains from silence:
 from __future__ import annotations
 
 from dataclasses import dataclass
-from types import FunctionType
 from typing import Any
 
 import numpy as np
@@ -19,10 +18,10 @@ from numpy.typing import NDArray
 
 from lnp_edge.encoders import encode
 from lnp_edge.network import X_SCALE, Floats, Network
+from lnp_edge.network.simulate import Simulation
 from lnp_edge.quantization.quantize import largest_weight
 from lnp_edge.runtime.reference import Reference
-from lnp_edge.spec import plugins
-from lnp_edge.spec.model import CSR, X_MAX, QuantizedModel
+from lnp_edge.spec.model import CSR, INPUT, X_MAX, Population, QuantizedModel
 from lnp_edge.task.task import Task
 
 STEPS = 20_000  # that both networks run, and fewer of a large network:
@@ -33,15 +32,6 @@ ALWAYS = 0.95  # spikes a step from which a neuron counts as firing always
 LOST = 10.0  # a leak of 1 unit a step takes 1 / LOST of the threshold in one time constant
 COARSE = 0.02  # relative error of a leak
 Report = dict[str, dict[str, Any]]
-
-# spec/ops.py in floats, as training/layer.py without torch. A leak is 1 - decay here.
-FLOAT_OPS = {
-    "add": lambda a, b: a + b,
-    "sub": lambda a, b: a - b,
-    "leak": lambda x, c: x * (1 - c),
-    "greater": lambda a, b: (a > b).astype(np.float64),
-    "gate": lambda z, x: z * x,
-}
 
 
 @dataclass(frozen=True)
@@ -60,33 +50,28 @@ def some(counts: NDArray[np.int16], n: int) -> NDArray[np.int16]:
 
 
 def in_floats(network: Network, model: QuantizedModel, counts: NDArray[np.int16]) -> Activity:
-    """The float network on counts [W, T, C], by the neuron and encoder of the model."""
-    neuron = plugins.get("lnp_edge.neurons", model.neuron)
-    step = FunctionType(neuron.step.__code__, FLOAT_OPS)
-    sources = [(kind, getattr(network, kind.source)) for kind in neuron.PARAMS.values()]
-    constants = [-np.expm1(-network.dt / values) if kind.is_leak else values for kind, values in sources]
+    """The float network on counts [W, T, C], by the encoder of the model."""
     x = encode(model.encoder, counts, model.encoder_params) / X_SCALE
-    state = [np.zeros((len(counts), network.n)) for _ in neuron.STATE]
-    z, y = state[0], np.zeros((len(counts), model.n_out))
-    spikes = np.zeros((counts.shape[1], *z.shape), bool)
+    run, y = Simulation(network, len(counts)), np.zeros((len(counts), model.n_out))
+    spikes = np.zeros((counts.shape[1], len(counts), network.n), bool)
     gamma = np.exp(-network.dt / network.tau_out)
     for t in range(counts.shape[1]):
-        *state, z = step(*state, x[:, t] @ network.w_in + z @ network.w_rec, *constants)
-        y = gamma * y + z @ network.w_out + network.bias_out
-        spikes[t] = z
+        spikes[t] = run.step(x[:, t])
+        y = gamma * y + spikes[t] @ network.w_out + network.bias_out
+        if network.w_skip is not None:
+            y += x[:, t] @ network.w_skip
     return Activity(spikes, y)
 
 
 def in_integers(model: QuantizedModel, counts: NDArray[np.int16]) -> Activity:
     """The model on counts [W, T, C] on the reference; spikes are read from its state words."""
-    reference, first = Reference(model), len(model.state_fields) * model.n
+    reference = Reference(model)
     spikes, ys = np.zeros((counts.shape[1], len(counts), model.n), bool), []
     for w, window in enumerate(counts):
         reference.reset()
         for t in range(len(window)):
             y = reference.steps(window[t : t + 1], digests=False).y
-            words = reference.state()[first : first + model.z_words].astype("<u4")
-            spikes[t, w] = np.unpackbits(words.view(np.uint8), bitorder="little")[: model.n]
+            spikes[t, w] = model.spikes(reference.state())
         ys.append(y)
     return Activity(spikes, np.array(ys, np.float64))
 
@@ -105,33 +90,58 @@ def distance(a: NDArray[np.bool_], b: NDArray[np.bool_], decay: float) -> tuple[
 def compare(network: Network, model: QuantizedModel, task: Task, bits: int, counts: NDArray[np.int16]) -> Report:
     """The report: for each layer its findings on windows counts [W, T, C] that neither was trained on."""
     floats, integers = in_floats(network, model, counts), in_integers(model, counts)
-    most = largest_weight(bits)
+    most, readout = largest_weight(bits), model.readout.name
     x = np.abs(encode(model.encoder, counts, model.encoder_params))
-    leaks = [name for name, kind in plugins.get("lnp_edge.neurons", model.neuron).PARAMS.items() if kind.is_leak]
+    from_input = [p.w for p in model.projections if p.source == INPUT and p.target != readout]
+    recurrent = [p.w for p in model.projections if p.source != INPUT and p.target != readout]
+    to_readout = [p.w for p in model.projections if p.target == readout]
+    skips = 0 if network.w_skip is None else int(np.count_nonzero(network.w_skip))
     found: Report = {
         "input": {
             "inputs_at_127": float((x == X_MAX).mean()),
             "worst_channel": model.channels[int((x == X_MAX).mean((0, 1)).argmax())],
             "worst_channel_at_127": float((x == X_MAX).mean((0, 1)).max()),
-            **_weights(model.w_in, int(np.count_nonzero(network.w_in)), most),
+            **_weights(from_input, int(np.count_nonzero(network.w_in)), most),
         },
-        "recurrent": _weights(model.w_rec, int(np.count_nonzero(network.w_rec.data)), most),
+        "recurrent": _weights(recurrent, int(np.count_nonzero(network.w_rec.data)), most),
         "neurons": _spikes(network, floats.z, integers.z),
-        "read-out": _weights(model.w_out, int(np.count_nonzero(network.w_out)), most),
+        "read-out": _weights(to_readout, int(np.count_nonzero(network.w_out)) + skips, most),
     }
-    found["neurons"] |= _decays([model.params[name] for name in leaks])
-    if "v_th" in model.params:
-        v_th = model.params["v_th"].astype(np.float64)
-        slow = [LOST * 2.0**16 / model.params[name] > v_th for name in leaks]
-        reach = np.array([float(most) for most in model.neuron_bounds()]) - v_th
-        found["neurons"] |= {"leak_lost": int(np.any(slow, 0).sum()), "cannot_reach_v_th": int((reach < v_th).sum())}
-    found["read-out"] |= _decays([model.c_out]) | _read_out(task, model, floats.y, integers.y)
+    found["neurons"] |= {"coarse_leaks": 0, "leak_lost": 0, "cannot_reach_v_th": 0}
+    for population in model.populations[:-1]:
+        for name, count in _limits(model, population).items():
+            found["neurons"][name] += count
+    found["read-out"] |= {"coarse_leaks": int(_coarse(model.readout).sum())}
+    found["read-out"] |= _read_out(task, model, floats.y, integers.y)
     return found
 
 
-def _weights(w: CSR, before: int, most: int) -> dict[str, Any]:
-    at_limit = int((np.abs(w.data) >= most).sum())
-    return {"weights": before, "rounded_to_0": before - w.nnz, "at_limit": at_limit, "limit": most}
+def _limits(model: QuantizedModel, population: Population) -> dict[str, int]:
+    """How many of its neurons the integers hold back, and how."""
+    v_th = population.params["v_th"].astype(np.float64)
+    slow = [LOST * 2.0**16 / c > v_th for c in _leaks(population)]
+    reach = np.array([float(most) for most in model.bounds(population)]) - v_th
+    return {
+        "coarse_leaks": int(_coarse(population).sum()),
+        "leak_lost": int(np.any(slow, 0).sum()),
+        "cannot_reach_v_th": int((reach < v_th).sum()),
+    }
+
+
+def _leaks(population: Population) -> list[NDArray[np.int32]]:
+    """Its decay tables, those of time constants."""
+    tables = population.module.TABLES.items()
+    return [population.params[name] for name, stored in tables if stored.form == "leak"]
+
+
+def _coarse(population: Population) -> NDArray[np.bool_]:
+    """Leaks so small that rounding to 16 bits may change them by more than COARSE: taus beyond 2600 steps."""
+    return np.any([c < 0.5 / COARSE for c in _leaks(population)], 0)
+
+
+def _weights(matrices: list[CSR], before: int, most: int) -> dict[str, Any]:
+    at_limit, left = sum(int((np.abs(w.data) >= most).sum()) for w in matrices), sum(w.nnz for w in matrices)
+    return {"weights": before, "rounded_to_0": before - left, "at_limit": at_limit, "limit": most}
 
 
 def _spikes(network: Network, a: NDArray[np.bool_], b: NDArray[np.bool_]) -> dict[str, Any]:
@@ -150,11 +160,6 @@ def _spikes(network: Network, a: NDArray[np.bool_], b: NDArray[np.bool_]) -> dic
         "always": [int((rate >= ALWAYS).sum()) for rate in rates],
         "went_always": int(((rates[0] < ALWAYS) & (rates[1] >= ALWAYS)).sum()),
     }
-
-
-def _decays(leaks: list[NDArray[np.int32]]) -> dict[str, Any]:
-    """Leaks so small that rounding to 16 bits may change them by more than COARSE: taus beyond 2600 steps."""
-    return {"coarse_leaks": int(np.any([c < 0.5 / COARSE for c in leaks], 0).sum())}
 
 
 def _read_out(task: Task, model: QuantizedModel, floats: Floats, integers: Floats) -> dict[str, Any]:
@@ -202,7 +207,7 @@ def proposals(found: Report, bits: int, epochs: int) -> list[str]:
     if found["read-out"].get("same_class", 1.0) < 0.95:
         said.append(f"Only {found['read-out']['same_class']:.1%} of the windows keep their class: {train}.")
     if found["read-out"].get("error", 0.0) > 0.2:
-        said.append(f"What is foretold differs by {found['read-out']['error']:.0%} of its size: {train}.")
+        said.append(f"The forecast differs by {found['read-out']['error']:.0%} of its size: {train}.")
     if rec["rounded_to_0"] > 0.1 * rec["weights"]:
         left = 1 - rec["rounded_to_0"] / rec["weights"]
         said.append(f"{1 - left:.0%} of the recurrent synapses are 0: [prune] keep times {left:.2f} would lose none.")

@@ -24,7 +24,7 @@ from lnp_edge.base.errors import ConfigError, DoesNotFit
 from lnp_edge.config import Config
 from lnp_edge.network import Network
 from lnp_edge.spec import layout, plugins
-from lnp_edge.spec.model import CSR, QuantizedModel
+from lnp_edge.spec.model import CSR, Projection, QuantizedModel
 from lnp_edge.stages import pipeline
 from lnp_edge.task.split import Split
 
@@ -118,6 +118,8 @@ def fit(
         kept = folder and folder / f"{start.dense.identity(settings.to_json())[:16]}.checkpoint"
         return measured(settings, start.dense, pipeline.prune(settings, data, start.dense, None, kept))
 
+    if config.network.layer:
+        raise ConfigError("a budget serves networks of one layer", "leave [[network.layer]] out, or set [prune] keep")
     start = sparsest(config.network.neurons)
     too_much = budget.exceeded_by(start.cost)
     if too_much:
@@ -229,13 +231,13 @@ def _thinned(network: Network, count: int) -> Network:
 def stored(model: QuantizedModel, network: Network) -> QuantizedModel:
     """The model of a network with its weights of 0 stored as well; it computes the same."""
     w = network.w_rec.tocoo()
-    c, n, o = model.n_in, model.n, model.n_out
-    return replace(
-        model,
-        w_in=_with_zeros(model.w_in, np.arange(c * n)),
-        w_rec=_with_zeros(model.w_rec, np.sort(w.row.astype(np.int64) * n + w.col)),
-        w_out=_with_zeros(model.w_out, np.arange(n * o)),
-    )
+    synapses = np.sort(w.row.astype(np.int64) * network.n + w.col)
+
+    def whole(p: Projection) -> Projection:
+        places = synapses if p.source == p.target else np.arange(p.w.shape[0] * p.w.shape[1])
+        return replace(p, w=_with_zeros(p.w, places))
+
+    return replace(model, projections=tuple(map(whole, model.projections)))
 
 
 def _with_zeros(w: CSR, places: NDArray[np.int64]) -> CSR:

@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from lnp_edge.base.errors import ConfigError
 from lnp_edge.base.install import require
 from lnp_edge.config import Config, TrainSettings
 from lnp_edge.network import Network
@@ -81,7 +80,7 @@ def prune(
     if resume and getattr(_method(config), "RESUMES", False):
         more["resume"] = resume
     if needs == "training":
-        more["x"] = _heard(data)
+        more["x"] = _some_inputs(data)
     elif needs == "gradient":
         more["gradient"] = _gradient(config, data, network)
 
@@ -104,8 +103,8 @@ def _in_steps(config: Config, dt: float) -> Config:
     return replace(config, network=replace(n, **taus))
 
 
-def _heard(data: Split) -> NDArray[np.float32]:
-    """Some windows of the training data as the network hears them, [W, T, C]."""
+def _some_inputs(data: Split) -> NDArray[np.float32]:
+    """Some windows of the training data as inputs of the network, [W, T, C]."""
     windows = data.train_windows.counts
     return encoded(data.task, windows[np.linspace(0, len(windows) - 1, min(64, len(windows))).astype(int)])
 
@@ -116,7 +115,7 @@ def _gradient(config: Config, data: Split, network: Network) -> NDArray[np.float
     from lnp_edge.training.loop import gradient
 
     batches = _batches(config, data)
-    return gradient(network, batches, stage_seed(config, 5), config.network.neuron, data.axes)
+    return gradient(network, batches, stage_seed(config, 5), data.axes)
 
 
 def require_torch() -> None:
@@ -133,7 +132,7 @@ def train(
 
     settings = _train_settings(config)
     batches = _batches(config, data)
-    return fit(network, batches, settings, stage_seed(config, 2), progress, resume, config.network.neuron, data.axes)
+    return fit(network, batches, settings, stage_seed(config, 2), progress, resume, data.axes)
 
 
 def _batches(config: Config, data: Split) -> Batches:
@@ -153,12 +152,10 @@ def quantize(
     config: Config, data: Split, network: Network, progress: Progress | None = None, resume: Path | None = None
 ) -> tuple[QuantizedModel, list]:
     """The integer model as [quantize] says: rounded, or trained on in integers first. Only that needs torch."""
-    wanted, neuron = config.quantize, config.network.neuron
+    wanted = config.quantize
     provenance = {"config": json.loads(config.to_json())}
     if wanted.epochs == 0:
-        return to_model(network, data.task, neuron, provenance, wanted.bits), []
-    if neuron != "cuba_lif":
-        raise ConfigError(f"training in integers knows no {neuron}", '[quantize] epochs = 0, or neuron = "cuba_lif"')
+        return to_model(network, data.task, provenance, wanted.bits), []
     require_torch()
     from lnp_edge.training.integer import train_in_integers
 

@@ -95,7 +95,7 @@ def split(config: Config, dataset: Dataset, held_out: tuple[int, ...] | None = N
         channels=dataset.channels,
         classes=dataset.classes or _foretold(dataset),
         forecast=_forecast(train),
-        heard=_mean_products(train.samples(), fitted),
+        products=_mean_products(train.samples(), fitted),
     )
     return Split(train, test, task, (config.data.window, config.data.hop))
 

@@ -21,9 +21,9 @@ from lnp_edge.network.draw import random_network
 from lnp_edge.training import bench_peers
 from lnp_edge.training.bench_peers import Built, ReadOut, decays, parameter
 from lnp_edge.training.kernels.fused import bytes_a_step
-from lnp_edge.training.kernels.sparse import SLOPE
-from lnp_edge.training.layer import layer
+from lnp_edge.training.layer import SLOPE
 from lnp_edge.training.loop import Trainable
+from lnp_edge.training.run import FusedLayer, runner
 
 BATCH, STEPS, INPUTS, CLASSES = 64, 100, 16, 7
 SIZES, ROUNDS = (128, 256, 512), 11
@@ -63,7 +63,7 @@ def plain(network: Network, x: torch.Tensor) -> Built:
     dense = network.w_rec.toarray()
     mask = torch.as_tensor(dense != 0, dtype=torch.float32)
     full = network.w_rec.nnz >= network.n * (network.n - 1)
-    w_rec, w_in, bias = parameter(dense), parameter(network.w_in), parameter(network.bias)
+    w_rec, w_in, bias = parameter(dense), parameter(network.w_in), parameter(network.params["bias"])
     read_out = ReadOut(network, x.shape[1])
 
     def run() -> torch.Tensor:
@@ -86,7 +86,7 @@ def sparse_csr(network: Network, x: torch.Tensor) -> Built:
     own = {name: parameter(a[:, None]) for name, a in decays(network).items() if name != "gamma"}
     by_target = network.w_rec.T.tocsr()
     into, pre = (torch.from_numpy(a.astype(np.int64)) for a in (by_target.indptr, by_target.indices))
-    w_rec, w_in, bias = parameter(by_target.data), parameter(network.w_in), parameter(network.bias[:, None])
+    w_rec, w_in, bias = parameter(by_target.data), parameter(network.w_in), parameter(network.params["bias"][:, None])
     read_out, inputs = ReadOut(network, x.shape[1]), x.permute(1, 2, 0).contiguous()
 
     def run() -> torch.Tensor:
@@ -109,7 +109,7 @@ def sparse_csr(network: Network, x: torch.Tensor) -> Built:
 def ours(network: Network, x: torch.Tensor) -> Built:
     """What lnp train runs."""
     model = Trainable(network)
-    run = layer("cuba_lif", model.wiring)
+    run = runner(network)
     for leaf in model.leaf.values():
         leaf.requires_grad_()
     return list(model.leaf.values()), lambda: run(model.parameters(model.leaf), x)[:, -1]
@@ -151,7 +151,7 @@ def measure(
                     raise
                 row.failed = f"{type(e).__name__}: {e}"  # of a foreign library: not ours to mend
             if row.name == OURS:
-                row.kept = bytes_a_step(Trainable(network).wiring, BATCH, STEPS)
+                row.kept = bytes_a_step(FusedLayer(network, 0).work.wiring, BATCH, STEPS)
         for k in range(rounds):
             progress(sizes.index(n) * rounds + k, total, f"N={n}")
             for _, step, times in steps:

@@ -77,7 +77,8 @@ def parameter(a) -> nn.Parameter:
 
 
 def decays(network: Network) -> dict[str, torch.Tensor]:
-    taus = {"alpha": network.tau_syn, "beta": network.tau_mem, "gamma": network.tau_out}
+    own = network.params
+    taus = {"alpha": own["tau_syn"], "beta": own["tau_mem"], "gamma": network.tau_out}
     return {name: torch.exp(-network.dt / torch.as_tensor(tau, dtype=torch.float32)) for name, tau in taus.items()}
 
 
@@ -91,7 +92,7 @@ def snntorch(network: Network, x: torch.Tensor) -> Built:
     )  # fmt: skip
     _start(cell.recurrent.weight, network.w_rec.toarray().T)
     nn.init.zeros_(cell.recurrent.bias)
-    w_in, bias, read_out = parameter(network.w_in), parameter(network.bias), ReadOut(network, x.shape[1])
+    w_in, bias, read_out = parameter(network.w_in), parameter(network.params["bias"]), ReadOut(network, x.shape[1])
 
     def run() -> torch.Tensor:
         spk, syn, mem = (x.new_zeros(len(x), network.n) for _ in range(3))
@@ -127,7 +128,7 @@ def spikingjelly(network: Network, x: torch.Tensor) -> Built:
         parameter(own["alpha"]), parameter(own["beta"]), 1.0, None, surrogate.Rect()
     )  # v_reset None: by subtraction
     cell.detach_reset = True
-    w_in, bias = parameter(network.w_in), parameter(network.bias)
+    w_in, bias = parameter(network.w_in), parameter(network.params["bias"])
     w_rec, read_out = parameter(network.w_rec.toarray()), ReadOut(network, x.shape[1])
 
     def run() -> torch.Tensor:
