@@ -8,7 +8,7 @@ from types import FunctionType
 from typing import Any
 
 import numpy as np
-from lnp_edge.runtime.runner import Steps
+from lnp_edge.runtime.runner import Steps, checked
 from numba import njit
 from numpy.typing import NDArray
 
@@ -53,8 +53,11 @@ class Reference:
         self._words[:] = 0
 
     def steps(self, counts: NDArray[np.int16], digests: bool = True) -> Steps:
-        """Run the next len(counts) steps. counts : int16 [T, n_in]. Digests may be left out for speed."""
-        counts = np.ascontiguousarray(counts, np.int16)
+        """Run the next len(counts) steps. counts : int16 [T, n_in]. Digests may be left out for speed.
+
+        Raises DataError for another shape, and for values that are no integers or beyond int16.
+        """
+        counts = checked(counts, self.model.n_in)
         found = np.zeros(len(counts), np.uint32)
         self._fired, self.digest = self._kernel(
             counts, *self._tables, self._vars, self._spikes, self._fired, self._y,

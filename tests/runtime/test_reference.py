@@ -4,13 +4,15 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from fakes import FakePort
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from lnp_edge.runtime.device import Device
 from lnp_edge.runtime.reference import Reference
 from naive import Naive
 from tiny import tiny_counts, tiny_model
 
-from lnp_edge.base.errors import ModelError
+from lnp_edge.base.errors import DataError, ModelError
 from lnp_edge.spec.model import CSR
 
 SIZES = [(1, 1, 1), (31, 2, 3), (32, 1, 2), (33, 3, 1), (64, 2, 2), (70, 5, 4)]
@@ -131,6 +133,59 @@ def test_no_steps_change_nothing():
     before = reference.state().tolist()
     found = reference.steps(np.zeros((0, model.n_in), np.int16))
     assert (found.digests.tolist(), reference.state().tolist()) == ([], before)
+
+
+def runners(model):
+    return Reference(model), Device(FakePort(model), model)
+
+
+BAD = [
+    (np.zeros((128, 6), np.int16), "counts have shape (128, 6), not (steps, 3)"),
+    (np.zeros((128, 2), np.int16), "counts have shape (128, 2), not (steps, 3)"),
+    (np.zeros(3, np.int16), "counts have shape (3,), not (steps, 3)"),
+    (np.zeros((1, 4, 3), np.int16), "counts have shape (1, 4, 3), not (steps, 3)"),
+    (np.zeros((4, 3)), "counts are float64, not integers"),
+    (np.full((4, 3), np.nan, np.float32), "counts are float32, not integers"),
+    (np.zeros((4, 3), bool), "counts are bool, not integers"),
+    (np.array([[1, 2, 3], [4, 32768, 5]]), "count 32768 at step 1, channel 1 is beyond -32768..32767"),
+    (np.array([[1, 2, -32769]], np.int32), "count -32769 at step 0, channel 2 is beyond -32768..32767"),
+    (np.array([[1, 2, 2**64 - 1]], np.uint64), f"count {2**64 - 1} at step 0, channel 2 is beyond -32768..32767"),
+]
+
+
+@pytest.mark.parametrize(("counts", "what"), BAD, ids=[what for _, what in BAD])
+def test_counts_of_another_shape_or_kind_are_refused_and_change_nothing(counts, what):
+    for runner in runners(tiny_model()):
+        with pytest.raises(DataError) as e:
+            runner.steps(counts)
+        assert e.value.what == what and e.value.try_next
+        assert runner.t == 0
+
+
+@pytest.mark.parametrize("kind", [np.int64, np.int32, ">i2", "<i2", "read-only", "columns", "offset"])
+def test_the_same_counts_in_another_array_give_the_same_run_by_the_same_kernel(kind):
+    model = tiny_model()
+    counts = tiny_counts(model, 60)
+    expected = Reference(model).steps(counts).digests.tolist()
+    if kind == "read-only":
+        other = counts.copy()
+        other.flags.writeable = False
+    elif kind == "columns":
+        other = np.asfortranarray(counts)
+    elif kind == "offset":  # a byte off what int16 wants
+        other = np.frombuffer(bytearray(b"x" + counts.tobytes()), np.int16, offset=1).reshape(counts.shape)
+    else:
+        other = counts.astype(kind)
+    for runner in runners(model):
+        assert runner.steps(other).digests.tolist() == expected
+    assert len(Reference(model)._kernel.signatures) == 1
+
+
+def test_small_unsigned_counts_are_taken():
+    model = tiny_model()
+    counts = np.abs(tiny_counts(model, 10)) % 200
+    expected = Reference(model).steps(counts).digests.tolist()
+    assert Reference(model).steps(counts.astype(np.uint8)).digests.tolist() == expected
 
 
 def test_known_digests_of_a_known_model():
