@@ -60,7 +60,9 @@ def drawn(settings: NetworkSettings, c: int, o: int, dt: float, rng: np.random.G
             ends.append((first - before + pre, first + post))
             data.append(_weights(signs[k - 1], pre, GAIN_FORWARD * unit, post, layer.density * before, rng))
         first += layer.neurons
-    pre, post = (np.concatenate([np.zeros(0, np.int64), *some]) for some in zip(*ends, strict=True)) if ends else ([], [])
+    pre, post = (
+        (np.concatenate([np.zeros(0, np.int64), *some]) for some in zip(*ends, strict=True)) if ends else ([], [])
+    )
     w_rec = sparse.csr_array((np.concatenate([np.zeros(0), *data]), (pre, post)), (first, first))
     w_rec.sort_indices()
     core = Network(
@@ -98,7 +100,9 @@ def with_ports(core: Network, c: int, o: int, dt: float, tau_out: float, rng: np
     return replace(network, w_in=w_in, w_out=w_out, w_skip=skip)
 
 
-def _parameters(layer: LayerSettings, settings: NetworkSettings, dt: float, rng: np.random.Generator) -> dict[str, Floats]:
+def _parameters(
+    layer: LayerSettings, settings: NetworkSettings, dt: float, rng: np.random.Generator
+) -> dict[str, Floats]:
     """Of every neuron of a population, [n] each."""
     n, clusters = layer.neurons, settings.clusters
     spread = np.repeat(np.geomspace(0.5, 2.0, clusters) if clusters > 1 else 1.0, -(-n // clusters))[:n]
