@@ -15,7 +15,8 @@ from lnp_edge.spec.parameters import SHORTEST, constant
 REWIRED = 0.1  # share of the ring's synapses that go anywhere: Watts & Strogatz 1998, Nature 393:440
 EXCITATORY = 0.8
 LARGE = 2000  # neurons, from which on no table of all pairs is kept
-# Standard deviation of what comes from the input, and from other neurons that all fire, over a mean that half fills v_th.
+# Standard deviation of what comes from the input, and from other neurons that all fire, over a mean that half fills
+# v_th.
 GAIN_IN, GAIN_REC, GAIN_FORWARD = 2.0, 1.0, 2.0
 ONLY = "hidden"  # the name of a population that is alone
 
