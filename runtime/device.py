@@ -8,10 +8,10 @@ from dataclasses import dataclass
 from typing import Any, Protocol
 
 import numpy as np
-from lnp_edge.runtime.runner import Steps, checked
 from numpy.typing import NDArray
 
 from lnp_edge.base.errors import LinkError
+from lnp_edge.runtime.runner import Steps, checked
 from lnp_edge.spec import protocol
 from lnp_edge.spec.layout import tables
 from lnp_edge.spec.model import QuantizedModel

@@ -12,11 +12,11 @@ from types import ModuleType
 from typing import Any, NamedTuple
 
 import numpy as np
-from lnp_edge.runtime.runner import Steps, checked
 from numba import njit
 from numpy.typing import NDArray
 
 from lnp_edge.base.jit import cached
+from lnp_edge.runtime.runner import Steps, checked
 from lnp_edge.spec import digest as digest_module
 from lnp_edge.spec import ops, plugins
 from lnp_edge.spec.digest import mix

@@ -1,4 +1,11 @@
-"""The proof: a device against the reference, every state word of every step, and its tables in flash."""
+"""The proof: a device against the reference, every state word of every step, and its tables in flash.
+
+The words themselves are read only where a digest of them differs. Of lnp_<name>.h it runs init (at boot), reset, step
+and digest, and reads the directory of tables; state_word runs to locate a difference, on sound firmware never. It
+never runs argmax (the class is taken here, of the read-outs sent), save and load. Of several networks in one program
+it sees the one that the link serves. And it sees the image it talks to: the same folder built by another compiler, or
+into a program of your own, is another image.
+"""
 
 from __future__ import annotations
 
@@ -7,22 +14,25 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import asdict, dataclass
 
 import numpy as np
+from numpy.typing import NDArray
+
 from lnp_edge.runtime.device import Device
 from lnp_edge.runtime.reference import Reference
 from lnp_edge.runtime.runner import Runner, Steps
-from numpy.typing import NDArray
-
 from lnp_edge.spec import plugins
 from lnp_edge.spec.layout import tables
 from lnp_edge.spec.model import INPUT, QuantizedModel
 
-RUN = 10_000  # steps of one stimulus
+RUN = 500  # steps of one stimulus at most; the next one begins with a reset of what this one leaves
 BATCH = 200  # steps between two looks at the digests
 
 
 @dataclass(frozen=True)
 class StateDifference:
-    """The first state word that differs. step counts from 0; field is a state variable of the population, or z."""
+    """The first state word that differs. step counts from 0; field is a state variable of the population, or z.
+
+    field is "digest", population "", neuron and words 0, where the states agree after the step, not their digests.
+    """
 
     step: int
     population: str
@@ -33,6 +43,11 @@ class StateDifference:
     words: int  # how many state words differ after that step
 
     def __str__(self) -> str:
+        if self.field == "digest":
+            return (
+                f"first difference at step {self.step}, digest: device {self.device:08x}, "
+                f"reference {self.reference:08x} (the state agrees: reset or digest is wrong)"
+            )
         return (
             f"first difference at step {self.step}, neuron {self.neuron} of {self.population}, {self.field}: "
             f"device {self.device}, reference {self.reference} ({self.words} words differ after that step)"
@@ -199,13 +214,15 @@ class Lockstep:
 
 
 def _locate(device: Runner, reference: Reference, counts: NDArray[np.int16]) -> StateDifference | None:
+    digests = []
     for runner in (device, reference):
         runner.reset()
-        runner.steps(counts)
+        digests.append(int(runner.steps(counts).digests[-1]))
     theirs, ours = device.state(), reference.state()
     differs = np.flatnonzero(theirs != ours)
     if not len(differs):
-        return None
+        a, b = digests
+        return StateDifference(len(counts) - 1, "", "digest", 0, a, b, 0) if a != b else None
     word = int(differs[0])
     field, neuron = reference.model.locate(word)
     a, b = int(theirs[word].view(np.int32)), int(ours[word].view(np.int32))
@@ -256,22 +273,20 @@ def _place(model: QuantizedModel, table: str, k: int) -> str:
 def stimulus(model: QuantizedModel, steps: int, seed: int) -> Iterator[NDArray[np.int16]]:
     """Seeded counts that reach into the corners, `steps` in all: runs of at most RUN steps, int16 [T, n_in].
 
-    Each run is a fifth of rest, of sensor-like noise, of jumps, of full scale, and of rest again.
+    Each run is a sixth of rest, of sensor-like noise, of jumps, of full scale, of rest again, and of noise again: so
+    the reset before the next run finds a network at work. Two runs at least, or no reset would have anything to clear.
     """
     encoder = plugins.get("lnp_edge.encoders", model.encoder)
-    for number, first in enumerate(range(0, steps, RUN)):
-        length = min(RUN, steps - first)
+    most = min(RUN, -(-steps // 2))
+    for number, first in enumerate(range(0, steps, most)):
+        length = min(most, steps - first)
         rng = np.random.default_rng([seed, number])
-        part = np.diff(np.linspace(0, length, 6).astype(int))
-        x = np.concatenate(
-            [
-                np.zeros((part[0], model.n_in)),
-                rng.normal(0, encoder.TARGET_STD, (part[1], model.n_in)),
-                100 * rng.choice([-1.0, 0.0, 1.0], (part[2], model.n_in)),
-                np.full((part[3] + part[4], model.n_in), 0.0),
-            ]
-        )
+        at = np.linspace(0, length, 7).astype(int)
+        part = np.diff(at)
+        x = np.zeros((length, model.n_in))
+        for noise in (1, 5):
+            x[at[noise] : at[noise + 1]] = rng.normal(0, encoder.TARGET_STD, (part[noise], model.n_in))
+        x[at[2] : at[3]] = 100 * rng.choice([-1.0, 0.0, 1.0], (part[2], model.n_in))
         counts = encoder.decode(x, **model.encoder_params)
-        full_scale = slice(length - part[4] - part[3], length - part[4])
-        counts[full_scale] = rng.choice([-32768, 32767], (part[3], model.n_in))
+        counts[at[3] : at[4]] = rng.choice([-32768, 32767], (part[3], model.n_in))
         yield counts

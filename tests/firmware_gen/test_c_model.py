@@ -10,11 +10,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 from conftest import need
-from lnp_edge.firmware_gen import commands, tables
-from lnp_edge.firmware_gen.generate import generate
 from tiny import oracle, tiny_counts, tiny_model
 
 from lnp_edge import boards
+from lnp_edge.firmware_gen import commands, tables
+from lnp_edge.firmware_gen.generate import generate
 from lnp_edge.spec import layout, ops
 
 ROOT = Path(__file__).parents[2]

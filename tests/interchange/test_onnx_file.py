@@ -9,12 +9,12 @@ import numpy as np
 import onnx
 import pytest
 from conftest import need
-from lnp_edge.runtime.reference import Reference
 from onnx import TensorProto, helper, numpy_helper
 from tiny import tiny_counts, tiny_loop, tiny_model
 
 from lnp_edge.base.errors import LnpError, ModelError
 from lnp_edge.interchange import onnx_file
+from lnp_edge.runtime.reference import Reference
 from lnp_edge.spec.model import CSR
 
 SMALL = tiny_model(1, n=6, n_in=2, n_out=2)

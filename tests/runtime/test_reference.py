@@ -7,12 +7,12 @@ import pytest
 from fakes import FakePort
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from lnp_edge.runtime.device import Device
-from lnp_edge.runtime.reference import Reference
 from naive import Naive
 from tiny import tiny_counts, tiny_model
 
 from lnp_edge.base.errors import DataError, ModelError
+from lnp_edge.runtime.device import Device
+from lnp_edge.runtime.reference import Reference
 from lnp_edge.spec.model import CSR
 
 SIZES = [(1, 1, 1), (31, 2, 3), (32, 1, 2), (33, 3, 1), (64, 2, 2), (70, 5, 4)]

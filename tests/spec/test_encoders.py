@@ -6,10 +6,10 @@ from dataclasses import replace
 import naive
 import numpy as np
 import pytest
-from lnp_edge.runtime.reference import Reference
 from tiny import random_encoder_params, tiny_counts, tiny_model
 
 from lnp_edge.encoders import clamped, encode
+from lnp_edge.runtime.reference import Reference
 from lnp_edge.spec import ops, plugins
 from lnp_edge.spec.model import X_MAX
 from lnp_edge.spec.trace import trace

@@ -5,11 +5,11 @@ from dataclasses import replace
 import naive
 import numpy as np
 import pytest
-from lnp_edge.runtime.reference import Reference
 from numba import njit
 from tiny import random_tables, tiny_counts, tiny_model
 
 from lnp_edge.neurons import adlif
+from lnp_edge.runtime.reference import Reference
 from lnp_edge.spec import ops, plugins
 from lnp_edge.spec.model import CSR, INPUT, Population, Projection
 from lnp_edge.spec.parameters import SHORTEST
