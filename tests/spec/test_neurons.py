@@ -141,7 +141,7 @@ def test_a_drive_that_pushes_comes_near_the_bound(neuron, module, seed):
     """Half of it, with a small threshold and shorter time constants than it takes steps: a bound that is loose would
     cost a model its finest scale. The rest is rounding, thresholds and resets that do not all act together."""
     rng = np.random.default_rng(seed)
-    tables = [int(values[0]) for values in random_tables(neuron, seed, 1, slow=0.5).values()]
+    tables = [int(values[0]) for values in random_tables(neuron, seed, 1, longest=4.5).values()]
     tables = [1 if name == "v_th" else table for name, table in zip(module.TABLES, tables, strict=True)]
     limit, reached = module.bound(50_000, *tables), 0
     for drives in pushes(module, tables, 50_000, 400, rng):
@@ -220,7 +220,7 @@ def model_of(neuron, module, seed):
     layer = tiny_model(seed)
     hidden, out = layer.populations
     if hasattr(module, "drive_for"):
-        hidden = Population("hidden", neuron, hidden.n, random_tables(neuron, seed, hidden.n, slow=0.5))
+        hidden = Population("hidden", neuron, hidden.n, random_tables(neuron, seed, hidden.n, longest=4.5))
     else:
         out = Population("out", neuron, out.n, random_tables(neuron, seed, out.n))
     return replace(layer, populations=(hidden, out)).check()
@@ -250,8 +250,8 @@ def test_a_reset_by_a_parameter_of_its_own_and_one_to_zero_are_what_they_say(mor
     monkeypatch.setitem(naive.NEURONS, "lif_zero_reset", (("v",), zero_reset))
     layer, rng = tiny_model(seed), np.random.default_rng(seed)
     hidden, out = layer.populations
-    second = Population("second", "lif_own_reset", 33, random_tables("lif_own_reset", seed, 33, slow=0.5))
-    third = Population("third", "lif_zero_reset", 20, random_tables("lif_zero_reset", seed, 20, slow=0.5))
+    second = Population("second", "lif_own_reset", 33, random_tables("lif_own_reset", seed, 33, longest=4.5))
+    third = Population("third", "lif_zero_reset", 20, random_tables("lif_zero_reset", seed, 20, longest=4.5))
     joined = [(INPUT, "second"), ("hidden", "second"), ("second", "third"), ("third", "hidden"), ("third", "out")]
     sizes = {INPUT: layer.n_in, "hidden": 40, "second": 33, "third": 20, "out": out.n}
     more = [
