@@ -14,16 +14,10 @@ def tiny_network(seed=1, n=40, c=3, o=4, dt=0.02, density=0.3, neuron="cuba_lif"
     return random_network(n, c, o, dt, density, np.random.default_rng(seed), neuron, **means)
 
 
-def stacked(*layers, seed=1, c=3, o=4, dt=0.02, skip=False, forward=4.0):
-    """A network of layers, each a dict of LayerSettings' fields.
-
-    forward : what synapses to a later layer are multiplied by, so that all layers fire
-    """
+def stacked(*layers, seed=1, c=3, o=4, dt=0.02, skip=False):
+    """A network of layers, each a dict of LayerSettings' fields."""
     settings = NetworkSettings(layer=tuple(LayerSettings(**{"density": 0.3} | layer) for layer in layers), skip=skip)
-    network = drawn(settings, c, o, dt, np.random.default_rng(seed))
-    w = network.w_rec.tocoo()
-    data = np.where(_onwards(network), forward, 1.0) * w.data
-    return replace(network, w_rec=sparse.csr_array((data, (w.row, w.col)), w.shape))
+    return drawn(settings, c, o, dt, np.random.default_rng(seed))
 
 
 def with_way_back(network, synapses=60, seed=3):
@@ -48,15 +42,11 @@ NETWORKS = {
 
 def without_recurrence(network):
     """The same without synapses between neurons of one population, and back to an earlier one."""
-    w, onwards = network.w_rec.tocoo(), _onwards(network)
+    place = np.repeat(np.arange(len(network.populations)), [p.n for p in network.populations])
+    w = network.w_rec.tocoo()
+    onwards = place[w.row] < place[w.col]
     ends = (w.row[onwards], w.col[onwards])
     return replace(network, w_rec=sparse.csr_array((w.data[onwards], ends), w.shape))
-
-
-def _onwards(network):
-    """Does a synapse go to a later population? bool [nnz]"""
-    place, w = np.repeat(np.arange(len(network.populations)), [p.n for p in network.populations]), network.w_rec.tocoo()
-    return place[w.row] < place[w.col]
 
 
 def task(c=3, o=4) -> Task:

@@ -117,7 +117,7 @@ def test_the_proof_wastes_nothing_over_projections():
     model = quantize(stacked({"neurons": 20}, {"neurons": 12}, dt=0.05, skip=True), task())
     projections = tuple(replace(p, w=CSR.from_dense(np.abs(p.w.dense()))) for p in model.projections)
     *inner, readout = model.populations
-    quick = {"bias": 1, "v_th": 1, "c_syn": 9000, "c_mem": 9000}
+    quick = {"bias": 1, "v_th": 1, "c_syn": 15000, "c_mem": 15000}
     populations = tuple(
         replace(p, params={name: np.full(p.n, quick[name], np.int32) for name in p.params}) for p in inner
     )
@@ -571,7 +571,7 @@ def exact_network(neuron="cuba_lif"):
     """Two recurrent populations whose weights are whole numbers of up to 16 bits, each neuron with one of 32767, over
     2**20; leaks of 1/2 and 1/4, thresholds of 2**-4 and more."""
     rng = np.random.default_rng(1)
-    net = stacked({"neurons": 24, "neuron": neuron}, {"neurons": 24}, forward=1.0)
+    net = stacked({"neurons": 24, "neuron": neuron}, {"neurons": 24})
     q_in, q_rec = (rng.integers(-32767, 32768, (size, net.n)) for size in (3, net.n))
     q_in[:, 24:] = 0
     q_rec = np.where(net.w_rec.toarray() != 0, np.clip(q_rec, -32766, 32766), 0)
@@ -671,7 +671,7 @@ def test_a_forecast_with_a_way_past_the_neurons_is_that_of_the_floats(name, bits
     y, _ = float_run(net, encode("affine", counts, model.encoder_params).astype(float))
     found = model.forecast.of(counts, integer_run(model, counts)[0]) - counts[:, [0, 1, 2, 0]]
     wanted = foretold.forecast.of(counts, y) - counts[:, [0, 1, 2, 0]]
-    assert np.abs(found - wanted).max() < {8: 0.05, 16: 1e-3}[bits] * np.abs(wanted).max()
+    assert np.abs(found - wanted).max() < CLOSE[bits][1] * np.abs(wanted).max()
 
 
 # ---- one layer, whose bits stay
