@@ -56,6 +56,11 @@ def largest_weight(bits: int) -> int:
     return 2 ** (bits - 1) - 1
 
 
+def trains_in_integers(network: Network, bits: int) -> bool:
+    """Does training/integer.py serve such a network? Only one layer of cuba_lif, without a skip, in up to 8 bits."""
+    return [p.neuron for p in network.populations] == ["cuba_lif"] and network.w_skip is None and bits <= 8
+
+
 def quantize(
     network: Network, task: Task, provenance: dict | None = None, bits: int = 8, scale: Scale | None = None
 ) -> QuantizedModel:
