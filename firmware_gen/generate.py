@@ -4,12 +4,11 @@ from __future__ import annotations
 
 from string import Template
 
+from lnp_edge.base.errors import ConfigError, DoesNotFit
 from lnp_edge.firmware_gen import commands, folder, link, network, startup
 from lnp_edge.firmware_gen.folder import write
 from lnp_edge.firmware_gen.network import CSRC
 from lnp_edge.firmware_gen.startup import STACK_BYTES
-
-from lnp_edge.base.errors import ConfigError, DoesNotFit
 from lnp_edge.spec import layout
 from lnp_edge.spec.board import Board
 from lnp_edge.spec.model import QuantizedModel
@@ -68,22 +67,38 @@ def _readme(model: QuantizedModel, board: Board, name: str) -> str:
         elf=commands.output(name, own),
         driver=board.uart,
         others="".join(f"make TOOLCHAIN={other}\n" for other in others),
-        use=_use(model, name),
+        **_example(model, name),
     )
 
 
-def _use(model: QuantizedModel, name: str) -> str:
-    """The README's example of a step: a class, or what the first read-out foretells."""
-    counts = f"const int16_t counts[LNP_{name.upper()}_N_IN]"
+def _example(model: QuantizedModel, name: str) -> dict[str, str]:
+    """What the README's example says of a window: its class, or what is foretold when it ends."""
+    up = name.upper()
+    row = f"const int16_t counts[LNP_{up}_N_IN]"
     if model.forecast is None:
-        return (
-            f"uint32_t classify({counts}) {{\n    lnp_{name}_step(&net, counts);\n"
-            f"    return lnp_{name}_argmax(&net);\n}}\n"
-        )
-    channel, unit = model.forecast.target[0], model.forecast.unit[0]
-    others = " The other read-outs have their own units: lnp run prints what they foretell." * (model.n_out > 1)
-    return (
-        f"// Channel {channel}, {model.forecast.horizon} steps ahead, in counts.{others}\n"
-        f"float foretell({counts}) {{\n    lnp_{name}_step(&net, counts);\n"
-        f"    return (float)counts[{channel}] + {unit:.9e}f * (float)net.{network.readout(model)}[0];\n}}\n"
-    )
+        return {
+            "takes": (
+                "// Takes the next row. Returns the class of the window that ends with it, or -1 if none does.\n"
+                f"int32_t classify({row})\n{{"
+            ),
+            "none": "-1",
+            "answer": f"    return (int32_t)lnp_{name}_argmax(&net);",
+        }
+    later = f"{model.forecast.horizon} step{'s' * (model.forecast.horizon > 1)} later"
+    channels = ", ".join(map(str, model.forecast.target))
+    units = ", ".join(f"{unit:.9e}f" for unit in model.forecast.unit)
+    return {
+        "takes": (
+            "// Takes the next row. If it ends a window, returns true and what is foretold: for each read-out the\n"
+            f"// counts of its channel, {later}.\n"
+            f"bool foretell({row}, float forecast[LNP_{up}_N_OUT])\n{{\n"
+            f"    static const uint16_t channel[LNP_{up}_N_OUT] = {{{channels}}};\n"
+            f"    static const float unit[LNP_{up}_N_OUT] = {{{units}}};"
+        ),
+        "none": "false",
+        "answer": (
+            f"    for (uint32_t o = 0; o < LNP_{up}_N_OUT; o++) {{\n"
+            "        forecast[o] = (float)counts[channel[o]] + unit[o] * (float)net."
+            f"{network.readout(model)}[o];\n    }}\n    return true;"
+        ),
+    }

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from lnp_edge.firmware_gen import network, wire
-
 from lnp_edge.spec import protocol
 from lnp_edge.spec.board import Board
 from lnp_edge.spec.model import QuantizedModel

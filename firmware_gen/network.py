@@ -7,10 +7,9 @@ import textwrap
 from pathlib import Path
 from string import Template
 
-from lnp_edge.firmware_gen import neuron, tables
-
 import lnp_edge
 from lnp_edge.base.errors import ConfigError
+from lnp_edge.firmware_gen import neuron, tables
 from lnp_edge.spec import layout
 from lnp_edge.spec.model import INPUT, Population, Projection, QuantizedModel
 

@@ -81,6 +81,8 @@ def sizes(model: QuantizedModel) -> dict[str, int]:
         "N_IN": model.n_in,
         "N": model.n,
         "N_OUT": model.n_out,
+        "WINDOW": model.window,
+        "HOP": model.hop,
         "STATE_WORDS": model.state_words,
         "SAVE_BYTES": 4 * (3 + model.state_words + 1),
         "TABLES": len(layout.tables(model)),

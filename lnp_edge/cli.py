@@ -12,6 +12,7 @@ for _name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
 import argparse
 import io
 import sys
+import traceback
 from importlib import import_module
 from typing import NoReturn
 
@@ -23,6 +24,8 @@ COMMANDS = (
     "demo", "prune", "train", "quantize", "generate", "build", "flash", "verify", "run",
     "reproduce", "compare", "bench", "boards", "doctor",
 )  # fmt: skip
+
+CRASHED = 70  # sysexits.h: EX_SOFTWARE. Python's own 1 would say that the answer is no.
 
 
 class Parser(argparse.ArgumentParser):
@@ -36,7 +39,8 @@ def parser() -> argparse.ArgumentParser:
     top = Parser(
         prog="lnp",
         description="Recurrent spiking networks, pruned before training, proven bit for bit on microcontrollers.",
-        epilog="Exit codes: 0 done, 1 the answer is no (mismatch, does not fit), 2 you can fix it.",
+        epilog="Exit codes: 0 done, 1 the answer is no (mismatch, does not fit), 2 you can fix it, "
+        f"{CRASHED} lnp itself failed (please report it).",
     )
     commands = top.add_subparsers(dest="command", metavar="COMMAND", required=True)
     for name in COMMANDS:
@@ -69,6 +73,10 @@ def main(argv: list[str] | None = None) -> int:
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
+    except Exception:  # of this process or, by its future, of a worker
+        traceback.print_exc()
+        print("lnp itself failed: please report it, with these lines and what lnp doctor prints", file=sys.stderr)
+        return CRASHED
 
 
 if __name__ == "__main__":

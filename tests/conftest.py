@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from tiny import tiny_model
 
-from lnp_edge import boards
+from lnp_edge import boards, neurons
 
 
 def need(*tools: str) -> None:
@@ -16,6 +16,14 @@ def need(*tools: str) -> None:
     missing = [tool for tool in tools if not (shutil.which(tool) or find_spec(tool))]
     if missing:
         (pytest.fail if os.environ.get("CI") else pytest.skip)(f"not installed: {', '.join(missing)}")
+
+
+@pytest.fixture
+def more_neurons(monkeypatch):
+    """Names of the neurons of tests/plugins, which are found beside those of the package while a test runs."""
+    folder = Path(__file__).parent / "plugins/neurons"
+    monkeypatch.setattr(neurons, "__path__", [*neurons.__path__, str(folder)])
+    return sorted(path.stem for path in folder.glob("*.py"))
 
 
 BUILDS = {"gcc": ("arm-none-eabi-gcc",), "zig": ("ziglang",), "host": ("cc",)}

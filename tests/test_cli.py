@@ -17,6 +17,7 @@ from tiny import tiny_counts, tiny_loop, tiny_model
 from lnp_edge import boards
 from lnp_edge.cli import COMMANDS, main, parser
 from lnp_edge.config import Config
+from lnp_edge.experiments.pool import run_all
 from lnp_edge.interchange import onnx_file
 from lnp_edge.network import file as network_file
 from lnp_edge.network.file import NetworkFile
@@ -81,7 +82,7 @@ def test_top_help_lists_every_command_and_the_exit_codes(capsys):
     out = capsys.readouterr().out
     assert e.value.code == 0
     assert all(out.count(f"\n    {name}") == 1 for name in COMMANDS)
-    assert "0 done, 1 the answer is no" in out
+    assert "0 done, 1 the answer is no" in out and "70 lnp itself failed" in " ".join(out.split())
 
 
 @pytest.mark.parametrize(
@@ -347,9 +348,9 @@ def test_verify_of_a_device_that_differs_returns_1(capsys, at, monkeypatch):
     from contextlib import contextmanager
 
     from fakes import FakePort
-    from lnp_edge.runtime.device import Device
 
     from lnp_edge.commands import _device
+    from lnp_edge.runtime.device import Device
 
     @contextmanager
     def wrong(model, name, port):
@@ -406,10 +407,31 @@ def test_a_reader_that_leaves_early_is_no_error(at):
     assert done.stderr == ""
 
 
-def test_our_own_bugs_keep_their_traceback(monkeypatch):
-    def broken(name):
-        raise ZeroDivisionError
+REPORT = "lnp itself failed: please report it, with these lines and what lnp doctor prints"
 
-    monkeypatch.setattr(boards, "get", broken)
-    with pytest.raises(ZeroDivisionError):
-        main(["boards"])
+
+def test_our_own_bugs_keep_their_traceback_and_have_a_code_of_their_own(tmp_path):
+    program = """if True:
+        import sys, boards
+        from lnp_edge.cli import main
+        def broken(name):
+            raise RuntimeError("a bug of ours")
+        boards.get = broken
+        sys.exit(main(["boards"]))
+    """
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
+    lines = done.stderr.splitlines()
+    assert (done.returncode, done.stdout) == (70, "")
+    assert lines[0].startswith("Traceback") and "in broken" in done.stderr
+    assert lines[-2:] == ["RuntimeError: a bug of ours", REPORT]
+
+
+def crash(item, report):
+    raise RuntimeError(f"worker {item}")
+
+
+def test_a_bug_in_a_worker_shows_the_workers_own_traceback(monkeypatch, capfd):
+    monkeypatch.setattr(boards, "names", lambda: run_all(crash, [7], print, print))
+    assert main(["boards"]) == 70
+    said = capfd.readouterr().err
+    assert "in crash" in said and "RuntimeError: worker 7" in said and said.splitlines()[-1] == REPORT

@@ -16,16 +16,16 @@ from types import SimpleNamespace
 
 import pytest
 from conftest import need, need_for
+from tiny import MODELS, oracle, tiny_counts, tiny_model, tiny_stack
+
+from lnp_edge import boards
+from lnp_edge.base.errors import BoardError, ConfigError, DoesNotFit
 from lnp_edge.firmware_gen import build as build_module
 from lnp_edge.firmware_gen import commands, elf, flash, link
 from lnp_edge.firmware_gen.build import build
 from lnp_edge.firmware_gen.generate import STACK_BYTES, generate, write
 from lnp_edge.runtime.device import Device
 from lnp_edge.runtime.ports import open_board, owner_group
-from tiny import MODELS, oracle, tiny_counts, tiny_model, tiny_stack
-
-from lnp_edge import boards
-from lnp_edge.base.errors import BoardError, ConfigError, DoesNotFit
 from lnp_edge.spec import layout, protocol
 from lnp_edge.spec.board import CPUS, Region
 from lnp_edge.spec.protocol import Frame
@@ -65,6 +65,22 @@ def test_gcc_gives_the_same_results_at_every_level(tmp_path, optimize, kind):
     board = boards.get("host")
     image = build(folder_for(MODELS[kind](), board, tmp_path), optimize=optimize).image
     assert_runs_like_the_oracle(open_board(board, image), kind=kind)
+
+
+LEVELS = [("host", "host"), *((cpu, tools) for cpu in ("cortex-m4", "cortex-m0") for tools in ("gcc", "zig"))]
+
+
+@pytest.mark.parametrize("optimize", ["-O0", "-O1", "-O2", "-O3", "-Os"])
+@pytest.mark.parametrize(("cpu", "toolchain"), LEVELS)
+def test_more_than_256_neurons_run_like_the_oracle_at_every_level(tmp_path, monkeypatch, cpu, toolchain, optimize):
+    """Beyond 256 neurons synapse indices have 16 bits: gcc 12.2 then dropped input and recurrence at some levels."""
+    name = "host" if cpu == "host" else "cortex-m4"
+    need_for(name, toolchain)
+    board = replace(boards.get(name), cpu=cpu)
+    monkeypatch.setattr(boards, "get", lambda name: board)
+    which = {"n": 300, "density": 0.05}
+    image = build(folder_for(tiny_model(**which), board, tmp_path), toolchain, optimize).image
+    assert_runs_like_the_oracle(open_board(board, image), 40, **which)
 
 
 @pytest.mark.parametrize("compiler", ["clang", "gcc"])

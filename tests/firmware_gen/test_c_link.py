@@ -11,13 +11,13 @@ from contextlib import closing
 import numpy as np
 import pytest
 from conftest import need
-from lnp_edge.firmware_gen import link
-from lnp_edge.firmware_gen.build import build
-from lnp_edge.firmware_gen.generate import generate, write
 from naive import Naive
 from tiny import oracle, tiny_counts, tiny_model
 
 from lnp_edge import boards
+from lnp_edge.firmware_gen import link
+from lnp_edge.firmware_gen.build import build
+from lnp_edge.firmware_gen.generate import generate, write
 from lnp_edge.spec import layout, protocol
 from lnp_edge.spec.protocol import NAK, REPLIES, REPLY, REQUESTS, Frame
 

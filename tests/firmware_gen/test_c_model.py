@@ -5,19 +5,20 @@ import itertools
 import struct
 import subprocess
 import zlib
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 from conftest import need
-from lnp_edge.firmware_gen import commands, tables
-from lnp_edge.firmware_gen.generate import generate
 from naive import Naive
-from structures import random_structure
-from tiny import MODELS, oracle, tiny_counts
+from tiny import MODELS, oracle, random_model, tiny_counts, tiny_model
 
 from lnp_edge import boards
+from lnp_edge.firmware_gen import commands, tables
+from lnp_edge.firmware_gen.generate import generate
 from lnp_edge.spec import layout, ops
+from lnp_edge.spec.model import LARGEST
 
 ROOT = Path(__file__).parents[2]
 CSRC = ROOT / "firmware_gen" / "csrc"
@@ -257,17 +258,30 @@ def test_a_saved_value_that_no_step_can_reach_is_refused(nets, name):
                 net.call("init")
 
 
-# --- random structures
+# --- other structures
 
 
-@pytest.mark.parametrize("seed", range(12))
-def test_any_structure_runs_like_the_oracle(tmp_path, seed):
-    model = random_structure(seed)
+def wide_model(bits):
+    """Synapse indices of 16 bits, and weights of as many bits as are asked for."""
+    model = tiny_model(n=300, density=0.03)
+    w = model.projection("rec").w
+    spread = replace(w, data=w.data * (LARGEST[bits] // 127)) if bits > 8 else w
+    rec = replace(model.projection("rec"), w=spread, shift=0, bits=bits)
+    return replace(model, projections=tuple(rec if p.name == "rec" else p for p in model.projections)).check()
+
+
+OTHERS = [pytest.param(lambda bits=bits: wide_model(bits), id=f"wide {bits}") for bits in (8, 16)]
+OTHERS += [pytest.param(lambda seed=seed: random_model(seed), id=f"random {seed}") for seed in range(16)]
+
+
+@pytest.mark.parametrize("model_of", OTHERS)
+def test_any_structure_runs_like_the_oracle(tmp_path, model_of):
+    model = model_of()
     for path, text in generate(model, boards.get("host")).items():
         (tmp_path / path).write_text(text)
     lib = library(tmp_path, ["lnp_net.c", "lnp_net_tables.c", "lnp_crc32.c"])
     net, naive = Net(lib, model, "net"), Naive(model)
-    for row in tiny_counts(model, 40, seed):
+    for row in tiny_counts(model, 40):
         naive.step(row)
         assert net.step(row) == naive.h
     assert net.words() == naive.words()

@@ -13,12 +13,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 from conftest import need
-from lnp_edge.firmware_gen import commands, folder, link, neuron
-from lnp_edge.firmware_gen.generate import generate, write
 from tiny import MODELS, tiny_model, tiny_stack
 
 from lnp_edge import boards
 from lnp_edge.base.errors import BoardError, ConfigError, DoesNotFit, ModelError
+from lnp_edge.firmware_gen import commands, folder, link, neuron
+from lnp_edge.firmware_gen.generate import generate, write
 from lnp_edge.spec import layout
 from lnp_edge.spec.board import Region
 from lnp_edge.spec.model import CSR
@@ -63,7 +63,7 @@ def test_the_same_model_gives_the_same_bytes_in_any_process():
 
 def test_no_text_of_the_user_reaches_the_files():
     evil = '*/ #include "/etc/passwd"\n$(shell id) \\'
-    model = replace(tiny_model(), channels=(evil,) * 3, classes=(evil,) * 4, provenance={evil: evil}, dt=0.5, hop=3)
+    model = replace(tiny_model(), channels=(evil,) * 3, classes=(evil,) * 4, provenance={evil: evil}, dt=0.5)
     assert generate(model, board()) == generate(tiny_model(), board())
 
 

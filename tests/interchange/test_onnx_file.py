@@ -12,8 +12,7 @@ import pytest
 from conftest import need
 from naive import Naive
 from onnx import TensorProto, helper, numpy_helper
-from structures import random_structure
-from tiny import MODELS, tiny_counts, tiny_loop, tiny_model, tiny_stack
+from tiny import MODELS, random_model, tiny_counts, tiny_loop, tiny_model, tiny_stack
 
 from lnp_edge.base.errors import LnpError, ModelError
 from lnp_edge.interchange import onnx_file
@@ -22,7 +21,7 @@ from lnp_edge.spec.model import CSR
 TESTS = str(Path(__file__).parents[1])
 SMALL = tiny_model(1, n=6, n_in=2, n_out=2)
 GOOD = onnx_file.to_proto(SMALL).SerializeToString(deterministic=True)
-STRUCTURES = [pytest.param(lambda seed=seed: random_structure(seed), id=f"structure {seed}") for seed in range(24)]
+STRUCTURES = [pytest.param(lambda seed=seed: random_model(seed), id=f"structure {seed}") for seed in range(24)]
 
 
 # ---- it runs
@@ -94,7 +93,7 @@ def test_it_is_a_valid_graph_of_the_standard_operators(build):
 @pytest.mark.parametrize("kind", [*MODELS, "structure"])
 def test_a_model_comes_back_with_its_fingerprint_and_the_same_bytes(tmp_path, kind, seed):
     model = replace(
-        (MODELS | {"structure": random_structure})[kind](seed),
+        (MODELS | {"structure": random_model})[kind](seed),
         provenance={"config": {"seed": 1}, "note": "a \u00e9\ud800 \x1b[31m"},
     )
     onnx_file.save(model, tmp_path / "a.onnx")

@@ -6,7 +6,6 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from lnp_edge.runtime.reference import Reference
 from naive import Naive
 from naive import leak as naive_leak
 from nets import task, tiny_network
@@ -16,6 +15,7 @@ from tiny import tiny_model
 from lnp_edge.base.errors import ConfigError, ModelError, NetworkError
 from lnp_edge.neurons import cuba_lif
 from lnp_edge.quantization.quantize import fit_scale, quantize, to_integers
+from lnp_edge.runtime.reference import Reference
 from lnp_edge.spec.kinds import leak_factors
 from lnp_edge.spec.model import INT32_MAX
 

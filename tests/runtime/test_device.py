@@ -9,14 +9,14 @@ import numpy as np
 import pytest
 import serial
 from fakes import Babbler, FakePort, FaultyLine
-from lnp_edge.runtime import device as device_module
-from lnp_edge.runtime.device import Device
-from lnp_edge.runtime.ports import PtyProcess, open_board, open_serial, owner_group
-from lnp_edge.runtime.reference import Reference
 from tiny import tiny_counts, tiny_model
 
 from lnp_edge import boards
 from lnp_edge.base.errors import BoardError, LinkError
+from lnp_edge.runtime import device as device_module
+from lnp_edge.runtime.device import Device
+from lnp_edge.runtime.ports import PtyProcess, open_board, open_serial, owner_group
+from lnp_edge.runtime.reference import Reference
 from lnp_edge.spec import protocol
 from lnp_edge.spec.layout import tables
 from lnp_edge.spec.protocol import REPLIES, Frame

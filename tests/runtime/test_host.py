@@ -1,6 +1,9 @@
 """Windows that slide over a stream give the same predictions wherever they are computed."""
 
 import json
+import re
+import shutil
+import subprocess
 from contextlib import closing
 from dataclasses import replace
 
@@ -8,18 +11,19 @@ import numpy as np
 import pytest
 from conftest import need_for
 from fakes import FakePort
-from lnp_edge.firmware_gen.build import build
+from naive import Naive
+from tiny import tiny_counts, tiny_loop, tiny_model
+
+from lnp_edge import boards
+from lnp_edge.base.errors import ModelError
+from lnp_edge.firmware_gen.build import build, compiler
+from lnp_edge.firmware_gen.commands import WARNINGS
 from lnp_edge.firmware_gen.generate import generate, write
 from lnp_edge.runtime.device import Device
 from lnp_edge.runtime.host import classify, feed_back, free_run, infer, predict
 from lnp_edge.runtime.ports import open_board
 from lnp_edge.runtime.reference import Reference
 from lnp_edge.runtime.verify import Lockstep
-from naive import Naive
-from tiny import tiny_counts, tiny_loop, tiny_model
-
-from lnp_edge import boards
-from lnp_edge.base.errors import ModelError
 from lnp_edge.spec.model import Forecast
 
 MODEL = tiny_model()  # window 20, hop 10, dt 0.01 s
@@ -52,6 +56,58 @@ def test_every_window_is_classified_from_its_own_rows_as_it_completes():
 
 def test_a_device_predicts_what_the_reference_predicts():
     assert facts(infer(Device(FakePort(MODEL), MODEL), MODEL, STREAM)) == EXPECTED
+
+
+def run_the_readmes_example(folder, model, stream, each_row):
+    """What is printed by the README's own C, with the files it names and the C of `each_row` for each row of counts."""
+    need_for("host")
+    files = generate(model, boards.get("host"))
+    write(files, folder)
+    (code,) = re.findall(r"```c\n(.*?)```", files["README.md"], re.S)
+    named = re.findall(r"`(lnp_\w+\.[ch])`", re.search(r"Take (.*?)\. They need", files["README.md"], re.S)[1])
+    (folder / "use").mkdir()
+    for name in named:
+        shutil.copy(folder / name, folder / "use")
+    main = """
+    #include <stdio.h>
+    int main(void) {
+        int16_t counts[LNP_NET_N_IN];
+        float forecast[LNP_NET_N_OUT] = {0};
+        while (fread(counts, sizeof counts, 1, stdin) == 1) { %s }
+        (void)forecast;
+    }
+    """
+    (folder / "use" / "main.c").write_text(code + main % each_row)
+    command = [*compiler("host"), "-std=c11", *WARNINGS, "-o", "example", *sorted(n for n in named if n.endswith(".c"))]
+    subprocess.run([*command, "main.c"], cwd=folder / "use", check=True)
+    given = stream.astype("<i2").tobytes()
+    return subprocess.run([folder / "use" / "example"], input=given, capture_output=True, check=True).stdout.split()
+
+
+@pytest.mark.parametrize(("window", "hop"), [(20, 10), (20, 7), (20, 20), (20, 1), (1, 1)])
+def test_the_example_of_the_generated_readme_gives_the_class_of_every_window(tmp_path, window, hop):
+    model = replace(MODEL, window=window, hop=hop).check()
+    stream = tiny_counts(model, 400, seed=3)
+    found = run_the_readmes_example(tmp_path, model, stream, r'printf("%d\n", (int)classify(counts));')
+    expected = [-1] * len(stream)
+    for p in infer(Reference(model), model, stream):
+        expected[p.window * hop + window - 1] = p.label
+    assert list(map(int, found)) == expected
+    assert len(set(expected) - {-1}) > 1
+
+
+def test_the_example_of_the_generated_readme_foretells_what_run_foretells(tmp_path):
+    far = replace(MODEL, forecast=Forecast((2, 0, 1, 2), 6, (0.5, 0.25, 1 / 3, 2.1)), hop=3).check()
+    each_row = """
+        printf("%d ", (int)foretell(counts, forecast));
+        for (uint32_t o = 0; o < LNP_NET_N_OUT; o++) { printf("%.9g ", (double)forecast[o]); }
+    """
+    found = run_the_readmes_example(tmp_path, far, STREAM, each_row)
+    rows = np.array(found, float).reshape(len(STREAM), 5)
+    expected = [list(p.forecast.values()) for p in infer(Reference(far), far, STREAM)]
+    assert np.flatnonzero(rows[:, 0]).tolist() == list(range(19, 95, 3))
+    # In float: the unit, the product and the sum are each rounded to 24 bits, and no value here exceeds 2**18.
+    assert np.abs(rows[rows[:, 0] == 1, 1:] - expected).max() < 3 * 2.0 ** (18 - 24)
 
 
 @pytest.mark.parametrize("board", ["host", "cortex-m4"])

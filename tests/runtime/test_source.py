@@ -8,11 +8,11 @@ import tty
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+
+from lnp_edge.base.errors import DataError
 from lnp_edge.runtime import source
 from lnp_edge.runtime.ports import open_serial
 from lnp_edge.runtime.source import LINE_LIMIT, parse, rows
-
-from lnp_edge.base.errors import DataError
 
 NAMES = ("ax", "ay", "az")
 

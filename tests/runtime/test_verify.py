@@ -6,16 +6,20 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from conftest import need_for
 from fakes import FakePort
+from naive import Naive
+from tiny import tiny_counts, tiny_model
+
+from lnp_edge import boards
+from lnp_edge.base.errors import LinkError
+from lnp_edge.firmware_gen.build import build
+from lnp_edge.firmware_gen.generate import generate, write
 from lnp_edge.runtime.device import Device
 from lnp_edge.runtime.ports import open_board
 from lnp_edge.runtime.reference import Reference
 from lnp_edge.runtime.runner import Steps
 from lnp_edge.runtime.verify import StateDifference, compare, compare_tables, stimulus, verify
-from naive import Naive
-from tiny import tiny_counts, tiny_model
-
-from lnp_edge import boards
 from lnp_edge.spec.layout import tables
 from lnp_edge.spec.model import CSR
 
@@ -251,10 +255,84 @@ def test_verification_stops_at_the_first_run_that_differs_and_counts_what_it_com
     assert report.state_words == report.steps * MODEL.state_words
 
 
+@pytest.mark.parametrize("field", ["i_syn", "v", "z", "y", "digest"])
+def test_a_reset_that_leaves_a_field_is_found(field):
+    class Forgetful(FakePort):
+        def reset(self, payload):
+            net = self.net
+            variables, y, digest, fired = net._vars.copy(), net._y.copy(), net.digest, net._fired
+            reply = super().reset(payload)
+            if field in ("i_syn", "v"):
+                column = MODEL.state_fields.index(field)
+                net._vars[:, column] = variables[:, column]
+            net._y[:] = y if field == "y" else 0
+            net.digest = digest if field == "digest" else 0
+            net._fired = fired if field == "z" else 0
+            return reply
+
+    report = verify(MODEL, Device(Forgetful(MODEL), MODEL), stimulus(MODEL, 2000, seed=1))
+    assert not report.ok
+    assert (report.steps, report.state_difference.step) == (501, 0)
+
+
+@pytest.mark.parametrize("field", ["i_syn", "v", "z", "y", "digest"])
+def test_firmware_whose_reset_leaves_a_field_is_not_verified(tmp_path, field):
+    need_for("host")
+    board = boards.get("host")
+    write(generate(MODEL, board), tmp_path)
+    kernel = tmp_path / "lnp_kernel.h"
+    whole = kernel.read_text()
+    body = "LNP_MODEL(init)(s);\n}"
+    assert whole.count(body) == 1, "the body of reset is not the one known here"
+    spared = f"LNP_MODEL(t) old = *s;\nLNP_MODEL(init)(s);\nspare(&s->{field}, &old.{field}, sizeof s->{field});\n}}"
+    spare = """static void spare(void *to, const void *from, size_t bytes) {
+        for (size_t k = 0; k < bytes; k++) ((char *)to)[k] = ((const char *)from)[k];
+    }
+    """
+    kernel.write_text(whole.replace(body, spared).replace("void LNP_MODEL(reset)", spare + "void LNP_MODEL(reset)"))
+    with closing(open_board(board, build(tmp_path).image)) as port:
+        report = verify(MODEL, Device(port, MODEL), stimulus(MODEL, 2000, seed=1))
+    assert (report.ok, report.table_differences, report.steps) == (False, (), 501)
+    found = report.state_difference
+    # Spikes that stay show in the first step as what they sent: their neurons' own bits are written anew.
+    assert (found.step, found.field) == (0, {"z": "i_syn"}.get(field, field))
+    assert report.lines()[-1] == "NOT verified: 0 of 18 tables differ, the state differs within 501 steps"
+
+
+def test_a_reset_that_leaves_the_count_of_steps_is_refused_by_the_link():
+    class Forgetful(FakePort):
+        def reset(self, payload):
+            t = self.net.t
+            reply = super().reset(payload)
+            self.net.t = t
+            return reply
+
+    with pytest.raises(LinkError, match=r"refuses steps \(step\) at step 500"):
+        verify(MODEL, Device(Forgetful(MODEL), MODEL), stimulus(MODEL, 2000, seed=1))
+
+
+@pytest.mark.parametrize("steps", [2, 300, 2000])
+def test_every_run_of_the_stimulus_but_the_first_begins_with_a_network_at_work(steps):
+    """Otherwise no reset has anything to clear. A step or two leave no spike, but do leave a potential."""
+    reference = Reference(MODEL)
+    *before, _ = stimulus(MODEL, steps, seed=1)
+    assert before
+    for counts in before:
+        reference.reset()
+        reference.steps(counts)
+        busy = {MODEL.locate(int(word))[0] for word in np.flatnonzero(reference.state())}
+        assert busy >= ({"v"} if steps == 2 else {"i_syn", "v", "z", "y"})
+
+
 def test_the_stimulus_is_seeded_and_reaches_the_corners():
-    (run,) = stimulus(MODEL, 500, seed=1)
-    (again,), (other,) = stimulus(MODEL, 500, seed=1), stimulus(MODEL, 500, seed=2)
+    run, _ = stimulus(MODEL, 1000, seed=1)
+    (again, _), (other, _) = stimulus(MODEL, 1000, seed=1), stimulus(MODEL, 1000, seed=2)
     assert run.shape == (500, MODEL.n_in) and run.dtype == np.int16
     assert (run.min(), run.max()) == (-32768, 32767)
     assert run.tolist() == again.tolist() and run.tolist() != other.tolist()
-    assert [[len(run) for run in stimulus(MODEL, n, 1)] for n in (1, 7, 10_001)] == [[1], [7], [10_000, 1]]
+    assert [[len(run) for run in stimulus(MODEL, n, 1)] for n in (1, 7, 500, 1001)] == [
+        [1],
+        [4, 3],
+        [250, 250],
+        [500, 500, 1],
+    ]

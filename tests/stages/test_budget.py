@@ -7,10 +7,6 @@ from dataclasses import replace
 import numpy as np
 import pytest
 from conftest import need, need_for
-from lnp_edge.firmware_gen import tables
-from lnp_edge.firmware_gen.build import build
-from lnp_edge.firmware_gen.generate import generate, write
-from lnp_edge.runtime.reference import Reference
 from tiny import tiny_counts, tiny_model
 
 from lnp_edge import boards
@@ -18,8 +14,12 @@ from lnp_edge.base.errors import BoardError, ConfigError, DoesNotFit
 from lnp_edge.cli import main
 from lnp_edge.commands import _measure
 from lnp_edge.config import Config
+from lnp_edge.firmware_gen import tables
+from lnp_edge.firmware_gen.build import build
+from lnp_edge.firmware_gen.generate import generate, write
 from lnp_edge.network import file as network_file
 from lnp_edge.pruning import lnp
+from lnp_edge.runtime.reference import Reference
 from lnp_edge.spec import layout
 from lnp_edge.stages import budget, pipeline
 from lnp_edge.stages.budget import RESERVE, Budget, Cost, Fitted, fit, parse, predicted, stored

@@ -5,7 +5,6 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
-from lnp_edge.runtime.reference import Reference
 from nets import task, tiny_network
 from scipy import sparse
 
@@ -14,6 +13,7 @@ from lnp_edge.base.errors import ConfigError, ModelError
 from lnp_edge.config import TrainSettings
 from lnp_edge.experiments.trial import Trial, run_trial
 from lnp_edge.quantization.quantize import quantize
+from lnp_edge.runtime.reference import Reference
 from lnp_edge.stages import pipeline
 from lnp_edge.task.split import load_data, split
 from lnp_edge.task.task import encoded
