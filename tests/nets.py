@@ -29,7 +29,7 @@ def with_way_back(network, synapses=60, seed=3):
     return replace(network, w_rec=sparse.csr_array(w))
 
 
-NETWORKS = {
+STRUCTURES = {
     "layer": tiny_network,
     "adlif": lambda: tiny_network(neuron="adlif"),
     "two recurrent": lambda: stacked({"neurons": 30}, {"neurons": 24}),
