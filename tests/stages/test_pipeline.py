@@ -20,13 +20,15 @@ SPIKING = [
 OTHERS = [name for name in SPIKING if name != "cuba_lif"]
 REST = """
 [data]
-limit = 2
+limit = 1
+window = 1.0
+hop = 1.0
 [prune]
 method = "magnitude"
 keep = 0.5
 [train]
 epochs = 1
-batch = 16
+batch = 256
 """
 NETWORKS = {
     **{name: f'[network]\nneurons = 30\nneuron = "{name}"' for name in SPIKING},
