@@ -2,11 +2,12 @@
 
 import os
 import shutil
+from functools import cache
 from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
-from tiny import tiny_model
+from tiny import MODELS
 
 from lnp_edge import boards, neurons
 
@@ -38,18 +39,15 @@ def need_for(name: str, toolchain: str = "", start: bool = True) -> None:
 
 @pytest.fixture(scope="session")
 def firmware(tmp_path_factory):
-    """firmware(board, seed=1) -> the image of tiny_model(seed), compiled once a session."""
+    """firmware(board, seed=1, kind="layer") -> the image of MODELS[kind](seed), compiled once a session."""
     from lnp_edge.firmware_gen.build import build
     from lnp_edge.firmware_gen.generate import generate, write
 
-    built: dict[tuple[str, int], Path] = {}
-
-    def image(board: str, seed: int = 1) -> Path:
+    @cache
+    def image(board: str, seed: int = 1, kind: str = "layer") -> Path:
         need_for(board)
-        if (board, seed) not in built:
-            folder = tmp_path_factory.mktemp(f"{board}-{seed}")
-            write(generate(tiny_model(seed), boards.get(board)), folder)
-            built[board, seed] = build(folder).image
-        return built[board, seed]
+        folder = tmp_path_factory.mktemp(f"{board}-{kind}-{seed}")
+        write(generate(MODELS[kind](seed), boards.get(board)), folder)
+        return build(folder).image
 
     return image

@@ -192,6 +192,31 @@ def random_encoder_params(encoder, rng, n_in):
     }
 
 
+def with_entry(model, table, k, value) -> QuantizedModel:
+    """The model with another value in entry k of one table of layout.tables; not checked."""
+
+    def other(name, values):
+        if name != table:
+            return values
+        changed = values.copy()
+        assert changed[k] != value
+        changed[k] = value
+        return changed
+
+    def of_matrix(p):
+        return {part: other(f"w_{p.name}_{part}", getattr(p.w, part)) for part in ("indptr", "indices", "data")}
+
+    return replace(
+        model,
+        encoder_params={name: other(f"encoder_{name}", v) for name, v in model.encoder_params.items()},
+        populations=tuple(
+            replace(p, params={name: other(f"{p.name}_{name}", v) for name, v in p.params.items()})
+            for p in model.populations
+        ),
+        projections=tuple(replace(p, w=replace(p.w, **of_matrix(p))) for p in model.projections),
+    )
+
+
 def tiny_counts(model, steps, seed=2):
     """Sensor counts that drive it, int16 [steps, n_in], extremes included."""
     rng = np.random.default_rng(seed)
