@@ -53,7 +53,7 @@ def ridge(data: Split, features) -> NDArray[np.int64]:
 
 
 def autoregression(data: Split) -> NDArray[np.float64]:
-    """The change [W, O] of the targets that a linear model of the whole window's counts foretells."""
+    """The change [W, O] of the targets that a linear model of the whole window's counts forecasts."""
     assert data.test.series
     target = list(data.test.series.target)
     train = data.train_windows
@@ -63,7 +63,7 @@ def autoregression(data: Split) -> NDArray[np.float64]:
 
 
 def reservoir(data: Split) -> NDArray[np.float64]:
-    """The counts [W, F, C] that an echo state network foretells in a closed loop after each window.
+    """The counts [W, F, C] that an echo state network forecasts in a closed loop after each window.
 
     In float64 and of tanh units, a tenth of the recurrent weights present, the read-out by ridge regression on units
     and squares (Jaeger & Haas 2004, Science 304:78; Pathak et al. 2018, Phys. Rev. Lett. 120:024102).

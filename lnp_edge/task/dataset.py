@@ -14,9 +14,9 @@ from lnp_edge.base.errors import DataError
 
 @dataclass(frozen=True)
 class Series:
-    """What is foretold of a data set without classes: some channels, a number of steps ahead.
+    """The forecast that a data set without classes asks for: of some channels, a number of steps ahead.
 
-    With a Lyapunov exponent the loop is closed: every channel is foretold one step ahead and fed back, for
+    With a Lyapunov exponent the loop is closed: every channel is forecast one step ahead and fed back, for
     `free_run` steps after a window, and the error is followed in Lyapunov times.
     """
 
@@ -26,12 +26,12 @@ class Series:
     unit: str  # of the targets, such as "m/s"
     lyapunov: float = 0.0  # largest exponent, 1/s
     free_run: int = 0  # steps
-    unheard: tuple[int, ...] = ()  # channels that a forecast is added to, but that the network does not hear
+    unheard: tuple[int, ...] = ()  # channels that a forecast is added to, but that are no input of the network
 
 
 @dataclass(frozen=True)
 class Dataset:
-    """R recordings of raw sensor counts, with one class each or a series to foretell.
+    """R recordings of raw sensor counts, with one class each, or a series to forecast.
 
     Channels ..x, ..y, ..z in a row are a vector. A beat or an image is a recording of its own: of an image each
     row is a step and its pixels are the channels, `pixel` of them (3 for colours) side by side.
@@ -109,7 +109,7 @@ def check(dataset: Dataset) -> Dataset:
 
 @dataclass(frozen=True)
 class Windows:
-    """W windows of T steps. `wanted` is the class int64 [W], or of a series the counts to foretell, int16 [W, F, O]
+    """W windows of T steps. `wanted` is the class int64 [W], or of a series the counts to forecast, int16 [W, F, O]
     (F = 1 step, `horizon` after the last; or F = free_run steps after it)."""
 
     counts: NDArray[np.int16]  # [W, T, C]

@@ -28,7 +28,7 @@ def shown(dataset: Dataset) -> list[str]:
 def of(dataset: Dataset, windows: Windows, predicted: NDArray) -> dict[str, float]:
     """The measures of a data set's kind, dataset.metric among them.
 
-    predicted : class [W], or the counts foretold [W, F, O] as windows.wanted
+    predicted : class [W], or the counts forecast [W, F, O] as windows.wanted
 
     Classes: accuracy, macro_f1 and each class's recall. A series: rmse in its unit, and rmse_ratio to persistence
     (the value stays what it was); with a closed loop valid_time in Lyapunov times, the median over the windows
@@ -65,7 +65,7 @@ def _of_classes(classes: tuple[str, ...], wanted: NDArray, predicted: NDArray) -
 
 
 def _of_series(dataset: Dataset, now: NDArray, wanted: NDArray, predicted: NDArray) -> dict[str, float]:
-    """Of the first step foretold. now [W, 1, O], wanted and predicted [W, F, O]."""
+    """Of the first step of the forecast. now [W, 1, O], wanted and predicted [W, F, O]."""
     assert dataset.series
     error, stays = (
         np.sqrt(np.mean(np.square((guess[:, :1] - wanted[:, :1].astype(float)) / dataset.series.per_unit)))

@@ -93,7 +93,7 @@ def split(config: Config, dataset: Dataset, held_out: tuple[int, ...] | None = N
         window=round(config.data.window / dataset.dt),
         hop=round(config.data.hop / dataset.dt),
         channels=dataset.channels,
-        classes=dataset.classes or _foretold(dataset),
+        classes=dataset.classes or _read_out_names(dataset),
         forecast=_forecast(train),
         products=_mean_products(train.samples(), encoder, fitted),
     )
@@ -108,14 +108,14 @@ def _mean_products(
     return x.T @ x / max(1, len(x))
 
 
-def _foretold(dataset: Dataset) -> tuple[str, ...]:
+def _read_out_names(dataset: Dataset) -> tuple[str, ...]:
     """Names of a series' read-outs, such as "Spd80mN in 3600 s"."""
     assert dataset.series
     return tuple(f"{dataset.channels[c]} in {dataset.series.horizon * dataset.dt:g} s" for c in dataset.series.target)
 
 
 def _forecast(train: Dataset) -> Forecast | None:
-    """Of a series: one unit of the float read-out is the deviation of the change that is foretold."""
+    """Of a series: one unit of the float read-out is the deviation of the change to forecast."""
     if not (series := train.series):
         return None
     target, h = list(series.target), series.horizon

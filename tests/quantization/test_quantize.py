@@ -415,6 +415,28 @@ def test_clipping_makes_the_error_smaller_than_the_largest_weight_s_scale_does(b
     assert error(scale.gain).sum() <= better * error(plain).sum()
 
 
+def test_clipping_weighs_errors_by_what_they_do_to_the_drive():
+    """Inputs have a standard deviation of 32, neurons spike at a step in ten. Of the factors in eighths of an octave
+    each neuron has the one of least square error of its drive."""
+    net, most, bits = tiny_network(), 7, 4
+    scale = fit_scale(net, task(), bits)
+    step_in, step_rec = 64 * 2.0 ** scale.shift_in[0], 2.0 ** scale.shift_rec[0]
+    w_rec = net.w_rec.toarray()
+    plain = most / np.maximum(np.abs(net.w_in).max(0) / step_in, np.abs(w_rec).max(0) / step_rec)
+    factors = 2.0 ** np.arange(0, 2.01, 0.125)
+
+    def error(gain):
+        found = 0.0
+        for w, step, mean_square in ((net.w_in, step_in, (32 / 64) ** 2), (w_rec, step_rec, 0.1)):
+            levels = np.clip(np.round(w * gain / step), -most, most)
+            found += mean_square * np.square(levels * step / gain - w).sum(0)
+        return found
+
+    best = np.argmin([error(plain * factor) for factor in factors], 0)
+    assert (scale.gain == plain * factors[best]).all()
+    assert len(set(best.tolist())) > 3
+
+
 def test_a_learned_scale_is_taken_as_it_is():
     net = tiny_network()
     scale = fit_scale(net, task(), 4)

@@ -184,6 +184,11 @@ def test_each_population_has_rows_of_its_own():
         assert np.sum([p[name] for p in each.values()], 0).tolist() == of_all[name]
     rates = np.array([p["spikes_a_step"] for p in each.values()])
     np.testing.assert_allclose(np.array([24, 30, 20]) @ rates / 74, of_all["spikes_a_step"])
+    model = quantize(STACK, task())
+    a, b = report.in_floats(STACK, model, COUNTS).z, report.in_integers(model, COUNTS).z
+    for (part, at), p in zip(STACK.parts(), each.values(), strict=True):
+        assert p["distance"] == pytest.approx(share(a[..., at], b[..., at]), rel=1e-6)
+        assert p["equal_spikes"] == (a & b)[..., at].sum() / (a | b)[..., at].sum() > 0, part.name
     layers = [row[0] for row in report.rows(found)]
     assert list(dict.fromkeys(layers)) == ["input", "between neurons", "layer1", "layer2", "layer3", "read-out"]
     assert len(report.rows(found)) - len(report.rows(found_of(NET, quantize(NET, task())))) == 2 * 6
