@@ -147,6 +147,8 @@ def survivors_by_trial(network, most, count):
     for neuron in sorted(range(network.n), key=lambda i: (between[i], w[i].sum() + w[:, i].sum(), i)):
         if alive.sum() == network.n - most:
             break
+        if alive.sum() == 1:
+            break
         alive[neuron] = False
         smaller = network.keep_neurons(np.flatnonzero(alive))
         alive[neuron] = smaller.w_rec.nnz < count or (reach_by_powers(smaller) != paths).any()
