@@ -27,7 +27,8 @@ def test_quick_prints_every_row_and_keeps_what_it_ran(tmp_path, capsys):
     words = ["reproduce", "spar", "--quick", "--rows", rows, "-o", str(tmp_path / "r")]
     assert main([*words, "--json"]) == 0
     rows = {row["name"]: row for row in json.loads(capsys.readouterr().out)}
-    assert list(rows) == ["ridge on statistics", "dense", "lnp", "activity", "lnp 4 bits", "no recurrence"]
+    assert {*list(rows)[:2]} == {"ridge on statistics", "ridge on statistics and bands"}
+    assert list(rows)[2:] == ["dense", "lnp", "activity", "lnp 4 bits", "no recurrence"]
     synapses = {name: row["trials"][0]["synapses"] for name, row in rows.items() if row["trials"]}
     assert synapses["lnp"] == synapses["activity"] == round(0.3 * synapses["dense"])
     assert synapses["no recurrence"] == 0
@@ -43,11 +44,19 @@ def test_quick_prints_every_row_and_keeps_what_it_ran(tmp_path, capsys):
     assert before == {p: p.stat().st_mtime_ns for p in (tmp_path / "r").rglob("result.json")}
 
 
+def test_baselines_need_no_training(tmp_path, capsys):
+    assert main(["reproduce", "spar", "--quick", "--rows", "none", "-o", str(tmp_path), "--json"]) == 0
+    rows = json.loads(capsys.readouterr().out)
+    assert len(rows) == 2 and all(row["simple"] and not row["trials"] for row in rows)
+    assert [p.name for p in tmp_path.iterdir()] == ["spar.md"]
+    assert "ridge on statistics and bands" in (tmp_path / "spar.md").read_text()
+
+
 def test_one_pruned_network_serves_two_tasks(tmp_path, capsys):
     words = ["reproduce", "spar", "spar", "--shared", "--quick", "-o", str(tmp_path), "--json"]
     assert main(words) == 0
     first = json.loads(capsys.readouterr().out.splitlines()[0])
-    assert [row["name"] for row in first][1:] == ["dense", "lnp, for this task", "lnp, one for all", "no recurrence"]
+    assert [row["name"] for row in first][2:] == ["dense", "lnp, for this task", "lnp, one for all", "no recurrence"]
 
 
 def test_a_network_pruned_before_its_task_is_the_same_for_every_task():
