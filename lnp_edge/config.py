@@ -4,15 +4,20 @@ from __future__ import annotations
 
 import json
 import tomllib
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import MISSING, asdict, dataclass, field, fields, replace
 from difflib import get_close_matches
 from pathlib import Path
+from typing import Any
 
 from lnp_edge.base.errors import ConfigError
 from lnp_edge.base.files import read_bounded
+from lnp_edge.spec import plugins
 
 HINT = "lnp train --help shows an example"
 MAX_BYTES = 16384  # tomllib needs seconds for a dotted key that fills 64 KiB
+MAX_NEURONS = 15_000  # of a network: model.onnx holds its synapses as dense matrices
+MAX_LAYERS = 15
+NO_FIELD = ("params", "layer")  # of a table of the file: read and written by _network and _flat
 
 
 def _number(default: float | int, low: float, high: float):
@@ -34,15 +39,62 @@ class DataSettings:
 
 
 @dataclass(frozen=True)
-class NetworkSettings:
+class LayerSettings:
+    """A table [[network.layer]]; what it leaves out is [network]'s.
+
+    params : the mean of each parameter of its neuron that a configuration may set, see lnp_edge/neurons; what is left
+        out is the neuron's default. In the file they are keys like the others.
+    """
+
+    neurons: int = _number(256, 2, MAX_NEURONS)
     neuron: str = "cuba_lif"  # lnp_edge/neurons/<neuron>.py
-    neurons: int = _number(256, 2, 15_000)  # model.onnx holds them as dense matrices
+    density: float = _number(0.3, 0.0, 1.0)  # of the possible synapses among its neurons, and from the layer before
+    recurrent: bool = True  # has it synapses among its own neurons?
+    params: dict[str, float] = field(default_factory=dict)
+
+    def __post_init__(self):
+        object.__setattr__(self, "params", _means(self.neuron, self.params))
+
+
+@dataclass(frozen=True)
+class NetworkSettings:
+    """layer : none is one population "hidden" with the values here; else populations layer1, layer2, ... The input
+    reaches the first, each projects to the next, the last feeds the read-out.  params : as of LayerSettings
+    """
+
+    neuron: str = "cuba_lif"  # lnp_edge/neurons/<neuron>.py
+    neurons: int = _number(256, 2, MAX_NEURONS)
     density: float = _number(0.3, 0.0, 1.0)  # of the neurons * (neurons - 1) possible synapses at the start
-    heterogeneous: bool = True  # else every neuron has the mean time constants, and training leaves them
+    heterogeneous: bool = True  # else every neuron has the mean parameters, and training leaves the time constants
     clusters: int = _number(1, 1, 100)  # of neighbours, each with time constants of its own distribution
-    tau_mem: float = _number(0.2, 1e-6, 1e9)  # s, mean of the gamma distribution
-    tau_syn: float = _number(0.1, 1e-6, 1e9)  # s, mean of the gamma distribution
     tau_out: float = _number(4.0, 1e-6, 1e9)  # s
+    skip: bool = False  # a projection from the input to the read-out
+    params: dict[str, float] = field(default_factory=dict)
+    layer: tuple[LayerSettings, ...] = ()
+
+    def __post_init__(self):
+        object.__setattr__(self, "params", _means(self.neuron, self.params))
+
+    @property
+    def layers(self) -> tuple[LayerSettings, ...]:
+        """The populations of the network, in the order of a step."""
+        return self.layer or (LayerSettings(self.neurons, self.neuron, self.density, True, self.params),)
+
+    @property
+    def total(self) -> int:
+        """Neurons of all populations."""
+        return sum(layer.neurons for layer in self.layers)
+
+    def in_steps(self, dt: float) -> NetworkSettings:
+        """With time constants in steps of dt; rounded, so that tasks of any dt meet in the same numbers."""
+
+        def steps(neuron: str, params: dict[str, float]) -> dict[str, float]:
+            times = {name for name, p in parameters(neuron).items() if p.is_time}
+            return {name: round(value / dt, 9) if name in times else value for name, value in params.items()}
+
+        layer = tuple(replace(one, params=steps(one.neuron, one.params)) for one in self.layer)
+        params, tau_out = steps(self.neuron, self.params), round(self.tau_out / dt, 9)
+        return replace(self, params=params, tau_out=tau_out, layer=layer)
 
 
 @dataclass(frozen=True)
@@ -64,7 +116,7 @@ class NoiseSettings:
 @dataclass(frozen=True)
 class PruneSettings:
     method: str = "lnp"  # lnp_edge/pruning/<method>.py
-    keep: float = _number(0.3, 1e-6, 1.0)  # share of the recurrent synapses that stay
+    keep: float = _number(0.3, 1e-6, 1.0)  # share of the synapses between neurons that stay
     noise: NoiseSettings = NoiseSettings()
     shared: bool = False  # prune the network before it has a task: the same for all tasks of one [network] in steps
 
@@ -105,18 +157,30 @@ class QuantizeSettings:
 class Config:
     seed: int = _number(1, 0, 2**32 - 1)
     data: DataSettings = DataSettings()
-    network: NetworkSettings = NetworkSettings()
+    network: NetworkSettings = field(default_factory=NetworkSettings)
     prune: PruneSettings = PruneSettings()
     train: TrainSettings = TrainSettings()
     augment: Augmentation = Augmentation()
     quantize: QuantizeSettings = QuantizeSettings()
 
     def to_json(self) -> str:
-        return json.dumps(asdict(self), sort_keys=True)
+        found = asdict(self)
+        return json.dumps(found | {"network": _flat(found["network"])}, sort_keys=True)
 
     @classmethod
     def from_json(cls, text: str) -> Config:
         return _read(cls, json.loads(text), "")
+
+
+def parameters(neuron: str) -> dict[str, Any]:
+    """The parameters of a neuron that a configuration may set, {name: spec.parameters.Parameter}.
+
+    Raises ConfigError for a neuron that does not exist, or is a read-out.
+    """
+    module = plugins.get("lnp_edge.neurons", neuron)
+    if not hasattr(module, "drive_for"):
+        raise ConfigError(f"neuron {neuron!r} does not spike: it is a read-out", "choose another, such as 'cuba_lif'")
+    return {name: p for name, p in module.PARAMETERS.items() if p.in_config}
 
 
 def names() -> list[str]:
@@ -129,7 +193,7 @@ def named(name: str) -> Config:
     if name.endswith(".toml"):
         return load(Path(name))
     if name not in names():
-        raise ConfigError(f"no task {name[:40]!r}", f"there is: {', '.join(names())}; or give a TOML file")
+        raise ConfigError(f"no task {name[:40]!r}", f"available: {', '.join(names())}; or give a TOML file")
     return load(FOLDER / f"{name}.toml")
 
 
@@ -145,20 +209,93 @@ def load(path: Path) -> Config:
 
 
 def _read(cls: type, raw: object, where: str):
+    if cls is NetworkSettings:
+        return _network(raw, where)
+    known = {f.name: f for f in fields(cls)}
+    _known(raw, list(known), where)
+    return cls(**{key: _value(known[key], value, where + key) for key, value in raw.items()})
+
+
+def _known(raw: object, known: list[str], where: str) -> None:
+    """Refuse what is no table, or has a key that is none of these."""
     if not isinstance(raw, dict):
         name = where.rstrip(".") or "the configuration"
-        raise ConfigError(f"{name} is {str(raw)[:40]!r}", f"write it as a section [{name}]")
-    known = {f.name: f for f in fields(cls)}
+        section = "[[network.layer]]" if name.endswith("]") else f"[{name}]"
+        raise ConfigError(f"{name} is {str(raw)[:40]!r}", f"write it as a section {section}")
     for key in raw:
         if key not in known:
             near = get_close_matches(str(key), known, 1)
             hint = f"did you mean {where}{near[0]}? " if near else ""
-            raise ConfigError(f"unknown key {where + str(key)[:40]!r}", f"{hint}there is: {', '.join(known)}")
-    return cls(**{key: _value(known[key], value, where + key) for key, value in raw.items()})
+            raise ConfigError(f"unknown key {where + str(key)[:40]!r}", f"{hint}available: {', '.join(known)}")
+
+
+def _network(raw: object, where: str) -> NetworkSettings:
+    """The section [network], whose neuron says what keys it has beside the fields."""
+    _known(raw, list(raw) if isinstance(raw, dict) else [], where)
+    found = _population(NetworkSettings, {k: v for k, v in raw.items() if k != "layer"}, {}, where, ["layer"])
+    tables = raw.get("layer", [])
+    if not isinstance(tables, list) or len(tables) > MAX_LAYERS:
+        what = f"{len(tables)} tables" if isinstance(tables, list) else repr(str(tables)[:40])
+        raise ConfigError(f"{where}layer is {what}", f"write 1 to {MAX_LAYERS} tables [[{where}layer]]")
+    given = {key: raw[key] for key in ("neurons", "neuron", "density", *found.params) if key in raw}
+    layers = tuple(
+        _population(LayerSettings, table, given, f"{where}layer[{k}].", []) for k, table in enumerate(tables, 1)
+    )
+    for k, one in enumerate(layers[1:], 2):
+        if one.density == 0:
+            hint = "write a share above 0; recurrent = false leaves out the synapses of a layer with itself"
+            raise ConfigError(f"{where}layer[{k}].density is 0: nothing reaches the layer", hint)
+    found = replace(found, layer=layers)
+    if found.total > MAX_NEURONS:
+        raise ConfigError(f"{where}layer has {found.total} neurons", f"{MAX_NEURONS} at most, of all layers together")
+    return found
+
+
+def _population(cls: type, raw: Any, given: dict, where: str, more: list[str]) -> Any:
+    """NetworkSettings or LayerSettings. given : values for what raw leaves out;  more : other keys, for an error"""
+    known = {f.name: f for f in fields(cls) if f.name not in NO_FIELD}
+    inherited = given | (raw if isinstance(raw, dict) else {})
+    neuron = _value(known["neuron"], inherited.get("neuron", known["neuron"].default), f"{where}neuron")
+    try:
+        means = parameters(neuron)
+    except ConfigError as e:
+        raise ConfigError(f"{where}neuron: {e.what}", e.try_next) from None
+    _known(raw, [*known, *more, *means], where)
+    inherited = {key: value for key, value in inherited.items() if key in known or key in means}
+    values = {key: _value(known[key], value, where + key) for key, value in inherited.items() if key in known}
+    params = {key: _ranged(value, *_range(means[key]), False, where + key) for key, value in inherited.items()
+              if key in means}  # fmt: skip
+    return cls(**values, params=params)
+
+
+def _means(neuron: str, given: dict[str, float]) -> dict[str, float]:
+    """The mean of each parameter in its neuron's order: as given, or its default."""
+    known = parameters(neuron)
+    for name in given:
+        if name not in known:
+            raise ConfigError(f"{neuron} has no parameter {name!r}", f"available: {', '.join(known)}")
+    return {name: float(given.get(name, p.default)) for name, p in known.items()}
+
+
+def _range(p: Any) -> tuple[float, float]:
+    """Of the mean. What has a scale of its own is given in it: of the range of the values only the sign is left."""
+    if p.is_time:
+        return 1e-6, 1e9
+    if p.scale:
+        return (0.0 if p.low >= 0 else -1e9), 1e9
+    return max(p.low, -1e9), min(p.high, 1e9)
+
+
+def _flat(network: dict) -> dict:
+    """The section as a file has it: parameters are keys, and what says nothing is left out."""
+    params, layers = network.pop("params"), network.pop("layer")
+    if not network["skip"]:
+        del network["skip"]
+    return network | params | ({"layer": [one | one.pop("params") for one in layers]} if layers else {})
 
 
 def _value(f, value: object, where: str) -> object:
-    default = f.default
+    default = f.default_factory() if f.default is MISSING else f.default
     if isinstance(default, bool | str):
         if type(value) is not type(default):
             raise ConfigError(f"{where} is {str(value)[:40]!r}", f"write {type(default).__name__}, such as {default!r}")
@@ -167,12 +304,14 @@ def _value(f, value: object, where: str) -> object:
         return value
     if not isinstance(default, int | float):
         return _read(type(default), value, f"{where}.")
-    low, high = f.metadata["low"], f.metadata["high"]
-    whole = isinstance(default, int)
+    return _ranged(value, f.metadata["low"], f.metadata["high"], isinstance(default, int), where)
+
+
+def _ranged(value: object, low: float, high: float, whole: bool, where: str) -> int | float:
     if isinstance(value, bool) or not isinstance(value, int if whole else int | float) or not low <= value <= high:
         kind = "a whole number" if whole else "a number"
         raise ConfigError(f"{where} is {str(value)[:40]!r}", f"write {kind} from {low:g} to {high:g}")
-    return type(default)(value)
+    return int(value) if whole else float(value)
 
 
 FOLDER = Path(__file__).parent / "configs"

@@ -21,7 +21,7 @@ from lnp_edge.runtime.reference import Reference
 from lnp_edge.runtime.runner import Runner, Steps
 from lnp_edge.spec import plugins
 from lnp_edge.spec.layout import tables
-from lnp_edge.spec.model import QuantizedModel
+from lnp_edge.spec.model import INPUT, QuantizedModel
 
 RUN = 500  # steps of one stimulus at most; the next one begins with a reset of what this one leaves
 BATCH = 200  # steps between two looks at the digests
@@ -29,12 +29,13 @@ BATCH = 200  # steps between two looks at the digests
 
 @dataclass(frozen=True)
 class StateDifference:
-    """The first state word that differs. step counts from 0; neuron is the read-out's index for field y.
+    """The first state word that differs. step counts from 0; field is a state variable of the population, or z.
 
     field is "digest", and neuron and words are 0, where the states agree after the step and their digests do not.
     """
 
     step: int
+    population: str
     field: str
     neuron: int
     device: int
@@ -47,9 +48,8 @@ class StateDifference:
                 f"first difference at step {self.step}, digest: device {self.device:08x}, "
                 f"reference {self.reference:08x} (the state agrees: reset or digest is wrong)"
             )
-        what = "read-out" if self.field == "y" else "neuron"
         return (
-            f"first difference at step {self.step}, {what} {self.neuron}, {self.field}: "
+            f"first difference at step {self.step}, neuron {self.neuron} of {self.population}, {self.field}: "
             f"device {self.device}, reference {self.reference} ({self.words} words differ after that step)"
         )
 
@@ -222,14 +222,14 @@ def _locate(device: Runner, reference: Reference, counts: NDArray[np.int16]) -> 
     differs = np.flatnonzero(theirs != ours)
     if not len(differs):
         a, b = digests
-        return StateDifference(len(counts) - 1, "digest", 0, a, b, 0) if a != b else None
+        return StateDifference(len(counts) - 1, "", "digest", 0, a, b, 0) if a != b else None
     word = int(differs[0])
     field, neuron = reference.model.locate(word)
     a, b = int(theirs[word].view(np.int32)), int(ours[word].view(np.int32))
-    if field == "z":
-        bit = ((a ^ b) & -(a ^ b)).bit_length() - 1
+    if field.name == "z":
+        bit = ((a ^ b) & -(a ^ b)).bit_length() - 1  # the lowest that differs
         neuron, a, b = neuron + bit, a >> bit & 1, b >> bit & 1
-    return StateDifference(len(counts) - 1, field, neuron, a, b, len(differs))
+    return StateDifference(len(counts) - 1, field.population, field.name, neuron, a, b, len(differs))
 
 
 def compare_tables(model: QuantizedModel, device: Device) -> list[TableDifference]:
@@ -254,19 +254,20 @@ def compare_tables(model: QuantizedModel, device: Device) -> list[TableDifferenc
 
 
 def _place(model: QuantizedModel, table: str, k: int) -> str:
-    """What entry k of a table belongs to, in words."""
-    matrix, _, part = table.rpartition("_")
-    if matrix in ("w_in", "w_rec", "w_out"):
-        w = getattr(model, matrix)
-        pre, post = {"w_in": ("channel", "neuron"), "w_rec": ("neuron", "neuron"), "w_out": ("neuron", "read-out")}[
-            matrix
-        ]
-        if part == "indptr":
-            return f"row of {pre} {k}" if k < w.shape[0] else "end of the last row"
-        return f"synapse {pre} {w.rows()[k]} to {post} {w.indices[k]}"
-    if table.startswith("encoder_"):
-        return f"channel {k}"
-    return f"read-out {k}" if table in ("c_out", "bias_out") else f"neuron {k}"
+    """What entry k of a table of layout.tables belongs to, in words."""
+
+    def unit(of: str, number: int) -> str:
+        return f"channel {number}" if of == INPUT else f"neuron {number} of {of}"
+
+    for p in model.projections:
+        if table == f"w_{p.name}_indptr":
+            return f"row of {unit(p.source, k)}" if k < p.w.shape[0] else "end of the last row"
+        if table in (f"w_{p.name}_indices", f"w_{p.name}_data"):
+            return f"synapse {unit(p.source, int(p.w.rows()[k]))} to {unit(p.target, int(p.w.indices[k]))}"
+    for population in model.populations:
+        if table in {f"{population.name}_{name}" for name in population.module.TABLES}:
+            return unit(population.name, k)
+    return unit(INPUT, k)  # a parameter of the encoder
 
 
 def stimulus(model: QuantizedModel, steps: int, seed: int) -> Iterator[NDArray[np.int16]]:

@@ -8,7 +8,8 @@ from hypothesis import strategies as st
 
 from lnp_edge import config
 from lnp_edge.base.errors import ConfigError
-from lnp_edge.config import Config
+from lnp_edge.config import Config, LayerSettings, NetworkSettings
+from lnp_edge.spec.plugins import get, names
 
 
 def load(tmp_path, text):
@@ -31,7 +32,7 @@ def test_an_empty_file_is_all_defaults(tmp_path):
 def test_values_are_read_where_they_belong(tmp_path):
     found = load(tmp_path, 'seed = 7\n[network]\nneurons = 64\ntau_mem = 1\n[prune]\nmethod = "random"\nkeep = 0.5')
     assert (found.seed, found.network.neurons, found.prune.method, found.prune.keep) == (7, 64, "random", 0.5)
-    assert (found.network.tau_mem, type(found.network.tau_mem)) == (1.0, float)
+    assert found.network.params == {"tau_mem": 1.0, "tau_syn": 0.1} and type(found.network.params["tau_mem"]) is float
     assert found.train == Config().train
 
 
@@ -41,6 +42,9 @@ def test_values_are_read_where_they_belong(tmp_path):
         ("sed = 1", "sed", "seed"),
         ("[netwerk]\nneurons = 3", "netwerk", "network"),
         ("[network]\nnurons = 3", "network.nurons", "network.neurons"),
+        ("[network]\ntau_men = 3", "network.tau_men", "network.tau_mem"),
+        ('[network]\nneuron = "adlif"\njum = 3', "network.jum", "network.jump"),
+        ("[[network.layer]]\n[[network.layer]]\nnurons = 3", "network.layer[2].nurons", "network.layer[2].neurons"),
         ("[train]\nepoch = 3", "train.epoch", "train.epochs"),
         ("[prune]\nkeeep = 0.1", "prune.keeep", "prune.keep"),
     ],
@@ -65,6 +69,17 @@ def test_an_unknown_key_is_refused_with_the_nearest(tmp_path, text, key, near):
         (f"seed = {'9' * 400}", "seed"),
         ("[network]\nneurons = 1", "network.neurons"),
         ("[network]\nneurons = 65536", "network.neurons"),
+        ('[network]\nneuron = "adlif"\ntau_ad = 0', "network.tau_ad"),
+        ('[network]\nneuron = "adlif"\npull = -0.1', "network.pull"),
+        ("[network]\nneuron = 3", "network.neuron"),
+        ("[network]\nskip = 1", "network.skip"),
+        ("[network]\nlayer = 3", "network.layer"),
+        ("[network]\nlayer = [3]", "network.layer[1]"),
+        ("[[network.layer]]\nneurons = 1", "network.layer[1].neurons"),
+        ("[[network.layer]]\n[[network.layer]]\nrecurrent = 1", "network.layer[2].recurrent"),
+        ("[[network.layer]]\n[[network.layer]]\ntau_syn = '1'", "network.layer[2].tau_syn"),
+        ("[[network.layer]]\n[[network.layer]]\ndensity = 0", "network.layer[2].density"),
+        ("[[network.layer]]\n" * 16, "network.layer"),
         ("[network]\ntau_mem = nan", "network.tau_mem"),
         ("[network]\ntau_mem = inf", "network.tau_mem"),
         ("[network]\ntau_mem = -inf", "network.tau_mem"),
@@ -123,9 +138,94 @@ def test_json_gives_back_the_same_configuration(tmp_path):
     assert Config.from_json(found.to_json()) == found
 
 
+SPIKING = [name for name in names("lnp_edge.neurons") if hasattr(get("lnp_edge.neurons", name), "drive_for")]
+
+
+@pytest.mark.parametrize("neuron", SPIKING)
+def test_the_keys_of_a_network_are_those_of_its_neuron(tmp_path, neuron):
+    known = config.parameters(neuron)
+    assert "tau_mem" in config.parameters("cuba_lif") and "v_th" not in known
+    defaults = load(tmp_path, f'[network]\nneuron = "{neuron}"').network
+    assert defaults.params == {name: p.default for name, p in known.items()}
+    for name in known:
+        found = load(tmp_path, f'[network]\nneuron = "{neuron}"\n{name} = 0.25')
+        assert found.network.params == defaults.params | {name: 0.25}
+        assert json.loads(found.to_json())["network"][name] == 0.25
+        assert Config.from_json(found.to_json()) == found
+
+
+def test_a_parameter_of_another_neuron_is_refused_with_what_is_available(tmp_path):
+    e = refusal(tmp_path, '[network]\nneuron = "adlif"\ntau_syn = 1')
+    assert "unknown key 'network.tau_syn'" in e.what and "tau_ad" in e.try_next and "neurons" in e.try_next
+    with pytest.raises(ConfigError, match="cuba_lif has no parameter 'tau_ad'\n  available: tau_mem, tau_syn"):
+        NetworkSettings(params={"tau_ad": 1.0})
+
+
+def test_a_neuron_that_is_none_or_does_not_spike_is_refused(tmp_path):
+    e = refusal(tmp_path, '[network]\nneuron = "cuba_lief"')
+    assert "network.neuron: " in e.what and "cuba_lif" in e.try_next
+    assert "network.layer[1].neuron: " in refusal(tmp_path, '[[network.layer]]\nneuron = "li"').what
+
+
+LAYERS = """
+[network]
+neurons = 100
+tau_mem = 0.05
+skip = true
+[[network.layer]]
+neurons = 40
+recurrent = false
+[[network.layer]]
+neuron = "adlif"
+density = 0.5
+jump = 2
+[[network.layer]]
+tau_mem = 0.5
+"""
+
+
+def test_a_layer_takes_from_the_network_what_it_leaves_out(tmp_path):
+    found = load(tmp_path, LAYERS)
+    first, second, third = found.network.layers
+    assert (first.neurons, first.neuron, first.density, first.recurrent) == (40, "cuba_lif", 0.3, False)
+    assert first.params == {"tau_mem": 0.05, "tau_syn": 0.1}
+    assert (second.neurons, second.neuron, second.density, second.recurrent) == (100, "adlif", 0.5, True)
+    assert second.params == {"tau_mem": 0.05, "tau_ad": 0.4, "pull": 2.0, "jump": 2.0}
+    assert third.params == {"tau_mem": 0.5, "tau_syn": 0.1}
+    assert found.network.skip and found.network.total == 240
+    assert Config.from_json(found.to_json()) == found
+
+
+def test_without_layers_there_is_one_population_of_the_networks_own_values(tmp_path):
+    network = load(tmp_path, "[network]\nneurons = 64\ntau_syn = 0.5").network
+    assert network.layers == (LayerSettings(64, "cuba_lif", 0.3, True, {"tau_mem": 0.2, "tau_syn": 0.5}),)
+    assert network.total == 64
+
+
+def test_too_many_neurons_in_all_layers_are_refused(tmp_path):
+    e = refusal(tmp_path, "[network]\nneurons = 8000\n[[network.layer]]\n[[network.layer]]")
+    assert "16000 neurons" in e.what and "15000" in e.try_next
+
+
+def test_the_json_of_one_layer_has_the_keys_it_always_had():
+    """Stored trainings are found by it."""
+    assert json.loads(Config().to_json())["network"] == {
+        "neuron": "cuba_lif", "neurons": 256, "density": 0.3, "heterogeneous": True, "clusters": 1,
+        "tau_mem": 0.2, "tau_syn": 0.1, "tau_out": 4.0,
+    }  # fmt: skip
+
+
+def test_a_network_in_steps_divides_the_time_constants_alone():
+    network = NetworkSettings(neuron="adlif", params={"tau_mem": 0.3}, layer=(LayerSettings(params={"tau_syn": 0.2}),))
+    found = network.in_steps(0.1)
+    assert found.params == {"tau_mem": 3.0, "tau_ad": 4.0, "pull": 2.0, "jump": 1.5} and found.tau_out == 40.0
+    assert found.layer[0].params == {"tau_mem": 2.0, "tau_syn": 2.0}
+
+
+KEYS = st.sampled_from(["seed", "train", "lr", "network", "layer", "neuron", "x"])
 JSON = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=8),
-    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.sampled_from(["seed", "train", "lr", "x"]), inner),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(KEYS, inner),
     max_leaves=8,
 )
 

@@ -4,8 +4,10 @@ from dataclasses import replace
 from functools import cache
 
 import numpy as np
-from naive import Naive
+from naive import ENCODERS, NEURONS, Naive
 
+from lnp_edge.base.errors import ModelError
+from lnp_edge.spec import plugins
 from lnp_edge.spec.model import CSR, INPUT, LARGEST, Forecast, Population, Projection, QuantizedModel
 
 
@@ -109,6 +111,76 @@ def tiny_loop(seed=1, n=40, n_in=3) -> QuantizedModel:
     forecast = Forecast(tuple(range(n_in)), 1, tuple(0.01 / (k + 3) for k in range(n_in)))
     names = tuple(f"c{k} in 0.01 s" for k in range(n_in))
     return replace(tiny_model(seed, n, n_in, n_in), forecast=forecast, classes=names).check()
+
+
+def random_model(seed) -> QuantizedModel:
+    """Any structure of the neurons and encoders that the oracle knows: 1 to 4 populations that spike, of a single
+    neuron or more, joined at random and some of them twice, by weights of any bits, some matrices empty."""
+    rng = np.random.default_rng([seed, 11])
+    n_in, inner = int(rng.integers(1, 5)), [f"p{k}" for k in range(rng.integers(1, 5))]
+    sizes = {name: int(rng.choice([1, 2, 31, 32, 33, 40, 64, 65])) for name in inner} | {"out": int(rng.integers(1, 6))}
+    chosen = {name: str(rng.choice(known_neurons(spikes=name != "out"))) for name in sizes}
+    projections = []
+    for target, post in sizes.items():
+        for source, pre in [(INPUT, n_in), *((name, sizes[name]) for name in inner)]:
+            for _ in range(int(rng.choice([0, 1, 1, 2]))):
+                bits, density = int(rng.choice(list(LARGEST))), rng.choice([0.0, 0.1, 0.5, 1.0])
+                w = _sparse(rng, pre, post, density, LARGEST[bits])
+                projections.append(Projection(f"w{len(projections)}", source, target, w, int(rng.integers(0, 9)), bits))
+    rng.shuffle(projections)
+    encoder = str(rng.choice([name for name in plugins.names("lnp_edge.encoders") if name in ENCODERS]))
+    encoder_params = random_encoder_params(encoder, rng, n_in)
+    draws = {name: rng.integers(2**32) for name in sizes}
+    for ease in range(40):  # until it can be proved: shorter time constants and smaller shifts
+        model = QuantizedModel(
+            encoder=encoder,
+            encoder_params=encoder_params,
+            populations=tuple(
+                Population(name, neuron, sizes[name], random_tables(neuron, draws[name], sizes[name], 0.8**ease))
+                for name, neuron in chosen.items()
+            ),
+            projections=tuple(replace(p, shift=max(0, p.shift - ease)) for p in projections),
+            dt=0.01,
+            window=20,
+            hop=10,
+            channels=tuple(f"c{k}" for k in range(n_in)),
+            classes=tuple(f"class {o}" for o in range(sizes["out"])),
+        )
+        try:
+            return model.check()
+        except ModelError as e:
+            refused = e
+    raise refused
+
+
+def known_neurons(spikes):
+    """Names of the neurons that are there and that the oracle knows."""
+    found = {name: plugins.get("lnp_edge.neurons", name) for name in plugins.names("lnp_edge.neurons")}
+    return [name for name, module in found.items() if name in NEURONS and hasattr(module, "drive_for") == spikes]
+
+
+def random_tables(neuron, seed, n, slow=1.0):
+    """Any TABLES of a neuron, {name: int32 [n]}. slow : 1 for leaks down to 2**-10 a step, 0 for 1/2 alone"""
+    rng, found = np.random.default_rng(seed), {}
+    for name, stored in plugins.get("lnp_edge.neurons", neuron).TABLES.items():
+        if stored.is_leak:
+            values = np.exp2(15 - 9 * slow * rng.random(n))
+        elif stored.low > 0:
+            values = np.exp2(14 * rng.random(n))
+        else:
+            values = rng.integers(-400, 500, n)
+        found[name] = np.clip(values, stored.low, stored.high).astype(np.int32)
+    return found
+
+
+def random_encoder_params(encoder, rng, n_in):
+    """Any PARAMS of an encoder: those of affine such that a sensor's counts give more than the two limits."""
+    usual = {"offset": (-200, 200), "gain": (100, 2000), "shift": (8, 14)}
+    ranges = plugins.get("lnp_edge.encoders", encoder).PARAMS
+    return {
+        name: rng.integers(low, high + 1, n_in, dtype=np.int32)
+        for name, (low, high) in ((name, usual.get(name, ranges[name])) for name in ranges)
+    }
 
 
 def tiny_counts(model, steps, seed=2):

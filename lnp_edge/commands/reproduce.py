@@ -102,9 +102,7 @@ def row(base: Config, change: dict[str, dict]) -> Config:
 def _same_network(base: Config, first: Config) -> Config:
     """base with the neurons and the time constants, in steps, of `first`; its own read-out."""
     dt, theirs = (load_data(c).dt for c in (base, first))
-    n = first.network
-    mem, syn = n.tau_mem * dt / theirs, n.tau_syn * dt / theirs
-    network = replace(n, tau_mem=mem, tau_syn=syn, tau_out=base.network.tau_out)
+    network = replace(first.network.in_steps(theirs / dt), tau_out=base.network.tau_out)
     return replace(base, network=network, prune=first.prune)
 
 

@@ -7,74 +7,134 @@ from dataclasses import replace
 import numpy as np
 from scipy import sparse
 
-from lnp_edge.network import Network
+from lnp_edge.config import LayerSettings, NetworkSettings
+from lnp_edge.network import Floats, Network, Population
+from lnp_edge.spec import plugins
+from lnp_edge.spec.parameters import SHORTEST, constant
 
 REWIRED = 0.1  # share of the ring's synapses that go anywhere: Watts & Strogatz 1998, Nature 393:440
 EXCITATORY = 0.8
 LARGE = 2000  # neurons, from which on no table of all pairs is kept
-SHAPE = 3.0  # of the gamma distributions of time constants
-SHORTEST = 1.5  # steps; a leak of 16 bits holds down to 1.44
-GAIN_IN, GAIN_REC = 2.0, 1.0
+# Standard deviation of what comes from the input, and from other neurons that all fire, over a mean that half fills
+# v_th.
+GAIN_IN, GAIN_REC, GAIN_FORWARD = 2.0, 1.0, 2.0
+ONLY = "hidden"  # the name of a population that is alone
 
 
 def random_network(
-    n: int, c: int, o: int, dt: float, density: float, rng: np.random.Generator,
-    tau_mem: float = 0.2, tau_syn: float = 0.1, tau_out: float = 4.0, heterogeneous: bool = True, clusters: int = 1,
+    n: int, c: int, o: int, dt: float, density: float, rng: np.random.Generator, neuron: str = "cuba_lif",
+    tau_out: float = 4.0, heterogeneous: bool = True, clusters: int = 1, **means: float,
 ) -> Network:  # fmt: skip
-    """N neurons, C inputs, O outputs on a small-world digraph that holds `density` of the N*(N-1) synapses.
+    """One recurrent population of N neurons, C inputs, O outputs. means : of parameters of the neuron; see drawn."""
+    settings = NetworkSettings(neuron, n, density, heterogeneous, clusters, tau_out, params=means)
+    return drawn(settings, c, o, dt, rng)
 
-    tau_mem, tau_syn : s, means of the gamma distributions the neurons draw from; not heterogeneous: the mean itself.
-    clusters : neighbours on the ring in so many groups, each with distributions of its own (CHRSNN): their means lie
-    from half to twice the given, evenly in their logarithms.
-    tau_out : s, every output.
-    Weights into a neuron scale with (1 - alpha) * (1 - beta): its gain from a constant input to v is then
-    the same for all time constants, and every neuron fires at a moderate rate.
+
+def drawn(settings: NetworkSettings, c: int, o: int, dt: float, rng: np.random.Generator) -> Network:
+    """The start network of a configuration, C inputs, O outputs; all its times are in the unit of dt.
+
+    Synapses of a recurrent layer are a small-world digraph of `density` of the n*(n-1) possible; between two layers
+    `density` of the second of all pairs, anywhere. Parameters are drawn as the neuron's file says, with the means of
+    the configuration; not heterogeneous: all are the mean. clusters : neighbours on the ring in so many groups, each
+    with time constants of its own distributions (CHRSNN): their means lie from half to twice the given, evenly in
+    their logarithms. tau_out is that of every output.
+
+    Weights into a neuron scale with the constant drive that comes to a potential of 1: its gain from a constant input
+    to v is then the same for all time constants, and every neuron fires at a moderate rate.
     """
-    drawn = [rng.gamma(SHAPE, mean / SHAPE, n) for mean in (tau_mem, tau_syn)]
-    if not heterogeneous:
-        drawn = [np.full(n, mean) for mean in (tau_mem, tau_syn)]
-    scale = np.repeat(np.geomspace(0.5, 2.0, clusters) if clusters > 1 else 1.0, -(-n // clusters))[:n]
-    mem, syn = (np.maximum(tau * scale, SHORTEST * dt) for tau in drawn)
-    leak = (1 - np.exp(-dt / syn)) * (1 - np.exp(-dt / mem))
-    sign = np.where(rng.random(n) < EXCITATORY, 1, -1).astype(np.int8)
-    pre, post = _small_world(n, density, rng)
-    # Four excitatory synapses to one inhibitory: four times the weight keeps a neuron's input balanced.
-    strength = np.where(sign > 0, 1.0, EXCITATORY / (1 - EXCITATORY)) * sign
-    per_target = GAIN_REC * leak / np.sqrt(max(1.0, density * n))
-    w_rec = sparse.csr_array(
-        (rng.lognormal(-0.5, 1.0, len(pre)) * strength[pre] * per_target[post], (pre, post)), (n, n)
+    layers = settings.layers
+    populations, signs, ends, data = [], [], [], []
+    first = 0
+    for k, layer in enumerate(layers):
+        params = _parameters(layer, settings, dt, rng)
+        name = ONLY if len(layers) == 1 else f"layer{k + 1}"
+        populations.append(Population(name, layer.neuron, params, hears=k == 0, feeds=k == len(layers) - 1))
+        signs.append(np.where(rng.random(layer.neurons) < EXCITATORY, 1, -1).astype(np.int8))
+        unit = populations[-1].drive_for(dt)[1]
+        if layer.recurrent:
+            pre, post = _small_world(layer.neurons, layer.density, rng)
+            ends.append((first + pre, first + post))
+            data.append(_weights(signs[k], pre, GAIN_REC * unit, post, layer.density * layer.neurons, rng))
+        if k:
+            before = layers[k - 1].neurons
+            pre, post = _anywhere(before, layer.neurons, layer.density, rng)
+            ends.append((first - before + pre, first + post))
+            data.append(_weights(signs[k - 1], pre, GAIN_FORWARD * unit, post, layer.density * before, rng))
+        first += layer.neurons
+    pre, post = (
+        (np.concatenate([np.zeros(0, np.int64), *some]) for some in zip(*ends, strict=True)) if ends else ([], [])
     )
+    w_rec = sparse.csr_array((np.concatenate([np.zeros(0), *data]), (pre, post)), (first, first))
     w_rec.sort_indices()
     core = Network(
         dt=dt,
-        tau_mem=mem,
-        tau_syn=syn,
-        tau_out=np.zeros(0),
-        sign=sign,
-        w_in=np.zeros((0, n)),
+        populations=tuple(populations),
+        sign=np.concatenate(signs),
+        w_in=np.zeros((0, first)),
         w_rec=w_rec,
-        w_out=np.zeros((n, 0)),
-        bias=0.5 * leak,
+        w_out=np.zeros((first, 0)),
+        tau_out=np.zeros(0),
         bias_out=np.zeros(0),
-        v_th=np.ones(n),
+        w_skip=np.zeros((0, 0)) if settings.skip else None,
     )
-    return with_ports(core, c, o, dt, tau_out, rng)
+    return with_ports(core, c, o, dt, settings.tau_out, rng)
 
 
 def with_ports(core: Network, c: int, o: int, dt: float, tau_out: float, rng: np.random.Generator) -> Network:
-    """The neurons and synapses of `core`, the same in steps, with new inputs and outputs for a task of step dt."""
-    mem, syn = (tau / core.dt * dt for tau in (core.tau_mem, core.tau_syn))
-    leak = (1 - np.exp(-dt / syn)) * (1 - np.exp(-dt / mem))
-    return replace(
-        core,
-        dt=dt,
-        tau_mem=mem,
-        tau_syn=syn,
-        tau_out=np.full(o, tau_out),
-        w_in=GAIN_IN * rng.standard_normal((c, core.n)) * leak,
-        w_out=rng.standard_normal((core.n, o)) * (1 - np.exp(-dt / tau_out)) / np.sqrt(core.n),
-        bias_out=np.zeros(o),
-    )
+    """The neurons and synapses of `core`, the same in steps, with new inputs and outputs for a task of step dt.
+
+    The input reaches the populations that hear, the read-out reads those that feed it; w_skip is new where core has
+    one.
+    """
+    populations = tuple(
+        replace(p, params={name: a / core.dt * dt if p.module.PARAMETERS[name].is_time else a
+                           for name, a in p.params.items()})
+        for p in core.populations
+    )  # fmt: skip
+    network = replace(core, dt=dt, populations=populations, tau_out=np.full(o, tau_out), bias_out=np.zeros(o))
+    hears, feeds = (np.repeat([getattr(p, end) for p in populations], [p.n for p in populations])
+                    for end in ("hears", "feeds"))  # fmt: skip
+    w_in, w_out, gain = np.zeros((c, core.n)), np.zeros((core.n, o)), 1 - np.exp(-dt / tau_out)
+    w_in[:, hears] = GAIN_IN * rng.standard_normal((c, hears.sum())) * network.drive_for()[1][hears]
+    w_out[feeds] = rng.standard_normal((feeds.sum(), o)) * gain / np.sqrt(feeds.sum())
+    skip = None if core.w_skip is None else rng.standard_normal((c, o)) * gain / np.sqrt(c)
+    return replace(network, w_in=w_in, w_out=w_out, w_skip=skip)
+
+
+def _parameters(
+    layer: LayerSettings, settings: NetworkSettings, dt: float, rng: np.random.Generator
+) -> dict[str, Floats]:
+    """Of every neuron of a population, [n] each."""
+    n, clusters = layer.neurons, settings.clusters
+    spread = np.repeat(np.geomspace(0.5, 2.0, clusters) if clusters > 1 else 1.0, -(-n // clusters))[:n]
+    found: dict[str, Floats] = {}
+    for name, p in plugins.get("lnp_edge.neurons", layer.neuron).PARAMETERS.items():
+        mean = layer.params.get(name, p.default)
+        values = p.draw(rng, n, mean)  # also where all are the mean: what comes after is drawn alike
+        if not settings.heterogeneous:
+            values = constant(rng, n, mean)
+        if p.is_time:
+            values = np.maximum(values * spread, SHORTEST * dt)
+        if p.scale:
+            values = values * p.scale(dt, found)
+        found[name] = np.clip(values, p.low, p.high)
+    return found
+
+
+def _weights(
+    sign: np.ndarray, pre: np.ndarray, unit: Floats, post: np.ndarray, fan_in: float, rng: np.random.Generator
+) -> Floats:
+    """Of synapses pre -> post. unit : of each target; fan_in : synapses of each"""
+    # Four excitatory synapses to one inhibitory: four times the weight keeps a neuron's input balanced.
+    strength = np.where(sign > 0, 1.0, EXCITATORY / (1 - EXCITATORY)) * sign
+    per_target = unit / np.sqrt(max(1.0, fan_in))
+    return rng.lognormal(-0.5, 1.0, len(pre)) * strength[pre] * per_target[post]
+
+
+def _anywhere(n_pre: int, n_post: int, density: float, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
+    """`density` of all pairs (pre, post) of neurons of two populations."""
+    chosen = rng.choice(n_pre * n_post, round(density * n_pre * n_post), replace=False, shuffle=False)
+    return np.divmod(np.sort(chosen), n_post)
 
 
 def _small_world(n: int, density: float, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:

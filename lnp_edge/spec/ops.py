@@ -70,7 +70,7 @@ OPS = ("add", "clamp", "gate", "greater", "leak", "mul", "shift_round", "sub")
 def bind(function: Any, meaning: dict[str, Callable]) -> FunctionType:
     """The function with another meaning of the operations it names, such as floats.PLAIN.
 
-    function : a neuron's step or an encoder's encode;  meaning : one callable for each name of OPS
+    function : a neuron's step, an encoder's encode, or a kernel;  meaning : all the global names that it uses
     """
     plain = getattr(function, "py_func", function)
     return FunctionType(plain.__code__, meaning, plain.__name__)

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from lnp_edge.base.install import require
 from lnp_edge.config import Config, TrainSettings
 from lnp_edge.network import Network
-from lnp_edge.network.draw import random_network, with_ports
+from lnp_edge.network.draw import drawn, with_ports
 from lnp_edge.quantization.quantize import quantize as to_model
 from lnp_edge.spec import plugins
 from lnp_edge.spec.model import QuantizedModel
@@ -37,20 +37,16 @@ def stage_seed(config: Config, stage: int) -> int:
 
 def new_network(config: Config, data: Split) -> Network:
     """The unpruned start."""
-    return _on_axes(data, _drawn(config, len(data.task.channels), len(data.task.classes), data.dt))
+    c, o = len(data.task.channels), len(data.task.classes)
+    return _on_axes(data, drawn(config.network, c, o, data.dt, _first_draw(config)))
 
 
 def _on_axes(data: Split, network: Network) -> Network:
     return network if data.axes is None else replace(network, w_in=data.axes @ network.w_in)
 
 
-def _drawn(config: Config, c: int, o: int, dt: float) -> Network:
-    n = config.network
-    return random_network(
-        n.neurons, c, o, dt, n.density,
-        np.random.default_rng(stage_seed(config, 0)), tau_mem=n.tau_mem, tau_syn=n.tau_syn, tau_out=n.tau_out,
-        heterogeneous=n.heterogeneous, clusters=n.clusters,
-    )  # fmt: skip
+def _first_draw(config: Config) -> np.random.Generator:
+    return np.random.default_rng(stage_seed(config, 0))
 
 
 def after_training(config: Config) -> bool:
@@ -90,17 +86,10 @@ def prune(
 
     if needs or not config.prune.shared:
         return pruned(network)
-    core = pruned(_drawn(_in_steps(config, network.dt), *TASK_FREE, 1.0))
+    core = pruned(drawn(config.network.in_steps(network.dt), *TASK_FREE, 1.0, _first_draw(config)))
     c, o = len(network.w_in), len(network.tau_out)
     ports = np.random.default_rng(stage_seed(config, 3))
     return _on_axes(data, with_ports(core, c, o, network.dt, config.network.tau_out, ports))
-
-
-def _in_steps(config: Config, dt: float) -> Config:
-    """With time constants in steps; rounded, so that tasks of any dt meet in the same numbers."""
-    n = config.network
-    taus = {name: round(getattr(n, name) / dt, 9) for name in ("tau_mem", "tau_syn", "tau_out")}
-    return replace(config, network=replace(n, **taus))
 
 
 def _some_inputs(data: Split) -> NDArray[np.float32]:

@@ -61,6 +61,11 @@ class Stepper:
     def __init__(self, network: Network, p: Parameters, batch: int):
         new = p["w_in"].new_zeros
         self.p, self.parts = p, network.parts()
+        self.w_in, self.w_out = p["w_in"], p["w_out"]
+        if not all(part.hears and part.feeds for part, _ in self.parts):  # no synapse: no weight, and no gradient
+            ends = [(float(part.hears), float(part.feeds)) for part, _ in self.parts for _ in range(part.n)]
+            hears, feeds = p["w_in"].new_tensor(ends).T
+            self.w_in, self.w_out = self.w_in * hears, self.w_out * feeds[:, None]
         self.steps = [bind(part.module.step, FLOAT_OPS) for part, _ in self.parts]
         self.constants = [constants(part, p) for part, _ in self.parts]
         coo = network.w_rec.tocoo()
@@ -75,7 +80,7 @@ class Stepper:
         for k, (_, at) in enumerate(self.parts):
             drive = from_input[:, at] + torch.cat(self.z, 1) @ self.w_rec[:, at]
             *self.state[k], self.z[k] = self.steps[k](*self.state[k], drive, *self.constants[k])
-        self.y = self.p["gamma"] * self.y + torch.cat(self.z, 1) @ self.p["w_out"] + self.p["bias_out"]
+        self.y = self.p["gamma"] * self.y + torch.cat(self.z, 1) @ self.w_out + self.p["bias_out"]
         if "w_skip" in self.p:
             self.y = self.y + x @ self.p["w_skip"]
         return self.y
@@ -84,4 +89,4 @@ class Stepper:
 def generic(network: Network, p: Parameters, x: torch.Tensor) -> torch.Tensor:
     """Read-out y [B, T, O] of inputs x [B, T, C] by a loop over time. Of the network only its structure counts."""
     run = Stepper(network, p, len(x))
-    return torch.stack([run.step(*now) for now in zip(x.unbind(1), (x @ p["w_in"]).unbind(1), strict=True)], 1)
+    return torch.stack([run.step(*now) for now in zip(x.unbind(1), (x @ run.w_in).unbind(1), strict=True)], 1)

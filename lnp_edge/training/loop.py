@@ -90,12 +90,6 @@ class Trainable:
         self.unit = {name: _tensor(u) for name, u in unit.items()}
         self.leaf = {name: _tensor(value[name] / unit[name]) for name in unit}
         self.leaf |= {name: _tensor(np.log(value[name])) for name in sorted(self.logarithms)}
-        # What no synapse can be: of populations that the input does not reach, or that do not reach the read-out.
-        self.masks = {}
-        for name, end, axis in (("w_in", "hears", (1, -1)), ("w_out", "feeds", (-1, 1))):
-            there = np.concatenate([np.full(p.n, getattr(p, end)) for p in network.populations])
-            if not there.all():
-                self.masks[name] = _tensor(there.reshape(axis))
         self.sign = torch.from_numpy(network.sign[self.rows].astype(np.float32))
 
     def parameters(self, leaf: Parameters) -> Parameters:
@@ -112,7 +106,6 @@ class Trainable:
     def _values(self, leaf: Parameters) -> Parameters:
         """Weights and the neurons' parameters in their own units, tau_out too."""
         found = {name: leaf[name] * unit for name, unit in self.unit.items()}
-        found |= {name: found[name] * mask for name, mask in self.masks.items()}
         if self.axes is not None:
             found["w_in"] = self.axes @ found["w_in"]
         return found | {name: torch.exp(leaf[name]) for name in self.logarithms} | self.fixed
@@ -287,7 +280,7 @@ def free_run(network: Network, counts: np.ndarray, steps: int, task: Task) -> np
     with torch.no_grad():
         for t in range(counts.shape[1] + steps - 1):
             x = torch.from_numpy(encoded(task, now)).double()
-            y = run.step(x, x @ run.p["w_in"])
+            y = run.step(x, x @ run.w_in)
             if t + 1 < counts.shape[1]:
                 now = counts[:, t + 1]
             else:
