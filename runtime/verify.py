@@ -31,7 +31,7 @@ BATCH = 200  # steps between two looks at the digests
 class StateDifference:
     """The first state word that differs. step counts from 0; field is a state variable of the population, or z.
 
-    field is "digest", and neuron and words are 0, where the states agree after the step and their digests do not.
+    field is "digest", population "", neuron and words 0, where the states agree after the step, not their digests.
     """
 
     step: int

@@ -2,13 +2,14 @@
 
 import os
 import shutil
+from functools import cache
 from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
-from tiny import tiny_model
+from tiny import MODELS
 
-from lnp_edge import boards
+from lnp_edge import boards, neurons
 
 
 def need(*tools: str) -> None:
@@ -16,6 +17,14 @@ def need(*tools: str) -> None:
     missing = [tool for tool in tools if not (shutil.which(tool) or find_spec(tool))]
     if missing:
         (pytest.fail if os.environ.get("CI") else pytest.skip)(f"not installed: {', '.join(missing)}")
+
+
+@pytest.fixture
+def more_neurons(monkeypatch):
+    """Names of the neurons of tests/plugins, which are found beside those of the package while a test runs."""
+    folder = Path(__file__).parent / "plugins/neurons"
+    monkeypatch.setattr(neurons, "__path__", [*neurons.__path__, str(folder)])
+    return sorted(path.stem for path in folder.glob("*.py"))
 
 
 BUILDS = {"gcc": ("arm-none-eabi-gcc",), "zig": ("ziglang",), "host": ("cc",)}
@@ -30,18 +39,15 @@ def need_for(name: str, toolchain: str = "", start: bool = True) -> None:
 
 @pytest.fixture(scope="session")
 def firmware(tmp_path_factory):
-    """firmware(board, seed=1) -> the image of tiny_model(seed), compiled once a session."""
+    """firmware(board, seed=1, kind="layer") -> the image of MODELS[kind](seed), compiled once a session."""
     from lnp_edge.firmware_gen.build import build
     from lnp_edge.firmware_gen.generate import generate, write
 
-    built: dict[tuple[str, int], Path] = {}
-
-    def image(board: str, seed: int = 1) -> Path:
+    @cache
+    def image(board: str, seed: int = 1, kind: str = "layer") -> Path:
         need_for(board)
-        if (board, seed) not in built:
-            folder = tmp_path_factory.mktemp(f"{board}-{seed}")
-            write(generate(tiny_model(seed), boards.get(board)), folder)
-            built[board, seed] = build(folder).image
-        return built[board, seed]
+        folder = tmp_path_factory.mktemp(f"{board}-{kind}-{seed}")
+        write(generate(MODELS[kind](seed), boards.get(board)), folder)
+        return build(folder).image
 
     return image

@@ -360,8 +360,8 @@ def test_verify_of_a_device_that_differs_returns_1(capsys, at, monkeypatch):
     monkeypatch.setattr(_device, "device", wrong)
     assert main(["verify", "m.onnx", "--steps", "50"]) == 1
     out = capsys.readouterr().out.splitlines()
-    assert out[0].startswith("table bias_out[0], read-out 0: device ")
-    assert out[1].startswith("first difference at step 0, read-out 0, y: ")
+    assert out[0].startswith("table out_bias[0], neuron 0 of out: device ")
+    assert out[1].startswith("first difference at step 0, neuron 0 of out, y: ")
     assert out[2] == "NOT verified: 1 of 18 tables differ, the state differs within 1 steps"
 
 

@@ -1,9 +1,6 @@
 """Windows that slide over a stream give the same predictions wherever they are computed."""
 
 import json
-import re
-import shutil
-import subprocess
 from contextlib import closing
 from dataclasses import replace
 
@@ -12,12 +9,11 @@ import pytest
 from conftest import need_for
 from fakes import FakePort
 from naive import Naive
-from tiny import tiny_counts, tiny_loop, tiny_model
+from tiny import MODELS, tiny_counts, tiny_loop, tiny_model, with_entry
 
 from lnp_edge import boards
 from lnp_edge.base.errors import ModelError
-from lnp_edge.firmware_gen.build import build, compiler
-from lnp_edge.firmware_gen.commands import WARNINGS
+from lnp_edge.firmware_gen.build import build
 from lnp_edge.firmware_gen.generate import generate, write
 from lnp_edge.runtime.device import Device
 from lnp_edge.runtime.host import classify, feed_back, free_run, infer, predict
@@ -30,9 +26,9 @@ MODEL = tiny_model()  # window 20, hop 10, dt 0.01 s
 STREAM = tiny_counts(MODEL, 95)
 
 
-def oracle(counts):
+def oracle(counts, model=MODEL):
     """Read-out after a window, from reset."""
-    naive = Naive(MODEL)
+    naive = Naive(model)
     for row in counts:
         naive.step(row)
     return tuple(naive.y)
@@ -42,78 +38,38 @@ def facts(predictions):
     return [(p.window, p.start, p.end, p.label, p.name, p.y) for p in predictions]
 
 
-EXPECTED = []
-for start in range(0, 76, 10):
-    y = oracle(STREAM[start : start + 20])
-    label = y.index(max(y))
-    EXPECTED.append((start // 10, start / 100, (start + 20) / 100, label, f"class {label}", y))
+def expected(model):
+    found = []
+    for start in range(0, 76, 10):
+        y = oracle(STREAM[start : start + 20], model)
+        label = y.index(max(y))
+        found.append((start // 10, start / 100, (start + 20) / 100, label, f"class {label}", y))
+    return found
 
 
-def test_every_window_is_classified_from_its_own_rows_as_it_completes():
-    assert facts(infer(Reference(MODEL), MODEL, STREAM)) == EXPECTED
-    assert len({label for _, _, _, label, _, _ in EXPECTED}) > 1
+EXPECTED = expected(MODEL)
+EXPECTED_OF = {"layer": EXPECTED, "stack": expected(MODELS["stack"]())}
 
 
-def test_a_device_predicts_what_the_reference_predicts():
-    assert facts(infer(Device(FakePort(MODEL), MODEL), MODEL, STREAM)) == EXPECTED
+@pytest.mark.parametrize("kind", MODELS)
+def test_every_window_is_classified_from_its_own_rows_as_it_completes(kind):
+    model = MODELS[kind]()
+    assert facts(infer(Reference(model), model, STREAM)) == EXPECTED_OF[kind]
+    assert len({label for _, _, _, label, _, _ in EXPECTED_OF[kind]}) > 1
 
 
-def run_the_readmes_example(folder, model, stream, each_row):
-    """What is printed by the README's own C, with the files it names and the C of `each_row` for each row of counts."""
-    need_for("host")
-    files = generate(model, boards.get("host"))
-    write(files, folder)
-    (code,) = re.findall(r"```c\n(.*?)```", files["README.md"], re.S)
-    named = re.findall(r"`(lnp_\w+\.[ch])`", re.search(r"Take (.*?)\. They need", files["README.md"], re.S)[1])
-    (folder / "use").mkdir()
-    for name in named:
-        shutil.copy(folder / name, folder / "use")
-    main = """
-    #include <stdio.h>
-    int main(void) {
-        int16_t counts[LNP_NET_N_IN];
-        float forecast[LNP_NET_N_OUT] = {0};
-        while (fread(counts, sizeof counts, 1, stdin) == 1) { %s }
-        (void)forecast;
-    }
-    """
-    (folder / "use" / "main.c").write_text(code + main % each_row)
-    command = [*compiler("host"), "-std=c11", *WARNINGS, "-o", "example", *sorted(n for n in named if n.endswith(".c"))]
-    subprocess.run([*command, "main.c"], cwd=folder / "use", check=True)
-    given = stream.astype("<i2").tobytes()
-    return subprocess.run([folder / "use" / "example"], input=given, capture_output=True, check=True).stdout.split()
+@pytest.mark.parametrize("kind", MODELS)
+def test_a_device_predicts_what_the_reference_predicts(kind):
+    model = MODELS[kind]()
+    assert facts(infer(Device(FakePort(model), model), model, STREAM)) == EXPECTED_OF[kind]
 
 
-@pytest.mark.parametrize(("window", "hop"), [(20, 10), (20, 7), (20, 20), (20, 1), (1, 1)])
-def test_the_example_of_the_generated_readme_gives_the_class_of_every_window(tmp_path, window, hop):
-    model = replace(MODEL, window=window, hop=hop).check()
-    stream = tiny_counts(model, 400, seed=3)
-    found = run_the_readmes_example(tmp_path, model, stream, r'printf("%d\n", (int)classify(counts));')
-    expected = [-1] * len(stream)
-    for p in infer(Reference(model), model, stream):
-        expected[p.window * hop + window - 1] = p.label
-    assert list(map(int, found)) == expected
-    assert len(set(expected) - {-1}) > 1
-
-
-def test_the_example_of_the_generated_readme_foretells_what_run_foretells(tmp_path):
-    far = replace(MODEL, forecast=Forecast((2, 0, 1, 2), 6, (0.5, 0.25, 1 / 3, 2.1)), hop=3).check()
-    each_row = """
-        printf("%d ", (int)foretell(counts, forecast));
-        for (uint32_t o = 0; o < LNP_NET_N_OUT; o++) { printf("%.9g ", (double)forecast[o]); }
-    """
-    found = run_the_readmes_example(tmp_path, far, STREAM, each_row)
-    rows = np.array(found, float).reshape(len(STREAM), 5)
-    expected = [list(p.forecast.values()) for p in infer(Reference(far), far, STREAM)]
-    assert np.flatnonzero(rows[:, 0]).tolist() == list(range(19, 95, 3))
-    # In float: the unit, the product and the sum are each rounded to 24 bits, and no value here exceeds 2**18.
-    assert np.abs(rows[rows[:, 0] == 1, 1:] - expected).max() < 3 * 2.0 ** (18 - 24)
-
-
+@pytest.mark.parametrize("kind", MODELS)
 @pytest.mark.parametrize("board", ["host", "cortex-m4"])
-def test_real_firmware_predicts_what_the_reference_predicts(firmware, board):
-    with closing(open_board(boards.get(board), firmware(board))) as port:
-        assert facts(infer(Device(port, MODEL), MODEL, STREAM)) == EXPECTED
+def test_real_firmware_predicts_what_the_reference_predicts(firmware, board, kind):
+    model = MODELS[kind]()
+    with closing(open_board(boards.get(board), firmware(board, kind=kind))) as port:
+        assert facts(infer(Device(port, model), model, STREAM)) == EXPECTED_OF[kind]
 
 
 def test_a_prediction_comes_before_the_next_row_is_read():
@@ -211,17 +167,17 @@ def test_the_closed_loop_on_a_device_is_the_references_in_every_state_word(tmp_p
 
 
 def test_a_loop_that_differs_is_located():
-    """A device whose w_rec has one other weight."""
-    w_rec = replace(LOOP.w_rec, data=LOOP.w_rec.data.copy())
-    w_rec.data[7] += 1 if w_rec.data[7] < 127 else -1
-    other = replace(LOOP, w_rec=w_rec)
+    """A device with one other recurrent weight."""
+    w_rec = LOOP.projection("rec").w
+    other = with_entry(LOOP, "w_rec_data", 7, w_rec.data[7] + (1 if w_rec.data[7] < 127 else -1))
     port = FakePort(other, greeting={"fingerprint": LOOP.fingerprint})
     both = Lockstep(Device(port, LOOP), Reference(LOOP))
     free_run(both, LOOP, WARM_UP, 50)
     report = both.report()
     assert not report.ok and report.table_differences
     place = report.state_difference
-    assert place.neuron == LOOP.w_rec.indices[7] and place.field == "i_syn" and report.steps == place.step + 1
+    assert (place.population, place.field, place.neuron) == ("hidden", "i_syn", w_rec.indices[7])
+    assert report.steps == place.step + 1
 
 
 def test_digests_that_differ_once_and_not_again_are_transient():
