@@ -339,6 +339,7 @@ class QuantizedModel:
             self._check_range(f"encoder {name}", self.encoder_params.get(name), self.n_in, low, high)
         if self.forecast:
             self.forecast.check(self.n_in, self.n_out)
+        self._check_full_names()
         self._prove_no_overflow()
         return self
 
@@ -364,6 +365,14 @@ class QuantizedModel:
                     f"projection {p.name} goes from {p.source[:20]!r} to {p.target[:20]!r} with {p.bits} bits",
                     f"from {', '.join(sources)} to {', '.join(targets)}, with {', '.join(map(str, LARGEST))} bits",
                 )
+
+    def _check_full_names(self) -> None:
+        """C and ONNX join the names of parts: populations a with b_c and a_b with c would meet."""
+        names = [name for name, _ in self.arrays()] + [f"w_{p.name}" for p in self.projections]
+        names += [f.full_name for f in self.fields]
+        again = next((name for name in names if names.count(name) > 1), None)
+        if again:
+            raise ModelError(f"{again} names two things of the model", "rename a population or a projection")
 
     @staticmethod
     def _check_range(name: str, values: Ints | None, count: int, low: int, high: int) -> None:

@@ -16,12 +16,12 @@ from types import SimpleNamespace
 
 import pytest
 from conftest import need, need_for
-from tiny import oracle, tiny_counts, tiny_model
+from tiny import MODELS, oracle, tiny_counts, tiny_model, tiny_stack
 
 from lnp_edge import boards
 from lnp_edge.base.errors import BoardError, ConfigError, DoesNotFit
 from lnp_edge.firmware_gen import build as build_module
-from lnp_edge.firmware_gen import commands, elf, flash, tables
+from lnp_edge.firmware_gen import commands, elf, flash, link
 from lnp_edge.firmware_gen.build import build
 from lnp_edge.firmware_gen.generate import STACK_BYTES, generate, write
 from lnp_edge.runtime.device import Device
@@ -41,9 +41,9 @@ def folder_for(model, board, path, name="net"):
     return path
 
 
-def assert_runs_like_the_oracle(port, steps=150, **which):
-    model = tiny_model(**which)
-    digests, words, y = oracle(steps, **which)
+def assert_runs_like_the_oracle(port, steps=150, kind="layer", **which):
+    model = MODELS[kind](**which)
+    digests, words, y = oracle(steps, kind, **which)
     with closing(Device(port, model)) as device:
         device.reset()
         found = device.steps(tiny_counts(model, steps))
@@ -58,12 +58,13 @@ def assert_runs_like_the_oracle(port, steps=150, **which):
 # --- whole firmware
 
 
+@pytest.mark.parametrize("kind", MODELS)
 @pytest.mark.parametrize("optimize", ["-O0", "-O2", "-O3", "-Os"])
-def test_gcc_gives_the_same_results_at_every_level(tmp_path, optimize):
+def test_gcc_gives_the_same_results_at_every_level(tmp_path, optimize, kind):
     need_for("host")
     board = boards.get("host")
-    image = build(folder_for(tiny_model(), board, tmp_path), optimize=optimize).image
-    assert_runs_like_the_oracle(open_board(board, image))
+    image = build(folder_for(MODELS[kind](), board, tmp_path), optimize=optimize).image
+    assert_runs_like_the_oracle(open_board(board, image), kind=kind)
 
 
 LEVELS = [("host", "host"), *((cpu, tools) for cpu in ("cortex-m4", "cortex-m0") for tools in ("gcc", "zig"))]
@@ -106,12 +107,13 @@ EMULATED = [
 ]
 
 
+@pytest.mark.parametrize("kind", MODELS)
 @pytest.mark.parametrize(("name", "toolchain"), EMULATED)
-def test_an_emulated_board_runs_like_the_oracle(tmp_path, name, toolchain):
+def test_an_emulated_board_runs_like_the_oracle(tmp_path, name, toolchain, kind):
     need_for(name, toolchain)
     board = boards.get(name)
-    image = build(folder_for(tiny_model(), board, tmp_path), toolchain).image
-    assert_runs_like_the_oracle(open_board(board, image))
+    image = build(folder_for(MODELS[kind](), board, tmp_path), toolchain).image
+    assert_runs_like_the_oracle(open_board(board, image), kind=kind)
 
 
 def test_behind_a_bootloader_the_core_gets_our_vector_table(tmp_path, monkeypatch):
@@ -129,29 +131,35 @@ def test_it_compiles_clean_for_every_core(tmp_path, monkeypatch, cpu, toolchain)
     need_for("nucleo-f401re", toolchain)
     board = replace(boards.get("nucleo-f401re"), cpu=cpu)
     monkeypatch.setattr(boards, "get", lambda name: board)
-    sizes = build(folder_for(tiny_model(n=80), board, tmp_path), toolchain)
-    assert layout.table_bytes(tiny_model(n=80)) < sizes.flash < 24_000
-    assert sizes.ram > layout.state_bytes(tiny_model(n=80)) + STACK_BYTES
+    sizes = build(folder_for(tiny_stack(), board, tmp_path), toolchain)
+    assert layout.table_bytes(tiny_stack()) < sizes.flash < 24_000
+    assert sizes.ram > layout.state_bytes(tiny_stack()) + STACK_BYTES
 
 
-def test_no_function_uses_floating_point_or_heap(tmp_path):
+@pytest.mark.parametrize("kind", MODELS)
+def test_no_function_uses_floating_point_or_heap(tmp_path, kind):
     need_for("mps2-an386", start=False)
-    image = build(folder_for(tiny_model(), boards.get("mps2-an386"), tmp_path)).image
+    image = build(folder_for(MODELS[kind](), boards.get("mps2-an386"), tmp_path)).image
     names = subprocess.run(["arm-none-eabi-nm", image], capture_output=True, text=True, check=True).stdout
     assert not re.search(r"malloc|free|__aeabi_[fd]|__aeabi_u?l", names)
 
 
 def test_the_stack_reserve_covers_every_function_at_once(tmp_path):
     need_for("nucleo-f401re")
-    path = folder_for(tiny_model(n=300, n_in=100, n_out=50), boards.get("nucleo-f401re"), tmp_path)
     tools = commands.toolchain(boards.get("nucleo-f401re"))
-    for optimize in ("-Os", "-O3"):
-        for source in sorted(path.glob("*.c")):
-            flags = [optimize, *tools.flags, "-fstack-usage", "-c", "-o", path / f"{source.stem}.o", source]
-            subprocess.run([*tools.cc, "-std=c11", *flags], check=True, cwd=path)
-        frames = [int(line.split("\t")[1]) for su in path.glob("*.su") for line in su.read_text().splitlines()]
-        # Nothing here calls itself, so the sum of all frames and an interrupt's 32 bytes bounds the depth.
-        assert 0 < sum(frames) + 32 < STACK_BYTES, optimize
+    # The most channels that a model may have: the step of a model whose input has two readers keeps it on the stack.
+    for kind, model in (("layer", tiny_model(n=300, n_in=100, n_out=50)), ("stack", tiny_stack(n_in=1024, n_out=50))):
+        path = folder_for(model, boards.get("nucleo-f401re"), tmp_path / kind)
+        for optimize in ("-Os", "-O3"):
+            for source in sorted(path.glob("*.c")):
+                flags = [optimize, *tools.flags, "-fstack-usage", "-c", "-o", path / f"{source.stem}.o", source]
+                subprocess.run([*tools.cc, "-std=c11", *flags], check=True, cwd=path)
+            lines = [line.split("\t") for su in path.glob("*.su") for line in su.read_text().splitlines()]
+            frames = {place: int(size) for place, size, _ in lines}  # place: file, line, column and function
+            # A step calls one projection or population after the other. Nothing calls itself, so the sum of all other
+            # frames and an interrupt's 32 bytes bounds the depth.
+            phases = [frames.pop(place) for place in list(frames) if re.search(r":(project|update)_\w+$", place)]
+            assert phases and 0 < sum(frames.values()) + max(phases) + 32 < STACK_BYTES, (kind, optimize, frames)
 
 
 def test_make_runs_the_same_command(tmp_path):
@@ -300,7 +308,7 @@ def test_the_ring_of_the_stm32_holds_the_longest_frame(tmp_path, n_in, ring):
     image = build(folder_for(model, boards.get("nucleo-f401re"), tmp_path)).image
     text = subprocess.run(["arm-none-eabi-nm", "-S", image], capture_output=True, text=True, check=True).stdout
     assert int(re.search(r"\w+ (\w+) b ring\n", text)[1], 16) == ring
-    assert len(protocol.encode(Frame(1, 2, 3, b"\1" * tables.max_payload(model)))) < ring
+    assert len(protocol.encode(Frame(1, 2, 3, b"\1" * link.max_payload(model)))) < ring
 
 
 @pytest.mark.parametrize("content", [b"", b"no image", b"\x7fELF", None])
