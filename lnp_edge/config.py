@@ -36,6 +36,7 @@ class DataSettings:
     window: float = _number(4.0, 1e-6, 1e9)  # s that a prediction looks at
     hop: float = _number(2.0, 1e-6, 1e9)  # s from one prediction to the next
     limit: int = _number(0, 0, 10**6)  # most recordings of a class and group, windows of a series; 0: all
+    encoder: str = "affine"  # lnp_edge/encoders/<encoder>.py
 
 
 @dataclass(frozen=True)
@@ -164,7 +165,10 @@ class Config:
     quantize: QuantizeSettings = QuantizeSettings()
 
     def to_json(self) -> str:
+        """Equal configurations give the same text, by which stored results are found."""
         found = asdict(self)
+        if self.data.encoder == DataSettings.encoder:  # a key that came later
+            del found["data"]["encoder"]
         return json.dumps(found | {"network": _flat(found["network"])}, sort_keys=True)
 
     @classmethod

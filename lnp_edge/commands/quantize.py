@@ -1,7 +1,7 @@
-"""Turn a trained network into model.onnx: weights of 2 to 8 bits, 16-bit decays, no overflow by proof.
+"""Turn a trained network into model.onnx: weights of 2 to 8 or 16 bits, 16-bit decays, no overflow by proof.
 
 With --epochs the network is first trained on in the device's own integers; a training that was stopped goes on where
-it was. A report says, layer by layer, what became of the floats. A network that went silent is not written: exit 1."""
+it was. A report says, layer by layer, what became of the floats. If a layer went silent, nothing is written: exit 1."""
 
 import argparse
 import json
@@ -33,7 +33,7 @@ EXAMPLE = """  lnp quantize trained.safetensors -o model.onnx
 def arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("network", type=Path, metavar="NETWORK.safetensors")
     parser.add_argument("-o", "--output", type=Path, default=Path("model.onnx"))
-    parser.add_argument("--bits", type=int, help="of a weight, 2 to 8 (default: as [quantize] in its configuration)")
+    parser.add_argument("--bits", type=int, help="of a weight, 2 to 8 or 16 (default: as [quantize] in its file)")
     parser.add_argument("--epochs", type=int, help="of training on in integers, 0: round only (default: likewise)")
     parser.add_argument("--json", action="store_true", help="print the report as JSON")
 
@@ -87,11 +87,12 @@ def run(args: argparse.Namespace) -> int:
         out.print(table(title, ["layer", "", "floats", "integers"], quantize_report.rows(layers)))
         for sentence in advice:
             out.print(Text(sentence), soft_wrap=True)
-    if quantize_report.went_silent(layers):
+    if silenced := quantize_report.silenced(layers):
         discard(checkpoint)  # nobody goes on from it
-        floats, integers = layers["neurons"]["spikes_a_step"]
+        floats, integers = layers["neurons"]["populations"][silenced[0]]["spikes_a_step"]
+        who = quantize_report.shown_name(layers, silenced[0])
         raise WentSilent(
-            f"the network went silent: {integers:.2g} spikes a neuron and step, {floats:.2g} in floats",
+            f"{who} went silent: {integers:.2g} spikes a neuron and step, {floats:.2g} in floats",
             "nothing was written; the report says what to try",
         )
     onnx_file.save(model, args.output)

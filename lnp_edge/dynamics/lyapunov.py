@@ -4,9 +4,10 @@ k tangent vectors follow the trajectory's Jacobians and are made orthonormal aga
 decomposition takes off them is their growth: Benettin, Galgani, Giorgilli & Strelcyn 1980, Meccanica 15:9; of
 recurrent networks: Engelken, Wolf & Abbott, arXiv:2006.02427.
 
-A spiking network has no Jacobian at its spikes, so its exponents are surrogate ones: dz/dv is the surrogate
-derivative, the reset is detached (code of the same group: github.com/RainerEngelken/SurrogateGradientFlossing). They
-measure what back-propagation through time would meet, not the distance of two spike trains.
+A spiking network has no Jacobian at its spikes, so its exponents are surrogate ones: the derivative of a spike is
+that of a surrogate, the reset is detached (code of the same group: github.com/RainerEngelken/SurrogateGradientFlossing;
+tangent.py says what each operation of a neuron's step does to a tangent). They measure what back-propagation through
+time would meet, not the distance of two spike trains.
 """
 
 from __future__ import annotations
@@ -20,11 +21,13 @@ from scipy import linalg, sparse
 
 from lnp_edge.base.errors import ConfigError, NetworkError
 from lnp_edge.dynamics.rate_model import X_STD
-from lnp_edge.network import Floats, Network
+from lnp_edge.dynamics.tangent import TANGENT, Dual, surrogate
+from lnp_edge.network import Floats, Network, Population
 from lnp_edge.network.simulate import Simulation
+from lnp_edge.spec.ops import bind
 
-# dz/dv = 1/v_th / (1 + SLOPE * |v/v_th - 1|)**2 as in SurrogateGradientFlossing; training's surrogate is wider, 5.
-SLOPE = 10.0
+DEAD = 1e-14  # share of a tangent vector that is left of it beside the others, where rounding is all that is left
+LEAST = 1e-12  # determinant of a neuron whose step forgets a direction altogether
 
 Vector = Callable[[Floats], Floats]  # [D] of a state [D]
 Jacobian = Callable[[Floats], Floats]  # [D, D] of a state [D]: row = component of the result
@@ -32,12 +35,12 @@ Jacobian = Callable[[Floats], Floats]  # [D, D] of a state [D]: row = component 
 
 @dataclass(frozen=True)
 class NetworkSpectrum:
-    """Surrogate exponents of a network of N neurons, state (v, i_syn): the k largest of its 2N.
+    """Surrogate exponents of a network of N neurons: the k largest of its D, one for each variable of its state.
 
     exponents  : [k], 1/s, falling
-    per_neuron : [N], 1/s; their sum is that of all 2N exponents
+    per_neuron : [N], 1/s; their sum is that of all D exponents
 
-    With k < 2N, `positive`, `entropy_rate` and `kaplan_yorke` are lower bounds where the k exponents end too early:
+    With k < D, `positive`, `entropy_rate` and `kaplan_yorke` are lower bounds where the k exponents end too early:
     where the last one is still positive, or for the dimension their sum.
     """
 
@@ -132,69 +135,139 @@ def of_flow(
     return _spectrum(advance, state, steps, warm_up, k, every) / dt
 
 
+def dimension(network: Network) -> int:
+    """Variables of state of all neurons: as many exponents has its spectrum."""
+    return sum(len(p.module.STATE) * p.n for p in network.populations)
+
+
 def of_network(
     network: Network, x: NDArray | None = None, k: int | None = None, steps: int = 600, warm_up: int = 200,
     every: int = 5, seed: int = 0, progress: Callable[[float, str], None] | None = None,
 ) -> NetworkSpectrum:  # fmt: skip
-    """The k largest surrogate exponents (None: all 2N) of a network at rest that starts to hear x.
+    """The k largest surrogate exponents (None: all D = dimension(network)) of a network at rest when x begins.
 
-    x     : [T, C] as the network hears it, from its start again if shorter than warm_up + steps; None: white input
+    x     : [T, C] as the network gets it, from its start again if shorter than warm_up + steps; None: white input
             of the encoder's standard deviation, drawn with `seed`
     steps : steps measured, after `warm_up` that are not;  every : steps from one QR to the next
 
-    A step moves a small difference by, psi = dz/dv of the step before:
+    Tangent vectors go through each neuron's own step, and those of its spikes through the synapses: of cuba_lif, psi =
+    dz/dv of the step before,
 
         di_syn = alpha * di_syn + (psi * dv) @ w_rec
         dv     = beta * dv + di_syn
 
-    The determinant is prod(alpha * beta) whatever weights and input, so all 2N exponents have the sum
-    -sum(1/tau_mem + 1/tau_syn). lambda_n = sum over k of mean over t of (Qv[n, k]^2 + Qi[n, k]^2) lambda_k, Q the
-    orthonormal tangent vectors: ours, as Lyapunov noise pruning (arXiv:2403.03409) does not say how its neurons get
-    exponents. With k < 2N, what the k vectors leave of a neuron's two unit vectors gets the mean of the other
-    exponents, which their sum tells exactly; but the neurons' order is then rough: on a network of 128 neurons, rank
-    correlation with that of all 256 exponents 0.48 for k = 16, 0.71 for k = 128.
+    lambda_n = sum over k of mean over t of |Q_nk|^2 lambda_k, Q_nk the rows of neuron n in the orthonormal tangent
+    vectors: ours, as Lyapunov noise pruning (arXiv:2403.03409) does not say how its neurons get exponents.
+
+    With k < D, what the k vectors leave of a neuron's unit vectors gets the mean of the other exponents. That is known
+    from the sum of all D, the mean over t of sum_n log |det J_n|, J_n the Jacobian of neuron n alone. For cuba_lif this
+    is exact: prod(alpha * beta) is the determinant whatever weights and input. For a neuron whose spike acts on its own
+    state in the same step, as of adlif, it is so to first order in the weights. The neurons' order is rough with k < D:
+    on a network of 128 neurons, rank correlation with that of all 256 exponents 0.48 for k = 16, 0.71 for k = 128.
 
     Exponents depend on the tangent vectors' start by about 1 / (steps * dt), 1/s: more where neighbours are close.
 
-    Raises ConfigError for k outside 1..2N, steps or every below 1.
+    Raises ConfigError for k outside 1..D, steps or every below 1.
     """
-    n = network.n
-    k = _checked(k, 2 * n, steps, every)
+    size = dimension(network)
+    k = _checked(k, size, steps, every)
     rng = np.random.default_rng(seed)
-    alpha, beta = np.exp(-network.dt / network.tau_syn), np.exp(-network.dt / network.tau_mem)
-    incoming = sparse.csr_array(network.w_rec.T)  # row = postsynaptic
-    run = Simulation(network, 1)
-    q = _start(network, k, seed)
-    log_r, share = np.zeros(k), np.zeros((n, k))
+    run, tangents = Simulation(network, 1), _Tangents(network, k, seed)
+    log_r, share, contraction = np.zeros(k), np.zeros((network.n, k)), np.zeros(network.n)
     measured = 0
     for t in range(-warm_up, steps):
-        psi = _surrogate(run, network)
         if x is None:
             now = np.clip(rng.normal(0, X_STD, (1, len(network.w_in))), -2, 2)
         else:
             now = x[None, (t + warm_up) % len(x)]
-        run.step(now)
-        dv, di_syn = q[:n], q[n:]
-        di_syn *= alpha[:, None]
-        di_syn += incoming @ (psi[:, None] * dv)
-        dv *= beta[:, None]
-        dv += di_syn
-        if _due(t, steps, every):
-            q, grown = _qr(q)
+        due = _due(t, steps, every)
+        alone = tangents.step(run, now, due and t >= 0 and k < size)
+        if due:
+            grown = tangents.orthonormal()
             if t >= 0:
                 log_r += np.log(grown)
-                share += q[:n] ** 2 + q[n:] ** 2
+                share += tangents.per_neuron()
+                contraction += alone
                 measured += 1
             if progress:
                 progress((t + 1 + warm_up) / (steps + warm_up), "Lyapunov spectrum")
     exponents = log_r / (steps * network.dt)
     share /= measured
     per_neuron = share @ exponents
-    if k < 2 * n:
-        leaks = 1 / network.tau_mem + 1 / network.tau_syn
-        rest = (2 - share.sum(1)) * leaks
+    if k < size:
+        leaks = -contraction / (measured * network.dt)
+        variables = np.concatenate([np.full(p.n, len(p.module.STATE)) for p in network.populations])
+        rest = (variables - share.sum(1)) * leaks
         per_neuron += (-leaks.sum() - exponents.sum()) * rest / rest.sum()
     return NetworkSpectrum(np.sort(exponents)[::-1], per_neuron)
+
+
+class _Tangents:
+    """k orthonormal tangent vectors that follow a simulation of a network, and what the spikes do along them.
+
+    q : of each population, for each variable of its STATE, [n, k];  dz : of the spikes as they stand, [N, k]
+    """
+
+    def __init__(self, network: Network, k: int, seed: int):
+        self._parts = network.parts()
+        self._steps = [bind(p.module.step, TANGENT) for p, _ in self._parts]
+        self._constants = [[Dual(c) for c in p.constants(network.dt)] for p, _ in self._parts]
+        self._incoming = [sparse.csr_array(network.w_rec[:, at].T) for _, at in self._parts]  # row = postsynaptic
+        self._split(_start(network, k, seed))
+        self.dz = np.zeros((network.n, k))
+        for (p, at), q in zip(self._parts, self.q, strict=True):
+            if "v" in p.module.STATE:  # as if the v of rest had been compared in the step before the first
+                slope = surrogate(np.zeros(p.n), p.params["v_th"])
+                self.dz[at] = slope[:, None] * q[p.module.STATE.index("v")]
+
+    def step(self, run: Simulation, x: NDArray, alone: bool) -> Floats:
+        """One step of the simulation and of the vectors. Returns log |det| of each neuron's own Jacobian, [N], if
+        asked to."""
+        found = np.zeros(len(self.dz))
+        for k, (_, at) in enumerate(self._parts):
+            drive, state = run.drive(k, x), run.state[k][:, 0]
+            if alone:
+                own = _jacobians(self._steps[k], state, drive[0], self._constants[k])
+                found[at] = np.log(np.maximum(np.abs(np.linalg.det(own)), LEAST))
+            arrived = Dual(drive[0], self._incoming[k] @ self.dz)
+            *after, z = self._steps[k](*map(Dual, state, self.q[k]), arrived, *self._constants[k])
+            self.q[k] = [_filled(a, self.dz[at]) for a in after]
+            self.dz[at] = _filled(z, self.dz[at])
+            run.integrate(k, drive)
+        return found
+
+    def orthonormal(self) -> Floats:
+        """Make them so again; by what each had grown, [k]."""
+        q, r = linalg.qr(np.concatenate([a for q in self.q for a in q[::-1]]), mode="economic", check_finite=False)
+        self._split(np.ascontiguousarray(q))
+        grown = np.abs(np.diagonal(r)).copy()
+        # A vector of which nothing is left has no direction, and moves no spike.
+        dead = grown <= DEAD * np.sqrt(np.square(r).sum(0))
+        r[dead, dead] = np.inf
+        self.dz = linalg.solve_triangular(r, self.dz.T, trans="T", check_finite=False).T
+        return grown
+
+    def per_neuron(self) -> Floats:
+        """The squared length of each neuron's part of each vector, [N, k]."""
+        return np.concatenate([sum(a**2 for a in q) for q in self.q])
+
+    def _split(self, q: Floats) -> None:
+        """q [D, k]: the populations one after the other, of each the last variable first."""
+        ends = np.cumsum([p.n for p, _ in self._parts for _ in p.module.STATE])
+        blocks = iter(np.split(q, ends[:-1]))
+        self.q = [[next(blocks) for _ in p.module.STATE][::-1] for p, _ in self._parts]
+
+
+def _filled(dual: Dual, like: Floats) -> Floats:
+    return np.zeros_like(like) if dual.along is None else dual.along
+
+
+def _jacobians(step: Callable, state: Floats, drive: Floats, constants: list[Dual]) -> Floats:
+    """Of each neuron alone, [n, S, S], row = component of the result. state : [S, n]"""
+    size, n = state.shape
+    directions = np.broadcast_to(np.eye(size)[:, None], (size, n, size))
+    *after, _ = step(*map(Dual, state, directions), Dual(drive), *constants)
+    return np.stack([_filled(a, directions[0]) for a in after], axis=1)
 
 
 def _spectrum(advance, state, steps, warm_up, k, every):
@@ -238,31 +311,52 @@ def _qr(q: Floats) -> tuple[Floats, Floats]:
     return np.ascontiguousarray(q), np.abs(np.diagonal(r))
 
 
-def _surrogate(run: Simulation, network: Network) -> Floats:
-    """dz/dv [N] in the step just simulated, at v before the reset."""
-    distance = np.abs(run.v[0] / network.v_th + run.z[0] - 1)
-    return 1 / (network.v_th * (1 + SLOPE * distance) ** 2)
-
-
 def _start(network: Network, k: int, seed: int) -> Floats:
-    """k orthonormal tangent vectors [2N, k], rows v then i_syn.
+    """k orthonormal tangent vectors [D, k], rows as _Tangents has them.
 
-    All 2N: those of the unconnected neurons, slowest first, so that without synapses the spectrum is exact at once.
-    Fewer: random, as those might never leave a part of the network that hears nothing of the rest. Either way they
-    belong to the neurons, not to their numbers: a network in another order starts with the same vectors.
+    All D: those of the unconnected neurons at rest, slowest first, so that without synapses the spectrum of neurons
+    that are linear between spikes is exact at once. Fewer: random, as those might never leave a part of the network
+    that hears nothing of the rest. Either way they belong to the neurons, not to their numbers: a network in another
+    order starts with the same vectors.
     """
-    n = network.n
-    order = np.lexsort((*network.w_in, network.tau_syn, network.tau_mem))
-    if k < 2 * n:
-        drawn = np.random.default_rng([seed, 1]).standard_normal((2, n, k))
-        q = np.empty_like(drawn)
-        q[:, order] = drawn
-        return _qr(q.reshape(2 * n, k))[0]
-    # One neuron's step [[beta, alpha], [0, alpha]] has the eigenvectors (1, 0) and (alpha, alpha - beta).
-    alpha, beta = np.exp(-network.dt / network.tau_syn), np.exp(-network.dt / network.tau_mem)
-    slow = np.where(alpha > beta, [alpha, alpha - beta], [np.ones(n), np.zeros(n)])
-    v, i = slow / np.hypot(*slow)
-    q = np.block([[np.diag(v), np.diag(-i)], [np.diag(i), np.diag(v)]])
-    tau = np.concatenate((np.maximum(network.tau_mem, network.tau_syn), np.minimum(network.tau_mem, network.tau_syn)))
-    by_number = np.concatenate((order, order + n))
-    return np.ascontiguousarray(q[:, by_number[np.argsort(-tau[by_number], kind="stable")]])
+    size, rng = dimension(network), np.random.default_rng([seed, 1])
+    blocks, sizes = [], []
+    for p, at in network.parts():
+        variables, order = len(p.module.STATE), _in_order(p, network.w_in[:, at])
+        if k < size:
+            block = np.empty((variables, p.n, k))
+            block[:, order] = rng.standard_normal(block.shape)
+            blocks.append(block.reshape(-1, k))
+        else:
+            values, vectors = _modes(p, network.dt)
+            directions = np.einsum("ncm,nj->cnmj", vectors, np.eye(p.n))[:, :, :, order]
+            blocks.append(directions.reshape(variables * p.n, -1))
+            sizes.append(values[order].T.ravel())
+    if k < size:
+        return _qr(np.concatenate(blocks))[0]
+    return np.ascontiguousarray(linalg.block_diag(*blocks)[:, np.argsort(-np.concatenate(sizes), kind="stable")])
+
+
+def _in_order(p: Population, w_in: Floats) -> NDArray[np.intp]:
+    """The neurons of a population, ordered by what they are: by their time constants first."""
+    times = [name for name, meaning in p.module.PARAMETERS.items() if meaning.is_time]
+    others = [a for name, a in p.params.items() if name not in times]
+    return np.lexsort((*others, *w_in, *(p.params[name] for name in reversed(times))))
+
+
+def _modes(p: Population, dt: float) -> tuple[Floats, Floats]:
+    """Of each neuron alone and at rest: an orthonormal basis [n, S, S] of its state, a column for each direction, of
+    which the first m span what its m slowest modes span; and the |eigenvalues|, [n, S], falling.
+
+    Rows: the last variable of STATE first.
+    """
+    rest = np.zeros((len(p.module.STATE), p.n))
+    constants = [Dual(c) for c in p.constants(dt)]
+    own = _jacobians(bind(p.module.step, TANGENT), rest, np.zeros(p.n), constants)[:, ::-1, ::-1]
+    values, vectors = np.linalg.eig(own)
+    falling = np.argsort(-np.abs(values), axis=1, kind="stable")
+    values = np.take_along_axis(values, falling, 1)
+    vectors = np.take_along_axis(vectors, falling[:, None], 2)
+    # Of a pair that oscillates, real and imaginary part span the same plane.
+    spanning = np.where(values.imag[:, None] < 0, vectors.imag, vectors.real)
+    return np.abs(values), np.linalg.qr(spanning)[0]

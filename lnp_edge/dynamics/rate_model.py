@@ -1,13 +1,13 @@
 """A network as a linear model of its rates, around the point where it runs.
 
-For slow changes a filter x = a x + u passes its input with gain 1 / (1 - a): one spike more per step of neuron j
-moves the mean current of neuron i by w_rec[j, i] / (1 - alpha_i), and that current the potential by 1 / (1 - beta_i)
-as long as the neuron does not fire. Each spike takes v_th off v, so the means balance at v_th rate = i_syn -
-(1 - beta) v. How a change of the current is shared between v and the rate depends on the noise: the gain
-g_i = d rate_i / d i_syn_i, from 0 to about 1 / v_th, holds the membrane's part and is measured (operating_point). So
+A neuron's file says which constant drive comes to a current of 1 into its membrane (drive_for). One spike more per
+step of neuron j moves the mean current of neuron i by w_rec[j, i] / current_i, all populations alike: in the mean it is
+the same whether a spike is read in its own step or in the next. How a change of the current is shared between the
+membrane and the rate depends on the noise: the gain g_i = d rate_i / d current_i, for an integrate-and-fire neuron
+from 0 to about 1 / v_th, is measured on the neuron itself (operating_point). So
 
-    d rate_i = sum_j M[i, j] d rate_j + B[i, c] d x_c        M[i, j] = g_i / (1 - alpha_i) * w_rec[j, i]
-                                                             B[i, c] = g_i / (1 - alpha_i) * w_in[c, i]
+    d rate_i = sum_j M[i, j] d rate_j + B[i, c] d x_c        M[i, j] = g_i / current_i * w_rec[j, i]
+                                                             B[i, c] = g_i / current_i * w_in[c, i]
 
 Rates are watched as the read-out sees them, through one leaky filter of time constant tau = mean tau_out:
 
@@ -35,7 +35,7 @@ from lnp_edge.encoders.affine import TARGET_STD
 from lnp_edge.network import X_SCALE, Floats, Network
 from lnp_edge.network.simulate import Simulation
 
-X_STD = TARGET_STD / X_SCALE  # of sensor data as the network hears it
+X_STD = TARGET_STD / X_SCALE  # of sensor data as the network gets it
 DENSE_TO = 2000  # neurons; of more, only the outermost eigenvalues are computed where that is faster
 COMPONENT_TO = 500  # neurons of a strongly connected component of such a network; above, by Arnoldi iteration
 LARGE = 10_000  # neurons
@@ -43,7 +43,7 @@ LARGE = 10_000  # neurons
 
 @dataclass(frozen=True)
 class OperatingPoint:
-    """rate: spikes per step, gain: d rate / d i_syn in spikes per step and unit of current, both [N]."""
+    """rate: spikes per step, gain: d rate / d current in spikes per step and unit of current, both [N]."""
 
     rate: Floats
     gain: Floats
@@ -86,27 +86,29 @@ def operating_point(
 ) -> OperatingPoint:
     """Rates and gains of the running network, by default under white input of the encoder's standard deviation.
 
-    x : windows [B, T, C] as the network hears them, in the place of `batch` of white input of so many `steps`
+    x : windows [B, T, C] as the network gets them, in the place of `batch` of white input of so many `steps`
     batch : 16 by default, 4 of a network beyond LARGE, where the means over neurons are good with less
 
-    Two shadows of every neuron hear the same spikes and get 0.05 v_th more and less current: their rates give
+    Two shadows of every neuron receive the same spikes and 0.05 v_th more and less current: their rates give
     the neuron's own gain, without the echo of the network. The first fifth of the steps is left out. Every
-    network hears the same input, so that two networks do not differ by the draw.
+    network gets the same input, so that two networks do not differ by the draw.
     """
     rng = np.random.default_rng(0)
     batch = batch or (16 if network.n <= LARGE else 4)
     if x is not None:
         batch, steps = x.shape[:2]
     run, *shadows = (Simulation(network, batch) for _ in range(3))
-    nudge = 0.05 * network.v_th
-    leak = 1 - np.exp(-network.dt / network.tau_syn)
+    nudge = 0.05 * network.all("v_th")
+    more = nudge * network.drive_for()[0]
+    nudges = [more[at] for _, at in network.parts()]
     counts = np.zeros((3, network.n))
     for t in range(steps):
         now = np.clip(rng.normal(0, X_STD, (batch, len(network.w_in))), -2, 2) if x is None else x[:, t]
-        drive = run.drive(now)
-        run.integrate(drive)
-        for shadow, sign in zip(shadows, (1, -1), strict=True):
-            shadow.integrate(drive + sign * nudge * leak)
+        for k, own in enumerate(nudges):
+            drive = run.drive(k, now)
+            run.integrate(k, drive)
+            for shadow, sign in zip(shadows, (1, -1), strict=True):
+                shadow.integrate(k, drive + sign * own)
         if t >= steps // 5:
             counts += [s.z.sum(0) for s in (run, *shadows)]
     rate, up, down = counts / (batch * (steps - steps // 5))
@@ -116,7 +118,7 @@ def operating_point(
 def rate_model(network: Network, point: OperatingPoint | None = None) -> RateModel:
     """The linear model around a point, by default the network's own."""
     point = point or operating_point(network)
-    gain = point.gain / (1 - np.exp(-network.dt / network.tau_syn))
+    gain = point.gain / network.drive_for()[0]
     m = sparse.csr_array(network.w_rec.T.tocsr() * gain[:, None])
     shared = X_STD * gain[:, None] * network.w_in.T
     return RateModel(m, float(np.mean(network.tau_out)), point.rate * (1 - point.rate), shared)

@@ -8,16 +8,17 @@ import numpy as np
 from scipy import sparse
 
 from lnp_edge.config import LayerSettings, NetworkSettings
-from lnp_edge.network import Floats, Network, Population
+from lnp_edge.encoders.affine import TARGET_STD
+from lnp_edge.network import X_SCALE, Floats, Network, Population
+from lnp_edge.network.simulate import Simulation
 from lnp_edge.spec import plugins
 from lnp_edge.spec.parameters import SHORTEST, constant
 
 REWIRED = 0.1  # share of the ring's synapses that go anywhere: Watts & Strogatz 1998, Nature 393:440
 EXCITATORY = 0.8
 LARGE = 2000  # neurons, from which on no table of all pairs is kept
-# Standard deviation of what comes from the input, and from other neurons that all fire, over a mean that half fills
-# v_th.
-GAIN_IN, GAIN_REC, GAIN_FORWARD = 2.0, 1.0, 2.0
+GAIN_IN, GAIN_REC = 2.0, 1.0
+TRIALS, NEAR, FACTORS = 20, 0.05, (1 / 64, 4096)  # of the factor that makes a layer fire as the first does
 ONLY = "hidden"  # the name of a population that is alone
 
 
@@ -40,11 +41,12 @@ def drawn(settings: NetworkSettings, c: int, o: int, dt: float, rng: np.random.G
     their logarithms. tau_out is that of every output.
 
     Weights into a neuron scale with the constant drive that comes to a potential of 1: its gain from a constant input
-    to v is then the same for all time constants, and every neuron fires at a moderate rate.
+    to v is then the same for all time constants, and every neuron fires at a moderate rate. What that takes of the
+    weights from one layer to the next is measured: see _as_the_first.
     """
     layers = settings.layers
-    populations, signs, ends, data = [], [], [], []
-    first = 0
+    populations: list[Population] = []
+    signs, ends, data, first = [], [np.zeros((2, 0), np.int64)], [np.zeros(0)], 0
     for k, layer in enumerate(layers):
         params = _parameters(layer, settings, dt, rng)
         name = ONLY if len(layers) == 1 else f"layer{k + 1}"
@@ -53,18 +55,15 @@ def drawn(settings: NetworkSettings, c: int, o: int, dt: float, rng: np.random.G
         unit = populations[-1].drive_for(dt)[1]
         if layer.recurrent:
             pre, post = _small_world(layer.neurons, layer.density, rng)
-            ends.append((first + pre, first + post))
-            data.append(_weights(signs[k], pre, GAIN_REC * unit, post, layer.density * layer.neurons, rng))
+            ends.append(np.stack((first + pre, first + post)))
+            data.append(_weights(signs[k], pre, unit, post, layer.density * layer.neurons, rng))
         if k:
             before = layers[k - 1].neurons
             pre, post = _anywhere(before, layer.neurons, layer.density, rng)
-            ends.append((first - before + pre, first + post))
-            data.append(_weights(signs[k - 1], pre, GAIN_FORWARD * unit, post, layer.density * before, rng))
+            ends.append(np.stack((first - before + pre, first + post)))
+            data.append(_weights(signs[k - 1], pre, unit, post, layer.density * before, rng))
         first += layer.neurons
-    pre, post = (
-        (np.concatenate([np.zeros(0, np.int64), *some]) for some in zip(*ends, strict=True)) if ends else ([], [])
-    )
-    w_rec = sparse.csr_array((np.concatenate([np.zeros(0), *data]), (pre, post)), (first, first))
+    w_rec = sparse.csr_array((np.concatenate(data), tuple(np.concatenate(ends, axis=1))), (first, first))
     w_rec.sort_indices()
     core = Network(
         dt=dt,
@@ -77,7 +76,10 @@ def drawn(settings: NetworkSettings, c: int, o: int, dt: float, rng: np.random.G
         bias_out=np.zeros(0),
         w_skip=np.zeros((0, 0)) if settings.skip else None,
     )
-    return with_ports(core, c, o, dt, settings.tau_out, rng)
+    network = with_ports(core, c, o, dt, settings.tau_out, rng)
+    for k in range(1, len(layers)):
+        network = _as_the_first(network, k)
+    return network
 
 
 def with_ports(core: Network, c: int, o: int, dt: float, tau_out: float, rng: np.random.Generator) -> Network:
@@ -121,13 +123,46 @@ def _parameters(
     return found
 
 
+def _as_the_first(network: Network, k: int) -> Network:
+    """The weights from layer k - 1 to k times the factor at which k fires as often as the first layer, on average.
+
+    Spikes are the rarer the shorter a step is, and a neuron that adapts wants more of them: no formula serves all.
+    """
+    (_, before), (_, own) = network.parts()[k - 1 : k + 1]
+    pre, post = np.repeat(np.arange(network.n), np.diff(network.w_rec.indptr)), network.w_rec.indices
+    forward = (pre >= before.start) & (pre < before.stop) & (post >= own.start) & (post < own.stop)
+    low, high, factor = 0.0, np.inf, 1.0
+    for _ in range(TRIALS):
+        w_rec = network.w_rec.copy()
+        w_rec.data[forward] *= factor
+        trial = replace(network, w_rec=w_rec)
+        wanted, rate = _rates(trial)[[0, k]]
+        if abs(rate - wanted) <= NEAR * wanted:
+            break
+        low, high = (factor, high) if rate < wanted else (low, factor)
+        factor = np.sqrt(low * high) if low > 0 and high < np.inf else factor * (4 if rate < wanted else 1 / 4)
+        factor = np.clip(factor, *FACTORS)
+    return trial
+
+
+def _rates(network: Network, steps: int = 300, batch: int = 4) -> Floats:
+    """Mean spikes a step of the neurons of each population, under white input; the first third is left out."""
+    run, rng = Simulation(network, batch), np.random.default_rng(0)
+    counts = np.zeros(len(network.populations))
+    for t in range(steps):
+        run.step(np.clip(rng.normal(0, TARGET_STD / X_SCALE, (batch, len(network.w_in))), -2, 2))
+        if t >= steps // 3:
+            counts += [z.mean() for z in run.spikes]
+    return counts / (steps - steps // 3)
+
+
 def _weights(
     sign: np.ndarray, pre: np.ndarray, unit: Floats, post: np.ndarray, fan_in: float, rng: np.random.Generator
 ) -> Floats:
     """Of synapses pre -> post. unit : of each target; fan_in : synapses of each"""
     # Four excitatory synapses to one inhibitory: four times the weight keeps a neuron's input balanced.
     strength = np.where(sign > 0, 1.0, EXCITATORY / (1 - EXCITATORY)) * sign
-    per_target = unit / np.sqrt(max(1.0, fan_in))
+    per_target = GAIN_REC * unit / np.sqrt(max(1.0, fan_in))
     return rng.lognormal(-0.5, 1.0, len(pre)) * strength[pre] * per_target[post]
 
 

@@ -2,44 +2,57 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from functools import cache
+from types import FunctionType
+from typing import Any
 
 import numpy as np
+from numba import njit
 from numpy.typing import NDArray
 
 from lnp_edge.base.jit import cached
 from lnp_edge.network import Floats, Network
+from lnp_edge.spec import floats, plugins
+from lnp_edge.spec.ops import bind
 
 
 class Simulation:
-    """`batch` copies of a network side by side, stepped by inputs x [B, C]; float64, network.py's equations.
+    """`batch` copies of a network side by side, stepped by inputs x [B, C]; float64, each neuron's own step.
 
-    i_syn, v (after the reset) [B, N] and z bool [B, N] are the state and may be read and set between steps.
+    state : of each population [S, B, n], in the order of its neuron's STATE, after the step;  spikes : bool [B, n]
+    of each. Both may be read and set between steps.
     """
 
     def __init__(self, network: Network, batch: int):
-        self._network = network
-        self._alpha = np.exp(-network.dt / network.tau_syn)
-        self._beta = np.exp(-network.dt / network.tau_mem)
-        w = network.w_rec
-        self._indptr, self._indices = w.indptr.astype(np.int64), w.indices.astype(np.int64)
-        self._data = w.data.astype(np.float64)
-        self.i_syn, self.v = np.zeros((2, batch, network.n))
-        self.z = np.zeros((batch, network.n), np.bool_)
+        parts = network.parts()
+        self.state = [np.zeros((len(p.module.STATE), batch, p.n)) for p, _ in parts]
+        self.spikes = [np.zeros((batch, p.n), np.bool_) for p, _ in parts]
+        self._steps = [_kernel(p.neuron) for p, _ in parts]
+        self._constants = [np.stack(p.constants(network.dt)) for p, _ in parts]
+        self._w_in = [np.ascontiguousarray(network.w_in[:, at]) for _, at in parts]
+        self._incoming = [_incoming(network, at) for _, at in parts]
 
-    def drive(self, x: NDArray) -> Floats:
-        """What arrives at the synapses in this step: the last step's spikes, the input, the bias. [B, N]."""
-        arrived = x @ self._network.w_in + self._network.bias
-        _scatter(self.z, self._indptr, self._indices, self._data, arrived)
+    @property
+    def z(self) -> NDArray[np.bool_]:
+        """Spikes of all neurons [B, N]; do not write to it."""
+        return self.spikes[0] if len(self.spikes) == 1 else np.concatenate(self.spikes, axis=1)
+
+    def drive(self, k: int, x: NDArray) -> Floats:
+        """What arrives at population k now: from the input and from the spikes as they stand. [B, n]"""
+        arrived = x @ self._w_in[k]
+        for source, w in self._incoming[k]:
+            _scatter(self.spikes[source], *w, arrived)
         return arrived
 
-    def integrate(self, drive: Floats) -> None:
-        """The rest of the step, given what arrived [B, N]."""
-        _integrate(drive, self._alpha, self._beta, self._network.v_th, self.i_syn, self.v, self.z)
+    def integrate(self, k: int, drive: Floats) -> None:
+        """The step of population k, given what arrived [B, n]."""
+        self._steps[k](drive, self._constants[k], self.state[k], self.spikes[k])
 
     def step(self, x: NDArray) -> NDArray[np.bool_]:
-        """One step; the spikes [B, N], which the next step overwrites."""
-        self.integrate(self.drive(x))
+        """One step; the spikes [B, N], which the next step may overwrite."""
+        for k in range(len(self.state)):
+            self.integrate(k, self.drive(k, x))
         return self.z
 
 
@@ -56,6 +69,16 @@ def filtered(network: Network, x: NDArray, tau: float) -> Iterator[Floats]:
         yield r
 
 
+def _incoming(network: Network, target: slice) -> list[tuple[int, tuple[NDArray, NDArray, NDArray]]]:
+    """The number of each population with synapses onto the target, and these: indptr, indices, data."""
+    found = []
+    for source, (_, at) in enumerate(network.parts()):
+        w = network.w_rec[at, target] if len(network.populations) > 1 else network.w_rec
+        if w.nnz:
+            found.append((source, (w.indptr.astype(np.int64), w.indices.astype(np.int64), w.data.astype(np.float64))))
+    return found
+
+
 @cached
 def _scatter(z, indptr, indices, data, into):
     """into[b, i] += sum of the weights from the neurons of z[b] that fired, in the order of the neurons."""
@@ -67,11 +90,43 @@ def _scatter(z, indptr, indices, data, into):
                     row[indices[k]] += data[k]
 
 
-@cached
-def _integrate(drive, alpha, beta, v_th, i_syn, v, z):
+@cache
+def _kernel(neuron: str) -> Callable:
+    """The step of a whole population of this neuron, compiled once and cached on disk."""
+    module = plugins.get("lnp_edge.neurons", neuron)
+    plain = {name: njit(meaning) for name, meaning in floats.PLAIN.items()}
+    scope = globals() | {
+        "neuron_step": njit(bind(module.step, plain)),
+        "variables_of": _reader(len(module.STATE), "[s, b, i]"),
+        "constants_of": _reader(len(module.TABLES), "[s, i]"),
+        "N_VARS": len(module.STATE),
+    }
+    function = FunctionType(_step.__code__, scope, f"step_{neuron}")
+    function.__qualname__ = f"step_{neuron}"
+    return cached(function, floats, module)
+
+
+def _reader(width: int, place: str) -> Callable:
+    """read(a, b, i) -> the tuple of a[s, ...] for all s; its width is known to the compiler."""
+    cells = "".join(f"a{place.replace('s', str(s), 1)}, " for s in range(width))
+    scope: dict = {}
+    exec(f"def read(a, b, i):\n    return ({cells})", scope)
+    return njit(scope["read"])
+
+
+def _unbound(*_: Any) -> Any:
+    """Stands for what _kernel binds to a neuron."""
+    raise NotImplementedError
+
+
+neuron_step = variables_of = constants_of = _unbound
+N_VARS = 0
+
+
+def _step(drive, constants, state, z):
     for b in range(drive.shape[0]):
         for i in range(drive.shape[1]):
-            i_syn[b, i] = alpha[i] * i_syn[b, i] + drive[b, i]
-            potential = beta[i] * v[b, i] + i_syn[b, i]
-            z[b, i] = potential > v_th[i]
-            v[b, i] = potential - v_th[i] if z[b, i] else potential
+            after = neuron_step(*variables_of(state, b, i), drive[b, i], *constants_of(constants, b, i))
+            for s in range(N_VARS):
+                state[s, b, i] = after[s]
+            z[b, i] = after[N_VARS] != 0

@@ -1,5 +1,5 @@
 """Float network to the integers of SEMANTICS.md: weights of 2 to 8 or 16 bits, one scale a neuron, 16-bit
-decays, proved.
+decays, no overflow by proof.
 
 Weights of fewer than 8 bits are small integers, stored in int8 tables like all others.
 """
@@ -13,8 +13,8 @@ from numpy.typing import NDArray
 from scipy import sparse
 
 from lnp_edge.base.errors import ConfigError, ModelError, NetworkError
-from lnp_edge.encoders.affine import TARGET_STD
 from lnp_edge.network import X_SCALE, Floats, Network
+from lnp_edge.spec import plugins
 from lnp_edge.spec.model import CSR, INPUT, INT32_MAX, LARGEST, MAX_SHIFT, Population, Projection, QuantizedModel
 from lnp_edge.spec.parameters import leak_factors
 from lnp_edge.task.task import Task
@@ -56,6 +56,11 @@ def largest_weight(bits: int) -> int:
     return 2 ** (bits - 1) - 1
 
 
+def trains_in_integers(network: Network, bits: int) -> bool:
+    """Does training/integer.py serve such a network? Only one layer of cuba_lif, without a skip, in up to 8 bits."""
+    return [p.neuron for p in network.populations] == ["cuba_lif"] and network.w_skip is None and bits <= 8
+
+
 def quantize(
     network: Network, task: Task, provenance: dict | None = None, bits: int = 8, scale: Scale | None = None
 ) -> QuantizedModel:
@@ -93,11 +98,13 @@ def fit_scale(network: Network, task: Task, bits: int) -> Scale:
     """
     w_in, w_rec, most = network.w_in / X_SCALE, network.w_rec.tocsc(), largest_weight(bits)
     in_max, rec_max = np.abs(w_in).max(0), _column_max(w_rec)
-    out_max = max(np.abs(network.w_out).max(), 0 if network.w_skip is None else np.abs(network.w_skip).max() / X_SCALE)
+    out_max = np.abs(network.w_out).max()
+    if out_max <= SMALLEST and network.w_skip is not None:
+        out_max = np.abs(network.w_skip).max() / X_SCALE
     level_out = most / out_max if out_max > SMALLEST else 2.0**-MAX_SHIFT
     if bits < 8:
         level_out *= _clipping(network.w_out.ravel() * level_out, np.zeros(network.w_out.size, int), 1, most)[0]
-    count = len(network.populations)
+    count, power = len(network.populations), plugins.get("lnp_edge.encoders", task.encoder).TARGET_STD ** 2
     scale = Scale(bits, (0,) * count, (0,) * count, np.ones(network.n), float(level_out))
     for k, (population, at) in enumerate(network.parts()):
         spread = _spread(in_max[at], rec_max[at])
@@ -106,7 +113,7 @@ def fit_scale(network: Network, task: Task, bits: int) -> Scale:
             need = np.maximum(in_max[at] / 2.0**shift_in, rec_max[at] / 2.0**shift_rec)
             gain = np.where(need > SMALLEST, most / np.maximum(need, SMALLEST), 1024.0)
             if bits < 8:
-                gain *= _clipping_of_neurons(w_in[:, at], w_rec[:, at], gain, shift_in, shift_rec, most)
+                gain *= _clipping_of_neurons(w_in[:, at], w_rec[:, at], gain, shift_in, shift_rec, most, power)
             # A neuron that receives nothing gets 1024; none makes its threshold exceed V_TH_MAX.
             gain = np.minimum(gain, V_TH_MAX / np.maximum(population.params["v_th"], SMALLEST))
             scale = replace(
@@ -126,7 +133,8 @@ def to_integers(
     """The integers of a network at a scale, not yet checked, and the scale that was used.
 
     The gain of a neuron whose bound leaves int32 is halved until it holds; the shifts of the read-out are the largest
-    that can be proved. The same arguments give the same bits: training in integers runs what this returns.
+    that can be proved, and its level is halved where even 0 cannot. The same arguments give the same bits: training in
+    integers runs what this returns.
     """
     for _ in range(INT32_MAX.bit_length()):  # after so many halvings no weight is left
         parts = [_layer(network, task, scale, k) for k in range(len(network.populations))]
@@ -146,9 +154,8 @@ def to_integers(
         classes=task.classes,
         provenance=provenance or {},
     )
-    model, shift = _with_readout(model, network, scale)
+    model, scale, gain = _with_readout(model, network, task, scale)
     if task.forecast:
-        gain = scale.level_out * 2.0**shift
         model = replace(model, forecast=replace(task.forecast, unit=tuple(u / gain for u in task.forecast.unit)))
     return model, scale
 
@@ -176,8 +183,11 @@ def _layer(network: Network, task: Task, scale: Scale, k: int) -> tuple[Populati
             name = projection_name(network, source.name, part.name)
             w_rec = _to_csr(block, levels)
             found.append(Projection(name, source.name, part.name, w_rec, scale.shift_rec[k], scale.storage))
-    tables = part.module.TABLES.items()
-    params = {name: stored.integers(part.params[stored.source], network.dt, gain) for name, stored in tables}
+    try:
+        tables = part.module.TABLES.items()
+        params = {name: stored.integers(part.params[stored.source], network.dt, gain) for name, stored in tables}
+    except ModelError as e:
+        raise ModelError(f"{part.name}: {e.what}", e.try_next) from None
     return Population(part.name, part.neuron, part.n, params), found
 
 
@@ -189,33 +199,37 @@ def _bounds(task: Task, population: Population, projections: list[Projection]) -
     ).bounds(population)  # fmt: skip
 
 
-def _with_readout(model: QuantizedModel, network: Network, scale: Scale) -> tuple[QuantizedModel, int]:
-    """The model with its read-out, and the shift of what neurons send there.
+def _with_readout(
+    model: QuantizedModel, network: Network, task: Task, scale: Scale
+) -> tuple[QuantizedModel, Scale, float]:
+    """The model with its read-out, the scale with the level that was used, and units of y per float unit.
 
-    One gain for all read-outs, as their largest is the class; the shifts are the largest that can be proved.
+    One gain for all read-outs, as their largest is the class.
     """
     c = leak_factors("tau_out", network.tau_out, network.dt)
     fed = [part for part in network.parts() if part[0].feeds]
-    w_out = [CSR.from_dense(_levels(network.w_out[at] * scale.level_out, scale.most)) for _, at in fed]
-    for shift in range(MAX_SHIFT, -1, -1):
-        gain = scale.level_out * 2.0**shift
+    for down in range(MAX_SHIFT + INT32_MAX.bit_length()):
+        shift, level = max(0, MAX_SHIFT - down), scale.level_out / 2.0 ** max(0, down - MAX_SHIFT)
+        gain = level * 2.0**shift
         bias = np.clip(np.round(network.bias_out * gain), -INT32_MAX, INT32_MAX).astype(np.int32)
         readout = Population(READOUT, "li", len(c), {"c": c, "bias": bias})
-        found = [
-            Projection(projection_name(network, part.name, READOUT), part.name, READOUT, w, shift, scale.storage)
-            for (part, _), w in zip(fed, w_out, strict=True)
-        ]
-        found += [] if network.w_skip is None else [_past(network.w_skip / X_SCALE * gain, scale)]
+        found = list[Projection]()
+        for part, at in fed:
+            w_out = CSR.from_dense(_levels(network.w_out[at] * level, scale.most))
+            name = projection_name(network, part.name, READOUT)
+            found.append(Projection(name, part.name, READOUT, w_out, shift, scale.storage))
+        if network.w_skip is not None:
+            found.append(_past(network.w_skip / X_SCALE * gain, task, scale))
         grown = replace(model, populations=(*model.populations, readout), projections=(*model.projections, *found))
-        if max(grown.bounds(readout)) <= INT32_MAX:
+        if max(grown.bounds(readout)) <= INT32_MAX and all(p.shift <= MAX_SHIFT for p in found):
             break
-    return grown, shift
+    return grown, replace(scale, level_out=level), gain
 
 
-def _past(w: Floats, scale: Scale) -> Projection:
+def _past(w: Floats, task: Task, scale: Scale) -> Projection:
     """From the input to the read-out: w in units of both, [C, O], as levels of the smallest shift that holds them."""
-    shift = int(np.clip(np.ceil(np.log2(max(np.abs(w).max() / scale.most, SMALLEST))), 0, MAX_SHIFT))
-    levels = CSR.from_dense(_levels(w / 2.0**shift, scale.most))
+    shift = max(0, int(np.ceil(np.log2(max(np.abs(w).max() / scale.most, SMALLEST)))))
+    levels = CSR.from_dense(_levels_together(w / 2.0**shift, scale.most, task.products))
     return Projection(f"{INPUT}_{READOUT}", INPUT, READOUT, levels, shift, scale.storage)
 
 
@@ -228,7 +242,7 @@ def _levels(w: Floats, most: int) -> Floats:
 
 
 def _levels_together(w: Floats, most: int, products: Floats | None) -> Floats:
-    """Levels of input weights [C, N] of which a neuron's drive is nearest to that of w, in the mean square.
+    """Levels of weights from the input [C, N] of which the drive is nearest to that of w, in the mean square.
 
     Pixels vary together: rounded each for itself, what their weights are wrong by adds up. Here the weights that
     are still to be rounded make up for the error of each channel (Frantar et al. 2023, arXiv:2210.17323). On
@@ -246,14 +260,17 @@ def _levels_together(w: Floats, most: int, products: Floats | None) -> Floats:
 
 
 def _clipping_of_neurons(
-    w_in: Floats, w_rec: sparse.csc_array, gain: Floats, shift_in: int, shift_rec: int, most: int
+    w_in: Floats, w_rec: sparse.csc_array, gain: Floats, shift_in: int, shift_rec: int, most: int, mean_square: float
 ) -> Floats:
-    """_clipping of every neuron's weights, [N]: errors count by what they do to the drive."""
+    """_clipping of every neuron's weights, [N]: errors count by what they do to the drive.
+
+    mean_square : of an input
+    """
     target = np.repeat(np.arange(len(gain)), np.diff(w_rec.indptr))
     levels = [(w_in * gain / 2.0**shift_in).ravel(), w_rec.data * gain[target] / 2.0**shift_rec]
     # Mean square of what a weight is multiplied by, and of the size of its level in units of the state.
     power = [
-        np.full(w_in.size, TARGET_STD**2 * 4.0**shift_in),
+        np.full(w_in.size, mean_square * 4.0**shift_in),
         np.full(w_rec.nnz, RATE * 4.0**shift_rec),
     ]
     group = np.concatenate([np.tile(np.arange(len(gain)), len(w_in)), target])
@@ -273,8 +290,9 @@ def _clipping(levels: Floats, group: NDArray, groups: int, most: int, power: Flo
 def _check_sizes(network: Network) -> None:
     arrays = {name: getattr(network, name) for name in ("w_in", "w_out", "bias_out")} | {"w_rec": network.w_rec.data}
     arrays |= {} if network.w_skip is None else {"w_skip": network.w_skip}
-    for part in network.populations:
-        arrays |= {f"{name} of {part.name}": values for name, values in part.params.items()}
+    for part in network.populations:  # its time constants have a range of their own: leak_factors
+        times = {name for name, p in part.module.PARAMETERS.items() if p.is_time}
+        arrays |= {f"{name} of {part.name}": a for name, a in part.params.items() if name not in times}
     for name, values in arrays.items():
         if not (np.abs(values) <= FINITE).all():
             what = f"{name} of the trained network is not finite or beyond 1e30"

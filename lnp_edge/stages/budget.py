@@ -92,6 +92,15 @@ def parse(text: str, option: str, k: int) -> int:
     return int(value)
 
 
+def require_one_layer(config: Config) -> None:
+    """Raises ConfigError for a configuration that no search serves."""
+    if config.network.layer:
+        raise ConfigError(
+            f"a budget serves networks of one layer, this has {len(config.network.layer)} tables [[network.layer]]",
+            "leave them out, or leave --board out and set [prune] keep",
+        )
+
+
 def fit(
     config: Config, data: Split, budget: Budget, meter: Meter, progress: Progress, folder: Path | None = None
 ) -> Fitted:
@@ -118,8 +127,7 @@ def fit(
         kept = folder and folder / f"{start.dense.identity(settings.to_json())[:16]}.checkpoint"
         return measured(settings, start.dense, pipeline.prune(settings, data, start.dense, None, kept))
 
-    if config.network.layer:
-        raise ConfigError("a budget serves networks of one layer", "leave [[network.layer]] out, or set [prune] keep")
+    require_one_layer(config)
     start = sparsest(config.network.neurons)
     too_much = budget.exceeded_by(start.cost)
     if too_much:

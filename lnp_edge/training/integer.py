@@ -28,7 +28,7 @@ import torch
 from lnp_edge.base.errors import ConfigError
 from lnp_edge.config import TrainSettings
 from lnp_edge.network import X_SCALE, Network
-from lnp_edge.quantization.quantize import Scale, fit_scale, quantize, to_integers
+from lnp_edge.quantization.quantize import Scale, fit_scale, quantize, to_integers, trains_in_integers
 from lnp_edge.spec.model import QuantizedModel
 from lnp_edge.task.task import Task
 from lnp_edge.training.kernels.fused import Arrays, Sparse, Workspace
@@ -106,9 +106,9 @@ def train_in_integers(
     Raises ConfigError for any other network.
     No neuron is dropped out: the device drops none. Resumes as lnp_edge.training.loop.train does.
     """
-    kinds = [p.neuron for p in network.populations]
-    if kinds != ["cuba_lif"] or network.w_skip is not None or bits > 8:
-        what = f"{bits} bits, {' and '.join(kinds)}" + " and a skip" * (network.w_skip is not None)
+    if not trains_in_integers(network, bits):
+        kinds = " and ".join(p.neuron for p in network.populations)
+        what = f"{bits} bits, {kinds}" + " and a skip" * (network.w_skip is not None)
         raise ConfigError(
             f"training in integers serves one layer of cuba_lif in up to 8 bits, this has {what}",
             "[quantize] epochs = 0 rounds the trained network instead",
