@@ -319,7 +319,7 @@ def test_firmware_whose_reset_leaves_a_field_is_not_verified(tmp_path, field):
     need_for("host")
     board = boards.get("host")
     write(generate(MODEL, board), tmp_path)
-    kernel = tmp_path / "lnp_kernel.h"
+    kernel = tmp_path / "lnp_state.h"
     whole = kernel.read_text()
     body = "LNP_MODEL(init)(s);\n}"
     assert whole.count(body) == 1, "the body of reset is not the one known here"
