@@ -21,3 +21,14 @@ def cached(function: Callable, *inlined: ModuleType) -> Callable:
         return njit(cache=True, error_model="numpy")(function)
     except RuntimeError:  # numba: no locator available
         return njit(error_model="numpy")(function)
+
+
+def tuple_of(arguments: str, cell: str, width: int) -> Callable:
+    """A compiled function of these arguments: the tuple of `cell` for {s} = 0, 1, ... Its width is known to Numba.
+
+    cell : such as "a[{s}, i]". Slicing an array instead would count references, and have no known width.
+    """
+    cells = "".join(f"{cell.format(s=s)}, " for s in range(width))
+    scope: dict = {}
+    exec(f"def read({arguments}):\n    return ({cells})", scope)
+    return njit(scope["read"])

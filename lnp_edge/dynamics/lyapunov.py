@@ -12,7 +12,7 @@ time would meet, not the distance of two spike trains.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -20,11 +20,10 @@ from numpy.typing import NDArray
 from scipy import linalg, sparse
 
 from lnp_edge.base.errors import ConfigError, NetworkError
+from lnp_edge.dynamics import tangent
 from lnp_edge.dynamics.rate_model import X_STD
-from lnp_edge.dynamics.tangent import TANGENT, Dual, surrogate
 from lnp_edge.network import Floats, Network, Population
 from lnp_edge.network.simulate import Simulation
-from lnp_edge.spec.ops import bind
 
 DEAD = 1e-14  # share of a tangent vector that is left of it beside the others, where rounding is all that is left
 LEAST = 1e-12  # determinant of a neuron whose step forgets a direction altogether
@@ -205,42 +204,40 @@ def of_network(
 class _Tangents:
     """k orthonormal tangent vectors that follow a simulation of a network, and what the spikes do along them.
 
-    q : of each population, for each variable of its STATE, [n, k];  dz : of the spikes as they stand, [N, k]
+    q : [D, k], rows of the populations one after the other, of each the last variable of STATE first
+    dz : of the spikes as they stand, [N, k]
     """
 
     def __init__(self, network: Network, k: int, seed: int):
-        self._parts = network.parts()
-        self._steps = [bind(p.module.step, TANGENT) for p, _ in self._parts]
-        self._constants = [[Dual(c) for c in p.constants(network.dt)] for p, _ in self._parts]
-        self._incoming = [sparse.csr_array(network.w_rec[:, at].T) for _, at in self._parts]  # row = postsynaptic
-        self._split(_start(network, k, seed))
-        self.dz = np.zeros((network.n, k))
-        for (p, at), q in zip(self._parts, self.q, strict=True):
+        self._places = [at for _, at in network.parts()]
+        self._kernels = [tangent.kernel(p.neuron) for p in network.populations]
+        self._constants = [np.stack(p.constants(network.dt)) for p in network.populations]
+        self._shapes = [(len(p.module.STATE), p.n, k) for p in network.populations]
+        self._incoming = [sparse.csr_array(network.w_rec[:, at].T) for at in self._places]  # row = postsynaptic
+        self.q, self.dz = _start(network, k, seed), np.zeros((network.n, k))
+        for (p, at), q in zip(network.parts(), self._blocks(), strict=True):
             if "v" in p.module.STATE:  # as if the v of rest had been compared in the step before the first
-                slope = surrogate(np.zeros(p.n), p.params["v_th"])
-                self.dz[at] = slope[:, None] * q[p.module.STATE.index("v")]
+                slope = tangent.surrogate(np.zeros(p.n), p.params["v_th"])
+                self.dz[at] = slope[:, None] * q[-1 - p.module.STATE.index("v")]
 
     def step(self, run: Simulation, x: NDArray, alone: bool) -> Floats:
         """One step of the simulation and of the vectors. Returns log |det| of each neuron's own Jacobian, [N], if
         asked to."""
         found = np.zeros(len(self.dz))
-        for k, (_, at) in enumerate(self._parts):
+        for k, (at, q) in enumerate(zip(self._places, self._blocks(), strict=True)):
             drive, state = run.drive(k, x), run.state[k][:, 0]
             if alone:
-                own = _jacobians(self._steps[k], state, drive[0], self._constants[k])
+                own = _jacobians(self._kernels[k], state, drive[0], self._constants[k])
                 found[at] = np.log(np.maximum(np.abs(np.linalg.det(own)), LEAST))
-            arrived = Dual(drive[0], self._incoming[k] @ self.dz)
-            *after, z = self._steps[k](*map(Dual, state, self.q[k]), arrived, *self._constants[k])
-            self.q[k] = [_filled(a, self.dz[at]) for a in after]
-            self.dz[at] = _filled(z, self.dz[at])
+            from_spikes = self._incoming[k] @ self.dz
+            self._kernels[k](state, drive[0], self._constants[k], q, from_spikes, self.dz[at])
             run.integrate(k, drive)
         return found
 
     def orthonormal(self) -> Floats:
         """Make them so again; by what each had grown, [k]."""
-        q, r = linalg.qr(np.concatenate([a for q in self.q for a in q[::-1]]), mode="economic", check_finite=False)
-        self._split(np.ascontiguousarray(q))
-        grown = np.abs(np.diagonal(r)).copy()
+        q, r = linalg.qr(self.q, mode="economic", check_finite=False)
+        self.q, grown = np.ascontiguousarray(q), np.abs(np.diagonal(r))
         # A vector of which nothing is left has no direction, and moves no spike.
         dead = grown <= DEAD * np.sqrt(np.square(r).sum(0))
         r[dead, dead] = np.inf
@@ -249,25 +246,26 @@ class _Tangents:
 
     def per_neuron(self) -> Floats:
         """The squared length of each neuron's part of each vector, [N, k]."""
-        return np.concatenate([sum(a**2 for a in q) for q in self.q])
+        return np.concatenate([np.square(q).sum(0) for q in self._blocks()])
 
-    def _split(self, q: Floats) -> None:
-        """q [D, k]: the populations one after the other, of each the last variable first."""
-        ends = np.cumsum([p.n for p, _ in self._parts for _ in p.module.STATE])
-        blocks = iter(np.split(q, ends[:-1]))
-        self.q = [[next(blocks) for _ in p.module.STATE][::-1] for p, _ in self._parts]
-
-
-def _filled(dual: Dual, like: Floats) -> Floats:
-    return np.zeros_like(like) if dual.along is None else dual.along
+    def _blocks(self) -> Iterator[Floats]:
+        """The rows of each population, [S, n, k], a view of q."""
+        start = 0
+        for variables, n, k in self._shapes:
+            yield self.q[start : start + variables * n].reshape(variables, n, k)
+            start += variables * n
 
 
-def _jacobians(step: Callable, state: Floats, drive: Floats, constants: list[Dual]) -> Floats:
-    """Of each neuron alone, [n, S, S], row = component of the result. state : [S, n]"""
+def _jacobians(kernel: Callable, state: Floats, drive: Floats, constants: Floats) -> Floats:
+    """Of each neuron alone, [n, S, S], row = component of the result, the last variable of STATE first.
+
+    state : [S, n]
+    """
     size, n = state.shape
-    directions = np.broadcast_to(np.eye(size)[:, None], (size, n, size))
-    *after, _ = step(*map(Dual, state, directions), Dual(drive), *constants)
-    return np.stack([_filled(a, directions[0]) for a in after], axis=1)
+    found = np.repeat(np.eye(size)[:, None], n, axis=1)
+    nothing = np.zeros((n, size))
+    kernel(state, drive, constants, found, nothing, nothing.copy())
+    return found.transpose(1, 0, 2)
 
 
 def _spectrum(advance, state, steps, warm_up, k, every):
@@ -351,9 +349,9 @@ def _modes(p: Population, dt: float) -> tuple[Floats, Floats]:
     Rows: the last variable of STATE first.
     """
     rest = np.zeros((len(p.module.STATE), p.n))
-    constants = [Dual(c) for c in p.constants(dt)]
-    own = _jacobians(bind(p.module.step, TANGENT), rest, np.zeros(p.n), constants)[:, ::-1, ::-1]
-    values, vectors = np.linalg.eig(own)
+    values, vectors = np.linalg.eig(
+        _jacobians(tangent.kernel(p.neuron), rest, np.zeros(p.n), np.stack(p.constants(dt)))
+    )
     falling = np.argsort(-np.abs(values), axis=1, kind="stable")
     values = np.take_along_axis(values, falling, 1)
     vectors = np.take_along_axis(vectors, falling[:, None], 2)

@@ -1,7 +1,8 @@
 """What each operation of spec/ops.py does to tangents, so that a neuron's own step carries them along.
 
-spec/floats.py has the same table for values, training/layer.py with gradients; tests compare them. Where an operation
-has no derivative it is that of a surrogate, or none:
+A dual is a pair (value, tangent); a plain number is a constant. spec/floats.py has the same table for values,
+training/layer.py with gradients; tests compare them. Where an operation has no derivative it is that of a surrogate,
+or none:
 
     greater(a, b)   1.0 or 0.0; its tangent is that of s(a / b - 1) with ds(u)/du = 1 / (1 + SLOPE |u|)**2
     gate(z, x)      the tangent of z is dropped: a reset by it is detached. That of x passes where z is 1
@@ -10,93 +11,113 @@ has no derivative it is that of a surrogate, or none:
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+from collections.abc import Callable
+from functools import cache
+from types import FunctionType
+from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
+from numba import njit, types
+from numba.extending import overload
 
-from lnp_edge.spec.floats import PLAIN
+from lnp_edge.base.jit import cached, tuple_of
+from lnp_edge.spec import floats, plugins
+from lnp_edge.spec.ops import bind
 
 SLOPE = 10.0  # of the surrogate, as in SurrogateGradientFlossing; training's is wider, 5
 
 
-class Dual(NamedTuple):
-    """A value of n neurons, [n], and its derivative along k directions, [n, k]; None: it does not depend on them."""
-
-    value: Any
-    along: NDArray[np.float64] | None = None
+def value(a):
+    return a[0] if isinstance(a, tuple) else a
 
 
-def surrogate(a: Any, b: Any) -> Any:
-    """d greater(a, b) / da: of psi(a / b), whatever unit both have."""
+def tangent(a):
+    return a[1] if isinstance(a, tuple) else 0.0
+
+
+@overload(value)
+def _value(a):
+    return (lambda a: a[0]) if isinstance(a, types.BaseTuple) else (lambda a: a)
+
+
+@overload(tangent)
+def _tangent(a):
+    return (lambda a: a[1]) if isinstance(a, types.BaseTuple) else (lambda a: 0.0)
+
+
+@njit
+def surrogate(a, b):
+    """d greater(a, b) / da."""
     return 1 / (b * (1 + SLOPE * np.abs(a / b - 1)) ** 2)
 
 
-def _dual(a: Any) -> Dual:
-    """Numbers that stand in a step are constants."""
-    return a if isinstance(a, Dual) else Dual(a)
-
-
-def _times(factor: Any, along: NDArray | None) -> NDArray | None:
-    return None if along is None else np.asarray(factor)[..., None] * along
-
-
-def _plus(*parts: NDArray | None) -> NDArray | None:
-    found = [part for part in parts if part is not None]
-    return sum(found[1:], found[0]) if found else None
-
-
-def _minus(along: NDArray | None) -> NDArray | None:
-    return None if along is None else -along
-
-
-def _add(a, b):
-    return Dual(PLAIN["add"](a.value, b.value), _plus(a.along, b.along))
-
-
-def _sub(a, b):
-    along = a.along - b.along if a.along is not None and b.along is not None else _plus(a.along, _minus(b.along))
-    return Dual(PLAIN["sub"](a.value, b.value), along)
-
-
-def _mul(a, b):
-    return Dual(PLAIN["mul"](a.value, b.value), _plus(_times(b.value, a.along), _times(a.value, b.along)))
+def _times(a, b):
+    return value(a) * value(b), value(a) * tangent(b) + value(b) * tangent(a)
 
 
 def _greater(a, b):
-    slope = surrogate(a.value, b.value)
-    along = _plus(_times(slope, a.along), _times(-slope * a.value / b.value, b.along))
-    return Dual(PLAIN["greater"](a.value, b.value), along)
-
-
-def _gate(z, x):
-    return Dual(PLAIN["gate"](z.value, x.value), _times(z.value, x.along))
-
-
-def _shift_round(x, k):
-    return Dual(PLAIN["shift_round"](x.value, k.value), _times(0.5**k.value, x.along))
+    a, da, b, db = value(a), tangent(a), value(b), tangent(b)
+    return (a > b) * 1.0, surrogate(a, b) * (da - a / b * db)
 
 
 def _clamp(x, low, high):
-    below, above = x.value < low.value, x.value > high.value
-    parts = _times(~(below | above), x.along), _times(below, low.along), _times(above, high.along)
-    return Dual(PLAIN["clamp"](x.value, low.value, high.value), _plus(*parts))
+    below, above = (value(x) < value(low)) * 1.0, (value(x) > value(high)) * 1.0
+    moved = (1 - below - above) * tangent(x) + below * tangent(low) + above * tangent(high)
+    return np.minimum(np.maximum(value(x), value(low)), value(high)), moved
 
 
-def _of_duals(meaning):
-    return lambda *args: meaning(*map(_dual, args))
-
-
+# Of numbers, of NumPy arrays, and inside Numba functions.
 TANGENT = {
-    name: _of_duals(meaning)
-    for name, meaning in {
-        "add": _add,
-        "sub": _sub,
-        "mul": _mul,
-        "leak": _mul,  # its second operand is the share that stays
-        "greater": _greater,
-        "gate": _gate,
-        "shift_round": _shift_round,
-        "clamp": _clamp,
-    }.items()
+    "add": lambda a, b: (value(a) + value(b), tangent(a) + tangent(b)),
+    "sub": lambda a, b: (value(a) - value(b), tangent(a) - tangent(b)),
+    "mul": _times,
+    "leak": _times,  # its second operand is the share that stays
+    "greater": _greater,
+    "gate": lambda z, x: (value(z) * value(x), value(z) * tangent(x)),
+    "shift_round": lambda x, k: (value(x) / 2.0**k, tangent(x) / 2.0**k),
+    "clamp": _clamp,
 }
+
+
+@cache
+def kernel(neuron: str) -> Callable:
+    """advance(state, drive, constants, q, from_spikes, dz): k tangents through one step of each neuron of a population.
+
+    state : [S, n] before the step;  drive : [n];  constants : [K, n], Population.constants
+    q : [S, n, k], tangents of the state, the last variable first: those after the step take their place
+    from_spikes : [n, k], of the drive;  dz : [n, k], where those of the spikes go
+
+    Compiled once for a neuron, and cached on disk.
+    """
+    module = plugins.get("lnp_edge.neurons", neuron)
+    size = len(module.STATE)
+    scope = globals() | {
+        "neuron_step": njit(bind(module.step, {name: njit(meaning) for name, meaning in TANGENT.items()})),
+        "values_of": tuple_of("a, i", "a[{s}, i]", size),
+        "duals_of": tuple_of("values, q, i, j", f"(values[{{s}}], q[{size - 1} - {{s}}, i, j])", size),
+        "constants_of": tuple_of("a, i", "a[{s}, i]", len(module.TABLES)),
+        "N_VARS": size,
+    }
+    function = FunctionType(_advance.__code__, scope, f"tangents_{neuron}")
+    function.__qualname__ = f"tangents_{neuron}"
+    return cached(function, floats, module)
+
+
+def _unbound(*_: Any) -> Any:
+    """Stands for what kernel binds to a neuron."""
+    raise NotImplementedError
+
+
+neuron_step = values_of = duals_of = constants_of = _unbound
+N_VARS = 0
+
+
+def _advance(state, drive, constants, q, from_spikes, dz):
+    for i in range(dz.shape[0]):
+        # Read once: the compiler cannot know that q and dz are other memory.
+        values, fixed, arrived = values_of(state, i), constants_of(constants, i), drive[i]
+        for j in range(dz.shape[1]):
+            after = neuron_step(*duals_of(values, q, i, j), (arrived, from_spikes[i, j]), *fixed)
+            for s in range(N_VARS):
+                q[N_VARS - 1 - s, i, j] = after[s][1]
+            dz[i, j] = after[N_VARS][1]

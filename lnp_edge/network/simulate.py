@@ -11,7 +11,7 @@ import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
-from lnp_edge.base.jit import cached
+from lnp_edge.base.jit import cached, tuple_of
 from lnp_edge.network import Floats, Network
 from lnp_edge.spec import floats, plugins
 from lnp_edge.spec.ops import bind
@@ -97,21 +97,13 @@ def _kernel(neuron: str) -> Callable:
     plain = {name: njit(meaning) for name, meaning in floats.PLAIN.items()}
     scope = globals() | {
         "neuron_step": njit(bind(module.step, plain)),
-        "variables_of": _reader(len(module.STATE), "[s, b, i]"),
-        "constants_of": _reader(len(module.TABLES), "[s, i]"),
+        "variables_of": tuple_of("a, b, i", "a[{s}, b, i]", len(module.STATE)),
+        "constants_of": tuple_of("a, i", "a[{s}, i]", len(module.TABLES)),
         "N_VARS": len(module.STATE),
     }
     function = FunctionType(_step.__code__, scope, f"step_{neuron}")
     function.__qualname__ = f"step_{neuron}"
     return cached(function, floats, module)
-
-
-def _reader(width: int, place: str) -> Callable:
-    """read(a, b, i) -> the tuple of a[s, ...] for all s; its width is known to the compiler."""
-    cells = "".join(f"a{place.replace('s', str(s), 1)}, " for s in range(width))
-    scope: dict = {}
-    exec(f"def read(a, b, i):\n    return ({cells})", scope)
-    return njit(scope["read"])
 
 
 def _unbound(*_: Any) -> Any:
@@ -126,7 +118,7 @@ N_VARS = 0
 def _step(drive, constants, state, z):
     for b in range(drive.shape[0]):
         for i in range(drive.shape[1]):
-            after = neuron_step(*variables_of(state, b, i), drive[b, i], *constants_of(constants, b, i))
+            after = neuron_step(*variables_of(state, b, i), drive[b, i], *constants_of(constants, i))
             for s in range(N_VARS):
                 state[s, b, i] = after[s]
             z[b, i] = after[N_VARS] != 0

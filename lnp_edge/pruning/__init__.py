@@ -4,17 +4,18 @@ A method is a module with
 
     prune(network: Network, keep: float, seed: int, progress=None, options=NoiseSettings()) -> Network
 
-keep     : the share of the network's recurrent synapses that remain. Exactly round(keep * synapses) do; those
-           that go with a removed neuron count as pruned. No synapse is new, none changes its sign, and the same seed
+keep     : the share of the synapses between neurons that remain, within a population and from one to another; those of
+           the input and of the read-out are left alone. Exactly round(keep * synapses) do; those that go with a
+           removed neuron count as pruned. No synapse is new, none changes its sign, and the same seed
            gives the same result. Where lnp is asked to add some ([prune.noise] added), these are new, and fewer than
            the budget remain if the guard refuses some. Raises ConfigError if keep makes no sense, NetworkError if the
            network does not allow it.
 progress : None, or a function of (share done 0..1, what is being done).
 options  : of [prune.noise]; a method takes what concerns it.
 
-A method that needs more than the network says so: NEEDS = "training" (a trained network, and x: what it hears) or
-NEEDS = "gradient" (of the loss by each recurrent weight at the start). One with RESUMES = True takes `resume`, a file
-it goes on from after a stop. What the methods share is here; `describe` measures what any of them did.
+A method that needs more than the network says so: NEEDS = "training" (a trained network, and x: its input) or
+NEEDS = "gradient" (of the loss by each weight between neurons at the start). One with RESUMES = True takes `resume`, a
+file it goes on from after a stop. What the methods share is here; `describe` measures what any of them did.
 """
 
 from __future__ import annotations
@@ -27,6 +28,7 @@ from numbers import Real
 import numpy as np
 from numpy.typing import NDArray
 from scipy import sparse
+from scipy.sparse.csgraph import connected_components
 
 from lnp_edge.base.errors import ConfigError, NetworkError
 from lnp_edge.dynamics.rate_model import network_abscissa, operating_point, outermost, rate_model
@@ -90,7 +92,7 @@ def budget(network: Network, keep: float) -> int:
     count = round(keep * network.w_rec.nnz)
     if count == 0:
         raise NetworkError(
-            f"keep = {keep!r} of {network.w_rec.nnz} recurrent synapses leaves none",
+            f"keep = {keep!r} of {network.w_rec.nnz} synapses between neurons leaves none",
             "keep more, or start from a larger or denser network",
         )
     return count
@@ -111,8 +113,24 @@ def with_synapses(network: Network, kept: Mask, factor: Floats | float = 1.0) ->
 
 
 def scaled(network: Network, factor: float) -> Network:
-    """The network with all recurrent weights times factor."""
-    return replace(network, w_rec=sparse.csr_array(network.w_rec * factor))
+    """The network with all recurrent weights times factor: those of synapses that can be part of a loop.
+
+    From one population to another there is none, unless a way leads back: what a layer receives from the one before is
+    left alone.
+    """
+    number = population_of(network)
+    pre, post = (number[ends] for ends in endpoints(network))
+    size = len(network.populations)
+    joined = sparse.csr_array((np.ones(len(pre)), (pre, post)), (size, size))
+    _, loop = connected_components(joined, connection="strong")
+    w_rec = network.w_rec.copy()
+    w_rec.data = np.where(loop[pre] == loop[post], w_rec.data * factor, w_rec.data)
+    return replace(network, w_rec=w_rec)
+
+
+def population_of(network: Network) -> Index:
+    """The number of the population of each neuron, [N]."""
+    return np.repeat(np.arange(len(network.populations)), [p.n for p in network.populations])
 
 
 def abscissa_limit(network: Network, abscissa: float) -> float:

@@ -23,7 +23,7 @@ def prune(
 ) -> Network:  # fmt: skip
     """The round(keep * synapses) synapses of largest |w| rate; the seed breaks ties. No neuron goes.
 
-    x : windows [W, T, C] as the network hears them; None: white noise, as operating_point
+    x : windows [W, T, C] as the network gets them; None: white noise, as operating_point
     """
     carried = np.abs(network.w_rec.data) * operating_point(network, x=x).rate[endpoints(network)[0]]
     return keep_largest(network, carried, budget(network, keep), seed)

@@ -69,7 +69,7 @@ def prune(
     network = state.network
     if options.timescales:
         tell(0.5, "time constants")
-        wanted = lyapunov.of_network(start, k=min(EXPONENTS, 2 * start.n)).exponents
+        wanted = lyapunov.of_network(start, k=min(EXPONENTS, lyapunov.dimension(start))).exponents
 
         def tuning(costs: list[float]) -> None:
             state.costs = costs

@@ -60,7 +60,8 @@ def core(cell: Cell) -> Network:
     c, o = pipeline.TASK_FREE
     return random_network(
         cell.neurons, c, o, 1.0, cell.density, np.random.default_rng([cell.seed, 0]),
-        reservoir.TAU_MEM, reservoir.TAU_SYN, reservoir.TAU_OUT, heterogeneous, clusters,
+        tau_mem=reservoir.TAU_MEM, tau_syn=reservoir.TAU_SYN, tau_out=reservoir.TAU_OUT,
+        heterogeneous=heterogeneous, clusters=clusters,
     )  # fmt: skip
 
 
@@ -99,7 +100,7 @@ def describe(network: Network) -> dict[str, float]:
     drift : by what share the firing rate of a long run's end differs from that of its beginning
     """
     m = pruning.measure(network)
-    spectrum = lyapunov.of_network(network, k=min(EXPONENTS, 2 * network.n), steps=300, warm_up=100)
+    spectrum = lyapunov.of_network(network, k=min(EXPONENTS, lyapunov.dimension(network)), steps=300, warm_up=100)
     every, slowest, _ = localisation(rate_model(network).m)
     return {
         "neurons": m.neurons, "synapses": m.synapses, "synapses_with_ports": m.synapses + 2 * m.neurons,
@@ -163,7 +164,7 @@ def known_task(name: str) -> None:
     """Raises ConfigError with what there is, unless it is a memory task or a configuration; DataError if its data
     cannot be read."""
     if name not in reservoir.MEMORY and name not in (known := config.names()):
-        raise ConfigError(f"no task {name[:40]!r}", f"there is: {', '.join([*reservoir.MEMORY, *known])}")
+        raise ConfigError(f"no task {name[:40]!r}", f"available: {', '.join([*reservoir.MEMORY, *known])}")
     _task(name)
 
 

@@ -19,7 +19,7 @@ from scipy.sparse.linalg import ArpackNoConvergence, eigs
 from lnp_edge.base.errors import ConfigError, NetworkError
 from lnp_edge.dynamics.rate_model import DENSE_TO, network_abscissa, rate_model
 from lnp_edge.network import Floats, Network
-from lnp_edge.pruning import Index, endpoints
+from lnp_edge.pruning import Index, endpoints, population_of
 
 RULES = ("hub", "random", "targeted")
 SLOWEST = 0.05  # share of the eigenvectors that are watched
@@ -86,16 +86,21 @@ def candidates(
     random   : each pair alike
     targeted : post in proportion to the sum over k of IPR_k |u_ik|**2, `vectors` u [N, k] being the slowest; ours
 
-    Pairs are drawn one after the other, and again where they exist. After TURNS rounds of it the rest is drawn
+    Only from a population to one that it projects to already: no layer becomes recurrent, none is skipped. Pairs are
+    drawn one after the other, and again where they exist. After TURNS rounds of it the rest is drawn
     alike: the rule has run out of pairs. Raises ConfigError for an unknown rule, NetworkError where so many pairs are
     not free.
     """
     if rule not in RULES:
-        raise ConfigError(f"no rule of new synapses is called {rule!r}", f"there is: {', '.join(RULES)}")
+        raise ConfigError(f"no rule of new synapses is called {rule!r}", f"available: {', '.join(RULES)}")
     n = network.n
     pre, post = endpoints(network)
     taken = pre * np.int64(n) + post  # ascending, as w_rec is sorted
-    room = n * (n - 1) - int((pre != post).sum())
+    number, size = population_of(network), np.array([p.n for p in network.populations])
+    joined = np.zeros((len(size), len(size)), bool)
+    joined[number[pre], number[post]] = True
+    joined |= len(size) == 1
+    room = int(size @ joined @ size - size @ np.diag(joined)) - int((pre != post).sum())
     if count > room:
         raise NetworkError(
             f"{count} new synapses do not fit among {n} neurons: {room} pairs are free",
@@ -108,7 +113,8 @@ def candidates(
         draws = min(math.ceil(1.2 * missing * n * n / (room - len(new))) + 16, 2**22)
         drawn = _pairs(n, draws, rule if turn < TURNS else "random", weight, rng)
         turn += 1
-        drawn = np.concatenate([new, drawn[(drawn // n != drawn % n) & ~_among(taken, drawn)]])
+        pre, post = drawn // n, drawn % n
+        drawn = np.concatenate([new, drawn[(pre != post) & joined[number[pre], number[post]] & ~_among(taken, drawn)]])
         _, place = np.unique(drawn, return_index=True)
         new = drawn[np.sort(place)[:count]]
     return new // n, new % n
@@ -154,7 +160,7 @@ def add_synapses(network: Network, pre: Index, post: Index, rng: np.random.Gener
     if len(pre) == 0:
         return network
     if network.w_rec.nnz == 0:
-        raise NetworkError("the network has no recurrent synapse to take new weights from", "prune fewer synapses")
+        raise NetworkError("the network has no synapse to take new weights from", "prune fewer synapses")
     old_pre, old_post = endpoints(network)
     positive = network.sign > 0
     alike = rng.integers(0, len(old_post), len(post))

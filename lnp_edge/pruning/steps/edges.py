@@ -13,13 +13,14 @@ from dataclasses import dataclass, replace
 import numpy as np
 from scipy import sparse
 
+from lnp_edge.base.errors import NetworkError
 from lnp_edge.base.jit import cached
 from lnp_edge.config import NoiseSettings
 from lnp_edge.dynamics import covariance, lyapunov
 from lnp_edge.dynamics.rate_model import RateModel, network_abscissa, rate_model
 from lnp_edge.network import Floats, Network
-from lnp_edge.network.draw import SHORTEST
 from lnp_edge.pruning import Mask, Progress, abscissa_limit, endpoints, hold_abscissa, with_synapses
+from lnp_edge.spec.parameters import SHORTEST
 
 EXACT_TO = 1500  # neurons; above, the variances are estimated by probes, in seconds instead of minutes
 SPECTRUM = 48  # exponents computed one by one; the sum rule gives the mean of the others
@@ -67,7 +68,7 @@ def synapse_scores(
     first = 0.5 if "l" in options.score else 1.0  # the spectrum takes the rest
     found = noise(network, model, rng, lambda done: tell(first * done, "covariance by probes"))
     if "l" in options.score:
-        k = min(SPECTRUM, 2 * network.n)
+        k = min(SPECTRUM, lyapunov.dimension(network))
         spectrum = lyapunov.of_network(network, k=k, progress=lambda done, what: tell(first + (1 - first) * done, what))
         found = found * np.abs(lyapunov_matrix(network, spectrum.per_neuron))
     return found * np.abs(w) if "w" in options.score else found
@@ -170,8 +171,12 @@ def with_matched_leak(network: Network, thinner: Network) -> Network:
     """The same of a network: the diagonal is its leak, 1 in units of the rate model's M, so tau_mem changes.
 
     A row that lost weight gets the slower membrane. The leak is multiplied by 0.1 at the least, and tau_mem is
-    SHORTEST steps at the least.
+    SHORTEST steps at the least. Raises NetworkError for a neuron without tau_mem.
     """
+    for p in network.populations:
+        if "tau_mem" not in p.params:
+            what = f'[prune.noise] diagonal = "match" changes tau_mem, which {p.neuron} does not have'
+            raise NetworkError(what, 'choose diagonal = "keep"')
     model = rate_model(network)
     gain = np.divide(model.m.data, network.w_rec.T.tocsr().data)
     before = np.abs(model.m).sum(1)
@@ -179,6 +184,7 @@ def with_matched_leak(network: Network, thinner: Network) -> Network:
     per_target = np.zeros(network.n)
     per_target[np.repeat(np.arange(network.n), np.diff(model.m.indptr))] = gain
     more = np.abs(m).sum(1) * per_target - before
-    leak = (1 - np.exp(-network.dt / network.tau_mem)) * np.maximum(1 + more, 0.1)
+    leak = (1 - np.exp(-network.dt / network.all("tau_mem"))) * np.maximum(1 + more, 0.1)
     tau_mem = -network.dt / np.log1p(-np.minimum(leak, 1 - np.exp(-1 / SHORTEST)))
-    return replace(thinner, tau_mem=tau_mem)
+    matched = tuple(replace(p, params=p.params | {"tau_mem": tau_mem[at]}) for p, at in thinner.parts())
+    return replace(thinner, populations=matched)

@@ -2,9 +2,11 @@
 
 LNP    (arXiv:2403.03409) after the synapses, the neurons of lowest betweenness centrality in the pruned graph.
 ours   how many go, that a budget of synapses stays, that every input channel still reaches every read-out it reached,
-       and what stands in for betweenness where that takes too long (centrality).
+       that each population loses about the same share and none all, and what stands in for betweenness where that takes
+       too long (centrality).
 
-The graph is directed and unweighted; its edges are the stored entries of w_rec.
+The graph is directed and unweighted; its edges are the stored entries of w_rec. A layer without recurrence has neurons
+between hardly any others: hence neurons are compared within their population.
 """
 
 from __future__ import annotations
@@ -13,7 +15,7 @@ import numpy as np
 
 from lnp_edge.base.jit import cached
 from lnp_edge.network import Floats, Network
-from lnp_edge.pruning import Index, Mask
+from lnp_edge.pruning import Index, Mask, population_of
 
 WORK = 2e9  # sources * synapses that betweenness may take: 2 to 14 s at 1 ns (dense) to 7 ns each, N to 10,000
 SAMPLED = 1e9  # and its estimate: of N = 100,000 the working memory exceeds a core's cache, 8 to 20 ns
@@ -23,17 +25,23 @@ PIVOTS = 50  # fewest sources worth their noise
 def surviving_neurons(network: Network, most: int, count: int, rng: np.random.Generator | None = None) -> Index:
     """Indices of the neurons that stay when up to `most` of lowest centrality go; of equals, the sparser.
 
-    A neuron stays if without it fewer than `count` synapses would remain, or an input channel would lose its
-    last path to a read-out. rng serves `centrality`, by default one of seed 0.
+    A neuron stays if without it fewer than `count` synapses would remain, its population would be empty, or an input
+    channel would lose its last path through neurons to a read-out (w_skip is none of these). rng serves `centrality`,
+    by default one of seed 0.
     """
     w = network.w_rec
     incoming = w.tocsc()
     degree = np.diff(w.indptr) + np.diff(incoming.indptr)
     # Single precision, so that equals are equal whatever the order of their sum.
     between = centrality(network, rng or np.random.default_rng(0)).astype(np.float32)
-    order = np.lexsort((degree, between))
+    order, place = np.lexsort((degree, between)), np.empty(network.n)
+    for p, at in network.parts():
+        own = order[(order >= at.start) & (order < at.stop)]
+        place[own] = np.arange(p.n) / p.n
+    order = order[np.argsort(place[order], kind="stable")]
     hears, feeds = _ports(network)
-    alive = _thin(w.indptr, w.indices, incoming.indptr, incoming.indices, hears, feeds, order, most, count)
+    number = population_of(network)
+    alive = _thin(w.indptr, w.indices, incoming.indptr, incoming.indices, hears, feeds, number, order, most, count)
     return np.flatnonzero(alive)
 
 
@@ -181,7 +189,7 @@ def _path(indptr, indices, heard, feeds, alive, wanted):
 
 
 @cached
-def _thin(indptr, indices, indptr_in, indices_in, hears, feeds, order, most, count):
+def _thin(indptr, indices, indptr_in, indices_in, hears, feeds, number, order, most, count):
     """Mask [N] of the neurons that stay.
 
     Each input keeps one known way to each of its read-outs. Only a neuron on such a way can cut it, and only then is
@@ -195,6 +203,7 @@ def _thin(indptr, indices, indptr_in, indices_in, hears, feeds, order, most, cou
     for c in range(channels):
         reached[c], on_way[c] = _path(indptr, indices, hears[c], feeds, alive, everything)
     left, gone = len(indices), 0
+    of_its_kind = np.bincount(number)
     for neuron in order:
         if gone == most:
             break
@@ -203,7 +212,7 @@ def _thin(indptr, indices, indptr_in, indices_in, hears, feeds, order, most, cou
             lost += alive[indices[k]]
         for k in range(indptr_in[neuron], indptr_in[neuron + 1]):
             lost += alive[indices_in[k]] and indices_in[k] != neuron
-        if left - lost < count:
+        if left - lost < count or of_its_kind[number[neuron]] == 1:
             continue
         alive[neuron] = False
         for c in range(channels):
@@ -216,4 +225,5 @@ def _thin(indptr, indices, indptr_in, indices_in, hears, feeds, order, most, cou
         if not alive[neuron]:
             left -= lost
             gone += 1
+            of_its_kind[number[neuron]] -= 1
     return alive

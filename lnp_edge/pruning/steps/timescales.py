@@ -5,9 +5,10 @@ spectrum shall be that of the network before pruning,
 
     J = W1(spectrum, wanted spectrum) * T + 10 max(0, lambda_1 - wanted lambda_1) * T
 
-W1 the Wasserstein distance of the largest exponents, T = mean tau_mem + mean tau_syn. What is searched are shape and
-mean of the two gamma distributions (as in the authors' earlier work, we recall); every neuron keeps its quantile, so
-that J is smooth. Optuna's Gaussian process (Matern 5/2, expected improvement) proposes.
+W1 the Wasserstein distance of the largest exponents, T the mean over neurons of the sum of their time constants. What
+is searched are shape and mean of the gamma distribution of each time constant of each population (as in the authors'
+earlier work, we recall); every neuron keeps its quantile, so that J is smooth. Optuna's Gaussian process (Matern 5/2,
+expected improvement) proposes.
 """
 
 from __future__ import annotations
@@ -21,8 +22,8 @@ from scipy import stats
 
 from lnp_edge.base.install import require
 from lnp_edge.dynamics import lyapunov
-from lnp_edge.network import Floats, Network
-from lnp_edge.network.draw import SHAPE, SHORTEST
+from lnp_edge.network import Floats, Network, Population
+from lnp_edge.spec.parameters import SHAPE, SHORTEST
 
 SHAPES = 0.5, 20.0  # of a gamma distribution
 MEANS = 1 / 3, 3.0  # times what they are
@@ -50,8 +51,11 @@ def optimise_timescales(
     import optuna
 
     optuna.logging.set_verbosity(optuna.logging.ERROR)
-    means = [float(tau.mean()) for tau in (network.tau_mem, network.tau_syn)]
-    rank = [(stats.rankdata(tau) - 0.5) / network.n for tau in (network.tau_mem, network.tau_syn)]
+    taus = [{name: p.params[name] for name in times(p)} for p in network.populations]
+    known_as = [{name: f"{p.name}_{name}" for name in times(p)} for p in network.populations]
+    rank = [{name: (stats.rankdata(tau) - 0.5) / len(tau) for name, tau in own.items()} for own in taus]
+    means = [{name: float(tau.mean()) for name, tau in own.items()} for own in taus]
+    scale = sum(p.n / network.n * sum(mean.values()) for p, mean in zip(network.populations, means, strict=True))
 
     costs: list[float] = []
 
@@ -59,25 +63,27 @@ def optimise_timescales(
         if len(costs) < len(known):
             costs.append(known[len(costs)])
         else:
-            found = lyapunov.of_network(candidate, k=min(EXPONENTS, 2 * candidate.n)).exponents
-            costs.append(distance(found, wanted[: len(found)]) * sum(means))
+            k = min(EXPONENTS, lyapunov.dimension(candidate))
+            found = lyapunov.of_network(candidate, k=k).exponents
+            costs.append(distance(found, wanted[:k]) * scale)
             tried(costs)
         return costs[-1]
 
     def drawn(trial: optuna.Trial) -> Network:
-        taus = [
-            stats.gamma.ppf(rank[k], shape := trial.suggest_float(f"shape_{name}", *SHAPES, log=True))
-            / shape * means[k] * trial.suggest_float(f"mean_{name}", *MEANS, log=True)
-            for k, name in enumerate(("mem", "syn"))
-        ]  # fmt: skip
-        return with_taus(network, *taus)
+        def tau(k: int, name: str) -> Floats:
+            shape = trial.suggest_float(f"shape_{known_as[k][name]}", *SHAPES, log=True)
+            factor = trial.suggest_float(f"mean_{known_as[k][name]}", *MEANS, log=True)
+            return stats.gamma.ppf(rank[k][name], shape) / shape * means[k][name] * factor
+
+        return with_taus(network, [{name: tau(k, name) for name in own} for k, own in enumerate(taus)])
 
     best, least = network, cost(network)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
         sampler = optuna.samplers.GPSampler(seed=seed, n_startup_trials=FIRST, deterministic_objective=True)
     study = optuna.create_study(sampler=sampler)
-    study.enqueue_trial({"shape_mem": SHAPE, "mean_mem": 1.0, "shape_syn": SHAPE, "mean_syn": 1.0})
+    every = [name for names in known_as for name in names.values()]
+    study.enqueue_trial({f"shape_{name}": SHAPE for name in every} | {f"mean_{name}": 1.0 for name in every})
     for _ in range(trials):
         trial = study.ask()
         candidate = drawn(trial)
@@ -93,16 +99,28 @@ def distance(exponents: Floats, wanted: Floats) -> float:
     return float(np.abs(np.sort(exponents) - np.sort(wanted)).mean() + 10 * max(0.0, exponents.max() - wanted.max()))
 
 
-def with_taus(network: Network, tau_mem: Floats, tau_syn: Floats) -> Network:
-    """Other time constants [N], s; weights and bias scale with (1 - alpha)(1 - beta), as init_network draws them."""
-    mem, syn = (np.maximum(tau, SHORTEST * network.dt) for tau in (tau_mem, tau_syn))
-    before, after = (
-        (1 - np.exp(-network.dt / s)) * (1 - np.exp(-network.dt / m))
-        for s, m in ((network.tau_syn, network.tau_mem), (syn, mem))
-    )
-    factor = after / before
+def times(population: Population) -> list[str]:
+    """The names of its neuron's time constants."""
+    return [name for name, p in population.module.PARAMETERS.items() if p.is_time]
+
+
+def with_taus(network: Network, taus: list[dict[str, Floats]]) -> Network:
+    """Other time constants [n], s, of each population.
+
+    Weights scale with the drive for a potential of 1, and other parameters with their own scale, as both are drawn.
+    """
+    populations = []
+    for p, new in zip(network.populations, taus, strict=True):
+        params = dict(p.params)
+        for name, meaning in p.module.PARAMETERS.items():
+            if name in new:
+                params[name] = np.maximum(new[name], SHORTEST * network.dt)
+            elif meaning.scale:
+                factor = meaning.scale(network.dt, params) / meaning.scale(network.dt, p.params)
+                params[name] = np.clip(p.params[name] * factor, meaning.low, meaning.high)
+        populations.append(replace(p, params=params))
+    other = replace(network, populations=tuple(populations))
+    factor = other.drive_for()[1] / network.drive_for()[1]
     w_rec = network.w_rec.copy()
     w_rec.data = w_rec.data * factor[w_rec.indices]
-    return replace(
-        network, tau_mem=mem, tau_syn=syn, w_in=network.w_in * factor, w_rec=w_rec, bias=network.bias * factor
-    )
+    return replace(other, w_in=network.w_in * factor, w_rec=w_rec)
