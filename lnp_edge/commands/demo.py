@@ -149,7 +149,7 @@ def _results(board: str, data: Split, outcomes: dict[str, Outcome], proof: Proof
         "recurrent_synapses": {
             "dense": outcomes["dense"].network.w_rec.nnz,
             "pruned": pruned.network.w_rec.nnz,
-            "quantised": pruned.model.w_rec.nnz,
+            "quantised": pruned.model.projection("rec").w.nnz,
         },
         "flash": proof.sizes.flash,
         "ram": proof.sizes.ram,

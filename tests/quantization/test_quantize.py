@@ -651,14 +651,24 @@ def test_large_weights_past_the_neurons_leave_those_of_the_neurons_what_the_proo
     assert (size <= 30) == (largest == 127)
 
 
+def test_weights_past_the_neurons_have_no_shift_that_a_model_has_not():
+    """Seven levels with a leak of nearly 1/2 could be proved at a larger one."""
+    net = NETWORKS["skip"]()
+    net = replace(net, w_skip=1e9 * net.w_skip, tau_out=np.full(4, 1.45 * net.dt))
+    model = quantize(net, task(), bits=4)
+    assert model.projection("input_out").shift == MAX_SHIFT and max(model.bounds(model.readout)) < INT32_MAX / 2
+
+
 def test_the_level_of_a_read_out_is_halved_where_no_shift_is_small_enough():
-    """3000 neurons of 16 bits each."""
+    """600 neurons of 16 bits each, for 2000 steps."""
     net = tiny_network(n=600, density=0.01)
     slow = replace(net, tau_out=np.full(4, 2000 * net.dt))
     model = quantize(slow, task(), bits=16)
     out = model.projection("out")
     assert out.shift == 0 and 1000 < np.abs(out.w.data).max() <= 32767 // 2
     assert 2**30 < max(model.bounds(model.readout)) <= INT32_MAX
+    _, used = to_integers(slow, task(), fit_scale(slow, task(), 16))
+    assert (out.w.dense() == np.round(slow.w_out * used.level_out)).all()
 
 
 @pytest.mark.parametrize("name", ["skip", "mixed"])
