@@ -37,7 +37,7 @@ def sparser(a, rng, alpha=1.0):
     return s
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 @given(SEEDS)
 def test_a_matched_diagonal_keeps_every_rows_sum_of_sizes(seed):
     a, rng = linear(seed)
