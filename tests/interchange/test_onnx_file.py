@@ -104,7 +104,8 @@ def test_a_model_without_a_single_synapse_comes_back(tmp_path):
 
 def test_the_same_model_gives_the_same_bytes_in_another_process():
     code = (
-        "import sys, zlib; sys.path[:0] = ['tests']; from tiny import tiny_model; from lnp_edge import onnx_file;"
+        "import sys, zlib; sys.path[:0] = ['tests']; from tiny import tiny_model;"
+        "from lnp_edge.interchange import onnx_file;"
         "print(zlib.crc32(onnx_file.to_proto(tiny_model()).SerializeToString(deterministic=True)))"
     )
     runs = {

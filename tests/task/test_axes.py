@@ -60,7 +60,7 @@ def test_axes_change_how_input_weights_train_and_not_what_they_are():
     assert on_axes.leaf["w_in"].std() == pytest.approx(2, rel=0.1)
     assert torch.equal(plain.leaf["w_rec"], on_axes.leaf["w_rec"])
     brighter = replace(config, train=replace(config.train, epochs=3))
-    trained, _ = pipeline.train(brighter, split, network)
+    trained, _ = pipeline.train(brighter, parts, network)
     assert not np.allclose(trained.w_in, network.w_in, rtol=1e-3)
 
 
