@@ -1,15 +1,24 @@
 """What several test files share: tools that may be absent, and firmware that is compiled once."""
 
+# One BLAS thread, as in lnp: before numpy is imported.
+import lnp_edge.cli  # noqa: F401
+
+# isort: split
 import os
 import shutil
 from functools import cache
 from importlib.util import find_spec
 from pathlib import Path
 
+import hypothesis
 import pytest
 from tiny import MODELS
 
 from lnp_edge import boards, neurons
+
+# The same examples in every run, and no clock: a busy machine is no failure.
+hypothesis.settings.register_profile("lnp", deadline=None, derandomize=True)
+hypothesis.settings.load_profile("lnp")
 
 
 def need(*tools: str) -> None:

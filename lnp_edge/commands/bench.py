@@ -81,7 +81,7 @@ def _train(args: argparse.Namespace) -> int:
 def _prune(args: argparse.Namespace) -> int:
     from lnp_edge.experiments.evidence import scale
 
-    rows: list[scale.Row] = []
+    rows: list[scale.Measured] = []
     with bars() as progress:
         task = progress.add_task("pruning", total=len(scale.cases(args.quick)), info="")
         for row in scale.measure(args.quick):

@@ -18,6 +18,7 @@ from lnp_edge.base.console import note, out, table
 from lnp_edge.base.errors import ConfigError
 from lnp_edge.base.files import write_whole
 from lnp_edge.config import Config
+from lnp_edge.experiments.executors import for_jobs, processes
 from lnp_edge.experiments.trial import Trial
 from lnp_edge.stages import pipeline
 from lnp_edge.task import metrics
@@ -63,6 +64,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--folds", type=int, default=0, help="folds by group; 0: the data set's own test groups")
     parser.add_argument("--shared", action="store_true", help="prune one network for all these tasks, without a task")
     parser.add_argument("--quick", action="store_true", help="a few steps on little data: the figures mean nothing")
+    parser.add_argument("--jobs", type=for_jobs, default=processes, metavar="N", help="processes (default: one a core)")
     parser.add_argument("-o", "--output", type=Path, default=Path("runs"), metavar="DIR")
     parser.add_argument("--json", action="store_true")
 
@@ -124,7 +126,7 @@ def _reproduce(base: Config, changes: dict[str, dict], args: argparse.Namespace)
         for name in configs
     }
     runs = Runs(args.output)
-    results = iter(runs.all([t for group in trials.values() for t in group]))
+    results = iter(runs.all([t for group in trials.values() for t in group], args.jobs))
     rows = [Row(name, [], next_of(results, len(group))) for name, group in trials.items()]
     splits = [split(base, dataset, part) for part in parts]
     note("baselines")
