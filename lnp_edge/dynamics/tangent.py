@@ -89,10 +89,12 @@ def kernel(neuron: str) -> Callable:
 
     Compiled once for a neuron, and cached on disk.
     """
-    module = plugins.get("lnp_edge.neurons", neuron)
+    module: Any = plugins.get("lnp_edge.neurons", neuron)
     size = len(module.STATE)
+    compiled: dict[str, Any] = TANGENT
+    step: Any = bind(module.step, {name: njit(meaning) for name, meaning in compiled.items()})
     scope = globals() | {
-        "neuron_step": njit(bind(module.step, {name: njit(meaning) for name, meaning in TANGENT.items()})),
+        "neuron_step": njit(step),
         "values_of": tuple_of("a, i", "a[{s}, i]", size),
         "duals_of": tuple_of("values, q, i, j", f"(values[{{s}}], q[{size - 1} - {{s}}, i, j])", size),
         "constants_of": tuple_of("a, i", "a[{s}, i]", len(module.TABLES)),

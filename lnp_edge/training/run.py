@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 import torch
@@ -84,7 +85,7 @@ class FusedLayer:
         self, p: Parameters, x: torch.Tensor, currents: torch.Tensor | None
     ) -> tuple[torch.Tensor, torch.Tensor]:
         """x [B, T, C]; currents [B, T, n] from earlier populations. Returns currents [B, T, n of later ones], y."""
-        own = self.parameters(p)
+        own: dict[str, Any] = self.parameters(p)
         if currents is not None:
             source, w_in = currents + x @ own["w_in"] if self.hears else currents, None
         elif self.hears:
