@@ -67,7 +67,7 @@ def _clamp(x, low, high):
 
 
 # Of numbers, of NumPy arrays, and inside Numba functions.
-TANGENT = {
+TANGENT: dict[str, Any] = {
     "add": lambda a, b: (value(a) + value(b), tangent(a) + tangent(b)),
     "sub": lambda a, b: (value(a) - value(b), tangent(a) - tangent(b)),
     "mul": _times,
@@ -91,8 +91,7 @@ def kernel(neuron: str) -> Callable:
     """
     module: Any = plugins.get("lnp_edge.neurons", neuron)
     size = len(module.STATE)
-    compiled: dict[str, Any] = TANGENT
-    step: Any = bind(module.step, {name: njit(meaning) for name, meaning in compiled.items()})
+    step: Any = bind(module.step, {name: njit(meaning) for name, meaning in TANGENT.items()})
     scope = globals() | {
         "neuron_step": njit(step),
         "values_of": tuple_of("a, i", "a[{s}, i]", size),
