@@ -1,6 +1,16 @@
 """network.safetensors: a float network between init, pruning, training and quantisation.
 
-safetensors holds plain tensors and one table of text: nothing in it can run, nor claim more than its size.
+safetensors holds plain tensors and one table of text: nothing in it can run, nor claim more than its size. Format 2:
+
+    <population>.<parameter>   float64 [n], each of the PARAMETERS of its neuron
+    sign                       int8 [N]
+    w_in, w_out, w_skip        float64 [C, N], [N, O], [C, O]; the last one only where there is such a projection
+    w_rec_indptr, _indices     int64 [N + 1], [nnz]
+    w_rec_data                 float64 [nnz]
+    tau_out, bias_out, dt      float64 [O], [O], [1]
+
+and in the text, JSON: format, populations (name, neuron, hears, feeds of each), config, history, crc32. Format 1 had
+one population of cuba_lif, whose parameters were called like it; it is read too.
 """
 
 from __future__ import annotations
@@ -11,6 +21,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+from numpy.typing import NDArray
 from safetensors import SafetensorError
 from safetensors.numpy import load as load_tensors
 from safetensors.numpy import save as save_tensors
@@ -18,14 +29,18 @@ from scipy import sparse
 
 from lnp_edge.base.errors import ConfigError, LnpError, ModelError
 from lnp_edge.base.files import read_bounded, write_whole
-from lnp_edge.config import Config
-from lnp_edge.network import Network
+from lnp_edge.config import MAX_LAYERS, Config
+from lnp_edge.network import Network, Population
+from lnp_edge.spec import plugins
+from lnp_edge.spec.model import INPUT, NAME
 
 MAX_BYTES = 2**31
-FORMAT = "network 1"
+FORMAT, FORMER = "network 2", "network 1"
 HINT = "give it a file written by lnp prune or lnp train"
-VECTORS = {"tau_mem": "n", "tau_syn": "n", "tau_out": "o", "sign": "n", "bias": "n", "bias_out": "o", "v_th": "n"}
 DTYPES = {"sign": np.int8, "w_rec_indptr": np.int64, "w_rec_indices": np.int64}  # others float64
+ONE = [{"name": "hidden", "neuron": "cuba_lif", "hears": True, "feeds": True}]  # the populations of format 1
+TYPES = {key: type(value) for key, value in ONE[0].items()}
+Arrays = dict[str, NDArray]
 
 
 @dataclass(frozen=True)
@@ -39,11 +54,15 @@ class NetworkFile:
 
 def save(file: NetworkFile, path: Path) -> None:
     n = file.network
-    arrays = {name: np.ascontiguousarray(getattr(n, name)) for name in VECTORS}
-    arrays |= {"w_in": n.w_in, "w_out": n.w_out, "dt": np.array([n.dt])}
+    arrays: Arrays = {f"{p.name}.{name}": a for p in n.populations for name, a in p.params.items()}
+    arrays |= {name: getattr(n, name) for name in ("sign", "w_in", "w_out", "tau_out", "bias_out")}
+    arrays |= {} if n.w_skip is None else {"w_skip": n.w_skip}
     arrays |= {f"w_rec_{part}": getattr(n.w_rec, part) for part in ("indptr", "indices", "data")}
+    arrays["dt"] = np.array([n.dt])
     arrays = {name: np.ascontiguousarray(a, _dtype(name)) for name, a in arrays.items()}
-    meta = {"format": FORMAT, "config": file.config.to_json(), "history": json.dumps(file.history)}
+    populations = [{key: getattr(p, key) for key in ONE[0]} for p in n.populations]
+    meta = {"format": FORMAT, "populations": json.dumps(populations)}
+    meta |= {"config": file.config.to_json(), "history": json.dumps(file.history)}
     meta["crc32"] = _crc(arrays, meta)
     # One key: safetensors writes several in any order, and the same network should give the same bytes.
     write_whole(path, save_tensors(arrays, {"lnp_edge": json.dumps(meta, sort_keys=True)}))
@@ -56,14 +75,18 @@ def load(path: Path) -> NetworkFile:
         arrays = load_tensors(data)
         header = json.loads(data[8 : 8 + int.from_bytes(data[:8], "little")])
         meta = json.loads(header["__metadata__"]["lnp_edge"])
-        if meta["format"] != FORMAT:
+        if meta["format"] not in (FORMAT, FORMER):
             raise ModelError(f"{path} was written by another version of lnp-edge", "run lnp prune or lnp train again")
         if meta.pop("crc32") != _crc(arrays, meta):
             raise ModelError(f"{path} is damaged: its CRC-32 differs", HINT)
+        populations = json.loads(meta["populations"]) if meta["format"] == FORMAT else ONE
+        if meta["format"] == FORMER:
+            own = plugins.get("lnp_edge.neurons", ONE[0]["neuron"]).PARAMETERS
+            arrays = {f"{ONE[0]['name']}.{name}" if name in own else name: a for name, a in arrays.items()}
         history = json.loads(meta["history"])
         if not isinstance(history, dict):
             raise ModelError(f"{path}: its history is no table", HINT)
-        return NetworkFile(_network(path, arrays), Config.from_json(meta["config"]), history)
+        return NetworkFile(_network(path, populations, arrays), Config.from_json(meta["config"]), history)
     except ConfigError as e:
         raise ModelError(f"{path}: {e.what}", e.try_next) from None
     except LnpError:
@@ -76,7 +99,7 @@ def _dtype(name: str) -> type:
     return DTYPES.get(name, np.float64)
 
 
-def _crc(arrays: dict, meta: dict[str, str]) -> str:
+def _crc(arrays: Arrays, meta: dict[str, str]) -> str:
     """CRC-32 of all in the order of the names, so that no flipped bit passes as another network."""
     crc = zlib.crc32(json.dumps(meta, sort_keys=True).encode())
     for name in sorted(arrays):
@@ -84,28 +107,71 @@ def _crc(arrays: dict, meta: dict[str, str]) -> str:
     return f"{crc:08x}"
 
 
-def _network(path: Path, a: dict) -> Network:
-    for name, array in a.items():
-        if array.dtype != _dtype(name):
-            raise ModelError(f"{path}: {name} is {array.dtype}, not {np.dtype(_dtype(name))}", HINT)
-    n, o, c = len(a["tau_mem"]), len(a["tau_out"]), len(a["w_in"])
+def _network(path: Path, populations: object, a: Arrays) -> Network:
+    parts = _populations(path, populations, a)
+    n, o, c = sum(p.n for p in parts), len(a["tau_out"]), len(a["w_in"])
     if min(n, o, c) < 1:
         raise ModelError(f"{path} has {n} neurons, {c} channels and {o} read-outs", HINT)
-    sizes = {"n": (n,), "o": (o,)}
-    shapes = {name: sizes[size] for name, size in VECTORS.items()} | {"w_in": (c, n), "w_out": (n, o), "dt": (1,)}
+    shapes = {"sign": (n,), "w_in": (c, n), "w_out": (n, o), "tau_out": (o,), "bias_out": (o,), "dt": (1,)}
+    shapes |= {"w_skip": (c, o)} if "w_skip" in a else {}
     for name, shape in shapes.items():
-        if a[name].shape != shape or not np.isfinite(a[name]).all():
-            raise ModelError(f"{path}: {name} has shape {a[name].shape}, not {shape}, or is not finite", HINT)
-    for name in ("tau_mem", "tau_syn", "tau_out", "v_th", "dt"):
+        _expect(path, name, a[name], shape)
+    for name in ("tau_out", "dt"):
         if not (a[name] > 0).all():
             raise ModelError(f"{path}: {name} must be positive", HINT)
     if not (np.abs(a["sign"]) == 1).all():
         raise ModelError(f"{path}: sign holds other than 1 and -1", HINT)
+    for name in ("w_rec_indptr", "w_rec_indices", "w_rec_data"):
+        _expect(path, name, a[name], (n + 1,) if name.endswith("indptr") else (a["w_rec_data"].size,))
+    known = {*shapes, "w_rec_indptr", "w_rec_indices", "w_rec_data"}
+    known |= {f"{p.name}.{name}" for p in parts for name in p.params}
+    if a.keys() - known:
+        raise ModelError(f"{path} holds {sorted(a.keys() - known)[0][:40]!r}, which is no part of its network", HINT)
     w_rec = sparse.csr_array((a["w_rec_data"], a["w_rec_indices"], a["w_rec_indptr"]), shape=(n, n))
     w_rec.check_format(full_check=True)
     if w_rec.nnz != len(a["w_rec_data"]):
         raise ModelError(f"{path}: w_rec_indptr does not span its {len(a['w_rec_data'])} synapses", HINT)
-    if not (w_rec.has_canonical_format and np.isfinite(w_rec.data).all()):
-        raise ModelError(f"{path}: w_rec repeats synapses, is not sorted or not finite", HINT)
-    vectors = {name: a[name] for name in VECTORS}
-    return Network(dt=float(a["dt"][0]), w_in=a["w_in"], w_out=a["w_out"], w_rec=w_rec, **vectors)
+    if not w_rec.has_canonical_format:
+        raise ModelError(f"{path}: w_rec repeats synapses or is not sorted", HINT)
+    vectors = {name: a[name] for name in ("sign", "w_in", "w_out", "tau_out", "bias_out")}
+    network = Network(float(a["dt"][0]), parts, w_rec=w_rec, w_skip=a.get("w_skip"), **vectors)
+    for p, at in network.parts():
+        if (not p.hears and network.w_in[:, at].any()) or (not p.feeds and network.w_out[at].any()):
+            raise ModelError(f"{path}: {p.name} has weights where it has no projection", HINT)
+    return network
+
+
+def _populations(path: Path, populations: object, a: Arrays) -> tuple[Population, ...]:
+    if not (isinstance(populations, list) and 1 <= len(populations) <= MAX_LAYERS):
+        raise ModelError(f"{path} has no list of 1 to {MAX_LAYERS} populations", HINT)
+    found: list[Population] = []
+    for given in populations:
+        if not (isinstance(given, dict) and {key: type(value) for key, value in given.items()} == TYPES):
+            raise ModelError(f"{path}: a population is {str(given)[:60]!r}", HINT)
+        name, module = given["name"], plugins.get("lnp_edge.neurons", given["neuron"])
+        if not NAME.fullmatch(name) or name == INPUT or name in [p.name for p in found]:
+            raise ModelError(f"{path}: a population is called {name[:40]!r}", HINT)
+        if not hasattr(module, "drive_for"):
+            raise ModelError(f"{path}: {name} is made of {given['neuron']}, which does not spike", HINT)
+        params = {key: a[f"{name}.{key}"] for key in module.PARAMETERS}
+        for key, meaning in module.PARAMETERS.items():
+            values = params[key]
+            _expect(path, f"{name}.{key}", values, (len(next(iter(params.values()))),))
+            if not len(values):
+                raise ModelError(f"{path}: {name} has no neurons", HINT)
+            if (meaning.is_time or key == "v_th") and not (values > 0).all():
+                raise ModelError(f"{path}: {name}.{key} must be positive", HINT)
+            if not ((meaning.low <= values) & (values <= meaning.high)).all():
+                raise ModelError(f"{path}: {name}.{key} leaves {meaning.low:g} to {meaning.high:g}", HINT)
+        found.append(Population(params=params, **given))
+    return tuple(found)
+
+
+def _expect(path: Path, name: str, array: NDArray, shape: tuple[int, ...]) -> None:
+    plain = name.partition(".")[2] or name
+    if array.dtype != _dtype(name):
+        raise ModelError(f"{path}: {plain} is {array.dtype}, expected {np.dtype(_dtype(name))}", HINT)
+    if array.shape != shape:
+        raise ModelError(f"{path}: {plain} has shape {array.shape}, expected {shape}", HINT)
+    if not np.isfinite(array).all():
+        raise ModelError(f"{path}: {plain} is not finite", HINT)
