@@ -1,6 +1,6 @@
 """Quantisation: no overflow by proof, the finest scale the proof allows, refusals that name the neuron.
 
-Networks of one layer and of several, of any neuron and of any bits: NETWORKS of nets.py.
+Networks of one layer and of several, of any neuron and of any bits: STRUCTURES of nets.py.
 """
 
 from dataclasses import replace
@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from naive import Naive
 from naive import leak as naive_leak
-from nets import NETWORKS, float_run, stacked, task, tiny_network, without_recurrence
+from nets import STRUCTURES, float_run, stacked, task, tiny_network, without_recurrence
 from scipy import sparse
 from tiny import MODELS, tiny_model
 
@@ -24,7 +24,7 @@ from lnp_edge.spec.model import CSR, INPUT, INT32_MAX, LARGEST, MAX_SHIFT, Forec
 from lnp_edge.spec.parameters import leak_factors
 
 STORED = sorted(LARGEST)  # bits
-ALL = pytest.mark.parametrize("network", [pytest.param(make(), id=name) for name, make in NETWORKS.items()])
+ALL = pytest.mark.parametrize("network", [pytest.param(make(), id=name) for name, make in STRUCTURES.items()])
 LEAKS = st.integers(1, 32768) | st.sampled_from([1, 2, 3, 32767, 32768])
 
 
@@ -428,7 +428,7 @@ def test_a_learned_scale_is_taken_as_it_is():
 
 
 def test_a_learned_scale_beyond_the_proof_is_halved_where_it_must_be():
-    net = NETWORKS["two recurrent"]()
+    net = STRUCTURES["two recurrent"]()
     scale = fit_scale(net, task(), 8)
     shift_in, shift_rec = (tuple(shift + 2 for shift in shifts) for shifts in (scale.shift_in, scale.shift_rec))
     finer = replace(scale, shift_in=shift_in, shift_rec=shift_rec, gain=4 * scale.gain)
@@ -455,7 +455,7 @@ NAMES = ("w_in", "w_out", "w_skip", "bias_out", "w_rec", "bias", "v_th", "pull",
 @pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf, 1e31])
 @pytest.mark.parametrize("name", NAMES)
 def test_what_is_not_finite_or_absurd_is_refused_by_name(name, value):
-    net = NETWORKS["mixed"]()
+    net = STRUCTURES["mixed"]()
     if name == "w_rec":
         net = replace(net, w_rec=net.w_rec.copy())
         net.w_rec.data[5] = value
@@ -476,13 +476,13 @@ def of_population(network, k, name, at, value):
     return replace(network, populations=(*network.populations[:k], part, *network.populations[k + 1 :]))
 
 
-TIMES = [(k, name) for k, p in enumerate(NETWORKS["mixed"]().populations[:2]) for name in p.params if "tau" in name]
+TIMES = [(k, name) for k, p in enumerate(STRUCTURES["mixed"]().populations[:2]) for name in p.params if "tau" in name]
 
 
 @pytest.mark.parametrize(("k", "name"), [*TIMES, (None, "tau_out")])
 @pytest.mark.parametrize("steps", [1.44, 65_537 * 2, 0.0, -1.0, np.nan, np.inf])
 def test_a_time_constant_out_of_range_is_refused_with_its_neuron(k, name, steps):
-    net = NETWORKS["mixed"]()
+    net = STRUCTURES["mixed"]()
     if k is None:
         bad, where = replace(net, tau_out=changed(net.tau_out, 2, steps * net.dt)), ""
     else:
@@ -511,7 +511,7 @@ def test_a_network_that_cannot_be_proved_at_any_scale_is_refused_with_the_neuron
 @pytest.mark.parametrize("k", [0, 1, 2])
 def test_a_threshold_that_is_not_positive_is_refused_with_its_neuron(k):
     with pytest.raises(NetworkError, match=rf"^v_th\[3\] of layer{k + 1} is 0"):
-        quantize(of_population(NETWORKS["mixed"](), k, "v_th", 3, 0.0), task())
+        quantize(of_population(STRUCTURES["mixed"](), k, "v_th", 3, 0.0), task())
 
 
 # ---- float and integers
@@ -612,7 +612,7 @@ def test_with_16_bits_a_network_that_fits_keeps_every_spike(neuron):
 
 
 def test_weights_past_the_neurons_are_rounded_on_a_scale_of_their_own():
-    net = NETWORKS["skip"]()
+    net = STRUCTURES["skip"]()
     for bits in STORED:
         model, unit = quantize(net, task(), bits=bits), unit_of_y(net, bits)
         skip, most = model.projection("input_out"), LARGEST[bits]
@@ -639,7 +639,7 @@ def test_weights_past_the_neurons_make_up_for_each_others_errors():
 
 @pytest.mark.parametrize("size", [1.0, 30.0, 1e4, 1e9])
 def test_large_weights_past_the_neurons_leave_those_of_the_neurons_what_the_proof_leaves(size):
-    net = NETWORKS["skip"]()
+    net = STRUCTURES["skip"]()
     large = replace(net, w_skip=size * net.w_skip / np.abs(net.w_skip).max() * 64 * np.abs(net.w_out).max())
     model = quantize(large, task()).check()
     skip, out = model.projection("input_out"), model.projection("out")
@@ -653,7 +653,7 @@ def test_large_weights_past_the_neurons_leave_those_of_the_neurons_what_the_proo
 
 def test_weights_past_the_neurons_have_no_shift_that_a_model_has_not():
     """Seven levels with a leak of nearly 1/2 could be proved at a larger one."""
-    net = NETWORKS["skip"]()
+    net = STRUCTURES["skip"]()
     net = replace(net, w_skip=1e9 * net.w_skip, tau_out=np.full(4, 1.45 * net.dt))
     model = quantize(net, task(), bits=4)
     assert model.projection("input_out").shift == MAX_SHIFT and max(model.bounds(model.readout)) < INT32_MAX / 2
@@ -674,7 +674,7 @@ def test_the_level_of_a_read_out_is_halved_where_no_shift_is_small_enough():
 @pytest.mark.parametrize("name", ["skip", "mixed"])
 @pytest.mark.parametrize("bits", [8, 16])
 def test_a_forecast_with_a_way_past_the_neurons_is_that_of_the_floats(name, bits):
-    net = without_recurrence(NETWORKS[name]())
+    net = without_recurrence(STRUCTURES[name]())
     foretold = replace(task(), forecast=Forecast((0, 1, 2, 0), 1, (3.0, 1.0, 2.0, 5.0)))
     model = quantize(net, foretold, bits=bits)
     counts = np.random.default_rng(2).integers(-127, 128, (100, 3)).astype(np.int16)
@@ -716,7 +716,7 @@ def test_one_very_slow_neuron_gets_a_smaller_gain_and_the_others_keep_theirs():
 
 
 def test_a_very_slow_neuron_of_one_population_leaves_the_others_their_scale():
-    net = NETWORKS["two recurrent"]()
+    net = STRUCTURES["two recurrent"]()
     plain = quantize(net, task())
     slow = of_population(of_population(net, 1, "tau_mem", 5, 20_000 * net.dt), 1, "tau_syn", 5, 400 * net.dt)
     model = quantize(slow, task())

@@ -5,7 +5,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from nets import NETWORKS, float_run, task, tiny_network
+from nets import STRUCTURES, float_run, task, tiny_network
 from test_layers import loaded_after
 from test_quantize import changed, integer_run, of_population, with_tables
 
@@ -36,9 +36,9 @@ def found_of(network, model, counts=COUNTS, bits=8):
 # ---- what it measures
 
 
-@pytest.mark.parametrize("name", NETWORKS)
+@pytest.mark.parametrize("name", STRUCTURES)
 def test_both_sides_are_the_networks_themselves(name):
-    net = NETWORKS[name]()
+    net = STRUCTURES[name]()
     model = quantize(net, task())
     floats, integers = report.in_floats(net, model, COUNTS), report.in_integers(model, COUNTS)
     for w in (0, 5):
@@ -173,7 +173,7 @@ def test_decays_that_round_to_nothing():
 # ---- networks of several layers, and other neurons
 
 
-STACK = NETWORKS["mixed"]()
+STACK = STRUCTURES["mixed"]()
 
 
 def test_each_population_has_rows_of_its_own():
@@ -220,7 +220,7 @@ def test_the_advice_is_what_can_be_done():
 
 def test_a_neuron_that_cannot_reach_its_threshold_is_found_whatever_its_kind():
     """Its bound without a reset: that of adlif grows with v_th by more than v_th."""
-    net = NETWORKS["adlif"]()
+    net = STRUCTURES["adlif"]()
     model = quantize(net, task())
     assert found_of(net, model)["neurons"]["cannot_reach_v_th"] == 0
     hidden = model.populations[0]
@@ -232,7 +232,7 @@ def test_a_neuron_that_cannot_reach_its_threshold_is_found_whatever_its_kind():
 
 
 def test_leaks_of_the_adaptation_count_too():
-    net = NETWORKS["adlif"]()
+    net = STRUCTURES["adlif"]()
     slow = of_population(net, 0, "tau_ad", 4, 60_000 * net.dt)
     assert found_of(net, quantize(net, task()))["neurons"]["coarse_leaks"] == 0
     assert found_of(slow, quantize(slow, task()))["neurons"]["coarse_leaks"] == 1
