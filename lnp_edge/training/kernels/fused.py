@@ -44,13 +44,10 @@ class Sparse:
 
     def place(self, a: torch.Tensor) -> np.ndarray:
         """[B, T, K] in this layout, the batch padded with zeros to whole lanes; a copy."""
-        blocks = -(-len(a) // LANES)
-        out = np.zeros((blocks * LANES, *a.shape[1:]), np.float32)
-        out[: len(a)] = a.detach().numpy()
-        return np.ascontiguousarray(out.reshape(blocks, LANES, *a.shape[1:]).transpose(0, 2, 3, 1))
+        return placed(a.detach().numpy(), LANES)
 
     def back(self, a: np.ndarray, batch: int) -> np.ndarray:
-        return a.transpose(0, 3, 1, 2).reshape(-1, *a.shape[1:3])[:batch].copy()
+        return a.transpose(0, 3, 1, 2).reshape(a.shape[0] * a.shape[3], *a.shape[1:3])[:batch].copy()
 
     def currents(self, x: np.ndarray, t0: int, v: np.ndarray) -> None:
         if self.w_in is None:
@@ -180,7 +177,9 @@ class Workspace:
 
 class _Fused(torch.autograd.Function):
     @staticmethod
-    def forward(ctx: Any, work: Workspace, x: torch.Tensor, *parameters: torch.Tensor | None) -> torch.Tensor:
+    def forward(
+        ctx: Any, work: Workspace, x: torch.Tensor, batch: int, *parameters: torch.Tensor | None
+    ) -> tuple[torch.Tensor, torch.Tensor]:
         p: Any = {
             name: None if a is None else a.detach().contiguous().numpy()
             for name, a in zip(NAMES, parameters, strict=True)
@@ -191,7 +190,7 @@ class _Fused(torch.autograd.Function):
             p["w_in"] = np.concatenate([p["w_in"], p["bias"][None]])  # the bias is one more input, always 1
             x = torch.cat([x, x.new_ones(*x.shape[:2], 1)], 2)
         kernel = work.kernel(p)
-        inputs = kernel.place(x)
+        inputs = _placed(x, kernel, batch)
         groups, steps = inputs.shape[:2]
         length = _segment(steps, 4 * groups * kernel.n * kernel.lanes)
         y = np.empty((groups, steps, wiring.m + wiring.o, kernel.lanes), np.float32)
@@ -200,16 +199,19 @@ class _Fused(torch.autograd.Function):
         for t0 in range(0, steps, length):
             starts[t0] = state.copy()
             _run(work, kernel, inputs, state, y, t0, length)
-        ctx.kept = work, kernel, p["gamma"], inputs, y, starts, length
-        return torch.from_numpy(kernel.back(y, len(x)))
+        ctx.kept = work, kernel, p["gamma"], inputs, y, starts, length, x.shape
+        onwards, y_out = y[:, :, : wiring.m], y[:, :, wiring.m :]
+        return torch.from_numpy(onwards), torch.from_numpy(kernel.back(y_out, batch))
 
     @staticmethod
-    def backward(ctx: Any, grad: torch.Tensor) -> tuple:
+    def backward(ctx: Any, grad_onwards: torch.Tensor, grad_out: torch.Tensor) -> tuple:
         if ctx.kept is None:
             raise RuntimeError("a second backward pass: the first has overwritten v")
-        work, kernel, gamma, inputs, y, starts, length = ctx.kept
+        work, kernel, gamma, inputs, y, starts, length, shape = ctx.kept
         ctx.kept = None
-        x, grad_y, n, m = inputs, kernel.place(grad), work.wiring.n, work.wiring.m
+        x, n, m = inputs, work.wiring.n, work.wiring.m
+        grad_y = np.empty_like(y)
+        grad_y[:, :, :m], grad_y[:, :, m:] = grad_onwards.numpy(), kernel.place(grad_out)
         sparse.leak_back(grad_y, gamma)
         carry = np.zeros((2, inputs.shape[0], kernel.n, kernel.lanes), np.float32)
         d_w_in = None if kernel.w_in is None else kernel.new_d_w_in()
@@ -229,10 +231,39 @@ class _Fused(torch.autograd.Function):
         found |= {"gamma": torch.from_numpy(d_gamma), "bias_out": torch.from_numpy(grad_y[:, :, m:].sum((0, 1, 3)))}
         if d_w_in is None:
             found["bias"] = torch.from_numpy(x.sum((0, 1, 3)))
-            return None, torch.from_numpy(kernel.back(inputs, len(grad))), *(found.get(name) for name in NAMES)
+            d_x = torch.from_numpy(_back_to(shape, inputs, kernel, len(grad_out)))
+            return None, d_x, None, *(found.get(name) for name in NAMES)
         whole = torch.from_numpy(np.ascontiguousarray(d_w_in.sum(-1)[:, :n]))
         found |= {"w_in": whole[:-1], "bias": whole[-1]}
-        return None, None, *(found.get(name) for name in NAMES)
+        return None, None, None, *(found.get(name) for name in NAMES)
+
+
+def _placed(x: torch.Tensor, kernel: Sparse | Dense, batch: int) -> np.ndarray:
+    """x [B, T, K], or [G, T, K, L] of any kernel's layout, in the layout of this one: itself where it is."""
+    if x.dim() == 4 and x.shape[-1] == kernel.lanes:
+        return x.detach().numpy()
+    return kernel.place(samples(x, batch))
+
+
+def _back_to(shape: torch.Size, a: np.ndarray, kernel: Sparse | Dense, batch: int) -> np.ndarray:
+    """a, in the layout of this kernel, in the one that `shape` is of: the way back of _placed."""
+    if len(shape) == 4 and shape[-1] == kernel.lanes:
+        return a
+    whole = kernel.back(a, batch)
+    return whole if len(shape) == 3 else placed(whole, shape[-1])
+
+
+def samples(a: torch.Tensor, batch: int) -> torch.Tensor:
+    """[B, T, K] of either layout, or of itself."""
+    return a if a.dim() == 3 else a.permute(0, 3, 1, 2).flatten(0, 1)[:batch]
+
+
+def placed(a: np.ndarray, lanes: int) -> np.ndarray:
+    """[B, T, K] as [G, T, K, lanes], the batch padded with zeros to whole lanes; a copy."""
+    blocks = -(-len(a) // lanes)
+    out = np.zeros((blocks * lanes, *a.shape[1:]), np.float32)
+    out[: len(a)] = a
+    return np.ascontiguousarray(out.reshape(blocks, lanes, *a.shape[1:]).transpose(0, 2, 3, 1))
 
 
 def _run(
@@ -245,10 +276,13 @@ def _run(
     kernel.forward(v, state, y, t0)
 
 
-def fused(work: Workspace, p: dict[str, torch.Tensor | None], x: torch.Tensor) -> torch.Tensor:
-    """Currents of later neurons [B, T, M] and the read-out [B, T, O], side by side; in float32.
+def fused(
+    work: Workspace, p: dict[str, torch.Tensor | None], x: torch.Tensor, batch: int
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """Currents of later neurons, in this kernel's layout [G, T, M, L], and the read-out [B, T, O]; in float32.
 
-    p : by NAMES. With w_in [C, N], x [B, T, C] are inputs and get no gradient; with w_in None, x [B, T, N] are the
-        currents but for the bias, and get theirs. v_th gets none.
+    p : by NAMES. With w_in [C, N], x [B, T, C] are inputs and get no gradient; with w_in None, x are the currents but
+        for the bias, [B, T, N] or as another layer gave them, and get theirs: on the way back they are overwritten.
+        v_th gets no gradient.
     """
-    return _Fused.apply(work, x, *(p[name] for name in NAMES))
+    return _Fused.apply(work, x, batch, *(p[name] for name in NAMES))
