@@ -37,20 +37,30 @@ def need_for(name: str, toolchain: str = "", start: bool = True) -> None:
     need(*BUILDS[toolchain or board.toolchain], *(STARTS.get(board.start, ()) if start else ()))
 
 
+@pytest.fixture
+def plain_pictures(monkeypatch):
+    """Figures are made and saved, but not drawn: for what is not about pictures."""
+    from lnp_edge.base.files import write_whole
+    from lnp_edge.experiments import figures
+
+    monkeypatch.setattr(figures, "_save", lambda figure, path: write_whole(path, b"no picture"))
+
+
 @pytest.fixture(scope="session")
 def firmware(tmp_path_factory):
-    """firmware(board, seed=1) -> the image of tiny_model(seed), compiled once a session."""
+    """firmware(board, seed=1, toolchain="") -> the image of tiny_model(seed), compiled once a session."""
     from lnp_edge.firmware_gen.build import build
     from lnp_edge.firmware_gen.generate import generate, write
 
-    built: dict[tuple[str, int], Path] = {}
+    built: dict[tuple[str, int, str], Path] = {}
 
-    def image(board: str, seed: int = 1) -> Path:
-        need_for(board)
-        if (board, seed) not in built:
+    def image(board: str, seed: int = 1, toolchain: str = "") -> Path:
+        toolchain = toolchain or boards.get(board).toolchain
+        need_for(board, toolchain)
+        if (board, seed, toolchain) not in built:
             folder = tmp_path_factory.mktemp(f"{board}-{seed}")
             write(generate(tiny_model(seed), boards.get(board)), folder)
-            built[board, seed] = build(folder).image
-        return built[board, seed]
+            built[board, seed, toolchain] = build(folder, toolchain).image
+        return built[board, seed, toolchain]
 
     return image

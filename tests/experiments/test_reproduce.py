@@ -44,7 +44,7 @@ def test_quick_prints_every_row_and_keeps_what_it_ran(tmp_path, capsys):
     assert before == {p: p.stat().st_mtime_ns for p in (tmp_path / "r").rglob("result.json")}
 
 
-def test_one_pruned_network_serves_two_tasks(tmp_path, capsys):
+def test_one_pruned_network_serves_two_tasks(plain_pictures, tmp_path, capsys):
     words = ["reproduce", "spar", "spar", "--shared", "--quick", "--jobs", "1", "-o", str(tmp_path), "--json"]
     assert main(words) == 0
     first = json.loads(capsys.readouterr().out.splitlines()[0])
