@@ -46,17 +46,30 @@ def need_for(name: str, toolchain: str = "", start: bool = True) -> None:
     need(*BUILDS[toolchain or board.toolchain], *(STARTS.get(board.start, ()) if start else ()))
 
 
+@pytest.fixture
+def plain_pictures(monkeypatch):
+    """Figures are made and saved, but not drawn: for what is not about pictures."""
+    from lnp_edge.base.files import write_whole
+    from lnp_edge.experiments import figures
+
+    monkeypatch.setattr(figures, "_save", lambda figure, path: write_whole(path, b"no picture"))
+
+
 @pytest.fixture(scope="session")
 def firmware(tmp_path_factory):
-    """firmware(board, seed=1, kind="layer") -> the image of MODELS[kind](seed), compiled once a session."""
+    """firmware(board, seed=1, kind="layer", toolchain="") -> the image of MODELS[kind](seed), compiled once a session."""
     from lnp_edge.firmware_gen.build import build
     from lnp_edge.firmware_gen.generate import generate, write
 
     @cache
-    def image(board: str, seed: int = 1, kind: str = "layer") -> Path:
-        need_for(board)
+    def compiled(board: str, seed: int, kind: str, toolchain: str) -> Path:
         folder = tmp_path_factory.mktemp(f"{board}-{kind}-{seed}")
         write(generate(MODELS[kind](seed), boards.get(board)), folder)
-        return build(folder).image
+        return build(folder, toolchain).image
+
+    def image(board: str, seed: int = 1, kind: str = "layer", toolchain: str = "") -> Path:
+        toolchain = toolchain or boards.get(board).toolchain
+        need_for(board, toolchain)
+        return compiled(board, seed, kind, toolchain)
 
     return image

@@ -157,7 +157,7 @@ def new_methods(tmp_path, monkeypatch):
         del sys.modules[f"lnp_edge.pruning.{name}"]
 
 
-def test_a_new_method_is_a_row_by_its_file_alone(new_methods, tmp_path, capsys, monkeypatch):
+def test_a_new_method_is_a_row_by_its_file_alone(plain_pictures, new_methods, tmp_path, capsys, monkeypatch):
     assert new_methods.TRAINED["needy"] == PruneSettings("needy") and "needy" not in new_methods.METHODS
     few = {name: new_methods.METHODS[name] for name in ("lnp", "magnitude", "stranger")}
     monkeypatch.setattr(methods, "METHODS", few)
@@ -217,7 +217,7 @@ def test_a_comparison_is_kept_and_goes_on(tmp_path, capsys, monkeypatch):
     assert "| lnp |" in capsys.readouterr().out
 
 
-def test_networks_too_small_to_prune_are_rows_and_the_report_is_written(tmp_path, capsys, monkeypatch):
+def test_networks_too_small_to_prune_are_rows_and_the_report_is_written(plain_pictures, tmp_path, capsys, monkeypatch):
     monkeypatch.setattr(methods, "METHODS", FEW)
     words = [*SMALL, "--neurons", "3", "--seeds", "1", "--keep", "0.001"]
     assert main(["compare", "--parts", "frozen", *words, "-o", str(tmp_path)]) == 0
@@ -251,7 +251,7 @@ def test_a_damaged_result_is_named_before_anything_is_run(tmp_path, damage):
     assert not second.exists()
 
 
-def test_a_network_that_cannot_be_trained_is_a_row_and_not_tried_again(tmp_path, capsys, monkeypatch):
+def test_a_network_that_cannot_be_trained_is_a_row_and_not_tried_again(plain_pictures, tmp_path, capsys, monkeypatch):
     monkeypatch.setattr(methods, "METHODS", FEW)
     monkeypatch.setattr(methods, "TRAINED", {})
     monkeypatch.setattr(compare, "QUICK", compare.QUICK | {"keep": "0.3,0.000001"})
@@ -278,7 +278,7 @@ def test_a_file_that_is_absent_is_no_networks_failure(tmp_path, capsys, monkeypa
 
 
 @pytest.mark.parametrize("name", ["report.html", "networks.png", "frozen-heterogeneous.png", "networks"])
-def test_a_place_that_is_taken_is_refused_in_two_lines(tmp_path, capsys, monkeypatch, name):
+def test_a_place_that_is_taken_is_refused_in_two_lines(plain_pictures, tmp_path, capsys, monkeypatch, name):
     monkeypatch.setattr(methods, "METHODS", FEW)
     (tmp_path / name).mkdir() if "." in name else (tmp_path / name).touch()
     words = [*SMALL, "--neurons", "3", "--seeds", "1"]

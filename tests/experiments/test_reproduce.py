@@ -53,7 +53,7 @@ def test_baselines_need_no_training(tmp_path, capsys):
     assert "ridge on statistics and bands" in (tmp_path / "spar.md").read_text()
 
 
-def test_one_pruned_network_serves_two_tasks(tmp_path, capsys):
+def test_one_pruned_network_serves_two_tasks(plain_pictures, tmp_path, capsys):
     words = ["reproduce", "spar", "spar", "--shared", "--quick", "--jobs", "1", "-o", str(tmp_path), "--json"]
     assert main(words) == 0
     first = json.loads(capsys.readouterr().out.splitlines()[0])
