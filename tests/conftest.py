@@ -57,7 +57,7 @@ def plain_pictures(monkeypatch):
 
 @pytest.fixture(scope="session")
 def firmware(tmp_path_factory):
-    """firmware(board, seed=1, kind="layer", toolchain="") -> the image of MODELS[kind](seed), compiled once a session."""
+    """firmware(board, seed=1, kind="layer", toolchain="") -> the image of MODELS[kind](seed), built once a session."""
     from lnp_edge.firmware_gen.build import build
     from lnp_edge.firmware_gen.generate import generate, write
 

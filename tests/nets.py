@@ -18,6 +18,18 @@ def tiny_network(seed=1, n=40, c=3, o=4, dt=0.02, density=0.3, neuron="cuba_lif"
     return random_network(n, c, o, dt, density, np.random.default_rng(seed), neuron, **means)
 
 
+def tiny_layers(seed=1, sizes=(20, 16), c=3, o=4, dt=0.04, neurons=("cuba_lif", "adlif"), first_recurrent=True):
+    """Layers of these neurons, in turn, with a skip from the input to the read-out."""
+    layers = tuple(
+        LayerSettings(n, neurons[k % len(neurons)], 0.4, first_recurrent or k > 0) for k, n in enumerate(sizes)
+    )
+    return drawn(NetworkSettings(skip=True, layer=layers), c, o, dt, np.random.default_rng(seed))
+
+
+# What every part that runs a network must run: each neuron alone, and layers.
+NETWORKS = {name: partial(tiny_network, neuron=name, dt=0.04) for name in SPIKING} | {"layers": tiny_layers}
+
+
 def stacked(*layers, seed=1, c=3, o=4, dt=0.02, skip=False):
     """A network of layers, each a dict of LayerSettings' fields."""
     settings = NetworkSettings(layer=tuple(LayerSettings(**{"density": 0.3} | layer) for layer in layers), skip=skip)
@@ -33,18 +45,7 @@ def with_way_back(network, synapses=60, seed=3):
     return replace(network, w_rec=sparse.csr_array(w))
 
 
-def tiny_layers(seed=1, sizes=(20, 16), c=3, o=4, dt=0.04, neurons=("cuba_lif", "adlif"), first_recurrent=True):
-    """Layers of these neurons, in turn, with a skip from the input to the read-out."""
-    layers = tuple(
-        LayerSettings(n, neurons[k % len(neurons)], 0.4, first_recurrent or k > 0) for k, n in enumerate(sizes)
-    )
-    return drawn(NetworkSettings(skip=True, layer=layers), c, o, dt, np.random.default_rng(seed))
-
-
-# What every part that runs a network must run: each neuron alone, and layers.
-NETWORKS = {name: partial(tiny_network, neuron=name, dt=0.04) for name in SPIKING} | {"layers": tiny_layers}
-
-
+# What quantisation must serve.
 STRUCTURES = {
     "layer": tiny_network,
     "adlif": lambda: tiny_network(neuron="adlif"),

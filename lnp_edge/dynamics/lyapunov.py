@@ -184,7 +184,8 @@ def of_network(
         if due:
             grown = tangents.orthonormal()
             if t >= 0:
-                log_r += np.log(grown)
+                with np.errstate(divide="ignore"):
+                    log_r += np.log(grown)
                 share += tangents.per_neuron()
                 contraction += alone
                 measured += 1

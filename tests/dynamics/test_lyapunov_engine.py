@@ -1,15 +1,18 @@
 """Lyapunov exponents against published spectra, methods without a QR, and the laws of the spiking network."""
 
 from dataclasses import replace
+from functools import partial
 
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from nets import tiny_network
+from nets import NETWORKS, SPIKING, tiny_layers, tiny_network
 
 from lnp_edge.base.errors import ConfigError, NetworkError
 from lnp_edge.dynamics import lyapunov
+from lnp_edge.spec.floats import PLAIN
+from lnp_edge.spec.ops import bind
 
 SEEDS = st.integers(0, 2**32 - 1)
 
@@ -52,7 +55,7 @@ def with_weights(network, scale):
 
 
 def all_leaks(network):
-    return -np.concatenate((1 / network.tau_mem, 1 / network.tau_syn))
+    return -np.concatenate((1 / network.params["tau_mem"], 1 / network.params["tau_syn"]))
 
 
 # Systems whose exponents are known
@@ -145,16 +148,17 @@ def test_the_spectrum_is_the_growth_of_volumes():
 def naive_growth(network, x, steps, warm_up):
     """Growth rate, 1/s, of a difference (dv, di, psi dv) under the dense Jacobian of network.py's equations."""
     n, w = network.n, network.w_rec.toarray()
-    alpha, beta = np.exp(-network.dt / network.tau_syn), np.exp(-network.dt / network.tau_mem)
+    tau_syn, tau_mem, v_th, bias = (network.params[name] for name in ("tau_syn", "tau_mem", "v_th", "bias"))
+    alpha, beta = np.exp(-network.dt / tau_syn), np.exp(-network.dt / tau_mem)
     v = i_syn = z = np.zeros(n)
     dv, di, dz = np.random.default_rng(9).normal(size=(3, n))
     grown = 0.0
     for t in range(warm_up + steps):
-        i_syn = alpha * i_syn + z @ w + x[t] @ network.w_in + network.bias
+        i_syn = alpha * i_syn + z @ w + x[t] @ network.w_in + bias
         v = beta * v + i_syn
-        psi = 1 / network.v_th / (1 + 10 * abs(v / network.v_th - 1)) ** 2
-        z = (v > network.v_th) * 1.0
-        v = v - network.v_th * z
+        psi = 1 / v_th / (1 + 10 * abs(v / v_th - 1)) ** 2
+        z = (v > v_th) * 1.0
+        v = v - v_th * z
         jacobian = np.block(
             [
                 [np.diag(beta), np.diag(alpha), w.T],
@@ -171,7 +175,7 @@ def naive_growth(network, x, steps, warm_up):
 
 @pytest.mark.parametrize("scale", [4.0, 12.0])
 def test_the_largest_exponent_is_that_of_the_dense_jacobian(scale):
-    network = with_weights(replace(tiny_network(2, n=12, density=0.6), v_th=np.linspace(0.5, 1.5, 12)), scale)
+    network = with_weights(tiny_network(2, n=12, density=0.6).with_params(v_th=np.linspace(0.5, 1.5, 12)), scale)
     x = np.random.default_rng(5).normal(size=(10_300, 3))
     found = lyapunov.of_network(network, x, k=3, steps=10_000, warm_up=300)
     # Lengths at the start and at the end differ by a factor of e or so, over 200 s.
@@ -192,7 +196,7 @@ def test_strong_synapses_make_the_gradients_of_a_network_explode():
 
 def test_without_synapses_the_exponents_are_the_leaks():
     network = with_weights(tiny_network(3), 0)
-    assert (network.tau_mem < network.tau_syn).any()
+    assert (network.params["tau_mem"] < network.params["tau_syn"]).any()
     found = lyapunov.of_network(network, steps=100, warm_up=20)
     np.testing.assert_allclose(found.exponents, np.sort(all_leaks(network))[::-1], rtol=1e-12)
     np.testing.assert_allclose(found.per_neuron, all_leaks(network).reshape(2, -1).sum(0), rtol=1e-12)
@@ -200,8 +204,8 @@ def test_without_synapses_the_exponents_are_the_leaks():
 
 def test_equal_time_constants_are_no_special_case():
     network = with_weights(tiny_network(3), 0)
-    found = lyapunov.of_network(replace(network, tau_syn=network.tau_mem), steps=100, warm_up=20)
-    np.testing.assert_allclose(found.exponents, np.sort(-np.repeat(1 / network.tau_mem, 2))[::-1], rtol=1e-12)
+    found = lyapunov.of_network(network.with_params(tau_syn=network.params["tau_mem"]), steps=100, warm_up=20)
+    np.testing.assert_allclose(found.exponents, np.sort(-np.repeat(1 / network.params["tau_mem"], 2))[::-1], rtol=1e-12)
 
 
 @settings(max_examples=30)
@@ -266,6 +270,118 @@ def test_progress_ends_at_one():
     lyapunov.of_network(tiny_network(1), k=2, steps=12, warm_up=3, progress=lambda share, what: told.append(share))
     assert told == sorted(told)
     assert told[-1] == 1
+
+
+# Any neuron, and layers
+
+
+def dense(network, x, steps, warm_up):
+    """Exponents, 1/s, falling: dense Jacobians of the state and the spikes, their product made orthonormal each step.
+
+    The derivatives are those of a step whose `greater` is smooth, by tiny differences.
+    """
+    parts, w = network.parts(), network.w_rec.toarray()
+    sizes = [len(p.module.STATE) * p.n for p, _ in parts]
+    size = sum(sizes)
+
+    def step(values, z, now, fired=None):
+        """New state and spikes. fired : the spikes of the undisturbed step, whose resets all keep"""
+        values, z, new, start = values.copy(), z.copy(), [], 0
+        for (p, at), own in zip(parts, sizes, strict=True):
+            state = list(values[start : start + own].reshape(-1, p.n))
+            drive = z @ w[:, at] + now @ network.w_in[:, at]
+            meaning = dict(PLAIN)
+            if fired is not None:
+                meaning["greater"] = smooth
+                meaning["gate"] = lambda _, x, kept=fired[at]: kept * x
+            *state, z[at] = bind(p.module.step, meaning)(*state, drive, *p.constants(network.dt))
+            new += state
+            start += own
+        return np.concatenate(new), z
+
+    values, z = np.zeros(size), np.zeros(network.n)
+    q, dz, log_r = np.linalg.qr(np.random.default_rng(3).normal(size=(size, size)))[0], np.zeros((network.n, size)), 0
+    for t in range(warm_up + steps):
+        after, fired = step(values, z, x[t])
+        jacobian = np.zeros((size + network.n, size + network.n))
+        for k in range(size + network.n):
+            ends = []
+            for sign in (1, -1):
+                d = np.zeros(size + network.n)
+                d[k] = sign * 1e-6
+                ends.append(np.concatenate(step(values + d[:size], z + d[size:], x[t], fired)))
+            jacobian[:, k] = (ends[0] - ends[1]) / 2e-6
+        moved = jacobian @ np.concatenate((q, dz))
+        q, r = np.linalg.qr(moved[:size])
+        dz = moved[size:] @ np.linalg.inv(r)
+        log_r = log_r + np.log(np.abs(np.diagonal(r))) * (t >= warm_up)
+        values, z = after, fired
+    return np.sort(log_r)[::-1] / (steps * network.dt)
+
+
+def smooth(a, b):
+    """Its derivative is that of tangent.py's greater."""
+    u = a / b - 1
+    return u / (1 + 10 * np.abs(u))
+
+
+SMALL = {name: partial(tiny_network, n=4, density=0.6, neuron=name, dt=0.04) for name in SPIKING}
+SMALL |= {"layers": partial(tiny_layers, sizes=(3, 2))}
+
+
+@pytest.mark.parametrize("kind", SMALL)
+def test_the_spectrum_is_that_of_the_dense_jacobians_of_the_networks_own_neurons(kind):
+    network = SMALL[kind]()
+    network = with_weights(network, 2.0)
+    assert lyapunov.dimension(network) == sum(len(p.module.STATE) * p.n for p in network.populations)
+    x = np.random.default_rng(5).normal(0, 1, (350, 3))
+    found = lyapunov.of_network(network, x, steps=300, warm_up=50)
+    expected = dense(network, x, 300, 50)
+    # Other vectors at the start: a factor of e or so over 12 s, more where neighbours are close; their sum has none.
+    np.testing.assert_allclose(found.exponents, expected, atol=0.15)
+    assert found.exponents.sum() == pytest.approx(expected.sum(), abs=1e-3)
+
+
+@pytest.mark.parametrize("kind", NETWORKS)
+@pytest.mark.parametrize("k", [None, 10])
+def test_the_neurons_of_any_network_share_the_sum_of_all_exponents(kind, k):
+    network = NETWORKS[kind]()
+    every = lyapunov.of_network(network, steps=200)
+    found = lyapunov.of_network(network, k=k, steps=200)
+    # Exact for cuba_lif; to first order in the weights where a spike acts on its own state at once.
+    assert found.per_neuron.sum() == pytest.approx(every.exponents.sum(), rel=0.02)
+    assert len(found.per_neuron) == network.n and np.isfinite(found.per_neuron).all()
+
+
+def test_neurons_of_a_layer_in_another_order_keep_their_exponents():
+    network = tiny_layers()
+    order = np.concatenate([np.random.default_rng(1).permutation(20), 20 + np.random.default_rng(2).permutation(16)])
+    first, second = (lyapunov.of_network(n, k=8, steps=200) for n in (network, permuted(network, order)))
+    np.testing.assert_allclose(second.exponents, first.exponents, rtol=1e-6)
+    np.testing.assert_allclose(second.per_neuron, first.per_neuron[order], rtol=1e-6)
+
+
+def permuted(network, order):
+    """keep_neurons takes each population's neurons as they come."""
+    return network.keep_neurons(order)
+
+
+def test_without_synapses_layers_have_the_exponents_of_their_neurons():
+    layers = with_weights(tiny_layers(neurons=("cuba_lif",)), 0)
+    found = lyapunov.of_network(layers, steps=100, warm_up=20)
+    leaks = -np.concatenate((1 / layers.all("tau_mem"), 1 / layers.all("tau_syn")))
+    np.testing.assert_allclose(found.exponents, np.sort(leaks)[::-1], rtol=1e-12)
+    np.testing.assert_allclose(found.per_neuron, leaks.reshape(2, -1).sum(0), rtol=1e-12)
+
+
+def test_of_a_direction_that_a_step_forgets_only_rounding_is_left_and_it_moves_no_spike():
+    """A synapse without memory: nothing that is left of it may be divided by."""
+    network = with_weights(tiny_network(n=6), 3)
+    network = network.with_params(tau_syn=np.where(np.arange(6) == 0, 1e-6, network.params["tau_syn"]))
+    found = lyapunov.of_network(network, steps=200, warm_up=10, every=1).exponents
+    assert found[-1] < np.log(1e-9) / network.dt  # -inf but for that
+    few = lyapunov.of_network(network, k=5, steps=200, warm_up=10, every=1).exponents
+    np.testing.assert_allclose(found[:5], few, atol=1.0)  # of vectors that start otherwise; 4 s
 
 
 # Numbers made of a spectrum

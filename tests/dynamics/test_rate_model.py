@@ -6,12 +6,15 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from nets import NETWORKS, tiny_layers
 from scipy import linalg, sparse, stats
 from scipy.sparse.linalg import LinearOperator
 
 from lnp_edge.base.errors import NetworkError
 from lnp_edge.dynamics import covariance, rate_model
 from lnp_edge.network.draw import random_network
+from lnp_edge.spec.floats import PLAIN
+from lnp_edge.spec.ops import bind
 
 SEEDS = st.integers(0, 2**32 - 1)
 
@@ -95,7 +98,7 @@ def test_the_abscissa_is_the_largest_real_part():
 
 def test_a_large_network_in_which_no_gain_is_left_has_the_abscissa_of_its_read_out(monkeypatch):
     monkeypatch.setattr(rate_model, "DENSE_TO", 50)
-    silent = replace(network(), bias=np.full(60, -9.0))
+    silent = network().with_params(bias=np.full(60, -9.0))
     assert rate_model.network_abscissa(silent) == pytest.approx(-1 / 4.0)
     assert rate_model.outermost(sparse.csr_array((60, 60))) == 0
 
@@ -135,23 +138,21 @@ def test_without_recurrence_only_the_read_out_leak_is_left():
 
 def test_a_synapse_enters_the_row_of_its_target():
     two = network(2)
-    two = replace(two, w_rec=sparse.csr_array(np.array([[0.0, 0.1], [0.0, 0.0]])), bias=np.full(2, 0.05))
+    two = replace(two, w_rec=sparse.csr_array(np.array([[0.0, 0.1], [0.0, 0.0]])))
     a = rate_model.rate_model(two, rate_model.OperatingPoint(np.full(2, 0.1), np.full(2, 0.5))).a()
-    expected = 0.5 / (1 - np.exp(-0.04 / two.tau_syn[1])) * 0.1 / 4.0
+    expected = 0.5 / (1 - np.exp(-0.04 / two.params["tau_syn"][1])) * 0.1 / 4.0
     np.testing.assert_allclose(a, [[-0.25, 0], [expected, -0.25]])
 
 
 def test_an_integrator_fires_its_current_over_its_threshold():
     """With hardly any leak every v_th of current is one spike, so the rate is i / v_th."""
-    one = replace(
-        network(4),
-        w_rec=sparse.csr_array((4, 4)),
-        w_in=np.zeros((3, 4)),
+    one = network(4).with_params(
         tau_mem=np.full(4, 1e6),
         tau_syn=np.full(4, 0.1),
         v_th=np.array([1.0, 2.0, 1.0, 1.0]),
         bias=0.2 * (1 - np.exp(-0.4)) * np.array([1, 1, 2, 0]),
     )
+    one = replace(one, w_rec=sparse.csr_array((4, 4)), w_in=np.zeros((3, 4)))
     point = rate_model.operating_point(one, steps=1500, batch=1)
     np.testing.assert_allclose(point.rate, [0.2, 0.1, 0.4, 0.0], atol=0.002)
     # The shadow with less current never fires in neuron 3, hence half.
@@ -165,31 +166,77 @@ def test_the_operating_point_follows_the_neurons_when_they_change_places():
     np.testing.assert_array_equal(there.gain, here.gain[order])
 
 
+def in_another_unit(net):
+    """A potential of 1 is called 4."""
+    return net.with_params(bias=4 * net.params["bias"], v_th=4 * net.params["v_th"])
+
+
 def test_the_unit_of_the_potential_changes_nothing():
     start = network()
-    quadrupled = {name: 4 * getattr(start, name) for name in ("w_in", "w_rec", "bias", "v_th")}
-    scaled = replace(start, **quadrupled)
+    scaled = replace(in_another_unit(start), w_in=4 * start.w_in, w_rec=4 * start.w_rec)
     here, there = (rate_model.rate_model(n) for n in (start, scaled))
     np.testing.assert_array_equal(here.a(), there.a())
     np.testing.assert_array_equal(here.q(), there.q())
 
 
 def filtered_rates(net, steps, batch, tau, seed):
-    """The network's equations as network.py writes them; leaky filter of the spikes, [samples, N]."""
-    rng = np.random.default_rng(seed)
-    alpha, beta, gamma = (np.exp(-net.dt / t) for t in (net.tau_syn, net.tau_mem, tau))
+    """The network's equations as they are written; leaky filter of the spikes, [samples, N]."""
+    rng, p = np.random.default_rng(seed), net.params
+    alpha, beta, gamma = (np.exp(-net.dt / t) for t in (p["tau_syn"], p["tau_mem"], tau))
     w_rec = net.w_rec.toarray()
     i_syn, v, z, r = np.zeros((4, batch, net.n))
     seen = []
     for t in range(steps):
-        i_syn = alpha * i_syn + z @ w_rec + rng.normal(0, 0.5, (batch, len(net.w_in))) @ net.w_in + net.bias
+        i_syn = alpha * i_syn + z @ w_rec + rng.normal(0, 0.5, (batch, len(net.w_in))) @ net.w_in + p["bias"]
         v = beta * v + i_syn
-        z = (v > net.v_th) * 1.0
-        v = v - net.v_th * z
+        z = (v > p["v_th"]) * 1.0
+        v = v - p["v_th"] * z
         r = gamma * r + (1 - gamma) * z
         if t > steps // 5:
             seen.append(r)
     return np.concatenate(seen)
+
+
+def own_rates(net, nudge=0.0, steps=300, batch=16):
+    """Mean spikes a step of each neuron, by its own step in plain NumPy; nudge : current more, in v_th, for a copy of
+    every neuron that receives the same spikes."""
+    rng, w, parts = np.random.default_rng(0), net.w_rec.toarray(), net.parts()
+    steps_of = [bind(p.module.step, PLAIN) for p, _ in parts]
+    constants = [p.constants(net.dt) for p, _ in parts]
+    more = nudge * net.all("v_th") * net.drive_for()[0]
+    state, copy = ([[np.zeros((batch, p.n)) for _ in p.module.STATE] for p, _ in parts] for _ in range(2))
+    z, z_copy, counts = np.zeros((batch, net.n)), np.zeros((batch, net.n)), np.zeros(net.n)
+    for t in range(steps):
+        x = np.clip(rng.normal(0, rate_model.X_STD, (batch, len(net.w_in))), -2, 2)
+        for k, (_, at) in enumerate(parts):
+            drive = z @ w[:, at] + x @ net.w_in[:, at]
+            *state[k], z[:, at] = steps_of[k](*state[k], drive, *constants[k])
+            *copy[k], z_copy[:, at] = steps_of[k](*copy[k], drive + more[at], *constants[k])
+        if t >= steps // 5:
+            counts += z_copy.sum(0)
+    return counts / (batch * (steps - steps // 5))
+
+
+@pytest.mark.parametrize("kind", NETWORKS)
+def test_the_operating_point_is_that_of_the_networks_own_neurons(kind):
+    net = NETWORKS[kind]()
+    point = rate_model.operating_point(net)
+    # A spike or two of thousands may differ: drives are summed in another order.
+    np.testing.assert_allclose(point.rate, own_rates(net), atol=1e-3)
+    up, down = own_rates(net, 0.05), own_rates(net, -0.05)
+    np.testing.assert_allclose(point.gain, np.maximum(up - down, 0) / (0.1 * net.all("v_th")), atol=2e-2)
+    assert point.rate.max() > 0.02 and point.gain.max() > 0.05
+
+
+def test_the_model_of_layers_is_made_of_blocks():
+    net = tiny_layers(sizes=(20, 16))
+    point = rate_model.operating_point(net)
+    m = rate_model.rate_model(net, point).m.toarray()
+    current = net.drive_for()[0]
+    np.testing.assert_allclose(m, (point.gain / current)[:, None] * net.w_rec.toarray().T, rtol=1e-12)
+    assert (m[:20, 20:] == 0).all() and (m[20:, :20] != 0).any() and (current[20:] == 1).all() and current[0] < 1
+    own = [np.linalg.eigvals(m[at, at]).real.max() for at in (slice(0, 20), slice(20, 36))]
+    assert rate_model.rightmost(sparse.csr_array(m)) == pytest.approx(max(own))  # what is forward closes no loop
 
 
 def test_the_rate_model_ranks_the_simulated_pair_variances():

@@ -5,28 +5,27 @@ import json
 import numpy as np
 import pytest
 from conftest import need
+from nets import SPIKING
 
 from lnp_edge.cli import main
 from lnp_edge.config import Config
 from lnp_edge.interchange import onnx_file
 from lnp_edge.network import file as network_file
 from lnp_edge.runtime.reference import Reference
-from lnp_edge.spec import plugins
 from lnp_edge.task.split import data_for
 
-SPIKING = [
-    name for name in plugins.names("lnp_edge.neurons") if hasattr(plugins.get("lnp_edge.neurons", name), "drive_for")
-]
 OTHERS = [name for name in SPIKING if name != "cuba_lif"]
 REST = """
 [data]
-limit = 2
+limit = 1
+window = 1.0
+hop = 1.0
 [prune]
 method = "magnitude"
 keep = 0.5
 [train]
 epochs = 1
-batch = 16
+batch = 256
 """
 NETWORKS = {
     **{name: f'[network]\nneurons = 30\nneuron = "{name}"' for name in SPIKING},
