@@ -10,12 +10,11 @@ import subprocess
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
-from lnp_edge.firmware_gen import commands, elf
-from lnp_edge.firmware_gen.folder import BUILD, read_manifest, tool_failed
-
 from lnp_edge import boards
 from lnp_edge.base.errors import BoardError, DoesNotFit
 from lnp_edge.base.install import INSTALL
+from lnp_edge.firmware_gen import commands, elf
+from lnp_edge.firmware_gen.folder import BUILD, read_manifest, tool_failed
 from lnp_edge.spec.board import Board
 
 TIMEOUT = 300  # s

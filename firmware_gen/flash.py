@@ -7,12 +7,11 @@ import shutil
 import subprocess
 from pathlib import Path
 
-from lnp_edge.firmware_gen import commands, elf
-from lnp_edge.firmware_gen.folder import read_manifest, tool_failed
-
 from lnp_edge import boards
 from lnp_edge.base.errors import BoardError
 from lnp_edge.base.install import INSTALL
+from lnp_edge.firmware_gen import commands, elf
+from lnp_edge.firmware_gen.folder import read_manifest, tool_failed
 
 TIMEOUT = 120  # s
 

@@ -2,68 +2,51 @@
 
 from __future__ import annotations
 
-import re
-from collections.abc import Sequence
-
 from lnp_edge.base.errors import ConfigError
 from lnp_edge.spec import plugins
-from lnp_edge.spec.model import QuantizedModel
-from lnp_edge.spec.trace import NAME, Statement, Trace, trace
-
-KEYWORDS = frozenset(
-    re.findall(
-        r"\w+",
-        """
-        auto break case char const continue default do double else enum extern float for goto if inline int
-        long register restrict return short signed sizeof static struct switch typedef union unsigned void
-        volatile while asm typeof bool true false main
-        """,
-    )
-)
-# Fields of every state beside the neuron's own, and the arguments of the printed functions.
-TAKEN = frozenset({"z", "y", "t", "digest", "drive", "s", "i", "k", "count"})
+from lnp_edge.spec.model import Population, QuantizedModel
+from lnp_edge.spec.trace import Statement, Trace, trace
 
 
-def neuron(model: QuantizedModel) -> str:
-    """`update_neuron(s, i, drive)`: one step of neuron i, returns its spike."""
-    module = plugins.get("lnp_edge.neurons", model.neuron)
+def neuron(population: Population, name: str) -> str:
+    """`step_<population>(s, i, drive)`: one step of neuron i. Returns its spike, if it spikes."""
+    module, own = population.module, population.name
     found = trace(module.step)
-    _agree(
-        found,
-        (*module.STATE, "drive", *module.PARAMS),
-        found.returns[:-1] == tuple(module.STATE),
-        model.neuron,
-    )
-    for name in module.STATE:
-        if name in TAKEN or name in module.PARAMS:
-            raise ConfigError(f"neuron {model.neuron}: a state variable cannot be called {name!r}", "rename it")
+    state = tuple(module.STATE)
+    wanted = (*state, found.returns[-1]) if population.spikes else state
+    _agree(found, (*state, "drive", *module.TABLES), found.returns == wanted, population.neuron)
+    if "z" in state:
+        raise ConfigError(f"neuron {population.neuron}: a state variable is called 'z', as the spikes are", "rename it")
+    tables = {table: f"lnp_{name}_tables.{own}_{table}[i]" for table in module.TABLES}
+    spike = " Returns its spike, 0 or 1." * population.spikes
     return "\n".join(
         [
-            f"// The neuron, printed from lnp_edge/neurons/{model.neuron}.py. Returns its spike, 0 or 1.",
-            "static inline int32_t update_neuron(LNP_MODEL(t) * s, uint32_t i, int32_t drive)",
+            f"// One of {own}, printed from lnp_edge/neurons/{population.neuron}.py.{spike}",
+            f"static inline {'int32_t' if population.spikes else 'void'} "
+            f"step_{own}(lnp_{name}_t *s, uint32_t i, int32_t drive)",
             "{",
-            *(f"    int32_t {name}_ = s->{name}[i];" for name in module.STATE),
-            *_body(found, declared=(*module.STATE,), tables=dict.fromkeys(module.PARAMS, "i")),
-            *(f"    s->{name}[i] = {name}_;" for name in module.STATE),
-            f"    return {found.returns[-1]}_;",
+            *(f"    int32_t {variable}_ = s->{own}_{variable}[i];" for variable in state),
+            *_body(found, set(state), tables),
+            *(f"    s->{own}_{variable}[i] = {variable}_;" for variable in state),
+            *([f"    return {found.returns[-1]}_;"] if population.spikes else []),
             "}",
             "",
         ]
     )
 
 
-def encoder(model: QuantizedModel) -> str:
+def encoder(model: QuantizedModel, name: str) -> str:
     """`encode_channel(k, count)`: one sensor count of channel k as network input."""
     module = plugins.get("lnp_edge.encoders", model.encoder)
     found = trace(module.encode)
     _agree(found, ("count", *module.PARAMS), len(found.returns) == 1, model.encoder)
-    tables = dict.fromkeys(module.PARAMS, "k")
+    tables = {param: f"lnp_{name}_tables.encoder_{param}[k]" for param in module.PARAMS}
     return "\n".join(
         [
             f"// The encoder, printed from lnp_edge/encoders/{model.encoder}.py: a count as network input.",
             "static inline int32_t encode_channel(uint32_t k, int32_t count)",
             "{",
-            *_body(found, declared=(), tables=tables, prefix="encoder_"),
+            *_body(found, set(), tables),
             f"    return {found.returns[0]}_;",
             "}",
             "",
@@ -72,37 +55,34 @@ def encoder(model: QuantizedModel) -> str:
 
 
 def _agree(found: Trace, args: tuple[str, ...], returns_right: bool, name: str) -> None:
-    # A neuron's spike, or an encoder's result, must be computed: then it has a C variable to return.
-    computed = found.returns[-1] in {s.target for s in found.statements}
+    # What is computed has a C variable to return, and a spike that is not is none.
+    computed = found.returns[-1] in {statement.target for statement in found.statements}
     if found.args != args or not returns_right or not computed:
         raise ConfigError(
             f"{name}: its function takes ({', '.join(found.args)}) and returns ({', '.join(found.returns)})",
-            f"it takes ({', '.join(args)}); a neuron returns its state in the same order, then the spike",
+            f"it takes ({', '.join(args)}); a neuron returns its state in the same order, then its spike if it has one",
         )
-    for word in found.args:
-        if word in KEYWORDS or word.endswith("_t") or not NAME.fullmatch(word):
-            raise ConfigError(f"{name}: {word!r} means something else in C", "choose another name")
 
 
-def _body(found: Trace, declared: Sequence[str], tables: dict[str, str], prefix: str = "") -> list[str]:
-    """One C line a statement. Locals end in _, so that no Python name can meet a C one."""
-    local = set(declared)
+def _body(found: Trace, local: set[str], tables: dict[str, str]) -> list[str]:
+    """One C line a statement. Locals end in _, so that no Python name can meet a C one.
+
+    local : the variables there are;  tables : the element of a table that an argument stands for
+    """
     lines = []
     for statement in found.statements:
-        right = _call(statement, local, tables, prefix)
+        right = _call(statement, local, tables)
         left = f"{statement.target}_" if statement.target in local else f"int32_t {statement.target}_"
         local.add(statement.target)
         lines.append(f"    {left} = {right};")
     return lines
 
 
-def _call(statement: Statement, local: set[str], tables: dict[str, str], prefix: str) -> str:
+def _call(statement: Statement, local: set[str], tables: dict[str, str]) -> str:
     def value(arg: str | int) -> str:
         if isinstance(arg, int):
             return str(arg)
-        if arg in local:
-            return f"{arg}_"
-        # The spec's ranges keep every parameter within int32.
-        return f"LNP_MODEL(tables).{prefix}{arg}[{tables[arg]}]" if arg in tables else arg
+        # The spec's ranges keep every table within int32.
+        return f"{arg}_" if arg in local else tables.get(arg, arg)
 
     return f"lnp_{statement.op}({', '.join(value(arg) for arg in statement.args)})"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from numpy.typing import NDArray
 
-from lnp_edge.spec import layout, protocol
+from lnp_edge.spec import layout
 from lnp_edge.spec.model import QuantizedModel
 
 WIDTH = 110
@@ -36,10 +36,7 @@ def header(model: QuantizedModel, name: str) -> str:
         f"    {c_type(array)} {table}[{_count(array)}];" for table, array in layout.tables(model).items()
     )
     up = name.upper()
-    return f"""// Index of a neuron in w_in and w_rec.
-typedef {c_type(layout.tables(model)["w_in_indices"])} lnp_{name}_target_t;
-
-typedef struct {{
+    return f"""typedef struct {{
 {members}
 }} lnp_{name}_tables_t;
 
@@ -58,16 +55,18 @@ def definition(model: QuantizedModel, name: str) -> str:
     parts = [f"const lnp_{name}_tables_t lnp_{name}_tables = {{"]
     for table, array in layout.tables(model).items():
         if table.endswith("_indptr"):
-            parts.append(_matrix_comment(model, table.removesuffix("_indptr")))
+            parts.append(_matrix_comment(model, table.removeprefix("w_").removesuffix("_indptr")))
         values = [str(v) for v in array.tolist()] or ["0"]
         parts.append(f"    .{table} = {{\n{wrap(values)}\n    }},")
     return "\n".join([*parts, "};\n"])
 
 
 def _matrix_comment(model: QuantizedModel, name: str) -> str:
-    w = getattr(model, name)
+    w = model.projection(name).w
     density = 100 * w.nnz / (w.shape[0] * w.shape[1])
-    return f"    // {name}: {w.shape[0]} x {w.shape[1]}, {w.nnz} synapses ({density:.1f} %), a row per presynaptic unit"
+    return (
+        f"    // w_{name}: {w.shape[0]} x {w.shape[1]}, {w.nnz} synapses ({density:.1f} %), a row per presynaptic unit"
+    )
 
 
 def directory(model: QuantizedModel, name: str) -> str:
@@ -82,29 +81,9 @@ def sizes(model: QuantizedModel) -> dict[str, int]:
         "N_IN": model.n_in,
         "N": model.n,
         "N_OUT": model.n_out,
-        "Z_WORDS": model.z_words,
+        "WINDOW": model.window,
+        "HOP": model.hop,
         "STATE_WORDS": model.state_words,
         "SAVE_BYTES": 4 * (3 + model.state_words + 1),
         "TABLES": len(layout.tables(model)),
     }
-
-
-REQUEST_HEAD = protocol.REQUESTS["steps"].struct.size
-REPLY_HEAD = protocol.REPLIES["steps"].struct.size
-
-
-def max_payload(model: QuantizedModel) -> int:
-    """Bytes of the largest payload: 512, or what one step's request or reply needs."""
-    return max(protocol.MIN_PAYLOAD, REQUEST_HEAD + 2 * model.n_in, REPLY_HEAD + 4 * (model.n_out + 1))
-
-
-def max_steps(model: QuantizedModel) -> int:
-    """Steps that one request and its reply can carry."""
-    room = max_payload(model)
-    return min((room - REQUEST_HEAD) // (2 * model.n_in), (room - REPLY_HEAD) // 4 - model.n_out)
-
-
-def link_bytes(model: QuantizedModel) -> int:
-    """RAM of the link beside the state: two frames and the counts of one step."""
-    frame = protocol.HEADER.size + max_payload(model) + protocol.CRC_BYTES
-    return 2 * frame + 2 * model.n_in

@@ -12,9 +12,11 @@ for _name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
 import argparse
 import io
 import sys
+import traceback
 from importlib import import_module
 from typing import NoReturn
 
+from lnp_edge import __version__
 from lnp_edge.base.console import fail
 from lnp_edge.base.errors import ConfigError, LnpError
 
@@ -23,6 +25,8 @@ COMMANDS = (
     "demo", "prune", "train", "quantize", "generate", "build", "flash", "verify", "run",
     "reproduce", "compare", "bench", "boards", "doctor",
 )  # fmt: skip
+
+CRASHED = 70  # sysexits.h: EX_SOFTWARE. Python's own 1 would say that the answer is no.
 
 
 class Parser(argparse.ArgumentParser):
@@ -36,8 +40,10 @@ def parser() -> argparse.ArgumentParser:
     top = Parser(
         prog="lnp",
         description="Recurrent spiking networks, pruned before training, proven bit for bit on microcontrollers.",
-        epilog="Exit codes: 0 done, 1 the answer is no (mismatch, does not fit), 2 you can fix it.",
+        epilog="Exit codes: 0 done, 1 the answer is no (mismatch, does not fit), 2 you can fix it, "
+        f"{CRASHED} lnp itself failed (please report it).",
     )
+    top.add_argument("--version", action="version", version=f"lnp-edge {__version__}")
     commands = top.add_subparsers(dest="command", metavar="COMMAND", required=True)
     for name in COMMANDS:
         module = import_module(f"lnp_edge.commands.{name}")
@@ -69,6 +75,10 @@ def main(argv: list[str] | None = None) -> int:
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
+    except Exception:  # of this process or, by its future, of a worker
+        traceback.print_exc()
+        print("lnp itself failed: please report it, with these lines and what lnp doctor prints", file=sys.stderr)
+        return CRASHED
 
 
 if __name__ == "__main__":

@@ -36,6 +36,7 @@ class DataSettings:
     window: float = _number(4.0, 1e-6, 1e9)  # s that a prediction looks at
     hop: float = _number(2.0, 1e-6, 1e9)  # s from one prediction to the next
     limit: int = _number(0, 0, 10**6)  # most recordings of a class and group, windows of a series; 0: all
+    encoder: str = "affine"  # lnp_edge/encoders/<encoder>.py
 
 
 @dataclass(frozen=True)
@@ -148,7 +149,7 @@ class Augmentation:
 
 @dataclass(frozen=True)
 class QuantizeSettings:
-    bits: int = _number(8, 2, 8)  # of a weight
+    bits: int = _number(8, 2, 16)  # of a weight: 2 to 8, or 16
     epochs: int = _number(0, 0, 100_000)  # of training on in integers; 0: the trained network is rounded
     lr: float = _number(0.003, 0.0, 10.0)  # as train.lr
 
@@ -164,7 +165,10 @@ class Config:
     quantize: QuantizeSettings = QuantizeSettings()
 
     def to_json(self) -> str:
+        """Equal configurations give the same text, by which stored results are found."""
         found = asdict(self)
+        if self.data.encoder == DataSettings.encoder:  # a key that came later
+            del found["data"]["encoder"]
         return json.dumps(found | {"network": _flat(found["network"])}, sort_keys=True)
 
     @classmethod
@@ -208,7 +212,7 @@ def load(path: Path) -> Config:
         raise ConfigError(f"{path}: {e.what}", e.try_next) from None
 
 
-def _read(cls: type, raw: object, where: str):
+def _read(cls: type, raw: Any, where: str):
     if cls is NetworkSettings:
         return _network(raw, where)
     known = {f.name: f for f in fields(cls)}
@@ -229,7 +233,7 @@ def _known(raw: object, known: list[str], where: str) -> None:
             raise ConfigError(f"unknown key {where + str(key)[:40]!r}", f"{hint}available: {', '.join(known)}")
 
 
-def _network(raw: object, where: str) -> NetworkSettings:
+def _network(raw: Any, where: str) -> NetworkSettings:
     """The section [network], whose neuron says what keys it has beside the fields."""
     _known(raw, list(raw) if isinstance(raw, dict) else [], where)
     found = _population(NetworkSettings, {k: v for k, v in raw.items() if k != "layer"}, {}, where, ["layer"])
@@ -294,7 +298,7 @@ def _flat(network: dict) -> dict:
     return network | params | ({"layer": [one | one.pop("params") for one in layers]} if layers else {})
 
 
-def _value(f, value: object, where: str) -> object:
+def _value(f, value: object, where: str) -> Any:
     default = f.default_factory() if f.default is MISSING else f.default
     if isinstance(default, bool | str):
         if type(value) is not type(default):

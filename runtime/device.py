@@ -8,10 +8,10 @@ from dataclasses import dataclass
 from typing import Any, Protocol
 
 import numpy as np
-from lnp_edge.runtime.runner import Steps
 from numpy.typing import NDArray
 
 from lnp_edge.base.errors import LinkError
+from lnp_edge.runtime.runner import Steps, checked
 from lnp_edge.spec import protocol
 from lnp_edge.spec.layout import tables
 from lnp_edge.spec.model import QuantizedModel
@@ -96,8 +96,11 @@ class Device:
         self.t = 0
 
     def steps(self, counts: NDArray[np.int16]) -> Steps:
-        """Run the next len(counts) steps, many a frame. counts : int16 [T, n_in]."""
-        counts = np.ascontiguousarray(counts, "<i2")
+        """Run the next len(counts) steps, many a frame. counts : int16 [T, n_in].
+
+        Raises DataError as the reference does, before anything is sent.
+        """
+        counts = checked(counts, self.model.n_in).astype("<i2", copy=False)
         y, digests, cycles = np.zeros(self.model.n_out, np.int32), [np.zeros(0, np.uint32)], 0
         at, most = 0, self.steps_per_frame()
         while at < len(counts):

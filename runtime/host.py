@@ -8,10 +8,10 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 
 import numpy as np
-from lnp_edge.runtime.runner import Runner
 from numpy.typing import NDArray
 
 from lnp_edge.base.errors import ModelError
+from lnp_edge.runtime.runner import Runner
 from lnp_edge.spec.model import QuantizedModel
 
 

@@ -10,11 +10,11 @@ import tty
 from pathlib import Path
 
 import serial
-from lnp_edge.runtime.device import Port
-from lnp_edge.runtime.emulator import Emulator
 
 from lnp_edge.base.errors import BoardError, LinkError
 from lnp_edge.base.install import INSTALL
+from lnp_edge.runtime.device import Port
+from lnp_edge.runtime.emulator import Emulator
 from lnp_edge.spec.board import Board
 
 

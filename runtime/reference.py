@@ -1,22 +1,70 @@
-"""The reference: SEMANTICS.md in Numba, fast enough that nobody waits."""
+"""The reference: SEMANTICS.md in Numba, fast enough that nobody waits.
+
+One kernel runs any model. It is compiled for a set of neurons and an encoder; populations and projections are rows of
+the tables that it is given.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from functools import cache
-from types import FunctionType
-from typing import Any
+from types import ModuleType
+from typing import Any, NamedTuple
 
 import numpy as np
-from lnp_edge.runtime.runner import Steps
 from numba import njit
 from numpy.typing import NDArray
 
 from lnp_edge.base.jit import cached
+from lnp_edge.runtime.runner import Steps, checked
 from lnp_edge.spec import digest as digest_module
 from lnp_edge.spec import ops, plugins
 from lnp_edge.spec.digest import mix
-from lnp_edge.spec.model import CSR, QuantizedModel
+from lnp_edge.spec.model import INPUT, Projection, QuantizedModel
+
+# A unit is what may send something: the channels of the input, then the neurons of each population that spikes.
+# All numbers are unsigned: Numba asks of an index with a sign whether it counts from the end, which takes 10 % longer.
+POPULATION = np.dtype([
+    ("neuron", np.uint64),  # which of the neurons that the kernel is compiled for
+    ("n", np.uint64),
+    ("word", np.uint64),  # its first state word
+    ("z_words", np.uint64),  # of its state words the last ones, its packed spikes
+    ("entry", np.uint64),  # its first entry of `params`
+    ("unit", np.uint64),  # its first unit
+    ("projections", np.uint64),  # it sums those from where the population before stops, to here
+])  # fmt: skip
+PROJECTION = np.dtype([
+    ("source", np.uint64),  # 0: the input, p + 1: population p
+    ("unit", np.uint64),  # first unit of the source
+    ("row", np.uint64),  # where the row of this unit begins in `indptr`
+    ("shift", np.uint64),  # of all that the target has summed, after this projection
+])  # fmt: skip
+
+
+class Tables(NamedTuple):
+    """A model as the kernel reads it.
+
+    Projections are grouped by their target. Those into one target come in the order of falling shifts, so that a sum
+    is shifted as a whole and not each of its terms: shifts of 5, 2, 2 become 3 after the first, 0, and 2 at the end.
+    """
+
+    populations: NDArray  # POPULATION [populations]
+    projections: NDArray  # PROJECTION [projections]
+    encoder: NDArray[np.int32]  # [n_in, parameters of the encoder]
+    params: NDArray[np.int32]  # a row for each neuron of each population, its TABLES side by side
+    indptr: NDArray[np.uint32]  # the indptr of each projection, counted in the two arrays that follow
+    indices: NDArray[np.uint16]  # the neuron that a synapse goes to
+    weights: NDArray  # int8, or int16 where a projection has 16 bits: narrow rows lie in few cache lines
+
+
+class State(NamedTuple):
+    """What changes from step to step."""
+
+    words: NDArray[np.int32]  # the state words in the order of SEMANTICS.md section 5
+    fired: NDArray[np.uint64]  # how many units of the input, and of each population, send something
+    senders: NDArray[np.int32]  # [units] which they are, from the first unit of input or population on
+    x: NDArray[np.int32]  # [n_in] what each channel sends; a neuron sends 1
+    drive: NDArray[np.int32]  # [n] of the population that steps
 
 
 class Reference:
@@ -24,133 +72,191 @@ class Reference:
 
     def __init__(self, model: QuantizedModel):
         self.model = model
-        neuron = plugins.get("lnp_edge.neurons", model.neuron)
-        encoder = plugins.get("lnp_edge.encoders", model.encoder)
-        self._kernel = _kernel(model.neuron, model.encoder)
-        self._tables = (
-            np.stack([model.encoder_params[p] for p in encoder.PARAMS], axis=1).astype(np.int32),
-            *_narrow(model.w_in),
-            *_narrow(model.w_rec),
-            *_narrow(model.w_out),
-            np.array([1 << model.shift_in, 1 << model.shift_rec, 1 << model.shift_out], np.int64),
-            np.stack([model.params[p] for p in neuron.PARAMS], axis=1).astype(np.int32),
-            model.c_out.astype(np.int32),
-            model.bias_out.astype(np.int32),
+        neurons = tuple(sorted({p.neuron for p in model.populations}))
+        self._kernel = _kernel(neurons, model.encoder)
+        # As plain tuples, which Numba recognises in a third of the time: 2 us a call.
+        self._tables = tuple(_tables(model, neurons))
+        state = State(
+            words=np.zeros(model.state_words, np.int32),
+            fired=np.zeros(1 + len(model.populations), np.uint64),
+            senders=np.zeros(model.n_in + model.n, np.int32),
+            x=np.zeros(model.n_in, np.int32),
+            drive=np.zeros(max(p.n for p in model.populations), np.int32),
         )
-        self._vars = np.zeros((model.n, len(neuron.STATE)), np.int32)  # a neuron's variables side by side
-        self._spikes = np.zeros(model.n, np.int32)  # indices of the neurons that fired, first `_fired` of them
-        self._y = np.zeros(model.n_out, np.int32)
-        self._scratch = np.zeros((2, model.n), np.int32)
-        self._words = np.zeros(model.z_words, np.uint32)
+        self._words, self._fired = state.words, state.fired
+        self._state = tuple(state)
         self.reset()
 
     def reset(self) -> None:
         self.t = 0
         self.digest = 0
-        self._fired = 0
-        self._vars[:] = 0
-        self._y[:] = 0
         self._words[:] = 0
+        self._fired[:] = 0
 
     def steps(self, counts: NDArray[np.int16], digests: bool = True) -> Steps:
-        """Run the next len(counts) steps. counts : int16 [T, n_in]. Digests may be left out for speed."""
-        counts = np.ascontiguousarray(counts, np.int16)
-        found = np.zeros(len(counts), np.uint32)
-        self._fired, self.digest = self._kernel(
-            counts, *self._tables, self._vars, self._spikes, self._fired, self._y,
-            self._scratch, self._words, np.uint32(self.digest), found, digests,
-        )  # fmt: skip
+        """Run the next len(counts) steps. counts : int16 [T, n_in]. Without digests, of which it then has none, faster.
+
+        Raises DataError for another shape, and for values that are no integers or beyond int16.
+        """
+        counts = checked(counts, self.model.n_in)
+        found = np.zeros(len(counts) if digests else 0, np.uint32)
+        self.digest = self._kernel(counts, self._tables, self._state, np.uint32(self.digest), found)
         self.t += len(counts)
-        return Steps(self._y.copy(), found, 0)
+        return Steps(self._words[-self.model.n_out :].copy(), found, 0)
 
     def state(self) -> NDArray[np.uint32]:
         """All state words in the order of SEMANTICS.md section 5, uint32 [state_words]."""
-        return np.concatenate([self._vars.T.ravel().view(np.uint32), self._words, self._y.view(np.uint32)])
+        return self._words.view(np.uint32).copy()
 
 
-def _narrow(w: CSR) -> tuple[NDArray, NDArray, NDArray]:
-    """Narrow types keep a row's synapses in few cache lines."""
-    return w.indptr.astype(np.uint32), w.indices.astype(np.uint16), w.data.astype(np.int8)
+def _tables(model: QuantizedModel, neurons: tuple[str, ...]) -> Tables:
+    """neurons : those that the kernel is compiled for, in its order."""
+    populations, params, first_unit = [], [], {INPUT: 0}
+    order: list[Projection] = []
+    word, entry, unit = 0, 0, model.n_in
+    for p in model.populations:
+        order += sorted(model.into(p), key=lambda q: -q.shift)
+        populations.append((neurons.index(p.neuron), p.n, word, p.z_words, entry, unit, len(order)))
+        params.append(np.stack([p.params[name] for name in p.module.TABLES], axis=1).ravel())
+        first_unit[p.name] = unit
+        word, entry, unit = word + p.state_words, entry + len(params[-1]), unit + (p.n if p.spikes else 0)
+    projections, indptr, sources, synapses, row = [], [], list(first_unit), 0, 0
+    for k, q in enumerate(order):
+        then = [after.shift for after in order[k + 1 : k + 2] if after.target == q.target]
+        projections.append((sources.index(q.source), first_unit[q.source], row, q.shift - sum(then)))
+        indptr.append(q.w.indptr.astype(np.uint32) + np.uint32(synapses))
+        synapses, row = synapses + q.w.nnz, row + len(q.w.indptr)
+    weight = np.int16 if any(q.bits > 8 for q in order) else np.int8
+    encoder = plugins.get("lnp_edge.encoders", model.encoder)
+    return Tables(
+        np.array(populations, POPULATION),
+        np.array(projections, PROJECTION),
+        np.stack([model.encoder_params[name] for name in encoder.PARAMS], axis=1).astype(np.int32),
+        np.concatenate(params).astype(np.int32),
+        _joined(indptr, np.uint32),
+        _joined([q.w.indices for q in order], np.uint16),
+        _joined([q.w.data for q in order], weight),
+    )
+
+
+def _joined(arrays: list[NDArray], kind: type) -> NDArray:
+    """Of a model without projections an empty array."""
+    return np.concatenate([np.zeros(0, kind), *(a.astype(kind) for a in arrays)])
 
 
 @cache
-def _kernel(neuron: str, encoder: str) -> Callable:
-    """The kernel with one neuron and one encoder compiled into it, cached on disk."""
-    neuron_module = plugins.get("lnp_edge.neurons", neuron)
+def _kernel(neurons: tuple[str, ...], encoder: str) -> Callable:
+    """The kernel with some neurons and one encoder compiled into it, cached on disk."""
+    neuron_modules = [plugins.get("lnp_edge.neurons", name) for name in neurons]
     encoder_module = plugins.get("lnp_edge.encoders", encoder)
-    bound = globals() | {
-        "neuron_step": njit(neuron_module.step),
+    meaning = {
         "encode": njit(encoder_module.encode),
-        "variables_of": _row_reader(len(neuron_module.STATE)),
-        "params_of": _row_reader(len(neuron_module.PARAMS)),
         "encoder_of": _row_reader(len(encoder_module.PARAMS)),
-        "N_VARS": len(neuron_module.STATE),
+        "advance": _advance([_advance_one(module) for module in neuron_modules]),
     }
-    function = FunctionType(_run.__code__, bound, _run.__name__)
-    function.__qualname__ = f"run_{neuron}_{encoder}"
-    return cached(function, ops, digest_module, neuron_module, encoder_module)
+    function: Any = ops.bind(_run, globals() | meaning)
+    function.__qualname__ = f"run_{'_'.join(neurons)}_{encoder}"
+    return cached(function, ops, digest_module, *neuron_modules, encoder_module)
 
 
 def _row_reader(width: int) -> Callable:
     """read(a, i) -> tuple(a[i]), its width known to the compiler: slicing the row would count references."""
-    cells = "".join(f"a[i, {k}], " for k in range(width))
-    scope: dict = {}
-    exec(f"def read(a, i):\n    return ({cells})", scope)
-    return njit(scope["read"])
+    return _compiled("read(a, i)", [f"return ({''.join(f'a[i, {k}], ' for k in range(width))})"])
+
+
+def _advance(of_neurons: list[Callable]) -> Callable:
+    """advance(p, ...) : that of the neuron of population p, which is number p.neuron of the list."""
+    args = "(p, params, words, drive, senders)"
+    lines = [f"if p.neuron == u({k}): return advance_{k}{args}" for k in range(len(of_neurons))]
+    scope = {f"advance_{k}": function for k, function in enumerate(of_neurons)}
+    return _compiled(f"advance{args}", [*lines, "return u(0)"], **scope)
+
+
+def _advance_one(neuron: ModuleType) -> Callable:
+    """advance(p, params, words, drive, senders) -> how many neurons of population p fired in one step of all.
+
+    Written out with the neuron's own number of variables and tables, which the compiler must know.
+    """
+    variables = range(len(neuron.STATE))
+    new = [f"s{k}" for k in variables] + ["z"] * hasattr(neuron, "drive_for")
+    old = [f"words[at + u({k}) * p.n]" for k in variables]
+    constants = [f"params[entry + u({k})]" for k in range(len(neuron.TABLES))]
+    lines = [
+        "fired = u(0)",
+        f"z_word = p.word + u({len(neuron.STATE)}) * p.n",
+        "for w in range(p.z_words):",
+        "    words[z_word + w] = 0",
+        "for i in range(p.n):",
+        "    at = p.word + i",
+        f"    entry = p.entry + u({len(constants)}) * i",
+        f"    {', '.join(new)} = step({', '.join([*old, 'np.int64(drive[i])', *constants])})",
+        *(f"    {place} = s{k}" for k, place in enumerate(old)),
+    ]
+    if "z" in new:
+        lines += [
+            "    if z:",
+            "        senders[p.unit + fired] = i",
+            "        fired += u(1)",
+            "        words[z_word + (i >> u(5))] |= np.int32(1) << np.int32(i & u(31))",
+        ]
+    return _compiled("advance(p, params, words, drive, senders)", [*lines, "return fired"], step=njit(neuron.step))
+
+
+def _compiled(head: str, lines: list[str], **scope: Any) -> Callable:
+    scope |= {"np": np, "u": np.uint64}
+    exec("\n    ".join([f"def {head}:", *lines]), scope)
+    return njit(forceinline=True)(scope[head.partition("(")[0]])
 
 
 def _unbound(*_: Any) -> Any:
-    """Stands for what _kernel binds to the model's neuron and encoder."""
+    """Stands for what _kernel binds to the neurons and the encoder."""
     raise NotImplementedError
 
 
-neuron_step = encode = variables_of = params_of = encoder_of = _unbound
-N_VARS = 0
+encode = encoder_of = advance = _unbound
 
 
-def _run(
-    counts, encoder_params, in_ptr, in_idx, in_w, rec_ptr, rec_idx, rec_w, out_ptr, out_idx, out_w,
-    scales, params, c_out, bias_out, variables, spikes, fired, y, scratch, words, digest, digests, want,
-):  # fmt: skip
-    n = variables.shape[0]
-    from_input, from_spikes = scratch[0], scratch[1]
+def _run(counts, tables, state, digest, digests):
+    """Steps of SEMANTICS.md section 4; returns the digest after the last.
+
+    counts : int16 [T, n_in];  tables : Tables;  state : State, changed
+    digest : uint32, before the first step;  digests : uint32 [T], filled with that after each, or [0]
+    """
+    populations, projections, encoder, params, indptr, indices, weights = tables
+    words, fired, senders, all_x, drive = state
+    one = np.uint64(1)
     for t in range(counts.shape[0]):
-        from_input[:] = 0
-        from_spikes[:] = 0
+        active = 0
         for k in range(counts.shape[1]):
-            x = encode(np.int64(counts[t, k]), *encoder_of(encoder_params, k))
+            x = encode(np.int64(counts[t, k]), *encoder_of(encoder, k))
+            all_x[k] = x
             if x != 0:
-                for s in range(in_ptr[k], in_ptr[k + 1]):
-                    from_input[in_idx[s]] += np.int32(in_w[s]) * np.int32(x)
-        for f in range(fired):
-            j = spikes[f]
-            for s in range(rec_ptr[j], rec_ptr[j + 1]):
-                from_spikes[rec_idx[s]] += np.int32(rec_w[s])
-        fired = 0
-        words[:] = 0
-        for i in range(n):
-            drive = from_input[i] * scales[0] + from_spikes[i] * scales[1]
-            before = variables_of(variables, i)
-            after = neuron_step(*before, drive, *params_of(params, i))
-            for s in range(N_VARS):
-                variables[i, s] = after[s]
-            if after[N_VARS] != 0:
-                spikes[fired] = i
-                fired += 1
-                words[i >> 5] |= np.uint32(1) << np.uint32(i & 31)
-        for o in range(len(y)):
-            y[o] = ops.leak(np.int64(y[o]), np.int64(c_out[o])) + bias_out[o]
-        for f in range(fired):
-            j = spikes[f]
-            for s in range(out_ptr[j], out_ptr[j + 1]):
-                y[out_idx[s]] += out_w[s] * scales[2]
-        if want:
-            for s in range(N_VARS):
-                for i in range(n):
-                    digest = mix(digest, np.uint32(variables[i, s]))
+                senders[active] = k
+                active += 1
+        fired[0] = active
+        q = np.uint64(0)
+        for number in range(len(populations)):
+            p = populations[number]
+            for i in range(p.n):
+                drive[i] = 0
+            while q < p.projections:
+                source = projections[q]
+                for f in range(source.unit, source.unit + fired[source.source]):
+                    j = np.uint64(senders[f])
+                    row = source.row + j
+                    if source.source == 0:
+                        for s in range(indptr[row], indptr[row + one]):
+                            drive[indices[s]] += np.int32(weights[s]) * all_x[j]
+                    else:
+                        for s in range(indptr[row], indptr[row + one]):
+                            drive[indices[s]] += np.int32(weights[s])
+                if source.shift > 0:
+                    for i in range(p.n):
+                        drive[i] <<= np.int32(source.shift)
+                q += one
+            fired[number + 1] = advance(p, params, words, drive, senders)
+        if len(digests) > 0:
             for w in range(len(words)):
-                digest = mix(digest, words[w])
-            for o in range(len(y)):
-                digest = mix(digest, np.uint32(y[o]))
+                digest = mix(digest, np.uint32(words[w]))
             digests[t] = digest
-    return fired, digest
+    return digest

@@ -11,10 +11,10 @@ from contextlib import closing
 from pathlib import Path
 
 import numpy as np
-from lnp_edge.runtime.ports import open_serial
 from numpy.typing import NDArray
 
 from lnp_edge.base.errors import DataError
+from lnp_edge.runtime.ports import open_serial
 
 LINE_LIMIT = 65536  # characters
 INTEGER = re.compile(r"[+-]?[0-9]{1,6}")

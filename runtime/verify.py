@@ -1,4 +1,11 @@
-"""The proof: a device against the reference, every state word of every step, and its tables in flash."""
+"""The proof: a device against the reference, every state word of every step, and its tables in flash.
+
+The words themselves are read only where a digest of them differs. Of lnp_<name>.h it runs init (at boot), reset, step
+and digest, and reads the directory of tables; state_word runs to locate a difference, on sound firmware never. It
+never runs argmax (the class is taken here, of the read-outs sent), save and load. Of several networks in one program
+it sees the one that the link serves. And it sees the image it talks to: the same folder built by another compiler, or
+into a program of your own, is another image.
+"""
 
 from __future__ import annotations
 
@@ -7,24 +14,28 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import asdict, dataclass
 
 import numpy as np
+from numpy.typing import NDArray
+
 from lnp_edge.runtime.device import Device
 from lnp_edge.runtime.reference import Reference
 from lnp_edge.runtime.runner import Runner, Steps
-from numpy.typing import NDArray
-
 from lnp_edge.spec import plugins
 from lnp_edge.spec.layout import tables
-from lnp_edge.spec.model import QuantizedModel
+from lnp_edge.spec.model import INPUT, QuantizedModel
 
-RUN = 10_000  # steps of one stimulus
+RUN = 500  # steps of one stimulus at most; the next one begins with a reset of what this one leaves
 BATCH = 200  # steps between two looks at the digests
 
 
 @dataclass(frozen=True)
 class StateDifference:
-    """The first state word that differs. step counts from 0; neuron is the read-out's index for field y."""
+    """The first state word that differs. step counts from 0; field is a state variable of the population, or z.
+
+    field is "digest", population "", neuron and words 0, where the states agree after the step, not their digests.
+    """
 
     step: int
+    population: str
     field: str
     neuron: int
     device: int
@@ -32,9 +43,13 @@ class StateDifference:
     words: int  # how many state words differ after that step
 
     def __str__(self) -> str:
-        what = "read-out" if self.field == "y" else "neuron"
+        if self.field == "digest":
+            return (
+                f"first difference at step {self.step}, digest: device {self.device:08x}, "
+                f"reference {self.reference:08x} (the state agrees: reset or digest is wrong)"
+            )
         return (
-            f"first difference at step {self.step}, {what} {self.neuron}, {self.field}: "
+            f"first difference at step {self.step}, neuron {self.neuron} of {self.population}, {self.field}: "
             f"device {self.device}, reference {self.reference} ({self.words} words differ after that step)"
         )
 
@@ -199,20 +214,22 @@ class Lockstep:
 
 
 def _locate(device: Runner, reference: Reference, counts: NDArray[np.int16]) -> StateDifference | None:
+    digests = []
     for runner in (device, reference):
         runner.reset()
-        runner.steps(counts)
+        digests.append(int(runner.steps(counts).digests[-1]))
     theirs, ours = device.state(), reference.state()
     differs = np.flatnonzero(theirs != ours)
     if not len(differs):
-        return None
+        a, b = digests
+        return StateDifference(len(counts) - 1, "", "digest", 0, a, b, 0) if a != b else None
     word = int(differs[0])
     field, neuron = reference.model.locate(word)
     a, b = int(theirs[word].view(np.int32)), int(ours[word].view(np.int32))
-    if field == "z":
-        bit = ((a ^ b) & -(a ^ b)).bit_length() - 1
+    if field.name == "z":
+        bit = ((a ^ b) & -(a ^ b)).bit_length() - 1  # the lowest that differs
         neuron, a, b = neuron + bit, a >> bit & 1, b >> bit & 1
-    return StateDifference(len(counts) - 1, field, neuron, a, b, len(differs))
+    return StateDifference(len(counts) - 1, field.population, field.name, neuron, a, b, len(differs))
 
 
 def compare_tables(model: QuantizedModel, device: Device) -> list[TableDifference]:
@@ -237,40 +254,39 @@ def compare_tables(model: QuantizedModel, device: Device) -> list[TableDifferenc
 
 
 def _place(model: QuantizedModel, table: str, k: int) -> str:
-    """What entry k of a table belongs to, in words."""
-    matrix, _, part = table.rpartition("_")
-    if matrix in ("w_in", "w_rec", "w_out"):
-        w = getattr(model, matrix)
-        pre, post = {"w_in": ("channel", "neuron"), "w_rec": ("neuron", "neuron"), "w_out": ("neuron", "read-out")}[
-            matrix
-        ]
-        if part == "indptr":
-            return f"row of {pre} {k}" if k < w.shape[0] else "end of the last row"
-        return f"synapse {pre} {w.rows()[k]} to {post} {w.indices[k]}"
-    if table.startswith("encoder_"):
-        return f"channel {k}"
-    return f"read-out {k}" if table in ("c_out", "bias_out") else f"neuron {k}"
+    """What entry k of a table of layout.tables belongs to, in words."""
+
+    def unit(of: str, number: int) -> str:
+        return f"channel {number}" if of == INPUT else f"neuron {number} of {of}"
+
+    for p in model.projections:
+        if table == f"w_{p.name}_indptr":
+            return f"row of {unit(p.source, k)}" if k < p.w.shape[0] else "end of the last row"
+        if table in (f"w_{p.name}_indices", f"w_{p.name}_data"):
+            return f"synapse {unit(p.source, int(p.w.rows()[k]))} to {unit(p.target, int(p.w.indices[k]))}"
+    for population in model.populations:
+        if table in {f"{population.name}_{name}" for name in population.module.TABLES}:
+            return unit(population.name, k)
+    return unit(INPUT, k)  # a parameter of the encoder
 
 
 def stimulus(model: QuantizedModel, steps: int, seed: int) -> Iterator[NDArray[np.int16]]:
     """Seeded counts that reach into the corners, `steps` in all: runs of at most RUN steps, int16 [T, n_in].
 
-    Each run is a fifth of rest, of sensor-like noise, of jumps, of full scale, and of rest again.
+    Each run is a sixth of rest, of sensor-like noise, of jumps, of full scale, of rest again, and of noise again: so
+    the reset before the next run finds a network at work. Two runs at least, or no reset would have anything to clear.
     """
     encoder = plugins.get("lnp_edge.encoders", model.encoder)
-    for number, first in enumerate(range(0, steps, RUN)):
-        length = min(RUN, steps - first)
+    most = min(RUN, -(-steps // 2))
+    for number, first in enumerate(range(0, steps, most)):
+        length = min(most, steps - first)
         rng = np.random.default_rng([seed, number])
-        part = np.diff(np.linspace(0, length, 6).astype(int))
-        x = np.concatenate(
-            [
-                np.zeros((part[0], model.n_in)),
-                rng.normal(0, encoder.TARGET_STD, (part[1], model.n_in)),
-                100 * rng.choice([-1.0, 0.0, 1.0], (part[2], model.n_in)),
-                np.full((part[3] + part[4], model.n_in), 0.0),
-            ]
-        )
+        at = np.linspace(0, length, 7).astype(int)
+        part = np.diff(at)
+        x = np.zeros((length, model.n_in))
+        for noise in (1, 5):
+            x[at[noise] : at[noise + 1]] = rng.normal(0, encoder.TARGET_STD, (part[noise], model.n_in))
+        x[at[2] : at[3]] = 100 * rng.choice([-1.0, 0.0, 1.0], (part[2], model.n_in))
         counts = encoder.decode(x, **model.encoder_params)
-        full_scale = slice(length - part[4] - part[3], length - part[4])
-        counts[full_scale] = rng.choice([-32768, 32767], (part[3], model.n_in))
+        counts[at[3] : at[4]] = rng.choice([-32768, 32767], (part[3], model.n_in))
         yield counts

@@ -5,8 +5,8 @@ import time
 import zlib
 
 import numpy as np
-from lnp_edge.runtime.reference import Reference
 
+from lnp_edge.runtime.reference import Reference
 from lnp_edge.spec import protocol
 from lnp_edge.spec.layout import tables
 from lnp_edge.spec.protocol import NAK, REPLIES, REPLY, REQUESTS, Frame, FrameError

@@ -49,7 +49,14 @@ def affine(count, e, k):
     return min(max(rounded, -127), 127)
 
 
-ENCODERS = {"affine": affine}
+def clamped(count, e, k):
+    nearest = (2 * (count - e["offset"][k]) * e["gain"][k] // 2 ** e["shift"][k] + 1) // 2  # halves up
+    if nearest < e["low"][k]:
+        return e["low"][k]
+    return e["high"][k] if nearest > e["high"][k] else nearest
+
+
+ENCODERS = {"affine": affine, "clamped": clamped}
 
 
 class Naive:

@@ -12,11 +12,12 @@ from importlib import import_module
 import pytest
 from conftest import need
 from nets import tiny_network
-from tiny import tiny_counts, tiny_loop, tiny_model
+from tiny import tiny_counts, tiny_loop, tiny_model, with_entry
 
 from lnp_edge import boards
 from lnp_edge.cli import COMMANDS, main, parser
 from lnp_edge.config import Config
+from lnp_edge.experiments.executors import processes
 from lnp_edge.interchange import onnx_file
 from lnp_edge.network import file as network_file
 from lnp_edge.network.file import NetworkFile
@@ -81,7 +82,7 @@ def test_top_help_lists_every_command_and_the_exit_codes(capsys):
     out = capsys.readouterr().out
     assert e.value.code == 0
     assert all(out.count(f"\n    {name}") == 1 for name in COMMANDS)
-    assert "0 done, 1 the answer is no" in out
+    assert "0 done, 1 the answer is no" in out and "70 lnp itself failed" in " ".join(out.split())
 
 
 @pytest.mark.parametrize(
@@ -347,20 +348,20 @@ def test_verify_of_a_device_that_differs_returns_1(capsys, at, monkeypatch):
     from contextlib import contextmanager
 
     from fakes import FakePort
-    from lnp_edge.runtime.device import Device
 
     from lnp_edge.commands import _device
+    from lnp_edge.runtime.device import Device
 
     @contextmanager
     def wrong(model, name, port):
-        other = replace(model, bias_out=model.bias_out + 1)
+        other = with_entry(model, "out_bias", 0, int(model.readout.params["bias"][0]) + 1)
         yield Device(FakePort(other, greeting={"fingerprint": model.fingerprint}), model)
 
     monkeypatch.setattr(_device, "device", wrong)
     assert main(["verify", "m.onnx", "--steps", "50"]) == 1
     out = capsys.readouterr().out.splitlines()
-    assert out[0].startswith("table bias_out[0], read-out 0: device ")
-    assert out[1].startswith("first difference at step 0, read-out 0, y: ")
+    assert out[0].startswith("table out_bias[0], neuron 0 of out: device ")
+    assert out[1].startswith("first difference at step 0, neuron 0 of out, y: ")
     assert out[2] == "NOT verified: 1 of 18 tables differ, the state differs within 1 steps"
 
 
@@ -406,10 +407,31 @@ def test_a_reader_that_leaves_early_is_no_error(at):
     assert done.stderr == ""
 
 
-def test_our_own_bugs_keep_their_traceback(monkeypatch):
-    def broken(name):
-        raise ZeroDivisionError
+REPORT = "lnp itself failed: please report it, with these lines and what lnp doctor prints"
 
-    monkeypatch.setattr(boards, "get", broken)
-    with pytest.raises(ZeroDivisionError):
-        main(["boards"])
+
+def test_our_own_bugs_keep_their_traceback_and_have_a_code_of_their_own(tmp_path):
+    program = """if True:
+        import sys, boards
+        from lnp_edge.cli import main
+        def broken(name):
+            raise RuntimeError("a bug of ours")
+        boards.get = broken
+        sys.exit(main(["boards"]))
+    """
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
+    lines = done.stderr.splitlines()
+    assert (done.returncode, done.stdout) == (70, "")
+    assert lines[0].startswith("Traceback") and "in broken" in done.stderr
+    assert lines[-2:] == ["RuntimeError: a bug of ours", REPORT]
+
+
+def crash(item, tell):
+    raise RuntimeError(f"worker {item}")
+
+
+def test_a_bug_in_a_worker_shows_the_workers_own_traceback(monkeypatch, capfd):
+    monkeypatch.setattr(boards, "names", lambda: list(processes(crash, [7], print)))
+    assert main(["boards"]) == 70
+    said = capfd.readouterr().err
+    assert "in crash" in said and "RuntimeError: worker 7" in said and said.splitlines()[-1] == REPORT

@@ -213,6 +213,14 @@ def test_the_json_of_one_layer_has_the_keys_it_always_had():
         "neuron": "cuba_lif", "neurons": 256, "density": 0.3, "heterogeneous": True, "clusters": 1,
         "tau_mem": 0.2, "tau_syn": 0.1, "tau_out": 4.0,
     }  # fmt: skip
+    assert set(json.loads(Config().to_json())["data"]) == {"name", "root", "window", "hop", "limit"}
+
+
+def test_the_encoder_is_affine_unless_the_configuration_says_otherwise(tmp_path):
+    assert Config.from_json(Config().to_json()).data.encoder == load(tmp_path, "[data]").data.encoder == "affine"
+    found = load(tmp_path, '[data]\nencoder = "clamped"')
+    assert found.data.encoder == json.loads(found.to_json())["data"]["encoder"] == "clamped"
+    assert Config.from_json(found.to_json()) == found
 
 
 def test_a_network_in_steps_divides_the_time_constants_alone():
@@ -230,7 +238,7 @@ JSON = st.recursive(
 )
 
 
-@settings(max_examples=200, deadline=None, derandomize=True)
+@settings(max_examples=200)
 @given(JSON)
 def test_any_json_is_a_configuration_or_refused(value):
     try:

@@ -4,8 +4,10 @@ from dataclasses import replace
 from functools import cache
 
 import numpy as np
-from naive import Naive
+from naive import ENCODERS, NEURONS, Naive
 
+from lnp_edge.base.errors import ModelError
+from lnp_edge.spec import plugins
 from lnp_edge.spec.model import CSR, INPUT, LARGEST, Forecast, Population, Projection, QuantizedModel
 
 
@@ -109,6 +111,110 @@ def tiny_loop(seed=1, n=40, n_in=3) -> QuantizedModel:
     forecast = Forecast(tuple(range(n_in)), 1, tuple(0.01 / (k + 3) for k in range(n_in)))
     names = tuple(f"c{k} in 0.01 s" for k in range(n_in))
     return replace(tiny_model(seed, n, n_in, n_in), forecast=forecast, classes=names).check()
+
+
+@cache
+def random_model(seed) -> QuantizedModel:
+    """Any structure of the neurons and encoders that the oracle knows: 1 to 4 populations that spike, joined at random
+    and some of them twice, some matrices empty.
+
+    Half of the models have one neuron, weights of 4 and 8 bits and the encoder affine, the others all neurons, weights
+    of 16 bits too and any encoder: few combinations, as the reference compiles a kernel for each in seconds.
+    """
+    rng = np.random.default_rng([seed, 11])
+    spiking, wide = known_neurons(spikes=True), bool(rng.integers(2))
+    if not wide:
+        spiking = [str(rng.choice(spiking))]
+    n_in, inner = int(rng.integers(1, 5)), [f"p{k}" for k in range(rng.integers(min(len(spiking), 4), 5))]
+    sizes = {name: int(rng.choice([1, 2, 31, 32, 33, 40, 64, 65])) for name in inner} | {"out": int(rng.integers(1, 6))}
+    neurons = {name: spiking[k % len(spiking)] for k, name in enumerate(inner)}
+    neurons["out"] = str(rng.choice(known_neurons(spikes=False)))
+    projections = []
+    for target, post in sizes.items():
+        for source, pre in [(INPUT, n_in), *((name, sizes[name]) for name in inner)]:
+            for _ in range(int(rng.choice([0, 1, 1, 2]))):
+                bits, density = int(rng.choice(list(LARGEST)[: 2 + wide])), rng.choice([0.0, 0.1, 0.5, 1.0])
+                w, shift = _sparse(rng, pre, post, density, LARGEST[bits]), int(rng.integers(0, 17))
+                projections.append(Projection(f"w{len(projections)}", source, target, w, shift, bits))
+    rng.shuffle(projections)
+    encoder = str(rng.choice(sorted(set(plugins.names("lnp_edge.encoders")) & set(ENCODERS)))) if wide else "affine"
+    draws, longest = {name: rng.integers(2**32) for name in sizes}, rng.choice([3, 9, 15])
+    model = QuantizedModel(
+        encoder=encoder,
+        encoder_params=random_encoder_params(encoder, rng, n_in),
+        populations=(),
+        projections=(),
+        dt=0.01,
+        window=20,
+        hop=10,
+        channels=tuple(f"c{k}" for k in range(n_in)),
+        classes=tuple(f"class {o}" for o in range(sizes["out"])),
+    )
+    for ease in range(0, 48, 4):  # until it can be proved: shorter time constants and smaller shifts
+        tables = {name: random_tables(neurons[name], draws[name], n, longest * 0.95**ease) for name, n in sizes.items()}
+        populations = tuple(Population(name, neurons[name], n, tables[name]) for name, n in sizes.items())
+        shifted = tuple(replace(p, shift=max(0, p.shift - ease)) for p in projections)
+        try:
+            return replace(model, populations=populations, projections=shifted).check()
+        except ModelError as e:
+            refused = e
+    raise refused
+
+
+def known_neurons(spikes):
+    """Names of the neurons that are there and that the oracle knows."""
+    found = {name: plugins.get("lnp_edge.neurons", name) for name in plugins.names("lnp_edge.neurons")}
+    return [name for name, module in found.items() if name in NEURONS and hasattr(module, "drive_for") == spikes]
+
+
+def random_tables(neuron, seed, n, longest=9.0):
+    """Any TABLES of a neuron, {name: int32 [n]}. longest : leaks go from 1/2 down to 2**-longest of it, so that of 15
+    the slowest neurons lose 1/65536 a step"""
+    rng, found = np.random.default_rng(seed), {}
+    for name, stored in plugins.get("lnp_edge.neurons", neuron).TABLES.items():
+        if stored.is_leak:
+            values = np.exp2(15 - longest * rng.random(n))
+        elif stored.low > 0:
+            values = np.exp2(16 * rng.random(n))
+        else:
+            values = rng.integers(-400, 500, n)
+        found[name] = np.clip(values, stored.low, stored.high).astype(np.int32)
+    return found
+
+
+def random_encoder_params(encoder, rng, n_in):
+    """Any PARAMS of an encoder: those of affine such that a sensor's counts give more than the two limits."""
+    usual = {"offset": (-200, 200), "gain": (100, 2000), "shift": (8, 14)}
+    ranges = plugins.get("lnp_edge.encoders", encoder).PARAMS
+    return {
+        name: rng.integers(low, high + 1, n_in, dtype=np.int32)
+        for name, (low, high) in ((name, usual.get(name, ranges[name])) for name in ranges)
+    }
+
+
+def with_entry(model, table, k, value) -> QuantizedModel:
+    """The model with another value in entry k of one table of layout.tables; not checked."""
+
+    def other(name, values):
+        if name != table:
+            return values
+        changed = values.copy()
+        assert changed[k] != value
+        changed[k] = value
+        return changed
+
+    def of_matrix(p):
+        return {part: other(f"w_{p.name}_{part}", getattr(p.w, part)) for part in ("indptr", "indices", "data")}
+
+    return replace(
+        model,
+        encoder_params={name: other(f"encoder_{name}", v) for name, v in model.encoder_params.items()},
+        populations=tuple(
+            replace(p, params={name: other(f"{p.name}_{name}", v) for name, v in p.params.items()})
+            for p in model.populations
+        ),
+        projections=tuple(replace(p, w=replace(p.w, **of_matrix(p))) for p in model.projections),
+    )
 
 
 def tiny_counts(model, steps, seed=2):

@@ -72,7 +72,7 @@ static uint16_t serve_steps(lnp_link_t *link, uint8_t *reply, uint32_t *reply_le
         lnp_put_u32(digests + 4u * k, LNP_MODEL(digest)(&link->net));
     }
     for (uint32_t o = 0; o < LNP_N_OUT; o++) {
-        lnp_put_u32(y + 4u * o, (uint32_t)link->net.y[o]);
+        lnp_put_u32(y + 4u * o, (uint32_t)link->net.LNP_READOUT[o]);
     }
     lnp_put_steps_t(reply, link->net.t);
     lnp_put_steps_cycles(reply, cycles);

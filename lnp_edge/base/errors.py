@@ -1,4 +1,4 @@
-"""Errors a user can mend. Anything else that escapes is our bug and keeps its traceback."""
+"""Errors a user can mend. Anything else that escapes is our bug: it keeps its traceback, and exits with 70."""
 
 
 class LnpError(Exception):

@@ -53,11 +53,12 @@ def _train(args: argparse.Namespace) -> int:
 
         quick: dict = {"sizes": (128,), "rounds": 3, "peers": False} if args.quick else {}
         rows = bench.measure(progress=show, **quick)
+        stack = bench.stack(128, 3) if args.quick else bench.stack(256, bench.ROUNDS)
     verdicts = bench.ratios(rows)
     if args.json:
         # nan is no JSON: a row that failed has no time.
         found = [vars(row) | {"ms": None if row.failed else row.ms} for row in rows]
-        print(json.dumps({"rows": found, "ratios": verdicts}))
+        print(json.dumps({"rows": found, "ratios": verdicts, "stack": stack}))
         return 0
     sizes = sorted({row.n for row in rows})
     lines: dict[tuple, list[str]] = {}
@@ -75,13 +76,16 @@ def _train(args: argparse.Namespace) -> int:
     for v in verdicts:
         aim = "" if v["aim"] is None else f"   aim: {v['aim']:g}, {'met' if v['met'] else 'missed'}"
         out.print(f"{v['density']:>4.0%}  N={v['neurons']:<4} {v['times']:5.1f} times as fast as {v['best']}{aim}")
+    met = "met" if stack["times"] >= stack["aim"] else "missed"
+    layers = f"two layers of {stack['neurons']}, {bench.SPARSE:.0%}"
+    out.print(f"{layers}: {stack['times']:.1f} times as fast as plain PyTorch   aim: {stack['aim']:g}, {met}")
     return 0
 
 
 def _prune(args: argparse.Namespace) -> int:
     from lnp_edge.experiments.evidence import scale
 
-    rows: list[scale.Row] = []
+    rows: list[scale.Measured] = []
     with bars() as progress:
         task = progress.add_task("pruning", total=len(scale.cases(args.quick)), info="")
         for row in scale.measure(args.quick):
@@ -107,7 +111,7 @@ def _prune(args: argparse.Namespace) -> int:
 def measure() -> dict[str, float]:
     """ns a neuron-step (a network without synapses) and ns a synaptic event (what the synapses add)."""
     from lnp_edge.runtime.reference import Reference
-    from lnp_edge.spec.model import CSR, QuantizedModel
+    from lnp_edge.spec.model import CSR, INPUT, Population, Projection, QuantizedModel
 
     n, density, rng = 256, 0.1, np.random.default_rng(1)
 
@@ -117,19 +121,24 @@ def measure() -> dict[str, float]:
     def full(value: int, count: int) -> np.ndarray:
         return np.full(count, value, np.int32)
 
+    hidden = {"c_syn": full(9000, n), "c_mem": full(4000, n), "v_th": full(9000, n), "bias": full(0, n)}
     model = QuantizedModel(
-        neuron="cuba_lif", encoder="affine",
-        params={"c_syn": full(9000, n), "c_mem": full(4000, n), "v_th": full(9000, n), "bias": full(0, n)},
-        w_in=matrix(6, n, 1.0), w_rec=matrix(n, n, density), w_out=matrix(n, 7, 1.0),
-        shift_in=0, shift_rec=2, shift_out=2, c_out=full(600, 7), bias_out=full(0, 7),
+        encoder="affine",
         encoder_params={"offset": full(0, 6), "gain": full(256, 6), "shift": full(8, 6)},
+        populations=(
+            Population("hidden", "cuba_lif", n, hidden),
+            Population("out", "li", 7, {"c": full(600, 7), "bias": full(0, 7)}),
+        ),
+        projections=(
+            Projection("in", INPUT, "hidden", matrix(6, n, 1.0), 0),
+            Projection("rec", "hidden", "hidden", matrix(n, n, density), 2),
+            Projection("out", "hidden", "out", matrix(n, 7, 1.0), 2),
+        ),
         dt=0.01, window=100, hop=50, channels=tuple("abcdef"), classes=tuple("0123456"),
     ).check()  # fmt: skip
+    without = tuple(replace(p, w=CSR.from_dense(np.zeros(p.w.shape))) for p in model.projections)
     counts = rng.integers(-60, 60, (STEPS, 6)).astype(np.int16)
-    silent, busy = (
-        Reference(replace(model, w_in=matrix(6, n, 0), w_rec=matrix(n, n, 0), w_out=matrix(n, 7, 0))),
-        Reference(model),
-    )
+    silent, busy = Reference(replace(model, projections=without)), Reference(model)
     begin = time.perf_counter()
     busy.steps(counts[:1])
     first_call = time.perf_counter() - begin
@@ -152,12 +161,13 @@ def measure() -> dict[str, float]:
 
 def _events(reference, model, counts: np.ndarray) -> float:
     """Synaptic operations a step: input synapses plus the fan-out of each spike."""
-    fan_out = np.diff(model.w_rec.indptr) + np.diff(model.w_out.indptr)
+    hidden, _ = model.populations
+    fan_out = sum(np.diff(p.w.indptr) for p in model.projections if p.source == hidden.name)
     reference.reset()
     spikes = 0.0
     for row in counts:
         reference.steps(row[None], digests=False)
-        words = reference.state()[len(model.state_fields) * model.n :][: model.z_words]
-        fired = np.unpackbits(words.view(np.uint8), bitorder="little")[: model.n]
+        words = reference.state()[hidden.state_words - hidden.z_words : hidden.state_words]
+        fired = np.unpackbits(words.view(np.uint8), bitorder="little")[: hidden.n]
         spikes += float(fan_out @ fired)
-    return model.w_in.nnz + spikes / len(counts)
+    return model.projection("in").w.nnz + spikes / len(counts)

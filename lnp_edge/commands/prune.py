@@ -53,6 +53,8 @@ def run(args: argparse.Namespace) -> int:
             f"lnp train {args.config} trains, prunes and trains again; or choose another [prune] method",
         )
     goal, fitting = _goal(args), beside(args.output, "fit")
+    if goal:
+        budget.require_one_layer(settings)
     data = split(settings, load_data(settings))
     if goal:
         fitted = _fit(settings, data, *goal, fitting)

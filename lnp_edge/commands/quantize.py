@@ -1,7 +1,7 @@
-"""Turn a trained network into model.onnx: weights of 2 to 8 bits, 16-bit decays, no overflow by proof.
+"""Turn a trained network into model.onnx: weights of 2 to 8 or 16 bits, 16-bit decays, no overflow by proof.
 
 With --epochs the network is first trained on in the device's own integers; a training that was stopped goes on where
-it was. A report says, layer by layer, what became of the floats. A network that went silent is not written: exit 1."""
+it was. A report says, layer by layer, what became of the floats. If a layer went silent, nothing is written: exit 1."""
 
 import argparse
 import json
@@ -20,7 +20,7 @@ from lnp_edge.experiments import predict
 from lnp_edge.interchange import onnx_file
 from lnp_edge.network import file as network_file
 from lnp_edge.quantization import report as quantize_report
-from lnp_edge.quantization.quantize import MAX_BITS, MIN_BITS
+from lnp_edge.quantization.quantize import BITS
 from lnp_edge.spec.layout import state_bytes, table_bytes
 from lnp_edge.stages import pipeline
 from lnp_edge.task.split import data_for
@@ -33,7 +33,7 @@ EXAMPLE = """  lnp quantize trained.safetensors -o model.onnx
 def arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("network", type=Path, metavar="NETWORK.safetensors")
     parser.add_argument("-o", "--output", type=Path, default=Path("model.onnx"))
-    parser.add_argument("--bits", type=int, help="of a weight, 2 to 8 (default: as [quantize] in its configuration)")
+    parser.add_argument("--bits", type=int, help="of a weight, 2 to 8 or 16 (default: as [quantize] in its file)")
     parser.add_argument("--epochs", type=int, help="of training on in integers, 0: round only (default: likewise)")
     parser.add_argument("--json", action="store_true", help="print the report as JSON")
 
@@ -60,18 +60,16 @@ def run(args: argparse.Namespace) -> int:
     some = quantize_report.some(windows, model.n)
     layers = quantize_report.compare(file.network, model, data.task, settings.bits, some)
     advice = quantize_report.proposals(layers, settings.bits, settings.epochs)
-    levels = float(np.median(model.w_in.column_max()))
+    v_th = np.concatenate([p.params["v_th"] for p in model.populations[:-1]])
     report: dict[str, Any] = {
         "fingerprint": f"{model.fingerprint:08x}",
         "bits": settings.bits,
         "epochs": settings.epochs,
         "neurons": model.n,
-        "recurrent_synapses": model.w_rec.nnz,
-        "shift_in_rec_out": [model.shift_in, model.shift_rec, model.shift_out],
-        # Of the largest weight; what one shift for input and recurrent weights would leave of it is the second.
-        "input_levels": [levels, levels / 2 ** (model.shift_rec - model.shift_in)],
-        "v_th": [int(model.params["v_th"].min()), int(model.params["v_th"].max())],
-        "largest_state_bits": float(np.log2(max(model.neuron_bounds()))),
+        "synapses": {p.name: p.w.nnz for p in model.projections},
+        "shifts": {p.name: p.shift for p in model.projections},
+        "v_th": [int(v_th.min()), int(v_th.max())],
+        "largest_state_bits": float(np.log2(max(max(model.bounds(p)) for p in model.populations[:-1]))),
         "table_bytes": table_bytes(model),
         "state_bytes": state_bytes(model),
         "measures": pipeline.measures(data, predicted),
@@ -89,11 +87,12 @@ def run(args: argparse.Namespace) -> int:
         out.print(table(title, ["layer", "", "floats", "integers"], quantize_report.rows(layers)))
         for sentence in advice:
             out.print(Text(sentence), soft_wrap=True)
-    if quantize_report.went_silent(layers):
+    if silenced := quantize_report.silenced(layers):
         discard(checkpoint)  # nobody goes on from it
-        floats, integers = layers["neurons"]["spikes_a_step"]
+        floats, integers = layers["neurons"]["populations"][silenced[0]]["spikes_a_step"]
+        who = quantize_report.shown_name(layers, silenced[0])
         raise WentSilent(
-            f"the network went silent: {integers:.2g} spikes a neuron and step, {floats:.2g} in floats",
+            f"{who} went silent: {integers:.2g} spikes a neuron and step, {floats:.2g} in floats",
             "nothing was written; the report says what to try",
         )
     onnx_file.save(model, args.output)
@@ -104,8 +103,8 @@ def run(args: argparse.Namespace) -> int:
 
 def _checked(settings: QuantizeSettings) -> QuantizeSettings:
     """The same ranges as in a configuration file."""
-    if not MIN_BITS <= settings.bits <= MAX_BITS:
-        raise ConfigError(f"--bits is {settings.bits}", f"from {MIN_BITS} to {MAX_BITS}")
+    if settings.bits not in BITS:
+        raise ConfigError(f"--bits is {settings.bits}", f"choose one of {', '.join(map(str, BITS))}")
     if not 0 <= settings.epochs <= 100_000:
         raise ConfigError(f"--epochs is {settings.epochs}", "from 0 to 100000")
     return settings

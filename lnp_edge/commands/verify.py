@@ -1,6 +1,7 @@
 """Prove that a device computes what the reference computes: every state word of every step, and its tables.
 
-The stimulus is seeded and reaches into the corners: rest, noise, jumps, full scale, long decay."""
+The stimulus is seeded and reaches into the corners: rest, noise, jumps, full scale, long decay. It comes in runs of at
+most 500 steps, each from a reset of the state before. Not run: the C functions argmax, save and load."""
 
 import argparse
 import json

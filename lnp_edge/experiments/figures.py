@@ -93,7 +93,7 @@ def forecast(dataset: Dataset, windows: Windows, predicted: NDArray, path: Path)
 
 
 def comparison(rows: dict[str, list[float]], label: str, path: Path, lines: dict[str, float]) -> None:
-    """A dot for each value of each row and a bar at their mean; a line across for each simple method."""
+    """A dot for each value of each row and a bar at their mean; a line across for each baseline."""
     figure = Figure(figsize=(7, 1.2 + 0.42 * len(rows)), layout="constrained")
     axes = figure.subplots()
     for k, values in enumerate(rows.values()):
@@ -170,12 +170,12 @@ def networks(found: dict[str, Network], path: Path) -> None:
         circle = np.exp(1j * np.linspace(0, 2 * np.pi, 200))
         row[1].plot(circle.real, circle.imag, color="#bbbbbb", lw=1)
         row[1].set_aspect("equal", adjustable="datalim")
-        leak = (1 - np.exp(-network.dt / network.tau_syn)) * (1 - np.exp(-network.dt / network.tau_mem))
+        leak = network.drive_for()[1]
         weights = network.w_rec.toarray() / leak
         limit = np.quantile(np.abs(weights[weights != 0]), 0.95) if network.w_rec.nnz else 1.0
         row[2].imshow(weights, cmap="RdBu_r", vmin=-limit, vmax=limit, interpolation="nearest", aspect="auto")
         row[3].hist(np.bincount(network.w_rec.indices, minlength=network.n), bins=np.linspace(0, most, 31), color=BLUE)
-        row[4].hist(network.tau_mem, bins=30, color=BLUE)
+        row[4].hist(network.all("tau_mem"), bins=30, color=BLUE)
         for axes in row[[0, 1, 3, 4]]:
             _clean(axes)
     for axes, title in zip(panels[0], titles, strict=True):

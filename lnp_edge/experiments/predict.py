@@ -22,10 +22,10 @@ def of_network(config: Config, data: Split, network: Network) -> NDArray:
     require_torch()
     from lnp_edge.training.loop import free_run, read_out
 
-    counts, neuron = data.test_windows.counts, config.network.neuron
+    counts = data.test_windows.counts
     if data.task.forecast and data.test.series and data.test.series.free_run:
-        return free_run(network, counts, data.test.series.free_run, data.task, neuron)
-    y = read_out(network, encoded(data.task, counts), neuron)
+        return free_run(network, counts, data.test.series.free_run, data.task)
+    y = read_out(network, encoded(data.task, counts))
     if not data.task.forecast:
         return y.argmax(1)
     return data.task.forecast.of(counts[:, -1], y)[:, None]

@@ -1,17 +1,20 @@
 """model.onnx: the quantised model as an executable graph of standard integer operators.
 
 onnxruntime and onnx's reference evaluator run it to the same bits as the device. Input `counts` int16
-[T, n_in]; outputs are the state after each step: one int32 [T, n] for each state variable of the neuron,
-`z` uint8 [T, n] and `y` int32 [T, n_out]. Reading rebuilds the QuantizedModel from the initializers and the
+[T, n_in]; outputs are the state after each step, one for each field of the state words: `<population>_<variable>`
+int32 [T, n] and `<population>_z` uint8 [T, n]. Reading rebuilds the QuantizedModel from the initializers and the
 metadata, then the graph from the model: a file that is not exactly that graph is refused, and a CRC-32 over
-fingerprint and metadata refuses one in which a bit of either flipped.
+fingerprint and metadata refuses one in which a bit of either flipped. SEMANTICS.md section 11 is the format.
+
+A name in the graph that has a capital is inner: no name that a population or projection makes has one.
 """
 
 from __future__ import annotations
 
 import json
 import zlib
-from dataclasses import asdict, fields
+from collections.abc import Iterable
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -24,22 +27,37 @@ from onnx import TensorProto, helper, numpy_helper
 from lnp_edge.base.errors import LnpError, ModelError
 from lnp_edge.base.files import read_bounded, write_whole
 from lnp_edge.spec import plugins
-from lnp_edge.spec.model import CSR, MAX_NEURONS, Forecast, QuantizedModel
+from lnp_edge.spec.layout import weight_type
+from lnp_edge.spec.model import (
+    CSR,
+    INPUT,
+    LARGEST,
+    MAX_NEURONS,
+    MAX_POPULATIONS,
+    MAX_PROJECTIONS,
+    NAME,
+    Forecast,
+    Population,
+    Projection,
+    QuantizedModel,
+)
 from lnp_edge.spec.trace import Trace, trace
 
-OPSET, IR_VERSION, FORMAT = 18, 9, 1
+OPSET, IR_VERSION, FORMAT = 18, 9, 2
 MAX_BYTES = 256 * 2**20
 HINT = "give it a model.onnx written by lnp quantize"
-PLAIN = ("neuron", "encoder", "shift_in", "shift_rec", "shift_out", "dt", "window", "hop", "provenance")
+PLAIN = ("encoder", "dt", "window", "hop", "provenance")
 NAMES = ("channels", "classes")
+POPULATION = {"name": str, "neuron": str, "n": int}
+PROJECTION = {"name": str, "source": str, "target": str, "shift": int, "bits": int}
 
 
 def save(model: QuantizedModel, path: Path) -> None:
     """Write model.onnx. Raises ModelError for a network whose matrices, dense in the graph, are beyond MAX_BYTES."""
-    cells = model.n * (model.n_in + model.n + model.n_out)
-    if cells > MAX_BYTES - 2**24:
+    size = sum(p.w.shape[0] * p.w.shape[1] * np.dtype(weight_type(p.bits)).itemsize for p in model.projections)
+    if size > MAX_BYTES - 2**24:
         raise ModelError(
-            f"{model.n} neurons make a graph of {cells} weights", f"at most {MAX_BYTES} fit: prune neurons"
+            f"the dense weights of {model.n} neurons take {size} bytes", f"at most {MAX_BYTES} fit: prune neurons"
         )
     write_whole(path, to_proto(model).SerializeToString(deterministic=True))
 
@@ -62,39 +80,81 @@ def load(path: Path) -> QuantizedModel:
 
 
 def _from_proto(proto: onnx.ModelProto) -> QuantizedModel:
-    meta = [p.value for p in proto.metadata_props if p.key == "lnp_edge"]
-    if len(meta) != 1:
-        raise ModelError("no lnp-edge metadata", HINT)
-    info = json.loads(meta[0])
-    if info.pop("format") != FORMAT:
-        raise ModelError("it was written by another version of lnp-edge", "run lnp quantize again")
+    info = _info(proto)
     plain: dict[str, Any] = {name: info.pop(name) for name in PLAIN}
-    for name in ("shift_in", "shift_rec", "shift_out", "window", "hop"):
+    for name in ("window", "hop"):
         if type(plain[name]) is not int:
             raise ModelError(f"{name} is {str(plain[name])[:40]!r}", HINT)
     plain["dt"] = float(plain["dt"])
     if not isinstance(plain["provenance"], dict):
         raise ModelError("its provenance is not a table", HINT)
     names: dict[str, Any] = {name: tuple(_text(v) for v in info.pop(name)) for name in NAMES}
+    populations = _tables(info.pop("populations"), "population", POPULATION, MAX_POPULATIONS)
+    projections = _tables(info.pop("projections"), "projection", PROJECTION, MAX_PROJECTIONS)
     forecast = _forecast(info.pop("forecast")) if "forecast" in info else None
     info.pop("crc32", None)  # compared with the whole graph
     if info:
         raise ModelError(f"unknown metadata {sorted(info)[0][:40]!r}", HINT)
-    arrays = {t.name: _array(t) for t in proto.graph.initializer}
-    neuron = plugins.get("lnp_edge.neurons", plain["neuron"])
+    tensors: dict[str, onnx.TensorProto] = {}
+    for tensor in proto.graph.initializer:
+        if tensor.name in tensors:
+            raise ModelError(f"it holds {tensor.name[:40]!r} twice", HINT)
+        tensors[tensor.name] = tensor
     encoder = plugins.get("lnp_edge.encoders", plain["encoder"])
     return QuantizedModel(
-        params={p: _vector(arrays, p) for p in neuron.PARAMS},
-        encoder_params={p: _vector(arrays, f"encoder_{p}") for p in encoder.PARAMS},
-        c_out=_vector(arrays, "c_out"),
-        bias_out=_vector(arrays, "bias_out"),
-        w_in=_matrix(arrays, "w_in"),
-        w_rec=_matrix(arrays, "w_rec"),
-        w_out=_matrix(arrays, "w_out"),
+        encoder_params={p: _array(tensors, f"encoder_{p}", np.int32, 1) for p in encoder.PARAMS},
+        populations=tuple(_population(found, tensors) for found in populations),
+        projections=tuple(_projection(found, tensors) for found in projections),
         forecast=forecast,
         **plain,
         **names,
     )
+
+
+def _info(proto: onnx.ModelProto) -> dict[str, Any]:
+    """The metadata of this format."""
+    meta = [p.value for p in proto.metadata_props if p.key == "lnp_edge"]
+    if len(meta) != 1:
+        raise ModelError("no lnp-edge metadata", HINT)
+    info = json.loads(meta[0])
+    found = info.pop("format")
+    if found != FORMAT:
+        what = f"it has format {str(found)[:20]}, this lnp-edge reads format {FORMAT}"
+        raise ModelError(what, "quantise its network again: lnp quantize")
+    return info
+
+
+def _tables(found: object, what: str, kinds: dict[str, type], most: int) -> list[dict[str, Any]]:
+    """A list of tables with exactly these keys of these types, every name a NAME and none twice."""
+    if not (isinstance(found, list) and len(found) <= most):
+        raise ModelError(f"its {what}s are no list of up to {most}", HINT)
+    for table in found:
+        if not (isinstance(table, dict) and {k: type(v) for k, v in table.items()} == kinds):
+            raise ModelError(f"a {what} is {str(table)[:80]!r}", HINT)
+        if not NAME.fullmatch(table["name"]):
+            raise ModelError(f"a {what} is called {table['name'][:40]!r}", HINT)
+    if len({table["name"] for table in found}) < len(found):
+        raise ModelError(f"two {what}s have the same name", HINT)
+    return found
+
+
+def _population(found: dict[str, Any], tensors: dict[str, onnx.TensorProto]) -> Population:
+    if not 1 <= found["n"] <= MAX_NEURONS:
+        raise ModelError(f"population {found['name']} has {str(found['n'])[:20]} neurons", HINT)
+    population = Population(**found, params={})
+    for table in population.module.TABLES:
+        population.params[table] = _array(tensors, f"{population.name}_{table}", np.int32, 1)
+    return population
+
+
+def _projection(found: dict[str, Any], tensors: dict[str, onnx.TensorProto]) -> Projection:
+    name = f"w_{found['name']}"
+    if found["bits"] not in LARGEST:
+        raise ModelError(f"{name} has {found['bits']} bits", HINT)
+    w = _array(tensors, name, weight_type(found["bits"]), 2)
+    if max(w.shape) > MAX_NEURONS:  # an empty array may claim any shape
+        raise ModelError(f"its {name} is {w.shape[0]} x {w.shape[1]}", HINT)
+    return Projection(**found, w=CSR.from_dense(w))
 
 
 def _forecast(found: object) -> Forecast:
@@ -114,71 +174,41 @@ def _text(value: object) -> str:
     return value
 
 
-def _array(tensor: onnx.TensorProto) -> NDArray:
+def _array(tensors: dict[str, onnx.TensorProto], name: str, dtype: type, ndim: int) -> NDArray:
+    tensor = tensors.get(name)
+    if tensor is None:
+        raise ModelError(f"its {name} is missing", HINT)
     if tensor.data_location != TensorProto.DEFAULT or tensor.external_data:
-        raise ModelError(f"{tensor.name[:40]!r} lies in another file", "external data is not supported")
+        raise ModelError(f"{name!r} lies in another file", "external data is not supported")
+    if tensor.data_type != helper.np_dtype_to_tensor_dtype(np.dtype(dtype)) or len(tensor.dims) != ndim:
+        raise ModelError(f"its {name} is of another type or rank", HINT)
     return numpy_helper.to_array(tensor)
-
-
-def _vector(arrays: dict[str, NDArray], name: str) -> NDArray[np.int32]:
-    return _shaped(arrays, name, np.int32, 1)
-
-
-def _matrix(arrays: dict[str, NDArray], name: str) -> CSR:
-    found = _shaped(arrays, name, np.int8, 2)
-    if max(found.shape) > MAX_NEURONS:  # an empty array may claim any shape
-        raise ModelError(f"its {name} is {found.shape[0]} x {found.shape[1]}", HINT)
-    return CSR.from_dense(found)
-
-
-def _shaped(arrays: dict[str, NDArray], name: str, dtype: type, ndim: int) -> NDArray:
-    found = arrays.get(name)
-    if found is None or found.dtype != dtype or found.ndim != ndim:
-        raise ModelError(f"its {name} is missing or of another type or rank", HINT)
-    return found
 
 
 def to_proto(model: QuantizedModel) -> onnx.ModelProto:
     """The graph of a model; the same model gives the same message."""
     g = _Body()
-    state = model.state_fields
-    neuron = plugins.get("lnp_edge.neurons", model.neuron)
-    encoder = plugins.get("lnp_edge.encoders", model.encoder)
-
-    count = g.cast("count", TensorProto.INT64)
-    x = g.play(trace(encoder.encode), [count, *(g.cast(f"encoder_{p}", TensorProto.INT64) for p in encoder.PARAMS)])
-    from_input = g.matmul(g.cast(x[0], TensorProto.INT8), "w_in")
-    from_spikes = g.matmul("z_before", "w_rec")
-    drive = g.node("Add", g.node("Mul", from_input, "scale_in"), g.node("Mul", from_spikes, "scale_rec"))
-    before = [g.cast(f"{s}_before", TensorProto.INT64) for s in state]
-    params = [g.cast(p, TensorProto.INT64) for p in neuron.PARAMS]
-    *after, z = g.play(trace(neuron.step), [*before, drive, *params])
-    z = g.cast(z, TensorProto.UINT8, "z_after")
-    for s, value in zip(state, after, strict=True):
-        g.cast(value, TensorProto.INT32, f"{s}_after")
-    y = g.leak(g.cast("y_before", TensorProto.INT64), g.cast("c_out", TensorProto.INT64))
-    y = g.node("Add", y, g.node("Mul", g.matmul(z, "w_out"), "scale_out"))
-    g.cast(g.node("Add", y, g.cast("bias_out", TensorProto.INT64)), TensorProto.INT32, "y_after")
-
-    carried = [(s, TensorProto.INT32, model.n) for s in state]
-    carried += [("z", TensorProto.UINT8, model.n), ("y", TensorProto.INT32, model.n_out)]
+    carried = _carried(model)
+    _step(g, model)
     body = helper.make_graph(
-        g.nodes + [helper.make_node("Identity", [f"{s}_after"], [f"{s}_traced"]) for s, _, _ in carried],
+        g.nodes + [helper.make_node("Identity", [f"After_{s}"], [f"Traced_{s}"]) for s, _, _ in carried],
         "step",
-        [helper.make_tensor_value_info(f"{s}_before", kind, [size]) for s, kind, size in carried]
-        + [helper.make_tensor_value_info("count", TensorProto.INT16, [model.n_in])],
-        [helper.make_tensor_value_info(f"{s}_{end}", kind, [size])
-         for end in ("after", "traced") for s, kind, size in carried],
+        [helper.make_tensor_value_info(f"Before_{s}", kind, [size]) for s, kind, size in carried]
+        + [helper.make_tensor_value_info("Count", TensorProto.INT16, [model.n_in])],
+        [helper.make_tensor_value_info(f"{end}_{s}", kind, [size])
+         for end in ("After", "Traced") for s, kind, size in carried],
     )  # fmt: skip
     scan = helper.make_node(
         "Scan",
-        [f"{s}_reset" for s, _, _ in carried] + ["counts"],
-        [f"{s}_last" for s, _, _ in carried] + [s for s, _, _ in carried],
+        [f"Reset_{s}" for s, _, _ in carried] + ["counts"],
+        [f"Last_{s}" for s, _, _ in carried] + [s for s, _, _ in carried],
         body=body,
         num_scan_inputs=1,
     )
+    # A matrix of 16 bits is widened once and not in each step.
+    wide = [p.name for p in model.projections if weight_type(p.bits) is np.int16]
     graph = helper.make_graph(
-        [scan],
+        [helper.make_node("Cast", [f"w_{w}"], [f"Wide_{w}"], to=TensorProto.INT64) for w in wide] + [scan],
         "lnp_edge",
         [helper.make_tensor_value_info("counts", TensorProto.INT16, ["T", model.n_in])],
         [helper.make_tensor_value_info(s, kind, ["T", size]) for s, kind, size in carried],
@@ -190,23 +220,55 @@ def to_proto(model: QuantizedModel) -> onnx.ModelProto:
     return proto
 
 
+def _carried(model: QuantizedModel) -> list[tuple[str, int, int]]:
+    """Name, type and size of what a step hands to the next: the fields of the state words, with z unpacked."""
+    return [
+        (f.full_name, TensorProto.UINT8 if f.name == "z" else TensorProto.INT32, model.population(f.population).n)
+        for f in model.fields
+    ]
+
+
+def _step(g: _Body, model: QuantizedModel) -> None:
+    """The nodes of one step, from Count and Before_<field> to After_<field>."""
+    encoder = plugins.get("lnp_edge.encoders", model.encoder)
+    params = [g.cast(f"encoder_{p}", TensorProto.INT64) for p in encoder.PARAMS]
+    (x,) = g.play(trace(encoder.encode), [g.cast("Count", TensorProto.INT64), *params])
+    sent = {p.name: f"Before_{p.name}_z" for p in model.populations} | {INPUT: g.cast(x, TensorProto.INT8)}
+    for population in model.populations:
+        drives = [g.project(sent[p.source], p) for p in model.into(population)]
+        drive = g.total(drives, population.n)
+        own, neuron = population.name, population.module
+        before = [g.cast(f"Before_{own}_{s}", TensorProto.INT64) for s in neuron.STATE]
+        params = [g.cast(f"{own}_{table}", TensorProto.INT64) for table in neuron.TABLES]
+        after = g.play(trace(neuron.step), [*before, drive, *params])
+        for s, value in zip(neuron.STATE, after, strict=False):
+            g.cast(value, TensorProto.INT32, f"After_{own}_{s}")
+        if population.spikes:
+            sent[own] = g.cast(after[-1], TensorProto.UINT8, f"After_{own}_z")
+
+
 def _initializers(model: QuantizedModel, carried: list, constants: dict[str, NDArray]) -> dict[str, NDArray]:
     found = {f"encoder_{p}": a for p, a in model.encoder_params.items()}
-    found |= {w: getattr(model, w).dense().astype(np.int8) for w in ("w_in", "w_rec", "w_out")}
-    found |= model.params | {"c_out": model.c_out, "bias_out": model.bias_out}
-    for matrix in ("in", "rec", "out"):
-        found[f"scale_{matrix}"] = np.array(1 << getattr(model, f"shift_{matrix}"), np.int64)
+    found |= {f"w_{p.name}": p.w.dense().astype(weight_type(p.bits)) for p in model.projections}
+    for p in model.populations:
+        found |= {f"{p.name}_{table}": p.params[table] for table in p.module.TABLES}
     for s, kind, size in carried:
-        found[f"{s}_reset"] = np.zeros(size, helper.tensor_dtype_to_np_dtype(kind))
+        found[f"Reset_{s}"] = np.zeros(size, helper.tensor_dtype_to_np_dtype(kind))
     return found | constants
 
 
 def _metadata(model: QuantizedModel) -> dict:
-    own = {f.name: getattr(model, f.name) for f in fields(model) if f.name in (*PLAIN, *NAMES)}
+    own: dict[str, Any] = {name: getattr(model, name) for name in (*PLAIN, *NAMES)}
+    own["populations"] = _described(model.populations, POPULATION)
+    own["projections"] = _described(model.projections, PROJECTION)
     if model.forecast:
         own["forecast"] = asdict(model.forecast)
     crc = zlib.crc32(json.dumps(own, sort_keys=True).encode(), model.fingerprint)
     return {"format": FORMAT, "crc32": crc} | own
+
+
+def _described(parts: Iterable, kinds: dict[str, type]) -> list[dict]:
+    return [{name: getattr(part, name) for name in kinds} for part in parts]
 
 
 class _Body:
@@ -217,20 +279,32 @@ class _Body:
         self.constants: dict[str, NDArray] = {}
 
     def node(self, op: str, *inputs: str, output: str = "", **attributes: Any) -> str:
-        output = output or f"{op.lower()}_{len(self.nodes)}"
+        output = output or f"{op}_{len(self.nodes)}"
         self.nodes.append(helper.make_node(op, inputs, [output], **attributes))
         return output
 
     def cast(self, value: str, to: int, output: str = "") -> str:
         return self.node("Cast", value, output=output, to=to)
 
-    def matmul(self, a: str, b: str) -> str:
-        """[k] int8 or uint8 times [k, n] int8, exact; as int64."""
-        return self.cast(self.node("MatMulInteger", a, b), TensorProto.INT64)
+    def project(self, sent: str, p: Projection) -> str:
+        """What a projection adds to the sums of its target. sent : [n_pre] int8 or uint8. Every product is exact."""
+        if weight_type(p.bits) is np.int8:
+            found = self.cast(self.node("MatMulInteger", sent, f"w_{p.name}"), TensorProto.INT64)
+        else:
+            found = self.node("MatMul", self.cast(sent, TensorProto.INT64), f"Wide_{p.name}")
+        return self.node("Mul", found, self.constant(1 << p.shift))
 
-    def constant(self, value: int) -> str:
-        name = f"constant_{value}"
-        self.constants[name] = np.array(value, np.int64)
+    def total(self, parts: list[str], n: int) -> str:
+        """The sum of parts [n]; of none, zeros."""
+        found, *rest = parts or [self.constant(0, n)]
+        for part in rest:
+            found = self.node("Add", found, part)
+        return found
+
+    def constant(self, value: int, n: int | None = None) -> str:
+        """A number, or n of it."""
+        name = f"Constant_{value}".replace("-", "minus_") + ("" if n is None else f"_{n}")
+        self.constants[name] = np.array(value, np.int64) if n is None else np.full(n, value, np.int64)
         return name
 
     def play(self, steps: Trace, inputs: list[str]) -> list[str]:

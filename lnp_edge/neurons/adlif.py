@@ -73,9 +73,9 @@ def bound(drive, c_mem, c_ad, c_pull, v_th, jump, bias):
     """Largest |value| any variable of a step can reach when |drive| <= drive, for ever.
 
     Between spikes (v, w) is linear but for rounding: a step is M = [[b, -1], [p b, r - p]] with b = 1 - c_mem / 2**16,
-    r = 1 - c_ad / 2**16, p = c_pull / 2**16. What enters it is at most drive + |bias| + 1 + v_th along (1, p): the
-    drive, the rounding of v's leak and the reset; and 2 + |jump| along (0, 1): the rounding of two leaks and the jump. So
-    |v| and |w| are at most these times the sums over k of |M**k (1, p)| and |M**k (0, 1)|.
+    r = 1 - c_ad / 2**16, p = c_pull / 2**16. What enters it is at most drive + |bias| + 1 + v_th along (1, p), from
+    the drive, the rounding of v's leak and the reset; and 2 + |jump| along (0, 1), from the rounding of two leaks and
+    the jump. So |v| and |w| are at most these times the sums over k of |M**k (1, p)| and |M**k (0, 1)|.
 
     All arguments Python integers; the result is exact integer arithmetic.
     """

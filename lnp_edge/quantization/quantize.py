@@ -1,4 +1,5 @@
-"""Float network to the integers of SEMANTICS.md: weights of 2 to 8 bits, one scale a neuron, 16-bit decays, proved.
+"""Float network to the integers of SEMANTICS.md: weights of 2 to 8 or 16 bits, one scale a neuron, 16-bit
+decays, no overflow by proof.
 
 Weights of fewer than 8 bits are small integers, stored in int8 tables like all others.
 """
@@ -12,20 +13,20 @@ from numpy.typing import NDArray
 from scipy import sparse
 
 from lnp_edge.base.errors import ConfigError, ModelError, NetworkError
-from lnp_edge.encoders.affine import TARGET_STD
 from lnp_edge.network import X_SCALE, Floats, Network
 from lnp_edge.spec import plugins
-from lnp_edge.spec.kinds import leak_factors
-from lnp_edge.spec.model import CSR, INT32_MAX, MAX_SHIFT, QuantizedModel
+from lnp_edge.spec.model import CSR, INPUT, INT32_MAX, LARGEST, MAX_SHIFT, Population, Projection, QuantizedModel
+from lnp_edge.spec.parameters import leak_factors
 from lnp_edge.task.task import Task
 
-MIN_BITS, MAX_BITS = 2, 8
+BITS = (2, 3, 4, 5, 6, 7, 8, 16)  # of a weight; a projection has 4, 8 or 16, whichever holds them
 # No gain makes a threshold exceed this. It concerns only neurons that never fire: the proof leaves them less than
 # 2**30 to reach. Without it one neuron of tiny weights would have a whole network refused.
 V_TH_MAX = 2.0**30
-LARGEST, SMALLEST = 1e30, 1e-30
+FINITE, SMALLEST = 1e30, 1e-30
+READOUT = "out"  # the population
 CLIPPINGS = 2.0 ** np.arange(0, 2.01, 0.125)  # by how much a gain may exceed that of the largest weight
-DAMPING = 0.01  # added to the mean squares in Task.heard, of their mean: training data does not say all
+DAMPING = 0.01  # added to the mean squares in Task.products, of their mean: training data does not say all
 RATE = 0.1  # spikes a step of a typical neuron: how much a recurrent weight counts beside one of the input
 
 
@@ -34,8 +35,8 @@ class Scale:
     """How many integers a float unit is. fit_scale() finds one; training/integer.py learns one."""
 
     bits: int  # of a weight
-    shift_in: int
-    shift_rec: int
+    shift_in: tuple[int, ...]  # of the weights from the input to each population
+    shift_rec: tuple[int, ...]  # of the weights from neurons to each population
     gain: Floats  # [N] units of a neuron's state per float unit; its weights are 2**shift / gain apart
     level_out: float  # levels of w_out per float unit
 
@@ -44,23 +45,28 @@ class Scale:
         """Largest |weight|."""
         return largest_weight(self.bits)
 
+    @property
+    def storage(self) -> int:
+        """Bits of a projection that holds such weights."""
+        return min(bits for bits in LARGEST if bits >= self.bits)
+
 
 def largest_weight(bits: int) -> int:
-    """127 of 8 bits, 7 of 4: both signs alike."""
+    """127 of 8 bits, 7 of 4: both signs alike, as spec.model.LARGEST has it of a projection's bits."""
     return 2 ** (bits - 1) - 1
 
 
+def trains_in_integers(network: Network, bits: int) -> bool:
+    """Does training/integer.py serve such a network? Only one layer of cuba_lif, without a skip, in up to 8 bits."""
+    return [p.neuron for p in network.populations] == ["cuba_lif"] and network.w_skip is None and bits <= 8
+
+
 def quantize(
-    network: Network,
-    task: Task,
-    neuron: str = "cuba_lif",
-    provenance: dict | None = None,
-    bits: int = 8,
-    scale: Scale | None = None,
+    network: Network, task: Task, provenance: dict | None = None, bits: int = 8, scale: Scale | None = None
 ) -> QuantizedModel:
     """The checked integer model nearest to a float network.
 
-    bits : of a weight, 2 to 8;  scale : one that training learned, in the place of bits and fit_scale()
+    bits : of a weight, one of BITS;  scale : one that training learned, in the place of bits and fit_scale()
 
     Neuron i has a gain G_i, integer units per float unit of its state:
 
@@ -71,84 +77,76 @@ def quantize(
     (_levels_together). Weights that round to 0 are dropped. Raises NetworkError, naming the neuron, where no gain
     can be proved.
     """
-    if not MIN_BITS <= bits <= MAX_BITS:
-        raise ConfigError(f"{bits} bits a weight", f"choose from {MIN_BITS} to {MAX_BITS}")
+    if bits not in BITS:
+        raise ConfigError(f"{bits} bits a weight", f"choose one of {', '.join(map(str, BITS))}")
     _check_sizes(network)
     try:
-        scale = scale or fit_scale(network, task, neuron, bits)
-        return to_integers(network, task, neuron, scale, provenance)[0].check()
+        return to_integers(network, task, scale or fit_scale(network, task, bits), provenance)[0].check()
     except ModelError as e:
         raise NetworkError(e.what, e.try_next) from None
 
 
-def fit_scale(network: Network, task: Task, neuron: str, bits: int) -> Scale:
+def fit_scale(network: Network, task: Task, bits: int) -> Scale:
     """The finest scale that the overflow proof allows.
 
-    At 8 bits a gain is the largest for which every weight that the neuron receives fits. At fewer bits it is the
+    From 8 bits on a gain is the largest for which every weight that the neuron receives fits. At fewer bits it is the
     one of least square error: clipping a largest weight then costs less than a coarser step for all the others.
 
-    shift_rec - shift_in makes up for the different size of input and recurrent weights (median over the
-    neurons); both are then the largest that can be proved, or 0 where even that cannot (see to_integers).
+    Population by population: shift_rec - shift_in makes up for the different size of weights from the input and from
+    neurons (median over the neurons); both are then the largest that can be proved, or 0 where even that cannot (see
+    to_integers).
     """
     w_in, w_rec, most = network.w_in / X_SCALE, network.w_rec.tocsc(), largest_weight(bits)
-    in_max, rec_max, out_max = np.abs(w_in).max(0), _column_max(w_rec), np.abs(network.w_out).max()
-    spread = _spread(in_max, rec_max)
+    in_max, rec_max = np.abs(w_in).max(0), _column_max(w_rec)
+    out_max = np.abs(network.w_out).max()
+    if out_max <= SMALLEST and network.w_skip is not None:
+        out_max = np.abs(network.w_skip).max() / X_SCALE
     level_out = most / out_max if out_max > SMALLEST else 2.0**-MAX_SHIFT
-    if bits < MAX_BITS:
+    if bits < 8:
         level_out *= _clipping(network.w_out.ravel() * level_out, np.zeros(network.w_out.size, int), 1, most)[0]
-    for base in range(MAX_SHIFT, -1, -1):
-        shift_in, shift_rec = max(0, base - max(0, spread)), max(0, base + min(0, spread))
-        need = np.maximum(in_max / 2.0**shift_in, rec_max / 2.0**shift_rec)
-        gain = np.where(need > SMALLEST, most / np.maximum(need, SMALLEST), 1024.0)
-        if bits < MAX_BITS:
-            gain *= _clipping_of_neurons(w_in, w_rec, gain, shift_in, shift_rec, most)
-        # A neuron that receives nothing gets 1024; none makes its threshold exceed V_TH_MAX.
-        gain = np.minimum(gain, V_TH_MAX / np.maximum(network.v_th, SMALLEST))
-        scale = Scale(bits, shift_in, shift_rec, gain, float(level_out))
-        if max(_neurons(network, task, neuron, scale, None).neuron_bounds()) <= INT32_MAX:
-            break
+    count, power = len(network.populations), plugins.get("lnp_edge.encoders", task.encoder).TARGET_STD ** 2
+    scale = Scale(bits, (0,) * count, (0,) * count, np.ones(network.n), float(level_out))
+    for k, (population, at) in enumerate(network.parts()):
+        spread = _spread(in_max[at], rec_max[at])
+        for base in range(MAX_SHIFT, -1, -1):
+            shift_in, shift_rec = max(0, base - max(0, spread)), max(0, base + min(0, spread))
+            need = np.maximum(in_max[at] / 2.0**shift_in, rec_max[at] / 2.0**shift_rec)
+            gain = np.where(need > SMALLEST, most / np.maximum(need, SMALLEST), 1024.0)
+            if bits < 8:
+                gain *= _clipping_of_neurons(w_in[:, at], w_rec[:, at], gain, shift_in, shift_rec, most, power)
+            # A neuron that receives nothing gets 1024; none makes its threshold exceed V_TH_MAX.
+            gain = np.minimum(gain, V_TH_MAX / np.maximum(population.params["v_th"], SMALLEST))
+            scale = replace(
+                scale,
+                shift_in=_with(scale.shift_in, k, shift_in),
+                shift_rec=_with(scale.shift_rec, k, shift_rec),
+                gain=np.concatenate([scale.gain[: at.start], gain, scale.gain[at.stop :]]),
+            )
+            if max(_bounds(task, *_layer(network, task, scale, k))) <= INT32_MAX:
+                break
     return scale
 
 
 def to_integers(
-    network: Network, task: Task, neuron: str, scale: Scale, provenance: dict | None = None
+    network: Network, task: Task, scale: Scale, provenance: dict | None = None
 ) -> tuple[QuantizedModel, Scale]:
     """The integers of a network at a scale, not yet checked, and the scale that was used.
 
-    The gain of a neuron whose bound leaves int32 is halved until it holds; shift_out is the largest that can be
-    proved. The same arguments give the same bits: training in integers runs what this returns.
+    The gain of a neuron whose bound leaves int32 is halved until it holds; the shifts of the read-out are the largest
+    that can be proved, and its level is halved where even 0 cannot. The same arguments give the same bits: training in
+    integers runs what this returns.
     """
-    model = _neurons(network, task, neuron, scale, provenance)
     for _ in range(INT32_MAX.bit_length()):  # after so many halvings no weight is left
-        beyond = np.array([most > INT32_MAX for most in model.neuron_bounds()])
+        parts = [_layer(network, task, scale, k) for k in range(len(network.populations))]
+        beyond = np.array([most > INT32_MAX for part in parts for most in _bounds(task, *part)])
         if not beyond.any():
             break
         scale = replace(scale, gain=np.where(beyond, scale.gain / 2, scale.gain))
-        model = _neurons(network, task, neuron, scale, provenance)
-    model = _with_readout(model, network, scale)
-    if task.forecast:
-        gain = scale.level_out * 2.0**model.shift_out
-        model = replace(model, forecast=replace(task.forecast, unit=tuple(u / gain for u in task.forecast.unit)))
-    return model, scale
-
-
-def _neurons(network: Network, task: Task, neuron: str, scale: Scale, provenance: dict | None) -> QuantizedModel:
-    """Everything but the read-out's weights."""
-    w_in, w_rec = network.w_in / X_SCALE, network.w_rec
-    per_synapse = scale.gain[w_rec.indices] / 2.0**scale.shift_rec
-    return QuantizedModel(
-        neuron=neuron,
-        params=_params(network, neuron, scale.gain),
-        w_in=CSR.from_dense(_levels_together(w_in * scale.gain / 2.0**scale.shift_in, scale.most, task.heard)),
-        w_rec=_to_csr(w_rec, _levels(w_rec.data * per_synapse, scale.most)),
-        w_out=CSR.from_dense(np.zeros_like(network.w_out)),
-        shift_in=scale.shift_in,
-        shift_rec=scale.shift_rec,
-        shift_out=0,
-        c_out=leak_factors("tau_out", network.tau_out, network.dt),
-        bias_out=np.zeros(len(network.tau_out), np.int32),
+    model = QuantizedModel(
         encoder=task.encoder,
         encoder_params=task.encoder_params,
+        populations=tuple(population for population, _ in parts),
+        projections=tuple(projection for _, projections in parts for projection in projections),
         dt=network.dt,
         window=task.window,
         hop=task.hop,
@@ -156,33 +154,103 @@ def _neurons(network: Network, task: Task, neuron: str, scale: Scale, provenance
         classes=task.classes,
         provenance=provenance or {},
     )
+    model, scale, gain = _with_readout(model, network, task, scale)
+    if task.forecast:
+        model = replace(model, forecast=replace(task.forecast, unit=tuple(u / gain for u in task.forecast.unit)))
+    return model, scale
 
 
-def _with_readout(model: QuantizedModel, network: Network, scale: Scale) -> QuantizedModel:
-    """One gain for all read-outs, as their largest is the class; shift_out the largest that can be proved."""
-    w_out = CSR.from_dense(_levels(network.w_out * scale.level_out, scale.most))
-    for shift in range(MAX_SHIFT, -1, -1):
-        bias = np.clip(np.round(network.bias_out * scale.level_out * 2.0**shift), -INT32_MAX, INT32_MAX)
-        found = replace(model, w_out=w_out, bias_out=bias.astype(np.int32), shift_out=shift)
-        if max(found.readout_bounds()) <= INT32_MAX:
+def projection_name(network: Network, source: str, target: str) -> str:
+    """in, rec and out of a network of one population, else source_target."""
+    if len(network.populations) > 1:
+        return f"{source}_{target}"
+    return "in" if source == INPUT else "out" if target == READOUT else "rec"
+
+
+def _layer(network: Network, task: Task, scale: Scale, k: int) -> tuple[Population, list[Projection]]:
+    """Population k in integers, and what it sums: the input, then each population."""
+    part, at = network.parts()[k]
+    gain, found = scale.gain[at], list[Projection]()
+    if part.hears:
+        w = network.w_in[:, at] / X_SCALE * gain / 2.0 ** scale.shift_in[k]
+        w_in = CSR.from_dense(_levels_together(w, scale.most, task.products))
+        name = projection_name(network, INPUT, part.name)
+        found.append(Projection(name, INPUT, part.name, w_in, scale.shift_in[k], scale.storage))
+    for source, rows in network.parts():
+        block = sparse.csr_array(network.w_rec[rows, at])
+        if block.nnz or len(network.populations) == 1:
+            levels = _levels(block.data * gain[block.indices] / 2.0 ** scale.shift_rec[k], scale.most)
+            name = projection_name(network, source.name, part.name)
+            w_rec = _to_csr(block, levels)
+            found.append(Projection(name, source.name, part.name, w_rec, scale.shift_rec[k], scale.storage))
+    try:
+        tables = part.module.TABLES.items()
+        params = {name: stored.integers(part.params[stored.source], network.dt, gain) for name, stored in tables}
+    except ModelError as e:
+        raise ModelError(f"{part.name}: {e.what}", e.try_next) from None
+    return Population(part.name, part.neuron, part.n, params), found
+
+
+def _bounds(task: Task, population: Population, projections: list[Projection]) -> list[int]:
+    """Largest |value| of each neuron of a population that sums these projections, SEMANTICS.md section 6."""
+    of_it, sums = (population,), tuple(projections)
+    return QuantizedModel(
+        task.encoder, task.encoder_params, of_it, sums, 1.0, 1, 1, task.channels, task.classes
+    ).bounds(population)  # fmt: skip
+
+
+def _with_readout(
+    model: QuantizedModel, network: Network, task: Task, scale: Scale
+) -> tuple[QuantizedModel, Scale, float]:
+    """The model with its read-out, the scale with the level that was used, and units of y per float unit.
+
+    One gain for all read-outs, as their largest is the class.
+    """
+    c = leak_factors("tau_out", network.tau_out, network.dt)
+    fed = [part for part in network.parts() if part[0].feeds]
+    for down in range(MAX_SHIFT + INT32_MAX.bit_length()):
+        shift, level = max(0, MAX_SHIFT - down), scale.level_out / 2.0 ** max(0, down - MAX_SHIFT)
+        gain = level * 2.0**shift
+        bias = np.clip(np.round(network.bias_out * gain), -INT32_MAX, INT32_MAX).astype(np.int32)
+        readout = Population(READOUT, "li", len(c), {"c": c, "bias": bias})
+        found = list[Projection]()
+        for part, at in fed:
+            w_out = CSR.from_dense(_levels(network.w_out[at] * level, scale.most))
+            name = projection_name(network, part.name, READOUT)
+            found.append(Projection(name, part.name, READOUT, w_out, shift, scale.storage))
+        if network.w_skip is not None:
+            found.append(_past(network.w_skip / X_SCALE * gain, task, scale))
+        grown = replace(model, populations=(*model.populations, readout), projections=(*model.projections, *found))
+        if max(grown.bounds(readout)) <= INT32_MAX and all(p.shift <= MAX_SHIFT for p in found):
             break
-    return found
+    return grown, replace(scale, level_out=level), gain
+
+
+def _past(w: Floats, task: Task, scale: Scale) -> Projection:
+    """From the input to the read-out: w in units of both, [C, O], as levels of the smallest shift that holds them."""
+    shift = max(0, int(np.ceil(np.log2(max(np.abs(w).max() / scale.most, SMALLEST)))))
+    levels = CSR.from_dense(_levels_together(w / 2.0**shift, scale.most, task.products))
+    return Projection(f"{INPUT}_{READOUT}", INPUT, READOUT, levels, shift, scale.storage)
+
+
+def _with(values: tuple[int, ...], k: int, value: int) -> tuple[int, ...]:
+    return (*values[:k], value, *values[k + 1 :])
 
 
 def _levels(w: Floats, most: int) -> Floats:
     return np.clip(np.round(w), -most, most)
 
 
-def _levels_together(w: Floats, most: int, heard: Floats | None) -> Floats:
-    """Levels of input weights [C, N] of which a neuron's drive is nearest to that of w, in the mean square.
+def _levels_together(w: Floats, most: int, products: Floats | None) -> Floats:
+    """Levels of weights from the input [C, N] of which the drive is nearest to that of w, in the mean square.
 
     Pixels vary together: rounded each for itself, what their weights are wrong by adds up. Here the weights that
     are still to be rounded make up for the error of each channel (Frantar et al. 2023, arXiv:2210.17323). On
     CIFAR-10 the error of the drive falls from 48 % to 13 % of it; independent channels are rounded as ever.
     """
-    if heard is None:
+    if products is None:
         return _levels(w, most)
-    damped = heard + np.eye(len(heard)) * max(DAMPING * np.trace(heard) / len(heard), SMALLEST)
+    damped = products + np.eye(len(products)) * max(DAMPING * np.trace(products) / len(products), SMALLEST)
     upper = np.linalg.cholesky(np.linalg.inv(damped)).T
     left, found = w.copy(), np.empty_like(w)
     for c in range(len(w)):
@@ -192,14 +260,17 @@ def _levels_together(w: Floats, most: int, heard: Floats | None) -> Floats:
 
 
 def _clipping_of_neurons(
-    w_in: Floats, w_rec: sparse.csc_array, gain: Floats, shift_in: int, shift_rec: int, most: int
+    w_in: Floats, w_rec: sparse.csc_array, gain: Floats, shift_in: int, shift_rec: int, most: int, mean_square: float
 ) -> Floats:
-    """_clipping of every neuron's weights, [N]: errors count by what they do to the drive."""
+    """_clipping of every neuron's weights, [N]: errors count by what they do to the drive.
+
+    mean_square : of an input
+    """
     target = np.repeat(np.arange(len(gain)), np.diff(w_rec.indptr))
     levels = [(w_in * gain / 2.0**shift_in).ravel(), w_rec.data * gain[target] / 2.0**shift_rec]
     # Mean square of what a weight is multiplied by, and of the size of its level in units of the state.
     power = [
-        np.full(w_in.size, TARGET_STD**2 * 4.0**shift_in),
+        np.full(w_in.size, mean_square * 4.0**shift_in),
         np.full(w_rec.nnz, RATE * 4.0**shift_rec),
     ]
     group = np.concatenate([np.tile(np.arange(len(gain)), len(w_in)), target])
@@ -217,18 +288,20 @@ def _clipping(levels: Floats, group: NDArray, groups: int, most: int, power: Flo
 
 
 def _check_sizes(network: Network) -> None:
-    for name in ("w_in", "w_out", "bias", "bias_out", "v_th"):
-        _check_size(name, getattr(network, name))
-    _check_size("w_rec", network.w_rec.data)
-    if not (network.v_th > 0).all():
-        i = int(np.argmin(network.v_th))
-        raise NetworkError(f"v_th[{i}] is {network.v_th[i]:.6g}", "a threshold is positive")
-
-
-def _check_size(name: str, values: Floats) -> None:
-    if not (np.abs(values) <= LARGEST).all():
-        what = f"{name} of the trained network is not finite or beyond 1e30"
-        raise NetworkError(what, "train again with a smaller lr")
+    arrays = {name: getattr(network, name) for name in ("w_in", "w_out", "bias_out")} | {"w_rec": network.w_rec.data}
+    arrays |= {} if network.w_skip is None else {"w_skip": network.w_skip}
+    for part in network.populations:  # its time constants have a range of their own: leak_factors
+        times = {name for name, p in part.module.PARAMETERS.items() if p.is_time}
+        arrays |= {f"{name} of {part.name}": a for name, a in part.params.items() if name not in times}
+    for name, values in arrays.items():
+        if not (np.abs(values) <= FINITE).all():
+            what = f"{name} of the trained network is not finite or beyond 1e30"
+            raise NetworkError(what, "train again with a smaller lr")
+    for part in network.populations:
+        v_th = part.params["v_th"]
+        if not (v_th > 0).all():
+            i = int(np.argmin(v_th))
+            raise NetworkError(f"v_th[{i}] of {part.name} is {v_th[i]:.6g}", "a threshold is positive")
 
 
 def _column_max(w: sparse.csc_array) -> Floats:
@@ -242,17 +315,6 @@ def _spread(in_max: Floats, rec_max: Floats) -> int:
         return 0
     ratio = np.log2(rec_max[both]) - np.log2(in_max[both])
     return int(np.clip(np.round(np.median(ratio)), -MAX_SHIFT, MAX_SHIFT))
-
-
-def _params(network: Network, neuron: str, gain: Floats) -> dict[str, NDArray[np.int32]]:
-    found = {}
-    for name, kind in plugins.get("lnp_edge.neurons", neuron).PARAMS.items():
-        values = getattr(network, kind.source)
-        if kind.is_leak:
-            found[name] = leak_factors(kind.source, values, network.dt)
-        else:
-            found[name] = np.clip(np.round(values * gain), kind.low, kind.high).astype(np.int32)
-    return found
 
 
 def _to_csr(w: sparse.csr_array, levels: Floats) -> CSR:

@@ -1,17 +1,16 @@
 """What became of a float network in integers, layer by layer, and what to do about it. Needs no torch.
 
-Both networks run over the same windows: the floats by the neuron's own equations in NumPy, the integers on the
-reference. Their spike trains are compared by the distance of van Rossum 2001, Neural Comput. 13:751: each train is
-filtered by exp(-t / tau) with tau = TAU steps; the distance is the squared difference, summed over time, neurons
-and windows, here divided by that of both trains from silence:
+Both networks run over the same windows: the floats by the neurons' own steps, the integers on the reference.
+Their spike trains are compared by the distance of van Rossum 2001, Neural Comput. 13:751: each train is filtered by
+exp(-t / tau) with tau = TAU steps; the distance is the squared difference, summed over time, neurons and windows,
+here divided by that of both trains from silence:
 
     0 = every spike in its place    0.39 = a lone spike comes one step late    1 = one of the two is silent
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from types import FunctionType
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -19,10 +18,10 @@ from numpy.typing import NDArray
 
 from lnp_edge.encoders import encode
 from lnp_edge.network import X_SCALE, Floats, Network
-from lnp_edge.quantization.quantize import largest_weight
+from lnp_edge.network.simulate import Simulation
+from lnp_edge.quantization.quantize import largest_weight, trains_in_integers
 from lnp_edge.runtime.reference import Reference
-from lnp_edge.spec import plugins
-from lnp_edge.spec.model import CSR, X_MAX, QuantizedModel
+from lnp_edge.spec.model import CSR, INPUT, X_MAX, Population, QuantizedModel
 from lnp_edge.task.task import Task
 
 STEPS = 20_000  # that both networks run, and fewer of a large network:
@@ -32,16 +31,8 @@ SILENT = 0.01  # spikes in integers, of those in floats, below which a network c
 ALWAYS = 0.95  # spikes a step from which a neuron counts as firing always
 LOST = 10.0  # a leak of 1 unit a step takes 1 / LOST of the threshold in one time constant
 COARSE = 0.02  # relative error of a leak
+LIMITS = ("coarse_leaks", "leak_lost", "cannot_reach_v_th")
 Report = dict[str, dict[str, Any]]
-
-# spec/ops.py in floats, as training/layer.py without torch. A leak is 1 - decay here.
-FLOAT_OPS = {
-    "add": lambda a, b: a + b,
-    "sub": lambda a, b: a - b,
-    "leak": lambda x, c: x * (1 - c),
-    "greater": lambda a, b: (a > b).astype(np.float64),
-    "gate": lambda z, x: z * x,
-}
 
 
 @dataclass(frozen=True)
@@ -60,33 +51,28 @@ def some(counts: NDArray[np.int16], n: int) -> NDArray[np.int16]:
 
 
 def in_floats(network: Network, model: QuantizedModel, counts: NDArray[np.int16]) -> Activity:
-    """The float network on counts [W, T, C], by the neuron and encoder of the model."""
-    neuron = plugins.get("lnp_edge.neurons", model.neuron)
-    step = FunctionType(neuron.step.__code__, FLOAT_OPS)
-    sources = [(kind, getattr(network, kind.source)) for kind in neuron.PARAMS.values()]
-    constants = [-np.expm1(-network.dt / values) if kind.is_leak else values for kind, values in sources]
+    """The float network on counts [W, T, C], by the encoder of the model."""
     x = encode(model.encoder, counts, model.encoder_params) / X_SCALE
-    state = [np.zeros((len(counts), network.n)) for _ in neuron.STATE]
-    z, y = state[0], np.zeros((len(counts), model.n_out))
-    spikes = np.zeros((counts.shape[1], *z.shape), bool)
+    run, y = Simulation(network, len(counts)), np.zeros((len(counts), model.n_out))
+    spikes = np.zeros((counts.shape[1], len(counts), network.n), bool)
     gamma = np.exp(-network.dt / network.tau_out)
     for t in range(counts.shape[1]):
-        *state, z = step(*state, x[:, t] @ network.w_in + z @ network.w_rec, *constants)
-        y = gamma * y + z @ network.w_out + network.bias_out
-        spikes[t] = z
+        spikes[t] = run.step(x[:, t])
+        y = gamma * y + spikes[t] @ network.w_out + network.bias_out
+        if network.w_skip is not None:
+            y += x[:, t] @ network.w_skip
     return Activity(spikes, y)
 
 
 def in_integers(model: QuantizedModel, counts: NDArray[np.int16]) -> Activity:
     """The model on counts [W, T, C] on the reference; spikes are read from its state words."""
-    reference, first = Reference(model), len(model.state_fields) * model.n
+    reference = Reference(model)
     spikes, ys = np.zeros((counts.shape[1], len(counts), model.n), bool), []
     for w, window in enumerate(counts):
         reference.reset()
         for t in range(len(window)):
             y = reference.steps(window[t : t + 1], digests=False).y
-            words = reference.state()[first : first + model.z_words].astype("<u4")
-            spikes[t, w] = np.unpackbits(words.view(np.uint8), bitorder="little")[: model.n]
+            spikes[t, w] = model.spikes(reference.state())
         ys.append(y)
     return Activity(spikes, np.array(ys, np.float64))
 
@@ -105,56 +91,87 @@ def distance(a: NDArray[np.bool_], b: NDArray[np.bool_], decay: float) -> tuple[
 def compare(network: Network, model: QuantizedModel, task: Task, bits: int, counts: NDArray[np.int16]) -> Report:
     """The report: for each layer its findings on windows counts [W, T, C] that neither was trained on."""
     floats, integers = in_floats(network, model, counts), in_integers(model, counts)
-    most = largest_weight(bits)
+    most, readout = largest_weight(bits), model.readout.name
     x = np.abs(encode(model.encoder, counts, model.encoder_params))
-    leaks = [name for name, kind in plugins.get("lnp_edge.neurons", model.neuron).PARAMS.items() if kind.is_leak]
+    from_input = [p.w for p in model.projections if p.source == INPUT and p.target != readout]
+    recurrent = [p.w for p in model.projections if p.source != INPUT and p.target != readout]
+    to_readout = [p.w for p in model.projections if p.target == readout]
+    skips = 0 if network.w_skip is None else int(np.count_nonzero(network.w_skip))
+    spikes = _Spikes(floats.z, integers.z)
+    populations = {
+        part.name: spikes.of(at) | _limits(model, population)
+        for (part, at), population in zip(network.parts(), model.populations[:-1], strict=True)
+    }
     found: Report = {
         "input": {
             "inputs_at_127": float((x == X_MAX).mean()),
             "worst_channel": model.channels[int((x == X_MAX).mean((0, 1)).argmax())],
             "worst_channel_at_127": float((x == X_MAX).mean((0, 1)).max()),
-            **_weights(model.w_in, int(np.count_nonzero(network.w_in)), most),
+            **_weights(from_input, int(np.count_nonzero(network.w_in)), most),
         },
-        "recurrent": _weights(model.w_rec, int(np.count_nonzero(network.w_rec.data)), most),
-        "neurons": _spikes(network, floats.z, integers.z),
-        "read-out": _weights(model.w_out, int(np.count_nonzero(network.w_out)), most),
+        "recurrent": _weights(recurrent, int(np.count_nonzero(network.w_rec.data)), most),
+        "neurons": spikes.of(slice(None))
+        | {name: sum(p[name] for p in populations.values()) for name in LIMITS}
+        | {
+            "distance_tau": TAU * network.dt,
+            "trains_in_integers": trains_in_integers(network, bits),
+            "populations": populations,
+        },
+        "read-out": _weights(to_readout, int(np.count_nonzero(network.w_out)) + skips, most),
     }
-    found["neurons"] |= _decays([model.params[name] for name in leaks])
-    if "v_th" in model.params:
-        v_th = model.params["v_th"].astype(np.float64)
-        slow = [LOST * 2.0**16 / model.params[name] > v_th for name in leaks]
-        reach = np.array([float(most) for most in model.neuron_bounds()]) - v_th
-        found["neurons"] |= {"leak_lost": int(np.any(slow, 0).sum()), "cannot_reach_v_th": int((reach < v_th).sum())}
-    found["read-out"] |= _decays([model.c_out]) | _read_out(task, model, floats.y, integers.y)
+    found["read-out"] |= {"coarse_leaks": int(_coarse(model.readout).sum())}
+    found["read-out"] |= _read_out(task, model, floats.y, integers.y)
     return found
 
 
-def _weights(w: CSR, before: int, most: int) -> dict[str, Any]:
-    at_limit = int((np.abs(w.data) >= most).sum())
-    return {"weights": before, "rounded_to_0": before - w.nnz, "at_limit": at_limit, "limit": most}
+def _limits(model: QuantizedModel, population: Population) -> dict[str, int]:
+    """How many of its neurons the integers hold back, and how: LIMITS."""
+    v_th = population.params["v_th"]
+    slow = [LOST * 2.0**16 / c > v_th for c in _leaks(population)]
+    silent = replace(population, params=population.params | {"v_th": np.zeros_like(v_th)})  # its bound without resets
+    unable = [most < threshold for most, threshold in zip(model.bounds(silent), v_th.tolist(), strict=True)]
+    return dict(zip(LIMITS, (int(_coarse(population).sum()), int(np.any(slow, 0).sum()), sum(unable)), strict=True))
 
 
-def _spikes(network: Network, a: NDArray[np.bool_], b: NDArray[np.bool_]) -> dict[str, Any]:
-    """a in floats, b in integers."""
-    apart, own = distance(a, b, float(np.exp(-1 / TAU)))
-    rates = a.mean((0, 1)), b.mean((0, 1))
-    either = int((a | b).sum())
-    return {
-        "neurons": network.n,
-        "spikes_a_step": [float(rate.mean()) for rate in rates],
-        "distance": float(apart.sum() / max(own.sum(), 1e-9)),
-        "distance_tau": TAU * network.dt,
-        "equal_spikes": int((a & b).sum()) / either if either else 1.0,
-        "silent": [int((rate == 0).sum()) for rate in rates],
-        "went_silent": int(((rates[0] > 0) & (rates[1] == 0)).sum()),
-        "always": [int((rate >= ALWAYS).sum()) for rate in rates],
-        "went_always": int(((rates[0] < ALWAYS) & (rates[1] >= ALWAYS)).sum()),
-    }
+def _leaks(population: Population) -> list[NDArray[np.int32]]:
+    """Its decay tables, those of time constants."""
+    tables = population.module.TABLES.items()
+    return [population.params[name] for name, stored in tables if stored.form == "leak"]
 
 
-def _decays(leaks: list[NDArray[np.int32]]) -> dict[str, Any]:
+def _coarse(population: Population) -> NDArray[np.bool_]:
     """Leaks so small that rounding to 16 bits may change them by more than COARSE: taus beyond 2600 steps."""
-    return {"coarse_leaks": int(np.any([c < 0.5 / COARSE for c in leaks], 0).sum())}
+    return np.any([c < 0.5 / COARSE for c in _leaks(population)], 0)
+
+
+def _weights(matrices: list[CSR], before: int, most: int) -> dict[str, Any]:
+    at_limit, left = sum(int((np.abs(w.data) >= most).sum()) for w in matrices), sum(w.nnz for w in matrices)
+    return {"weights": before, "rounded_to_0": before - left, "at_limit": at_limit, "limit": most}
+
+
+class _Spikes:
+    """Spikes in floats and in integers, bool [T, W, N], compared."""
+
+    def __init__(self, floats: NDArray[np.bool_], integers: NDArray[np.bool_]):
+        self.trains = floats, integers
+        self.rates = floats.mean((0, 1)), integers.mean((0, 1))
+        self.apart, self.own = distance(floats, integers, float(np.exp(-1 / TAU)))
+
+    def of(self, at: slice) -> dict[str, Any]:
+        """Of these neurons."""
+        a, b = (z[..., at] for z in self.trains)
+        rates = [rate[at] for rate in self.rates]
+        either = int((a | b).sum())
+        return {
+            "neurons": len(rates[0]),
+            "spikes_a_step": [float(rate.mean()) for rate in rates],
+            "distance": float(self.apart[at].sum() / max(self.own[at].sum(), 1e-9)),
+            "equal_spikes": int((a & b).sum()) / either if either else 1.0,
+            "silent": [int((rate == 0).sum()) for rate in rates],
+            "went_silent": int(((rates[0] > 0) & (rates[1] == 0)).sum()),
+            "always": [int((rate >= ALWAYS).sum()) for rate in rates],
+            "went_always": int(((rates[0] < ALWAYS) & (rates[1] >= ALWAYS)).sum()),
+        }
 
 
 def _read_out(task: Task, model: QuantizedModel, floats: Floats, integers: Floats) -> dict[str, Any]:
@@ -165,34 +182,46 @@ def _read_out(task: Task, model: QuantizedModel, floats: Floats, integers: Float
     return {"error": float(np.sqrt(np.mean(np.square(a - b)) / max(np.mean(np.square(a)), 1e-30)))}
 
 
-def went_silent(found: Report) -> bool:
-    """Does it fire in floats and, to within SILENT, not in integers?"""
-    floats, integers = found["neurons"]["spikes_a_step"]
-    return floats > 0 and integers < SILENT * floats
+def silenced(found: Report) -> list[str]:
+    """The populations that fire in floats and, to within SILENT, not in integers."""
+    populations = found["neurons"]["populations"].items()
+    return [
+        name for name, p in populations if p["spikes_a_step"][0] > 0
+        and p["spikes_a_step"][1] < SILENT * p["spikes_a_step"][0]
+    ]  # fmt: skip
+
+
+def shown_name(found: Report, population: str) -> str:
+    """A population in a sentence: of several, its name."""
+    return population if len(found["neurons"]["populations"]) > 1 else "the network"
 
 
 def proposals(found: Report, bits: int, epochs: int) -> list[str]:
     """One or two sentences: what is worst, and what would help."""
     n, rec, inputs = found["neurons"], found["recurrent"], found["input"]
-    train = f"--epochs {2 * epochs or 20}" + (f" or --bits {min(8, bits + 2)}" if bits < 8 else "")
-    said = []
+    more = [f"--epochs {2 * epochs or 20}"] if n["trains_in_integers"] else []
+    more += [f"--bits {min(8, bits + 2) if bits < 8 else 16}"] if bits < 16 else []
+    better = " or ".join(more) or "train again with more weight_decay"
+    said, silent = list[str](), silenced(found)
     if n["spikes_a_step"][0] == 0:
         said.append("The network does not fire in floats either: train it, or lower v_th.")
-    if went_silent(found):
-        unable = n.get("cannot_reach_v_th", 0)
-        why = f"; {unable} of {n['neurons']} can never reach their threshold" if unable else ""
-        said.append(f"The network fires in floats and is silent in integers{why}: {train}, or look at v_th and taus.")
-    elif n["went_silent"]:
-        said.append(f"{n['went_silent']} neurons fire in floats and never in integers: {train}.")
+    for name in silent:
+        one = n["populations"][name]
+        unable = one["cannot_reach_v_th"]
+        why = f"; {unable} of {one['neurons']} can never reach their threshold" if unable else ""
+        who = shown_name(found, name).replace("the", "The")
+        said.append(f"{who} fires in floats and is silent in integers{why}: {better}, or look at v_th and taus.")
+    if n["went_silent"] and not silent:
+        said.append(f"{n['went_silent']} neurons fire in floats and never in integers: {better}.")
     if n["went_always"]:
-        said.append(f"{n['went_always']} neurons fire at every step in integers and not in floats: {train}.")
+        said.append(f"{n['went_always']} neurons fire at every step in integers and not in floats: {better}.")
     if inputs["worst_channel_at_127"] > 0.02:
         share = f"{inputs['worst_channel_at_127']:.0%}"
         said.append(f"{inputs['worst_channel']} is clamped in {share} of the samples: widen its encoder's range.")
-    if n.get("leak_lost"):
+    if n["leak_lost"]:
         said.append(
             f"{n['leak_lost']} neurons lose a tenth of v_th or more in one time constant to the leak of 1 unit a step: "
-            "shorten their taus, or --bits 8."
+            f"shorten their taus{f', or --bits {8 if bits < 8 else 16}' if bits < 16 else ''}."
         )
     if n["coarse_leaks"] + found["read-out"]["coarse_leaks"]:
         said.append(
@@ -200,42 +229,49 @@ def proposals(found: Report, bits: int, epochs: int) -> list[str]:
             f"may miss by over {COARSE:.0%}: a longer step dt or shorter taus."
         )
     if found["read-out"].get("same_class", 1.0) < 0.95:
-        said.append(f"Only {found['read-out']['same_class']:.1%} of the windows keep their class: {train}.")
+        said.append(f"Only {found['read-out']['same_class']:.1%} of the windows keep their class: {better}.")
     if found["read-out"].get("error", 0.0) > 0.2:
-        said.append(f"What is foretold differs by {found['read-out']['error']:.0%} of its size: {train}.")
+        said.append(f"The forecast differs by {found['read-out']['error']:.0%} of its size: {better}.")
     if rec["rounded_to_0"] > 0.1 * rec["weights"]:
         left = 1 - rec["rounded_to_0"] / rec["weights"]
-        said.append(f"{1 - left:.0%} of the recurrent synapses are 0: [prune] keep times {left:.2f} would lose none.")
+        kept = f"[prune] keep times {left:.2f} would lose none"
+        said.append(f"{1 - left:.0%} of the synapses between neurons are 0: {kept}.")
     return said[:2] or ["Nothing to mend."]
 
 
 def rows(found: Report) -> list[list[str]]:
     """Layer, finding, in floats, in integers: for a table."""
     n, inputs, out = found["neurons"], found["input"], found["read-out"]
-    lines = []
-    for layer in ("input", "recurrent", "read-out"):
-        w = found[layer]
-        share = f"{w['rounded_to_0'] / max(1, w['weights']):.0%}"
-        lines += [
-            [layer, "weights", f"{w['weights']}", f"{w['weights'] - w['rounded_to_0']}"],
-            [layer, "rounded to 0", "", f"{w['rounded_to_0']} ({share})"],
-            [layer, f"at +-{w['limit']}", "", f"{w['at_limit']}"],
-        ]
-    lines.insert(3, ["input", "inputs at +-127", "", f"{inputs['inputs_at_127']:.2%}"])
-    worst = f"{inputs['worst_channel_at_127']:.2%}"
-    lines.insert(4, ["input", f"the most, {inputs['worst_channel']}", "", worst])
-    distance_name = f"spike distance, tau {n['distance_tau'] * 1000:.0f} ms"
-    lines[8:8] = [
-        ["neurons", "spikes a step", *(f"{rate:.4f}" for rate in n["spikes_a_step"])],
-        ["neurons", "silent", *map(str, n["silent"])],
-        ["neurons", f"firing in {ALWAYS:.0%} of steps", *map(str, n["always"])],
-        ["neurons", distance_name, "", f"{n['distance']:.3f}"],
-        ["neurons", "equal spikes", "", f"{n['equal_spikes']:.1%}"],
-        ["neurons", "leaks lost, or coarse", "", f"{n.get('leak_lost', 0)}, {n['coarse_leaks']}"],
+    several = len(n["populations"]) > 1
+    lines = [
+        *_weight_rows("input", found["input"]),
+        ["input", "inputs at +-127", "", f"{inputs['inputs_at_127']:.2%}"],
+        ["input", f"the most, {inputs['worst_channel']}", "", f"{inputs['worst_channel_at_127']:.2%}"],
+        *_weight_rows("between neurons" if several else "recurrent", found["recurrent"]),
     ]
+    for name, p in n["populations"].items():
+        found_of_it = (
+            ("spikes a step", *(f"{rate:.4f}" for rate in p["spikes_a_step"])),
+            ("silent", *map(str, p["silent"])),
+            (f"firing in {ALWAYS:.0%} of steps", *map(str, p["always"])),
+            (f"spike distance, tau {n['distance_tau'] * 1000:.0f} ms", "", f"{p['distance']:.3f}"),
+            ("equal spikes", "", f"{p['equal_spikes']:.1%}"),
+            ("leaks lost, or coarse", "", f"{p['leak_lost']}, {p['coarse_leaks']}"),
+        )
+        lines += [[name if several else "neurons", *row] for row in found_of_it]
+    lines += _weight_rows("read-out", out)
     lines.append(["read-out", "leaks coarse", "", f"{out['coarse_leaks']}"])
     if "same_class" in out:
         lines.append(["read-out", "windows of the same class", "", f"{out['same_class']:.1%}"])
     else:
         lines.append(["read-out", "error, of the size of y", "", f"{out['error']:.1%}"])
     return lines
+
+
+def _weight_rows(name: str, w: dict[str, Any]) -> list[list[str]]:
+    share = f"{w['rounded_to_0'] / max(1, w['weights']):.0%}"
+    return [
+        [name, "weights", f"{w['weights']}", f"{w['weights'] - w['rounded_to_0']}"],
+        [name, "rounded to 0", "", f"{w['rounded_to_0']} ({share})"],
+        [name, f"at +-{w['limit']}", "", f"{w['at_limit']}"],
+    ]

@@ -14,16 +14,21 @@ def smallest(limit: int) -> type[np.unsignedinteger]:
     return np.uint8 if limit <= 0xFF else np.uint16 if limit <= 0xFFFF else np.uint32
 
 
+def weight_type(bits: int) -> type[np.signedinteger]:
+    """How a weight of so many bits is stored, on a device and in model.onnx."""
+    return np.int16 if bits > 8 else np.int8
+
+
 def tables(model: QuantizedModel) -> dict[str, NDArray]:
     """Every table of the firmware by name, typed as it is stored; a device lists them in this order."""
     found: dict[str, NDArray] = {}
     for name in plugins.get("lnp_edge.encoders", model.encoder).PARAMS:
         found[f"encoder_{name}"] = model.encoder_params[name].astype(np.int16)
     for p in model.projections:
-        w, weight = p.w, np.int16 if p.bits > 8 else np.int8
+        w = p.w
         found[f"w_{p.name}_indptr"] = w.indptr.astype(smallest(max(w.nnz, 256)))
         found[f"w_{p.name}_indices"] = w.indices.astype(smallest(w.shape[1] - 1))
-        found[f"w_{p.name}_data"] = w.data.astype(weight)
+        found[f"w_{p.name}_data"] = w.data.astype(weight_type(p.bits))
     for population in model.populations:
         for name, stored in population.module.TABLES.items():
             found[f"{population.name}_{name}"] = population.params[name].astype(stored.ctype)

@@ -265,6 +265,16 @@ class QuantizedModel:
             word -= f.words
         raise IndexError(word)
 
+    def spikes(self, words: NDArray[np.uint32]) -> NDArray[np.bool_]:
+        """The spikes of all populations in state words, bool [n]."""
+        found, first = [], 0
+        for f in self.fields:
+            if f.name == "z":
+                packed = words[first : first + f.words].astype("<u4").view(np.uint8)
+                found.append(np.unpackbits(packed, bitorder="little")[: self.population(f.population).n])
+            first += f.words
+        return np.concatenate(found).astype(bool)
+
     def arrays(self) -> Iterator[tuple[str, NDArray]]:
         """Every array and size that the integers depend on, in the order of the fingerprint."""
         sizes = [self.n_in, *(p.n for p in self.populations), *(p.shift for p in self.projections)]
@@ -281,13 +291,13 @@ class QuantizedModel:
 
     @property
     def structure(self) -> str:
-        """What is joined to what. Of the simplest model, one recurrent layer of 8 bits, the neuron says all."""
+        """What is joined to what. Of the simplest model, one recurrent layer, the neuron says all."""
         populations = [p.neuron for p in self.populations]
         names = [INPUT, *(p.name for p in self.populations)]
-        joined = [(names.index(p.source), names.index(p.target), p.bits) for p in self.projections]
-        if populations[1:] == ["li"] and joined == [(0, 1, 8), (1, 1, 8), (1, 2, 8)]:
+        joined = [(names.index(p.source), names.index(p.target)) for p in self.projections]
+        if populations[1:] == ["li"] and joined == [(0, 1), (1, 1), (1, 2)]:
             return populations[0]
-        return "+".join(populations) + "".join(f" {a}>{b}:{bits}" for a, b, bits in joined)
+        return "+".join(populations) + "".join(f" {a}>{b}" for a, b in joined)
 
     @cached_property
     def fingerprint(self) -> int:
@@ -329,6 +339,7 @@ class QuantizedModel:
             self._check_range(f"encoder {name}", self.encoder_params.get(name), self.n_in, low, high)
         if self.forecast:
             self.forecast.check(self.n_in, self.n_out)
+        self._check_full_names()
         self._prove_no_overflow()
         return self
 
@@ -354,6 +365,14 @@ class QuantizedModel:
                     f"projection {p.name} goes from {p.source[:20]!r} to {p.target[:20]!r} with {p.bits} bits",
                     f"from {', '.join(sources)} to {', '.join(targets)}, with {', '.join(map(str, LARGEST))} bits",
                 )
+
+    def _check_full_names(self) -> None:
+        """C and ONNX join the names of parts: populations a with b_c and a_b with c would meet."""
+        names = [name for name, _ in self.arrays()] + [f"w_{p.name}" for p in self.projections]
+        names += [f.full_name for f in self.fields]
+        again = next((name for name in names if names.count(name) > 1), None)
+        if again:
+            raise ModelError(f"{again} names two things of the model", "rename a population or a projection")
 
     @staticmethod
     def _check_range(name: str, values: Ints | None, count: int, low: int, high: int) -> None:

@@ -24,7 +24,7 @@ from lnp_edge.base.errors import ConfigError, DoesNotFit
 from lnp_edge.config import Config
 from lnp_edge.network import Network
 from lnp_edge.spec import layout, plugins
-from lnp_edge.spec.model import CSR, QuantizedModel
+from lnp_edge.spec.model import CSR, Projection, QuantizedModel
 from lnp_edge.stages import pipeline
 from lnp_edge.task.split import Split
 
@@ -92,6 +92,15 @@ def parse(text: str, option: str, k: int) -> int:
     return int(value)
 
 
+def require_one_layer(config: Config) -> None:
+    """Raises ConfigError for a configuration that no search serves."""
+    if config.network.layer:
+        raise ConfigError(
+            f"a budget serves networks of one layer, this has {len(config.network.layer)} tables [[network.layer]]",
+            "leave them out, or leave --board out and set [prune] keep",
+        )
+
+
 def fit(
     config: Config, data: Split, budget: Budget, meter: Meter, progress: Progress, folder: Path | None = None
 ) -> Fitted:
@@ -118,6 +127,7 @@ def fit(
         kept = folder and folder / f"{start.dense.identity(settings.to_json())[:16]}.checkpoint"
         return measured(settings, start.dense, pipeline.prune(settings, data, start.dense, None, kept))
 
+    require_one_layer(config)
     start = sparsest(config.network.neurons)
     too_much = budget.exceeded_by(start.cost)
     if too_much:
@@ -229,13 +239,13 @@ def _thinned(network: Network, count: int) -> Network:
 def stored(model: QuantizedModel, network: Network) -> QuantizedModel:
     """The model of a network with its weights of 0 stored as well; it computes the same."""
     w = network.w_rec.tocoo()
-    c, n, o = model.n_in, model.n, model.n_out
-    return replace(
-        model,
-        w_in=_with_zeros(model.w_in, np.arange(c * n)),
-        w_rec=_with_zeros(model.w_rec, np.sort(w.row.astype(np.int64) * n + w.col)),
-        w_out=_with_zeros(model.w_out, np.arange(n * o)),
-    )
+    synapses = np.sort(w.row.astype(np.int64) * network.n + w.col)
+
+    def whole(p: Projection) -> Projection:
+        places = synapses if p.source == p.target else np.arange(p.w.shape[0] * p.w.shape[1])
+        return replace(p, w=_with_zeros(p.w, places))
+
+    return replace(model, projections=tuple(map(whole, model.projections)))
 
 
 def _with_zeros(w: CSR, places: NDArray[np.int64]) -> CSR:

@@ -12,11 +12,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from lnp_edge.base.errors import ConfigError
 from lnp_edge.base.install import require
 from lnp_edge.config import Config, TrainSettings
 from lnp_edge.network import Network
-from lnp_edge.network.draw import random_network, with_ports
+from lnp_edge.network.draw import drawn, with_ports
 from lnp_edge.quantization.quantize import quantize as to_model
 from lnp_edge.spec import plugins
 from lnp_edge.spec.model import QuantizedModel
@@ -38,20 +37,16 @@ def stage_seed(config: Config, stage: int) -> int:
 
 def new_network(config: Config, data: Split) -> Network:
     """The unpruned start."""
-    return _on_axes(data, _drawn(config, len(data.task.channels), len(data.task.classes), data.dt))
+    c, o = len(data.task.channels), len(data.task.classes)
+    return _on_axes(data, drawn(config.network, c, o, data.dt, _first_draw(config)))
 
 
 def _on_axes(data: Split, network: Network) -> Network:
     return network if data.axes is None else replace(network, w_in=data.axes @ network.w_in)
 
 
-def _drawn(config: Config, c: int, o: int, dt: float) -> Network:
-    n = config.network
-    return random_network(
-        n.neurons, c, o, dt, n.density,
-        np.random.default_rng(stage_seed(config, 0)), tau_mem=n.tau_mem, tau_syn=n.tau_syn, tau_out=n.tau_out,
-        heterogeneous=n.heterogeneous, clusters=n.clusters,
-    )  # fmt: skip
+def _first_draw(config: Config) -> np.random.Generator:
+    return np.random.default_rng(stage_seed(config, 0))
 
 
 def after_training(config: Config) -> bool:
@@ -81,7 +76,7 @@ def prune(
     if resume and getattr(_method(config), "RESUMES", False):
         more["resume"] = resume
     if needs == "training":
-        more["x"] = _heard(data)
+        more["x"] = _some_inputs(data)
     elif needs == "gradient":
         more["gradient"] = _gradient(config, data, network)
 
@@ -91,21 +86,14 @@ def prune(
 
     if needs or not config.prune.shared:
         return pruned(network)
-    core = pruned(_drawn(_in_steps(config, network.dt), *TASK_FREE, 1.0))
+    core = pruned(drawn(config.network.in_steps(network.dt), *TASK_FREE, 1.0, _first_draw(config)))
     c, o = len(network.w_in), len(network.tau_out)
     ports = np.random.default_rng(stage_seed(config, 3))
     return _on_axes(data, with_ports(core, c, o, network.dt, config.network.tau_out, ports))
 
 
-def _in_steps(config: Config, dt: float) -> Config:
-    """With time constants in steps; rounded, so that tasks of any dt meet in the same numbers."""
-    n = config.network
-    taus = {name: round(getattr(n, name) / dt, 9) for name in ("tau_mem", "tau_syn", "tau_out")}
-    return replace(config, network=replace(n, **taus))
-
-
-def _heard(data: Split) -> NDArray[np.float32]:
-    """Some windows of the training data as the network hears them, [W, T, C]."""
+def _some_inputs(data: Split) -> NDArray[np.float32]:
+    """Some windows of the training data as inputs of the network, [W, T, C]."""
     windows = data.train_windows.counts
     return encoded(data.task, windows[np.linspace(0, len(windows) - 1, min(64, len(windows))).astype(int)])
 
@@ -116,7 +104,7 @@ def _gradient(config: Config, data: Split, network: Network) -> NDArray[np.float
     from lnp_edge.training.loop import gradient
 
     batches = _batches(config, data)
-    return gradient(network, batches, stage_seed(config, 5), config.network.neuron, data.axes)
+    return gradient(network, batches, stage_seed(config, 5), data.axes)
 
 
 def require_torch() -> None:
@@ -133,7 +121,7 @@ def train(
 
     settings = _train_settings(config)
     batches = _batches(config, data)
-    return fit(network, batches, settings, stage_seed(config, 2), progress, resume, config.network.neuron, data.axes)
+    return fit(network, batches, settings, stage_seed(config, 2), progress, resume, data.axes)
 
 
 def _batches(config: Config, data: Split) -> Batches:
@@ -153,12 +141,10 @@ def quantize(
     config: Config, data: Split, network: Network, progress: Progress | None = None, resume: Path | None = None
 ) -> tuple[QuantizedModel, list]:
     """The integer model as [quantize] says: rounded, or trained on in integers first. Only that needs torch."""
-    wanted, neuron = config.quantize, config.network.neuron
+    wanted = config.quantize
     provenance = {"config": json.loads(config.to_json())}
     if wanted.epochs == 0:
-        return to_model(network, data.task, neuron, provenance, wanted.bits), []
-    if neuron != "cuba_lif":
-        raise ConfigError(f"training in integers knows no {neuron}", '[quantize] epochs = 0, or neuron = "cuba_lif"')
+        return to_model(network, data.task, provenance, wanted.bits), []
     require_torch()
     from lnp_edge.training.integer import train_in_integers
 

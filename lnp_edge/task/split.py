@@ -11,14 +11,12 @@ from numpy.typing import NDArray
 from lnp_edge.base.errors import ConfigError, ModelError
 from lnp_edge.config import Config
 from lnp_edge.encoders import encode
-from lnp_edge.encoders.affine import TARGET_STD
 from lnp_edge.network import X_SCALE, Network
 from lnp_edge.spec import plugins
 from lnp_edge.spec.model import Forecast
 from lnp_edge.task.dataset import Dataset, Windows, check, require_long, windows
 from lnp_edge.task.task import Task, encoded
 
-ENCODER = "affine"
 PRODUCTS_FROM = 100_000  # samples
 AXES_FROM = 5000  # recordings
 AXES_FLOOR = 0.02  # added to variances, of one channel 1: what varies less is not made as large as the rest
@@ -52,7 +50,8 @@ class Split:
             return None
         some = self.train.recordings[:: max(1, len(self.train.recordings) // AXES_FROM)]
         x = encoded(self.task, np.asarray(some)).reshape(-1, len(self.task.channels))
-        variance, axis = np.linalg.eigh(np.cov(x.T, dtype=np.float64) / np.square(TARGET_STD / X_SCALE))
+        std = plugins.get("lnp_edge.encoders", self.task.encoder).TARGET_STD
+        variance, axis = np.linalg.eigh(np.cov(x.T, dtype=np.float64) / np.square(std / X_SCALE))
         return (axis / np.sqrt(variance + AXES_FLOOR)) @ axis.T * np.sqrt(6 / len(axis))
 
     @property
@@ -84,25 +83,28 @@ def split(config: Config, dataset: Dataset, held_out: tuple[int, ...] | None = N
     train, test = dataset.of_groups(everyone - chosen), dataset.of_groups(chosen)
     for part in (train, test):
         require_long(part, round(config.data.window / dataset.dt))
-    fitted = plugins.get("lnp_edge.encoders", ENCODER).fit(train.samples())
+    encoder = config.data.encoder
+    fitted = plugins.get("lnp_edge.encoders", encoder).fit(train.samples())
     if dataset.series:
         fitted["gain"][list(dataset.series.unheard)] = 0
     task = Task(
-        encoder=ENCODER,
+        encoder=encoder,
         encoder_params=fitted,
         window=round(config.data.window / dataset.dt),
         hop=round(config.data.hop / dataset.dt),
         channels=dataset.channels,
         classes=dataset.classes or _foretold(dataset),
         forecast=_forecast(train),
-        heard=_mean_products(train.samples(), fitted),
+        products=_mean_products(train.samples(), encoder, fitted),
     )
     return Split(train, test, task, (config.data.window, config.data.hop))
 
 
-def _mean_products(samples: NDArray[np.int16], fitted: dict[str, NDArray[np.int32]]) -> NDArray[np.float64]:
+def _mean_products(
+    samples: NDArray[np.int16], encoder: str, fitted: dict[str, NDArray[np.int32]]
+) -> NDArray[np.float64]:
     """Of two inputs each, as integers, over some of the samples [S, C]; [C, C]."""
-    x = encode(ENCODER, samples[:: max(1, len(samples) // PRODUCTS_FROM)], fitted).astype(np.float64)
+    x = encode(encoder, samples[:: max(1, len(samples) // PRODUCTS_FROM)], fitted).astype(np.float64)
     return x.T @ x / max(1, len(x))
 
 

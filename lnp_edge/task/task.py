@@ -25,11 +25,11 @@ class Task:
     channels: tuple[str, ...]
     classes: tuple[str, ...]
     forecast: Forecast | None = None  # its unit in counts per unit of the float read-out
-    heard: Floats | None = None  # [C, C] mean products of two inputs, as integers; None: as if they were independent
+    products: Floats | None = None  # [C, C] mean products of two inputs, as integers; None: as if independent
 
 
 def encoded(task: Task, counts: NDArray[np.int16]) -> NDArray[np.float32]:
-    """Counts [..., C] as a float network hears them."""
+    """Counts [..., C] as the input of a float network."""
     found = np.empty(counts.shape, np.float32)
     for k in range(0, len(counts), ENCODED_AT_ONCE):  # in int64
         part = slice(k, k + ENCODED_AT_ONCE)

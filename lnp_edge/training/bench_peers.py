@@ -15,6 +15,7 @@ from collections.abc import Callable
 from importlib import import_module
 from pathlib import Path
 
+import numpy as np
 import torch
 from torch import nn
 
@@ -64,7 +65,7 @@ class ReadOut(nn.Module):
     def __init__(self, network: Network, steps: int):
         super().__init__()
         self.w, self.b = parameter(network.w_out), parameter(network.bias_out)
-        self.gamma = parameter(decays(network)["gamma"])
+        self.gamma = parameter(np.exp(-network.dt / network.tau_out))
         self.ages = torch.arange(steps - 1, -1, -1.0)[:, None]
 
     def forward(self, spikes: list[torch.Tensor] | torch.Tensor) -> torch.Tensor:
@@ -77,7 +78,8 @@ def parameter(a) -> nn.Parameter:
 
 
 def decays(network: Network) -> dict[str, torch.Tensor]:
-    taus = {"alpha": network.tau_syn, "beta": network.tau_mem, "gamma": network.tau_out}
+    own = network.params
+    taus = {"alpha": own["tau_syn"], "beta": own["tau_mem"]}
     return {name: torch.exp(-network.dt / torch.as_tensor(tau, dtype=torch.float32)) for name, tau in taus.items()}
 
 
@@ -91,7 +93,7 @@ def snntorch(network: Network, x: torch.Tensor) -> Built:
     )  # fmt: skip
     _start(cell.recurrent.weight, network.w_rec.toarray().T)
     nn.init.zeros_(cell.recurrent.bias)
-    w_in, bias, read_out = parameter(network.w_in), parameter(network.bias), ReadOut(network, x.shape[1])
+    w_in, bias, read_out = parameter(network.w_in), parameter(network.params["bias"]), ReadOut(network, x.shape[1])
 
     def run() -> torch.Tensor:
         spk, syn, mem = (x.new_zeros(len(x), network.n) for _ in range(3))
@@ -127,7 +129,7 @@ def spikingjelly(network: Network, x: torch.Tensor) -> Built:
         parameter(own["alpha"]), parameter(own["beta"]), 1.0, None, surrogate.Rect()
     )  # v_reset None: by subtraction
     cell.detach_reset = True
-    w_in, bias = parameter(network.w_in), parameter(network.bias)
+    w_in, bias = parameter(network.w_in), parameter(network.params["bias"])
     w_rec, read_out = parameter(network.w_rec.toarray()), ReadOut(network, x.shape[1])
 
     def run() -> torch.Tensor:

@@ -25,16 +25,18 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from lnp_edge.base.errors import ConfigError
 from lnp_edge.config import TrainSettings
 from lnp_edge.network import X_SCALE, Network
-from lnp_edge.quantization.quantize import Scale, fit_scale, quantize, to_integers
+from lnp_edge.quantization.quantize import Scale, fit_scale, quantize, to_integers, trains_in_integers
 from lnp_edge.spec.model import QuantizedModel
 from lnp_edge.task.task import Task
-from lnp_edge.training.kernels.fused import Arrays, Sparse, Workspace, fused
+from lnp_edge.training.kernels.fused import Arrays, Sparse, Workspace
 from lnp_edge.training.kernels.integer_kernel import State, aligned, run
 from lnp_edge.training.kernels.sparse import Wiring
 from lnp_edge.training.layer import Parameters
 from lnp_edge.training.loop import Batches, History, Progress, Trainable, fit
+from lnp_edge.training.run import FusedLayer
 
 SPARE = 1  # bits of int32 that the start leaves for weights and time constants to grow
 
@@ -44,10 +46,12 @@ class InIntegers(Trainable):
 
     def __init__(self, network: Network, task: Task, bits: int):
         super().__init__(network)
-        self.task, self.start = task, _spared(fit_scale(network, task, "cuba_lif", bits))
+        self.layer = FusedLayer(network, 0)
+        self.task, self.start = task, _spared(fit_scale(network, task, bits))
         self.leaf |= {"step": torch.zeros(network.n), "step_out": torch.zeros(1)}
-        self.work = _Work(self.wiring)
-        self.columns = torch.from_numpy(self.wiring.columns)
+        self.wiring = self.layer.work.wiring
+        self.layer.work = self.work = _Work(self.wiring)
+        self.columns = torch.from_numpy(self.wiring.columns.astype(int))
 
     def scale(self, leaf: Parameters) -> Scale:
         step, step_out = (np.exp(leaf[name].detach().double().numpy()) for name in ("step", "step_out"))
@@ -55,33 +59,35 @@ class InIntegers(Trainable):
 
     def integers(self, leaf: Parameters) -> tuple[QuantizedModel, Scale]:
         """The model that these leaves stand for, and the scale that it has."""
-        return to_integers(self.to_network(leaf), self.task, "cuba_lif", self.scale(leaf))
+        return to_integers(self.to_network(leaf), self.task, self.scale(leaf))
 
     def parameters(self, leaf: Parameters) -> Parameters:
         """What the integers stand for, in floats; gradients go to the leaves. Sets the model that run() runs."""
         self.work.model, self.work.scale = model, used = self.integers(leaf)
         p = super().parameters(leaf)
-        step_in, step_rec = (2.0**shift / used.gain for shift in (model.shift_in, model.shift_rec))
+        w_in, w_rec, w_out = (model.projection(name) for name in ("in", "rec", "out"))
+        hidden, out = model.populations
+        step_in, step_rec = (2.0**p.shift / used.gain for p in (w_in, w_rec))
         step_in, step_rec, step_out = step_in * X_SCALE, step_rec[self.wiring.columns], np.array(1 / used.level_out)
-        levels = model.w_in.dense(), aligned(model.w_rec, self.wiring), model.w_out.dense()
+        levels = w_in.w.dense(), aligned(w_rec.w, self.wiring), w_out.w.dense()
         snapped = {
             "w_in": snap(p["w_in"], levels[0], step_in, used.most, leaf["step"]),
             "w_rec": snap(p["w_rec"], levels[1], step_rec, used.most, leaf["step"][self.columns]),
             "w_out": snap(p["w_out"], levels[2], step_out, used.most, leaf["step_out"]),
         }
         exact = {
-            "bias": model.params["bias"] / used.gain,
-            "bias_out": model.bias_out / (used.level_out * 2.0**model.shift_out),
-            "alpha": 1 - model.params["c_syn"] / 2.0**16,
-            "beta": 1 - model.params["c_mem"] / 2.0**16,
-            "gamma": 1 - model.c_out / 2.0**16,
+            f"{hidden.name}.bias": hidden.params["bias"] / used.gain,
+            "bias_out": out.params["bias"] / (used.level_out * 2.0**w_out.shift),
+            f"{hidden.name}.c_syn": 1 - hidden.params["c_syn"] / 2.0**16,
+            f"{hidden.name}.c_mem": 1 - hidden.params["c_mem"] / 2.0**16,
+            "gamma": 1 - out.params["c"] / 2.0**16,
         }
         snapped |= {name: p[name] + (_float32(value) - p[name]).detach() for name, value in exact.items()}
-        return snapped | {"v_th": _float32(model.params["v_th"] / used.gain)}
+        return snapped | {f"{hidden.name}.v_th": _float32(hidden.params["v_th"] / used.gain)}
 
     def run(self, p: Parameters, x: torch.Tensor) -> torch.Tensor:
         """Read-out y [B, T, O] in float units of x float32 [B, T, C], integers / X_SCALE."""
-        return fused(self.work, p, x)
+        return self.layer(p, x, None)[1]
 
 
 def train_in_integers(
@@ -95,15 +101,23 @@ def train_in_integers(
     resume: Path | None = None,
     provenance: dict | None = None,
 ) -> tuple[QuantizedModel, History]:
-    """A trained network of `cuba_lif` neurons trained on, in integers: the checked model and its learning curve.
+    """A trained network of one layer of `cuba_lif` trained on, in integers: the checked model and its learning curve.
 
+    Raises ConfigError for any other network.
     No neuron is dropped out: the device drops none. Resumes as lnp_edge.training.loop.train does.
     """
+    if not trains_in_integers(network, bits):
+        kinds = " and ".join(p.neuron for p in network.populations)
+        what = f"{bits} bits, {kinds}" + " and a skip" * (network.w_skip is not None)
+        raise ConfigError(
+            f"training in integers serves one layer of cuba_lif in up to 8 bits, this has {what}",
+            "[quantize] epochs = 0 rounds the trained network instead",
+        )
     model = InIntegers(network, task, bits)
     settings = replace(settings, dropout=0.0)
-    leaf, history = fit(model, model.run, data, settings, seed, progress, resume, f"cuba_lif in {bits} bits")
+    leaf, history = fit(model, model.run, data, settings, seed, progress, resume, f"{bits} bits")
     trained, scale = model.to_network(leaf), model.scale(leaf)
-    return quantize(trained, task, "cuba_lif", provenance, bits, scale), history
+    return quantize(trained, task, provenance, bits, scale), history
 
 
 def snap(w: torch.Tensor, levels: np.ndarray, step: np.ndarray, most: int, log_step: torch.Tensor) -> torch.Tensor:
@@ -117,8 +131,9 @@ def _float32(a: np.ndarray | float) -> torch.Tensor:
 
 
 def _spared(scale: Scale) -> Scale:
-    bits = min(SPARE, scale.shift_in, scale.shift_rec)
-    return replace(scale, gain=scale.gain / 2.0**bits, shift_in=scale.shift_in - bits, shift_rec=scale.shift_rec - bits)
+    bits = min(SPARE, *scale.shift_in, *scale.shift_rec)
+    less = [tuple(shift - bits for shift in shifts) for shifts in (scale.shift_in, scale.shift_rec)]
+    return replace(scale, gain=scale.gain / 2.0**bits, shift_in=less[0], shift_rec=less[1])
 
 
 class _Integers(Sparse):
@@ -127,13 +142,13 @@ class _Integers(Sparse):
     def __init__(self, wiring: Wiring, p: Arrays, model: QuantizedModel, scale: Scale):
         super().__init__(wiring, p)
         self.model, self.gain, self.v_th = model, scale.gain, p["v_th"]
-        self.gain_out = scale.level_out * 2.0**model.shift_out
+        self.gain_out = scale.level_out * 2.0 ** model.projection("out").shift
         # The last input is always 1, for the bias of the way back; forwards the neuron adds the bias itself.
-        self.w_in = torch.from_numpy(np.pad(model.w_in.dense(), ((0, 1), (0, 0))).astype(np.float32))
+        self.w_in = np.pad(model.projection("in").w.dense(), ((0, 1), (0, 0))).astype(np.float32)
         self.states: dict[int, State] = {}  # before a step, for segments that are computed again
 
-    def currents(self, x: torch.Tensor, v: torch.Tensor) -> None:
-        super().currents(x * X_SCALE, v)  # whole numbers below 2**24: exact in any order
+    def currents(self, x: np.ndarray, t0: int, v: np.ndarray) -> None:
+        super().currents(x * np.float32(X_SCALE), t0, v)  # whole numbers below 2**24: exact in any order
 
     def forward(self, v: np.ndarray, start: np.ndarray, y: np.ndarray, t0: int) -> None:
         before = self.states.setdefault(t0, State.reset(len(v), self.wiring.n, self.wiring.o))

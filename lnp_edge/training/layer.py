@@ -1,28 +1,31 @@
-"""The recurrent layer and its read-out as a differentiable function of its parameters, twice.
+"""The network as a differentiable function of its parameters: the definition, by a plain loop over time in PyTorch.
 
-`generic` runs any neuron of neurons/ in plain PyTorch: the definition. fused.fused is the kernel, for cuba_lif.
+Any neuron of neurons/ runs by its own step, whose operations mean here what they mean in spec/floats.py, with
+gradients. kernels/ has what runs faster; run.py chooses.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from functools import partial
-from types import FunctionType
-from typing import Any
 
 import torch
 
-from lnp_edge.spec import plugins
-from lnp_edge.training.kernels.fused import Workspace, fused
-from lnp_edge.training.kernels.sparse import SLOPE, Wiring
+from lnp_edge.network import Network, Population
+from lnp_edge.spec.ops import bind
 
-DECAY = {"tau_syn": "alpha", "tau_mem": "beta"}
+SLOPE = 5.0  # of the surrogate, see Greater
 
-# w_rec [nnz], w_in [C, N], w_out [N, O], bias [N], bias_out [O], alpha [N], beta [N], gamma [O], v_th [N]
+# By name: w_rec [nnz], w_in [C, N], w_out [N, O], w_skip [C, O] where there is one, gamma [O], bias_out [O]; and of
+# each population, as "hidden.v_th", what its neuron's step gets for each of its TABLES, [n].
 Parameters = dict[str, torch.Tensor]
 
 
-class _Greater(torch.autograd.Function):
+class Greater(torch.autograd.Function):
+    """a > b as 1.0 and 0.0. Backwards it is s(a / b - 1) with ds(u) / du = 1 / (1 + SLOPE |u|)**2.
+
+    So dz/da = s' / b, and dz/db = -a s' / b**2: thresholds that are parameters or states get their gradient.
+    """
+
     @staticmethod
     def forward(ctx, a, b):
         ctx.save_for_backward(a, b)
@@ -31,36 +34,61 @@ class _Greater(torch.autograd.Function):
     @staticmethod
     def backward(ctx, grad):
         a, b = ctx.saved_tensors
-        return grad / b / (1 + SLOPE * (a / b - 1).abs()) ** 2, None
+        down = grad / b / (1 + SLOPE * (a / b - 1).abs()) ** 2
+        of_b = (-down * a / b).sum_to_size(b.shape) if ctx.needs_input_grad[1] else None
+        return down, of_b
 
 
-# The meaning of spec/ops.py in floats. A leak is 1 - decay here. The reset carries no gradient.
-FLOAT_OPS = {
+# The meaning of spec/ops.py in floats. A reset by `gate` carries no gradient back to its spike, `mul` does.
+FLOAT_OPS: dict[str, Callable] = {
     "add": lambda a, b: a + b,
     "sub": lambda a, b: a - b,
-    "leak": lambda x, c: x * (1 - c),
-    "greater": _Greater.apply,
+    "mul": lambda a, b: a * b,
+    "leak": lambda x, stays: x * stays,
+    "greater": Greater.apply,
     "gate": lambda z, x: z.detach() * x,
+    "shift_round": lambda x, k: x / 2.0**k,
+    "clamp": lambda x, low, high: torch.clamp(x, low, high),
 }
 
 
-def generic(neuron: Any, p: Parameters, wiring: Wiring, x: torch.Tensor) -> torch.Tensor:
-    """Read-out y [B, T, O] of inputs x [B, T, C], any neuron of neurons/, by a loop over time."""
-    step = FunctionType(neuron.step.__code__, FLOAT_OPS)
-    constants = [1 - p[DECAY[k.source]] if k.is_leak else p[k.source] for k in neuron.PARAMS.values()]
-    synapses = torch.from_numpy(wiring.rows), torch.from_numpy(wiring.columns)
-    w_rec = x.new_zeros(wiring.n, wiring.n).index_put(synapses, p["w_rec"])
-    state = [x.new_zeros(len(x), wiring.n) for _ in neuron.STATE]
-    z, y, ys = state[0], x.new_zeros(len(x), wiring.o), []
-    for drive in (x @ p["w_in"]).unbind(1):
-        *state, z = step(*state, drive + z @ w_rec, *constants)
-        y = p["gamma"] * y + z @ p["w_out"] + p["bias_out"]
-        ys.append(y)
-    return torch.stack(ys, 1)
+def constants(population: Population, p: Parameters) -> list[torch.Tensor]:
+    """What the step of a population's neuron gets after the drive."""
+    return [p[f"{population.name}.{table}"] for table in population.module.TABLES]
 
 
-def layer(neuron: str, wiring: Wiring) -> Callable[[Parameters, torch.Tensor], torch.Tensor]:
-    """y = layer(p, x): the fused kernel for the default neuron, the generic loop for any other."""
-    if neuron == "cuba_lif":
-        return partial(fused, Workspace(wiring))
-    return lambda p, x: generic(plugins.get("lnp_edge.neurons", neuron), p, wiring, x)
+class Stepper:
+    """A network that steps through time, for a batch of B. p : its Parameters, of one dtype."""
+
+    def __init__(self, network: Network, p: Parameters, batch: int):
+        new = p["w_in"].new_zeros
+        self.p, self.parts = p, network.parts()
+        self.w_in, self.w_out = p["w_in"], p["w_out"]
+        if not all(part.hears and part.feeds for part, _ in self.parts):  # no synapse: no weight, and no gradient
+            ends = [(float(part.hears), float(part.feeds)) for part, _ in self.parts for _ in range(part.n)]
+            hears, feeds = p["w_in"].new_tensor(ends).T
+            self.w_in, self.w_out = self.w_in * hears, self.w_out * feeds[:, None]
+        self.steps = [bind(part.module.step, FLOAT_OPS) for part, _ in self.parts]
+        self.constants = [constants(part, p) for part, _ in self.parts]
+        coo = network.w_rec.tocoo()
+        synapses = torch.from_numpy(coo.row.astype(int)), torch.from_numpy(coo.col.astype(int))
+        self.w_rec = new(network.n, network.n).index_put(synapses, p["w_rec"])
+        self.state = [[new(batch, part.n) for _ in part.module.STATE] for part, _ in self.parts]
+        self.z = [new(batch, part.n) for part, _ in self.parts]
+        self.y = new(batch, len(network.tau_out))
+
+    def step(self, x: torch.Tensor, from_input: torch.Tensor) -> torch.Tensor:
+        """One step on inputs x [B, C], with from_input [B, N] = x @ w_in; the read-out y [B, O]."""
+        for k, (_, at) in enumerate(self.parts):
+            drive = from_input[:, at] + torch.cat(self.z, 1) @ self.w_rec[:, at]
+            *self.state[k], self.z[k] = self.steps[k](*self.state[k], drive, *self.constants[k])
+        self.y = self.p["gamma"] * self.y + torch.cat(self.z, 1) @ self.w_out + self.p["bias_out"]
+        if "w_skip" in self.p:
+            self.y = self.y + x @ self.p["w_skip"]
+        return self.y
+
+
+def generic(network: Network, p: Parameters, x: torch.Tensor) -> torch.Tensor:
+    """Read-out y [B, T, O] of inputs x [B, T, C] by a loop over time. Of the network only its structure counts."""
+    run = Stepper(network, p, len(x))
+    return torch.stack([run.step(*now) for now in zip(x.unbind(1), (x @ run.w_in).unbind(1), strict=True)], 1)

@@ -7,7 +7,6 @@ import math
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
-from types import FunctionType
 from typing import Any, Protocol
 
 import numpy as np
@@ -16,17 +15,15 @@ from scipy import sparse
 
 from lnp_edge.config import TrainSettings
 from lnp_edge.network import Network
-from lnp_edge.network.draw import SHORTEST
-from lnp_edge.spec import plugins
+from lnp_edge.spec.parameters import SHORTEST
 from lnp_edge.task.task import Task, encoded
 from lnp_edge.training import checkpoint
-from lnp_edge.training.kernels.sparse import Wiring
-from lnp_edge.training.layer import DECAY, FLOAT_OPS, Parameters, layer
+from lnp_edge.training.layer import Parameters, Stepper
+from lnp_edge.training.run import Run, runner
 
 OUT_UNIT = 5.0  # read-out weights grow most in training: a larger unit is a larger learning rate
 SAVE_EVERY = 10  # epochs
 LONGEST = 10.0  # windows; a longer time constant is the same to the data, and costs the integers their digits
-TAUS = ("tau_mem", "tau_syn", "tau_out")
 History = list[dict[str, float]]
 Progress = Callable[[int, int, dict[str, float]], None]
 
@@ -48,7 +45,9 @@ class Batches(Protocol):
 class Trainable:
     """The network as leaf tensors near 1 in size, so that one learning rate suits all of them.
 
-    A weight is its tensor times `unit`: (1 - alpha)(1 - beta) of its target, or (1 - gamma) of its output.
+    A leaf is named after the network's array, or "<population>.<parameter>". A weight is its leaf times `unit`: what
+    brings its target to a potential of 1 (Population.drive_for), or (1 - gamma) of its output. A parameter of a neuron
+    is its leaf times its scale; a time constant is the exponential of its leaf.
     axes : float [C, C], regular; input weights are this times theirs, so that channels that vary together, as
     pixels do, train as if they did not
     """
@@ -56,56 +55,90 @@ class Trainable:
     def __init__(self, network: Network, axes: np.ndarray | None = None):
         self.network = network
         self.axes = None if axes is None else _tensor(axes)
-        self.wiring = Wiring.of(network.w_rec, network.w_in.shape[0], network.w_out.shape[1])
-        dt = network.dt
-        leak = (1 - np.exp(-dt / network.tau_syn)) * (1 - np.exp(-dt / network.tau_mem))
+        coo = network.w_rec.tocoo()
+        self.rows, columns = coo.row, coo.col
+        dt, potential = network.dt, network.drive_for()[1]
         leak_out = (1 - np.exp(-dt / network.tau_out)) / np.sqrt(network.n) * OUT_UNIT
-        fan_in = np.sqrt(np.maximum(1, np.bincount(self.wiring.columns, minlength=network.n)))
+        fan_in = np.sqrt(np.maximum(1, np.bincount(columns, minlength=network.n)))
         unit = {
-            "w_rec": (leak / fan_in)[self.wiring.columns],
-            "w_in": np.broadcast_to(leak, network.w_in.shape),
+            "w_rec": (potential / fan_in)[columns],
+            "w_in": np.broadcast_to(potential, network.w_in.shape),
             "w_out": np.broadcast_to(leak_out, network.w_out.shape),
-            "bias": leak,
             "bias_out": leak_out,
         }
         value = {name: getattr(network, name) for name in unit} | {"w_rec": network.w_rec.data}
+        if network.w_skip is not None:
+            unit["w_skip"], value["w_skip"] = np.broadcast_to(leak_out, network.w_skip.shape), network.w_skip
         if axes is not None:
             value["w_in"] = np.linalg.solve(axes, network.w_in)
-        taus = {name: np.log(getattr(network, name)) for name in TAUS}
+        self.logarithms = {"tau_out"}  # the names of leaves that are logarithms of time constants
+        self.bounds: dict[str, tuple[float, float]] = {}  # of other parameters, in their own unit
+        self.fixed: dict[str, torch.Tensor] = {}  # parameters that do not train
+        for part in network.populations:
+            for name, parameter in part.module.PARAMETERS.items():
+                full, now = f"{part.name}.{name}", part.params[name]
+                if not parameter.trains:
+                    self.fixed[full] = _tensor(now)
+                elif parameter.is_time:
+                    self.logarithms.add(full)
+                    value[full] = now
+                else:
+                    value[full] = now
+                    unit[full] = parameter.scale(dt, part.params) if parameter.scale else np.ones(part.n)
+                    self.bounds[full] = parameter.low, parameter.high
+        value["tau_out"] = network.tau_out
         self.unit = {name: _tensor(u) for name, u in unit.items()}
         self.leaf = {name: _tensor(value[name] / unit[name]) for name in unit}
-        self.leaf |= {name: _tensor(t) for name, t in taus.items()}
-        self.sign = torch.from_numpy(network.sign[self.wiring.rows].astype(np.float32))
-        self.v_th = _tensor(network.v_th)
+        self.leaf |= {name: _tensor(np.log(value[name])) for name in sorted(self.logarithms)}
+        self.sign = torch.from_numpy(network.sign[self.rows].astype(np.float32))
 
     def parameters(self, leaf: Parameters) -> Parameters:
-        """What layer wants, from the leaves."""
-        p = self._weights(leaf)
-        for decay, tau in (("alpha", "tau_syn"), ("beta", "tau_mem"), ("gamma", "tau_out")):
-            p[decay] = torch.exp(-self.network.dt / torch.exp(leaf[tau]))
-        return p | {"v_th": self.v_th}
+        """What a runner wants, from the leaves."""
+        values = self._values(leaf)
+        weights = ("w_rec", "w_in", "w_out", "bias_out", "w_skip")
+        p: Parameters = {name: values[name] for name in weights if name in values}
+        p["gamma"] = torch.exp(-self.network.dt / values["tau_out"])
+        for part in self.network.populations:
+            for table, stored in part.module.TABLES.items():
+                source = values[f"{part.name}.{stored.source}"]
+                p[f"{part.name}.{table}"] = stored.constant(source, self.network.dt, torch.exp)
+        return p
 
-    def _weights(self, leaf: Parameters) -> Parameters:
-        p = {name: leaf[name] * unit for name, unit in self.unit.items()}
-        return p if self.axes is None else p | {"w_in": self.axes @ p["w_in"]}
+    def _values(self, leaf: Parameters) -> Parameters:
+        """Weights and the neurons' parameters in their own units, tau_out too."""
+        found = {name: leaf[name] * unit for name, unit in self.unit.items()}
+        if self.axes is not None:
+            found["w_in"] = self.axes @ found["w_in"]
+        return found | {name: torch.exp(leaf[name]) for name in self.logarithms} | self.fixed
 
     def project(self, longest: float) -> None:
-        """Back into the allowed set: Dale's law, and trained time constants from SHORTEST steps to `longest` s."""
+        """Back into the allowed set: Dale's law, time constants from SHORTEST steps to `longest` s, other ranges."""
         with torch.no_grad():
             w = self.leaf["w_rec"]
             w.copy_(torch.clamp(w * self.sign, min=0) * self.sign)
-            for name in TAUS:
+            for name in self.logarithms:
                 if self.leaf[name].requires_grad:
                     self.leaf[name].clamp_(math.log(SHORTEST * self.network.dt), math.log(longest))
+            for name, (low, high) in self.bounds.items():
+                if math.isfinite(low) or math.isfinite(high):
+                    unit = self.unit[name]
+                    self.leaf[name].copy_(torch.clamp(self.leaf[name] * unit, low, high) / unit)
 
     def to_network(self, leaf: Parameters) -> Network:
-        p: dict[str, Any] = {name: a.detach().double().numpy() for name, a in self._weights(leaf).items()}
-        taus = {name: np.exp(leaf[name].detach().double().numpy()) for name in TAUS}
-        shortest = SHORTEST * self.network.dt
-        taus = {name: np.maximum(tau, shortest) for name, tau in taus.items()}
+        doubles = {name: a.detach().double().numpy() for name, a in self._values(leaf).items()}
+        # The exponential of a logarithm in float32 would cost a time constant its last digits.
+        taus = {name: np.exp(leaf[name].detach().double().numpy()) for name in self.logarithms}
+        doubles |= {name: np.maximum(tau, SHORTEST * self.network.dt) for name, tau in taus.items()}
+        populations = []
+        for part in self.network.populations:
+            full = {name: f"{part.name}.{name}" for name in part.params}
+            trained = {name: doubles[leaf_name] for name, leaf_name in full.items() if leaf_name in self.leaf}
+            populations.append(replace(part, params=part.params | trained))
         old = self.network.w_rec
-        p["w_rec"] = sparse.csr_array((p["w_rec"], old.indices.copy(), old.indptr.copy()), old.shape)
-        return replace(self.network, **p, **taus)
+        w_rec = sparse.csr_array((doubles["w_rec"], old.indices.copy(), old.indptr.copy()), old.shape)
+        names = ("w_in", "w_out", "bias_out", "tau_out", "w_skip")
+        own: dict[str, Any] = {name: doubles[name] for name in names if name in doubles}
+        return replace(self.network, populations=tuple(populations), w_rec=w_rec, **own)
 
 
 def _tensor(a) -> torch.Tensor:
@@ -119,7 +152,6 @@ def train(
     seed: int,
     progress: Progress | None = None,
     resume: Path | None = None,
-    neuron: str = "cuba_lif",
     axes: np.ndarray | None = None,
 ) -> tuple[Network, History]:
     """The trained network and, per epoch, its loss and accuracy (classes only) on the training batches.
@@ -132,13 +164,13 @@ def train(
     remove. The file knows its network, settings, seed and data and is refused for others.
     """
     model = Trainable(network, axes)
-    average, history = fit(model, layer(neuron, model.wiring), data, settings, seed, progress, resume, neuron)
+    average, history = fit(model, runner(network), data, settings, seed, progress, resume, "floats")
     return model.to_network(average), history
 
 
 def fit(
     model: Trainable,
-    run: Callable[[Parameters, torch.Tensor], torch.Tensor],
+    run: Run,
     data: Batches,
     settings: TrainSettings,
     seed: int,
@@ -163,7 +195,7 @@ def fit(
         for k, (x, wanted) in enumerate(data.epoch(rng)):
             for group in optimiser.param_groups:
                 group["lr"] = settings.lr * _cosine((epoch + k / data.batches) / settings.epochs)
-            p = _drop(model.parameters(model.leaf), model.wiring, settings.dropout, rng)
+            p = _drop(model.parameters(model.leaf), model.rows, settings.dropout, rng)
             y, target = run(p, torch.from_numpy(x)), torch.from_numpy(wanted)
             if classes := not target.is_floating_point():
                 right += (y[:, -1].argmax(1) == target).sum().item()
@@ -192,14 +224,12 @@ def _loss(y: torch.Tensor, target: torch.Tensor, smoothing: float = 0.0) -> torc
     return torch.nn.functional.cross_entropy(y[:, -1], target, label_smoothing=smoothing)
 
 
-def gradient(
-    network: Network, data: Batches, seed: int, neuron: str = "cuba_lif", axes: np.ndarray | None = None, most: int = 10
-) -> np.ndarray:
+def gradient(network: Network, data: Batches, seed: int, axes: np.ndarray | None = None, most: int = 10) -> np.ndarray:
     """Mean gradient of the loss by each recurrent weight, float64 [nnz], over the first `most` batches of an epoch."""
     torch.set_num_threads(1)
     model = Trainable(network, axes)
     model.leaf["w_rec"].requires_grad_()
-    run, total = layer(neuron, model.wiring), torch.zeros(len(model.leaf["w_rec"]))
+    run, total = runner(network), torch.zeros(len(model.leaf["w_rec"]))
     for x, wanted in itertools.islice(data.epoch(np.random.default_rng(seed)), most):
         loss = _loss(run(model.parameters(model.leaf), torch.from_numpy(x)), torch.from_numpy(wanted))
         total += torch.autograd.grad(loss, model.leaf["w_rec"])[0]
@@ -207,7 +237,7 @@ def gradient(
 
 
 def _optimiser(model: Trainable, settings: TrainSettings) -> torch.optim.Optimizer:
-    trained = [name for name in model.leaf if settings.train_taus or not name.startswith("tau")]
+    trained = [name for name in model.leaf if settings.train_taus or name not in model.logarithms]
     for name in trained:
         model.leaf[name].requires_grad_()
     weights: dict[str, Any] = {"params": [model.leaf[k] for k in trained if k.startswith("w_")]}
@@ -222,51 +252,51 @@ def _cosine(done: float) -> float:
     return warm * 0.5 * (1 + math.cos(math.pi * min(1.0, done)))
 
 
-def _drop(p: Parameters, wiring: Wiring, share: float, rng: np.random.Generator) -> Parameters:
+def _drop(p: Parameters, rows: np.ndarray, share: float, rng: np.random.Generator) -> Parameters:
     """Outgoing weights with some neurons silenced for this batch, the others louder to make up for it."""
     if share == 0:
         return p
-    keep = torch.from_numpy((rng.random(wiring.n) >= share).astype(np.float32) / np.float32(1 - share))
-    return p | {"w_rec": p["w_rec"] * keep[wiring.rows], "w_out": p["w_out"] * keep[:, None]}
+    n = len(p["w_out"])
+    keep = torch.from_numpy((rng.random(n) >= share).astype(np.float32) / np.float32(1 - share))
+    return p | {"w_rec": p["w_rec"] * keep[rows], "w_out": p["w_out"] * keep[:, None]}
 
 
-def read_out(network: Network, x: np.ndarray, neuron: str = "cuba_lif") -> np.ndarray:
+def read_out(network: Network, x: np.ndarray) -> np.ndarray:
     """Read-out y float32 [W, O] after the last step of each window x float32 [W, T, C]."""
     model = Trainable(network)
-    run, p = layer(neuron, model.wiring), model.parameters(model.leaf)
+    run, p = runner(network), model.parameters(model.leaf)
     with torch.no_grad():
         parts = [run(p, torch.from_numpy(x[k : k + 256]))[:, -1] for k in range(0, len(x), 256)]
     return torch.cat(parts).numpy()
 
 
-def free_run(network: Network, counts: np.ndarray, steps: int, task: Task, neuron_name: str) -> np.ndarray:
-    """Counts int16 [W, steps, C] that the network foretells of itself after the windows counts [W, T, C].
+def free_run(network: Network, counts: np.ndarray, steps: int, task: Task) -> np.ndarray:
+    """Counts int16 [W, steps, C] that the network forecasts of itself after the windows counts [W, T, C].
 
-    As runtime.host.free_run, in floats and for all windows at once: by the operations of layer.generic.
+    As runtime.host.free_run, in floats and for all windows at once: by the operations of training/layer.py.
     """
     assert task.forecast
-    neuron = plugins.get("lnp_edge.neurons", neuron_name)
-    step = FunctionType(neuron.step.__code__, FLOAT_OPS)
-    tau = {"alpha": network.tau_syn, "beta": network.tau_mem, "gamma": network.tau_out}
-    decay = {name: torch.from_numpy(np.exp(-network.dt / values)) for name, values in tau.items()}
-    constants = [
-        1 - decay[DECAY[k.source]] if k.is_leak else torch.from_numpy(getattr(network, k.source))
-        for k in neuron.PARAMS.values()
-    ]
-    w_in, w_rec, w_out = (torch.from_numpy(w) for w in (network.w_in, network.w_rec.toarray(), network.w_out))
-    bias_out, unit = torch.from_numpy(network.bias_out), np.array(task.forecast.unit)
-    state = [torch.zeros(len(counts), network.n, dtype=torch.float64) for _ in neuron.STATE]
-    z, y = state[0], torch.zeros(len(counts), len(unit), dtype=torch.float64)
+    run, unit = Stepper(network, exact(network), len(counts)), np.array(task.forecast.unit)
     found = np.empty((len(counts), steps, counts.shape[2]), np.int16)
     now = counts[:, 0]
     with torch.no_grad():
         for t in range(counts.shape[1] + steps - 1):
             x = torch.from_numpy(encoded(task, now)).double()
-            *state, z = step(*state, x @ w_in + z @ w_rec, *constants)
-            y = decay["gamma"] * y + z @ w_out + bias_out
+            y = run.step(x, x @ run.w_in)
             if t + 1 < counts.shape[1]:
                 now = counts[:, t + 1]
             else:
                 now = np.clip(np.rint(now + unit * y.numpy()), -32768, 32767).astype(np.int16)
                 found[:, t + 1 - counts.shape[1]] = now
     return found
+
+
+def exact(network: Network) -> Parameters:
+    """The Parameters of a network in float64, as they are."""
+    found = {name: getattr(network, name) for name in ("w_in", "w_out", "bias_out")} | {"w_rec": network.w_rec.data}
+    found |= {} if network.w_skip is None else {"w_skip": network.w_skip}
+    found["gamma"] = np.exp(-network.dt / network.tau_out)
+    for part in network.populations:
+        tables = zip(part.module.TABLES, part.constants(network.dt), strict=True)
+        found |= {f"{part.name}.{table}": a for table, a in tables}
+    return {name: torch.from_numpy(np.asarray(a, np.float64)) for name, a in found.items()}

@@ -208,7 +208,7 @@ def test_equal_time_constants_are_no_special_case():
     np.testing.assert_allclose(found.exponents, np.sort(-np.repeat(1 / network.params["tau_mem"], 2))[::-1], rtol=1e-12)
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 @given(SEEDS, st.floats(-1, 2), st.floats(-1, 2), st.floats(0, 1), st.integers(1, 10))
 def test_the_sum_of_all_exponents_knows_neither_weights_nor_input(seed, scale, loudness, density, every):
     network = with_weights(tiny_network(seed, n=15, density=density), 10**scale)

@@ -11,13 +11,13 @@ from contextlib import closing
 import numpy as np
 import pytest
 from conftest import need
-from lnp_edge.firmware_gen import tables
-from lnp_edge.firmware_gen.build import build
-from lnp_edge.firmware_gen.generate import generate, write
 from naive import Naive
 from tiny import oracle, tiny_counts, tiny_model
 
 from lnp_edge import boards
+from lnp_edge.firmware_gen import link
+from lnp_edge.firmware_gen.build import build
+from lnp_edge.firmware_gen.generate import generate, write
 from lnp_edge.spec import layout, protocol
 from lnp_edge.spec.protocol import NAK, REPLIES, REPLY, REQUESTS, Frame
 
@@ -126,7 +126,7 @@ def test_a_repeated_request_is_answered_from_memory(line):
 def test_steps_come_back_with_number_readout_and_digests(line):
     line.ask("hello")
     digests, _, _ = oracle(150)
-    most = tables.max_steps(tiny_model())
+    most = link.max_steps(tiny_model())
     frame = line.ask("steps", steps_payload(0, most), seq=2)
     t, cycles, *words = struct.unpack(f"<II{4 + most}I", frame.payload)
     assert (t, cycles) == (most, 0)

@@ -5,17 +5,20 @@ import itertools
 import struct
 import subprocess
 import zlib
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 from conftest import need
-from lnp_edge.firmware_gen import commands, tables
-from lnp_edge.firmware_gen.generate import generate
-from tiny import oracle, tiny_counts, tiny_model
+from naive import Naive
+from tiny import MODELS, oracle, random_model, tiny_counts, tiny_model
 
 from lnp_edge import boards
+from lnp_edge.firmware_gen import commands, tables
+from lnp_edge.firmware_gen.generate import generate
 from lnp_edge.spec import layout, ops
+from lnp_edge.spec.model import LARGEST
 
 ROOT = Path(__file__).parents[2]
 CSRC = ROOT / "firmware_gen" / "csrc"
@@ -122,90 +125,163 @@ class Net:
         return self.call("load", data, ctypes.c_size_t(len(data)))
 
 
+WHICH = {"one": ("layer", {}), "two": ("layer", {"seed": 5, "n": 64, "n_in": 2, "n_out": 3}), "three": ("stack", {})}
+
+
 @pytest.fixture(scope="module")
 def nets(tmp_path_factory):
-    """Two models in one program."""
+    """Three models in one program."""
     path = tmp_path_factory.mktemp("nets")
-    a, b = tiny_model(), tiny_model(seed=5, n=64, n_in=2, n_out=3)
-    files = generate(a, boards.get("host"), "one") | generate(b, boards.get("host"), "two")
-    for name, text in files.items():
-        (path / name).write_text(text)
-    parts = ["lnp_one.c", "lnp_one_tables.c", "lnp_two.c", "lnp_two_tables.c", "lnp_crc32.c"]
-    lib = library(path, parts)
-    return lambda: (Net(lib, a, "one"), Net(lib, b, "two"))
+    models = {name: MODELS[kind](**which) for name, (kind, which) in WHICH.items()}
+    for name, model in models.items():
+        for file, text in generate(model, boards.get("host"), name).items():
+            (path / file).write_text(text)
+    parts = [f"lnp_{name}{part}.c" for name in models for part in ("", "_tables")]
+    lib = library(path, [*parts, "lnp_crc32.c"])
+    return lambda: {name: Net(lib, model, name) for name, model in models.items()}
 
 
-def test_two_models_share_a_program_and_do_not_touch_each_other(nets):
-    one, two = nets()
-    for net, which in ((one, {}), (two, {"seed": 5, "n": 64, "n_in": 2, "n_out": 3})):
-        digests, words, _ = oracle(150, **which)
-        net.expected = iter(digests)
-        net.last = words
-    for x, y in zip(tiny_counts(one.model, 150), tiny_counts(two.model, 150), strict=True):
-        assert one.step(x) == next(one.expected)
-        assert two.step(y) == next(two.expected)
-    assert (one.words(), two.words()) == (one.last, two.last)
+def test_models_share_a_program_and_do_not_touch_each_other(nets):
+    found = nets()
+    rows = {name: tiny_counts(net.model, 150) for name, net in found.items()}
+    expected = {name: oracle(150, kind, **which) for name, (kind, which) in WHICH.items()}
+    for t in range(150):
+        for name, net in found.items():
+            assert net.step(rows[name][t]) == expected[name][0][t], (name, t)
+    for name, net in found.items():
+        assert net.words() == expected[name][1], name
 
 
-def test_argmax_is_the_lowest_index_of_the_largest(nets):
-    one, _ = nets()
-    assert one.call("argmax") == 0
-    for row in tiny_counts(one.model, 30):
-        one.step(row)
-        y = np.array(one.words()[-4:], np.uint32).view(np.int32)
-        assert one.call("argmax") == int(np.argmax(y))
+@pytest.mark.parametrize("name", WHICH)
+def test_argmax_is_the_lowest_index_of_the_largest(nets, name):
+    net = nets()[name]
+    assert net.call("argmax") == 0
+    seen = set()
+    for row in tiny_counts(net.model, 60):
+        net.step(row)
+        y = np.array(net.words()[-net.model.n_out :], np.uint32).view(np.int32)
+        assert net.call("argmax") == int(np.argmax(y))
+        seen.add(int(np.argmax(y)))
+    assert len(seen) > 1
 
 
-def test_a_saved_state_goes_on_where_it_was(nets):
-    one, _ = nets()
-    rows = tiny_counts(one.model, 150)
+@pytest.mark.parametrize("name", WHICH)
+def test_a_saved_state_goes_on_where_it_was(nets, name):
+    kind, which = WHICH[name]
+    net = nets()[name]
+    rows = tiny_counts(net.model, 150)
     for row in rows[:70]:
-        one.step(row)
-    saved = one.save()
-    fresh, _ = nets()
+        net.step(row)
+    saved = net.save()
+    fresh = nets()[name]
     assert fresh.load(saved)
     assert fresh.save() == saved
     digests = [fresh.step(row) for row in rows[70:]]
-    assert digests == oracle(150)[0][70:]
+    assert digests == oracle(150, kind, **which)[0][70:]
     fresh.call("reset")
-    assert fresh.words() == [0] * one.model.state_words
+    assert fresh.words() == [0] * net.model.state_words
+
+
+@pytest.mark.parametrize("name", WHICH)
+def test_a_saved_state_is_what_the_semantics_say(nets, name):
+    """Fingerprint, t, digest, the state words, CRC-32: little-endian words."""
+    net = nets()[name]
+    naive = Naive(net.model)
+    for row in tiny_counts(net.model, 33):
+        net.step(row)
+        naive.step(row)
+    words = [net.model.fingerprint, 33, naive.h, *naive.words()]
+    body = struct.pack(f"<{len(words)}I", *words)
+    assert net.save() == body + struct.pack("<I", zlib.crc32(body))
 
 
 def test_a_state_of_another_size_model_or_content_is_refused_and_changes_nothing(nets):
-    one, two = nets()
-    for row in tiny_counts(one.model, 10):
-        one.step(row)
-    saved, before = one.save(), one.words()
-    assert one.save(len(saved) - 1) is None and one.save(len(saved) + 1) is None
-    assert not one.load(saved[:-1]) and not one.load(saved + b"\0") and not one.load(b"")
-    assert not one.load(two.save()[: len(saved)].ljust(len(saved), b"\0"))
-    for bit in range(0, 8 * len(saved), 7):
-        damaged = bytearray(saved)
-        damaged[bit // 8] ^= 1 << bit % 8
-        assert not one.load(bytes(damaged)), bit
-    assert one.words() == before
+    for name, other in (("one", "two"), ("three", "one")):
+        net, foreign = nets()[name], nets()[other]
+        for row in tiny_counts(net.model, 10):
+            net.step(row)
+        saved, before = net.save(), net.words()
+        assert net.save(len(saved) - 1) is None and net.save(len(saved) + 1) is None
+        assert not net.load(saved[:-1]) and not net.load(saved + b"\0") and not net.load(b"")
+        assert not net.load(foreign.save()[: len(saved)].ljust(len(saved), b"\0"))
+        for bit in range(0, 8 * len(saved), 7):
+            damaged = bytearray(saved)
+            damaged[bit // 8] ^= 1 << bit % 8
+            assert not net.load(bytes(damaged)), bit
+        assert net.words() == before
 
 
-def test_a_saved_spike_of_a_neuron_that_does_not_exist_is_refused(nets):
-    one, _ = nets()
-    saved = bytearray(one.save())
-    last_z = len(saved) - 4 - 4 * one.model.n_out - 4
-    for bit, allowed in ((7, True), (8, False), (31, False)):  # n = 40: bits 0..7 of the second word
-        forged = bytearray(saved)
-        struct.pack_into("<I", forged, last_z, 1 << bit)
-        forged[-4:] = zlib.crc32(forged[:-4]).to_bytes(4, "little")
-        assert one.load(bytes(forged)) == allowed
+def forged(net, word, value):
+    """A saved state in which one word is another, with a right CRC."""
+    found = bytearray(net.save())
+    struct.pack_into("<I", found, 12 + 4 * word, value % 2**32)
+    found[-4:] = zlib.crc32(found[:-4]).to_bytes(4, "little")
+    return bytes(found)
 
 
-def test_a_saved_value_that_no_step_can_reach_is_refused(nets):
-    one, _ = nets()
-    model, saved = one.model, one.save()
-    neuron, y = max(model.neuron_bounds()), max(model.readout_bounds())
-    assert neuron < INT32 and y < INT32
-    first_y = model.state_words - model.n_out
-    for word, most in ((0, neuron), (2 * model.n - 1, neuron), (first_y, y), (model.state_words - 1, y)):
-        for value, allowed in ((most, True), (-most, True), (most + 1, False), (-most - 1, False), (-(2**31), False)):
-            forged = bytearray(saved)
-            struct.pack_into("<i", forged, 12 + 4 * word, value)
-            forged[-4:] = zlib.crc32(forged[:-4]).to_bytes(4, "little")
-            assert one.load(bytes(forged)) == allowed, (word, value)
+def first_words(model):
+    """The index of the first state word of each field."""
+    ends = np.cumsum([f.words for f in model.fields]).tolist()
+    return [(f, end - f.words) for f, end in zip(model.fields, ends, strict=True)]
+
+
+@pytest.mark.parametrize("name", WHICH)
+def test_a_saved_spike_of_a_neuron_that_does_not_exist_is_refused(nets, name):
+    net = nets()[name]
+    for field, first in first_words(net.model):
+        if field.name == "z":
+            n = net.model.population(field.population).n
+            for bit in range(32 * field.words):
+                assert net.load(forged(net, first + bit // 32, 1 << bit % 32)) == (bit < n), (field, bit)
+                net.call("init")
+
+
+@pytest.mark.parametrize("name", WHICH)
+def test_a_saved_value_that_no_step_can_reach_is_refused(nets, name):
+    net = nets()[name]
+    bounds = {p.name: max(net.model.bounds(p)) for p in net.model.populations}
+    assert max(bounds.values()) < INT32
+    assert len(set(bounds.values())) == len(bounds)  # else the bound of another population would pass
+    for field, first in first_words(net.model):
+        if field.name == "z":
+            continue
+        most = bounds[field.population]
+        for word in (first, first + field.words - 1):
+            for value, allowed in (
+                (most, True),
+                (-most, True),
+                (most + 1, False),
+                (-most - 1, False),
+                (-(2**31), False),
+            ):
+                assert net.load(forged(net, word, value)) == allowed, (field, word, value)
+                net.call("init")
+
+
+# --- other structures
+
+
+def wide_model(bits):
+    """Synapse indices of 16 bits, and weights of as many bits as are asked for."""
+    model = tiny_model(n=300, density=0.03)
+    w = model.projection("rec").w
+    spread = replace(w, data=w.data * (LARGEST[bits] // 127)) if bits > 8 else w
+    rec = replace(model.projection("rec"), w=spread, shift=0, bits=bits)
+    return replace(model, projections=tuple(rec if p.name == "rec" else p for p in model.projections)).check()
+
+
+OTHERS = [pytest.param(lambda bits=bits: wide_model(bits), id=f"wide {bits}") for bits in (8, 16)]
+OTHERS += [pytest.param(lambda seed=seed: random_model(seed), id=f"random {seed}") for seed in range(16)]
+
+
+@pytest.mark.parametrize("model_of", OTHERS)
+def test_any_structure_runs_like_the_oracle(tmp_path, model_of):
+    model = model_of()
+    for path, text in generate(model, boards.get("host")).items():
+        (tmp_path / path).write_text(text)
+    lib = library(tmp_path, ["lnp_net.c", "lnp_net_tables.c", "lnp_crc32.c"])
+    net, naive = Net(lib, model, "net"), Naive(model)
+    for row in tiny_counts(model, 40):
+        naive.step(row)
+        assert net.step(row) == naive.h
+    assert net.words() == naive.words()

@@ -1,6 +1,6 @@
 """The generator: what it writes, what it refuses, and that the same model gives the same bytes.
 
-`python tests/test_generate.py` writes tests/expected anew after an intended change.
+`PYTHONPATH=tests python tests/firmware_gen/test_generate.py` writes tests/expected anew after an intended change.
 """
 
 import json
@@ -12,12 +12,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from lnp_edge.firmware_gen import folder, neuron, tables
-from lnp_edge.firmware_gen.generate import generate, write
-from tiny import tiny_model
+from conftest import need
+from tiny import MODELS, tiny_model, tiny_stack
 
 from lnp_edge import boards
-from lnp_edge.base.errors import BoardError, ConfigError, DoesNotFit
+from lnp_edge.base.errors import BoardError, ConfigError, DoesNotFit, ModelError
+from lnp_edge.firmware_gen import commands, folder, link, neuron
+from lnp_edge.firmware_gen.generate import generate, write
 from lnp_edge.spec import layout
 from lnp_edge.spec.board import Region
 from lnp_edge.spec.model import CSR
@@ -44,15 +45,15 @@ def test_generated_files_are_the_expected_ones(name):
 
 def test_the_same_model_gives_the_same_bytes_in_any_process():
     program = (
-        "import hashlib, boards; from tiny import tiny_model; from firmware_gen.generate import generate;"
-        "f = generate(tiny_model(), boards.get('nucleo-f401re'));"
-        "print(hashlib.sha256(repr(list(f.items())).encode()).hexdigest())"
+        "import hashlib; from lnp_edge import boards; from tiny import MODELS;"
+        "from lnp_edge.firmware_gen.generate import generate;"
+        "f = [list(generate(m(), boards.get('nucleo-f401re')).items()) for m in MODELS.values()];"
+        "print(hashlib.sha256(repr(f).encode()).hexdigest())"
     )
-    path = os.pathsep.join((str(ROOT), str(ROOT / "tests")))
     found = {
         subprocess.run(
             [sys.executable, "-c", program],
-            env=os.environ | {"PYTHONHASHSEED": seed, "PYTHONPATH": path},
+            env=os.environ | {"PYTHONHASHSEED": seed, "PYTHONPATH": str(ROOT / "tests")},
             cwd=cwd, capture_output=True, text=True, check=True,
         ).stdout
         for seed, cwd in (("1", ROOT), ("2", "/"))
@@ -62,20 +63,21 @@ def test_the_same_model_gives_the_same_bytes_in_any_process():
 
 def test_no_text_of_the_user_reaches_the_files():
     evil = '*/ #include "/etc/passwd"\n$(shell id) \\'
-    model = replace(tiny_model(), channels=(evil,) * 3, classes=(evil,) * 4, provenance={evil: evil}, dt=0.5, hop=3)
+    model = replace(tiny_model(), channels=(evil,) * 3, classes=(evil,) * 4, provenance={evil: evil}, dt=0.5)
     assert generate(model, board()) == generate(tiny_model(), board())
 
 
-def test_files_are_ascii_without_trailing_blanks():
+@pytest.mark.parametrize("kind", MODELS)
+def test_files_are_ascii_without_trailing_blanks(kind):
     for name in boards.names():
-        for path, text in generate(tiny_model(), boards.get(name)).items():
+        for path, text in generate(MODELS[kind](), boards.get(name)).items():
             assert text.isascii() and text.endswith("\n"), path
             assert not any(line != line.rstrip() for line in text.splitlines()), path
 
 
 @pytest.mark.parametrize(
     "name",
-    ["", "Net", "1net", "int", "a-b", "../x", "a b", "x" * 25, "net\n", "link", "crc32", "table", "wire"],
+    ["", "Net", "1net", "int", "a-b", "../x", "a b", "x" * 25, "net\n", "link", "crc32", "table", "wire", "state"],
 )
 def test_a_name_that_is_no_c_name_is_refused(name):
     with pytest.raises(ConfigError, match="cannot name a model"):
@@ -98,18 +100,20 @@ def test_a_model_larger_than_the_board_is_refused_with_both_sizes():
 
 
 def test_a_model_without_synapses_or_channels_in_use_is_possible():
-    none = CSR.from_dense(np.zeros((40, 40), np.int32))
-    files = generate(replace(tiny_model(), w_rec=none), board())
+    model = tiny_model()
+    none = replace(model.projection("rec"), w=CSR.from_dense(np.zeros((40, 40), np.int32)))
+    parts = tuple(none if p.name == "rec" else p for p in model.projections)
+    files = generate(replace(model, projections=parts).check(), board())
     assert ".w_rec_data = {\n        0,\n    }," in files["lnp_net_tables.c"]
     assert "{lnp_net_tables.w_rec_data, 0u}," in files["lnp_net_tables.c"]
 
 
 def test_a_step_holds_as_much_as_the_payload_allows():
     model = tiny_model()
-    assert tables.max_payload(model) == 512
-    assert tables.max_steps(model) == min((512 - 4) // 6, (512 - 8) // 4 - 4)
+    assert link.max_payload(model) == 512
+    assert link.max_steps(model) == min((512 - 4) // 6, (512 - 8) // 4 - 4)
     wide = tiny_model(n_in=1024, n_out=256)
-    assert (tables.max_payload(wide), tables.max_steps(wide)) == (4 + 2048, 1)
+    assert (link.max_payload(wide), link.max_steps(wide)) == (4 + 2048, 1)
 
 
 # --- the folder
@@ -339,7 +343,78 @@ def test_a_neuron_whose_step_disagrees_with_its_lists_is_refused(monkeypatch):
 
     monkeypatch.setattr(cuba_lif, "STATE", ("v", "i_syn"))
     with pytest.raises(ConfigError, match="it takes"):
-        neuron.neuron(tiny_model())
+        neuron.neuron(tiny_model().population("hidden"), "net")
+
+
+def test_a_state_variable_cannot_be_called_as_the_spikes_are(monkeypatch):
+    from lnp_edge.neurons import li
+
+    def step(z, drive, c, bias):
+        z = add(z, drive)
+        return z
+
+    monkeypatch.setattr(li, "STATE", ("z",))
+    monkeypatch.setattr(li, "step", step)
+    with pytest.raises(ConfigError, match="a state variable is called 'z'"):
+        neuron.neuron(tiny_model().population("out"), "net")
+
+
+# --- names that populations and projections bring into C
+
+
+def renamed(model, populations=(), projections=()):
+    """The model with other names for some of its parts, all projections going where they went."""
+    of, via = dict(populations), dict(projections)
+    parts = tuple(replace(p, name=of.get(p.name, p.name)) for p in model.populations)
+    joined = tuple(
+        replace(p, name=via.get(p.name, p.name), source=of.get(p.source, p.source), target=of.get(p.target, p.target))
+        for p in model.projections
+    )
+    return replace(model, populations=parts, projections=joined)
+
+
+def test_names_that_meet_when_they_are_joined_are_refused():
+    """Encoder, matrices, tables and state share one space of names: a joined name stands for one thing."""
+    stack = tiny_stack()
+    assert renamed(stack, {"second": "w"}.items(), {"first_out": "i_syn"}.items()).check()
+    with pytest.raises(ModelError, match="w_v names two things"):
+        renamed(stack, {"second": "w"}.items(), {"first_out": "v"}.items()).check()
+    with pytest.raises(ModelError, match="w_v_th names two things"):
+        renamed(stack, {"second": "w"}.items(), {"first_out": "v_th"}.items()).check()
+
+
+def test_a_population_that_makes_a_word_of_c_is_refused(monkeypatch):
+    from lnp_edge.neurons import li
+
+    def step(cast, drive, c, bias):
+        cast = add(cast, drive)
+        return cast
+
+    monkeypatch.setattr(li, "STATE", ("cast",))
+    monkeypatch.setattr(li, "step", step)
+    with pytest.raises(ConfigError, match="'static_cast' means something in C"):
+        generate(renamed(tiny_model(), {"out": "static"}.items()), board())
+
+
+def test_names_of_projections_and_populations_may_be_any_that_the_model_allows(tmp_path):
+    """Words of C, names of our own functions and variables, the names that most look like others."""
+    need("gcc")
+    words = ("int", "encode", "s", "drive", "t", "first_v", "lnp", "input_x", "step", "add_row")
+    stack = tiny_stack()
+    for k in range(0, len(words), 2):
+        populations = {"first": words[k], "out": words[k + 1]}
+        projections = {"input_first": words[k], "first_out": words[k + 1], "third_third": "for"}
+        model = renamed(stack, populations.items(), projections.items()).check()
+        for path, text in generate(model, boards.get("host")).items():
+            (tmp_path / path).write_text(text)
+        call = ["gcc", "-std=c11", "-c", *commands.WARNINGS, "lnp_net.c", "-o", "net.o"]
+        subprocess.run(call, cwd=tmp_path, check=True)
+
+
+def test_the_header_says_which_version_wrote_it():
+    import lnp_edge
+
+    assert f'#define LNP_VERSION "{lnp_edge.__version__}"' in generate(tiny_model(), board())["lnp_net.h"]
 
 
 if __name__ == "__main__":

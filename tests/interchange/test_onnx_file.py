@@ -4,67 +4,84 @@ import json
 import subprocess
 import sys
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import onnx
 import pytest
 from conftest import need
-from lnp_edge.runtime.reference import Reference
+from naive import Naive
 from onnx import TensorProto, helper, numpy_helper
-from tiny import tiny_counts, tiny_loop, tiny_model
+from tiny import MODELS, random_model, tiny_counts, tiny_loop, tiny_model, tiny_stack
 
 from lnp_edge.base.errors import LnpError, ModelError
 from lnp_edge.interchange import onnx_file
 from lnp_edge.spec.model import CSR
 
+TESTS = str(Path(__file__).parents[1])
 SMALL = tiny_model(1, n=6, n_in=2, n_out=2)
 GOOD = onnx_file.to_proto(SMALL).SerializeToString(deterministic=True)
+STRUCTURES = [pytest.param(lambda seed=seed: random_model(seed), id=f"structure {seed}") for seed in range(24)]
 
 
 # ---- it runs
 
 
-def assert_equals_the_reference(model, counts, outputs):
-    """outputs: each state variable [T, n], then z and y."""
-    reference = Reference(model)
-    z_words = model.z_words
+def assert_equals_the_oracle(model, counts, outputs):
+    """outputs: each field of the state words [T, n], z unpacked."""
+    naive = Naive(model)
+    place = {p.name: k for k, p in enumerate(model.populations)}
     for t, row in enumerate(counts):
-        reference.steps(row[None])
-        words = reference.state()
-        n = model.n
-        z = np.packbits(np.resize(outputs[2][t], 32 * z_words) * (np.arange(32 * z_words) < n), bitorder="little")
-        assert words[:n].view(np.int32).tolist() == outputs[0][t].tolist(), f"i_syn at step {t}"
-        assert words[n : 2 * n].view(np.int32).tolist() == outputs[1][t].tolist(), f"v at step {t}"
-        assert words[2 * n : 2 * n + z_words].tolist() == z.view(np.uint32).tolist(), f"z at step {t}"
-        assert words[2 * n + z_words :].view(np.int32).tolist() == outputs[3][t].tolist(), f"y at step {t}"
+        naive.step(row)
+        for field, found in zip(model.fields, outputs, strict=True):
+            state = naive.s[place[field.population]]
+            expected = naive.z[field.population] if field.name == "z" else state[field.name]
+            assert found[t].tolist() == expected, f"{field.full_name} at step {t}"
 
 
-@pytest.mark.parametrize(("seed", "n", "n_in", "n_out"), [(1, 40, 3, 4), (2, 1, 1, 1), (3, 64, 5, 2)])
-def test_onnxruntime_gives_the_bits_of_the_reference(seed, n, n_in, n_out):
+def run_in_onnxruntime(model, counts):
     need("onnxruntime")
     import onnxruntime
 
-    model = tiny_model(seed, n, n_in, n_out)
-    counts = tiny_counts(model, 120)
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = 1
     data = onnx_file.to_proto(model).SerializeToString()
     session = onnxruntime.InferenceSession(data, options, providers=["CPUExecutionProvider"])
-    assert_equals_the_reference(model, counts, session.run(None, {"counts": counts}))
+    assert [o.name for o in session.get_outputs()] == [f.full_name for f in model.fields]
+    return session.run(None, {"counts": counts})
 
 
-def test_the_reference_evaluator_of_onnx_gives_the_bits_of_the_reference():
+SIZES = [(1, 40, 3, 4), (2, 1, 1, 1), (3, 64, 5, 2)]
+LAYERS = [pytest.param(lambda sizes=sizes: tiny_model(*sizes), id=f"layer {sizes}") for sizes in SIZES]
+
+
+@pytest.mark.parametrize("build", [*LAYERS, tiny_stack, lambda: tiny_stack(2, n_in=1, n_out=1)])
+def test_onnxruntime_gives_the_bits_of_the_oracle(build):
+    model = build()
+    counts = tiny_counts(model, 120)
+    assert_equals_the_oracle(model, counts, run_in_onnxruntime(model, counts))
+
+
+@pytest.mark.parametrize("build", STRUCTURES)
+def test_onnxruntime_gives_the_bits_of_the_oracle_for_any_structure(build):
+    model = build()
+    counts = tiny_counts(model, 12)
+    assert_equals_the_oracle(model, counts, run_in_onnxruntime(model, counts))
+
+
+@pytest.mark.parametrize("build", [*MODELS.values(), *STRUCTURES[:8]])
+def test_the_reference_evaluator_of_onnx_gives_the_bits_of_the_oracle(build):
     from onnx.reference import ReferenceEvaluator
 
-    model = tiny_model()
-    counts = tiny_counts(model, 40)
-    assert_equals_the_reference(
-        model, counts, ReferenceEvaluator(onnx_file.to_proto(model)).run(None, {"counts": counts})
-    )
+    model = build()
+    counts = tiny_counts(model, 12)
+    found = ReferenceEvaluator(onnx_file.to_proto(model)).run(None, {"counts": counts})
+    assert_equals_the_oracle(model, counts, found)
 
 
-def test_it_is_a_valid_graph_of_the_standard_operators():
-    proto = onnx_file.to_proto(tiny_model())
+@pytest.mark.parametrize("build", [*MODELS.values(), *STRUCTURES[:8]])
+def test_it_is_a_valid_graph_of_the_standard_operators(build):
+    proto = onnx_file.to_proto(build())
     onnx.checker.check_model(proto, full_check=True)
     assert [(o.domain, o.version) for o in proto.opset_import] == [("", 18)]
 
@@ -73,16 +90,24 @@ def test_it_is_a_valid_graph_of_the_standard_operators():
 
 
 @pytest.mark.parametrize("seed", [1, 2, 3])
-def test_a_model_comes_back_with_its_fingerprint_and_the_same_bytes(tmp_path, seed):
-    model = replace(tiny_model(seed), provenance={"config": {"seed": 1}, "note": "a \u00e9\ud800 \x1b[31m"})
+@pytest.mark.parametrize("kind", [*MODELS, "structure"])
+def test_a_model_comes_back_with_its_fingerprint_and_the_same_bytes(tmp_path, kind, seed):
+    model = replace(
+        (MODELS | {"structure": random_model})[kind](seed),
+        provenance={"config": {"seed": 1}, "note": "a \u00e9\ud800 \x1b[31m"},
+    )
     onnx_file.save(model, tmp_path / "a.onnx")
     found = onnx_file.load(tmp_path / "a.onnx")
     onnx_file.save(found, tmp_path / "b.onnx")
     assert found.fingerprint == model.fingerprint
     assert (tmp_path / "b.onnx").read_bytes() == (tmp_path / "a.onnx").read_bytes()
-    plain = ("dt", "window", "hop", "channels", "classes", "provenance", "neuron", "encoder")
+    plain = ("dt", "window", "hop", "channels", "classes", "provenance", "encoder", "structure", "fields")
     assert [getattr(found, f) for f in plain] == [getattr(model, f) for f in plain]
     assert found.forecast is None
+    parts = [("name", "neuron", "n"), ("name", "source", "target", "shift", "bits")]
+    for whole, names in zip(("populations", "projections"), parts, strict=True):
+        of = [[[getattr(p, n) for n in names] for p in getattr(m, whole)] for m in (found, model)]
+        assert of[0] == of[1]
     assert [(name, a.tolist()) for name, a in found.arrays()] == [(name, a.tolist()) for name, a in model.arrays()]
     assert sorted(p.name for p in tmp_path.iterdir()) == ["a.onnx", "b.onnx"]
 
@@ -97,19 +122,25 @@ def test_a_forecast_comes_back_to_the_last_bit(tmp_path):
 
 
 def test_a_model_without_a_single_synapse_comes_back(tmp_path):
-    none = {w: CSR.from_dense(np.zeros(getattr(SMALL, w).shape)) for w in ("w_in", "w_rec", "w_out")}
-    onnx_file.save(replace(SMALL, **none), tmp_path / "a.onnx")
-    assert onnx_file.load(tmp_path / "a.onnx").w_rec.nnz == 0
+    none = tuple(replace(p, w=CSR.from_dense(np.zeros(p.w.shape))) for p in SMALL.projections)
+    for kept in (none, ()):
+        onnx_file.save(replace(SMALL, projections=kept), tmp_path / "a.onnx")
+        found = onnx_file.load(tmp_path / "a.onnx")
+        assert (found.synapses, len(found.projections)) == (0, len(kept))
 
 
 def test_the_same_model_gives_the_same_bytes_in_another_process():
     code = (
-        "import sys, zlib; sys.path[:0] = ['tests']; from tiny import tiny_model; from lnp_edge import onnx_file;"
-        "print(zlib.crc32(onnx_file.to_proto(tiny_model()).SerializeToString(deterministic=True)))"
+        "import sys, zlib; sys.path[:0] = ['tests']; from tiny import MODELS;"
+        "from lnp_edge.interchange import onnx_file;"
+        "print([zlib.crc32(onnx_file.to_proto(m()).SerializeToString(deterministic=True)) for m in MODELS.values()])"
     )
     runs = {
         subprocess.run(
-            [sys.executable, "-c", code], env={"PYTHONHASHSEED": seed}, capture_output=True, check=True
+            [sys.executable, "-c", code],
+            env={"PYTHONHASHSEED": seed, "PYTHONPATH": TESTS},
+            capture_output=True,
+            check=True,
         ).stdout
         for seed in ("1", "2")
     }
@@ -213,22 +244,22 @@ def with_dims(name, dims, raw=b""):
 
 
 def external(proto, tensors):
-    tensors["v_th"].data_location = TensorProto.EXTERNAL
-    entry = tensors["v_th"].external_data.add()
+    tensors["hidden_v_th"].data_location = TensorProto.EXTERNAL
+    entry = tensors["hidden_v_th"].external_data.add()
     entry.key, entry.value = "location", "../../etc/passwd"
 
 
 def hidden_external(proto, tensors):
-    entry = tensors["v_th"].external_data.add()
+    entry = tensors["hidden_v_th"].external_data.add()
     entry.key, entry.value = "location", "weights.bin"
 
 
 def both_data(proto, tensors):
-    tensors["v_th"].int32_data.extend([1, 2])
+    tensors["hidden_v_th"].int32_data.extend([1, 2])
 
 
 def twice(proto, tensors):
-    proto.graph.initializer.add().CopyFrom(tensors["v_th"])
+    proto.graph.initializer.add().CopyFrom(tensors["hidden_v_th"])
 
 
 def extra_node(proto, tensors):
@@ -269,7 +300,7 @@ def float_weights(proto, tensors):
 
 
 def threshold_zero(proto, tensors):
-    tensors["v_th"].CopyFrom(numpy_helper.from_array(np.zeros(6, np.int32), "v_th"))
+    tensors["hidden_v_th"].CopyFrom(numpy_helper.from_array(np.zeros(6, np.int32), "hidden_v_th"))
 
 
 def weight_of_minus_128(proto, tensors):
@@ -287,8 +318,22 @@ def test_a_file_that_holds_anything_else_is_refused(tmp_path, change):
     refusal(tmp_path, changed(change))
 
 
+def test_a_tensor_that_is_there_twice_is_named(tmp_path):
+    assert refusal(tmp_path, changed(twice)) == ": it holds 'hidden_v_th' twice"
+
+
+def test_damage_in_a_stack_is_refused(tmp_path):
+    """Its graph widens weights of 16 bits before the steps."""
+    good = onnx_file.to_proto(tiny_stack()).SerializeToString(deterministic=True)
+    rng = np.random.default_rng(6)
+    for at in rng.integers(0, len(good), 150).tolist():
+        damaged = bytearray(good)
+        damaged[at] ^= 1 << at % 8
+        refusal(tmp_path, bytes(damaged))
+
+
 def test_data_in_another_file_is_named_as_the_reason(tmp_path):
-    assert refusal(tmp_path, changed(external)) == ": 'v_th' lies in another file"
+    assert refusal(tmp_path, changed(external)) == ": 'hidden_v_th' lies in another file"
 
 
 DIMS = [
@@ -297,7 +342,7 @@ DIMS = [
 ]  # fmt: skip
 
 
-@pytest.mark.parametrize("name", ["w_in", "w_rec", "v_th"])
+@pytest.mark.parametrize("name", ["w_in", "w_rec", "hidden_v_th"])
 @pytest.mark.parametrize("dims", DIMS, ids=str)
 def test_dimensions_that_the_data_do_not_have_are_refused(tmp_path, name, dims):
     refusal(tmp_path, changed(with_dims(name, dims)))
@@ -307,7 +352,7 @@ def test_dimensions_that_the_data_do_not_have_are_refused(tmp_path, name, dims):
 @pytest.mark.parametrize("kind", range(30))
 def test_every_other_element_type_is_refused(tmp_path, kind):
     if kind != TensorProto.INT32:
-        refusal(tmp_path, changed(lambda proto, tensors: setattr(tensors["v_th"], "data_type", kind)))
+        refusal(tmp_path, changed(lambda proto, tensors: setattr(tensors["hidden_v_th"], "data_type", kind)))
 
 
 def with_metadata(edit):
@@ -337,14 +382,7 @@ METADATA = {
     "too many names": lambda i: i.update(classes=["a", "b", "c"]),
     "names as text": lambda i: i.update(channels="ab"),
     "numbers as names": lambda i: i.update(channels=[1, 2]),
-    "path as neuron": lambda i: i.update(neuron="../../evil"),
-    "module as neuron": lambda i: i.update(neuron="os"),
-    "list as neuron": lambda i: i.update(neuron=["cuba_lif"]),
     "unknown encoder": lambda i: i.update(encoder="delta"),
-    "bool as shift": lambda i: i.update(shift_in=False),
-    "shift 17": lambda i: i.update(shift_in=17),
-    "negative shift": lambda i: i.update(shift_rec=-1),
-    "huge shift": lambda i: i.update(shift_out=10**30),
     "float window": lambda i: i.update(window=20.0),
     "hop above window": lambda i: i.update(hop=21),
     "window 0": lambda i: i.update(window=0),
@@ -353,7 +391,21 @@ METADATA = {
     "missing key": lambda i: i.pop("dt") and None,
     "no checksum": lambda i: i.pop("crc32") and None,
     "other checksum": lambda i: i.update(crc32=i["crc32"] ^ 1),
-    "later format": lambda i: i.update(format=2),
+    "later format": lambda i: i.update(format=3),
+    "bool as format": lambda i: i.update(format=True),
+    "populations a table": lambda i: i.update(populations={"hidden": "cuba_lif"}),
+    "populations text": lambda i: i.update(populations="hidden"),
+    "populations null": lambda i: i.update(populations=None),
+    "no populations": lambda i: i.update(populations=[]),
+    "read-out alone": lambda i: i.update(populations=i["populations"][1:], projections=[]),
+    "read-out first": lambda i: i["populations"].reverse(),
+    "two read-outs": lambda i: i["populations"].append(i["populations"][1] | {"name": "more"}),
+    "many populations": lambda i: i.update(populations=[i["populations"][0]] * 100_000),
+    "projections a table": lambda i: i.update(projections={}),
+    "projections in another order": lambda i: i["projections"].reverse(),
+    "a projection too few": lambda i: i["projections"].pop() and None,
+    "a projection twice": lambda i: i["projections"].append(i["projections"][0]),
+    "many projections": lambda i: i.update(projections=[i["projections"][0]] * 65),
     "another name": lambda i: i.update(classes=["class 1", "class 0"]),
     "number": lambda i: "5",
     "list": lambda i: "[]",
@@ -367,6 +419,85 @@ METADATA = {
     "repeated key": lambda i: json.dumps(i).replace('"hop": 10', '"hop": 9, "hop": 10'),
     "spaces": lambda i: json.dumps(i) + " ",
 }
+
+
+def part(which, k, **changes):
+    """An edit of one population or projection; a change of None takes the key away."""
+
+    def edit(info):
+        info[which][k].update(changes)
+        info[which][k] = {key: value for key, value in info[which][k].items() if value is not None}
+
+    return edit
+
+
+PARTS = {
+    "population a list": lambda i: i["populations"].__setitem__(0, ["hidden", "cuba_lif", 6]),
+    "population null": lambda i: i["populations"].__setitem__(0, None),
+    "population too much": part("populations", 0, more=1),
+    "population without a size": part("populations", 0, n=None),
+    "bool as size": part("populations", 0, n=True),
+    "float as size": part("populations", 0, n=6.0),
+    "text as size": part("populations", 0, n="6"),
+    "size 0": part("populations", 0, n=0),
+    "negative size": part("populations", 0, n=-6),
+    "another size": part("populations", 0, n=5),
+    "huge size": part("populations", 0, n=2**31),
+    "size of many digits": part("populations", 0, n=10**40),
+    "another name": part("populations", 0, name="other"),
+    "the name of the input": part("populations", 0, name="input"),
+    "the same name": part("populations", 0, name="out"),
+    "path as name": part("populations", 0, name="../x"),
+    "empty name": part("populations", 0, name=""),
+    "capital": part("populations", 0, name="Hidden"),
+    "line feed in a name": part("populations", 0, name="hidden\n"),
+    "long name": part("populations", 0, name="h" * 100_000),
+    "number as name": part("populations", 0, name=5),
+    "list as name": part("populations", 0, name=["hidden"]),
+    "inner name": part("populations", 0, name="Before_hidden"),
+    "path as neuron": part("populations", 0, neuron="../../evil"),
+    "module as neuron": part("populations", 0, neuron="os"),
+    "list as neuron": part("populations", 0, neuron=["cuba_lif"]),
+    "another neuron": part("populations", 0, neuron="adlif"),
+    "read-out as neuron": part("populations", 0, neuron="li"),
+    "read-out that spikes": part("populations", 1, neuron="cuba_lif"),
+    "projection a number": lambda i: i["projections"].__setitem__(0, 7),
+    "projection too much": part("projections", 0, w=[[1]]),
+    "projection without bits": part("projections", 0, bits=None),
+    "name of another projection": part("projections", 0, name="rec"),
+    "expression as name": part("projections", 0, name="__import__('os')"),
+    "source nowhere": part("projections", 0, source="nowhere"),
+    "source the read-out": part("projections", 0, source="out"),
+    "target the input": part("projections", 0, target="input"),
+    "another target": part("projections", 1, target="out"),
+    "source a number": part("projections", 0, source=0),
+    "3 bits": part("projections", 0, bits=3),
+    "other bits": part("projections", 0, bits=4),
+    "16 bits": part("projections", 0, bits=16),
+    "bool as bits": part("projections", 0, bits=True),
+    "float bits": part("projections", 0, bits=8.0),
+    "bool as shift": part("projections", 0, shift=False),
+    "shift 17": part("projections", 0, shift=17),
+    "negative shift": part("projections", 0, shift=-1),
+    "huge shift": part("projections", 0, shift=10**30),
+    "another shift": part("projections", 0, shift=1),
+}
+
+
+@pytest.mark.parametrize("name", PARTS)
+def test_a_population_or_projection_of_any_other_form_is_refused(tmp_path, name):
+    data = with_metadata(PARTS[name])
+    assert data != GOOD
+    what = refusal(tmp_path, data)
+    assert len(what) < 200 and what.isprintable()
+
+
+def test_a_file_of_the_format_before_is_refused_with_what_to_do(tmp_path):
+    (tmp_path / "m.onnx").write_bytes(with_metadata(lambda i: i.update(format=1)))
+    with pytest.raises(ModelError) as e:
+        onnx_file.load(tmp_path / "m.onnx")
+    assert e.value.what == f"{tmp_path}/m.onnx: it has format 1, this lnp-edge reads format 2"
+    assert e.value.try_next == "quantise its network again: lnp quantize"
 
 
 GOOD_FORECAST = {"target": [1, 0], "horizon": 6, "unit": [0.5, 2.0]}

@@ -41,7 +41,7 @@ def new_pairs(before, after):
 # Inverse participation ratio
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(st.integers(0, 2**32 - 1), st.integers(1, 40), st.floats(0, 4), st.booleans())
 def test_the_ratio_lies_between_even_and_one_neuron(seed, n, spread, is_complex):
     r = rng(seed)

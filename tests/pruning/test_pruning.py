@@ -243,7 +243,7 @@ EVERY_OPTION = st.builds(
 )
 
 
-@settings(max_examples=15, deadline=None, derandomize=True)
+@settings(max_examples=15)
 @given(EVERY_OPTION, st.sampled_from(["lnp", "random", "uniform", "weight"]), st.sampled_from([4, 12]),
        st.sampled_from([1, 100]), st.sampled_from([-9.0, 0.5, 9.0]))  # fmt: skip
 def test_the_budget_the_signs_and_the_seed_hold_for_every_option(options, method, n, clusters, bias):
@@ -300,7 +300,6 @@ def test_random_gets_the_start_networks_abscissa_back():
 # Keep probabilities
 
 
-@settings(deadline=None)
 @given(SCORES, st.floats(0, 1))
 def test_probabilities_sum_to_the_budget_and_follow_the_scores(values, share):
     score = np.array(values)
@@ -314,7 +313,6 @@ def test_probabilities_sum_to_the_budget_and_follow_the_scores(values, share):
     assert free.all() or not free.any() or score[~free].min() >= score[free].max() * (1 - 1e-9)
 
 
-@settings(deadline=None)
 @given(SCORES, st.floats(1e-6, 1e6))
 def test_probabilities_do_not_depend_on_the_scores_unit_or_order(values, unit):
     score = np.array(values)
@@ -330,7 +328,7 @@ def test_scores_of_zero_still_leave_the_exact_budget():
     np.testing.assert_allclose(_edges.keep_probabilities(np.zeros(4), 1), 0.25)
 
 
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50)
 @given(SCORES, st.integers(0, 2**32 - 1))
 def test_a_sample_has_exactly_the_expected_size(values, seed):
     count = (len(values) + 2) // 3

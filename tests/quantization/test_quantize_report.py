@@ -5,9 +5,9 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from nets import task, tiny_network
+from nets import STRUCTURES, float_run, task, tiny_network
 from test_layers import loaded_after
-from test_quantize import float_run, integer_run
+from test_quantize import changed, integer_run, of_population, with_tables
 
 from lnp_edge.cli import main
 from lnp_edge.config import Config
@@ -25,8 +25,8 @@ COUNTS = np.random.default_rng(2).integers(-127, 128, (6, 100, 3)).astype(np.int
 
 
 def with_params(model, **params):
-    arrays = {name: np.asarray(value, np.int32) for name, value in params.items()}
-    return replace(model, params=model.params | arrays)
+    """The model of one layer with other tables of its neurons."""
+    return with_tables(model, "hidden", **params)
 
 
 def found_of(network, model, counts=COUNTS, bits=8):
@@ -36,11 +36,13 @@ def found_of(network, model, counts=COUNTS, bits=8):
 # ---- what it measures
 
 
-def test_both_sides_are_the_networks_themselves():
-    model = quantize(NET, task())
-    floats, integers = report.in_floats(NET, model, COUNTS), report.in_integers(model, COUNTS)
+@pytest.mark.parametrize("name", STRUCTURES)
+def test_both_sides_are_the_networks_themselves(name):
+    net = STRUCTURES[name]()
+    model = quantize(net, task())
+    floats, integers = report.in_floats(net, model, COUNTS), report.in_integers(model, COUNTS)
     for w in (0, 5):
-        (y, z), (yq, zq) = float_run(NET, COUNTS[w].astype(float)), integer_run(model, COUNTS[w])
+        (y, z), (yq, zq) = float_run(net, COUNTS[w].astype(float)), integer_run(model, COUNTS[w])
         assert (floats.z[:, w] == z).all() and (integers.z[:, w] == zq).all()
         np.testing.assert_allclose(floats.y[w], y[-1], rtol=1e-9)
         assert (integers.y[w] == yq[-1]).all()
@@ -82,9 +84,9 @@ def test_a_good_model_needs_nothing():
     found = found_of(NET, quantize(NET, task()))
     assert found["neurons"]["distance"] < 0.1 and found["neurons"]["equal_spikes"] > 0.9
     assert found["neurons"]["spikes_a_step"][0] > 0.02
-    assert not report.went_silent(found)
+    assert report.silenced(found) == []
     rounded = found["recurrent"]["rounded_to_0"]
-    assert 0 < rounded == NET.w_rec.nnz - quantize(NET, task()).w_rec.nnz
+    assert 0 < rounded == NET.w_rec.nnz - quantize(NET, task()).projection("rec").w.nnz
     assert report.proposals(found | {"recurrent": found["recurrent"] | {"rounded_to_0": 0}}, 8, 0) == [
         "Nothing to mend."
     ]
@@ -107,7 +109,7 @@ def test_of_a_series_it_tells_the_error_in_counts():
 def test_a_network_that_went_silent():
     model = quantize(NET, task())
     found = found_of(NET, with_params(model, v_th=np.full(NET.n, 2**30)))
-    assert report.went_silent(found)
+    assert report.silenced(found) == ["hidden"]
     assert found["neurons"]["distance"] == pytest.approx(1)
     assert found["neurons"]["silent"][1] == NET.n and found["neurons"]["cannot_reach_v_th"] > 0
     assert "fires in floats and is silent in integers" in report.proposals(found, 4, 0)[0]
@@ -120,25 +122,25 @@ def test_a_network_silenced_by_one_useless_large_weight():
     w_in[2], counts[..., 2] = 1e4, 0
     net = replace(NET, w_in=w_in, w_rec=0 * NET.w_rec)
     found = found_of(net, quantize(net, task()), counts)
-    assert found["neurons"]["spikes_a_step"][0] > 0.01 and report.went_silent(found)
+    assert found["neurons"]["spikes_a_step"][0] > 0.01 and report.silenced(found) == ["hidden"]
 
 
 def test_a_network_that_never_fired_did_not_go_silent():
-    net = replace(NET, v_th=1e6 * NET.v_th)
+    net = NET.with_params(v_th=1e6 * NET.params["v_th"])
     found = found_of(net, quantize(net, task()))
-    assert not report.went_silent(found)
+    assert report.silenced(found) == []
     assert "does not fire in floats either" in report.proposals(found, 8, 0)[0]
 
 
 def test_single_neurons_that_went_silent_or_fire_always():
     model = quantize(NET, task())
     active = np.flatnonzero(report.in_floats(NET, model, COUNTS).z.any((0, 1)))[:3]
-    v_th, bias = model.params["v_th"].copy(), model.params["bias"].copy()
+    v_th, bias = model.populations[0].params["v_th"].copy(), model.populations[0].params["bias"].copy()
     v_th[active] = 2**30
     found = found_of(NET, with_params(model, v_th=v_th))
     assert found["neurons"]["went_silent"] >= 3
     assert f"{found['neurons']['went_silent']} neurons fire in floats and never" in report.proposals(found, 8, 0)[0]
-    v_th = model.params["v_th"].copy()
+    v_th = model.populations[0].params["v_th"].copy()
     v_th[active[0]], bias[active[0]] = 1000, 10**7
     found = found_of(NET, with_params(model, v_th=v_th, bias=bias))
     assert found["neurons"]["always"][1] == found["neurons"]["always"][0] + 1 and found["neurons"]["went_always"] == 1
@@ -156,16 +158,84 @@ def test_inputs_that_are_clamped_by_channel():
 def test_decays_that_round_to_nothing():
     model = quantize(NET, task())
     assert found_of(NET, model)["neurons"]["leak_lost"] == 0
-    v_th, c_mem = model.params["v_th"].copy(), model.params["c_mem"].copy()
+    v_th, c_mem = model.populations[0].params["v_th"].copy(), model.populations[0].params["c_mem"].copy()
     v_th[5], c_mem[5] = 600, 1000  # 65.5 steps, of which each costs 1: over a tenth of 600
     v_th[6], c_mem[6] = 700, 1000
     assert found_of(NET, with_params(model, v_th=v_th, c_mem=c_mem))["neurons"]["leak_lost"] == 1
-    tau = NET.tau_mem.copy()
+    tau = NET.params["tau_mem"].copy()
     tau[3], tau[4] = 60_000 * NET.dt, 30 * NET.dt  # c = 1.09, rounded to 1; and 2185
-    slow = replace(NET, tau_mem=tau)
+    slow = NET.with_params(tau_mem=tau)
     found = found_of(slow, quantize(slow, task()))
     assert found["neurons"]["coarse_leaks"] == 1
     assert any("16 bits may miss" in line for line in report.proposals(found, 8, 0))
+
+
+# ---- networks of several layers, and other neurons
+
+
+STACK = STRUCTURES["mixed"]()
+
+
+def test_each_population_has_rows_of_its_own():
+    found = found_of(STACK, quantize(STACK, task()))
+    of_all, each = found["neurons"], found["neurons"]["populations"]
+    assert list(each) == ["layer1", "layer2", "layer3"] and [p["neurons"] for p in each.values()] == [24, 30, 20]
+    for name in ("silent", "went_silent", "always", "leak_lost", "coarse_leaks", "cannot_reach_v_th"):
+        assert np.sum([p[name] for p in each.values()], 0).tolist() == of_all[name]
+    rates = np.array([p["spikes_a_step"] for p in each.values()])
+    np.testing.assert_allclose(np.array([24, 30, 20]) @ rates / 74, of_all["spikes_a_step"])
+    layers = [row[0] for row in report.rows(found)]
+    assert list(dict.fromkeys(layers)) == ["input", "between neurons", "layer1", "layer2", "layer3", "read-out"]
+    assert len(report.rows(found)) - len(report.rows(found_of(NET, quantize(NET, task())))) == 2 * 6
+    assert all(len(row) == 4 and all(isinstance(cell, str) for cell in row) for row in report.rows(found))
+
+
+def test_the_report_counts_the_weights_of_all_projections():
+    model = quantize(STACK, task())
+    found = found_of(STACK, model)
+    inner = [p for p in model.projections if p.source != "input" and p.target != "out"]
+    assert found["input"]["weights"] == 3 * 24
+    assert found["recurrent"]["weights"] == STACK.w_rec.nnz
+    assert found["recurrent"]["weights"] - found["recurrent"]["rounded_to_0"] == sum(p.w.nnz for p in inner)
+    assert found["read-out"]["weights"] == 20 * 4 + 3 * 4  # and the skip
+
+
+def test_one_layer_of_several_that_went_silent_is_named():
+    model = quantize(STACK, task())
+    found = found_of(STACK, with_tables(model, "layer2", v_th=np.full(30, 2**30)))
+    assert "layer2" in report.silenced(found) and "layer1" not in report.silenced(found)
+    first = report.proposals(found, 4, 0)[0]
+    assert first.startswith("layer2 fires in floats and is silent in integers; 30 of 30 can never reach")
+    assert "--bits 6" in first and "--epochs" not in first  # training in integers serves one layer of cuba_lif
+
+
+def test_the_advice_is_what_can_be_done():
+    model = quantize(NET, task())
+    silent = with_params(model, v_th=np.full(NET.n, 2**30))
+    assert "--epochs 20 or --bits 16" in report.proposals(found_of(NET, silent), 8, 0)[0]
+    assert "--epochs 60 or --bits 16" in report.proposals(found_of(NET, silent), 8, 30)[0]
+    only = report.proposals(found_of(NET, silent, bits=16), 16, 0)[0]
+    assert "--epochs" not in only and "--bits" not in only and "weight_decay" in only
+
+
+def test_a_neuron_that_cannot_reach_its_threshold_is_found_whatever_its_kind():
+    """Its bound without a reset: that of adlif grows with v_th by more than v_th."""
+    net = STRUCTURES["adlif"]()
+    model = quantize(net, task())
+    assert found_of(net, model)["neurons"]["cannot_reach_v_th"] == 0
+    hidden = model.populations[0]
+    reach = replace(hidden, params=hidden.params | {"v_th": np.zeros(net.n, np.int32)})
+    most = np.array(model.bounds(reach))
+    for beyond in (0, 1):
+        at = changed(hidden.params["v_th"], 7, most[7] + beyond)
+        assert found_of(net, with_params(model, v_th=at))["neurons"]["cannot_reach_v_th"] == beyond
+
+
+def test_leaks_of_the_adaptation_count_too():
+    net = STRUCTURES["adlif"]()
+    slow = of_population(net, 0, "tau_ad", 4, 60_000 * net.dt)
+    assert found_of(net, quantize(net, task()))["neurons"]["coarse_leaks"] == 0
+    assert found_of(slow, quantize(slow, task()))["neurons"]["coarse_leaks"] == 1
 
 
 # ---- the command

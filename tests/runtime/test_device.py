@@ -9,14 +9,14 @@ import numpy as np
 import pytest
 import serial
 from fakes import Babbler, FakePort, FaultyLine
+from tiny import MODELS, tiny_counts, tiny_model
+
+from lnp_edge import boards
+from lnp_edge.base.errors import BoardError, LinkError
 from lnp_edge.runtime import device as device_module
 from lnp_edge.runtime.device import Device
 from lnp_edge.runtime.ports import PtyProcess, open_board, open_serial, owner_group
 from lnp_edge.runtime.reference import Reference
-from tiny import tiny_counts, tiny_model
-
-from lnp_edge import boards
-from lnp_edge.base.errors import BoardError, LinkError
 from lnp_edge.spec import protocol
 from lnp_edge.spec.layout import tables
 from lnp_edge.spec.protocol import REPLIES, Frame
@@ -27,7 +27,7 @@ PATIENT = 120.0  # s; never reached unless the link is broken
 
 
 def assert_same_run(device, counts=COUNTS):
-    reference = Reference(MODEL)
+    reference = Reference(device.model)
     device.reset()
     theirs, ours = device.steps(counts), reference.steps(counts)
     assert theirs.digests.tolist() == ours.digests.tolist()
@@ -38,13 +38,23 @@ def assert_same_run(device, counts=COUNTS):
 # ---- a line that works
 
 
+@pytest.mark.parametrize("kind", MODELS)
 @pytest.mark.parametrize("max_payload", [512, 700, 65535])
-def test_a_device_gives_digests_readout_and_state_over_many_frames(max_payload):
-    device = Device(FakePort(MODEL, max_payload=max_payload), MODEL)
+def test_a_device_gives_digests_readout_and_state_over_many_frames(kind, max_payload):
+    model = MODELS[kind]()
+    device = Device(FakePort(model, max_payload=max_payload), model)
     assert_same_run(device)
-    for number, table in enumerate(tables(MODEL).values()):
+    for number, table in enumerate(tables(model).values()):
         assert device.read_table(number, table.nbytes) == table.tobytes()
     assert device.greeting.board == "fake"
+
+
+def test_a_greeting_says_how_many_neurons_spike_and_all_tables_and_state_words():
+    """Of the stack: 33 + 40 + 20 neurons; 3 tables of the encoder, 9 matrices of 3, and 4 + 6 + 4 + 2 of neurons."""
+    model = MODELS["stack"]()
+    found = Device(FakePort(model), model).greeting
+    assert (found.n, found.n_in, found.n_out, found.n_tables) == (93, 3, 4, 46)
+    assert found.state_words == 2 * 93 + (2 + 2 + 1) + 4
 
 
 def test_frames_are_filled_with_steps():
@@ -85,11 +95,12 @@ def test_a_line_that_drops_doubles_flips_and_inserts_bytes_changes_nothing(impat
     assert device._link.bad_frames > 0
 
 
+@pytest.mark.parametrize("kind", MODELS)
 @pytest.mark.parametrize("board", ["host", "cortex-m4"])
-def test_the_real_firmware_behind_such_a_line_gives_the_references_digests(impatient, firmware, board):
-    with closing(open_board(boards.get(board), firmware(board))) as port:
+def test_the_real_firmware_behind_such_a_line_gives_the_references_digests(impatient, firmware, board, kind):
+    with closing(open_board(boards.get(board), firmware(board, kind=kind))) as port:
         line = FaultyLine(port, seed=1, share=0.0007)
-        device = Device(line, MODEL, deadline=PATIENT)
+        device = Device(line, MODELS[kind](), deadline=PATIENT)
         for _ in range(3):
             assert_same_run(device)
         assert line.faults > 5

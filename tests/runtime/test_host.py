@@ -8,6 +8,11 @@ import numpy as np
 import pytest
 from conftest import need_for
 from fakes import FakePort
+from naive import Naive
+from tiny import MODELS, tiny_counts, tiny_loop, tiny_model, with_entry
+
+from lnp_edge import boards
+from lnp_edge.base.errors import ModelError
 from lnp_edge.firmware_gen.build import build
 from lnp_edge.firmware_gen.generate import generate, write
 from lnp_edge.runtime.device import Device
@@ -15,20 +20,15 @@ from lnp_edge.runtime.host import classify, feed_back, free_run, infer, predict
 from lnp_edge.runtime.ports import open_board
 from lnp_edge.runtime.reference import Reference
 from lnp_edge.runtime.verify import Lockstep
-from naive import Naive
-from tiny import tiny_counts, tiny_loop, tiny_model
-
-from lnp_edge import boards
-from lnp_edge.base.errors import ModelError
 from lnp_edge.spec.model import Forecast
 
 MODEL = tiny_model()  # window 20, hop 10, dt 0.01 s
 STREAM = tiny_counts(MODEL, 95)
 
 
-def oracle(counts):
+def oracle(counts, model=MODEL):
     """Read-out after a window, from reset."""
-    naive = Naive(MODEL)
+    naive = Naive(model)
     for row in counts:
         naive.step(row)
     return tuple(naive.y)
@@ -38,26 +38,38 @@ def facts(predictions):
     return [(p.window, p.start, p.end, p.label, p.name, p.y) for p in predictions]
 
 
-EXPECTED = []
-for start in range(0, 76, 10):
-    y = oracle(STREAM[start : start + 20])
-    label = y.index(max(y))
-    EXPECTED.append((start // 10, start / 100, (start + 20) / 100, label, f"class {label}", y))
+def expected(model):
+    found = []
+    for start in range(0, 76, 10):
+        y = oracle(STREAM[start : start + 20], model)
+        label = y.index(max(y))
+        found.append((start // 10, start / 100, (start + 20) / 100, label, f"class {label}", y))
+    return found
 
 
-def test_every_window_is_classified_from_its_own_rows_as_it_completes():
-    assert facts(infer(Reference(MODEL), MODEL, STREAM)) == EXPECTED
-    assert len({label for _, _, _, label, _, _ in EXPECTED}) > 1
+EXPECTED = expected(MODEL)
+EXPECTED_OF = {"layer": EXPECTED, "stack": expected(MODELS["stack"]())}
 
 
-def test_a_device_predicts_what_the_reference_predicts():
-    assert facts(infer(Device(FakePort(MODEL), MODEL), MODEL, STREAM)) == EXPECTED
+@pytest.mark.parametrize("kind", MODELS)
+def test_every_window_is_classified_from_its_own_rows_as_it_completes(kind):
+    model = MODELS[kind]()
+    assert facts(infer(Reference(model), model, STREAM)) == EXPECTED_OF[kind]
+    assert len({label for _, _, _, label, _, _ in EXPECTED_OF[kind]}) > 1
 
 
+@pytest.mark.parametrize("kind", MODELS)
+def test_a_device_predicts_what_the_reference_predicts(kind):
+    model = MODELS[kind]()
+    assert facts(infer(Device(FakePort(model), model), model, STREAM)) == EXPECTED_OF[kind]
+
+
+@pytest.mark.parametrize("kind", MODELS)
 @pytest.mark.parametrize("board", ["host", "cortex-m4"])
-def test_real_firmware_predicts_what_the_reference_predicts(firmware, board):
-    with closing(open_board(boards.get(board), firmware(board))) as port:
-        assert facts(infer(Device(port, MODEL), MODEL, STREAM)) == EXPECTED
+def test_real_firmware_predicts_what_the_reference_predicts(firmware, board, kind):
+    model = MODELS[kind]()
+    with closing(open_board(boards.get(board), firmware(board, kind=kind))) as port:
+        assert facts(infer(Device(port, model), model, STREAM)) == EXPECTED_OF[kind]
 
 
 def test_a_prediction_comes_before_the_next_row_is_read():
@@ -155,17 +167,17 @@ def test_the_closed_loop_on_a_device_is_the_references_in_every_state_word(tmp_p
 
 
 def test_a_loop_that_differs_is_located():
-    """A device whose w_rec has one other weight."""
-    w_rec = replace(LOOP.w_rec, data=LOOP.w_rec.data.copy())
-    w_rec.data[7] += 1 if w_rec.data[7] < 127 else -1
-    other = replace(LOOP, w_rec=w_rec)
+    """A device with one other recurrent weight."""
+    w_rec = LOOP.projection("rec").w
+    other = with_entry(LOOP, "w_rec_data", 7, w_rec.data[7] + (1 if w_rec.data[7] < 127 else -1))
     port = FakePort(other, greeting={"fingerprint": LOOP.fingerprint})
     both = Lockstep(Device(port, LOOP), Reference(LOOP))
     free_run(both, LOOP, WARM_UP, 50)
     report = both.report()
     assert not report.ok and report.table_differences
     place = report.state_difference
-    assert place.neuron == LOOP.w_rec.indices[7] and place.field == "i_syn" and report.steps == place.step + 1
+    assert (place.population, place.field, place.neuron) == ("hidden", "i_syn", w_rec.indices[7])
+    assert report.steps == place.step + 1
 
 
 def test_digests_that_differ_once_and_not_again_are_transient():

@@ -1,10 +1,8 @@
-"""The operations and the encoder on plain integers, against their definitions; test_c_model.py has those in C."""
+"""The operations on plain integers, against their definitions; test_c_model.py has those in C."""
 
-import numpy as np
 import pytest
 from naive import leak as naive_leak
 
-from lnp_edge.encoders import affine, encode
 from lnp_edge.spec import ops
 
 EDGES = sorted({s * (2**k + d) for k in (0, 1, 7, 15, 16, 17, 30) for d in (-1, 0, 1) for s in (-1, 1)} | {0})
@@ -55,14 +53,3 @@ def test_the_other_operations_are_their_definitions(op):
             low, high = min(a, b), max(a, b)
             assert all(op("clamp")(x, low, high) == min(max(x, low), high) for x in (low - 1, low, 0, high, high + 1))
         assert (op("gate")(1, a), op("gate")(0, a)) == (a, 0)
-
-
-def test_the_encoder_over_arrays_is_its_definition_for_extreme_counts_and_parameters():
-    low_high = affine.PARAMS
-    params = [(o, g, s) for o in low_high["offset"] for g in (*low_high["gain"], 0, 1) for s in low_high["shift"]]
-    columns = dict(zip(affine.PARAMS, np.array(params, np.int32).T, strict=True))
-    counts = np.array([-32768, -32767, -1, 0, 1, 127, 32766, 32767], np.int16)
-    found = encode("affine", np.tile(counts[:, None], len(params)), columns)
-    for row, count in zip(found.tolist(), counts.tolist(), strict=True):
-        expected = [(((count - o) * g + 2 ** (s - 1)) // 2**s) for o, g, s in params]
-        assert row == [min(max(e, -127), 127) for e in expected]

@@ -7,20 +7,21 @@ from dataclasses import replace
 import numpy as np
 import pytest
 from conftest import need, need_for
-from lnp_edge.firmware_gen import tables
-from lnp_edge.firmware_gen.build import build
-from lnp_edge.firmware_gen.generate import generate, write
-from lnp_edge.runtime.reference import Reference
 from tiny import tiny_counts, tiny_model
 
 from lnp_edge import boards
 from lnp_edge.base.errors import BoardError, ConfigError, DoesNotFit
 from lnp_edge.cli import main
 from lnp_edge.commands import _measure
-from lnp_edge.config import Config
+from lnp_edge.config import Config, LayerSettings
+from lnp_edge.firmware_gen import tables
+from lnp_edge.firmware_gen.build import build
+from lnp_edge.firmware_gen.generate import generate, write
 from lnp_edge.network import file as network_file
 from lnp_edge.pruning import lnp
+from lnp_edge.runtime.reference import Reference
 from lnp_edge.spec import layout
+from lnp_edge.spec.model import CSR
 from lnp_edge.stages import budget, pipeline
 from lnp_edge.stages.budget import RESERVE, Budget, Cost, Fitted, fit, parse, predicted, stored
 from lnp_edge.task.split import data_for, load_data, split
@@ -40,7 +41,8 @@ def data():
 
 def meter(model):
     """Bytes without a compiler, and instructions that bend a little, as real ones do."""
-    ops = 50 * model.n + 2 * model.w_rec.nnz + 0.01 * model.w_rec.nnz**1.5
+    nnz = model.projection("rec").w.nnz
+    ops = 50 * model.n + 2 * nnz + 0.01 * nnz**1.5
     return Cost(CODE + layout.struct_bytes(model), STACK + layout.state_bytes(model), ops, int(2 * ops))
 
 
@@ -54,7 +56,10 @@ def flash_with(found, synapses, neurons=None):
 
 def blank(n, synapses):
     """A model of this size that can be compiled."""
-    return stored(replace(tiny_model(n=n), w_rec=layout.sized(tiny_model(n=n), n, 0).w_rec), _Places(n, synapses))
+    model = tiny_model(n=n)
+    empty = CSR.from_dense(np.zeros((n, n)))
+    projections = tuple(replace(p, w=empty) if p.name == "rec" else p for p in model.projections)
+    return stored(replace(model, projections=projections), _Places(n, synapses))
 
 
 class _Places:
@@ -63,7 +68,7 @@ class _Places:
     def __init__(self, n, synapses):
         from scipy import sparse
 
-        places = np.arange(synapses)
+        self.n, places = n, np.arange(synapses)
         self.w_rec = sparse.csr_array((np.ones(synapses), (places // n, places % n)), (n, n))
 
 
@@ -100,7 +105,7 @@ def test_instructions_have_no_bytes():
 def test_the_struct_is_as_long_as_the_compiler_makes_it(tmp_path, n, synapses):
     need("cc")
     model = blank(n, synapses)
-    assert model.w_rec.nnz == synapses
+    assert model.projection("rec").w.nnz == synapses
     write(generate(model, boards.get("host")), tmp_path)
     check = (
         f'#include "lnp_net_tables.h"\n_Static_assert(sizeof(lnp_net_tables_t) == {layout.struct_bytes(model)}u, "");\n'
@@ -132,10 +137,12 @@ def test_a_model_with_its_zeros_stored_computes_the_same(data):
     weak.w_rec.data[::2] *= 1e-9
     model, _ = pipeline.quantize(CONFIG, data, weak)
     full = stored(model, weak)
-    assert full.w_rec.nnz == network.w_rec.nnz > model.w_rec.nnz and full.w_in.nnz == 64 * model.n_in > model.w_in.nnz
-    for name in ("w_in", "w_rec", "w_out"):
-        assert (getattr(full, name).dense() == getattr(model, name).dense()).all()
-        assert (np.diff(getattr(full, name).indptr) >= np.diff(getattr(model, name).indptr)).all()
+    matrices = {p.name: (p.w, full.projection(p.name).w) for p in model.projections}
+    assert matrices["rec"][1].nnz == network.w_rec.nnz > matrices["rec"][0].nnz
+    assert matrices["in"][1].nnz == 64 * model.n_in > matrices["in"][0].nnz
+    for some, every in matrices.values():
+        assert (every.dense() == some.dense()).all()
+        assert (np.diff(every.indptr) >= np.diff(some.indptr)).all()
     counts = tiny_counts(model, 50)
     runs = [Reference(m).steps(counts) for m in (model, full)]
     assert (runs[0].digests == runs[1].digests).all()
@@ -209,7 +216,7 @@ def test_code_of_changing_length_takes_few_builds_and_still_fits(data):
     def changing(model):
         built.append(model)
         cost = meter(model)
-        return replace(cost, flash=cost.flash + 12 * (model.w_rec.nnz * 7919 % 11))
+        return replace(cost, flash=cost.flash + 12 * (model.projection("rec").w.nnz * 7919 % 11))
 
     found = fitted(data, 8000, meter=changing)
     assert len(built) <= 6
@@ -222,7 +229,7 @@ def test_the_configuration_draws_and_prunes_the_same_network_again(data):
         found = fitted(data, 8000, 2700, config=config)
         settings = Config.from_json(found.config.to_json())
         again = pipeline.prune(settings, data, pipeline.new_network(settings, data))
-        assert (again.w_rec != found.network.w_rec).nnz == 0 and again.w_rec.nnz == found.model.w_rec.nnz
+        assert (again.w_rec != found.network.w_rec).nnz == 0 and again.w_rec.nnz == found.model.projection("rec").w.nnz
         assert settings == replace(config, network=found.config.network, prune=found.config.prune)
 
 
@@ -240,6 +247,32 @@ def test_what_cannot_fit_is_said_with_what_the_smallest_needs(data, limits, what
     with pytest.raises(DoesNotFit, match=f"2 neurons and 1 synapses need .* {what}") as e:
         fitted(data, **limits)
     assert e.value.exit_code == 1
+
+
+@pytest.mark.parametrize("changes", [{"neuron": "adlif"}, {"skip": True}, {"neuron": "adlif", "skip": True}])
+def test_any_neuron_and_a_skip_have_a_budget(data, changes):
+    """The tables are those of the neuron, and the skip's weights are stored like those of input and read-out."""
+    config = Config.from_json(json.dumps(json.loads(CONFIG.to_json()) | {"network": {"neurons": 64} | changes}))
+    found = fitted(data, 8192, config=config)
+    kept = found.network.w_rec.nnz
+    assert found.cost.flash == flash_with(found, kept) <= 8192 - RESERVE < flash_with(found, kept + 1)
+    assert found.model.populations[0].neuron == changes.get("neuron", "cuba_lif")
+    sizes = {p.name: p.w.nnz for p in found.model.projections}
+    skip = {"input_out": found.model.n_in * found.model.n_out} if "skip" in changes else {}
+    assert sizes == {"in": 64 * found.model.n_in, "rec": kept, "out": 64 * found.model.n_out} | skip
+
+
+def test_several_layers_have_no_budget(data, at, capsys):
+    layers = replace(CONFIG, network=replace(CONFIG.network, layer=(LayerSettings(neurons=64),)))
+    with pytest.raises(ConfigError, match="a budget serves networks of one layer"):
+        fitted(data, 8192, config=layers)
+    (at / "small.toml").write_text(SMALL + "[[network.layer]]\nneurons = 20\n[[network.layer]]\n")
+    assert main(["prune", "small.toml", "--board", "cortex-m4", "--flash", "64k"]) == 2
+    captured = capsys.readouterr()
+    first, second = captured.err.splitlines()
+    assert "one layer" in first and "2 tables [[network.layer]]" in first and "[prune] keep" in second
+    assert captured.out == ""
+    assert [p.name for p in at.iterdir()] == ["small.toml"]
 
 
 # ---- boards that count
@@ -285,8 +318,10 @@ def test_what_cannot_be_asked_is_refused_in_two_lines(at, capsys, words, what):
     assert [p.name for p in at.iterdir()] == ["small.toml"]
 
 
-def test_what_is_written_fits_when_it_is_quantised_and_built(at, capsys):
+@pytest.mark.parametrize("neuron", ["cuba_lif", "adlif"])
+def test_what_is_written_fits_when_it_is_quantised_and_built(at, capsys, neuron):
     need_for("cortex-m4")
+    (at / "small.toml").write_text(SMALL.replace("[network]", f'[network]\nneuron = "{neuron}"'))
     words = "prune small.toml --board cortex-m4 --flash 11k --ops 7k --json"
     assert main(words.split()) == 0
     report = json.loads(capsys.readouterr().out)

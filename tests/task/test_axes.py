@@ -43,7 +43,7 @@ def test_a_data_set_without_pictures_has_no_axes():
     parts = split(Config(), spar.load())
     assert parts.axes is None
     drawn = pipeline.new_network(Config(), parts)
-    unit = (1 - np.exp(-0.04 / drawn.tau_syn)) * (1 - np.exp(-0.04 / drawn.tau_mem))
+    unit = (1 - np.exp(-0.04 / drawn.params["tau_syn"])) * (1 - np.exp(-0.04 / drawn.params["tau_mem"]))
     assert (drawn.w_in / unit).std() == pytest.approx(2, rel=0.1)
 
 
@@ -60,7 +60,7 @@ def test_axes_change_how_input_weights_train_and_not_what_they_are():
     assert on_axes.leaf["w_in"].std() == pytest.approx(2, rel=0.1)
     assert torch.equal(plain.leaf["w_rec"], on_axes.leaf["w_rec"])
     brighter = replace(config, train=replace(config.train, epochs=3))
-    trained, _ = pipeline.train(brighter, split, network)
+    trained, _ = pipeline.train(brighter, parts, network)
     assert not np.allclose(trained.w_in, network.w_in, rtol=1e-3)
 
 

@@ -186,8 +186,7 @@ def test_pruning_after_training_trains_first_stops_and_goes_on(tmp_path, monkeyp
 
     with monkeypatch.context() as m:
         m.setattr(pipeline, "train", stopping)
-        with pytest.raises(Stopped):
-            main(["train", "a.toml", "-o", "t.safetensors"])
+        assert main(["train", "a.toml", "-o", "t.safetensors"]) == 70  # a crash
         assert main(["train", "a.toml", "-o", "t.safetensors"]) == 0
     assert seen == [False, False, True, False]  # the training before the pruning was kept
     assert sorted(p.name for p in tmp_path.iterdir()) == ["a.toml", "t.safetensors"]

@@ -5,7 +5,6 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
-from lnp_edge.runtime.reference import Reference
 from nets import task, tiny_network
 from scipy import sparse
 
@@ -14,14 +13,15 @@ from lnp_edge.base.errors import ConfigError, ModelError
 from lnp_edge.config import TrainSettings
 from lnp_edge.experiments.trial import Trial, run_trial
 from lnp_edge.quantization.quantize import quantize
+from lnp_edge.runtime.reference import Reference
 from lnp_edge.stages import pipeline
 from lnp_edge.task.split import load_data, split
 from lnp_edge.task.task import encoded
 from lnp_edge.training import integer
 from lnp_edge.training.integer import InIntegers, snap, train_in_integers
-from lnp_edge.training.kernels.fused import Workspace, fused
 from lnp_edge.training.kernels.integer_kernel import State, run
 from lnp_edge.training.kernels.lanes import LANES
+from lnp_edge.training.run import runner
 
 X_SCALE = 64
 
@@ -38,8 +38,7 @@ def on_the_reference(model, counts):
         reference.reset()
         for row in window:
             ys.append(reference.steps(row[None]).y)
-            words = reference.state()[2 * model.n : 2 * model.n + model.z_words]
-            zs.append(np.unpackbits(words.view(np.uint8), bitorder="little")[: model.n])
+            zs.append(model.spikes(reference.state()))
     shape = counts.shape[:2]
     return np.array(ys).reshape(*shape, -1), np.array(zs).reshape(*shape, -1)
 
@@ -48,7 +47,7 @@ def off_the_grid(network, bits, seed=5):
     """A model whose steps and weights are no longer those that quantise() would choose."""
     model = InIntegers(network, task(), bits)
     draw = torch.Generator().manual_seed(seed)
-    for name in ("step", "step_out", "w_rec", "tau_mem"):
+    for name in ("step", "step_out", "w_rec", "hidden.tau_mem"):
         model.leaf[name] = model.leaf[name] + 0.1 * torch.randn(model.leaf[name].shape, generator=draw)
     model.project(10.0)
     return model
@@ -64,9 +63,9 @@ def lanes(counts):
 @pytest.mark.parametrize("seed", [1, 2, 3])
 def test_every_spike_and_read_out_is_the_reference_s(seed, bits):
     model = off_the_grid(tiny_network(seed), bits, seed)
-    v_th = model.parameters(model.leaf)["v_th"].numpy()
+    v_th = model.parameters(model.leaf)["hidden.v_th"].numpy()
     counts = inputs(batch=45, steps=120)
-    v = np.einsum("gtcl,cn->gtnl", lanes(counts), model.work.model.w_in.dense()).astype(np.float32)
+    v = np.einsum("gtcl,cn->gtnl", lanes(counts), model.work.model.projection("in").w.dense()).astype(np.float32)
     y = run(model.work.model, model.wiring, v, State.reset(2, 40, 4), model.work.scale.gain, v_th)
     y, z = (a.transpose(0, 3, 1, 2).reshape(-1, 120, a.shape[2])[:45] for a in (y, v > v_th[:, None]))
     y_reference, z_reference = on_the_reference(model.work.model.check(), counts)
@@ -76,12 +75,12 @@ def test_every_spike_and_read_out_is_the_reference_s(seed, bits):
 
 def test_a_potential_one_unit_from_its_threshold_is_on_the_right_side_in_float32():
     """Near 2**29 float32 counts in steps of 64: rounded, 16 units above and below the threshold are one number."""
-    still = replace(tiny_network(n=1, c=1, o=1, density=0.0), bias=np.zeros(1))
+    still = tiny_network(n=1, c=1, o=1, density=0.0).with_params(bias=np.zeros(1))
     model = InIntegers(replace(still, w_in=np.full((1, 1), 1e-6)), task(1, 1), 8)
     params = {"c_syn": 1, "c_mem": 1, "v_th": 2**29 - 2**13, "bias": 0}
-    integers = replace(
-        model.integers(model.leaf)[0], params={name: np.array([value], np.int32) for name, value in params.items()}
-    )
+    integers = model.integers(model.leaf)[0]
+    hidden = replace(integers.populations[0], params={k: np.array([value], np.int32) for k, value in params.items()})
+    integers = replace(integers, populations=(hidden, integers.readout))
     state = State.reset(1, 1, 1)
     state.v[:] = 2**29 + np.arange(LANES) - LANES // 2  # from which the leak takes 2**13, or 1 more from 2**29 + 1 on
     away = state.v - 2**13 - (state.v > 2**29) - params["v_th"]
@@ -100,7 +99,7 @@ def test_the_layer_trains_on_these_read_outs(bits):
     counts = inputs(batch=33, steps=50)
     p = model.parameters(model.leaf)
     y = model.run(p, torch.from_numpy(counts / np.float32(X_SCALE)))
-    gain = model.work.scale.level_out * 2.0**model.work.model.shift_out
+    gain = model.work.scale.level_out * 2.0 ** model.work.model.projection("out").shift
     exact, _ = on_the_reference(model.work.model, counts)
     assert (y.numpy() == (exact / gain).astype(np.float32)).all()
 
@@ -129,20 +128,19 @@ def test_gradients_equal_the_float_layer_s_where_integers_hold_the_network_exact
     net = tiny_network(n=24)
     net = replace(net, w_rec=sparse.csr_array(net.w_rec.shape))
     model, x = InIntegers(net, task(), 8), torch.from_numpy(inputs(20, 20) / np.float32(X_SCALE))
-    work = Workspace(model.wiring)
     y, found = gradients(model, x, model.run)
-    y_float, wanted = gradients(model, x, lambda p, x: fused(work, p, x))
+    y_float, wanted = gradients(model, x, runner(net))
     torch.testing.assert_close(y, y_float, rtol=1e-3, atol=1e-3)
-    for name in ("w_in", "w_out", "bias", "bias_out", "tau_syn", "tau_mem", "tau_out", "step", "step_out"):
+    of_neurons = ("hidden.bias", "hidden.tau_syn", "hidden.tau_mem")
+    for name in ("w_in", "w_out", "bias_out", "tau_out", "step", "step_out", *of_neurons):
         error = (found[name] - wanted[name]).norm() / wanted[name].norm()
         assert error < 1e-3, name
 
 
 def test_recurrent_gradients_equal_the_float_layer_s_while_no_spike_differs():
     model, x = InIntegers(tiny_network(), task(), 4), torch.from_numpy(inputs(32, 12) / np.float32(X_SCALE))
-    work = Workspace(model.wiring)
     y, found = gradients(model, x, model.run)
-    y_float, wanted = gradients(model, x, lambda p, x: fused(work, p, x))
+    y_float, wanted = gradients(model, x, runner(model.network))
     assert (y - y_float).abs().max() < 1e-3  # a spike more or less would show here
     for name, grad in wanted.items():
         assert (found[name] - grad).norm() / grad.norm() < 1e-3, name
@@ -181,14 +179,14 @@ def test_it_learns_and_hands_over_the_model_that_it_ran(monkeypatch):
     monkeypatch.setattr(integer, "fit", lambda *a: fitted.append((a[0], fit(*a), a[3])) or fitted[-1][1])
     _, data, (model, history) = small()
     assert history[-1]["loss"] < 0.9 * history[0]["loss"]
-    assert max(np.abs(w.data).max() for w in (model.w_in, model.w_rec, model.w_out)) == 7
+    assert max(np.abs(p.w.data).max() for p in model.projections) == 7
     layer, (leaf, _), settings = fitted[0]
     assert settings.dropout == 0
     assert (leaf["step"].abs() > 1e-4).all() and leaf["step_out"] != 0  # the steps were learned
     counts = data.test_windows.counts[:5]
     y = layer.run(layer.parameters(leaf), torch.from_numpy(encoded(data.task, counts)))
     exact, spikes = on_the_reference(model, counts)
-    gain = layer.work.scale.level_out * 2.0**model.shift_out
+    gain = layer.work.scale.level_out * 2.0 ** model.projection("out").shift
     assert (y.detach().numpy() == (exact / gain).astype(np.float32)).all()
     assert spikes.mean() > 0.01
 
@@ -224,7 +222,13 @@ def test_the_pipeline_rounds_or_trains_as_asked():
     assert trained.fingerprint != model(bits=4).fingerprint
     assert trained.provenance["config"]["quantize"] == {"bits": 4, "epochs": 1, "lr": 0.003}
     trial = replace(settings, train=TrainSettings(epochs=0), quantize=config.QuantizeSettings(bits=4, epochs=1))
-    assert run_trial(Trial("short", trial)).model.w_rec.column_max().max() == 7
-    settings = replace(settings, network=replace(settings.network, neuron="other"))
-    with pytest.raises(ConfigError, match="knows no other"):
-        model(epochs=1)
+    assert np.abs(run_trial(Trial("short", trial)).model.projection("rec").w.data).max() == 7
+
+
+@pytest.mark.parametrize("change", [{"neuron": "adlif"}, {"layer": (config.LayerSettings(12),) * 2}, {"skip": True}])
+def test_training_in_integers_refuses_what_it_does_not_serve(change):
+    settings = config.Config(network=config.NetworkSettings(neurons=24, **change))
+    settings = replace(settings, quantize=config.QuantizeSettings(epochs=1))
+    data = split(settings, load_data(settings))
+    with pytest.raises(ConfigError, match="one layer of cuba_lif in up to 8 bits, this has 8 bits"):
+        pipeline.quantize(settings, data, pipeline.new_network(settings, data))

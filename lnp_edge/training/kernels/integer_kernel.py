@@ -49,13 +49,15 @@ def run(
     v [G, K, N, L] holds x @ w_in of the integers, on return v before the reset over the gain [N], as float32, moved
     by a rounding error where that would change whether it is above v_th float32 [N]: v > v_th are the spikes, exactly.
     """
-    levels = np.concatenate([aligned(model.w_rec, wiring), model.w_out.dense().ravel()]).astype(np.float32)
+    hidden, out = model.populations
+    w_in, w_rec, w_out = (model.projection(name) for name in ("in", "rec", "out"))
+    levels = np.concatenate([aligned(w_rec.w, wiring), w_out.w.dense().ravel()]).astype(np.float32)
     y = np.empty((*v.shape[:2], wiring.o, LANES), np.int64)
-    scales = 1 << np.array([model.shift_in, model.shift_rec, model.shift_out], np.int64)
-    params = [model.params[name].astype(np.int64) for name in cuba_lif.PARAMS]
+    scales = 1 << np.array([w_in.shift, w_rec.shift, w_out.shift], np.int64)
+    params = [hidden.params[name].astype(np.int64) for name in cuba_lif.TABLES]
     _kernel()(
         v, wiring.into, wiring.pre, levels[wiring.by_target], scales, *params,
-        model.c_out.astype(np.int64), model.bias_out.astype(np.int64), gain, v_th,
+        out.params["c"].astype(np.int64), out.params["bias"].astype(np.int64), gain, v_th,
         state.i_syn, state.v, state.z, state.y, y,
     )  # fmt: skip
     return y

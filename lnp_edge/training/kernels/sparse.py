@@ -1,6 +1,6 @@
 """Forward pass and back-propagation through time of a recurrent cuba-LIF layer with its read-out, fused.
 
-An accelerator for neurons/cuba_lif.py; layer.generic is the readable definition; tests compare the two.
+An accelerator for neurons/cuba_lif.py; training/layer.py is the readable definition; tests compare the two.
 This one walks the synapses; dense.py is the same where most pairs of neurons have one.
 
 Layout [block][T][N][LANES], batch innermost, so that a synapse is a few vector operations over LANES samples.
@@ -34,21 +34,22 @@ from lnp_edge.training.kernels.lanes import (
     which,
 )
 
-SLOPE = 5.0  # of the surrogate: dz/dv = 1/v_th / (1 + SLOPE * |v/v_th - 1|)**2
 _CHUNK = 4  # steps whose weight gradients are summed in registers before they touch memory
 
 
 @dataclass(frozen=True)
 class Wiring:
-    """Where the synapses are, seen from both ends: N neurons, C inputs, O outputs, S = nnz + N*O.
+    """Where the synapses are, seen from both ends: N neurons, C inputs, M neurons of later layers, O outputs.
 
-    Outside the kernel, weights and gradients go w_rec.data, w_out.ravel(). Inputs reach every neuron.
+    Outside the kernel, the S weights and gradients go w_rec.data, w_forward.data, w_out.ravel(). Inputs reach every
+    neuron. To the kernel the later neurons are outputs without a leak: M + O targets beside the neurons.
     """
 
     n: int
     c: int
+    m: int
     o: int
-    into: NDArray[np.uint32]  # [N + O + 1] start of each target's synapses
+    into: NDArray[np.uint32]  # [N + M + O + 1] start of each target's synapses
     pre: NDArray[np.uint32]  # [S] presynaptic neuron, by target
     by_target: NDArray[np.intp]  # [S] weights by target = weights[by_target]
     out: NDArray[np.uint32]  # [N + 1] start of each neuron's outgoing synapses
@@ -56,20 +57,26 @@ class Wiring:
     by_source: NDArray[np.intp]  # [S] weights by neuron = weights[by_source]
     rows: NDArray[np.intp]  # [nnz] presynaptic neuron of each recurrent synapse
     columns: NDArray[np.intp]  # [nnz] its target
+    onwards: tuple[NDArray[np.intp], NDArray[np.intp]]  # presynaptic neuron and later neuron of each forward synapse
 
     @staticmethod
-    def of(w_rec: sparse.csr_array, c: int, o: int) -> Wiring:
-        """The wiring of w_rec [N, N], rows sorted, with C inputs and dense w_out [N, O]."""
+    def of(w_rec: sparse.csr_array, c: int, o: int, w_forward: sparse.csr_array | None = None) -> Wiring:
+        """The wiring of w_rec [N, N] and w_forward [N, M], rows sorted, with C inputs and dense w_out [N, O]."""
         n, every = w_rec.shape[0], np.arange(w_rec.shape[0])
-        pre = np.concatenate([np.repeat(every, np.diff(w_rec.indptr)), np.repeat(every, o)])
-        target = np.concatenate([w_rec.indices, n + np.tile(np.arange(o), n)])
+        m = 0 if w_forward is None else w_forward.shape[1]
+        rows, columns = np.repeat(every, np.diff(w_rec.indptr)), w_rec.indices
+        onwards = np.zeros((2, 0), np.intp)
+        if w_forward is not None:
+            onwards = np.stack([np.repeat(every, np.diff(w_forward.indptr)), w_forward.indices])
+        pre = np.concatenate([rows, onwards[0], np.repeat(every, o)])
+        target = np.concatenate([columns, n + onwards[1], n + m + np.tile(np.arange(o), n)])
         by_target = np.lexsort((pre, target))
         by_source = np.lexsort((target, pre))
-        into = np.searchsorted(target[by_target], np.arange(n + o + 1))
+        into = np.searchsorted(target[by_target], np.arange(n + m + o + 1))
         out = np.searchsorted(pre[by_source], np.arange(n + 1))
         short = [a.astype(np.uint32) for a in (into, pre[by_target], out, target[by_source])]
-        recurrent = (pre[: w_rec.nnz], target[: w_rec.nnz])
-        return Wiring(n, c, o, short[0], short[1], by_target, short[2], short[3], by_source, *recurrent)
+        ends = rows, columns, (onwards[0], onwards[1])
+        return Wiring(n, c, m, o, short[0], short[1], by_target, short[2], short[3], by_source, *ends)
 
 
 @njit(inline="always")

@@ -1,0 +1,185 @@
+// The state of a network beside its step: init, reset, argmax, digest, save and load. Included last by each
+// lnp_<name>.c, after LNP_MODEL(x), which is lnp_<name>_x, and
+//   LNP_FIELDS(WORDS, SPIKES)   every field in the order of the state words, SEMANTICS.md section 5:
+//                               WORDS(field, words, most) holds int32_t, of which no step lets one exceed
+//                               most; SPIKES(field, words, neurons) holds a bit for each neuron
+//   LNP_READOUT                 the field that argmax compares
+// Reading or writing an int32_t through a pointer to uint32_t is defined: C11 6.5p7.
+#ifndef LNP_STATE_H
+#define LNP_STATE_H
+
+#include "lnp_crc32.h"
+
+enum { SAVE_HEAD = 12, SAVE_CRC = 4 };  // fingerprint, t, digest; then the state words, then a CRC-32
+
+// One copy for all fields: a compiler that puts one into each place, or makes one for each size, fills the
+// flash.
+#if defined(__clang__)
+#define LNP_ONCE __attribute__((noinline)) static
+#elif defined(__GNUC__)
+#define LNP_ONCE __attribute__((noinline, noclone)) static
+#else
+#define LNP_ONCE static
+#endif
+
+LNP_ONCE void clear_words(uint32_t *words, uint32_t count)
+{
+    for (uint32_t i = 0; i < count; i++) {
+        words[i] = 0;
+    }
+}
+
+// Not by assigning a zero struct: without optimisation that passes a whole state over the stack.
+void LNP_MODEL(init)(LNP_MODEL(t) * s)
+{
+#define CLEAR(field, words, limit) clear_words((uint32_t *)s->field, words);
+    LNP_FIELDS(CLEAR, CLEAR)
+#undef CLEAR
+    clear_words((uint32_t *)s->drive, sizeof s->drive / sizeof s->drive[0]);
+    s->t = 0;
+    s->digest = 0;
+}
+
+void LNP_MODEL(reset)(LNP_MODEL(t) * s)
+{
+    LNP_MODEL(init)(s);
+}
+
+uint32_t LNP_MODEL(argmax)(const LNP_MODEL(t) * s)
+{
+    uint32_t best = 0;
+    for (uint32_t o = 1; o < LNP_N_OUT; o++) {
+        best = s->LNP_READOUT[o] > s->LNP_READOUT[best] ? o : best;
+    }
+    return best;
+}
+
+static inline uint32_t rotate_left(uint32_t x, uint32_t by)
+{
+    return (x << by) | (x >> (32u - by));
+}
+
+// SEMANTICS.md section 5.
+LNP_ONCE uint32_t mix_words(uint32_t h, const uint32_t *words, uint32_t count)
+{
+    for (uint32_t i = 0; i < count; i++) {
+        h ^= rotate_left(words[i] * 0xCC9E2D51u, 15) * 0x1B873593u;
+        h = rotate_left(h, 13) * 5u + 0xE6546B64u;
+    }
+    return h;
+}
+
+uint32_t LNP_MODEL(digest)(LNP_MODEL(t) * s)
+{
+    uint32_t h = s->digest;
+#define MIX(field, words, limit) h = mix_words(h, (const uint32_t *)s->field, words);
+    LNP_FIELDS(MIX, MIX)
+#undef MIX
+    s->digest = h;
+    return h;
+}
+
+uint32_t LNP_MODEL(state_word)(const LNP_MODEL(t) * s, uint32_t index)
+{
+#define FIND(field, words, limit)                   \
+    if (index < (words)) {                          \
+        return ((const uint32_t *)s->field)[index]; \
+    }                                               \
+    index -= (words);
+    LNP_FIELDS(FIND, FIND)
+#undef FIND
+    return 0;
+}
+
+LNP_ONCE uint8_t *put_words(uint8_t *to, const uint32_t *words, uint32_t count)
+{
+    for (uint32_t i = 0; i < count; i++) {
+        lnp_put_u32(to + 4u * i, words[i]);
+    }
+    return to + 4u * count;
+}
+
+LNP_ONCE const uint8_t *get_words(uint32_t *words, uint32_t count, const uint8_t *from)
+{
+    for (uint32_t i = 0; i < count; i++) {
+        words[i] = lnp_get_u32(from + 4u * i);
+    }
+    return from + 4u * count;
+}
+
+bool LNP_MODEL(save)(const LNP_MODEL(t) * s, uint8_t *to, size_t size)
+{
+    if (size != LNP_SAVE_BYTES) {
+        return false;
+    }
+    lnp_put_u32(to, LNP_FINGERPRINT);
+    lnp_put_u32(to + 4, s->t);
+    lnp_put_u32(to + 8, s->digest);
+    uint8_t *at = to + SAVE_HEAD;
+#define PUT(field, words, limit) at = put_words(at, (const uint32_t *)s->field, words);
+    LNP_FIELDS(PUT, PUT)
+#undef PUT
+    lnp_put_u32(at, lnp_crc32(0, to, LNP_SAVE_BYTES - SAVE_CRC));
+    return true;
+}
+
+// No network reaches a state beyond the bounds of SEMANTICS.md section 6.
+LNP_ONCE bool words_are_within(const uint8_t *from, uint32_t count, uint32_t most)
+{
+    for (uint32_t i = 0; i < count; i++) {
+        const uint32_t word = lnp_get_u32(from + 4u * i);
+        if ((word > INT32_MAX ? 0u - word : word) > most) {
+            return false;
+        }
+    }
+    return true;
+}
+
+// A spike of a neuron that does not exist would read beyond the tables.
+static bool unused_bits_are_zero(const uint8_t *from, uint32_t words, uint32_t neurons)
+{
+    const uint32_t used = neurons % 32u;
+    return used == 0 || lnp_get_u32(from + 4u * (words - 1u)) >> used == 0;
+}
+
+static bool is_reachable(const uint8_t *from)
+{
+#define CHECK_WORDS(field, words, most)         \
+    if (!words_are_within(from, words, most)) { \
+        return false;                           \
+    }                                           \
+    from += 4u * (words);
+#define CHECK_SPIKES(field, words, neurons)            \
+    if (!unused_bits_are_zero(from, words, neurons)) { \
+        return false;                                  \
+    }                                                  \
+    from += 4u * (words);
+    LNP_FIELDS(CHECK_WORDS, CHECK_SPIKES)
+#undef CHECK_WORDS
+#undef CHECK_SPIKES
+    (void)from;
+    return true;
+}
+
+bool LNP_MODEL(load)(LNP_MODEL(t) * s, const uint8_t *from, size_t size)
+{
+    if (size != LNP_SAVE_BYTES || lnp_get_u32(from) != LNP_FINGERPRINT) {
+        return false;
+    }
+    const uint8_t *crc = from + LNP_SAVE_BYTES - SAVE_CRC;
+    if (lnp_get_u32(crc) != lnp_crc32(0, from, LNP_SAVE_BYTES - SAVE_CRC) ||
+        !is_reachable(from + SAVE_HEAD)) {
+        return false;
+    }
+    LNP_MODEL(init)(s);
+    s->t = lnp_get_u32(from + 4);
+    s->digest = lnp_get_u32(from + 8);
+    const uint8_t *at = from + SAVE_HEAD;
+#define GET(field, words, limit) at = get_words((uint32_t *)s->field, words, at);
+    LNP_FIELDS(GET, GET)
+#undef GET
+    (void)at;
+    return true;
+}
+
+#endif

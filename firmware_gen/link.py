@@ -1,0 +1,67 @@
+"""The serial link of one model on one board: lnp_config.h, lnp_wire.h, and how much a frame carries."""
+
+from __future__ import annotations
+
+from lnp_edge.firmware_gen import network, wire
+from lnp_edge.spec import protocol
+from lnp_edge.spec.board import Board
+from lnp_edge.spec.model import QuantizedModel
+
+REQUEST_HEAD = protocol.REQUESTS["steps"].struct.size
+REPLY_HEAD = protocol.REPLIES["steps"].struct.size
+
+
+def files(model: QuantizedModel, board: Board, name: str) -> dict[str, str]:
+    return {"lnp_wire.h": wire.header(), "lnp_config.h": _config(model, board, name)}
+
+
+def max_payload(model: QuantizedModel) -> int:
+    """Bytes of the largest payload: 512, or what one step's request or reply needs."""
+    return max(protocol.MIN_PAYLOAD, REQUEST_HEAD + 2 * model.n_in, REPLY_HEAD + 4 * (model.n_out + 1))
+
+
+def max_steps(model: QuantizedModel) -> int:
+    """Steps that one request and its reply can carry."""
+    room = max_payload(model)
+    return min((room - REQUEST_HEAD) // (2 * model.n_in), (room - REPLY_HEAD) // 4 - model.n_out)
+
+
+def ram_bytes(model: QuantizedModel) -> int:
+    """RAM of the link beside the state: two frames and the counts of one step."""
+    frame = protocol.HEADER.size + max_payload(model) + protocol.CRC_BYTES
+    return 2 * frame + 2 * model.n_in
+
+
+def _config(model: QuantizedModel, board: Board, name: str) -> str:
+    up = name.upper()
+    keys = ("N_IN", "N", "N_OUT", "STATE_WORDS", "TABLES", "FINGERPRINT")
+    registers = [f"#define LNP_UART_{k.upper()} 0x{v:X}u" for k, v in sorted(board.registers.items())]
+    return "\n".join(
+        [
+            f"// Generated: what the link serves, and the facts of boards/{board.name}/board.toml.",
+            "#ifndef LNP_CONFIG_H",
+            "#define LNP_CONFIG_H",
+            "",
+            f'#include "lnp_{name}.h"',
+            '#include "lnp_wire.h"',
+            "",
+            f"#if LNP_{up}_FINGERPRINT != 0x{model.fingerprint:08X}u \\",
+            f"    || LNP_WIRE_CRC != 0x{protocol.wire_crc():08X}u",
+            '#error "files of different models or versions are mixed: run lnp generate again"',
+            "#endif",
+            "",
+            f"#define LNP_MODEL(x) lnp_{name}_##x",
+            *(f"#define LNP_{key} LNP_{up}_{key}" for key in keys),
+            f"#define LNP_READOUT {network.readout(model)}",
+            f"#define LNP_MAX_PAYLOAD {max_payload(model)}u",
+            f"#define LNP_MAX_STEPS {max_steps(model)}u  // in one request",
+            "",
+            f'#define LNP_BOARD_NAME "{board.name}"',
+            f"#define LNP_CLOCK_HZ {board.clock_hz}u",
+            f"#define LNP_BAUD {board.baud}u",
+            *registers,
+            "",
+            "#endif",
+            "",
+        ]
+    )

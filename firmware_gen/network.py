@@ -1,0 +1,236 @@
+"""The network as C: its header, and its step with one function for each projection and population."""
+
+from __future__ import annotations
+
+import re
+import textwrap
+from pathlib import Path
+from string import Template
+
+import lnp_edge
+from lnp_edge.base.errors import ConfigError
+from lnp_edge.firmware_gen import neuron, tables
+from lnp_edge.spec import layout
+from lnp_edge.spec.model import INPUT, Population, Projection, QuantizedModel
+
+CSRC = Path(__file__).parent / "csrc"
+KEYWORDS = frozenset(
+    re.findall(
+        r"\w+",
+        """
+        auto break case char const continue default do double else enum extern float for goto if inline int
+        long register restrict return short signed sizeof static struct switch typedef union unsigned void
+        volatile while asm typeof bool true false main
+        static_assert thread_local and_eq or_eq not_eq xor_eq co_await co_return co_yield const_cast dynamic_cast
+        reinterpret_cast static_cast atomic_cancel atomic_commit atomic_noexcept
+        """,
+    )
+)
+
+
+def files(model: QuantizedModel, name: str) -> dict[str, str]:
+    """The four files of a model. Raises ConfigError for a population that makes a word of C."""
+    for member in (*layout.tables(model), *(field.full_name for field in model.fields)):
+        if member in KEYWORDS:
+            raise ConfigError(f"{member!r} means something in C", "choose another name for the population")
+    return {
+        f"lnp_{name}.h": _header(model, name),
+        f"lnp_{name}.c": _source(model, name),
+        f"lnp_{name}_tables.h": _tables_header(model, name),
+        f"lnp_{name}_tables.c": _tables_source(model, name),
+    }
+
+
+def readout(model: QuantizedModel) -> str:
+    """The field of the state that holds the read-outs y: the first of the last population."""
+    return f"{model.readout.name}_{model.readout.module.STATE[0]}"
+
+
+def _top(model: QuantizedModel) -> str:
+    parts = ", ".join(f"{p.name} ({p.n} {p.neuron})" for p in model.populations)
+    text = f"Generated for model {model.fingerprint:08x}: {model.n_in} channels, {parts}. Regenerate rather than edit."
+    return "".join(f"// {line}\n" for line in textwrap.wrap(text, tables.WIDTH - 3))
+
+
+def _header(model: QuantizedModel, name: str) -> str:
+    up = name.upper()
+    sizes = "\n".join(f"#define LNP_{up}_{key} {value}u" for key, value in tables.sizes(model).items())
+    return Template((CSRC / "lnp_model.h.in").read_text("utf-8")).substitute(
+        top=_top(model),
+        NAME=up,
+        name=name,
+        version=lnp_edge.__version__,
+        fingerprint=f"0x{model.fingerprint:08X}u",
+        sizes=sizes,
+        state="\n".join(_members(model)),
+        drives=max(p.n for p in model.populations),
+    )
+
+
+def _members(model: QuantizedModel) -> list[str]:
+    """Of the struct of a state."""
+    lines = []
+    for field in model.fields:
+        c_type = "uint32_t" if field.name == "z" else "int32_t"
+        lines.append(f"    {c_type} {field.full_name}[{field.words}];")
+    return lines
+
+
+def _tables_header(model: QuantizedModel, name: str) -> str:
+    up = name.upper()
+    body = tables.header(model, name)
+    return (
+        f"{_top(model)}#ifndef LNP_{up}_TABLES_H\n#define LNP_{up}_TABLES_H\n\n"
+        f'#include "lnp_{name}.h"\n\n{body}\n#endif\n'
+    )
+
+
+def _tables_source(model: QuantizedModel, name: str) -> str:
+    include = f'#include "lnp_{name}_tables.h"'
+    return "\n".join([_top(model) + include, "", tables.definition(model, name), tables.directory(model, name)])
+
+
+def _source(model: QuantizedModel, name: str) -> str:
+    up = name.upper()
+    used = ("N_OUT", "STATE_WORDS", "SAVE_BYTES", "FINGERPRINT")
+    heard = [p for p in model.projections if p.source == INPUT]
+    parts = [
+        _top(model) + f'#include "lnp_{name}.h"',
+        '#include "lnp_kernel.h"',
+        '#include "lnp_ops.h"',
+        f'#include "lnp_{name}_tables.h"',
+        "",
+        *([neuron.encoder(model, name)] if heard else []),
+        *([_encode(model)] if len(heard) > 1 else []),
+    ]
+    for population in model.populations:
+        parts += [_projection(model, p, name, len(heard) == 1) for p in model.into(population)]
+        parts += [neuron.neuron(population, name), _population(population, name)]
+    parts += [
+        _step(model, name, len(heard)),
+        f"#define LNP_MODEL(x) lnp_{name}_##x",
+        *(f"#define LNP_{key} LNP_{up}_{key}" for key in used),
+        f"#define LNP_READOUT {readout(model)}",
+        _fields(model),
+        "",
+        '#include "lnp_state.h"',
+        "",
+    ]
+    return "\n".join(parts)
+
+
+def _encode(model: QuantizedModel) -> str:
+    return f"""// Once a step: several projections read it.
+LNP_PHASE void encode_input(int8_t *x, const int16_t *counts)
+{{
+    for (uint32_t k = 0; k < {model.n_in}u; k++) {{
+        x[k] = (int8_t)encode_channel(k, counts[k]);
+    }}
+}}
+"""
+
+
+def _projection(model: QuantizedModel, p: Projection, name: str, encodes: bool) -> str:
+    """`project_<name>`: what its source sends goes into the sums of its target.
+
+    encodes : it is the only one that reads the input, and encodes the counts itself
+    """
+    found = layout.tables(model)
+    widths = [found[f"w_{p.name}_{part}"].dtype for part in ("indices", "data")]
+    add_row = f"add_row_u{8 * widths[0].itemsize}_i{8 * widths[1].itemsize}"
+    table = f"lnp_{name}_tables.w_{p.name}"
+
+    def row(pre: str, scale: str) -> str:
+        return f"""        const uint32_t first = {table}_indptr[{pre}];
+        {add_row}(drive,
+            {table}_indices + first,
+            {table}_data + first,
+            {table}_indptr[{pre} + 1] - first,
+            {scale});"""
+
+    if p.source == INPUT:
+        kind, value = ("int16_t *counts", "encode_channel(k, counts[k])") if encodes else ("int8_t *input", "input[k]")
+        body = f"""    for (uint32_t k = 0; k < {model.n_in}u; k++) {{
+        const int32_t x = {value};
+        if (x == 0) {{
+            continue;
+        }}
+{row("k", f"x * (1 << {p.shift})")}
+    }}"""
+    else:
+        kind = "uint32_t *z"
+        body = f"""    LNP_EACH_SPIKE(j, z, {model.population(p.source).z_words}u)
+    {{
+{row("j", f"1 << {p.shift}")}
+    }}"""
+    when = ", spikes of the step before" if model.delayed(p) else ", spikes of this step" * (p.source != INPUT)
+    return f"""// {p.name}: {p.source} to {p.target}{when}.
+LNP_PHASE void project_{p.name}(int32_t *drive, const {kind})
+{{
+{body}
+}}
+"""
+
+
+def _population(p: Population, name: str) -> str:
+    """`update_<name>`: a step of each neuron, which takes its sum and leaves 0."""
+    if not p.spikes:
+        return f"""LNP_PHASE void update_{p.name}(lnp_{name}_t *s)
+{{
+    for (uint32_t i = 0; i < {p.n}u; i++) {{
+        const int32_t drive = s->drive[i];
+        s->drive[i] = 0;
+        step_{p.name}(s, i, drive);
+    }}
+}}
+"""
+    return f"""// Packs the spikes 32 to a word.
+LNP_PHASE void update_{p.name}(lnp_{name}_t *s)
+{{
+    for (uint32_t word = 0; word < {p.z_words}u; word++) {{
+        const uint32_t first = 32u * word;
+        const uint32_t end = {p.n}u - first < 32u ? {p.n}u : first + 32u;
+        uint32_t z = 0;
+        uint32_t bit = 1;
+        for (uint32_t i = first; i < end; i++) {{
+            const int32_t drive = s->drive[i];
+            s->drive[i] = 0;
+            z |= step_{p.name}(s, i, drive) != 0 ? bit : 0;
+            bit <<= 1;
+        }}
+        s->{p.name}_z[word] = z;
+    }}
+}}
+"""
+
+
+def _step(model: QuantizedModel, name: str, heard: int) -> str:
+    lines = []
+    if heard == 0:
+        lines += ["    (void)counts;"]
+    if heard > 1:
+        lines += [f"    int8_t input[{model.n_in}];", "    encode_input(input, counts);"]
+    for population in model.populations:
+        for p in model.into(population):
+            source = ("counts" if heard == 1 else "input") if p.source == INPUT else f"s->{p.source}_z"
+            lines.append(f"    project_{p.name}(s->drive, {source});")
+        lines.append(f"    update_{population.name}(s);")
+    body = "\n".join(lines)
+    return f"""void lnp_{name}_step(lnp_{name}_t *s, const int16_t counts[LNP_{name.upper()}_N_IN])
+{{
+{body}
+    s->t++;
+}}
+"""
+
+
+def _fields(model: QuantizedModel) -> str:
+    """LNP_FIELDS of lnp_state.h."""
+    most = {p.name: max(model.bounds(p)) for p in model.populations}
+    rows = [
+        f"SPIKES({f.full_name}, {f.words}u, {model.population(f.population).n}u)"
+        if f.name == "z"
+        else f"WORDS({f.full_name}, {f.words}u, {most[f.population]}u)"
+        for f in model.fields
+    ]
+    return " \\\n    ".join(["#define LNP_FIELDS(WORDS, SPIKES)", *rows])

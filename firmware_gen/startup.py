@@ -1,0 +1,35 @@
+"""What a board adds: its UART driver, start-up code and linker script."""
+
+from __future__ import annotations
+
+from string import Template
+
+from lnp_edge import boards
+from lnp_edge.base.errors import BoardError
+from lnp_edge.spec.board import Board
+
+COMMON = boards.FOLDER / "common"
+STACK_BYTES = 2048  # the frames of all functions of a build fit together; tests/firmware_gen/test_build.py sums them
+NOT_DRIVERS = ("cortex_m", "memory")
+
+
+def files(board: Board) -> dict[str, str]:
+    """Copied from boards/common/. Raises BoardError for a driver that is not there."""
+    drivers = sorted(p.stem for p in COMMON.glob("*.c") if p.stem not in NOT_DRIVERS)
+    if board.uart not in drivers:
+        raise BoardError(
+            f"{board.name}: no UART driver is called {board.uart!r}",
+            f"available: {', '.join(drivers)} (a new one goes into boards/common/)",
+        )
+    found = {f"{board.uart}.c": (COMMON / f"{board.uart}.c").read_text("utf-8")}
+    if board.cpu == "host":
+        return found
+    found |= {f"{stem}.c": (COMMON / f"{stem}.c").read_text("utf-8") for stem in NOT_DRIVERS}
+    found["lnp.ld"] = Template((COMMON / "cortex_m.ld").read_text("utf-8")).safe_substitute(
+        flash_origin=f"0x{board.flash.origin:08X}",
+        flash_size=board.flash.size,
+        ram_origin=f"0x{board.ram.origin:08X}",
+        ram_size=board.ram.size,
+        stack_bytes=STACK_BYTES,
+    )
+    return found

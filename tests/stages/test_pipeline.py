@@ -1,0 +1,109 @@
+"""From a configuration to model.onnx by the commands, for every kind of network that one can be written for."""
+
+import json
+
+import numpy as np
+import pytest
+from conftest import need
+from nets import SPIKING
+
+from lnp_edge.cli import main
+from lnp_edge.config import Config
+from lnp_edge.interchange import onnx_file
+from lnp_edge.network import file as network_file
+from lnp_edge.runtime.reference import Reference
+from lnp_edge.task.split import data_for
+
+OTHERS = [name for name in SPIKING if name != "cuba_lif"]
+REST = """
+[data]
+limit = 1
+window = 1.0
+hop = 1.0
+[prune]
+method = "magnitude"
+keep = 0.5
+[train]
+epochs = 1
+batch = 256
+"""
+NETWORKS = {
+    **{name: f'[network]\nneurons = 30\nneuron = "{name}"' for name in SPIKING},
+    "two recurrent": "[[network.layer]]\nneurons = 30\n[[network.layer]]\nneurons = 20",
+    "feed-forward first": "[[network.layer]]\nneurons = 30\nrecurrent = false\n[[network.layer]]\nneurons = 20",
+    "skip": "[network]\nneurons = 30\nskip = true",
+    "mixed": "[network]\nskip = true\n"
+    + "\n".join(f'[[network.layer]]\nneurons = 20\nneuron = "{name}"' for name in ("cuba_lif", *OTHERS)),
+}
+
+
+@pytest.fixture
+def at(tmp_path, monkeypatch):
+    need("torch")
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def run(capsys, line):
+    """The JSON that a command prints."""
+    assert main([*line.split(), "--json"]) == 0
+    return json.loads(capsys.readouterr().out)
+
+
+@pytest.mark.parametrize("kind", NETWORKS)
+def test_a_configuration_is_pruned_trained_and_quantised(at, capsys, kind):
+    (at / "c.toml").write_text(NETWORKS[kind] + REST)
+    report = run(capsys, "prune c.toml -o pruned.safetensors")
+    pruned = network_file.load(at / "pruned.safetensors").network
+    assert report["before"]["synapses"] > report["after"]["synapses"] == pruned.w_rec.nnz > 0
+    run(capsys, "train pruned.safetensors -o trained.safetensors")
+    file = network_file.load(at / "trained.safetensors")
+    assert file.network.w_rec.nnz == pruned.w_rec.nnz and (file.network.w_rec.data != pruned.w_rec.data).all()
+    assert [(p.name, p.neuron, p.n) for p in file.network.populations] == [
+        (p.name, p.neuron, p.n) for p in pruned.populations
+    ]
+    for bits in (4, 8, 16):
+        report = run(capsys, f"quantize trained.safetensors --bits {bits} -o model.onnx")
+        model = onnx_file.load(at / "model.onnx")
+        assert report["fingerprint"] == f"{model.fingerprint:08x}"
+        assert list(report["layers"]["neurons"]["populations"]) == [p.name for p in file.network.populations]
+        assert report["synapses"] == {p.name: p.w.nnz for p in model.projections}
+        assert {p.bits for p in model.projections} == {bits}
+        assert [(p.neuron, p.n) for p in model.populations[:-1]] == [(p.neuron, p.n) for p in file.network.populations]
+        assert Config.from_json(json.dumps(model.provenance["config"])).network == file.config.network
+    windows = data_for(file.config, file.network).test_windows
+    runner, right = Reference(model), 0
+    for counts, wanted in zip(windows.counts, windows.wanted, strict=True):
+        runner.reset()
+        right += int(np.argmax(runner.steps(counts).y)) == wanted
+    assert report["measures"]["accuracy"] == right / len(windows)
+
+
+@pytest.mark.parametrize("kind", ["two recurrent", "mixed"])
+def test_a_configuration_of_layers_trains_without_a_step_between(at, capsys, kind):
+    (at / "c.toml").write_text(NETWORKS[kind] + REST)
+    report = run(capsys, "train c.toml -o trained.safetensors")
+    assert np.isfinite([epoch["loss"] for epoch in report["train"]]).all()
+    assert main(["quantize", "trained.safetensors", "-o", "model.onnx"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    for name in ("input", "between neurons", "layer1", "layer2", "read-out"):
+        assert any(name in line for line in lines)
+
+
+@pytest.mark.parametrize("kind", ["two recurrent", "skip", *OTHERS])
+def test_training_in_integers_is_refused_where_it_does_not_serve(at, capsys, kind):
+    (at / "c.toml").write_text(NETWORKS[kind] + REST)
+    assert main(["prune", "c.toml", "-o", "pruned.safetensors"]) == 0
+    capsys.readouterr()
+    assert main(["quantize", "pruned.safetensors", "--epochs", "1", "-o", "model.onnx"]) == 2
+    captured = capsys.readouterr()
+    first, second = captured.err.splitlines()
+    assert "training in integers serves one layer of cuba_lif" in first and "epochs = 0" in second
+    assert captured.out == "" and not (at / "model.onnx").exists()
+
+
+def test_the_encoder_of_the_configuration_reaches_the_model(at, capsys):
+    (at / "c.toml").write_text(NETWORKS["cuba_lif"] + REST.replace("[data]", '[data]\nencoder = "clamped"'))
+    assert main(["prune", "c.toml", "-o", "pruned.safetensors"]) == 0
+    assert main(["quantize", "pruned.safetensors", "-o", "model.onnx"]) == 0
+    assert onnx_file.load(at / "model.onnx").encoder == "clamped"
