@@ -16,6 +16,7 @@ import traceback
 from importlib import import_module
 from typing import NoReturn
 
+from lnp_edge import __version__
 from lnp_edge.base.console import fail
 from lnp_edge.base.errors import ConfigError, LnpError
 
@@ -42,6 +43,7 @@ def parser() -> argparse.ArgumentParser:
         epilog="Exit codes: 0 done, 1 the answer is no (mismatch, does not fit), 2 you can fix it, "
         f"{CRASHED} lnp itself failed (please report it).",
     )
+    top.add_argument("--version", action="version", version=f"lnp-edge {__version__}")
     commands = top.add_subparsers(dest="command", metavar="COMMAND", required=True)
     for name in COMMANDS:
         module = import_module(f"lnp_edge.commands.{name}")

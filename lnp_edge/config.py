@@ -212,7 +212,7 @@ def load(path: Path) -> Config:
         raise ConfigError(f"{path}: {e.what}", e.try_next) from None
 
 
-def _read(cls: type, raw: object, where: str):
+def _read(cls: type, raw: Any, where: str):
     if cls is NetworkSettings:
         return _network(raw, where)
     known = {f.name: f for f in fields(cls)}
@@ -233,7 +233,7 @@ def _known(raw: object, known: list[str], where: str) -> None:
             raise ConfigError(f"unknown key {where + str(key)[:40]!r}", f"{hint}available: {', '.join(known)}")
 
 
-def _network(raw: object, where: str) -> NetworkSettings:
+def _network(raw: Any, where: str) -> NetworkSettings:
     """The section [network], whose neuron says what keys it has beside the fields."""
     _known(raw, list(raw) if isinstance(raw, dict) else [], where)
     found = _population(NetworkSettings, {k: v for k, v in raw.items() if k != "layer"}, {}, where, ["layer"])
@@ -298,7 +298,7 @@ def _flat(network: dict) -> dict:
     return network | params | ({"layer": [one | one.pop("params") for one in layers]} if layers else {})
 
 
-def _value(f, value: object, where: str) -> object:
+def _value(f, value: object, where: str) -> Any:
     default = f.default_factory() if f.default is MISSING else f.default
     if isinstance(default, bool | str):
         if type(value) is not type(default):

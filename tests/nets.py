@@ -14,8 +14,8 @@ from lnp_edge.task.task import Task
 SPIKING = [name for name in names("lnp_edge.neurons") if hasattr(get("lnp_edge.neurons", name), "drive_for")]
 
 
-def tiny_network(seed=1, n=40, c=3, o=4, dt=0.02, density=0.3, neuron="cuba_lif"):
-    return random_network(n, c, o, dt, density, np.random.default_rng(seed), neuron)
+def tiny_network(seed=1, n=40, c=3, o=4, dt=0.02, density=0.3, neuron="cuba_lif", **means):
+    return random_network(n, c, o, dt, density, np.random.default_rng(seed), neuron, **means)
 
 
 def tiny_layers(seed=1, sizes=(20, 16), c=3, o=4, dt=0.04, neurons=("cuba_lif", "adlif"), first_recurrent=True):

@@ -12,12 +12,12 @@ from importlib import import_module
 import pytest
 from conftest import need
 from nets import tiny_network
-from tiny import tiny_counts, tiny_loop, tiny_model
+from tiny import tiny_counts, tiny_loop, tiny_model, with_entry
 
 from lnp_edge import boards
 from lnp_edge.cli import COMMANDS, main, parser
 from lnp_edge.config import Config
-from lnp_edge.experiments.pool import run_all
+from lnp_edge.experiments.executors import processes
 from lnp_edge.interchange import onnx_file
 from lnp_edge.network import file as network_file
 from lnp_edge.network.file import NetworkFile
@@ -354,7 +354,7 @@ def test_verify_of_a_device_that_differs_returns_1(capsys, at, monkeypatch):
 
     @contextmanager
     def wrong(model, name, port):
-        other = replace(model, bias_out=model.bias_out + 1)
+        other = with_entry(model, "out_bias", 0, int(model.readout.params["bias"][0]) + 1)
         yield Device(FakePort(other, greeting={"fingerprint": model.fingerprint}), model)
 
     monkeypatch.setattr(_device, "device", wrong)
@@ -426,12 +426,12 @@ def test_our_own_bugs_keep_their_traceback_and_have_a_code_of_their_own(tmp_path
     assert lines[-2:] == ["RuntimeError: a bug of ours", REPORT]
 
 
-def crash(item, report):
+def crash(item, tell):
     raise RuntimeError(f"worker {item}")
 
 
 def test_a_bug_in_a_worker_shows_the_workers_own_traceback(monkeypatch, capfd):
-    monkeypatch.setattr(boards, "names", lambda: run_all(crash, [7], print, print))
+    monkeypatch.setattr(boards, "names", lambda: list(processes(crash, [7], print)))
     assert main(["boards"]) == 70
     said = capfd.readouterr().err
     assert "in crash" in said and "RuntimeError: worker 7" in said and said.splitlines()[-1] == REPORT

@@ -238,7 +238,7 @@ JSON = st.recursive(
 )
 
 
-@settings(max_examples=200, deadline=None, derandomize=True)
+@settings(max_examples=200)
 @given(JSON)
 def test_any_json_is_a_configuration_or_refused(value):
     try:

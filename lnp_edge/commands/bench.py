@@ -53,11 +53,12 @@ def _train(args: argparse.Namespace) -> int:
 
         quick: dict = {"sizes": (128,), "rounds": 3, "peers": False} if args.quick else {}
         rows = bench.measure(progress=show, **quick)
+        stack = bench.stack(128, 3) if args.quick else bench.stack(256, bench.ROUNDS)
     verdicts = bench.ratios(rows)
     if args.json:
         # nan is no JSON: a row that failed has no time.
         found = [vars(row) | {"ms": None if row.failed else row.ms} for row in rows]
-        print(json.dumps({"rows": found, "ratios": verdicts}))
+        print(json.dumps({"rows": found, "ratios": verdicts, "stack": stack}))
         return 0
     sizes = sorted({row.n for row in rows})
     lines: dict[tuple, list[str]] = {}
@@ -75,13 +76,16 @@ def _train(args: argparse.Namespace) -> int:
     for v in verdicts:
         aim = "" if v["aim"] is None else f"   aim: {v['aim']:g}, {'met' if v['met'] else 'missed'}"
         out.print(f"{v['density']:>4.0%}  N={v['neurons']:<4} {v['times']:5.1f} times as fast as {v['best']}{aim}")
+    met = "met" if stack["times"] >= stack["aim"] else "missed"
+    layers = f"two layers of {stack['neurons']}, {bench.SPARSE:.0%}"
+    out.print(f"{layers}: {stack['times']:.1f} times as fast as plain PyTorch   aim: {stack['aim']:g}, {met}")
     return 0
 
 
 def _prune(args: argparse.Namespace) -> int:
     from lnp_edge.experiments.evidence import scale
 
-    rows: list[scale.Row] = []
+    rows: list[scale.Measured] = []
     with bars() as progress:
         task = progress.add_task("pruning", total=len(scale.cases(args.quick)), info="")
         for row in scale.measure(args.quick):

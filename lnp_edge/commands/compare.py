@@ -15,6 +15,9 @@ from lnp_edge.base.console import bars, note, out
 from lnp_edge.base.errors import ConfigError
 from lnp_edge.base.files import make_folder, write_whole
 from lnp_edge.base.install import require
+from lnp_edge.experiments.executors import for_jobs, processes
+from lnp_edge.experiments.store import Store
+from lnp_edge.experiments.store import run as run_items
 from lnp_edge.stages import pipeline
 from lnp_edge.task import metrics
 from lnp_edge.task.split import load_data
@@ -49,6 +52,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--neurons", type=int, default=200, help="of frozen networks (default: 200)")
     parser.add_argument("--against", default="lnp", metavar="METHOD", help="whose difference is shown (default: lnp)")
     parser.add_argument("--quick", action="store_true", help="small everywhere: the figures mean nothing")
+    parser.add_argument("--jobs", type=for_jobs, default=processes, metavar="N", help="processes (default: one a core)")
     parser.add_argument("-o", "--output", type=Path, default=Path("comparison"), metavar="DIR")
     parser.add_argument("--json", action="store_true", help="print every result as JSON")
 
@@ -128,11 +132,11 @@ def _shares(text: str) -> list[float]:
 
 
 def _run_cells(args: argparse.Namespace, cells: list, title: str) -> list[dict]:
+    """The result of each cell, by its name in the table."""
     from lnp_edge.experiments.evidence import trials
 
-    with bars() as progress:
-        task = progress.add_task(title, total=len(cells), info="networks")
-        return trials.run_all(cells, args.output / "networks", lambda n: progress.update(task, advance=n))
+    found = run_items(cells, trials.measure, Store(args.output / "networks"), args.jobs, title)
+    return [result | {"method": cell.method} for cell, result in zip(cells, found, strict=True)]
 
 
 def _frozen(args: argparse.Namespace, keeps: list[float], kinds: list[str]) -> tuple[list[dict], list]:
@@ -172,7 +176,7 @@ def _ablation(args: argparse.Namespace, keeps: list[float], kinds: list[str]) ->
     from lnp_edge.experiments.evidence.methods import ABLATION
 
     cells = trials.grid(ABLATION, [ABLATED_AT], ["heterogeneous"], args.seeds, ("recall",), args.neurons)
-    results = _run_cells(args, cells, "ablation")
+    results = _run_cells(args, cells, "ablated networks")
     title = f"heterogeneous, {ABLATED_AT:.0%} kept"
     table = report.comparison(results, title, MEASURES["recall"], "1: synapses", keep=ABLATED_AT)
     return results, [("Ablation: the steps of Lyapunov noise pruning", [table])]
@@ -218,10 +222,11 @@ def _trainings(args: argparse.Namespace, task: str, metric: str, kind: str, keep
         changes = [QUICK_TRAINING] * args.quick + [{} if cell.density else {"network": {"density": 0.0}}]
         settings = trials.trained_config(task, kind, cell.seed, cell.prune, changes)
         todo.append(Trial(f"{task}, {kind} {cell.method} {cell.prune.keep:g} seed {cell.seed}", settings))
+    results = Runs(args.output / "trained", failures=True).all(todo, args.jobs)
     return [
         {"task": task, "kind": kind, "method": cell.method, "keep": cell.prune.keep, "seed": cell.seed}
         | trials.trained_row(found, metric)
-        for cell, found in zip(grid, Runs(args.output / "trained").all(todo, failures=True), strict=True)
+        for cell, found in zip(grid, results, strict=True)
     ]
 
 
@@ -230,10 +235,8 @@ def _matrices(args: argparse.Namespace, keeps: list[float], kinds: list[str]) ->
 
     shares, seeds, n = [0.5, 0.2], min(args.seeds, 10), 100 if args.quick else 500
     todo = [matrices.Matrix(n, seed, tuple(shares)) for seed in range(1, seeds + 1)]
-    with bars() as progress:
-        task = progress.add_task("matrices", total=seeds, info="")
-        found = args.output / "networks"
-        results = matrices.experiment(todo, found, lambda more: progress.update(task, advance=more))
+    found = run_items(todo, matrices.measure, Store(args.output / "networks"), args.jobs, "matrices")
+    results = [row for rows in found for row in rows["rows"]]
     tables = [
         report.comparison(
             results,

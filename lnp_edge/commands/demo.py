@@ -17,9 +17,12 @@ import numpy as np
 from lnp_edge import boards, config
 from lnp_edge.base.console import bars, note, out, table
 from lnp_edge.base.errors import BoardError
-from lnp_edge.base.files import discard, make_folder, write_whole
+from lnp_edge.base.files import discard, write_whole
 from lnp_edge.base.install import MCU
-from lnp_edge.experiments.trial import Outcome, Trial, dense, run_all
+from lnp_edge.experiments import store
+from lnp_edge.experiments.runs import Runs
+from lnp_edge.experiments.store import Store
+from lnp_edge.experiments.trial import Outcome, Trial, dense
 from lnp_edge.firmware_gen.build import Sizes, build, compiler
 from lnp_edge.firmware_gen.generate import generate, write
 from lnp_edge.interchange import onnx_file
@@ -52,37 +55,29 @@ def run(args: argparse.Namespace) -> int:
     if board.start == "serial" and args.port is None:
         raise BoardError(f"{board.name} is a real board", "say where it is: --port /dev/ttyACM0, or choose another")
     compiler(board.toolchain)
-    make_folder(args.output)
     data = split(settings, load_data(settings))
     outcomes: dict[str, Outcome] = {}
     proof: list[Proof] = []
-    trials = [Trial("train pruned", settings), Trial("train dense", dense(settings))]
+    trials = [Trial("pruned", settings), Trial("dense", dense(settings))]
     with bars() as progress:
-        tasks = {t.name: progress.add_task(t.name, total=settings.train.epochs, info="starting") for t in trials}
 
-        def place(trial: Trial) -> Path:
-            return args.output / trial.key
+        class Chain(Store):
+            def load(self, trial: Trial) -> None:
+                """Every demo trains anew."""
 
-        def report(name: str, epoch: int, epochs: int, info: str) -> None:
-            progress.update(tasks[name], completed=epoch, total=epochs, info=info)
+            def save(self, trial: Trial, outcome: Outcome) -> None:
+                """The device is proved while the larger, dense network still trains."""
+                outcomes[trial.name] = outcome
+                file = network_file.NetworkFile(outcome.network, trial.config, {"train": outcome.history})
+                network_file.save(file, args.output / f"{trial.name}.safetensors")
+                if trial.name == "pruned":
+                    onnx_file.save(outcome.model, args.output / "model.onnx")
+                    proof.append(_on_device(args, board, outcome.model, data.test_windows.counts, progress))
 
-        def finished(outcome: Outcome) -> None:
-            """The device is proved while the larger, dense network still trains."""
-            name = outcome.trial.name.split()[-1]
-            outcomes[name] = outcome
-            progress.update(tasks[outcome.trial.name], info=f"accuracy {outcome.float_measures['accuracy']:.3f}")
-            file = network_file.NetworkFile(outcome.network, outcome.trial.config, {"train": outcome.history})
-            network_file.save(file, args.output / f"{name}.safetensors")
-            if name == "pruned":
-                onnx_file.save(outcome.model, args.output / "model.onnx")
-                proof.append(_on_device(args, board, outcome.model, data.test_windows.counts, progress))
-
-        for folder in map(place, trials):
-            make_folder(folder)
-        run_all(trials, report, finished, place)
+        store.run(trials, Runs(args.output).work, Chain(args.output), title="trainings", shown=progress)
     found = _results(board.name, data, outcomes, proof[0]) | {"seconds": round(time.monotonic() - begin, 1)}
     write_whole(args.output / "report.json", json.dumps(found, indent=1).encode())
-    discard(*map(place, trials))
+    discard(*(args.output / trial.key for trial in trials))
     _show(found)
     out.print("\n".join(proof[0].report.lines()), soft_wrap=True)
     note(f"{found['seconds']} s; networks, model.onnx, firmware and report.json are in {args.output}")
@@ -132,7 +127,7 @@ def _results(board: str, data: Split, outcomes: dict[str, Outcome], proof: Proof
     from lnp_edge.task.baselines import simple
 
     pruned, windows = outcomes["pruned"], len(data.test_windows)
-    (ridge,) = simple(data).values()
+    ridge = next(iter(simple(data).values()))  # the one that training people favour
     classes = np.full(windows, -1)  # of the device; -1 where a difference ended the run before
     classes[: len(proof.report.classes)] = proof.report.classes[:windows]
     return {

@@ -1,4 +1,4 @@
-"""Print the table of a task: dense, pruned in several ways, controls, integers, and a simple method of the field.
+"""Print the table of a task: dense, pruned in several ways, controls, integers, and baselines without a network.
 
 TASK is the name of a configuration that comes with lnp-edge (spar, hapt, mitbih, wind, goog, lorenz, rossler,
 cifar10, fashion_mnist, symbol_recall, symbol_xor, symbol_adding) or a TOML file of yours. What is finished is kept in
@@ -7,6 +7,7 @@ table as TASK.md, and pictures."""
 
 import argparse
 import json
+import time
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -17,16 +18,18 @@ from lnp_edge.base.console import note, out, table
 from lnp_edge.base.errors import ConfigError
 from lnp_edge.base.files import write_whole
 from lnp_edge.config import Config
+from lnp_edge.experiments.executors import for_jobs, processes
 from lnp_edge.experiments.trial import Trial
 from lnp_edge.stages import pipeline
 from lnp_edge.task import metrics
 from lnp_edge.task.dataset import Dataset
 from lnp_edge.task.split import Split, folds, load_data, split
 
-HELP = "print a task's table: dense, pruned, controls, integers, a simple method"
+HELP = "print a task's table: dense, pruned, controls, integers, baselines"
 EXAMPLE = """  lnp reproduce spar
   lnp reproduce spar --folds 5 --rows dense,lnp
   lnp reproduce lorenz --seeds 3 -o runs
+  lnp reproduce hapt --rows none
   lnp reproduce spar hapt fashion_mnist --shared"""
 
 
@@ -54,11 +57,14 @@ QUICK = {"data": {"limit": 4}, "train": {"epochs": 2}, "network": {"neurons": 48
 
 def arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("tasks", nargs="+", metavar="TASK", help="a name, or a TOML file")
-    parser.add_argument("--rows", default=DEFAULT, help=f"some of {', '.join(ROWS)} (default: {DEFAULT!r})")
+    parser.add_argument(
+        "--rows", default=DEFAULT, help=f"some of {', '.join(ROWS)}, or none: baselines alone (default: {DEFAULT!r})"
+    )
     parser.add_argument("--seeds", type=int, default=1, help="of network and training, from the file's seed on")
     parser.add_argument("--folds", type=int, default=0, help="folds by group; 0: the data set's own test groups")
     parser.add_argument("--shared", action="store_true", help="prune one network for all these tasks, without a task")
     parser.add_argument("--quick", action="store_true", help="a few steps on little data: the figures mean nothing")
+    parser.add_argument("--jobs", type=for_jobs, default=processes, metavar="N", help="processes (default: one a core)")
     parser.add_argument("-o", "--output", type=Path, default=Path("runs"), metavar="DIR")
     parser.add_argument("--json", action="store_true")
 
@@ -66,7 +72,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     if not 1 <= args.seeds <= 1000:
         raise ConfigError(f"--seeds is {args.seeds}", "from 1 to 1000")
-    unknown = set(rows := args.rows.split(",")) - set(ROWS)
+    unknown = set(rows := args.rows.split(",") if args.rows != "none" else []) - set(ROWS)
     if unknown:
         raise ConfigError(f"unknown row {sorted(unknown)[0][:40]!r}", f"there is: {', '.join(ROWS)}")
     pipeline.require_torch()
@@ -120,10 +126,10 @@ def _reproduce(base: Config, changes: dict[str, dict], args: argparse.Namespace)
         for name in configs
     }
     runs = Runs(args.output)
-    results = iter(runs.all([t for group in trials.values() for t in group]))
+    results = iter(runs.all([t for group in trials.values() for t in group], args.jobs))
     rows = [Row(name, [], next_of(results, len(group))) for name, group in trials.items()]
     splits = [split(base, dataset, part) for part in parts]
-    note("simple methods")
+    note("baselines")
     simple_rows = [Row(name, said, []) for name, said in _simple(splits).items()]
     counted = f"{args.folds} folds by {dataset.group_name}" if args.folds else splits[0].held_out_text
     drawn = f"seeds {seeds[0]} to {seeds[-1]}" if len(seeds) > 1 else f"seed {seeds[0]}"
@@ -198,11 +204,13 @@ def _write(
         out.print(table(title, columns, cells))
     asked = [*args.tasks, f"--rows {args.rows!r}" * (args.rows != DEFAULT), f"--seeds {args.seeds}"]
     asked += [f"--folds {args.folds}" * bool(args.folds), "--shared" * args.shared, "--quick" * args.quick]
-    days = sorted({r["date"] for row in rows for r in row.trials})
+    days = sorted({r["date"] for row in rows for r in row.trials}) or [time.strftime("%Y-%m-%d")]
     head = f"`lnp reproduce {' '.join(filter(None, asked))}`, {' to '.join(sorted({days[0], days[-1]}))}, {machine()}."
     ruled = [columns, ["---", *["---:"] * (len(columns) - 1)], *cells]
     lines = [head, "", f"{title}.", "", *("| " + " | ".join(line) + " |" for line in ruled), ""]
     write_whole(stem.with_name(f"{stem.name}.md"), "\n".join(lines).encode())
+    if not rows:
+        return
     curves = {row.name: row.trials[0]["history"] for row in rows}
     figures.learning_curves(curves, stem.with_name(f"{stem.name}-curves.png"))
     lines_at = {row.name: float(np.mean([m[metric] for m in row.floats])) for row in simple_rows}

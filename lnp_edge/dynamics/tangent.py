@@ -67,7 +67,7 @@ def _clamp(x, low, high):
 
 
 # Of numbers, of NumPy arrays, and inside Numba functions.
-TANGENT = {
+TANGENT: dict[str, Any] = {
     "add": lambda a, b: (value(a) + value(b), tangent(a) + tangent(b)),
     "sub": lambda a, b: (value(a) - value(b), tangent(a) - tangent(b)),
     "mul": _times,
@@ -89,10 +89,11 @@ def kernel(neuron: str) -> Callable:
 
     Compiled once for a neuron, and cached on disk.
     """
-    module = plugins.get("lnp_edge.neurons", neuron)
+    module: Any = plugins.get("lnp_edge.neurons", neuron)
     size = len(module.STATE)
+    step: Any = bind(module.step, {name: njit(meaning) for name, meaning in TANGENT.items()})
     scope = globals() | {
-        "neuron_step": njit(bind(module.step, {name: njit(meaning) for name, meaning in TANGENT.items()})),
+        "neuron_step": njit(step),
         "values_of": tuple_of("a, i", "a[{s}, i]", size),
         "duals_of": tuple_of("values, q, i, j", f"(values[{{s}}], q[{size - 1} - {{s}}, i, j])", size),
         "constants_of": tuple_of("a, i", "a[{s}, i]", len(module.TABLES)),

@@ -93,7 +93,7 @@ def forecast(dataset: Dataset, windows: Windows, predicted: NDArray, path: Path)
 
 
 def comparison(rows: dict[str, list[float]], label: str, path: Path, lines: dict[str, float]) -> None:
-    """A dot for each value of each row and a bar at their mean; a line across for each simple method."""
+    """A dot for each value of each row and a bar at their mean; a line across for each baseline."""
     figure = Figure(figsize=(7, 1.2 + 0.42 * len(rows)), layout="constrained")
     axes = figure.subplots()
     for k, values in enumerate(rows.values()):

@@ -4,15 +4,14 @@ from __future__ import annotations
 
 import hashlib
 import time
-from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 from numpy.typing import NDArray
 
-from lnp_edge.base.errors import NetworkError
+from lnp_edge.base.progress import Progress
 from lnp_edge.config import Config, PruneSettings, QuantizeSettings
-from lnp_edge.experiments import pool, predict
+from lnp_edge.experiments import predict
 from lnp_edge.network import Network
 from lnp_edge.network import file as network_file
 from lnp_edge.spec.model import QuantizedModel
@@ -20,7 +19,6 @@ from lnp_edge.stages import pipeline
 from lnp_edge.task.split import load_data, split
 
 NETWORK, RESULT = "network.safetensors", "result.json"  # of a finished trial, in its folder
-Report = Callable[[str, int, int, str], None]  # name, epochs done, epochs, what to show
 
 
 @dataclass(frozen=True)
@@ -35,6 +33,9 @@ class Trial:
         text = self.config.to_json() + str(self.held_out)
         return f"{self.config.data.name}-{hashlib.sha256(text.encode()).hexdigest()[:12]}"
 
+    def valid(self, found: dict) -> bool:
+        return "failed" in found or {"measures", "history"} <= set(found)
+
     @property
     def before(self) -> Trial | None:
         """The trial whose trained network this one starts from: the unpruned one, or the same before [quantize]."""
@@ -45,7 +46,6 @@ class Trial:
 
 @dataclass(frozen=True)
 class Outcome:
-    trial: Trial
     start_synapses: int
     network: Network
     model: QuantizedModel
@@ -62,7 +62,7 @@ def dense(config: Config) -> Config:
     return replace(config, prune=PruneSettings(keep=1.0))
 
 
-def run_trial(trial: Trial, report: Report | None = None, folder: Path | None = None) -> Outcome:
+def run_trial(trial: Trial, progress: Progress | None = None, folder: Path | None = None) -> Outcome:
     """folder : where a stopped trial leaves what it needs to go on: the caller's to discard.
 
     The network of `before` is taken from its own folder beside this one, if it is finished there.
@@ -74,8 +74,8 @@ def run_trial(trial: Trial, report: Report | None = None, folder: Path | None = 
 
     def shown(name: str) -> pipeline.Progress:
         def show(done: int, total: int, now: dict[str, float]) -> None:
-            if report:
-                report(trial.name, done, total, f"{name}loss {now['loss']:.3f}")
+            if progress:
+                progress(done / total, f"{name}epoch {done}/{total}, loss {now['loss']:.3f}")
 
         return show
 
@@ -104,36 +104,6 @@ def run_trial(trial: Trial, report: Report | None = None, folder: Path | None = 
     model, _ = pipeline.quantize(config, data, network, shown("integers "), resume("integers"))
     floats, integers = predict.of_network(config, data, network), predict.of_model(data, model)
     return Outcome(
-        trial, start.w_rec.nnz, network, model, history, floats, integers,
+        start.w_rec.nnz, network, model, history, floats, integers,
         pipeline.measures(data, floats), pipeline.measures(data, integers), time.process_time() - begin,
     )  # fmt: skip
-
-
-def run_all(
-    trials: list[Trial],
-    report: Report,
-    finished: Callable[[Outcome], None],
-    folder_of: Callable[[Trial], Path | None] = lambda trial: None,
-    failed: Callable[[Trial, NetworkError], None] | None = None,
-) -> None:
-    """Every trial by pool.run_all; folder_of gives each the folder that run_trial asks for.
-
-    failed : gets a trial whose network cannot be pruned, trained or quantised, and why; None: that ends them all
-    """
-
-    def ended(found: Outcome | tuple[Trial, NetworkError]) -> None:
-        if isinstance(found, Outcome):
-            finished(found)
-        elif failed:
-            failed(*found)
-        else:
-            raise found[1]
-
-    pool.run_all(_run, [(trial, folder_of(trial)) for trial in trials], report, ended)
-
-
-def _run(item: tuple[Trial, Path | None], report: Report) -> Outcome | tuple[Trial, NetworkError]:
-    try:
-        return run_trial(item[0], report, item[1])
-    except NetworkError as e:
-        return item[0], e

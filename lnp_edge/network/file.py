@@ -19,6 +19,7 @@ import json
 import zlib
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -79,9 +80,9 @@ def load(path: Path) -> NetworkFile:
             raise ModelError(f"{path} was written by another version of lnp-edge", "run lnp prune or lnp train again")
         if meta.pop("crc32") != _crc(arrays, meta):
             raise ModelError(f"{path} is damaged: its CRC-32 differs", HINT)
-        populations = json.loads(meta["populations"]) if meta["format"] == FORMAT else ONE
+        populations: Any = json.loads(meta["populations"]) if meta["format"] == FORMAT else ONE
         if meta["format"] == FORMER:
-            own = plugins.get("lnp_edge.neurons", ONE[0]["neuron"]).PARAMETERS
+            own = plugins.get("lnp_edge.neurons", str(ONE[0]["neuron"])).PARAMETERS
             arrays = {f"{ONE[0]['name']}.{name}" if name in own else name: a for name, a in arrays.items()}
         history = json.loads(meta["history"])
         if not isinstance(history, dict):

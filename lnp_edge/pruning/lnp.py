@@ -11,9 +11,9 @@ what is whose:
 
 [prune.noise] chooses among the forms of each step. As published, as far as could be read: score = "l", added = 0.05,
 timescales = 50, rounds = 100. Ours: the exact budget, the guard, that neurons go only where each input channel still
-reaches each read-out it reached, `loop`, and the defaults, which docs/pruning.md argues for: alpha = 1, which is MC's,
-because at equal gain it beats 1/2 where the recurrence has to carry the task. Dividing by p raises the spectral radius
-of a random network with loops by p**-0.5, so without the guard it can be unstable.
+reaches each read-out it reached, `loop`, and the defaults. alpha = 1 is MC's; docs/pruning.md says what is known of it
+and of 1/2, which is not much. Dividing by p raises the spectral radius of a random network with loops by p**-0.5, so
+without the guard it can be unstable.
 """
 
 from __future__ import annotations

@@ -6,7 +6,7 @@ floats is in spec/floats.py; `bind` gives a neuron's step either meaning.
 "No overflow" below is proved per model by QuantizedModel.check, so nothing saturates or wraps silently.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from types import FunctionType
 from typing import Any
 
@@ -67,10 +67,10 @@ def clamp(x, low, high):
 OPS = ("add", "clamp", "gate", "greater", "leak", "mul", "shift_round", "sub")
 
 
-def bind(function: Any, meaning: dict[str, Callable]) -> FunctionType:
+def bind(function: Any, meaning: Mapping[str, Callable]) -> FunctionType:
     """The function with another meaning of the operations it names, such as floats.PLAIN.
 
     function : a neuron's step, an encoder's encode, or a kernel;  meaning : all the global names that it uses
     """
     plain = getattr(function, "py_func", function)
-    return FunctionType(plain.__code__, meaning, plain.__name__)
+    return FunctionType(plain.__code__, dict(meaning), plain.__name__)

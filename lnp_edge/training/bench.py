@@ -9,15 +9,16 @@ from __future__ import annotations
 import time
 import warnings
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from statistics import median
 from typing import Any
 
 import numpy as np
 import torch
 
+from lnp_edge.config import LayerSettings, NetworkSettings
 from lnp_edge.network import Network
-from lnp_edge.network.draw import random_network
+from lnp_edge.network.draw import drawn, random_network
 from lnp_edge.training import bench_peers
 from lnp_edge.training.bench_peers import Built, ReadOut, decays, parameter
 from lnp_edge.training.kernels.fused import bytes_a_step
@@ -30,6 +31,7 @@ SIZES, ROUNDS = (128, 256, 512), 11
 SPARSE, DENSE = 0.1, 1.0
 AIMS = {SPARSE: 6.0, DENSE: 1.5}  # times faster than the fastest other at the sizes of AIMED
 AIMED = (256, 512)
+STACK_AIM = 4.0  # times faster than a plain loop, two layers
 OURS = "lnp-edge"
 
 
@@ -59,7 +61,7 @@ class _Spike(torch.autograd.Function):
 
 def plain(network: Network, x: torch.Tensor) -> Built:
     """The layer as a plain PyTorch loop, w_rec dense and, unless all pairs have a synapse, masked."""
-    own = {name: parameter(a) for name, a in decays(network).items() if name != "gamma"}
+    own = {name: parameter(a) for name, a in decays(network).items()}
     dense = network.w_rec.toarray()
     mask = torch.as_tensor(dense != 0, dtype=torch.float32)
     full = network.w_rec.nnz >= network.n * (network.n - 1)
@@ -83,7 +85,7 @@ def plain(network: Network, x: torch.Tensor) -> Built:
 
 def sparse_csr(network: Network, x: torch.Tensor) -> Built:
     """The same loop over torch's compressed sparse rows; all arrays [N, B], for the sparse matrix comes first."""
-    own = {name: parameter(a[:, None]) for name, a in decays(network).items() if name != "gamma"}
+    own = {name: parameter(a[:, None]) for name, a in decays(network).items()}
     by_target = network.w_rec.T.tocsr()
     into, pre = (torch.from_numpy(a.astype(np.int64)) for a in (by_target.indptr, by_target.indices))
     w_rec, w_in, bias = parameter(by_target.data), parameter(network.w_in), parameter(network.params["bias"][:, None])
@@ -113,6 +115,55 @@ def ours(network: Network, x: torch.Tensor) -> Built:
     for leaf in model.leaf.values():
         leaf.requires_grad_()
     return list(model.leaf.values()), lambda: run(model.parameters(model.leaf), x)[:, -1]
+
+
+def plain_stack(network: Network, x: torch.Tensor) -> Built:
+    """Two recurrent layers as a plain PyTorch loop, the matrices of each pair of layers dense and masked."""
+    (first, a), (second, b) = network.parts()
+    dense = network.w_rec.toarray()
+    pairs = {"own": dense[a, a], "onwards": dense[a, b], "last": dense[b, b]}
+    masks = {name: torch.as_tensor(w != 0, dtype=torch.float32) for name, w in pairs.items()}
+    weights = {name: parameter(w) for name, w in pairs.items()}
+    names = ("tau_syn", "tau_mem")
+    decay = [[parameter(np.exp(-network.dt / part.params[name])) for name in names] for part in (first, second)]
+    w_in, bias = parameter(network.w_in[:, a]), [parameter(part.params["bias"]) for part in (first, second)]
+    read_out = ReadOut(replace(network, w_out=network.w_out[b]), x.shape[1])
+
+    def run() -> torch.Tensor:
+        w = {name: weights[name] * mask for name, mask in masks.items()}
+        i, v, z = ([x.new_zeros(len(x), part.n) for part in (first, second)] for _ in range(3))
+        spikes = []
+        for drive in (x @ w_in + bias[0]).unbind(1):
+            for k in (0, 1):
+                arrived = torch.addmm(drive if k == 0 else bias[1], z[k], w["last" if k else "own"])
+                if k:
+                    arrived = torch.addmm(arrived, z[0], w["onwards"])
+                i[k] = arrived + decay[k][0] * i[k]
+                v[k] = decay[k][1] * v[k] + i[k]
+                z[k] = _Spike.apply(v[k] - 1)
+                v[k] = v[k] - z[k].detach()
+            spikes.append(z[1])
+        return read_out(spikes)
+
+    return [*weights.values(), *decay[0], *decay[1], w_in, *bias, *read_out.parameters()], run
+
+
+def stack(n: int, rounds: int) -> dict[str, float]:
+    """CPU ms a training step of two recurrent layers of n neurons, ours and by plain_stack, in turns; medians."""
+    torch.set_num_threads(1)
+    layers = (LayerSettings(n, density=SPARSE), LayerSettings(n, density=SPARSE))
+    network = drawn(NetworkSettings(layer=layers), INPUTS, CLASSES, 0.04, np.random.default_rng(1))
+    x = torch.from_numpy(np.random.default_rng(2).standard_normal((BATCH, STEPS, INPUTS)).astype(np.float32))
+    steps = {name: _training_step(*build(network, x)) for name, build in (("ms", ours), ("plain_ms", plain_stack))}
+    times: dict[str, list[float]] = {name: [] for name in steps}
+    for k in range(rounds + 1):
+        for name, step in steps.items():
+            begin = time.process_time()
+            step()
+            if k:  # the first compiles
+                times[name].append(1e3 * (time.process_time() - begin))
+    found = {name: median(each) for name, each in times.items()}
+    return found | {"neurons": n, "times": found["plain_ms"] / found["ms"], "aim": STACK_AIM}
 
 
 def start_network(n: int, density: float) -> Network:

@@ -15,6 +15,7 @@ from collections.abc import Callable
 from importlib import import_module
 from pathlib import Path
 
+import numpy as np
 import torch
 from torch import nn
 
@@ -64,7 +65,7 @@ class ReadOut(nn.Module):
     def __init__(self, network: Network, steps: int):
         super().__init__()
         self.w, self.b = parameter(network.w_out), parameter(network.bias_out)
-        self.gamma = parameter(decays(network)["gamma"])
+        self.gamma = parameter(np.exp(-network.dt / network.tau_out))
         self.ages = torch.arange(steps - 1, -1, -1.0)[:, None]
 
     def forward(self, spikes: list[torch.Tensor] | torch.Tensor) -> torch.Tensor:
@@ -78,7 +79,7 @@ def parameter(a) -> nn.Parameter:
 
 def decays(network: Network) -> dict[str, torch.Tensor]:
     own = network.params
-    taus = {"alpha": own["tau_syn"], "beta": own["tau_mem"], "gamma": network.tau_out}
+    taus = {"alpha": own["tau_syn"], "beta": own["tau_mem"]}
     return {name: torch.exp(-network.dt / torch.as_tensor(tau, dtype=torch.float32)) for name, tau in taus.items()}
 
 

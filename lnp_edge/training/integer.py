@@ -144,11 +144,11 @@ class _Integers(Sparse):
         self.model, self.gain, self.v_th = model, scale.gain, p["v_th"]
         self.gain_out = scale.level_out * 2.0 ** model.projection("out").shift
         # The last input is always 1, for the bias of the way back; forwards the neuron adds the bias itself.
-        self.w_in = torch.from_numpy(np.pad(model.projection("in").w.dense(), ((0, 1), (0, 0))).astype(np.float32))
+        self.w_in = np.pad(model.projection("in").w.dense(), ((0, 1), (0, 0))).astype(np.float32)
         self.states: dict[int, State] = {}  # before a step, for segments that are computed again
 
-    def currents(self, x: torch.Tensor, v: torch.Tensor) -> None:
-        super().currents(x * X_SCALE, v)  # whole numbers below 2**24: exact in any order
+    def currents(self, x: np.ndarray, t0: int, v: np.ndarray) -> None:
+        super().currents(x * np.float32(X_SCALE), t0, v)  # whole numbers below 2**24: exact in any order
 
     def forward(self, v: np.ndarray, start: np.ndarray, y: np.ndarray, t0: int) -> None:
         before = self.states.setdefault(t0, State.reset(len(v), self.wiring.n, self.wiring.o))

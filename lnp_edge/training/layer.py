@@ -6,6 +6,8 @@ gradients. kernels/ has what runs faster; run.py chooses.
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import torch
 
 from lnp_edge.network import Network, Population
@@ -38,7 +40,7 @@ class Greater(torch.autograd.Function):
 
 
 # The meaning of spec/ops.py in floats. A reset by `gate` carries no gradient back to its spike, `mul` does.
-FLOAT_OPS = {
+FLOAT_OPS: dict[str, Callable] = {
     "add": lambda a, b: a + b,
     "sub": lambda a, b: a - b,
     "mul": lambda a, b: a * b,

@@ -95,7 +95,8 @@ class Trainable:
     def parameters(self, leaf: Parameters) -> Parameters:
         """What a runner wants, from the leaves."""
         values = self._values(leaf)
-        p = {name: values[name] for name in ("w_rec", "w_in", "w_out", "bias_out", "w_skip") if name in values}
+        weights = ("w_rec", "w_in", "w_out", "bias_out", "w_skip")
+        p: Parameters = {name: values[name] for name in weights if name in values}
         p["gamma"] = torch.exp(-self.network.dt / values["tau_out"])
         for part in self.network.populations:
             for table, stored in part.module.TABLES.items():
@@ -135,7 +136,8 @@ class Trainable:
             populations.append(replace(part, params=part.params | trained))
         old = self.network.w_rec
         w_rec = sparse.csr_array((doubles["w_rec"], old.indices.copy(), old.indptr.copy()), old.shape)
-        own = {name: doubles[name] for name in ("w_in", "w_out", "bias_out", "tau_out", "w_skip") if name in doubles}
+        names = ("w_in", "w_out", "bias_out", "tau_out", "w_skip")
+        own: dict[str, Any] = {name: doubles[name] for name in names if name in doubles}
         return replace(self.network, populations=tuple(populations), w_rec=w_rec, **own)
 
 

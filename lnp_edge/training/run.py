@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 import torch
 
 from lnp_edge.network import Network
-from lnp_edge.training.kernels.fused import SERVES, Workspace, fused
+from lnp_edge.training.kernels.fused import SERVES, Workspace, fused, samples
 from lnp_edge.training.kernels.sparse import Wiring
 from lnp_edge.training.layer import Parameters, generic
 
@@ -32,11 +33,16 @@ class Layers:
         self.layers = [FusedLayer(network, k) for k in range(len(network.populations))]
 
     def __call__(self, p: Parameters, x: torch.Tensor) -> torch.Tensor:
-        arrived: torch.Tensor | None = None  # currents of the populations to come, [B, T, n of all of them]
+        arrived: torch.Tensor | None = None  # currents of the populations to come, their neurons along axis 2
         shares = []  # of y
         for layer in self.layers:
-            onwards, y = layer(p, x, None if arrived is None else arrived[..., : layer.n])
-            arrived = onwards if arrived is None else arrived[..., layer.n :] + onwards
+            onwards, y = layer(p, x, None if arrived is None else arrived[:, :, : layer.n])
+            if arrived is None or not layer.later:
+                arrived = onwards
+            else:
+                rest = arrived[:, :, layer.n :]
+                same = rest.shape == onwards.shape
+                arrived = rest + onwards if same else samples(rest, len(x)) + samples(onwards, len(x))
             shares += [y] if layer.feeds else []
         if "w_skip" in p:
             shares.append(leaky(x @ p["w_skip"], p["gamma"]))
@@ -56,12 +62,12 @@ class FusedLayer:
         whole = own.all() and self.n == network.n
         self.recurrent = slice(None) if whole else torch.from_numpy(first + np.flatnonzero(own))
         self.forward = torch.from_numpy(first + np.flatnonzero(~own))
-        rest = network.n - self.at.stop
+        self.later = network.n - self.at.stop  # neurons of later populations
         self.work = Workspace(Wiring.of(
             network.w_rec[self.at, self.at],
             len(network.w_in),
             len(network.tau_out) if self.feeds else 0,
-            network.w_rec[self.at, self.at.stop :] if rest else None,
+            network.w_rec[self.at, self.at.stop :] if self.later else None,
         ))  # fmt: skip
 
     def parameters(self, p: Parameters) -> Parameters:
@@ -83,17 +89,17 @@ class FusedLayer:
     def __call__(
         self, p: Parameters, x: torch.Tensor, currents: torch.Tensor | None
     ) -> tuple[torch.Tensor, torch.Tensor]:
-        """x [B, T, C]; currents [B, T, n] from earlier populations. Returns currents [B, T, n of later ones], y."""
-        own = self.parameters(p)
+        """x [B, T, C]; currents from earlier populations, [B, T, n] or in a kernel's layout. Returns the currents of
+        later ones, in a kernel's layout, and y [B, T, O]."""
+        own: dict[str, Any] = self.parameters(p)
         if currents is not None:
-            source, w_in = currents + x @ own["w_in"] if self.hears else currents, None
+            source = samples(currents, len(x)) + x @ own["w_in"] if self.hears else currents
+            w_in = None
         elif self.hears:
             source, w_in = x, own["w_in"]
         else:
             source, w_in = x.new_zeros(*x.shape[:2], self.n), None
-        out = fused(self.work, own | {"w_in": w_in}, source)
-        later = out.shape[-1] - len(own["gamma"])
-        return out[..., :later], out[..., later:]
+        return fused(self.work, own | {"w_in": w_in}, source, len(x))
 
 
 def leaky(u: torch.Tensor, gamma: torch.Tensor) -> torch.Tensor:

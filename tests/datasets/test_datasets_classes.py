@@ -4,11 +4,11 @@ import gzip
 import hashlib
 import itertools
 import json
-import struct
 
 import numpy as np
 import pytest
 from conftest import need
+from raw_data import beats, colours, write_binary, write_idx
 
 from lnp_edge import config
 from lnp_edge.base.errors import DataError
@@ -114,17 +114,6 @@ def test_hapt_has_the_windows_of_its_users():
 # MIT-BIH
 
 
-def beats(rng, count=30):
-    """Beats of a patient of DS1, a paced one and one of DS2."""
-    rr = rng.uniform(0.4, 1.2, (3, count + 1)).astype(np.float32)
-    return {
-        "x": rng.integers(-3000, 3000, (3 * count, 120)).astype(np.int16),
-        "y": rng.integers(0, 5, 3 * count).astype(np.uint8),
-        "record": np.repeat(np.int16([101, 102, 234]), count),
-        "rr": np.stack([rr[:, :-1], rr[:, 1:]], axis=2).reshape(-1, 2),
-    }
-
-
 def test_mitbih_tells_the_rhythm_that_a_device_knows(tmp_path):
     arrays = beats(np.random.default_rng(1))
     np.savez_compressed(tmp_path / mitbih.FILE, **arrays)
@@ -218,18 +207,6 @@ def few(monkeypatch):
         monkeypatch.setattr(module, "PARTS", {first: 50, second: 10})
 
 
-def colours(rng):
-    return rng.integers(0, 256, (60, 32, 32, 3)).astype(np.uint8), np.sort(rng.integers(0, 10, (2, 30))).reshape(60)
-
-
-def write_binary(root, images, labels):
-    folder = root / cifar10.ORIGINAL
-    folder.mkdir(parents=True)
-    records = np.concatenate([labels[:, None].astype(np.uint8), images.transpose(0, 3, 1, 2).reshape(60, -1)], axis=1)
-    for k, name in enumerate([*(f"data_batch_{k}.bin" for k in range(1, 6)), "test_batch.bin"]):
-        (folder / name).write_bytes(records[10 * k : 10 * k + 10].tobytes())
-
-
 def write_strips(root, images, labels):
     """Strips of up to 20 images; returns the manifest."""
     from PIL import Image
@@ -307,14 +284,6 @@ def test_a_short_or_mislabelled_batch_is_refused(tmp_path, few):
     path.unlink()
     with pytest.raises(DataError, match=r"data_batch_3\.bin"):
         cifar10.load(tmp_path)
-
-
-def write_idx(root, images, labels):
-    root.mkdir(parents=True, exist_ok=True)
-    for part, at in (("train", slice(50)), ("t10k", slice(50, 60))):
-        for name, a in (("images-idx3", images[at]), ("labels-idx1", labels[at])):
-            header = struct.pack(f">HBB{a.ndim}I", 0, 8, a.ndim, *a.shape)
-            (root / f"{part}-{name}-ubyte.gz").write_bytes(gzip.compress(header + a.astype(np.uint8).tobytes()))
 
 
 def test_fashion_mnist_reads_idx_files(tmp_path, few):

@@ -15,7 +15,7 @@ from lnp_edge.pruning import endpoints
 SEEDS = st.integers(0, 2**32 - 1)
 
 
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=20)
 @given(SEEDS, st.sampled_from([1e-3, 1.0, 1e3]))
 def test_the_matrix_sign_solves_what_the_schur_form_solves(seed, speed):
     a, q = speed * stable_matrix(seed), positive_matrix(seed + 1)
@@ -74,10 +74,10 @@ def test_very_many_probes_find_the_exact_variances():
 
 def test_probes_of_a_model_that_is_not_normal_and_nearly_unstable():
     rng = np.random.default_rng(5)
-    w = np.triu(rng.normal(size=(60, 60)), 1) + 0.3 * rng.normal(size=(60, 60))
+    w = np.triu(rng.normal(size=(30, 30)), 1) + 0.3 * rng.normal(size=(30, 30))
     w *= 0.98 / np.linalg.eigvals(w).real.max()
-    model = RateModel(sparse.csr_array(w), 1.0, np.ones(60), np.zeros((60, 1)))
-    pre, post = np.nonzero(rng.random((60, 60)) < 0.3)
+    model = RateModel(sparse.csr_array(w), 1.0, np.ones(30), np.zeros((30, 1)))
+    pre, post = np.nonzero(rng.random((30, 30)) < 0.3)
     c = covariance.stationary_covariance(model.a(), model.q())
     exact = covariance.pair_variance(c, np.ones(len(pre)), pre, post)
     found = covariance.probed_pair_variance(model, np.ones(len(pre)), pre, post, np.random.default_rng(0), 4000)

@@ -42,7 +42,7 @@ def network(n=60, seed=3):
     return random_network(n, 3, 2, 0.04, 0.3, np.random.default_rng(seed))
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(SEEDS)
 def test_the_covariance_solves_the_lyapunov_equation(seed):
     a, q = stable_matrix(seed), positive_matrix(seed + 1)

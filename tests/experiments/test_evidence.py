@@ -1,22 +1,26 @@
 """The evidence about pruning: that its measures measure, its statistics count, and its report says what was found."""
 
 import csv
+import importlib
 import json
+import sys
 from dataclasses import replace
 
 import numpy as np
 import pytest
 from scipy import sparse
 
-from lnp_edge import config
+from lnp_edge import config, pruning
 from lnp_edge.base.errors import ConfigError
 from lnp_edge.cli import main
 from lnp_edge.commands import compare
-from lnp_edge.config import NoiseSettings, PruneSettings
+from lnp_edge.config import PruneSettings
 from lnp_edge.experiments.evidence import methods, reservoir, scale, trials
 from lnp_edge.experiments.evidence.report import by_kept, comparison
 from lnp_edge.experiments.evidence.statistics import Estimate, paired, values
 from lnp_edge.experiments.evidence.trials import Cell
+from lnp_edge.experiments.executors import in_process
+from lnp_edge.experiments.store import Store, run
 from lnp_edge.network.draw import random_network
 from lnp_edge.spec.plugins import names
 
@@ -121,7 +125,7 @@ def with_port(net):
 
 
 def test_the_measures_of_a_cell_repeat_and_name_its_size():
-    a, b = trials.run(cell()), trials.run(cell())
+    a, b = trials.measure(cell()), trials.measure(cell())
     assert a == b and "failed" not in a
     assert a["synapses"] == round(0.3 * trials.core(cell()).w_rec.nnz) and a["neurons"] == 38
     assert a["synapses_with_ports"] == a["synapses"] + 2 * 38
@@ -130,13 +134,42 @@ def test_the_measures_of_a_cell_repeat_and_name_its_size():
 
 
 def test_a_network_that_cannot_be_pruned_is_a_result():
-    found = trials.run(cell(prune=PruneSettings(keep=1e-6)))
+    found = trials.measure(cell(prune=PruneSettings(keep=1e-6)))
     assert "leaves none" in found["failed"]
 
 
+NEW = """
+from lnp_edge.pruning import magnitude
+prune = magnitude.prune
+"""
+
+
+@pytest.fixture
+def new_methods(tmp_path, monkeypatch):
+    """Two pruning methods as a stranger adds them, a file each."""
+    (tmp_path / "stranger.py").write_text(NEW)
+    (tmp_path / "needy.py").write_text(f'{NEW}NEEDS = "gradient"\n')
+    monkeypatch.setattr(pruning, "__path__", [*pruning.__path__, str(tmp_path)])
+    yield importlib.reload(methods)
+    monkeypatch.undo()
+    importlib.reload(methods)
+    for name in ("stranger", "needy"):
+        del sys.modules[f"lnp_edge.pruning.{name}"]
+
+
+def test_a_new_method_is_a_row_by_its_file_alone(plain_pictures, new_methods, tmp_path, capsys, monkeypatch):
+    assert new_methods.TRAINED["needy"] == PruneSettings("needy") and "needy" not in new_methods.METHODS
+    few = {name: new_methods.METHODS[name] for name in ("lnp", "magnitude", "stranger")}
+    monkeypatch.setattr(methods, "METHODS", few)
+    words = ["--parts", "frozen", *SMALL, "--seeds", "1", "--neurons", "12", "-o", str(tmp_path / "c"), "--json"]
+    assert main(["compare", *words]) == 0
+    rows = {row["method"]: row for row in json.loads(capsys.readouterr().out)["frozen"]}
+    assert rows["stranger"]["recall"] == rows["magnitude"]["recall"]
+
+
 def test_every_rival_the_method_is_compared_with_exists():
-    assert {s.method for s in (methods.METHODS | methods.TRAINED).values()} == set(names("lnp_edge.pruning"))
-    assert all(isinstance(s.noise, NoiseSettings) for s in methods.ABLATION.values())
+    for settings in (methods.METHODS | methods.ABLATION | methods.TRAINED).values():
+        assert settings.method in names("lnp_edge.pruning")
 
 
 # Time and memory
@@ -153,21 +186,23 @@ def test_a_large_network_is_a_small_world_too(monkeypatch):
 
 
 def test_growth_is_the_slope_in_logarithms():
-    rows = [scale.Row("edge step", n, 50 * n, 1e-9 * n**1.5, 1.0) for n in scale.GROWTH]
+    rows = [scale.Measured("edge step", n, 50 * n, 1e-9 * n**1.5, 1.0) for n in scale.GROWTH]
     assert scale.growth(rows) == pytest.approx(1.5)
-    assert scale.Row("x", 1, 1, 2.0, 1.0, aim=3.0).met and not scale.Row("x", 1, 1, 4.0, 1.0, aim=3.0).met
-    assert not scale.Row("x", 1, 1, 1.0, 9.0, aim=3.0, aim_megabytes=5.0).met
+    assert scale.Measured("x", 1, 1, 2.0, 1.0, aim=3.0).met and not scale.Measured("x", 1, 1, 4.0, 1.0, aim=3.0).met
+    assert not scale.Measured("x", 1, 1, 1.0, 9.0, aim=3.0, aim_megabytes=5.0).met
 
 
 # The commands
 
 FEW = {name: methods.METHODS[name] for name in ("lnp", "random, same abscissa")}
-SMALL = ["--keep", "0.3", "--kinds", "heterogeneous", "--seeds", "2", "--neurons", "30", "--tasks", "recall"]
+LITTLE = ["--keep", "0.3", "--kinds", "heterogeneous", "--tasks", "recall", "--jobs", "1"]
+SMALL = [*LITTLE, "--seeds", "2", "--neurons", "30"]
 
 
 def test_a_comparison_is_kept_and_goes_on(tmp_path, capsys, monkeypatch):
     monkeypatch.setattr(methods, "METHODS", FEW)
-    words = ["compare", "--parts", "frozen,matrices", *SMALL, "-o", str(tmp_path / "c")]
+    monkeypatch.setattr(compare, "QUICK", compare.QUICK | {"keep": "0.3", "neurons": 30})
+    words = ["compare", "--parts", "frozen,matrices", "--quick", "--jobs", "1", "-o", str(tmp_path / "c")]
     assert main([*words, "--json"]) == 0
     found = json.loads(capsys.readouterr().out)
     assert len(found["frozen"]) == 2 * (2 + 2) and {r["method"] for r in found["frozen"]} >= {"dense", "lnp"}
@@ -182,7 +217,7 @@ def test_a_comparison_is_kept_and_goes_on(tmp_path, capsys, monkeypatch):
     assert "| lnp |" in capsys.readouterr().out
 
 
-def test_networks_too_small_to_prune_are_rows_and_the_report_is_written(tmp_path, capsys, monkeypatch):
+def test_networks_too_small_to_prune_are_rows_and_the_report_is_written(plain_pictures, tmp_path, capsys, monkeypatch):
     monkeypatch.setattr(methods, "METHODS", FEW)
     words = [*SMALL, "--neurons", "3", "--seeds", "1", "--keep", "0.001"]
     assert main(["compare", "--parts", "frozen", *words, "-o", str(tmp_path)]) == 0
@@ -207,20 +242,20 @@ def a_folder(path):
 @pytest.mark.parametrize("damage", [damaged, foreign, a_folder])
 def test_a_damaged_result_is_named_before_anything_is_run(tmp_path, damage):
     cells = [cell(seed=seed, tasks=(), neurons=4) for seed in (1, 2)]
-    trials.run_all(cells, tmp_path, lambda n: None)
+    run(cells, trials.measure, Store(tmp_path), in_process)
     first, second = (tmp_path / f"{c.key}.json" for c in cells)
     damage(first)
     second.unlink()
     with pytest.raises(ConfigError, match=f"cannot read {first}: .*\n  delete it"):
-        trials.run_all(cells, tmp_path, lambda n: None)
+        run(cells, trials.measure, Store(tmp_path), in_process)
     assert not second.exists()
 
 
-def test_a_network_that_cannot_be_trained_is_a_row_and_not_tried_again(tmp_path, capsys, monkeypatch):
+def test_a_network_that_cannot_be_trained_is_a_row_and_not_tried_again(plain_pictures, tmp_path, capsys, monkeypatch):
     monkeypatch.setattr(methods, "METHODS", FEW)
     monkeypatch.setattr(methods, "TRAINED", {})
     monkeypatch.setattr(compare, "QUICK", compare.QUICK | {"keep": "0.3,0.000001"})
-    words = ["compare", "--parts", "trained", "--quick", "-o", str(tmp_path)]
+    words = ["compare", "--parts", "trained", "--quick", "--jobs", "1", "-o", str(tmp_path)]
     assert main([*words, "--json"]) == 0
     rows = json.loads(capsys.readouterr().out)["trained"]
     failed = {(r["method"], r["keep"]): r.get("failed", "") for r in rows}
@@ -243,13 +278,10 @@ def test_a_file_that_is_absent_is_no_networks_failure(tmp_path, capsys, monkeypa
 
 
 @pytest.mark.parametrize("name", ["report.html", "networks.png", "frozen-heterogeneous.png", "networks"])
-def test_a_place_that_is_taken_is_refused_in_two_lines(tmp_path, capsys, monkeypatch, name):
+def test_a_place_that_is_taken_is_refused_in_two_lines(plain_pictures, tmp_path, capsys, monkeypatch, name):
     monkeypatch.setattr(methods, "METHODS", FEW)
-    monkeypatch.setattr(trials, "run_all", lambda cells, *rest: [trials.run(c) for c in cells])
     (tmp_path / name).mkdir() if "." in name else (tmp_path / name).touch()
     words = [*SMALL, "--neurons", "3", "--seeds", "1"]
-    if name == "networks":
-        monkeypatch.undo()
     assert main(["compare", "--parts", "frozen", *words, "-o", str(tmp_path)]) == 2
     lines = capsys.readouterr().err.splitlines()
     assert len(lines) == 2 and f"{tmp_path / name}: " in lines[0] and lines[1].endswith("-o")

@@ -12,6 +12,7 @@ from lnp_edge.base.errors import ModelError, NetworkError
 from lnp_edge.cli import main
 from lnp_edge.commands.reproduce import ROWS, changed
 from lnp_edge.config import Config, NetworkSettings, PruneSettings, TrainSettings
+from lnp_edge.experiments.executors import in_process
 from lnp_edge.experiments.runs import Runs
 from lnp_edge.experiments.trial import Trial, run_trial
 from lnp_edge.network.file import load as load_network
@@ -24,10 +25,11 @@ SMALL = Config(network=NetworkSettings(neurons=24), train=TrainSettings(epochs=2
 
 def test_quick_prints_every_row_and_keeps_what_it_ran(tmp_path, capsys):
     rows = "dense,lnp,activity,lnp 4 bits,no recurrence"
-    words = ["reproduce", "spar", "--quick", "--rows", rows, "-o", str(tmp_path / "r")]
+    words = ["reproduce", "spar", "--quick", "--rows", rows, "--jobs", "1", "-o", str(tmp_path / "r")]
     assert main([*words, "--json"]) == 0
     rows = {row["name"]: row for row in json.loads(capsys.readouterr().out)}
-    assert list(rows) == ["ridge on statistics", "dense", "lnp", "activity", "lnp 4 bits", "no recurrence"]
+    assert {*list(rows)[:2]} == {"ridge on statistics", "ridge on statistics and bands"}
+    assert list(rows)[2:] == ["dense", "lnp", "activity", "lnp 4 bits", "no recurrence"]
     synapses = {name: row["trials"][0]["synapses"] for name, row in rows.items() if row["trials"]}
     assert synapses["lnp"] == synapses["activity"] == round(0.3 * synapses["dense"])
     assert synapses["no recurrence"] == 0
@@ -43,11 +45,19 @@ def test_quick_prints_every_row_and_keeps_what_it_ran(tmp_path, capsys):
     assert before == {p: p.stat().st_mtime_ns for p in (tmp_path / "r").rglob("result.json")}
 
 
-def test_one_pruned_network_serves_two_tasks(tmp_path, capsys):
-    words = ["reproduce", "spar", "spar", "--shared", "--quick", "-o", str(tmp_path), "--json"]
+def test_baselines_need_no_training(tmp_path, capsys):
+    assert main(["reproduce", "spar", "--quick", "--rows", "none", "-o", str(tmp_path), "--json"]) == 0
+    rows = json.loads(capsys.readouterr().out)
+    assert len(rows) == 2 and all(row["simple"] and not row["trials"] for row in rows)
+    assert [p.name for p in tmp_path.iterdir()] == ["spar.md"]
+    assert "ridge on statistics and bands" in (tmp_path / "spar.md").read_text()
+
+
+def test_one_pruned_network_serves_two_tasks(plain_pictures, tmp_path, capsys):
+    words = ["reproduce", "spar", "spar", "--shared", "--quick", "--jobs", "1", "-o", str(tmp_path), "--json"]
     assert main(words) == 0
     first = json.loads(capsys.readouterr().out.splitlines()[0])
-    assert [row["name"] for row in first][1:] == ["dense", "lnp, for this task", "lnp, one for all", "no recurrence"]
+    assert [row["name"] for row in first][2:] == ["dense", "lnp, for this task", "lnp, one for all", "no recurrence"]
 
 
 def test_a_network_pruned_before_its_task_is_the_same_for_every_task():
@@ -79,17 +89,17 @@ def test_a_stopped_trial_goes_on_to_the_same_result(tmp_path, monkeypatch):
     class Stopped(Exception):
         pass
 
-    def stop(name, done, total, info):
-        if done == 2:
+    def stop(share, what):
+        if share == 1:
             raise Stopped
 
     with pytest.raises(Stopped):
         run_trial(trial, stop, tmp_path)
     assert list(tmp_path.iterdir())
     seen = []
-    resumed = run_trial(trial, lambda name, done, total, info: seen.append(done), tmp_path)
-    again = run_trial(trial, lambda name, done, total, info: seen.append(done), tmp_path)
-    assert seen == [1, 2, 2]  # what is trained is not trained again, until its result is safe
+    resumed = run_trial(trial, lambda share, what: seen.append(share), tmp_path)
+    again = run_trial(trial, lambda share, what: seen.append(share), tmp_path)
+    assert seen == [0.5, 1, 1]  # what is trained is not trained again, until its result is safe
     for found in (resumed, again):
         assert found.model.fingerprint == whole.model.fingerprint and found.measures == whole.measures
 
@@ -104,47 +114,47 @@ def test_what_starts_from_a_network_that_starts_from_another_goes_on_too(tmp_pat
 
 def test_a_finished_run_leaves_nothing_to_go_on_from(tmp_path):
     runs, trial = Runs(tmp_path), Trial("x", SMALL)
-    runs.all([trial])
-    assert not list(runs.place(trial).glob("*.checkpoint"))
+    runs.all([trial], in_process)
+    assert not list((tmp_path / trial.key).glob("*.checkpoint"))
 
 
 def test_a_stored_network_is_the_trained_one(tmp_path):
     runs, trial = Runs(tmp_path), Trial("x", SMALL)
-    (result,) = runs.all([trial])
-    stored = load_network(runs.place(trial) / "network.safetensors")
+    (result,) = runs.all([trial], in_process)
+    stored = load_network((tmp_path / trial.key) / "network.safetensors")
     assert stored.config == SMALL and stored.network.w_rec.nnz == result["synapses"]
     assert all(math.isfinite(epoch["loss"]) for epoch in result["history"]) and len(result["history"]) == 2
     for text in ("{", "[]", '{"measures": {}}'):
-        (runs.place(trial) / "result.json").write_text(text)
+        ((tmp_path / trial.key) / "result.json").write_text(text)
         with pytest.raises(config.ConfigError, match="cannot read"):
-            runs.all([trial])
+            runs.all([trial], in_process)
 
 
 def test_what_starts_from_a_failure_trains_for_itself(tmp_path):
     runs, after = Runs(tmp_path), Trial("activity", changed(SMALL, ROWS["activity"]))
-    (alone,) = Runs(tmp_path / "alone").all([after])
-    runs.place(after.before).mkdir()
-    (runs.place(after.before) / "result.json").write_text('{"failed": "left the finite numbers"}')
-    (found,) = runs.all([after])
+    (alone,) = Runs(tmp_path / "alone").all([after], in_process)
+    (tmp_path / after.before.key).mkdir()
+    ((tmp_path / after.before.key) / "result.json").write_text('{"failed": "left the finite numbers"}')
+    (found,) = runs.all([after], in_process)
     assert found["measures"] == alone["measures"] and found["history"] == alone["history"]
 
 
 def test_a_damaged_checkpoint_is_no_failure_of_a_network(tmp_path):
     runs, trial = Runs(tmp_path), Trial("x", SMALL)
-    runs.place(trial).mkdir()
-    (runs.place(trial) / "training.checkpoint").write_bytes(b"x")
+    (tmp_path / trial.key).mkdir()
+    ((tmp_path / trial.key) / "training.checkpoint").write_bytes(b"x")
     with pytest.raises(ModelError, match="no checkpoint"):
-        runs.all([trial], failures=True)
-    assert runs.stored(trial) is None
+        Runs(tmp_path, failures=True).all([trial], in_process)
+    assert runs.load(trial) is None
 
 
 def test_a_failure_is_raised_or_a_result(tmp_path):
     runs, good = Runs(tmp_path), Trial("good", SMALL)
     bad = Trial("bad", replace(SMALL, prune=PruneSettings(keep=1e-6)))
-    results = runs.all([bad, good], failures=True)
+    results = Runs(tmp_path, failures=True).all([bad, good], in_process)
     assert "leaves none" in results[0]["failed"] and results[1]["measures"]
     with pytest.raises(NetworkError, match="leaves none"):
-        runs.all([bad, good])
+        runs.all([bad, good], in_process)
 
 
 @pytest.mark.parametrize(

@@ -109,11 +109,9 @@ EMULATED = [
 
 @pytest.mark.parametrize("kind", MODELS)
 @pytest.mark.parametrize(("name", "toolchain"), EMULATED)
-def test_an_emulated_board_runs_like_the_oracle(tmp_path, name, toolchain, kind):
-    need_for(name, toolchain)
-    board = boards.get(name)
-    image = build(folder_for(MODELS[kind](), board, tmp_path), toolchain).image
-    assert_runs_like_the_oracle(open_board(board, image), kind=kind)
+def test_an_emulated_board_runs_like_the_oracle(firmware, name, toolchain, kind):
+    image = firmware(name, kind=kind, toolchain=toolchain)
+    assert_runs_like_the_oracle(open_board(boards.get(name), image), kind=kind)
 
 
 def test_behind_a_bootloader_the_core_gets_our_vector_table(tmp_path, monkeypatch):
@@ -137,9 +135,8 @@ def test_it_compiles_clean_for_every_core(tmp_path, monkeypatch, cpu, toolchain)
 
 
 @pytest.mark.parametrize("kind", MODELS)
-def test_no_function_uses_floating_point_or_heap(tmp_path, kind):
-    need_for("mps2-an386", start=False)
-    image = build(folder_for(MODELS[kind](), boards.get("mps2-an386"), tmp_path)).image
+def test_no_function_uses_floating_point_or_heap(firmware, kind):
+    image = firmware("mps2-an386", kind=kind)
     names = subprocess.run(["arm-none-eabi-nm", image], capture_output=True, text=True, check=True).stdout
     assert not re.search(r"malloc|free|__aeabi_[fd]|__aeabi_u?l", names)
 
@@ -223,10 +220,9 @@ def test_a_failing_compiler_shows_its_last_lines_and_leaves_no_image(tmp_path):
 
 
 @pytest.mark.parametrize("toolchain", ["gcc", "zig"])
-def test_an_image_that_outgrows_the_board_says_what_it_needs(tmp_path, monkeypatch, toolchain):
-    need_for("cortex-m4", toolchain, start=False)
+def test_an_image_that_outgrows_the_board_says_what_it_needs(firmware, tmp_path, monkeypatch, toolchain):
     full = boards.get("cortex-m4")
-    whole = build(folder_for(tiny_model(), full, tmp_path / "full"), toolchain)
+    whole = elf.usage(firmware("cortex-m4", toolchain=toolchain))
     small = replace(full, flash=Region(0, 4096))
     monkeypatch.setattr(boards, "get", lambda name: small)
     with pytest.raises(DoesNotFit, match=r"needs \d+ B flash, cortex-m4 has 4096") as e:
@@ -268,16 +264,20 @@ def test_flashing_says_what_it_would_do_and_writes_the_flash_image(tmp_path):
     assert elf.flash_bytes(image, 0x08000000 - 16)[:16] == b"\xff" * 16
 
 
-def test_flashing_without_the_tool_or_an_emulated_board(tmp_path, monkeypatch):
+def test_flashing_without_the_tool_or_an_emulated_board(firmware, tmp_path, monkeypatch):
     need_for("nucleo-f401re")
     real = shutil.which
+    path = firmware("nucleo-f401re").parents[2]
     monkeypatch.setattr(shutil, "which", lambda name: None if name == "st-flash" else real(name))
-    path = folder_for(tiny_model(), boards.get("nucleo-f401re"), tmp_path / "a")
-    build(path)
     with pytest.raises(BoardError, match=r"(?s)st-flash is not installed.*apt-get install stlink-tools"):
         flash.flash(path)
     other = folder_for(tiny_model(), boards.get("host"), tmp_path / "b")
     assert flash.flash(other) == "nothing to flash: host starts with the image"
+
+
+def driver_alone(tools, sources, output, extra=(), compiled=commands.compile_command):
+    """The command that compiles the UART's driver without the rest, to an object."""
+    return compiled(tools, ["stm32_usart.c"], output, ("-c", *extra))
 
 
 @pytest.mark.parametrize(
@@ -297,6 +297,7 @@ def test_a_clock_or_baud_rate_that_the_stm32_cannot_have_stops_the_compiler(tmp_
     need_for("nucleo-f401re")
     board = replace(boards.get("nucleo-f401re"), **{key: value})
     monkeypatch.setattr(boards, "get", lambda name: board)
+    monkeypatch.setattr(commands, "compile_command", driver_alone)
     with pytest.raises(BoardError, match=said):
         build(folder_for(tiny_model(), board, tmp_path))
 
@@ -321,9 +322,9 @@ def test_a_file_that_is_no_image_is_refused_by_the_emulator(tmp_path, content):
     assert e.value.try_next == "build one first: lnp build DIR"
 
 
-def test_an_image_for_other_memory_is_refused_by_the_emulator(tmp_path):
-    need("arm-none-eabi-gcc", "unicorn", "elftools")
-    image = build(folder_for(tiny_model(), boards.get("netduinoplus2"), tmp_path)).image
+def test_an_image_for_other_memory_is_refused_by_the_emulator(firmware):
+    need("unicorn", "elftools")
+    image = firmware("netduinoplus2")
     with pytest.raises(BoardError, match="is no image for cortex-m4"):
         open_board(boards.get("cortex-m4"), image)
 

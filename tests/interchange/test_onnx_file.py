@@ -131,7 +131,8 @@ def test_a_model_without_a_single_synapse_comes_back(tmp_path):
 
 def test_the_same_model_gives_the_same_bytes_in_another_process():
     code = (
-        "import zlib; from tiny import MODELS; from lnp_edge.interchange import onnx_file;"
+        "import sys, zlib; sys.path[:0] = ['tests']; from tiny import MODELS;"
+        "from lnp_edge.interchange import onnx_file;"
         "print([zlib.crc32(onnx_file.to_proto(m()).SerializeToString(deterministic=True)) for m in MODELS.values()])"
     )
     runs = {

@@ -147,20 +147,22 @@ def survivors_by_trial(network, most, count):
     for neuron in sorted(range(network.n), key=lambda i: (between[i], w[i].sum() + w[:, i].sum(), i)):
         if alive.sum() == network.n - most:
             break
+        if alive.sum() == 1:
+            break
         alive[neuron] = False
         smaller = network.keep_neurons(np.flatnonzero(alive))
         alive[neuron] = smaller.w_rec.nnz < count or (reach_by_powers(smaller) != paths).any()
     return np.flatnonzero(alive)
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(SEEDS, st.integers(1, 14), st.floats(0, 0.4), st.floats(0, 0.5))
 def test_reach_equals_following_every_synapse(seed, n, density, ports):
     net = random_graph(seed, n, density, ports)
     np.testing.assert_array_equal(reach(net), reach_by_powers(net))
 
 
-@settings(max_examples=80, deadline=None)
+@settings(max_examples=80)
 @given(SEEDS, st.integers(1, 12), st.floats(0, 0.4), st.floats(0, 0.5), st.floats(0, 1), st.floats(0, 1))
 def test_the_same_neurons_stay_as_when_every_removal_is_tried(seed, n, density, ports, going, needed):
     net = random_graph(seed, n, density, ports)

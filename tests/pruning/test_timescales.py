@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from nets import tiny_network
+from nets import NETWORKS, tiny_layers, tiny_network
 
 from lnp_edge.base.errors import LnpError
 from lnp_edge.dynamics import lyapunov
@@ -17,31 +17,65 @@ def spectrum(net):
 def test_slow_neurons_that_lost_their_speed_get_it_back():
     """The network wanted is the same with time constants of half the mean: the search must come nearer to it."""
     net = tiny_network(n=40)
-    wanted = spectrum(with_taus(net, net.tau_mem / 2, net.tau_syn / 2))
+    wanted = spectrum(with_taus(net, [{name: net.params[name] / 2 for name in ("tau_mem", "tau_syn")}]))
     found = optimise_timescales(net, wanted, trials=14, seed=1)
     assert distance(spectrum(found), wanted) < 0.5 * distance(spectrum(net), wanted)
-    assert found.tau_mem.mean() < 0.8 * net.tau_mem.mean()
-    np.testing.assert_array_equal(np.argsort(found.tau_mem), np.argsort(net.tau_mem))  # each keeps its quantile
+    tau, tuned = net.params["tau_mem"], found.params["tau_mem"]
+    assert tuned.mean() < 0.8 * tau.mean()
+    np.testing.assert_array_equal(np.argsort(tuned), np.argsort(tau))  # each keeps its quantile
     again = optimise_timescales(net, wanted, trials=14, seed=1)
-    np.testing.assert_array_equal(again.tau_mem, found.tau_mem)
+    np.testing.assert_array_equal(again.params["tau_mem"], tuned)
 
 
 def test_nothing_better_leaves_the_network_alone():
     net = tiny_network(n=20)
     found = optimise_timescales(net, lyapunov.of_network(net, k=32).exponents, trials=2, seed=0)
-    np.testing.assert_array_equal(found.tau_mem, net.tau_mem)
+    np.testing.assert_array_equal(found.params["tau_mem"], net.params["tau_mem"])
 
 
-def test_other_time_constants_leave_the_gain_of_a_constant_input():
-    net = tiny_network(n=20)
-    other = with_taus(net, 3 * net.tau_mem, 0.5 * net.tau_syn)
+@pytest.mark.parametrize("kind", NETWORKS)
+def test_other_time_constants_leave_the_gain_of_a_constant_input(kind):
+    net = NETWORKS[kind]()
+    factor = {name: (3.0, 0.5)[k % 2] for k, name in enumerate(("tau_mem", "tau_syn", "tau_ad"))}
+    taus = [{name: factor[name] * p.params[name] for name in _timescales.times(p)} for p in net.populations]
+    other = with_taus(net, taus)
 
-    def gain(n):
-        return n.w_in / ((1 - np.exp(-n.dt / n.tau_syn)) * (1 - np.exp(-n.dt / n.tau_mem)))
+    def gains(n):
+        unit = n.drive_for()[1]
+        return n.w_in / unit, n.w_rec.data / unit[n.w_rec.indices]
 
-    np.testing.assert_allclose(gain(other), gain(net), rtol=1e-12)
-    assert (np.sign(other.w_rec.data) == np.sign(net.w_rec.data)).all()
-    assert other.tau_syn.min() >= 1.5 * net.dt
+    for a, b in zip(gains(other), gains(net), strict=True):
+        np.testing.assert_allclose(a, b, rtol=1e-12)
+    for p, q, given in zip(net.populations, other.populations, taus, strict=True):
+        for name, meaning in p.module.PARAMETERS.items():
+            if meaning.is_time:
+                np.testing.assert_array_equal(q.params[name], np.maximum(given[name], 1.5 * net.dt))
+            elif meaning.scale:
+                in_scales = [a.params[name] / meaning.scale(net.dt, a.params) for a in (p, q)]
+                free = (p.params[name] < meaning.high) & (q.params[name] < meaning.high)
+                np.testing.assert_allclose(in_scales[1][free], in_scales[0][free], rtol=1e-12)
+            else:
+                np.testing.assert_array_equal(q.params[name], p.params[name])
+
+
+def test_the_time_constants_of_every_layer_are_tuned():
+    net = tiny_layers(sizes=(12, 10))
+    slower = [{name: 3 * p.params[name] for name in _timescales.times(p)} for p in net.populations]
+    wanted = lyapunov.of_network(with_taus(net, slower), k=_timescales.EXPONENTS).exponents
+    found = optimise_timescales(net, wanted, trials=12, seed=1)
+    assert distance(spectrum(found), wanted) < distance(spectrum(net), wanted)
+    for p, q in zip(net.populations, found.populations, strict=True):
+        for name in _timescales.times(p):
+            assert (q.params[name] != p.params[name]).any()
+
+
+@pytest.mark.parametrize(("n", "k"), [(40, 32), (5, 10)])
+def test_the_objective_compares_the_32_largest_exponents_or_all(n, k):
+    net, told = tiny_network(n=n), []
+    wanted = lyapunov.of_network(net, k=k, seed=1).exponents - np.linspace(0, 3, k)
+    optimise_timescales(net, wanted, trials=0, seed=0, tried=told.extend)
+    scale = net.params["tau_mem"].mean() + net.params["tau_syn"].mean()
+    assert told == [distance(lyapunov.of_network(net, k=k).exponents, wanted) * scale]
 
 
 def test_the_distance_of_spectra_is_wasserstein_and_dear_above_the_wanted_maximum():

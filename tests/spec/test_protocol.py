@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from lnp_edge.spec import protocol
 from lnp_edge.spec.protocol import Frame, FrameError, cobs_decode, cobs_encode, decode, encode
 
-ANY = settings(max_examples=300, deadline=None, derandomize=True)
+ANY = settings(max_examples=300)
 
 
 @ANY

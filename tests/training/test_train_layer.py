@@ -9,7 +9,9 @@ import torch
 from scipy import sparse
 
 from lnp_edge import cli
+from lnp_edge.config import LayerSettings, NetworkSettings
 from lnp_edge.network import Network, Population
+from lnp_edge.network.draw import drawn
 from lnp_edge.spec.ops import OPS
 from lnp_edge.spec.plugins import names
 from lnp_edge.training import bench, bench_peers, layer
@@ -255,6 +257,9 @@ def test_the_training_benchmark_goes_on_without_the_peers(monkeypatch, capsys):
     assert all(row.ms > 0 and row.kept > 0 for row in rows if not row.failed)
     assert {v["density"] for v in bench.ratios(rows)} == set(bench.AIMS)
     monkeypatch.setattr(bench, "measure", lambda **options: rows)
+    stack = bench.stack(16, 1)
+    assert stack["times"] == stack["plain_ms"] / stack["ms"] > 0
+    monkeypatch.setattr(bench, "stack", lambda *sizes: stack)
     assert cli.main(["bench", "--train"]) == 0
     assert "no network" in capsys.readouterr().out
     assert cli.main(["bench", "--train", "--json"]) == 0
@@ -268,3 +273,12 @@ def test_the_benchmarks_own_loops_compute_the_same_read_out():
         ours, plain, csr = (build(network, x)[1]() for build in (bench.ours, bench.plain, bench.sparse_csr))
     torch.testing.assert_close(plain, ours, rtol=1e-4, atol=1e-5)
     torch.testing.assert_close(csr, ours, rtol=1e-4, atol=1e-5)
+
+
+def test_the_benchmark_of_a_stack_computes_the_same_read_out():
+    layers = (LayerSettings(24, density=0.3), LayerSettings(24, density=0.3))
+    network = drawn(NetworkSettings(layer=layers), 16, 7, 0.04, np.random.default_rng(1))
+    x = torch.from_numpy(np.random.default_rng(0).standard_normal((5, 20, 16)).astype(np.float32))
+    with torch.no_grad():
+        ours, plain = (build(network, x)[1]() for build in (bench.ours, bench.plain_stack))
+    torch.testing.assert_close(plain, ours, rtol=1e-4, atol=1e-5)

@@ -1,4 +1,9 @@
+import os
+import subprocess
+import sys
+import zlib
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -86,6 +91,23 @@ def test_rotations_are_rotations():
 
 class Stopped(Exception):
     pass
+
+
+@pytest.mark.parametrize("density", [0.1, 0.5])
+def test_a_matrix_library_that_sums_in_another_order_changes_no_bit(density):
+    """MKL chooses the order by the processor; told to be compatible with all of them it takes another."""
+    code = f"""
+import sys, zlib
+sys.path[:0] = {[str(Path(__file__).parent), str(Path(__file__).parents[1])]}
+from test_training import NetworkSettings, small_training
+after = small_training(2, network=NetworkSettings(neurons=64, density={density}))[1]
+print(zlib.crc32(after.w_rec.data.tobytes() + after.w_in.tobytes()))
+"""
+    environment = os.environ | {"MKL_CBWR": "COMPATIBLE"}
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env=environment)
+    assert done.returncode == 0, done.stderr
+    after = small_training(2, network=NetworkSettings(neurons=64, density=density))[1]
+    assert int(done.stdout) == zlib.crc32(after.w_rec.data.tobytes() + after.w_in.tobytes())
 
 
 def test_a_stopped_training_resumes_to_the_same_bits(tmp_path, monkeypatch):

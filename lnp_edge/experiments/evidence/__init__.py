@@ -6,6 +6,5 @@ reservoir.py  the frozen regime: recurrent weights as pruned, only a linear read
 matrices.py   Moore & Chaudhuri's experiment on linear networks, without spikes
 scale.py      time, memory and error of pruning, for `lnp bench --prune`
 statistics.py means, intervals, differences paired by seed
-store.py      results on disk: nothing is run twice
 report.py     tables, CSV and the page
 """

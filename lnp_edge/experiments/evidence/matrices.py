@@ -8,15 +8,13 @@ keeps the largest as they are."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 from scipy import linalg
 
+from lnp_edge.base.progress import Progress
 from lnp_edge.dynamics.covariance import pair_variance, stationary_covariance
-from lnp_edge.experiments.evidence import store
 from lnp_edge.network import Floats
 from lnp_edge.pruning.steps.edges import keep_probabilities, matched_diagonal, rescaling, sample
 
@@ -84,8 +82,8 @@ class Matrix:
         return isinstance(rows, list) and all(isinstance(row, dict) and set(row) >= ERRORS for row in rows)
 
 
-def run(matrix: Matrix) -> dict[str, list[dict]]:
-    """Under "rows" one for each method and share: spectral_error, covariance_error, stable."""
+def measure(matrix: Matrix, progress: Progress | None = None) -> dict[str, list[dict]]:
+    """Work for store.run: under "rows" one for each method and share: spectral_error, covariance_error, stable."""
     a = clustered(matrix.n, matrix.seed)
     c = stationary_covariance(a, np.eye(len(a)))
     by_method = scores(a, c)
@@ -97,8 +95,3 @@ def run(matrix: Matrix) -> dict[str, list[dict]]:
             row = {"method": method, "keep": keep, "seed": matrix.seed, "stable": bool(linalg.eigvalsh(s).max() < 0)}
             rows.append(row | {"spectral_error": spectral, "covariance_error": covariance})
     return {"rows": rows}
-
-
-def experiment(matrices: list[Matrix], folder: Path, finished: Callable[[int], None]) -> list[dict]:
-    """The rows of all matrices; see store.run_all."""
-    return [row for found in store.run_all(run, matrices, folder, finished) for row in found["rows"]]

@@ -1,10 +1,12 @@
-"""The rows of a comparison: each a method of lnp_edge/pruning with its options."""
+"""The rows of a comparison: each a method of lnp_edge/pruning with its options. A method without a row here gets one of
+its name."""
 
 from __future__ import annotations
 
 from dataclasses import replace
 
 from lnp_edge.config import NoiseSettings, PruneSettings
+from lnp_edge.spec import plugins
 
 EDGES = NoiseSettings(nodes=0.0)
 HALF = NoiseSettings(alpha=0.5, cap=3.0)
@@ -49,3 +51,7 @@ ABLATION: dict[str, PruneSettings] = {
 
 # Rivals that need a task: only where everything is trained.
 TRAINED: dict[str, PruneSettings] = {"SNIP": PruneSettings("snip"), "activity": PruneSettings("activity")}
+
+for _name in sorted(set(plugins.names("lnp_edge.pruning")) - {row.method for row in (METHODS | TRAINED).values()}):
+    _rows = TRAINED if getattr(plugins.get("lnp_edge.pruning", _name), "NEEDS", "") else METHODS
+    _rows[_name] = PruneSettings(_name)

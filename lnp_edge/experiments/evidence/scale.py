@@ -5,7 +5,6 @@ Each case runs in a process of its own, so that its peak memory is its own; time
 
 from __future__ import annotations
 
-import multiprocessing
 import resource
 import time
 from collections.abc import Callable, Iterator
@@ -16,6 +15,7 @@ from scipy import stats
 
 from lnp_edge.dynamics import covariance
 from lnp_edge.dynamics.rate_model import rate_model
+from lnp_edge.experiments.executors import Tell, processes
 from lnp_edge.network import Network
 from lnp_edge.network.draw import random_network
 from lnp_edge.pruning import abscissa_limit, endpoints
@@ -29,7 +29,7 @@ DEGREE = 50
 
 
 @dataclass(frozen=True)
-class Row:
+class Measured:
     """aim : of seconds, and of megabytes; nan: none."""
 
     what: str
@@ -144,16 +144,13 @@ def cases(quick: bool) -> list[Case]:
     ]
 
 
-def measure(quick: bool) -> Iterator[Row]:
-    """A row as each case ends."""
-    context = multiprocessing.get_context("spawn")
-    for what, function, n, density, aim, aim_megabytes in cases(quick):
-        with context.Pool(1) as pool:
-            seconds, synapses, remark, megabytes = pool.apply(_run, (function, n, density))
-        yield Row(what, n, synapses, seconds, megabytes, remark, aim, aim_megabytes)
+def measure(quick: bool) -> Iterator[Measured]:
+    """Of each case, as it ends."""
+    for case in cases(quick):
+        yield from processes(_run, [case], lambda *args: None)
 
 
-def growth(rows: list[Row]) -> float:
+def growth(rows: list[Measured]) -> float:
     """Exponent of time by neurons at a constant number of synapses each: the slope in logarithms; nan without rows."""
     sized = [r for r in rows if r.what == "edge step" and r.neurons in GROWTH]
     if len(sized) < 2:
@@ -161,6 +158,9 @@ def growth(rows: list[Row]) -> float:
     return float(np.polyfit(np.log([r.neurons for r in sized]), np.log([r.seconds for r in sized]), 1)[0])
 
 
-def _run(function: Callable, n: int, density: float) -> tuple[float, int, str, float]:
+def _run(case: Case, tell: Tell) -> Measured:
+    what, function, n, density, aim, aim_megabytes = case
     function(60, 0.2)  # compiles the kernels
-    return *function(n, density), resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+    seconds, synapses, remark = function(n, density)
+    megabytes = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+    return Measured(what, n, synapses, seconds, megabytes, remark, aim, aim_megabytes)

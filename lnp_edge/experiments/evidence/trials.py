@@ -1,26 +1,24 @@
-"""One network of a comparison: drawn, pruned, measured, in either regime; and all of them, each kept on disk when
-done."""
+"""One network of a comparison: drawn, pruned, measured, in either regime."""
 
 from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import asdict, dataclass, replace
 from functools import cache
-from pathlib import Path
 
 import numpy as np
 
 from lnp_edge import config, pruning
 from lnp_edge.base.errors import ConfigError, NetworkError
+from lnp_edge.base.progress import Progress
 from lnp_edge.config import Config, PruneSettings
 from lnp_edge.dynamics import lyapunov
 from lnp_edge.dynamics.rate_model import X_STD, rate_model
-from lnp_edge.experiments.evidence import reservoir, store
+from lnp_edge.experiments.evidence import reservoir
 from lnp_edge.experiments.evidence.methods import DENSE
-from lnp_edge.experiments.evidence.store import Result
+from lnp_edge.experiments.store import Result
 from lnp_edge.network import Network
 from lnp_edge.network.draw import random_network
 from lnp_edge.network.simulate import Simulation
@@ -73,15 +71,15 @@ def pruned(cell: Cell) -> Network:
     return method.prune(start, settings.keep, pipeline.stage_seed(Config(seed=cell.seed), 1), None, settings.noise)
 
 
-def run(cell: Cell) -> Result:
-    """What a table says of one network. A network that cannot be pruned or measured is a result, too: "failed"."""
+def measure(cell: Cell, progress: Progress | None = None) -> Result:
+    """What a table says of one network; of one that cannot be pruned or measured, "failed". Work for store.run."""
     known = asdict(cell) | {"keep": cell.prune.keep}
-    tasks = [_task(name) for name in cell.tasks]
+    evaluations = [_evaluation(name) for name in cell.tasks]
     try:
         network = pruned(cell)
         found = describe(network)
-        for what in tasks:
-            found |= reservoir.measures(network, what, cell.seed)
+        for evaluation in evaluations:
+            found |= reservoir.measures(network, evaluation, cell.seed)
         bad = [name for name, value in found.items() if not np.isfinite(value)]
         return known | ({"failed": f"{bad[0]} is not finite"} if bad else found)
     except NetworkError as e:
@@ -89,8 +87,8 @@ def run(cell: Cell) -> Result:
 
 
 @cache
-def _task(name: str) -> reservoir.Task:
-    return reservoir.task(name)
+def _evaluation(name: str) -> reservoir.Evaluation:
+    return reservoir.evaluation(name)
 
 
 def describe(network: Network) -> dict[str, float]:
@@ -115,12 +113,6 @@ def _drift(network: Network) -> float:
         rates.append(run.step(np.clip(rng.normal(0, X_STD, (2, len(network.w_in))), -2, 2)).mean())
     early, late = np.mean(rates[LONG // 10 : LONG // 2]), np.mean(rates[LONG // 2 :])
     return float(abs(late - early) / max(early, 1e-9))
-
-
-def run_all(cells: list[Cell], folder: Path, finished: Callable[[int], None]) -> list[Result]:
-    """The result of each cell, by its name in the table; see store.run_all."""
-    found = store.run_all(run, cells, folder, finished)
-    return [result | {"method": cell.method} for cell, result in zip(cells, found, strict=True)]
 
 
 def grid(
@@ -165,7 +157,7 @@ def known_task(name: str) -> None:
     cannot be read."""
     if name not in reservoir.MEMORY and name not in (known := config.names()):
         raise ConfigError(f"no task {name[:40]!r}", f"available: {', '.join([*reservoir.MEMORY, *known])}")
-    _task(name)
+    _evaluation(name)
 
 
 def examples(cell: Cell, methods: dict[str, PruneSettings], keep: float) -> dict[str, Network]:

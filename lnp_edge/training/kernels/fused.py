@@ -1,6 +1,6 @@
 """A recurrent cuba-LIF layer, what it sends to later layers and its read-out: one function of the whole sequence.
 
-Input currents and their weight gradient are matrix products over all steps. The recurrence is that of sparse.py
+Input currents and their weight gradient are products over all steps (products.py). The recurrence is that of sparse.py
 or, at high density, of dense.py. A long sequence keeps the state at the start of each segment only, and computes
 the segments again on the way back: the same operations, so the same spikes.
 """
@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from lnp_edge.training.kernels import dense, sparse
+from lnp_edge.training.kernels import dense, products, sparse
 from lnp_edge.training.kernels.lanes import FOLDED, LANES
 from lnp_edge.training.kernels.sparse import Wiring
 from lnp_edge.training.layer import SLOPE
@@ -39,28 +39,27 @@ class Sparse:
         self.w, self.w_back = weights[wiring.by_target], weights[wiring.by_source]
         self.neurons = p["alpha"], p["beta"], p["v_th"]
         self.read_out = p["gamma"], p["bias_out"]
-        self.w_in, self.bias = _tensor(p["w_in"]), _tensor(p["bias"])
+        self.w_in, self.bias = p["w_in"], p["bias"]
         self.sums = np.zeros((len(weights), FOLDED), np.float32), *np.zeros((2, wiring.n, LANES), np.float32)
 
     def place(self, a: torch.Tensor) -> np.ndarray:
         """[B, T, K] in this layout, the batch padded with zeros to whole lanes; a copy."""
-        blocks = -(-len(a) // LANES)
-        out = np.zeros((blocks * LANES, *a.shape[1:]), np.float32)
-        out[: len(a)] = a.detach().numpy()
-        return np.ascontiguousarray(out.reshape(blocks, LANES, *a.shape[1:]).transpose(0, 2, 3, 1))
+        return placed(a.detach().numpy(), LANES)
 
     def back(self, a: np.ndarray, batch: int) -> np.ndarray:
-        return a.transpose(0, 3, 1, 2).reshape(-1, *a.shape[1:3])[:batch].copy()
+        return a.transpose(0, 3, 1, 2).reshape(a.shape[0] * a.shape[3], *a.shape[1:3])[:batch].copy()
 
-    def currents(self, x: torch.Tensor, v: torch.Tensor) -> None:
+    def currents(self, x: np.ndarray, t0: int, v: np.ndarray) -> None:
         if self.w_in is None:
-            torch.add(x, self.bias[:, None], out=v)
-            return
-        x = x.flatten(0, 1)
-        torch.bmm(self.w_in.T.expand(len(x), -1, -1), x, out=v.flatten(0, 1))
+            np.add(x[:, t0 : t0 + v.shape[1]], self.bias[:, None], out=v)
+        else:
+            products.currents_of_samples(x, t0, np.ascontiguousarray(self.w_in.T), v)
 
-    def d_w_in(self, x: torch.Tensor, h: torch.Tensor) -> torch.Tensor:
-        return torch.addbmm(x.new_zeros(()), x.flatten(0, 1), h.flatten(0, 1).transpose(1, 2))
+    def new_d_w_in(self) -> np.ndarray:
+        return np.zeros((*self.w_in.shape, FOLDED), np.float32)
+
+    def add_d_w_in(self, x: np.ndarray, t0: int, h: np.ndarray, d_w_in: np.ndarray) -> None:
+        products.gradient_of_samples(x, t0, h, d_w_in)
 
     def forward(self, v: np.ndarray, start: np.ndarray, y: np.ndarray, t0: int) -> None:
         into, pre = self.wiring.into, self.wiring.pre
@@ -101,8 +100,8 @@ class Dense:
         self.w_back = np.ascontiguousarray(w[:, :end].reshape(-1, LANES, end).transpose(0, 2, 1))
         self.neurons = [np.pad(p[name], (0, self.n - n), constant_values=1) for name in ("alpha", "beta", "v_th")]
         self.read_out = p["gamma"], p["bias_out"]
-        self.bias = _tensor(p["bias"])
-        self.w_in = None if p["w_in"] is None else _tensor(np.pad(p["w_in"], ((0, 0), (0, self.n - n))))
+        self.bias = p["bias"]
+        self.w_in = None if p["w_in"] is None else np.pad(p["w_in"], ((0, 0), (0, self.n - n)))
         self.sums = np.zeros_like(w), *np.zeros((2, self.n), np.float32)
 
     def place(self, a: torch.Tensor) -> np.ndarray:
@@ -111,15 +110,18 @@ class Dense:
     def back(self, a: np.ndarray, batch: int) -> np.ndarray:
         return a[..., 0]
 
-    def currents(self, x: torch.Tensor, v: torch.Tensor) -> None:
+    def currents(self, x: np.ndarray, t0: int, v: np.ndarray) -> None:
         if self.w_in is None:
             v[:, :, self.wiring.n :] = 0
-            torch.add(x, self.bias[:, None], out=v[:, :, : self.wiring.n])
-            return
-        torch.mm(x.flatten(0, 1).squeeze(-1), self.w_in, out=v.flatten(0, 1).squeeze(-1))
+            np.add(x[:, t0 : t0 + v.shape[1]], self.bias[:, None], out=v[:, :, : self.wiring.n])
+        else:
+            products.currents_of_neurons(x[..., 0], t0, self.w_in, v[..., 0])
 
-    def d_w_in(self, x: torch.Tensor, h: torch.Tensor) -> torch.Tensor:
-        return x.flatten(0, 1).squeeze(-1).T @ h.flatten(0, 1).squeeze(-1)
+    def new_d_w_in(self) -> np.ndarray:
+        return np.zeros((*self.w_in.shape, 1), np.float32)
+
+    def add_d_w_in(self, x: np.ndarray, t0: int, h: np.ndarray, d_w_in: np.ndarray) -> None:
+        products.gradient_of_neurons(x[..., 0], t0, h[..., 0], d_w_in[..., 0])
 
     def forward(self, v: np.ndarray, start: np.ndarray, y: np.ndarray, t0: int) -> None:
         dense.forward(v[..., 0], start[..., 0], self.w, *self.neurons, *self.read_out, y[..., 0], t0)
@@ -134,10 +136,6 @@ class Dense:
         found = {"w_rec": flat[self.at], "w_forward": flat[self.forward_at]}
         w_out = np.ascontiguousarray(d_w[:n, self.out_at])
         return found | {"w_out": w_out, "alpha": d_alpha[:n], "beta": d_beta[:n]}
-
-
-def _tensor(a: np.ndarray | None) -> torch.Tensor | None:
-    return None if a is None else torch.from_numpy(a)
 
 
 def _kernel(wiring: Wiring) -> type[Sparse] | type[Dense]:
@@ -164,13 +162,13 @@ class Workspace:
 
     def __init__(self, wiring: Wiring):
         self.wiring = wiring
-        self.buffer = torch.empty(0)
+        self.buffer = np.empty(0, np.float32)
 
-    def v(self, *shape: int) -> torch.Tensor:
+    def v(self, *shape: int) -> np.ndarray:
         """v before the reset of some steps: [G, K, N, L], not initialised."""
         if math.prod(shape) > len(self.buffer):
-            self.buffer = torch.empty(math.prod(shape))
-        return self.buffer[: math.prod(shape)].view(shape)
+            self.buffer = np.empty(math.prod(shape), np.float32)
+        return self.buffer[: math.prod(shape)].reshape(shape)
 
     def kernel(self, p: Arrays) -> Sparse | Dense:
         """What runs the recurrence with the parameters of one training step."""
@@ -179,7 +177,9 @@ class Workspace:
 
 class _Fused(torch.autograd.Function):
     @staticmethod
-    def forward(ctx: Any, work: Workspace, x: torch.Tensor, *parameters: torch.Tensor | None) -> torch.Tensor:
+    def forward(
+        ctx: Any, work: Workspace, x: torch.Tensor, batch: int, *parameters: torch.Tensor | None
+    ) -> tuple[torch.Tensor, torch.Tensor]:
         p: Any = {
             name: None if a is None else a.detach().contiguous().numpy()
             for name, a in zip(NAMES, parameters, strict=True)
@@ -190,7 +190,7 @@ class _Fused(torch.autograd.Function):
             p["w_in"] = np.concatenate([p["w_in"], p["bias"][None]])  # the bias is one more input, always 1
             x = torch.cat([x, x.new_ones(*x.shape[:2], 1)], 2)
         kernel = work.kernel(p)
-        inputs = kernel.place(x)
+        inputs = _placed(x, kernel, batch)
         groups, steps = inputs.shape[:2]
         length = _segment(steps, 4 * groups * kernel.n * kernel.lanes)
         y = np.empty((groups, steps, wiring.m + wiring.o, kernel.lanes), np.float32)
@@ -198,55 +198,91 @@ class _Fused(torch.autograd.Function):
         starts = {}
         for t0 in range(0, steps, length):
             starts[t0] = state.copy()
-            _run(work, kernel, torch.from_numpy(inputs), state, y, t0, length)
-        ctx.kept = work, kernel, p["gamma"], inputs, y, starts, length
-        return torch.from_numpy(kernel.back(y, len(x)))
+            _run(work, kernel, inputs, state, y, t0, length)
+        ctx.kept = work, kernel, p["gamma"], inputs, y, starts, length, x.shape
+        onwards, y_out = y[:, :, : wiring.m], y[:, :, wiring.m :]
+        return torch.from_numpy(onwards), torch.from_numpy(kernel.back(y_out, batch))
 
     @staticmethod
-    def backward(ctx: Any, grad: torch.Tensor) -> tuple:
+    def backward(ctx: Any, grad_onwards: torch.Tensor, grad_out: torch.Tensor) -> tuple:
         if ctx.kept is None:
             raise RuntimeError("a second backward pass: the first has overwritten v")
-        work, kernel, gamma, inputs, y, starts, length = ctx.kept
+        work, kernel, gamma, inputs, y, starts, length, shape = ctx.kept
         ctx.kept = None
-        x, grad_y, n, m = torch.from_numpy(inputs), kernel.place(grad), work.wiring.n, work.wiring.m
+        x, n, m = inputs, work.wiring.n, work.wiring.m
+        grad_y = np.empty_like(y)
+        grad_y[:, :, :m], grad_y[:, :, m:] = grad_onwards.numpy(), kernel.place(grad_out)
         sparse.leak_back(grad_y, gamma)
         carry = np.zeros((2, inputs.shape[0], kernel.n, kernel.lanes), np.float32)
-        d_w_in = torch.zeros(())
+        d_w_in = None if kernel.w_in is None else kernel.new_d_w_in()
         last = max(starts)
         for t0 in sorted(starts, reverse=True):
             now = x[:, t0 : t0 + length]
             v = work.v(*now.shape[:2], kernel.n, kernel.lanes)
             if t0 != last:
                 _run(work, kernel, x, starts[t0].copy(), y, t0, length)
-            kernel.backward(v.numpy(), starts[t0], carry, grad_y, t0)  # v becomes the gradient of the currents
-            if kernel.w_in is None:
-                now.copy_(v[:, :, :n])  # the currents themselves are no longer needed
+            kernel.backward(v, starts[t0], carry, grad_y, t0)  # v becomes the gradient of the currents
+            if d_w_in is None:
+                now[:] = v[:, :, :n]  # the currents themselves are no longer needed
             else:
-                d_w_in = d_w_in + kernel.d_w_in(now, v)
+                kernel.add_d_w_in(x, t0, v, d_w_in)
         d_gamma = np.einsum("gtol,gtol->o", grad_y[:, 1:, m:], y[:, :-1, m:])
         found = {name: torch.from_numpy(a) for name, a in kernel.gradients().items()}
         found |= {"gamma": torch.from_numpy(d_gamma), "bias_out": torch.from_numpy(grad_y[:, :, m:].sum((0, 1, 3)))}
-        if kernel.w_in is None:
-            found["bias"] = x.sum((0, 1, 3))
-            return None, torch.from_numpy(kernel.back(inputs, len(grad))), *(found.get(name) for name in NAMES)
-        found |= {"w_in": d_w_in[:-1, :n], "bias": d_w_in[-1, :n]}
-        return None, None, *(found.get(name) for name in NAMES)
+        if d_w_in is None:
+            found["bias"] = torch.from_numpy(x.sum((0, 1, 3)))
+            d_x = torch.from_numpy(_back_to(shape, inputs, kernel, len(grad_out)))
+            return None, d_x, None, *(found.get(name) for name in NAMES)
+        whole = torch.from_numpy(np.ascontiguousarray(d_w_in.sum(-1)[:, :n]))
+        found |= {"w_in": whole[:-1], "bias": whole[-1]}
+        return None, None, None, *(found.get(name) for name in NAMES)
+
+
+def _placed(x: torch.Tensor, kernel: Sparse | Dense, batch: int) -> np.ndarray:
+    """x [B, T, K], or [G, T, K, L] of any kernel's layout, in the layout of this one: itself where it is."""
+    if x.dim() == 4 and x.shape[-1] == kernel.lanes:
+        return x.detach().numpy()
+    return kernel.place(samples(x, batch))
+
+
+def _back_to(shape: torch.Size, a: np.ndarray, kernel: Sparse | Dense, batch: int) -> np.ndarray:
+    """a, in the layout of this kernel, in the one that `shape` is of: the way back of _placed."""
+    if len(shape) == 4 and shape[-1] == kernel.lanes:
+        return a
+    whole = kernel.back(a, batch)
+    return whole if len(shape) == 3 else placed(whole, shape[-1])
+
+
+def samples(a: torch.Tensor, batch: int) -> torch.Tensor:
+    """[B, T, K] of either layout, or of itself."""
+    return a if a.dim() == 3 else a.permute(0, 3, 1, 2).flatten(0, 1)[:batch]
+
+
+def placed(a: np.ndarray, lanes: int) -> np.ndarray:
+    """[B, T, K] as [G, T, K, lanes], the batch padded with zeros to whole lanes; a copy."""
+    blocks = -(-len(a) // lanes)
+    out = np.zeros((blocks * lanes, *a.shape[1:]), np.float32)
+    out[: len(a)] = a
+    return np.ascontiguousarray(out.reshape(blocks, lanes, *a.shape[1:]).transpose(0, 2, 3, 1))
 
 
 def _run(
-    work: Workspace, kernel: Sparse | Dense, x: torch.Tensor, state: np.ndarray, y: np.ndarray, t0: int, length: int
+    work: Workspace, kernel: Sparse | Dense, x: np.ndarray, state: np.ndarray, y: np.ndarray, t0: int, length: int
 ) -> None:
     """Steps t0 .. t0+length-1 forward from `state`, which becomes that after them; v stays in work."""
     now = x[:, t0 : t0 + length]
     v = work.v(*now.shape[:2], kernel.n, kernel.lanes)
-    kernel.currents(now, v)
-    kernel.forward(v.numpy(), state, y, t0)
+    kernel.currents(x, t0, v)
+    kernel.forward(v, state, y, t0)
 
 
-def fused(work: Workspace, p: dict[str, torch.Tensor | None], x: torch.Tensor) -> torch.Tensor:
-    """Currents of later neurons [B, T, M] and the read-out [B, T, O], side by side; in float32.
+def fused(
+    work: Workspace, p: dict[str, torch.Tensor | None], x: torch.Tensor, batch: int
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """Currents of later neurons, in this kernel's layout [G, T, M, L], and the read-out [B, T, O]; in float32.
 
-    p : by NAMES. With w_in [C, N], x [B, T, C] are inputs and get no gradient; with w_in None, x [B, T, N] are the
-        currents but for the bias, and get theirs. v_th gets none.
+    p : by NAMES. With w_in [C, N], x [B, T, C] are inputs and get no gradient; with w_in None, x are the currents but
+        for the bias, [B, T, N] or as another layer gave them, and get theirs: on the way back they are overwritten.
+        v_th gets no gradient.
     """
-    return _Fused.apply(work, x, *(p[name] for name in NAMES))
+    return _Fused.apply(work, x, batch, *(p[name] for name in NAMES))

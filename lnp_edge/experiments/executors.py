@@ -1,0 +1,108 @@
+"""Where the work of experiments runs.
+
+An executor is a generator function
+
+    executor(work, items, tell) -> yields work(item, tell) for each item, as each ends, in any order
+
+Work and items go to other processes or machines by pickle, and so does what work returns. What work raises, the
+generator raises. `tell` brings values from the worker to whoever watches: it may be called from a thread of its own,
+or dropped. Closing the generator ends work that still runs. A cluster needs nothing else, as this of Dask:
+
+    def cluster(work, items, tell):
+        with Client(address) as client:
+            for future in as_completed(client.map(work, items, tell=silent)):
+                yield future.result()
+"""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import signal
+from collections.abc import Callable, Generator, Sequence
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from functools import partial
+from multiprocessing.connection import Connection
+from threading import Thread
+from typing import Any
+
+from lnp_edge.base.errors import ConfigError
+
+Tell = Callable[..., None]
+Work = Callable[[Any, Tell], Any]
+Executor = Callable[[Work, Sequence, Tell], Generator[Any, None, None]]
+
+
+def in_process(work: Work, items: Sequence, tell: Tell) -> Generator[Any, None, None]:
+    """One after the other, here."""
+    for item in items:
+        yield work(item, tell)
+
+
+def processes(work: Work, items: Sequence, tell: Tell, jobs: int | None = None) -> Generator[Any, None, None]:
+    """In so many processes of this computer; None: as many as it has cores."""
+    context = multiprocessing.get_context("spawn")
+    reader, writer = context.Pipe(duplex=False)
+
+    def listen() -> None:
+        while True:
+            try:
+                args = reader.recv()
+            except (EOFError, OSError):  # all who write have ended; one that was terminated, perhaps within a message
+                return
+            tell(*args)
+
+    listener = Thread(target=listen, daemon=True)
+    listener.start()
+    # Ctrl-C reaches every process of a terminal: the workers, which inherit this, leave it to their parent.
+    asked = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    workers = max(1, min(len(items), jobs or os.cpu_count() or 1))
+    pool = ProcessPoolExecutor(workers, context, initializer=_begin, initargs=(writer, context.Lock()))
+    try:
+        futures = [pool.submit(_telling, work, item) for item in items]
+        signal.signal(signal.SIGINT, asked)
+        for future in as_completed(futures):
+            yield future.result()
+    except BaseException:
+        signal.signal(signal.SIGINT, signal.SIG_IGN)
+        for process in list((pool._processes or {}).values()):
+            process.terminate()
+        raise
+    finally:
+        pool.shutdown(cancel_futures=True)
+        writer.close()
+        listener.join()
+        signal.signal(signal.SIGINT, asked)
+
+
+def for_jobs(text: str) -> Executor:
+    """The value of an option --jobs; 1 starts no other process."""
+    if not text.isdecimal() or int(text) < 1:
+        raise ConfigError(f"--jobs is {text[:20]!r}", "give a number of processes, from 1")
+    return in_process if int(text) == 1 else partial(processes, jobs=int(text))
+
+
+_writer: Any = None  # of a worker process, and the lock that keeps messages whole
+
+
+def _begin(writer: Connection, lock: Any) -> None:
+    global _writer
+    _writer = writer, lock
+    Thread(target=_end_with_parent, daemon=True).start()
+
+
+def _end_with_parent() -> None:
+    """A parent that was killed cannot stop its workers, and nobody waits for their results."""
+    if parent := multiprocessing.parent_process():
+        parent.join()
+        os._exit(1)
+
+
+def _telling(work: Work, item: Any) -> Any:
+    writer, lock = _writer
+
+    def tell(*args: Any) -> None:
+        with lock:
+            writer.send(args)
+
+    return work(item, tell)

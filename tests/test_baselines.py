@@ -1,0 +1,106 @@
+"""Baselines: as strong as they are said to be, and chosen on training data alone."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from conftest import need
+
+from lnp_edge import config
+from lnp_edge.datasets import spar
+from lnp_edge.stages import pipeline
+from lnp_edge.task.dataset import Dataset
+
+need("sklearn")
+
+from sklearn.linear_model import RidgeClassifier  # noqa: E402
+from sklearn.pipeline import make_pipeline  # noqa: E402
+from sklearn.preprocessing import StandardScaler  # noqa: E402
+
+from lnp_edge.task import baselines  # noqa: E402
+
+CONFIG = config.Config()  # windows of 4 s every 2 s
+STEPS = 100
+
+
+@pytest.fixture(scope="module")
+def watch():
+    return pipeline.split(CONFIG, spar.load())
+
+
+def noise(seed, classes=3, people=6, each=4, informative=0.0, channels=1):
+    """A split of recordings of noise, one window each, whose mean tells the class as far as `informative`."""
+    rng = np.random.default_rng(seed)
+    labels = np.tile(np.arange(classes), people * each)
+    groups = np.repeat(np.arange(people), classes * each)
+    x = rng.normal(0, 100, (len(labels), STEPS, channels)) + informative * labels[:, None, None]
+    names = tuple(f"c{k}" for k in range(channels))
+    kinds = tuple(f"class {k}" for k in range(classes))
+    data = Dataset("noise", 0.04, names, kinds, x.astype(np.int16), labels, groups, (people - 1,))
+    return pipeline.split(CONFIG, data)
+
+
+def test_on_spar_band_powers_come_first_and_are_the_stronger(watch):
+    said = baselines.simple(watch)
+    assert list(said) == ["ridge on statistics and bands", "ridge on statistics"]
+    assert [round(pipeline.measures(watch, p)["accuracy"], 3) for p in said.values()] == [0.888, 0.884]
+
+
+def test_nothing_is_chosen_by_the_test_windows(watch):
+    rng = np.random.default_rng(1)
+    shuffled = replace(watch.test, labels=rng.permutation(watch.test.labels))
+    other = pipeline.Split(watch.train, shuffled, watch.task, watch.cut)
+    said, again = baselines.simple(watch), baselines.simple(other)
+    assert list(said) == list(again)
+    assert all((said[name] == again[name]).all() for name in said)
+
+
+@pytest.mark.parametrize("metric", ["accuracy", "macro_f1"])
+def test_at_the_default_strength_it_is_scikit_learns_ridge_classifier(watch, monkeypatch, metric):
+    monkeypatch.setattr(baselines, "STRENGTHS", (1.0,))
+    uneven = watch.train._only(np.flatnonzero((watch.train.labels > 0) | (watch.train.groups < 3)))
+    data = pipeline.Split(replace(uneven, metric=metric), replace(watch.test, metric=metric), watch.task, watch.cut)
+    theirs = RidgeClassifier(class_weight=None if metric == "accuracy" else "balanced")
+    theirs = make_pipeline(StandardScaler(), theirs)
+    theirs.fit(baselines.statistics(data.train_windows.counts), data.train_windows.wanted)
+    expected = theirs.predict(baselines.statistics(data.test_windows.counts))
+    assert baselines.ridge(data, baselines.statistics).predicted.tolist() == expected.tolist()
+
+
+def test_two_classes_are_told_apart_too():
+    data = noise(1, classes=2, informative=100)
+    assert pipeline.measures(data, baselines.ridge(data, baselines.statistics).predicted)["accuracy"] > 0.9
+
+
+def test_the_strength_leaves_the_default_only_where_the_training_groups_surely_say_so(watch):
+    assert baselines.ridge(watch, baselines.statistics_and_bands).strength == 1
+    # 400 samples that tell little one by one: without a strong ridge 300 windows of them are learnt by heart.
+    noisy = noise(2, people=11, each=10, informative=12, channels=4)
+    assert baselines.ridge(noisy, baselines.samples).strength > 1
+
+
+@pytest.mark.parametrize("steps", [32, 100, 128])
+def test_band_powers_rise_with_the_frequency_of_a_tone_and_ignore_its_mean(steps):
+    t = np.arange(steps) / steps
+    tones = [np.round(1000 * np.sin(2 * np.pi * f * t) + 300) for f in range(1, steps // 2)]
+    powers = baselines.band_powers(np.stack(tones)[:, :, None].astype(np.int16))
+    assert powers.shape == (len(tones), baselines.BANDS)
+    loudest = powers.argmax(1)
+    assert (np.diff(loudest) >= 0).all() and set(loudest) == set(range(baselines.BANDS))
+    still = baselines.band_powers(np.full((1, steps, 2), 300, np.int16))
+    assert still.tolist() == [[0.0] * 2 * baselines.BANDS]
+
+
+def test_a_short_window_has_no_band_powers():
+    short = replace(CONFIG, data=replace(CONFIG.data, window=1.2, hop=1.2))
+    data = pipeline.split(short, spar.load().of_groups([1, 2, 3]), (3,))
+    assert list(baselines.simple(data)) == ["ridge on statistics"]
+
+
+def test_folds_keep_a_person_together_and_deal_out_trials_of_one_group(watch):
+    fold = baselines._folds(watch)
+    people = watch.train_windows.groups
+    assert all(len(set(fold[people == p].tolist())) == 1 for p in set(people.tolist()))
+    alone = noise(3)
+    alone = pipeline.Split(alone.train.of_groups([0]), alone.test, alone.task, alone.cut)
+    assert baselines._folds(alone).tolist() == [k % 10 for k in range(12)]
