@@ -220,7 +220,7 @@ def _read(cls: type, raw: Any, where: str):
     return cls(**{key: _value(known[key], value, where + key) for key, value in raw.items()})
 
 
-def _known(raw: object, known: list[str], where: str) -> None:
+def _known(raw: Any, known: list[str], where: str) -> None:
     """Refuse what is no table, or has a key that is none of these."""
     if not isinstance(raw, dict):
         name = where.rstrip(".") or "the configuration"
