@@ -109,9 +109,8 @@ def test_a_regression_finds_what_is_linear_and_keeps_from_what_is_noise():
 def test_a_delay_line_remembers_what_neurons_alone_do_not():
     """A chain of neurons that each fire one symbol after the one before: recurrence that carries the task."""
     n = 100
-    alone = random_network(n, 8, 8, 1.0, 0.0, np.random.default_rng(1), 2.0, 2.0, 5.0)
-    leak = (1 - np.exp(-1 / alone.tau_syn)) * (1 - np.exp(-1 / alone.tau_mem))
-    chain = sparse.csr_array(np.diag(np.full(n - 1, 3.0), 1) * leak[None, :])
+    alone = random_network(n, 8, 8, 1.0, 0.0, np.random.default_rng(1), tau_mem=2.0, tau_syn=2.0, tau_out=5.0)
+    chain = sparse.csr_array(np.diag(np.full(n - 1, 3.0), 1) * alone.drive_for()[1])
     found = [reservoir.recall(net, np.random.default_rng(2))["recall"] for net in (
         with_port(alone), with_port(replace(alone, w_rec=chain)))]  # fmt: skip
     assert found[1] > found[0] + 0.5
@@ -120,7 +119,7 @@ def test_a_delay_line_remembers_what_neurons_alone_do_not():
 def with_port(net):
     """One input, heard by the first tenth alone."""
     w_in = np.zeros((1, net.n))
-    w_in[0, : net.n // 10] = 3 * net.bias[: net.n // 10]
+    w_in[0, : net.n // 10] = 3 * net.params["bias"][: net.n // 10]
     return replace(net, w_in=w_in)
 
 
