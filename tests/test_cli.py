@@ -412,7 +412,8 @@ REPORT = "lnp itself failed: please report it, with these lines and what lnp doc
 
 def test_our_own_bugs_keep_their_traceback_and_have_a_code_of_their_own(tmp_path):
     program = """if True:
-        import sys, boards
+        import sys
+        from lnp_edge import boards
         from lnp_edge.cli import main
         def broken(name):
             raise RuntimeError("a bug of ours")

@@ -65,11 +65,10 @@ def test_a_network_pruned_before_its_task_is_the_same_for_every_task():
     data = split(shared, load_data(shared))
     a = pipeline.prune(shared, data, pipeline.new_network(shared, data))
     other = replace(pipeline.new_network(shared, data), dt=0.5, w_in=np.zeros((3, 24)), tau_out=np.ones(2))
-    n = shared.network
-    slower = replace(n, **{name: getattr(n, name) * 0.5 / data.dt for name in ("tau_mem", "tau_syn", "tau_out")})
+    slower = shared.network.in_steps(data.dt / 0.5)
     b = pipeline.prune(replace(shared, network=slower), data, other)
     assert (a.w_rec.data == b.w_rec.data).all() and (a.w_rec.indices == b.w_rec.indices).all()
-    assert np.allclose(a.tau_mem / a.dt, b.tau_mem / b.dt, rtol=1e-12)  # the same in steps
+    assert np.allclose(a.params["tau_mem"] / a.dt, b.params["tau_mem"] / b.dt, rtol=1e-12)  # the same in steps
     assert b.w_in.shape == (3, a.n) and b.w_out.shape == (a.n, 2)
 
 
@@ -77,8 +76,8 @@ def test_homogeneous_neurons_stay_alike():
     alike = changed(SMALL, ROWS["homogeneous"])
     outcome = run_trial(Trial("x", alike))
     for name in ("tau_mem", "tau_syn"):
-        taus = getattr(outcome.network, name)
-        assert np.allclose(taus, getattr(alike.network, name), rtol=1e-6)  # float32 logarithm and back
+        taus = outcome.network.params[name]
+        assert np.allclose(taus, alike.network.params[name], rtol=1e-6)  # float32 logarithm and back
 
 
 def test_a_stopped_trial_goes_on_to_the_same_result(tmp_path, monkeypatch):

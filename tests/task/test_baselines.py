@@ -10,6 +10,7 @@ from lnp_edge import config
 from lnp_edge.datasets import spar
 from lnp_edge.stages import pipeline
 from lnp_edge.task.dataset import Dataset
+from lnp_edge.task.split import Split, split
 
 need("sklearn")
 
@@ -25,7 +26,7 @@ STEPS = 100
 
 @pytest.fixture(scope="module")
 def watch():
-    return pipeline.split(CONFIG, spar.load())
+    return split(CONFIG, spar.load())
 
 
 def noise(seed, classes=3, people=6, each=4, informative=0.0, channels=1):
@@ -37,7 +38,7 @@ def noise(seed, classes=3, people=6, each=4, informative=0.0, channels=1):
     names = tuple(f"c{k}" for k in range(channels))
     kinds = tuple(f"class {k}" for k in range(classes))
     data = Dataset("noise", 0.04, names, kinds, x.astype(np.int16), labels, groups, (people - 1,))
-    return pipeline.split(CONFIG, data)
+    return split(CONFIG, data)
 
 
 def test_on_spar_band_powers_come_first_and_are_the_stronger(watch):
@@ -49,7 +50,7 @@ def test_on_spar_band_powers_come_first_and_are_the_stronger(watch):
 def test_nothing_is_chosen_by_the_test_windows(watch):
     rng = np.random.default_rng(1)
     shuffled = replace(watch.test, labels=rng.permutation(watch.test.labels))
-    other = pipeline.Split(watch.train, shuffled, watch.task, watch.cut)
+    other = Split(watch.train, shuffled, watch.task, watch.cut)
     said, again = baselines.simple(watch), baselines.simple(other)
     assert list(said) == list(again)
     assert all((said[name] == again[name]).all() for name in said)
@@ -59,7 +60,7 @@ def test_nothing_is_chosen_by_the_test_windows(watch):
 def test_at_the_default_strength_it_is_scikit_learns_ridge_classifier(watch, monkeypatch, metric):
     monkeypatch.setattr(baselines, "STRENGTHS", (1.0,))
     uneven = watch.train._only(np.flatnonzero((watch.train.labels > 0) | (watch.train.groups < 3)))
-    data = pipeline.Split(replace(uneven, metric=metric), replace(watch.test, metric=metric), watch.task, watch.cut)
+    data = Split(replace(uneven, metric=metric), replace(watch.test, metric=metric), watch.task, watch.cut)
     theirs = RidgeClassifier(class_weight=None if metric == "accuracy" else "balanced")
     theirs = make_pipeline(StandardScaler(), theirs)
     theirs.fit(baselines.statistics(data.train_windows.counts), data.train_windows.wanted)
@@ -93,7 +94,7 @@ def test_band_powers_rise_with_the_frequency_of_a_tone_and_ignore_its_mean(steps
 
 def test_a_short_window_has_no_band_powers():
     short = replace(CONFIG, data=replace(CONFIG.data, window=1.2, hop=1.2))
-    data = pipeline.split(short, spar.load().of_groups([1, 2, 3]), (3,))
+    data = split(short, spar.load().of_groups([1, 2, 3]), (3,))
     assert list(baselines.simple(data)) == ["ridge on statistics"]
 
 
@@ -102,5 +103,5 @@ def test_folds_keep_a_person_together_and_deal_out_trials_of_one_group(watch):
     people = watch.train_windows.groups
     assert all(len(set(fold[people == p].tolist())) == 1 for p in set(people.tolist()))
     alone = noise(3)
-    alone = pipeline.Split(alone.train.of_groups([0]), alone.test, alone.task, alone.cut)
+    alone = Split(alone.train.of_groups([0]), alone.test, alone.task, alone.cut)
     assert baselines._folds(alone).tolist() == [k % 10 for k in range(12)]
