@@ -47,7 +47,8 @@ class Runs(Store):
     def all(self, trials: list[Trial], executor: Executor = processes) -> list[Result]:
         """The result of each trial; see store.run."""
         # Those that start from another's network come last: by then it is there, and need not be trained twice.
-        store.run(sorted(trials, key=lambda t: t.before is not None), self.work, self, executor, "trainings")
+        ordered = sorted(trials, key=lambda t: t.before is not None)
+        store.run(ordered, self.work, self, executor, "trainings")
         return [found for trial in trials if (found := self.load(trial))]
 
     def work(self, trial: Trial, progress: Progress) -> Outcome | str:

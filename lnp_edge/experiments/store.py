@@ -56,7 +56,7 @@ def run(
 
     title : what the items are; shown : bars to add to, if some are on the screen
     """
-    unique = {item.key: item for item in items}
+    unique: dict[str, Any] = {item.key: item for item in items}
     todo = [item for item in unique.values() if store.load(item) is None]
     done = len(unique) - len(todo)
     if done:
