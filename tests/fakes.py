@@ -21,7 +21,7 @@ class FakePort:
         self.model, self.tamper, self.max_payload = model, tamper, max_payload
         self.greeting = greeting or {}
         self.net = Reference(model)
-        self.net.steps(np.zeros((0, model.n_in), np.int16))  # compiles outside of any deadline
+        self.net.steps(np.frombuffer(b"", "<i2").reshape(0, model.n_in))  # compiles outside of any deadline
         self.sid, self.last, self.requests = None, (None, b""), []
         self._in, self._out = bytearray(), bytearray()
         self.timeout = None

@@ -47,7 +47,7 @@ class Runs(Store):
     def all(self, trials: list[Trial], executor: Executor = processes) -> list[Result]:
         """The result of each trial; see store.run."""
         # Those that start from another's network come last: by then it is there, and need not be trained twice.
-        ordered = [*(t for t in trials if not t.before), *(t for t in trials if t.before)]
+        ordered = sorted(trials, key=lambda t: t.before is not None)
         store.run(ordered, self.work, self, executor, "trainings")
         return [found for trial in trials if (found := self.load(trial))]
 

@@ -21,7 +21,6 @@ file it goes on from after a stop. What the methods share is here; `describe` me
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
 from dataclasses import dataclass, replace
 from numbers import Real
 
@@ -31,13 +30,13 @@ from scipy import sparse
 from scipy.sparse.csgraph import connected_components
 
 from lnp_edge.base.errors import ConfigError, NetworkError
+from lnp_edge.base.progress import Progress
 from lnp_edge.dynamics.rate_model import network_abscissa, operating_point, outermost, rate_model
 from lnp_edge.network import Floats, Network
 
 # A graph with hardly a loop left never gets the loop gain asked for: weights grow without end and training diverges.
 # Networks of 100 and 200 neurons at 50 to 2 % kept needed factors up to 723 (most of them 2 to 50), or beyond 4000.
 LARGEST_FACTOR = 1000.0
-Progress = Callable[[float, str], None]
 Mask = NDArray[np.bool_]
 Index = NDArray[np.intp]
 

@@ -77,7 +77,6 @@ class Fitted:
 
 
 Meter = Callable[[QuantizedModel], Cost]
-Progress = Callable[[str], None]
 
 
 def parse(text: str, option: str, k: int) -> int:
@@ -102,7 +101,12 @@ def require_one_layer(config: Config) -> None:
 
 
 def fit(
-    config: Config, data: Split, budget: Budget, meter: Meter, progress: Progress, folder: Path | None = None
+    config: Config,
+    data: Split,
+    budget: Budget,
+    meter: Meter,
+    progress: Callable[[str], None],
+    folder: Path | None = None,
 ) -> Fitted:
     """The network of most synapses within the budget; of fewer neurons where [prune] keep of theirs is too much.
 

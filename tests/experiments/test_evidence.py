@@ -198,7 +198,7 @@ LITTLE = ["--keep", "0.3", "--kinds", "heterogeneous", "--tasks", "recall", "--j
 SMALL = [*LITTLE, "--seeds", "2", "--neurons", "30"]
 
 
-def test_a_comparison_is_kept_and_goes_on(tmp_path, capsys, monkeypatch):
+def test_a_comparison_is_kept_and_goes_on(tmp_path, capsys, monkeypatch, request):
     monkeypatch.setattr(methods, "METHODS", FEW)
     monkeypatch.setattr(compare, "QUICK", compare.QUICK | {"keep": "0.3", "neurons": 30})
     words = ["compare", "--parts", "frozen,matrices", "--quick", "--jobs", "1", "-o", str(tmp_path / "c")]
@@ -211,6 +211,7 @@ def test_a_comparison_is_kept_and_goes_on(tmp_path, capsys, monkeypatch):
         rows = list(csv.DictReader(file))
     assert [float(r["recall"]) for r in rows] == [r["recall"] for r in found["frozen"]]
     before = {p: p.stat().st_mtime_ns for p in (tmp_path / "c" / "networks").iterdir()}
+    request.getfixturevalue("plain_pictures")
     assert len(before) == 8 + 2 and main(words) == 0  # networks, matrices
     assert before == {p: p.stat().st_mtime_ns for p in (tmp_path / "c" / "networks").iterdir()}
     assert "| lnp |" in capsys.readouterr().out

@@ -23,7 +23,7 @@ PNG = b"\x89PNG\r\n\x1a\n"
 SMALL = Config(network=NetworkSettings(neurons=24), train=TrainSettings(epochs=2))
 
 
-def test_quick_prints_every_row_and_keeps_what_it_ran(tmp_path, capsys):
+def test_quick_prints_every_row_and_keeps_what_it_ran(tmp_path, capsys, request):
     rows = "dense,lnp,activity,lnp 4 bits,no recurrence"
     words = ["reproduce", "spar", "--quick", "--rows", rows, "--jobs", "1", "-o", str(tmp_path / "r")]
     assert main([*words, "--json"]) == 0
@@ -39,6 +39,7 @@ def test_quick_prints_every_row_and_keeps_what_it_ran(tmp_path, capsys):
     pictures = sorted((tmp_path / "r").rglob("*.png"))
     assert len(pictures) == 2 + 5 * 2 and all(p.read_bytes().startswith(PNG) for p in pictures)
     before = {p: p.stat().st_mtime_ns for p in (tmp_path / "r").rglob("result.json")}
+    request.getfixturevalue("plain_pictures")
     assert main(words) == 0
     seen = capsys.readouterr()
     assert "5 of 5 trainings are already in" in seen.err and "no recurrence" in seen.out

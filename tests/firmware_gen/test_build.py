@@ -209,10 +209,9 @@ def test_an_absent_compiler_is_said_with_the_command_that_gets_it(tmp_path, monk
         build(host)
 
 
-def test_a_failing_compiler_shows_its_last_lines_and_leaves_no_image(tmp_path):
-    need_for("host")
-    path = folder_for(tiny_model(), boards.get("host"), tmp_path)
-    build(path)
+def test_a_failing_compiler_shows_its_last_lines_and_leaves_no_image(firmware, tmp_path):
+    path = shutil.copytree(firmware("host").parents[2], tmp_path / "copy")
+    assert list((path / "build").rglob("*.elf"))
     (path / "main.c").write_text("this is no C\n")
     with pytest.raises(BoardError, match=r"(?s)failed with code 1.*main\.c:1"):
         build(path)

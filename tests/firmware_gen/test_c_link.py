@@ -41,7 +41,7 @@ class Line:
         self.frames.put(None)
 
     def read(self):
-        frame = self.frames.get(timeout=10)
+        frame = self.frames.get(timeout=120)
         assert frame is not None, self.process.stderr.read().decode()
         return frame
 

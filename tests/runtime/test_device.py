@@ -24,6 +24,7 @@ from lnp_edge.spec.protocol import REPLIES, Frame
 MODEL = tiny_model()
 COUNTS = tiny_counts(MODEL, 230)
 PATIENT = 120.0  # s; never reached unless the link is broken
+SHORT = 0.3  # s; always reached
 
 
 def assert_same_run(device, counts=COUNTS):
@@ -149,15 +150,15 @@ def test_a_boot_banner_before_the_reply_is_passed_over():
 # ---- a line that does not work
 
 
-def refusal(port, deadline=0.3, model=MODEL):
+def refusal(port, deadline=PATIENT, model=MODEL):
     with pytest.raises(LinkError) as e:
         Device(port, model, "PORT", deadline)
     return e.value
 
 
 def test_silence_is_said():
-    e = refusal(Babbler(lambda size: b""))
-    assert e.what == "no bytes from PORT in 0.3 s"
+    e = refusal(Babbler(lambda size: b""), SHORT)
+    assert e.what == f"no bytes from PORT in {SHORT} s"
     assert "power, cable" in e.try_next
 
 
@@ -166,23 +167,23 @@ def test_an_echo_is_no_device():
         def write(self, data):
             self._out += data
 
-    assert refusal(Echo(MODEL)).what == "PORT sends back what is sent to it"
+    assert refusal(Echo(MODEL), SHORT).what == "PORT sends back what is sent to it"
 
 
 @pytest.mark.parametrize("seed", [1, 2])
 def test_garbage_is_no_device(seed):
-    assert "damaged frames from PORT" in refusal(Babbler(random.Random(seed).randbytes)).what
+    assert "damaged frames from PORT" in refusal(Babbler(random.Random(seed).randbytes), SHORT).what
 
 
 def test_zeros_for_ever_are_no_device():
-    assert "no frame among them" in refusal(Babbler(bytes)).what
+    assert "no frame among them" in refusal(Babbler(bytes), SHORT).what
 
 
 def test_a_flood_of_zeros_does_not_outlast_the_deadline():
     class Flood(Babbler):
         in_waiting = 2**30
 
-    assert "no frame among them" in refusal(Flood(lambda size: bytes(min(size, 2**22)))).what
+    assert "no frame among them" in refusal(Flood(lambda size: bytes(min(size, 2**22))), SHORT).what
 
 
 def test_a_stream_without_an_end_takes_bounded_memory():
@@ -209,7 +210,7 @@ def test_the_firmware_of_another_model_is_refused_with_both_fingerprints():
 
 def test_the_real_firmware_of_another_model_is_refused(firmware):
     with closing(open_board(boards.get("host"), firmware("host"))) as port:
-        assert f"runs model {MODEL.fingerprint:08x}, not" in refusal(port, PATIENT, tiny_model(2)).what
+        assert f"runs model {MODEL.fingerprint:08x}, not" in refusal(port, model=tiny_model(2)).what
 
 
 @pytest.mark.parametrize(
@@ -237,7 +238,7 @@ def test_a_protocol_of_another_version_is_said(monkeypatch):
             monkeypatch.setattr(protocol, "VERSION", 1)
             return found
 
-    assert "protocol version 2, this is 1" in refusal(Next(MODEL)).what
+    assert "protocol version 2, this is 1" in refusal(Next(MODEL), SHORT).what
 
 
 @pytest.mark.parametrize(
