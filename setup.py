@@ -1,6 +1,7 @@
-"""The packages: those in lnp_edge/, and three folders at the top that are imported as lnp_edge.<folder>.
+"""Installs lnp_edge/, and three top-level folders that are imported as lnp_edge.<folder>.
 
-On their own, names such as `runtime` and `boards` would meet other distributions, or a file beside a notebook.
+As top-level packages, names such as `runtime` and `boards` could clash with other distributions
+or with a file beside a notebook.
 """
 
 from setuptools import find_packages, setup

@@ -1,1 +1,1 @@
-"""What every part of the project uses: errors, files, the console, installation hints, compilation."""
+"""Shared by every package: errors, files, the console, installation hints, compilation."""

@@ -1,4 +1,4 @@
-"""What a person sees: results on standard output, progress and errors on standard error."""
+"""Terminal output: results on standard output, progress and errors on standard error."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ from rich.text import Text
 
 from lnp_edge.base.errors import LnpError
 
-# Nobody's terminal is this wide; a file or a pipe may hold every column of a table.
+# A file or a pipe has no width: make it wide enough for every column of a table.
 out = Console(highlight=False, width=None if sys.stdout.isatty() else 160)
 err = Console(stderr=True, highlight=False)
 
 
 def fail(e: LnpError) -> None:
-    """Two lines: what, and what to try. Control characters of foreign text are shown, not obeyed."""
+    """Print both lines of an error, with control characters escaped."""
     what, try_next = (ascii_only(line) for line in (e.what, e.try_next))
     if sys.stderr.isatty():
         err.print(Text(what, style="bold red"), Text(f"  {try_next}"), sep="\n", soft_wrap=True)
@@ -29,17 +29,18 @@ def fail(e: LnpError) -> None:
 
 
 def ascii_only(text: str) -> str:
+    """The text with unprintable characters escaped; printable Unicode stays."""
     return "".join(c if c.isprintable() else repr(c)[1:-1] for c in text)
 
 
 def note(text: str) -> None:
-    """A line about what goes on."""
+    """Print a line of progress on standard error."""
     err.print(Text(text, style="dim"), soft_wrap=True)
 
 
 @contextmanager
 def bars() -> Iterator[Progress]:
-    """Progress bars with the time left; silent when nobody watches."""
+    """Progress bars with the time left; silent if standard error is not a terminal."""
     columns = (
         TextColumn("{task.description:<24}"),
         BarColumn(32),
@@ -52,7 +53,7 @@ def bars() -> Iterator[Progress]:
 
 
 def table(title: str, columns: list[str], rows: list[list[str]]) -> Table:
-    """Text to the left in the first column, numbers to the right in the others."""
+    """A table whose first column is aligned left and whose other columns are aligned right."""
     wide = len(columns) > 7
     box = SIMPLE_HEAD if wide else HEAVY_HEAD
     found = Table(title=title, title_justify="left", title_style="bold", box=box, pad_edge=not wide)

@@ -1,8 +1,11 @@
-"""Errors a user can mend. Anything else that escapes is our bug: it keeps its traceback, and exits with 70."""
+"""Errors that a user can fix.
+
+Any other exception is our bug: it keeps its traceback and the command exits with 70.
+"""
 
 
 class LnpError(Exception):
-    """What failed, with its value; then the next thing to try.
+    """Says what failed, with its value, and then what to try next.
 
     The command line prints both lines and exits with 2.
     """
@@ -10,7 +13,7 @@ class LnpError(Exception):
     exit_code = 2
 
     def __init__(self, what: str, try_next: str):
-        super().__init__(what, try_next)  # both, so that it survives the way back from a worker process
+        super().__init__(what, try_next)  # pickling from a worker needs both
         self.what = what
         self.try_next = try_next
 
@@ -27,28 +30,31 @@ class DataError(LnpError):
 
 
 class ModelError(LnpError):
-    """A network or model file is damaged, foreign or outside the proven range."""
+    """A network or model file is damaged, not ours, or outside the range of the overflow proof."""
 
 
 class NetworkError(LnpError):
-    """A network is too small, unstable or not finite for what is done to it. In a comparison that is a result."""
+    """A network is too small, unstable or not finite for an operation.
+
+    In a comparison of methods this is a result, not a failure.
+    """
 
 
 class BoardError(LnpError):
-    """A board, a compiler, an emulator or a flash tool is unknown, absent or failed."""
+    """A board, compiler, emulator or flash tool is unknown, missing or has failed."""
 
 
 class LinkError(LnpError):
-    """The serial line is silent, busy, noisy, or speaks for another model."""
+    """The serial line is silent, busy or noisy, or the device runs another model."""
 
 
 class DoesNotFit(LnpError):
-    """The answer is no: the model is larger than the board. Exit 1, not 2."""
+    """The model is larger than the board. A negative answer, not a failure: exits with 1."""
 
     exit_code = 1
 
 
 class WentSilent(LnpError):
-    """The answer is no: a network that fires in floats does not in integers."""
+    """A network that fires in floats does not fire in integers. Exits with 1."""
 
     exit_code = 1

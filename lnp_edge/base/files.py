@@ -1,4 +1,4 @@
-"""Files from outside are read whole and bounded; files of ours are written whole or not at all."""
+"""Bounded reading of input files, and atomic writing of output files."""
 
 import json
 import os
@@ -13,7 +13,10 @@ CHECKPOINTS = "*.checkpoint"
 
 
 def read_bounded(path: Path, limit: int, error: type[LnpError], hint: str) -> bytes:
-    """The bytes of a regular file of at most `limit`. Raises `error` with what is wrong and the hint."""
+    """The content of a regular file of at most `limit` bytes.
+
+    Raises `error` with the reason and the hint.
+    """
     try:
         with open(path, "rb", opener=lambda p, flags: os.open(p, flags | os.O_NONBLOCK)) as file:
             info = os.fstat(file.fileno())
@@ -28,13 +31,13 @@ def read_bounded(path: Path, limit: int, error: type[LnpError], hint: str) -> by
 
 
 def refuse_unwritable(path: Path) -> None:
-    """Raise ConfigError if write_whole could not write here: asked before the work, not after it."""
+    """Raise ConfigError if write_whole could not write to `path`. Call it before long work."""
     path = Path(path)
     why = ""
-    if path.exists() and not path.is_file():  # as root, replacing /dev/null would succeed
+    if path.exists() and not path.is_file():  # root could replace /dev/null
         why = "not a regular file"
     elif not path.parent.is_dir():
-        why = f"{path.parent} is no folder"
+        why = f"{path.parent} is not a folder"
     elif not os.access(path.parent, os.W_OK | os.X_OK):
         why = f"no permission in {path.parent}"
     if why:
@@ -42,7 +45,7 @@ def refuse_unwritable(path: Path) -> None:
 
 
 def write_whole(path: Path, data: bytes) -> None:
-    """Write a file through a temporary one beside it, so that no reader ever sees half of it."""
+    """Write a file atomically, through a temporary file in the same folder."""
     path = Path(path)
     refuse_unwritable(path)
     try:
@@ -67,14 +70,14 @@ def write_whole(path: Path, data: bytes) -> None:
 
 
 def read_result(path: Path, valid: Callable[[dict], bool]) -> dict | None:
-    """The JSON table that a command stored there earlier; None without a file.
+    """The JSON table that a command stored at `path`, or None if there is no file.
 
-    Raises ConfigError if it is none, or not valid.
+    Raises ConfigError if the file does not hold a valid table.
     """
     try:
         found = json.loads(path.read_text())
         if not isinstance(found, dict) or not valid(found):
-            raise ValueError("no result of lnp-edge")
+            raise ValueError("not a result of lnp-edge")
         return found
     except FileNotFoundError:
         return None
@@ -84,14 +87,14 @@ def read_result(path: Path, valid: Callable[[dict], bool]) -> dict | None:
 
 
 def beside(output: Path, kind: str) -> Path:
-    """Where a command keeps what it has done so far of a file it will write."""
+    """The path where a command keeps the intermediate results of an output file."""
     return output.with_name(f"{output.name}.{kind}")
 
 
 def discard(*paths: Path) -> None:
-    """Remove what a command kept to go on from: when its output is written, not before.
+    """Remove the checkpoints of a command. Call it after the output is written.
 
-    Of a folder that is what is named CHECKPOINTS, and the folder itself if nothing else is in it.
+    In a folder, removes the files that match CHECKPOINTS, and the folder if it is then empty.
     """
     for path in paths:
         for file in path.glob(CHECKPOINTS) if path.is_dir() else [path]:
@@ -101,7 +104,8 @@ def discard(*paths: Path) -> None:
 
 
 def make_folder(folder: Path) -> None:
+    """Create a folder and its parents. Raises ConfigError if that fails."""
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as e:
-        raise ConfigError(f"cannot make {folder}: {e.strerror}", "choose another place with -o") from None
+        raise ConfigError(f"cannot create {folder}: {e.strerror}", "choose another place with -o") from None

@@ -1,10 +1,10 @@
-"""The command that gets each tool: one place, for errors and for lnp doctor."""
+"""The command that installs each tool, for error messages and lnp doctor."""
 
 from importlib.util import find_spec
 
 from lnp_edge.base.errors import LnpError
 
-# torch by this index: on Linux the package index's own build brings gigabytes of CUDA that nothing here uses.
+# From this index because on Linux the PyPI build brings gigabytes of CUDA that nothing here uses.
 TORCH = "pip install torch==2.13.0+cpu --index-url https://download.pytorch.org/whl/cpu"
 MCU = "pip install ziglang unicorn pyelftools"
 
@@ -27,7 +27,7 @@ INSTALL = {
 
 
 def require(*packages: str) -> None:
-    """Raises LnpError with the command that gets the first of these that is not installed."""
+    """Raise LnpError with the install command of the first package that is missing."""
     for package in packages:
         if find_spec({"scikit-learn": "sklearn"}.get(package, package)) is None:
             raise LnpError(f"this needs {package}, which is not installed", INSTALL[package])

@@ -1,4 +1,4 @@
-"""Numba with a cache on disk where there is a place for one."""
+"""Numba compilation with an on-disk cache where one can be written."""
 
 import hashlib
 import inspect
@@ -9,24 +9,29 @@ from numba import njit
 
 
 def cached(function: Callable, *inlined: ModuleType) -> Callable:
-    """Compiled once a machine; once a process where neither the package nor the home folder can be written.
+    """Compile a function once per machine.
 
-    inlined : other modules whose code goes into the function. Numba's cache knows a function by its name and its own
-    file only, so the name carries a hash of theirs: it can never meet a stale kernel.
+    Compiles once per process if neither the package nor the home folder is writable.
+
+    inlined : other modules whose code goes into the function. Numba's cache keys a function by its
+        name and its own file, so the name includes a hash of theirs: no stale kernel is loaded.
     """
     if inlined:
         sources = "".join(inspect.getsource(module) for module in inlined)
         function.__qualname__ += f"_{hashlib.sha256(sources.encode()).hexdigest()[:12]}"
     try:
         return njit(cache=True, error_model="numpy")(function)
-    except RuntimeError:  # numba: no locator available
+    except RuntimeError:  # numba found no folder for its cache
         return njit(error_model="numpy")(function)
 
 
 def tuple_of(arguments: str, cell: str, width: int) -> Callable:
-    """A compiled function of these arguments: the tuple of `cell` for {s} = 0, 1, ... Its width is known to Numba.
+    """A compiled function that returns the tuple of `cell` for {s} = 0, 1, ..., width - 1.
 
-    cell : such as "a[{s}, i]". Slicing an array instead would count references, and have no known width.
+    cell : for example "a[{s}, i]"
+
+    Numba knows the length of a tuple; a slice of an array would have no known length and would
+    count references.
     """
     cells = "".join(f"{cell.format(s=s)}, " for s in range(width))
     scope: dict = {}

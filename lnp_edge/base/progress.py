@@ -1,5 +1,5 @@
-"""How long work tells whoever watches how far it is."""
+"""The type of progress callbacks."""
 
 from collections.abc import Callable
 
-Progress = Callable[[float, str], None]  # share that is done, and what to show beside it
+Progress = Callable[[float, str], None]  # fraction done, 0..1, and a text to show beside it

@@ -1,1 +1,1 @@
-"""What pruning knows of a network: its rates as a linear model, their covariance, its Lyapunov spectrum."""
+"""Analysis of a network for pruning: linear rate model, covariance, Lyapunov spectrum."""

@@ -1,8 +1,9 @@
-"""Stationary covariance of a linear model under noise: exact, dense, in two ways; or of the synapses' pairs alone.
+"""Stationary covariance of a linear model under noise.
 
-A C + C A' + Q = 0 for dr = A r dt + noise of intensity Q, A stable. Noise pruning (Moore & Chaudhuri 2020,
-arXiv:2011.07334) wants of C only C_ii + C_jj - 2 s C_ij of the pairs with a synapse: pair_variance of a dense C, or
-probed_pair_variance, which never forms one.
+For dr = A r dt + noise of intensity Q with a stable A, the covariance C solves A C + C A' + Q = 0.
+Noise pruning (Moore & Chaudhuri 2020, arXiv:2011.07334) needs only C_ii + C_jj - 2 s C_ij of the
+pairs with a synapse: pair_variance takes it from a dense C, probed_pair_variance estimates it
+without forming C.
 """
 
 from __future__ import annotations
@@ -18,26 +19,30 @@ from lnp_edge.base.jit import cached
 from lnp_edge.dynamics.rate_model import RateModel, rightmost
 from lnp_edge.network import Floats
 
-SIGN_FROM = 400  # neurons from which the matrix sign is the faster of the two
-PROBES = 32  # relative standard deviation of a pair's variance about 1.2 / sqrt(PROBES)
-TOLERANCE = 1e-3  # of the trace of C, in probed_pair_variance: far below what so many probes scatter
-SOLVED = 1e-6  # relative residual of a linear system there
+SIGN_FROM = 400  # neurons from which by_sign is faster than by_schur
+PROBES = 32  # relative standard deviation of a pair's variance: about 1.2 / sqrt(PROBES)
+TOLERANCE = 1e-3  # of the trace of C, in probed_pair_variance: far below the scatter of the probes
+SOLVED = 1e-6  # relative residual of its linear systems
 MOST_SHIFTS, MOST_PRODUCTS = 120, 400
 
 
 def stationary_covariance(a: Floats, q: Floats) -> Floats:
-    """C [N, N] with A C + C A' + Q = 0. Raises NetworkError where A is not stable, as far as rounding tells: a long
-    chain of strong synapses is stable, but so far from normal that its covariance is beyond floating point."""
-    with np.errstate(all="ignore"), warnings.catch_warnings():  # said by the error
+    """C [N, N] with A C + C A' + Q = 0.
+
+    Raises NetworkError if A is not stable within floating-point accuracy. A long chain of strong
+    synapses is stable, but so far from normal that its covariance cannot be computed either.
+    """
+    with np.errstate(all="ignore"), warnings.catch_warnings():  # the error reports these
         warnings.simplefilter("ignore", linalg.LinAlgWarning)
         c = by_sign(a, q) if len(a) >= SIGN_FROM else by_schur(a, q)
     return (c + c.T) / 2
 
 
 def by_schur(a: Floats, q: Floats) -> Floats:
-    """Bartels & Stewart 1972 (Commun. ACM 15:820) as in SciPy, whose equation has the other sign of Q.
+    """Bartels & Stewart 1972 (Commun. ACM 15:820) as in SciPy, whose Q has the opposite sign.
 
-    Raises NetworkError if what comes out does not solve the equation: a backward stable solution leaves some 1e-15.
+    Raises NetworkError if the result does not solve the equation to a relative 1e-6; the residual
+    of a backward stable solution is about 1e-15.
     """
     c = linalg.solve_continuous_lyapunov(a, -q)
     left, sizes = np.linalg.norm(a @ c + c @ a.T + q), [np.linalg.norm(x) for x in (a, c, q)]
@@ -47,11 +52,11 @@ def by_schur(a: Floats, q: Floats) -> Floats:
 
 
 def by_sign(a: Floats, q: Floats, most: int = 60) -> Floats:
-    """Newton's iteration for the sign of [[A, Q], [0, -A']], kept in two blocks: inverses and products only.
+    """Newton's iteration for the matrix sign of [[A, Q], [0, -A']], by inverses and products.
 
-    Roberts 1980, Int. J. Control 32:677; scaled by the norms of A and its inverse (Byers 1987, Linear Algebra Appl.
-    85:267) until A is near -I.
-    Raises NetworkError if it does not converge: A has an eigenvalue on the imaginary axis, or is unstable.
+    Roberts 1980, Int. J. Control 32:677, scaled by the norms of A and its inverse (Byers 1987,
+    Linear Algebra Appl. 85:267) until A is near -I.
+    Raises NetworkError if it does not converge: A is unstable or has an imaginary eigenvalue.
     """
     n = len(a)
     x, c, near = np.array(a, float), np.array(q, float), False
@@ -75,12 +80,13 @@ def by_sign(a: Floats, q: Floats, most: int = 60) -> Floats:
 
 def unstable() -> NetworkError:
     return NetworkError(
-        "the rate model is not stable, or nearly so: it has no stationary covariance", "lower the recurrent weights"
+        "the rate model is not stable, or nearly unstable: no stationary covariance",
+        "lower the recurrent weights",
     )
 
 
 def pair_variance(c: Floats, sign: Floats, pre: np.ndarray, post: np.ndarray) -> Floats:
-    """Variance of r_pre - sign r_post of each pair, C_ii + C_jj - 2 sign C_ij: never negative."""
+    """Variance of r_pre - sign r_post of each pair, C_ii + C_jj - 2 sign C_ij, at least 0."""
     return np.maximum(c[pre, pre] + c[post, post] - 2 * sign * c[pre, post], 0)
 
 
@@ -93,13 +99,14 @@ def probed_pair_variance(
     probes: int = PROBES,
     progress: Callable[[float], None] = lambda done: None,
 ) -> Floats:
-    """An estimate of pair_variance for a sparse model: no C is formed, memory is linear in synapses and neurons.
+    """An estimate of pair_variance for a sparse model, in memory linear in synapses and neurons.
 
-    Rademacher vectors g turn Q into B B' / k, B [N, k] = Q**0.5 g (Hutchinson 1990); for that right-hand side of low
-    rank the alternating direction implicit iteration (Li & White 2002, SIAM J. Matrix Anal. Appl. 24:260) gives a
-    factor Z of C in a handful of columns at a time, and a pair's variance is the squared distance of two of its rows.
-    Unbiased but for TOLERANCE; relative standard deviation about 1.2 / sqrt(probes). Ours: others integrate dz/dt =
-    A z over time, which costs as many products but has a step size and an end to choose.
+    Rademacher vectors g replace Q by B B' / k with B [N, k] = Q**0.5 g (Hutchinson 1990). For this
+    low-rank right-hand side, the alternating direction implicit iteration (Li & White 2002, SIAM J.
+    Matrix Anal. Appl. 24:260) yields the columns of a factor Z of C in blocks. The variance of a
+    pair is the squared distance of two rows of Z. The estimate is unbiased up to TOLERANCE; its
+    relative standard deviation is about 1.2 / sqrt(probes). The method is ours: others integrate
+    dz/dt = A z, which takes as many products but needs a step size and an end time.
 
     Raises NetworkError if the model is not stable.
     """
@@ -117,8 +124,8 @@ def probed_pair_variance(
         w -= 2 * p * v
         _add_distances(v, 2 * p / probes, sign, pre, post, found)
         traced += 2 * p * np.square(v).sum()
-        left = np.square(w).sum() / (2 * gap)  # bounds the trace that is still to come, if A is normal
-        if left <= TOLERANCE * traced:  # both are 0 where nothing is noisy
+        left = np.square(w).sum() / (2 * gap)  # bounds the rest of the trace if A is normal
+        if left <= TOLERANCE * traced:  # both are 0 without noise
             return found
         progress(min(1.0, np.log(start / (2 * gap) / left) / np.log(start / (2 * gap) / (TOLERANCE * traced))))
     raise NetworkError(
@@ -128,13 +135,13 @@ def probed_pair_variance(
 
 
 def _shifts(gap: float, fastest: float) -> Floats:
-    """Six shifts for decay rates from gap to fastest, evenly spaced in their logarithms, ends inside."""
+    """Six log-spaced shifts for decay rates from gap to fastest, ends excluded."""
     ratio = np.log(fastest / gap)
     return gap * np.exp(ratio * (np.arange(6) + 0.5) / 6)
 
 
 def _solve(m: sparse.csr_array, diagonal: float, b: Floats) -> Floats:
-    """x [N, k] with (diagonal I - M) x = b, every column by stabilised bi-conjugate gradients (van der Vorst 1992)."""
+    """x [N, k] with (diagonal I - M) x = b, by BiCGSTAB (van der Vorst 1992) in every column."""
     x = b / diagonal
     r = b - (diagonal * x - m @ x)
     shadow, size = r.copy(), np.sqrt(np.square(b).sum(0))
@@ -162,7 +169,7 @@ def _dot(a: Floats, b: Floats) -> Floats:
 
 
 def _ratio(a: Floats, b: Floats) -> Floats:
-    """0 where a column has converged to the last bit."""
+    """a / b, or 0 where b is 0 because a column has converged exactly."""
     return np.divide(a, b, out=np.zeros_like(a), where=b != 0)
 
 

@@ -1,13 +1,14 @@
-"""Lyapunov spectra of maps, flows and spiking networks: how fast small differences grow or die.
+"""Lyapunov spectra of maps, flows and spiking networks: growth rates of small differences.
 
-k tangent vectors follow the trajectory's Jacobians and are made orthonormal again and again; what the QR
-decomposition takes off them is their growth: Benettin, Galgani, Giorgilli & Strelcyn 1980, Meccanica 15:9; of
-recurrent networks: Engelken, Wolf & Abbott, arXiv:2006.02427.
+k tangent vectors follow the Jacobians along a trajectory. A QR decomposition makes them orthonormal
+at regular intervals, and its R gives their growth: Benettin, Galgani, Giorgilli & Strelcyn 1980,
+Meccanica 15:9; for recurrent networks Engelken, Wolf & Abbott, arXiv:2006.02427.
 
-A spiking network has no Jacobian at its spikes, so its exponents are surrogate ones: the derivative of a spike is
-that of a surrogate, the reset is detached (code of the same group: github.com/RainerEngelken/SurrogateGradientFlossing;
-tangent.py says what each operation of a neuron's step does to a tangent). They measure what back-propagation through
-time would meet, not the distance of two spike trains.
+A spiking network has no Jacobian at its spikes, so its exponents are surrogate exponents: the
+derivative of a spike is that of a surrogate, and the reset is detached, as in
+github.com/RainerEngelken/SurrogateGradientFlossing of the same group. tangent.py defines the
+derivative of each operation. Surrogate exponents describe the gradients of back-propagation through
+time, not the distance of two spike trains.
 """
 
 from __future__ import annotations
@@ -25,22 +26,22 @@ from lnp_edge.dynamics.rate_model import X_STD
 from lnp_edge.network import Floats, Network, Population
 from lnp_edge.network.simulate import Simulation
 
-DEAD = 1e-14  # share of a tangent vector that is left of it beside the others, where rounding is all that is left
-LEAST = 1e-12  # determinant of a neuron whose step forgets a direction altogether
+DEAD = 1e-14  # fraction of a tangent vector orthogonal to the others that is only rounding error
+LEAST = 1e-12  # smallest |determinant| of a neuron's Jacobian, whose logarithm must be finite
 
-Vector = Callable[[Floats], Floats]  # [D] of a state [D]
-Jacobian = Callable[[Floats], Floats]  # [D, D] of a state [D]: row = component of the result
+Vector = Callable[[Floats], Floats]  # state [D] -> [D]
+Jacobian = Callable[[Floats], Floats]  # state [D] -> [D, D], row = component of the result
 
 
 @dataclass(frozen=True)
 class NetworkSpectrum:
-    """Surrogate exponents of a network of N neurons: the k largest of its D, one for each variable of its state.
+    """The k largest of the D surrogate exponents of a network with N neurons and D state variables.
 
-    exponents  : [k], 1/s, falling
+    exponents  : [k], 1/s, descending
     per_neuron : [N], 1/s; their sum is that of all D exponents
 
-    With k < D, `positive`, `entropy_rate` and `kaplan_yorke` are lower bounds where the k exponents end too early:
-    where the last one is still positive, or for the dimension their sum.
+    With k < D, `positive` and `entropy_rate` are lower bounds if the last exponent is positive, and
+    `kaplan_yorke` is one if the sum of the exponents is.
     """
 
     exponents: Floats
@@ -64,9 +65,10 @@ class NetworkSpectrum:
 
 
 def kaplan_yorke(exponents: Floats) -> float:
-    """Dimension of the attractor from its exponents [D], any order: where their falling sum crosses zero.
+    """The Kaplan-Yorke dimension from exponents [D]: where their descending sum crosses zero.
 
-    0 if the largest is negative; D if the sum of all is not. Kaplan & Yorke 1979, Lecture Notes in Math. 730:204.
+    It is 0 if the largest exponent is negative, and D if the sum of all is not.
+    Kaplan & Yorke 1979, Lecture Notes in Math. 730:204.
     """
     falling = np.sort(exponents)[::-1]
     sums = np.cumsum(falling)
@@ -78,9 +80,10 @@ def kaplan_yorke(exponents: Floats) -> float:
 
 
 def entropy_rate(exponents: Floats) -> float:
-    """Sum of the positive exponents, nats per their unit of time: the most a trajectory can tell about its start.
+    """Sum of the positive exponents, in nats per unit of time.
 
-    An upper bound of the metric entropy (Ruelle 1978), equal to it for smooth attractors (Pesin 1977).
+    It is an upper bound of the metric entropy (Ruelle 1978), and equal to it for smooth attractors
+    (Pesin 1977).
     """
     return float(np.sum(exponents[exponents > 0]))
 
@@ -88,13 +91,14 @@ def entropy_rate(exponents: Floats) -> float:
 def of_map(
     step: Vector, jacobian: Jacobian, state: Floats, steps: int, warm_up: int, k: int | None = None, every: int = 1
 ) -> Floats:
-    """The k largest exponents (None: all D) of state' = step(state), per step, falling: [k].
+    """The k largest exponents (None: all D) of state' = step(state), per step, descending: [k].
 
     jacobian : d step / d state [D, D], row = component of the result
-    steps    : steps measured, after `warm_up` that are not;  every : steps from one QR to the next
+    steps    : steps measured, after `warm_up` steps that are not
+    every    : steps from one QR decomposition to the next
 
-    A singular Jacobian has exponents -inf. Raises ConfigError for k outside 1..D, steps or every below 1, and
-    NetworkError for a trajectory that leaves the finite numbers.
+    A singular Jacobian has exponents -inf. Raises ConfigError for k outside 1..D and for steps or
+    every below 1, and NetworkError if the trajectory diverges.
     """
 
     def advance(state, q):
@@ -107,13 +111,14 @@ def of_flow(
     field: Vector, jacobian: Jacobian, state: Floats, dt: float, steps: int, warm_up: int,
     k: int | None = None, every: int = 1,
 ) -> Floats:  # fmt: skip
-    """The k largest exponents (None: all D) of d state / dt = field(state), 1/s, falling: [k].
+    """The k largest exponents (None: all D) of d state / dt = field(state), 1/s, descending: [k].
 
     jacobian : d field / d state [D, D], row = component of the result
-    dt       : s; state and tangent vectors take the same Runge-Kutta steps of fourth order
-    steps    : steps measured, after `warm_up` that are not;  every : steps from one QR to the next
+    dt       : s; state and tangent vectors take the same fourth-order Runge-Kutta steps
+    steps    : steps measured, after `warm_up` steps that are not
+    every    : steps from one QR decomposition to the next
 
-    Raises as of_map does.
+    Raises the errors of of_map.
     """
 
     def slope(y):  # state and tangent vectors side by side, [D, 1 + k]
@@ -135,7 +140,7 @@ def of_flow(
 
 
 def dimension(network: Network) -> int:
-    """Variables of state of all neurons: as many exponents has its spectrum."""
+    """Number of state variables of all neurons, which is the number of Lyapunov exponents."""
     return sum(len(p.module.STATE) * p.n for p in network.populations)
 
 
@@ -143,30 +148,37 @@ def of_network(
     network: Network, x: NDArray | None = None, k: int | None = None, steps: int = 600, warm_up: int = 200,
     every: int = 5, seed: int = 0, progress: Callable[[float, str], None] | None = None,
 ) -> NetworkSpectrum:  # fmt: skip
-    """The k largest surrogate exponents (None: all D = dimension(network)) of a network at rest when x begins.
+    """The k largest surrogate exponents (None: all D = dimension(network)) of a network.
 
-    x     : [T, C] as the network gets it, from its start again if shorter than warm_up + steps; None: white input
-            of the encoder's standard deviation, drawn with `seed`
-    steps : steps measured, after `warm_up` that are not;  every : steps from one QR to the next
+    The network is at rest when x begins.
 
-    Tangent vectors go through each neuron's own step, and those of its spikes through the synapses: of cuba_lif, psi =
-    dz/dv of the step before,
+    x     : input [T, C], repeated if shorter than warm_up + steps; None: white input with the
+            encoder's standard deviation, drawn with `seed`
+    steps : steps measured, after `warm_up` steps that are not
+    every : steps from one QR decomposition to the next
+
+    Tangent vectors pass through each neuron's own step, and the tangents of its spikes through the
+    synapses. For cuba_lif, with psi = dz/dv of the previous step,
 
         di_syn = alpha * di_syn + (psi * dv) @ w_rec
         dv     = beta * dv + di_syn
 
-    lambda_n = sum over k of mean over t of |Q_nk|^2 lambda_k, Q_nk the rows of neuron n in the orthonormal tangent
-    vectors: ours, as Lyapunov noise pruning (arXiv:2403.03409) does not say how its neurons get exponents.
+    The exponent of neuron n is the sum over k of lambda_k times the mean over t of |Q_nk|^2, where
+    Q_nk are the rows of neuron n in the orthonormal tangent vectors. This definition is ours:
+    Lyapunov noise pruning (arXiv:2403.03409) does not say how its neurons get exponents.
 
-    With k < D, what the k vectors leave of a neuron's unit vectors gets the mean of the other exponents. That is known
-    from the sum of all D, the mean over t of sum_n log |det J_n|, J_n the Jacobian of neuron n alone. For cuba_lif this
-    is exact: prod(alpha * beta) is the determinant whatever weights and input. For a neuron whose spike acts on its own
-    state in the same step, as of adlif, it is so to first order in the weights. The neurons' order is rough with k < D:
-    on a network of 128 neurons, rank correlation with that of all 256 exponents 0.48 for k = 16, 0.71 for k = 128.
+    With k < D, the part of a neuron's directions outside the k vectors counts with a share of the
+    remaining exponents, in proportion to the neuron's own leak. Their sum follows from the sum of
+    all D exponents, the mean over t of sum_n log |det J_n|, where J_n is the Jacobian of neuron n
+    alone. For cuba_lif this is exact: the determinant is prod(alpha * beta) for all weights and
+    inputs. For a neuron whose spike acts on its own state in the same step, such as adlif, it holds
+    to first order in the weights. The order of the neurons is approximate: in a network of 128
+    neurons, its rank correlation with the order for all 256 exponents was 0.71 for k = 128.
 
-    Exponents depend on the tangent vectors' start by about 1 / (steps * dt), 1/s: more where neighbours are close.
+    Exponents depend on the initial tangent vectors by about 1 / (steps * dt), 1/s, and by more if
+    neighbouring exponents are close.
 
-    Raises ConfigError for k outside 1..D, steps or every below 1.
+    Raises ConfigError for k outside 1..D and for steps or every below 1.
     """
     size = dimension(network)
     k = _checked(k, size, steps, every)
@@ -203,10 +215,10 @@ def of_network(
 
 
 class _Tangents:
-    """k orthonormal tangent vectors that follow a simulation of a network, and what the spikes do along them.
+    """k tangent vectors that follow a simulation of a network.
 
-    q : [D, k], rows of the populations one after the other, of each the last variable of STATE first
-    dz : of the spikes as they stand, [N, k]
+    q  : [D, k], the rows of each population in turn, with the last variable of STATE first
+    dz : [N, k], tangents of the current spikes
     """
 
     def __init__(self, network: Network, k: int, seed: int):
@@ -214,16 +226,19 @@ class _Tangents:
         self._kernels = [tangent.kernel(p.neuron) for p in network.populations]
         self._constants = [np.stack(p.constants(network.dt)) for p in network.populations]
         self._shapes = [(len(p.module.STATE), p.n, k) for p in network.populations]
-        self._incoming = [sparse.csr_array(network.w_rec[:, at].T) for at in self._places]  # row = postsynaptic
+        # row = postsynaptic
+        self._incoming = [sparse.csr_array(network.w_rec[:, at].T) for at in self._places]
         self.q, self.dz = _start(network, k, seed), np.zeros((network.n, k))
         for (p, at), q in zip(network.parts(), self._blocks(), strict=True):
-            if "v" in p.module.STATE:  # as if the v of rest had been compared in the step before the first
+            if "v" in p.module.STATE:  # as if a step before had compared the resting v
                 slope = tangent.surrogate(np.zeros(p.n), p.params["v_th"])
                 self.dz[at] = slope[:, None] * q[-1 - p.module.STATE.index("v")]
 
     def step(self, run: Simulation, x: NDArray, alone: bool) -> Floats:
-        """One step of the simulation and of the vectors. Returns log |det| of each neuron's own Jacobian, [N], if
-        asked to."""
+        """Step the simulation and the vectors.
+
+        Returns log |det| of each neuron's own Jacobian, [N], or zeros unless `alone`.
+        """
         found = np.zeros(len(self.dz))
         for k, (at, q) in enumerate(zip(self._places, self._blocks(), strict=True)):
             drive, state = run.drive(k, x), run.state[k][:, 0]
@@ -236,21 +251,21 @@ class _Tangents:
         return found
 
     def orthonormal(self) -> Floats:
-        """Make them so again; by what each had grown, [k]."""
+        """Make the vectors orthonormal again. Returns the growth of each, [k]."""
         q, r = linalg.qr(self.q, mode="economic", check_finite=False)
         self.q, grown = np.ascontiguousarray(q), np.abs(np.diagonal(r))
-        # A vector of which nothing is left has no direction, and moves no spike.
+        # A vector that has vanished has no direction: it does not change a spike.
         dead = grown <= DEAD * np.sqrt(np.square(r).sum(0))
         r[dead, dead] = np.inf
         self.dz = linalg.solve_triangular(r, self.dz.T, trans="T", check_finite=False).T
         return grown
 
     def per_neuron(self) -> Floats:
-        """The squared length of each neuron's part of each vector, [N, k]."""
+        """Squared length of each neuron's part of each vector, [N, k]."""
         return np.concatenate([np.square(q).sum(0) for q in self._blocks()])
 
     def _blocks(self) -> Iterator[Floats]:
-        """The rows of each population, [S, n, k], a view of q."""
+        """Yield the rows of each population, [S, n, k], as a view of q."""
         start = 0
         for variables, n, k in self._shapes:
             yield self.q[start : start + variables * n].reshape(variables, n, k)
@@ -258,9 +273,11 @@ class _Tangents:
 
 
 def _jacobians(kernel: Callable, state: Floats, drive: Floats, constants: Floats) -> Floats:
-    """Of each neuron alone, [n, S, S], row = component of the result, the last variable of STATE first.
+    """The Jacobian of each neuron alone, [n, S, S]; row = component of the result.
 
     state : [S, n]
+
+    Rows and columns have the last variable of STATE first.
     """
     size, n = state.shape
     found = np.repeat(np.eye(size)[:, None], n, axis=1)
@@ -274,7 +291,7 @@ def _spectrum(advance, state, steps, warm_up, k, every):
     k = _checked(k, len(state), steps, every)
     q, _ = _qr(np.random.default_rng(0).standard_normal((len(state), k)))
     log_r = np.zeros(k)
-    with np.errstate(divide="ignore", over="ignore", invalid="ignore"):  # all of them are looked at below
+    with np.errstate(divide="ignore", over="ignore", invalid="ignore"):  # checked below
         for t in range(-warm_up, steps):
             state, q = advance(state, q)
             if _due(t, steps, every):
@@ -282,9 +299,7 @@ def _spectrum(advance, state, steps, warm_up, k, every):
                 if t >= 0:
                     log_r += np.log(grown)
     if not np.isfinite(state).all() or not (log_r < np.inf).all():
-        raise NetworkError(
-            "the trajectory left the finite numbers", "start closer to the attractor, or take a shorter step"
-        )
+        raise NetworkError("the trajectory diverged", "start closer to the attractor, or choose a shorter step")
     return np.sort(log_r)[::-1] / steps
 
 
@@ -292,31 +307,31 @@ def _checked(k: int | None, dimension: int, steps: int, every: int) -> int:
     k = dimension if k is None else k
     if not 1 <= k <= dimension:
         raise ConfigError(
-            f"{k} Lyapunov exponents of a system of {dimension} dimensions", f"ask for 1 to {dimension} (k)"
+            f"{k} Lyapunov exponents of a system of {dimension} dimensions", f"choose k from 1 to {dimension}"
         )
     if steps < 1 or every < 1:
-        raise ConfigError(f"a spectrum over {steps} steps, QR every {every}", "measure at least 1 step (steps, every)")
+        raise ConfigError(f"a spectrum over {steps} steps with QR every {every}", "choose steps and every from 1 up")
     return k
 
 
 def _due(t: int, steps: int, every: int) -> bool:
-    """QR after step t? Also at the end of the warm-up, t = -1, so that nothing of it is measured."""
+    """Whether a QR follows step t: also at the end of the warm-up, t = -1, to exclude it."""
     return (t + 1) % every == 0 or t == steps - 1
 
 
 def _qr(q: Floats) -> tuple[Floats, Floats]:
-    """Orthonormal columns for those of q [D, k], C order, and what each had grown to, [k]."""
+    """Orthonormal columns from those of q [D, k], in C order, and the growth of each, [k]."""
     q, r = linalg.qr(q, mode="economic", check_finite=False)
     return np.ascontiguousarray(q), np.abs(np.diagonal(r))
 
 
 def _start(network: Network, k: int, seed: int) -> Floats:
-    """k orthonormal tangent vectors [D, k], rows as _Tangents has them.
+    """k initial orthonormal tangent vectors [D, k], with the rows of _Tangents.
 
-    All D: those of the unconnected neurons at rest, slowest first, so that without synapses the spectrum of neurons
-    that are linear between spikes is exact at once. Fewer: random, as those might never leave a part of the network
-    that hears nothing of the rest. Either way they belong to the neurons, not to their numbers: a network in another
-    order starts with the same vectors.
+    For k = D they are the modes of the unconnected neurons at rest, slowest first: the spectrum of
+    a network without synapses is then exact at once, if its neurons are linear between spikes.
+    For k < D they are random, because modes might stay in a part of the network that receives
+    nothing from the rest. Neither depends on the order of the neurons.
     """
     size, rng = dimension(network), np.random.default_rng([seed, 1])
     blocks, sizes = [], []
@@ -337,17 +352,17 @@ def _start(network: Network, k: int, seed: int) -> Floats:
 
 
 def _in_order(p: Population, w_in: Floats) -> NDArray[np.intp]:
-    """The neurons of a population, ordered by what they are: by their time constants first."""
+    """The neurons of a population, sorted by their time constants, then by other properties."""
     times = [name for name, meaning in p.module.PARAMETERS.items() if meaning.is_time]
     others = [a for name, a in p.params.items() if name not in times]
     return np.lexsort((*others, *w_in, *(p.params[name] for name in reversed(times))))
 
 
 def _modes(p: Population, dt: float) -> tuple[Floats, Floats]:
-    """Of each neuron alone and at rest: an orthonormal basis [n, S, S] of its state, a column for each direction, of
-    which the first m span what its m slowest modes span; and the |eigenvalues|, [n, S], falling.
+    """The modes of each neuron alone and at rest.
 
-    Rows: the last variable of STATE first.
+    Returns |eigenvalues| [n, S], descending, and an orthonormal basis of the state [n, S, S], whose
+    first m columns span the m slowest modes. Rows have the last variable of STATE first.
     """
     rest = np.zeros((len(p.module.STATE), p.n))
     values, vectors = np.linalg.eig(
@@ -356,6 +371,6 @@ def _modes(p: Population, dt: float) -> tuple[Floats, Floats]:
     falling = np.argsort(-np.abs(values), axis=1, kind="stable")
     values = np.take_along_axis(values, falling, 1)
     vectors = np.take_along_axis(vectors, falling[:, None], 2)
-    # Of a pair that oscillates, real and imaginary part span the same plane.
+    # The real and imaginary parts of an oscillating pair span its plane.
     spanning = np.where(values.imag[:, None] < 0, vectors.imag, vectors.real)
     return np.abs(values), np.linalg.qr(spanning)[0]

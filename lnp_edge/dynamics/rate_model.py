@@ -1,23 +1,28 @@
-"""A network as a linear model of its rates, around the point where it runs.
+"""A linear model of a network's firing rates around its operating point.
 
-A neuron's file says which constant drive comes to a current of 1 into its membrane (drive_for). One spike more per
-step of neuron j moves the mean current of neuron i by w_rec[j, i] / current_i, all populations alike: in the mean it is
-the same whether a spike is read in its own step or in the next. How a change of the current is shared between the
-membrane and the rate depends on the noise: the gain g_i = d rate_i / d current_i, for an integrate-and-fire neuron
-from 0 to about 1 / v_th, is measured on the neuron itself (operating_point). So
+A neuron's file defines the constant drive for a membrane current of 1 (drive_for). One more spike
+per step of neuron j changes the mean current of neuron i by w_rec[j, i] / current_i, whether the
+spike is read in its own step or in the next. How much of a change of the current reaches the rate
+depends on the noise. So the gain g_i = d rate_i / d current_i, which lies between 0 and about
+1 / v_th for an integrate-and-fire neuron, is measured on the neuron itself (operating_point). Then
 
     d rate_i = sum_j M[i, j] d rate_j + B[i, c] d x_c        M[i, j] = g_i / current_i * w_rec[j, i]
                                                              B[i, c] = g_i / current_i * w_in[c, i]
 
-Rates are watched as the read-out sees them, through one leaky filter of time constant tau = mean tau_out:
+The model describes the rates after one leaky filter of time constant tau = mean tau_out, as in the
+read-out:
 
     dr/dt = A r + noise      A = (M - I) / tau      Q = (diag(rate (1 - rate)) + B B' var(x)) / tau
 
-Whose this is: A = W - D and A C + C A' + Q = 0 are Moore & Chaudhuri 2020 (arXiv:2011.07334), taken over by
-Lyapunov noise pruning (arXiv:2403.03409). The gains, the common tau and Q are ours. Measured on 18 networks
-(N = 256, density 0.3, rates 0.02 to 0.47): over all synapses, the variance of r_i -+ r_j in this C and in the
-simulated spikes have a Spearman correlation of 0.92 to 0.98. Private Poisson noise alone, Q = diag(rate),
-gave 0.33 to 0.96, and Q = I -0.04 to 0.92. The gain 1 / v_th for all, tried on 12 of them, gave at most 0.30.
+A = W - D and A C + C A' + Q = 0 are from Moore & Chaudhuri 2020 (arXiv:2011.07334) and are used by
+Lyapunov noise pruning (arXiv:2403.03409). The gains, the common tau and Q are ours. Spearman
+correlation over all synapses between the variance of r_i -+ r_j in C and in simulated spikes, on 18
+networks (N = 256, density 0.3, rates 0.02 to 0.47):
+
+    this model                                            0.92 to 0.98
+    private Poisson noise alone, Q = diag(rate)           0.33 to 0.96
+    Q = I                                                -0.04 to 0.92
+    gain 1 / v_th for all neurons (12 of the networks)    at most 0.30
 """
 
 from __future__ import annotations
@@ -35,15 +40,19 @@ from lnp_edge.encoders.affine import TARGET_STD
 from lnp_edge.network import X_SCALE, Floats, Network
 from lnp_edge.network.simulate import Simulation
 
-X_STD = TARGET_STD / X_SCALE  # of sensor data as the network gets it
-DENSE_TO = 2000  # neurons; of more, only the outermost eigenvalues are computed where that is faster
-COMPONENT_TO = 500  # neurons of a strongly connected component of such a network; above, by Arnoldi iteration
+X_STD = TARGET_STD / X_SCALE  # of the network's input for sensor data
+DENSE_TO = 2000  # neurons; in larger networks _outer works by components
+COMPONENT_TO = 500  # neurons; Arnoldi iteration is used for larger components
 LARGE = 10_000  # neurons
 
 
 @dataclass(frozen=True)
 class OperatingPoint:
-    """rate: spikes per step, gain: d rate / d current in spikes per step and unit of current, both [N]."""
+    """Rates and gains at which a network runs.
+
+    rate : [N], spikes per step
+    gain : [N], d rate / d current, spikes per step and unit of current
+    """
 
     rate: Floats
     gain: Floats
@@ -51,11 +60,12 @@ class OperatingPoint:
 
 @dataclass(frozen=True)
 class RateModel:
-    """dr/dt = A r + noise of intensity Q, as the module says; only M's synapses are stored.
+    """dr/dt = A r + noise of intensity Q, as in the module's docstring, with a sparse M.
 
-    m : [N, N], row = postsynaptic, spikes per spike;  tau : s
-    private, shared : Q tau = diag(private) + shared @ shared.T, [N] and [N, C]
-    leak : the I of A, more where the network itself has no stationary covariance
+    m : [N, N], row = postsynaptic, spikes per spike
+    tau : s
+    private, shared : [N] and [N, C]; Q tau = diag(private) + shared @ shared.T
+    leak : factor of I in A; above 1 if the network itself has no stationary covariance
     """
 
     m: sparse.csr_array
@@ -73,25 +83,26 @@ class RateModel:
         return (np.diag(self.private) + self.shared @ self.shared.T) / self.tau
 
     def abscissa(self) -> float:
-        """Largest real part of A's eigenvalues, 1/s: the network settles after a disturbance if it is negative."""
+        """Largest real part of the eigenvalues of A, 1/s. If negative, perturbations decay."""
         return (rightmost(self.m) - self.leak) / self.tau
 
     def stabilised(self, highest: float) -> RateModel:
-        """With as much more leak, equal for all, as lowers its abscissa to `highest`, 1/s."""
+        """The model with its abscissa lowered to at most `highest`, 1/s, by more leak."""
         return replace(self, leak=self.leak + self.tau * max(self.abscissa() - highest, 0.0))
 
 
 def operating_point(
     network: Network, x: NDArray | None = None, steps: int = 300, batch: int | None = None
 ) -> OperatingPoint:
-    """Rates and gains of the running network, by default under white input of the encoder's standard deviation.
+    """Measure the rates and gains of a network.
 
-    x : windows [B, T, C] as the network gets them, in the place of `batch` of white input of so many `steps`
-    batch : 16 by default, 4 of a network beyond LARGE, where the means over neurons are good with less
+    x     : input windows [B, T, C]; None: `batch` windows of `steps` steps of white input with the
+            encoder's standard deviation, the same for every network
+    batch : by default 16, or 4 for networks of more than LARGE neurons
 
-    Two shadows of every neuron receive the same spikes and 0.05 v_th more and less current: their rates give
-    the neuron's own gain, without the echo of the network. The first fifth of the steps is left out. Every
-    network gets the same input, so that two networks do not differ by the draw.
+    Two copies of every neuron receive the same spikes, and 0.05 v_th more and less current. Their
+    rates give the neuron's own gain, without feedback through the network. The first fifth of the
+    steps does not count.
     """
     rng = np.random.default_rng(0)
     batch = batch or (16 if network.n <= LARGE else 4)
@@ -116,7 +127,7 @@ def operating_point(
 
 
 def rate_model(network: Network, point: OperatingPoint | None = None) -> RateModel:
-    """The linear model around a point, by default the network's own."""
+    """The linear model around an operating point, by default the network's own."""
     point = point or operating_point(network)
     gain = point.gain / network.drive_for()[0]
     m = sparse.csr_array(network.w_rec.T.tocsr() * gain[:, None])
@@ -125,7 +136,7 @@ def rate_model(network: Network, point: OperatingPoint | None = None) -> RateMod
 
 
 def network_abscissa(network: Network) -> float:
-    """Spectral abscissa in 1/s of the rate model at the network's own operating point."""
+    """Spectral abscissa, 1/s, of the rate model at the network's own operating point."""
     return rate_model(network).abscissa()
 
 
@@ -140,8 +151,14 @@ def outermost(m: sparse.csr_array) -> float:
 
 
 def _outer(m: sparse.csr_array, which: str) -> NDArray[np.complex128]:
-    """All eigenvalues; of a matrix beyond DENSE_TO those of its strongly connected components, of a component beyond
-    COMPONENT_TO the outermost, to four digits."""
+    """Eigenvalues of m, the outermost among them.
+
+    which : "LR" for the largest real part, "LM" for the largest magnitude
+
+    Up to DENSE_TO neurons these are all eigenvalues. A larger matrix is split into its strongly
+    connected components; of a component above COMPONENT_TO only the outermost are computed, to four
+    digits.
+    """
     if m.shape[0] <= DENSE_TO:
         return linalg.eigvals(m.toarray())
     m = sparse.csr_array(m, copy=True)
@@ -157,8 +174,10 @@ def _outer(m: sparse.csr_array, which: str) -> NDArray[np.complex128]:
 
 
 def _arnoldi(m: sparse.csr_array, which: str) -> NDArray[np.complex128]:
-    """A ring alone, whose eigenvalues are all outermost, does not converge: NetworkError, and soon. Others take tens of
-    restarts."""
+    """Some outermost eigenvalues of m by Arnoldi iteration, which takes tens of restarts.
+
+    Raises NetworkError if none converges, as for a ring, whose eigenvalues are all outermost.
+    """
     start = np.random.default_rng(0).standard_normal(m.shape[0])
     try:
         return eigs(m, k=4, ncv=40, which=which, v0=start, tol=1e-4, maxiter=300, return_eigenvectors=False)

@@ -1,12 +1,12 @@
-"""What each operation of spec/ops.py does to tangents, so that a neuron's own step carries them along.
+"""The operations of spec/ops.py on values with tangents, to run a neuron's step on both.
 
-A dual is a pair (value, tangent); a plain number is a constant. spec/floats.py has the same table for values,
-training/layer.py with gradients; tests compare them. Where an operation has no derivative it is that of a surrogate,
-or none:
+A dual number is a pair (value, tangent); a plain number is a constant. spec/floats.py has the same
+table for values and training/layer.py with gradients; tests compare them. Spikes need conventions:
 
-    greater(a, b)   1.0 or 0.0; its tangent is that of s(a / b - 1) with ds(u)/du = 1 / (1 + SLOPE |u|)**2
-    gate(z, x)      the tangent of z is dropped: a reset by it is detached. That of x passes where z is 1
-    mul(z, x)       the product rule: what a spike adds by it depends on the spike
+    greater(a, b)   is 1.0 or 0.0; its tangent is that of s(a / b - 1), where s is a surrogate with
+                    ds(u)/du = 1 / (1 + SLOPE |u|)**2
+    gate(z, x)      drops the tangent of z, which detaches a reset; keeps that of x where z is 1
+    mul(z, x)       follows the product rule, so it keeps the tangent of the spike
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from lnp_edge.base.jit import cached, tuple_of
 from lnp_edge.spec import floats, plugins
 from lnp_edge.spec.ops import bind
 
-SLOPE = 10.0  # of the surrogate, as in SurrogateGradientFlossing; training's is wider, 5
+SLOPE = 10.0  # of the surrogate, as in SurrogateGradientFlossing; training uses 5
 
 
 def value(a):
@@ -66,12 +66,12 @@ def _clamp(x, low, high):
     return np.minimum(np.maximum(value(x), value(low)), value(high)), moved
 
 
-# Of numbers, of NumPy arrays, and inside Numba functions.
+# For numbers, for NumPy arrays, and inside Numba functions.
 TANGENT: dict[str, Any] = {
     "add": lambda a, b: (value(a) + value(b), tangent(a) + tangent(b)),
     "sub": lambda a, b: (value(a) - value(b), tangent(a) - tangent(b)),
     "mul": _times,
-    "leak": _times,  # its second operand is the share that stays
+    "leak": _times,  # the second operand is the fraction that stays
     "greater": _greater,
     "gate": lambda z, x: (value(z) * value(x), value(z) * tangent(x)),
     "shift_round": lambda x, k: (value(x) / 2.0**k, tangent(x) / 2.0**k),
@@ -81,13 +81,19 @@ TANGENT: dict[str, Any] = {
 
 @cache
 def kernel(neuron: str) -> Callable:
-    """advance(state, drive, constants, q, from_spikes, dz): k tangents through one step of each neuron of a population.
+    """The compiled advance(state, drive, constants, q, from_spikes, dz) of a neuron.
 
-    state : [S, n] before the step;  drive : [n];  constants : [K, n], Population.constants
-    q : [S, n, k], tangents of the state, the last variable first: those after the step take their place
-    from_spikes : [n, k], of the drive;  dz : [n, k], where those of the spikes go
+    It propagates k tangents through one step of each neuron of a population and does not change the
+    state.
 
-    Compiled once for a neuron, and cached on disk.
+    state       : [S, n] before the step
+    drive       : [n]
+    constants   : [K, n], Population.constants
+    q           : [S, n, k], tangents of the state, the last variable first; updated in place
+    from_spikes : [n, k], tangents of the drive
+    dz          : [n, k], receives the tangents of the spikes
+
+    Compiled once per neuron and cached on disk.
     """
     module: Any = plugins.get("lnp_edge.neurons", neuron)
     size = len(module.STATE)
@@ -105,7 +111,7 @@ def kernel(neuron: str) -> Callable:
 
 
 def _unbound(*_: Any) -> Any:
-    """Stands for what kernel binds to a neuron."""
+    """Placeholder for what kernel binds to a neuron."""
     raise NotImplementedError
 
 
@@ -115,7 +121,7 @@ N_VARS = 0
 
 def _advance(state, drive, constants, q, from_spikes, dz):
     for i in range(dz.shape[0]):
-        # Read once: the compiler cannot know that q and dz are other memory.
+        # Read once: the compiler cannot know that q and dz do not alias these.
         values, fixed, arrived = values_of(state, i), constants_of(constants, i), drive[i]
         for j in range(dz.shape[1]):
             after = neuron_step(*duals_of(values, q, i, j), (arrived, from_spikes[i, j]), *fixed)

@@ -1,8 +1,9 @@
-"""Sensor counts to network input as by affine, with limits of its own for each channel.
+"""The affine encoder with limits per channel.
 
 x = clamp(round((count - offset) * gain / 2**shift), low, high), an int8.
 
-An event channel, which is 0 or 1, keeps its counts: x is 0 or 1, and the proof of no overflow need not count with 127.
+An event channel, whose counts are 0 and 1, keeps them: x is 0 or 1, and the overflow proof uses 1
+instead of 127.
 """
 
 import numpy as np
@@ -10,14 +11,14 @@ import numpy as np
 from lnp_edge.encoders import affine
 from lnp_edge.spec.ops import clamp, mul, shift_round, sub
 
-# 0 lies in low..high, so that the two are in order.
+# These ranges make low <= 0 <= high.
 PARAMS = affine.PARAMS | {"low": (-127, 0), "high": (0, 127)}
 TARGET_STD = affine.TARGET_STD
 EVENT = {"offset": 0, "gain": 2, "shift": 1, "low": 0, "high": 1}  # x = clamp(count, 0, 1)
 
 
 def encode(count, offset, gain, shift, low, high):
-    """One count (int16) of one channel to one input (int8)."""
+    """The input (int8) for one count (int16) of one channel."""
     x = sub(count, offset)
     x = mul(x, gain)
     x = shift_round(x, shift)
@@ -31,7 +32,7 @@ def limits(offset, gain, shift, low, high):
 
 
 def fit(counts):
-    """Parameters that leave a channel of zeros and ones as it is, and map others as affine.fit does.
+    """Parameters that leave channels of zeros and ones as they are; others are as in affine.fit.
 
     counts : int16 [..., C]  training data only
     Returns PARAMS, each int32 [C].
@@ -46,5 +47,5 @@ def fit(counts):
 
 
 def decode(x, offset, gain, shift, low, high):
-    """The counts nearest to inputs x, for test signals. x : float [T, C]; returns int16 [T, C]."""
+    """The counts, int16 [T, C], nearest to inputs x, float [T, C], for test signals."""
     return affine.decode(x, offset, gain, shift)

@@ -1,7 +1,7 @@
-"""The float network: what pruning reads and returns, training adjusts and quantisation reads.
+"""The float network, which pruning and training change and quantisation reads.
 
-Populations of neurons in the order of a step, and the synapses among all their neurons in one matrix: spectra,
-covariances and pruning see the network as a whole, whatever its populations.
+It has populations of neurons in the order of a step, and one matrix with the synapses among all
+neurons: spectra, covariances and pruning treat the network as a whole.
 """
 
 from __future__ import annotations
@@ -19,15 +19,16 @@ from lnp_edge.base.errors import NetworkError
 from lnp_edge.spec import plugins
 
 Floats = NDArray[np.float64]
-X_SCALE = 64.0  # the float network sees the encoder's int8 output divided by this
+X_SCALE = 64.0  # the input of the float network is the encoder's int8 output divided by this
 
 
 @dataclass(frozen=True)
 class Population:
     """n neurons of one kind.
 
-    params : float [n] each, as PARAMETERS of the neuron's file names them
-    hears, feeds : does the input reach it, does it reach the read-out?
+    params : float [n] each, named as in PARAMETERS of the neuron's file
+    hears  : whether it receives the input
+    feeds  : whether it projects to the read-out
     """
 
     name: str
@@ -46,47 +47,47 @@ class Population:
         return plugins.get("lnp_edge.neurons", self.neuron)
 
     def constants(self, dt: float) -> list[Floats]:
-        """What `step` of the neuron gets after the drive, in floats: one array [n] for each of its TABLES."""
+        """The last arguments of the neuron's `step` in floats: an array [n] per entry of TABLES."""
         return [stored.constant(self.params[stored.source], dt) for stored in self.module.TABLES.values()]
 
     def drive_for(self, dt: float) -> tuple[Floats, Floats]:
-        """Constant drive for a current of 1, and for a potential of 1; see neurons/__init__.py."""
+        """The constant drives for a current and a potential of 1; see neurons/__init__.py."""
         return self.module.drive_for(dt, self.params)
 
 
 @dataclass(frozen=True)
 class Network:
-    """A heterogeneous recurrent spiking network (HRSNN) of N neurons in populations, C inputs and O outputs.
+    """A heterogeneous recurrent spiking network (HRSNN) with N neurons, C inputs and O outputs.
 
-    One step takes the populations in their order. Each gets
+    One step updates the populations in order. Each receives
 
         drive = spikes @ w_rec + x[t] @ w_in
 
-    and runs the step of its neuron; the spikes of a population before it are those of this step, its own and those of
-    populations after it are those of the step before. Then the read-out:
+    and runs the step of its neuron. Spikes of an earlier population are those of this step; its own
+    and those of later populations are from the previous step. Then the read-out:
 
-        y = gamma * y + spikes @ w_out + x[t] @ w_skip + bias_out            gamma = exp(-dt / tau_out)
+        y = gamma * y + spikes @ w_out + x[t] @ w_skip + bias_out     gamma = exp(-dt / tau_out)
 
-    x is the encoder's integer output divided by X_SCALE, so that full scale is about +-2. The same in integers is in
-    spec/SEMANTICS.md.
+    x is the encoder's integer output divided by X_SCALE, so full scale is about +-2.
+    spec/SEMANTICS.md defines the same in integers.
     """
 
     dt: float  # s
     populations: tuple[Population, ...]
-    sign: NDArray[np.int8]  # +1 excitatory, -1 inhibitory, [N]: sign of each neuron's outgoing w_rec
-    w_in: Floats  # [C, N], 0 where a population does not hear
-    w_rec: sparse.csr_array  # float64 [N, N], row = presynaptic; stored entries are the synapses, sorted
-    w_out: Floats  # [N, O], 0 where a population does not feed
+    sign: NDArray[np.int8]  # [N], of each neuron's outgoing w_rec: +1 excitatory, -1 inhibitory
+    w_in: Floats  # [C, N], 0 for populations that do not receive the input
+    w_rec: sparse.csr_array  # float64 [N, N], row = presynaptic; sorted; its entries are synapses
+    w_out: Floats  # [N, O], 0 for populations that do not project to the read-out
     tau_out: Floats  # s, [O]
     bias_out: Floats  # [O]
-    w_skip: Floats | None = None  # [C, O], from the input past all neurons
+    w_skip: Floats | None = None  # [C, O], directly from the input to the read-out
 
     @property
     def n(self) -> int:
         return len(self.sign)
 
     def parts(self) -> list[tuple[Population, slice]]:
-        """Each population and where its neurons are among all."""
+        """Each population with the slice of its neurons among all."""
         ends = np.cumsum([p.n for p in self.populations]).tolist()
         return [(p, slice(end - p.n, end)) for p, end in zip(self.populations, ends, strict=True)]
 
@@ -95,12 +96,15 @@ class Network:
         return np.concatenate([p.params[name] for p in self.populations])
 
     def drive_for(self) -> tuple[Floats, Floats]:
-        """Population.drive_for of every neuron, [N] each."""
+        """Population.drive_for for all neurons, [N] each."""
         found = [p.drive_for(self.dt) for p in self.populations]
         return np.concatenate([f[0] for f in found]), np.concatenate([f[1] for f in found])
 
     def only(self, what: str) -> Population:
-        """The population of a network that has one. Raises NetworkError: `what` serves no others."""
+        """The only population. Raises NetworkError if there are several.
+
+        what : what the error says needs a single population
+        """
         if len(self.populations) > 1:
             names = ", ".join(p.name for p in self.populations)
             raise NetworkError(f"{what} serves networks of one population, this has {names}", "use a single layer")
@@ -112,13 +116,15 @@ class Network:
         return self.only("this").params
 
     def with_params(self, **values: Any) -> Network:
-        """The network with other values [n] of parameters of its only population."""
+        """The network with new parameter values, [n] each, of its only population."""
         p = self.only("this")
         return replace(self, populations=(replace(p, params=p.params | values),))
 
     def identity(self, *rest: object) -> str:
-        """A digest of the network and of what else some long work starts from: a checkpoint of other work has
-        another."""
+        """A digest of the network and of `rest`, by which a checkpoint recognises its work.
+
+        rest : everything else that the work depends on
+        """
         h = hashlib.sha256(repr((rest, [(p.name, p.neuron, p.hears, p.feeds) for p in self.populations])).encode())
         arrays = [a for p in self.populations for a in p.params.values()]
         arrays += [getattr(self, name) for name in ("dt", "sign", "w_in", "w_out", "tau_out", "bias_out")]
@@ -129,9 +135,11 @@ class Network:
         return h.hexdigest()
 
     def keep_neurons(self, index: NDArray[np.intp]) -> Network:
-        """The same network with only these neurons, ascending: every array shrinks together.
+        """The network with only these neurons.
 
-        Raises NetworkError where a population would lose all of its neurons.
+        index : ascending
+
+        Raises NetworkError if a population would lose all its neurons.
         """
         w_rec = sparse.csr_array(self.w_rec[index][:, index])
         w_rec.sort_indices()

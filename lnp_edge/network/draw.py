@@ -1,4 +1,4 @@
-"""A random heterogeneous recurrent spiking network to start from."""
+"""Draws a random heterogeneous recurrent spiking network."""
 
 from __future__ import annotations
 
@@ -14,35 +14,39 @@ from lnp_edge.network.simulate import Simulation
 from lnp_edge.spec import plugins
 from lnp_edge.spec.parameters import SHORTEST, constant
 
-REWIRED = 0.1  # share of the ring's synapses that go anywhere: Watts & Strogatz 1998, Nature 393:440
-EXCITATORY = 0.8
-LARGE = 2000  # neurons, from which on no table of all pairs is kept
+REWIRED = 0.1  # fraction of synapses rewired at random: Watts & Strogatz 1998, Nature 393:440
+EXCITATORY = 0.8  # fraction of the neurons
+LARGE = 2000  # neurons; larger networks are drawn without a table of all pairs
 GAIN_IN, GAIN_REC = 2.0, 1.0
-TRIALS, NEAR, FACTORS = 20, 0.05, (1 / 64, 4096)  # of the factor that makes a layer fire as the first does
-ONLY = "hidden"  # the name of a population that is alone
+TRIALS, NEAR, FACTORS = 20, 0.05, (1 / 64, 4096)  # trials, tolerance and range of _match_first_rate
+ONLY = "hidden"  # the name of a single population
 
 
 def random_network(
     n: int, c: int, o: int, dt: float, density: float, rng: np.random.Generator, neuron: str = "cuba_lif",
     tau_out: float = 4.0, heterogeneous: bool = True, clusters: int = 1, **means: float,
 ) -> Network:  # fmt: skip
-    """One recurrent population of N neurons, C inputs, O outputs. means : of parameters of the neuron; see drawn."""
+    """A network with one recurrent population of N neurons, C inputs and O outputs; see drawn.
+
+    means : means of the neuron's parameters
+    """
     settings = NetworkSettings(neuron, n, density, heterogeneous, clusters, tau_out, params=means)
     return drawn(settings, c, o, dt, rng)
 
 
 def drawn(settings: NetworkSettings, c: int, o: int, dt: float, rng: np.random.Generator) -> Network:
-    """The start network of a configuration, C inputs, O outputs; all its times are in the unit of dt.
+    """The start network of a configuration, with C inputs and O outputs. All times are in one unit.
 
-    Synapses of a recurrent layer are a small-world digraph of `density` of the n*(n-1) possible; between two layers
-    `density` of the second of all pairs, anywhere. Parameters are drawn as the neuron's file says, with the means of
-    the configuration; not heterogeneous: all are the mean. clusters : neighbours on the ring in so many groups, each
-    with time constants of its own distributions (CHRSNN): their means lie from half to twice the given, evenly in
-    their logarithms. tau_out is that of every output.
+    The synapses of a recurrent layer form a small-world digraph with `density` of the n * (n - 1)
+    possible edges. From one layer to the next, the second layer's `density` of all pairs is drawn
+    uniformly. Parameters are drawn as the neuron's file says, with the means of the configuration;
+    a network that is not heterogeneous gets the means themselves. With `clusters`, groups of
+    neighbours on the ring draw their time constants from distributions of their own (CHRSNN), whose
+    means are log-spaced from half to twice the configured mean. All outputs have the same tau_out.
 
-    Weights into a neuron scale with the constant drive that comes to a potential of 1: its gain from a constant input
-    to v is then the same for all time constants, and every neuron fires at a moderate rate. What that takes of the
-    weights from one layer to the next is measured: see _as_the_first.
+    Weights into a neuron scale with the constant drive for a potential of 1: the gain from a
+    constant input to v is then the same for all time constants, and all neurons fire at moderate
+    rates. The scale of the weights between layers is measured: see _match_first_rate.
     """
     layers = settings.layers
     populations: list[Population] = []
@@ -78,15 +82,15 @@ def drawn(settings: NetworkSettings, c: int, o: int, dt: float, rng: np.random.G
     )
     network = with_ports(core, c, o, dt, settings.tau_out, rng)
     for k in range(1, len(layers)):
-        network = _as_the_first(network, k)
+        network = _match_first_rate(network, k)
     return network
 
 
 def with_ports(core: Network, c: int, o: int, dt: float, tau_out: float, rng: np.random.Generator) -> Network:
-    """The neurons and synapses of `core`, the same in steps, with new inputs and outputs for a task of step dt.
+    """The network `core` with new inputs and outputs, for a task of time step dt.
 
-    The input reaches the populations that hear, the read-out reads those that feed it; w_skip is new where core has
-    one.
+    Time constants of `core` keep their length in steps. The weights follow `hears` and `feeds` of
+    each population; w_skip is drawn if `core` has one.
     """
     populations = tuple(
         replace(p, params={name: a / core.dt * dt if p.module.PARAMETERS[name].is_time else a
@@ -106,13 +110,13 @@ def with_ports(core: Network, c: int, o: int, dt: float, tau_out: float, rng: np
 def _parameters(
     layer: LayerSettings, settings: NetworkSettings, dt: float, rng: np.random.Generator
 ) -> dict[str, Floats]:
-    """Of every neuron of a population, [n] each."""
+    """The drawn parameters of a population, [n] each."""
     n, clusters = layer.neurons, settings.clusters
     spread = np.repeat(np.geomspace(0.5, 2.0, clusters) if clusters > 1 else 1.0, -(-n // clusters))[:n]
     found: dict[str, Floats] = {}
     for name, p in plugins.get("lnp_edge.neurons", layer.neuron).PARAMETERS.items():
         mean = layer.params.get(name, p.default)
-        values = p.draw(rng, n, mean)  # also where all are the mean: what comes after is drawn alike
+        values = p.draw(rng, n, mean)  # draw in any case, so that rng advances equally
         if not settings.heterogeneous:
             values = constant(rng, n, mean)
         if p.is_time:
@@ -123,10 +127,10 @@ def _parameters(
     return found
 
 
-def _as_the_first(network: Network, k: int) -> Network:
-    """The weights from layer k - 1 to k times the factor at which k fires as often as the first layer, on average.
+def _match_first_rate(network: Network, k: int) -> Network:
+    """Scale the weights from layer k - 1 to k until k has the mean firing rate of the first layer.
 
-    Spikes are the rarer the shorter a step is, and a neuron that adapts wants more of them: no formula serves all.
+    The factor is measured because it depends on the time step and on the neuron's adaptation.
     """
     (_, before), (_, own) = network.parts()[k - 1 : k + 1]
     pre, post = np.repeat(np.arange(network.n), np.diff(network.w_rec.indptr)), network.w_rec.indices
@@ -146,7 +150,10 @@ def _as_the_first(network: Network, k: int) -> Network:
 
 
 def _rates(network: Network, steps: int = 300, batch: int = 4) -> Floats:
-    """Mean spikes a step of the neurons of each population, under white input; the first third is left out."""
+    """Mean spikes per neuron and step of each population, under white input.
+
+    The first third of the steps does not count.
+    """
     run, rng = Simulation(network, batch), np.random.default_rng(0)
     counts = np.zeros(len(network.populations))
     for t in range(steps):
@@ -159,21 +166,25 @@ def _rates(network: Network, steps: int = 300, batch: int = 4) -> Floats:
 def _weights(
     sign: np.ndarray, pre: np.ndarray, unit: Floats, post: np.ndarray, fan_in: float, rng: np.random.Generator
 ) -> Floats:
-    """Of synapses pre -> post. unit : of each target; fan_in : synapses of each"""
-    # Four excitatory synapses to one inhibitory: four times the weight keeps a neuron's input balanced.
+    """The weights of synapses pre -> post.
+
+    unit   : drive for a potential of 1, per target
+    fan_in : synapses per target
+    """
+    # One synapse in five is inhibitory: four times the weight keeps a neuron's input balanced.
     strength = np.where(sign > 0, 1.0, EXCITATORY / (1 - EXCITATORY)) * sign
     per_target = GAIN_REC * unit / np.sqrt(max(1.0, fan_in))
     return rng.lognormal(-0.5, 1.0, len(pre)) * strength[pre] * per_target[post]
 
 
 def _anywhere(n_pre: int, n_post: int, density: float, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
-    """`density` of all pairs (pre, post) of neurons of two populations."""
+    """`density` of all pairs (pre, post) of neurons of two populations, drawn uniformly."""
     chosen = rng.choice(n_pre * n_post, round(density * n_pre * n_post), replace=False, shuffle=False)
     return np.divmod(np.sort(chosen), n_post)
 
 
 def _small_world(n: int, density: float, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
-    """Distinct pairs (pre, post) of different neurons: the nearest on a ring, REWIRED of them to anywhere."""
+    """Distinct pairs (pre, post) of nearest neighbours on a ring, REWIRED of them at random."""
     count = round(density * n * (n - 1))
     if n > LARGE:
         return _large_small_world(n, count, rng)
@@ -192,7 +203,7 @@ def _small_world(n: int, density: float, rng: np.random.Generator) -> tuple[np.n
 
 
 def _ring(n: int, pairs: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Distance 1, -1, 2, -2, ... for all neurons before the next: the last ring may be incomplete."""
+    """Pairs at distance 1, -1, 2, -2, ...: all neurons of one distance before the next."""
     ring = pairs // n
     distance = np.where(ring % 2 == 0, ring // 2 + 1, -(ring // 2 + 1))
     pre = pairs % n
@@ -200,7 +211,7 @@ def _ring(n: int, pairs: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
 
 def _large_small_world(n: int, count: int, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
-    """The same in memory and time linear in the synapses: what is rewired is drawn again where it is taken."""
+    """As _small_world, in memory and time linear in the synapses: taken pairs are drawn again."""
     pre, post = _ring(n, np.arange(count, dtype=np.int64))
     loose = np.flatnonzero(rng.random(count) < REWIRED)
     fixed = np.ones(count, bool)

@@ -1,16 +1,16 @@
-"""network.safetensors: a float network between init, pruning, training and quantisation.
+"""Reads and writes network.safetensors, the float network between the stages.
 
-safetensors holds plain tensors and one table of text: nothing in it can run, nor claim more than its size. Format 2:
+safetensors holds plain tensors and a table of text, so loading a file cannot run code. Format 2:
 
-    <population>.<parameter>   float64 [n], each of the PARAMETERS of its neuron
+    <population>.<parameter>   float64 [n], for each of the neuron's PARAMETERS
     sign                       int8 [N]
-    w_in, w_out, w_skip        float64 [C, N], [N, O], [C, O]; the last one only where there is such a projection
+    w_in, w_out, w_skip        float64 [C, N], [N, O], [C, O]; w_skip is optional
     w_rec_indptr, _indices     int64 [N + 1], [nnz]
     w_rec_data                 float64 [nnz]
     tau_out, bias_out, dt      float64 [O], [O], [1]
 
-and in the text, JSON: format, populations (name, neuron, hears, feeds of each), config, history, crc32. Format 1 had
-one population of cuba_lif, whose parameters were called like it; it is read too.
+The text is JSON: format, populations (name, neuron, hears, feeds of each), config, history, crc32.
+Format 1 can still be read: it has one population of cuba_lif, with the parameters' plain names.
 """
 
 from __future__ import annotations
@@ -38,15 +38,15 @@ from lnp_edge.spec.model import INPUT, NAME
 MAX_BYTES = 2**31
 FORMAT, FORMER = "network 2", "network 1"
 HINT = "give it a file written by lnp prune or lnp train"
-DTYPES = {"sign": np.int8, "w_rec_indptr": np.int64, "w_rec_indices": np.int64}  # others float64
-ONE = [{"name": "hidden", "neuron": "cuba_lif", "hears": True, "feeds": True}]  # the populations of format 1
+DTYPES = {"sign": np.int8, "w_rec_indptr": np.int64, "w_rec_indices": np.int64}  # others: float64
+ONE = [{"name": "hidden", "neuron": "cuba_lif", "hears": True, "feeds": True}]  # of format 1
 TYPES = {key: type(value) for key, value in ONE[0].items()}
 Arrays = dict[str, NDArray]
 
 
 @dataclass(frozen=True)
 class NetworkFile:
-    """A network, the configuration it comes from, and what was done to it so far."""
+    """A network with its configuration and the history of what was done to it."""
 
     network: Network
     config: Config
@@ -54,6 +54,7 @@ class NetworkFile:
 
 
 def save(file: NetworkFile, path: Path) -> None:
+    """Write a network file atomically. Equal networks give equal bytes."""
     n = file.network
     arrays: Arrays = {f"{p.name}.{name}": a for p in n.populations for name, a in p.params.items()}
     arrays |= {name: getattr(n, name) for name in ("sign", "w_in", "w_out", "tau_out", "bias_out")}
@@ -65,12 +66,12 @@ def save(file: NetworkFile, path: Path) -> None:
     meta = {"format": FORMAT, "populations": json.dumps(populations)}
     meta |= {"config": file.config.to_json(), "history": json.dumps(file.history)}
     meta["crc32"] = _crc(arrays, meta)
-    # One key: safetensors writes several in any order, and the same network should give the same bytes.
+    # One key only, because safetensors writes several in arbitrary order.
     write_whole(path, save_tensors(arrays, {"lnp_edge": json.dumps(meta, sort_keys=True)}))
 
 
 def load(path: Path) -> NetworkFile:
-    """The checked network of a file. Raises ModelError if it is damaged or foreign."""
+    """The checked network of a file. Raises ModelError if the file is damaged or not ours."""
     data = read_bounded(path, MAX_BYTES, ModelError, HINT)
     try:
         arrays = load_tensors(data)
@@ -86,14 +87,15 @@ def load(path: Path) -> NetworkFile:
             arrays = {f"{ONE[0]['name']}.{name}" if name in own else name: a for name, a in arrays.items()}
         history = json.loads(meta["history"])
         if not isinstance(history, dict):
-            raise ModelError(f"{path}: its history is no table", HINT)
+            raise ModelError(f"{path}: its history is not a table", HINT)
         return NetworkFile(_network(path, populations, arrays), Config.from_json(meta["config"]), history)
     except ConfigError as e:
         raise ModelError(f"{path}: {e.what}", e.try_next) from None
     except LnpError:
         raise
     except (SafetensorError, ValueError, KeyError, TypeError, RecursionError, IndexError) as e:
-        raise ModelError(f"{path} is no network of lnp-edge: {str(e)[:100] or type(e).__name__}", HINT) from None
+        reason = str(e)[:100] or type(e).__name__
+        raise ModelError(f"{path} is not a network file of lnp-edge: {reason}", HINT) from None
 
 
 def _dtype(name: str) -> type:
@@ -101,7 +103,7 @@ def _dtype(name: str) -> type:
 
 
 def _crc(arrays: Arrays, meta: dict[str, str]) -> str:
-    """CRC-32 of all in the order of the names, so that no flipped bit passes as another network."""
+    """CRC-32 of the text and of all arrays in the order of their names."""
     crc = zlib.crc32(json.dumps(meta, sort_keys=True).encode())
     for name in sorted(arrays):
         crc = zlib.crc32(arrays[name].tobytes(), zlib.crc32(name.encode(), crc))
@@ -121,13 +123,13 @@ def _network(path: Path, populations: object, a: Arrays) -> Network:
         if not (a[name] > 0).all():
             raise ModelError(f"{path}: {name} must be positive", HINT)
     if not (np.abs(a["sign"]) == 1).all():
-        raise ModelError(f"{path}: sign holds other than 1 and -1", HINT)
+        raise ModelError(f"{path}: sign has values other than 1 and -1", HINT)
     for name in ("w_rec_indptr", "w_rec_indices", "w_rec_data"):
         _expect(path, name, a[name], (n + 1,) if name.endswith("indptr") else (a["w_rec_data"].size,))
     known = {*shapes, "w_rec_indptr", "w_rec_indices", "w_rec_data"}
     known |= {f"{p.name}.{name}" for p in parts for name in p.params}
     if a.keys() - known:
-        raise ModelError(f"{path} holds {sorted(a.keys() - known)[0][:40]!r}, which is no part of its network", HINT)
+        raise ModelError(f"{path} has {sorted(a.keys() - known)[0][:40]!r}, which is not part of its network", HINT)
     w_rec = sparse.csr_array((a["w_rec_data"], a["w_rec_indices"], a["w_rec_indptr"]), shape=(n, n))
     w_rec.check_format(full_check=True)
     if w_rec.nnz != len(a["w_rec_data"]):
@@ -138,7 +140,7 @@ def _network(path: Path, populations: object, a: Arrays) -> Network:
     network = Network(float(a["dt"][0]), parts, w_rec=w_rec, w_skip=a.get("w_skip"), **vectors)
     for p, at in network.parts():
         if (not p.hears and network.w_in[:, at].any()) or (not p.feeds and network.w_out[at].any()):
-            raise ModelError(f"{path}: {p.name} has weights where it has no projection", HINT)
+            raise ModelError(f"{path}: {p.name} has weights for a missing projection", HINT)
     return network
 
 
@@ -151,9 +153,9 @@ def _populations(path: Path, populations: object, a: Arrays) -> tuple[Population
             raise ModelError(f"{path}: a population is {str(given)[:60]!r}", HINT)
         name, module = given["name"], plugins.get("lnp_edge.neurons", given["neuron"])
         if not NAME.fullmatch(name) or name == INPUT or name in [p.name for p in found]:
-            raise ModelError(f"{path}: a population is called {name[:40]!r}", HINT)
+            raise ModelError(f"{path}: {name[:40]!r} cannot name a population", HINT)
         if not hasattr(module, "drive_for"):
-            raise ModelError(f"{path}: {name} is made of {given['neuron']}, which does not spike", HINT)
+            raise ModelError(f"{path}: {name} consists of {given['neuron']}, which does not spike", HINT)
         params = {key: a[f"{name}.{key}"] for key in module.PARAMETERS}
         for key, meaning in module.PARAMETERS.items():
             values = params[key]
@@ -163,7 +165,7 @@ def _populations(path: Path, populations: object, a: Arrays) -> tuple[Population
             if (meaning.is_time or key == "v_th") and not (values > 0).all():
                 raise ModelError(f"{path}: {name}.{key} must be positive", HINT)
             if not ((meaning.low <= values) & (values <= meaning.high)).all():
-                raise ModelError(f"{path}: {name}.{key} leaves {meaning.low:g} to {meaning.high:g}", HINT)
+                raise ModelError(f"{path}: {name}.{key} is outside {meaning.low:g} to {meaning.high:g}", HINT)
         found.append(Population(params=params, **given))
     return tuple(found)
 

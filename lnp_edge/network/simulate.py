@@ -1,4 +1,4 @@
-"""The float network, run without torch and without a dense matrix: one spike touches its own synapses only."""
+"""Simulates the float network without torch and without dense matrices."""
 
 from __future__ import annotations
 
@@ -18,10 +18,12 @@ from lnp_edge.spec.ops import bind
 
 
 class Simulation:
-    """`batch` copies of a network side by side, stepped by inputs x [B, C]; float64, each neuron's own step.
+    """`batch` copies of a network in float64, stepped together by inputs x [B, C].
 
-    state : of each population [S, B, n], in the order of its neuron's STATE, after the step;  spikes : bool [B, n]
-    of each. Both may be read and set between steps.
+    state  : per population, [S, B, n] in the order of its neuron's STATE
+    spikes : per population, bool [B, n]
+
+    Both hold the values after the last step and may be changed between steps.
     """
 
     def __init__(self, network: Network, batch: int):
@@ -35,31 +37,34 @@ class Simulation:
 
     @property
     def z(self) -> NDArray[np.bool_]:
-        """Spikes of all neurons [B, N]; do not write to it."""
+        """Spikes of all neurons [B, N], read-only."""
         return self.spikes[0] if len(self.spikes) == 1 else np.concatenate(self.spikes, axis=1)
 
     def drive(self, k: int, x: NDArray) -> Floats:
-        """What arrives at population k now: from the input and from the spikes as they stand. [B, n]"""
+        """The drive of population k, [B, n], from the input and the current spikes."""
         arrived = x @ self._w_in[k]
         for source, w in self._incoming[k]:
             _scatter(self.spikes[source], *w, arrived)
         return arrived
 
     def integrate(self, k: int, drive: Floats) -> None:
-        """The step of population k, given what arrived [B, n]."""
+        """Step population k with this drive [B, n]."""
         self._steps[k](drive, self._constants[k], self.state[k], self.spikes[k])
 
     def step(self, x: NDArray) -> NDArray[np.bool_]:
-        """One step; the spikes [B, N], which the next step may overwrite."""
+        """Step all populations and return the spikes [B, N], which the next step may overwrite."""
         for k in range(len(self.state)):
             self.integrate(k, self.drive(k, x))
         return self.z
 
 
 def filtered(network: Network, x: NDArray, tau: float) -> Iterator[Floats]:
-    """Spikes of each step, x [B, T, C], through one leaky filter of time constant tau, s: rates r [B, N], a step each.
+    """Yield the filtered firing rates r [B, N] after each step of x [B, T, C].
 
-    r = gamma r + (1 - gamma) z, so that r is in spikes a step. Each is a new array.
+    tau : s
+
+    r = gamma r + (1 - gamma) z with gamma = exp(-dt / tau), so r is in spikes per step. Each r is a
+    new array.
     """
     gamma = np.exp(-network.dt / tau)
     run = Simulation(network, len(x))
@@ -70,7 +75,7 @@ def filtered(network: Network, x: NDArray, tau: float) -> Iterator[Floats]:
 
 
 def _incoming(network: Network, target: slice) -> list[tuple[int, tuple[NDArray, NDArray, NDArray]]]:
-    """The number of each population with synapses onto the target, and these: indptr, indices, data."""
+    """The index of each population that projects to the target, and (indptr, indices, data)."""
     found = []
     for source, (_, at) in enumerate(network.parts()):
         w = network.w_rec[at, target] if len(network.populations) > 1 else network.w_rec
@@ -81,7 +86,7 @@ def _incoming(network: Network, target: slice) -> list[tuple[int, tuple[NDArray,
 
 @cached
 def _scatter(z, indptr, indices, data, into):
-    """into[b, i] += sum of the weights from the neurons of z[b] that fired, in the order of the neurons."""
+    """into[b, i] += the weights from the neurons that fired in z[b], summed in their order."""
     for b in range(z.shape[0]):
         row = into[b]
         for j in range(z.shape[1]):
@@ -92,7 +97,7 @@ def _scatter(z, indptr, indices, data, into):
 
 @cache
 def _kernel(neuron: str) -> Callable:
-    """The step of a whole population of this neuron, compiled once and cached on disk."""
+    """The step of a population of this neuron, compiled once and cached on disk."""
     module = plugins.get("lnp_edge.neurons", neuron)
     plain = {name: njit(meaning) for name, meaning in floats.PLAIN.items()}
     scope = globals() | {
@@ -107,7 +112,7 @@ def _kernel(neuron: str) -> Callable:
 
 
 def _unbound(*_: Any) -> Any:
-    """Stands for what _kernel binds to a neuron."""
+    """Placeholder for what _kernel binds to a neuron."""
     raise NotImplementedError
 
 

@@ -1,19 +1,22 @@
-"""Neurons: one file each, found by its presence. cuba_lif.py is the example to follow.
+"""Neurons, one per file. Adding a file adds a neuron; cuba_lif.py is the example to follow.
 
-A file has
+A file defines
 
     STATE       names of the state variables, in the order of `step`'s arguments and results
     PARAMETERS  {name: Parameter}, in the order in which they are drawn; see spec/parameters.py
-    TABLES      {name: Stored}, what the device holds, in the order of `step`'s last arguments
+    TABLES      {name: Stored}, the tables on a device, in the order of `step`'s last arguments
     step(*STATE, drive, *TABLES) -> (*STATE, z)
-                lines of name = op(...) over spec/ops.py. Numba compiles it, C and ONNX are printed from it, and
-                training, pruning and spectra run it in floats. Without z its neurons do not spike: a read-out.
+                lines `name = op(...)` with the operations of spec/ops.py. Numba compiles it, C and
+                ONNX are printed from it, and training, pruning and spectra run it in floats. A
+                neuron without z does not spike: it is a read-out.
     bound(drive, *TABLES) -> int
-                the largest |value| that any variable of a step can reach while |drive| <= drive; Python integers
+                the largest |value| that any variable of a step can reach while |drive| <= drive;
+                all in Python integers
 
-and, if its neurons spike (then it has parameters v_th and bias),
+A neuron that spikes has the parameters v_th and bias, and also defines
 
     drive_for(dt, parameters) -> (current, potential)
-                the constant drive, [n] each, that comes to a current of 1 into the membrane, and to a potential of 1
-                where nothing spikes: input, weights and bias are drawn and trained in units of the second
+                the constant drives, [n] each, that give a membrane current of 1, and a membrane
+                potential of 1 in the absence of spikes. Input weights, recurrent weights and bias
+                are drawn and trained in units of the second.
 """

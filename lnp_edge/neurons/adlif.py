@@ -1,11 +1,12 @@
-"""Adaptive leaky integrate-and-fire neuron: membrane v and adaptation w, no synaptic current, symplectic Euler order.
+"""Adaptive leaky integrate-and-fire neuron without synaptic current, by symplectic Euler steps.
 
     v[t] = beta * v[t-1] + drive[t] + bias - w[t-1]             beta = exp(-dt / tau_mem)
     z[t] = v[t] > v_th ;  v[t] -= v_th if z[t]
     w[t] = rho * w[t-1] + pull * v[t] + jump * z[t]             rho  = exp(-dt / tau_ad)
 
-Baronig, Ferrand, Sabathiel & Legenstein 2024, arXiv:2408.07517: with pull = a (1 - beta)(1 - rho) they keep a from
-oscillating for ever, as w follows the new v (symplectic Euler) and not the old. jump = 2 b (1 - beta)(1 - rho) v_th.
+v is the membrane potential, w the adaptation. Baronig, Ferrand, Sabathiel & Legenstein 2024,
+arXiv:2408.07517, write pull = a (1 - beta)(1 - rho) and jump = 2 b (1 - beta)(1 - rho) v_th. Their
+oscillations decay because w follows the new v and not the old.
 """
 
 from functools import lru_cache
@@ -19,7 +20,10 @@ STATE = ("v", "w")
 
 
 def drive_for(dt, p):
-    """Constant drive for a current of 1, and for a potential of 1 without adaptation: 1 and 1 - beta."""
+    """The constant drives for a current of 1, and for a potential of 1 without adaptation.
+
+    They are 1 and 1 - beta.
+    """
     return np.ones_like(p["tau_mem"]), 1 - np.exp(-dt / p["tau_mem"])
 
 
@@ -32,11 +36,11 @@ def _leaks(dt, p):
 
 
 PARAMETERS = {
-    "tau_mem": time_constant("how long the membrane keeps a potential", 0.2),
-    "tau_ad": time_constant("how long the adaptation lasts", 0.4),
-    "v_th": Parameter("potential above which it spikes, and what a spike takes off", "v", 1.0, low=0.0,
+    "tau_mem": time_constant("time constant of the membrane potential", 0.2),
+    "tau_ad": time_constant("time constant of the adaptation", 0.4),
+    "v_th": Parameter("spike threshold, which a spike also subtracts from the potential", "v", 1.0, low=0.0,
                       trains=False, in_config=False),
-    "pull": Parameter("adaptation that a potential of 1 adds a step", "", 2.0, uniform, _leaks, low=0.0, high=0.5),
+    "pull": Parameter("adaptation that a potential of 1 adds per step", "", 2.0, uniform, _leaks, low=0.0, high=0.5),
     "jump": Parameter("adaptation that a spike adds", "v", 1.5, uniform,
                       lambda dt, p: _leaks(dt, p) * p["v_th"], low=0.0),
     "bias": Parameter("constant drive", "v", 0.5, scale=_potential, in_config=False),
@@ -70,34 +74,38 @@ def step(v, w, drive, c_mem, c_ad, c_pull, v_th, jump, bias):
 
 
 def bound(drive, c_mem, c_ad, c_pull, v_th, jump, bias):
-    """Largest |value| any variable of a step can reach when |drive| <= drive, for ever.
+    """Largest |value| that any variable of a step can ever reach while |drive| <= drive.
 
-    Between spikes (v, w) is linear but for rounding: a step is M = [[b, -1], [p b, r - p]] with b = 1 - c_mem / 2**16,
-    r = 1 - c_ad / 2**16, p = c_pull / 2**16. What enters it is at most drive + |bias| + 1 + v_th along (1, p), from
-    the drive, the rounding of v's leak and the reset; and 2 + |jump| along (0, 1), from the rounding of two leaks and
-    the jump. So |v| and |w| are at most these times the sums over k of |M**k (1, p)| and |M**k (0, 1)|.
+    Between spikes (v, w) is linear except for rounding: a step is M = [[b, -1], [p b, r - p]] with
+    b = 1 - c_mem / 2**16, r = 1 - c_ad / 2**16, p = c_pull / 2**16. Each step adds at most
+    drive + |bias| + 1 + v_th along (1, p), from the drive, the rounding of v's leak and the reset,
+    and at most 2 + |jump| along (0, 1), from the rounding of two leaks and the jump. So |v| and |w|
+    are at most these amounts times the sums over k of |M**k (1, p)| and |M**k (0, 1)|.
 
-    All arguments Python integers; the result is exact integer arithmetic.
+    All arguments are Python integers; the arithmetic is exact.
     """
     along_v, along_w = drive + abs(bias) + 1 + v_th, 2 + abs(jump)
     reach = 0
-    for of_v, of_w in _sums(c_mem, c_ad, c_pull):  # v, then w
+    for of_v, of_w in _sums(c_mem, c_ad, c_pull):  # the sums for v, then those for w
         reach -= -(of_v * along_v + of_w * along_w) >> _DIGITS
     return reach + drive + abs(bias) + abs(jump) + 2
 
 
-_DIGITS = 64  # after the binary point of a sum
-_FINE = 192  # of the powers of M
+_DIGITS = 64  # bits after the binary point of a sum
+_FINE = 192  # bits after the binary point of the powers of M
 _STEPS = 4096  # powers that are summed one by one
 
 
 @lru_cache(2**17)
 def _sums(c_mem, c_ad, c_pull):
-    """Sums over all k >= 0 of |M**k (1, p)| and |M**k (0, 1)|, rounded up: ((of v), (of w)) in 2**-_DIGITS.
+    """Sums over all k >= 0 of |M**k (1, p)| and |M**k (0, 1)|, rounded up, in units of 2**-_DIGITS.
 
-    With S = sum of |M**k| for k < K, the sum over all k is at most S + S E + S E**2 + ..., E = |M**K|, as M**(j K + k)
-    is M**k times j times M**K. K doubles until E is small, which takes M**K squared and S + S E for S.
-    Powers are cut to 2**-_FINE a step, which moves a sum by less than 2**-100 of it: 2**-40 is added.
+    Returns ((two sums for v), (two sums for w)).
+
+    With S the sum of |M**k| for k < K and E = |M**K|, the sum over all k is at most
+    S + S E + S E**2 + ..., because M**(j K + k) = M**k (M**K)**j. K doubles until E is small, by
+    squaring M**K and replacing S by S + S E. Powers are truncated to 2**-_FINE at each step, which
+    changes a sum by less than 2**-100 of it; 2**-40 of it is added.
     """
     one = 1 << _FINE
     keep_v, keep_w = 65536 - c_mem, 65536 - c_ad
@@ -124,9 +132,10 @@ def _sums(c_mem, c_ad, c_pull):
         sums = _plus(sums, _times(sums, size))
         power = _times(power, power)
         first_powers = sums
-    if first_powers is not None:  # then the sums along (1, p) are bounded by those of both columns
+    if first_powers is not None:  # then the columns' sums bound those along (1, p)
         along = [row[0] + (row[1] * c_pull >> 16) + 1 for row in sums]
-    tail = [2 * (row[0] + row[1]) >> 32 for row in sums]  # S (E + E**2 + ...) with every |entry| of E at most 2**-32
+    # S (E + E**2 + ...) with every |entry| of E at most 2**-32.
+    tail = [2 * (row[0] + row[1]) >> 32 for row in sums]
     found = []
     for row in (0, 1):
         both = (along[row] + 2 * tail[row], sums[row][1] + tail[row])

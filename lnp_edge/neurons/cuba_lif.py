@@ -1,10 +1,10 @@
-"""Current-based leaky integrate-and-fire neuron with an exponential synapse and reset by subtraction.
+"""Current-based leaky integrate-and-fire neuron with exponential synapse and reset by subtraction.
 
     i_syn[t] = alpha * i_syn[t-1] + drive[t] + bias      alpha = exp(-dt / tau_syn)
     v[t]     = beta * v[t-1] + i_syn[t]                  beta  = exp(-dt / tau_mem)
     z[t]     = v[t] > v_th ;  v[t] -= v_th if z[t]
 
-Exact for a current constant within a step: Rotter & Diesmann 1999, Biol. Cybern. 81:381.
+Exact if the input is constant within a step: Rotter & Diesmann 1999, Biol. Cybern. 81:381.
 """
 
 import numpy as np
@@ -14,7 +14,10 @@ from lnp_edge.spec.parameters import LEAK, SCALED, THRESHOLD, Parameter, time_co
 
 
 def drive_for(dt, p):
-    """Constant drive for a current of 1, and for a potential of 1: 1 - alpha and (1 - alpha)(1 - beta)."""
+    """The constant drives for a current of 1, and for a potential of 1 without spikes.
+
+    They are 1 - alpha and (1 - alpha)(1 - beta).
+    """
     current = 1 - np.exp(-dt / p["tau_syn"])
     return current, current * (1 - np.exp(-dt / p["tau_mem"]))
 
@@ -25,9 +28,9 @@ def _potential(dt, p):
 
 STATE = ("i_syn", "v")
 PARAMETERS = {
-    "tau_mem": time_constant("how long the membrane keeps a potential", 0.2),
-    "tau_syn": time_constant("how long the synapse keeps a current", 0.1),
-    "v_th": Parameter("potential above which it spikes, and what a spike takes off", "v", 1.0, low=0.0,
+    "tau_mem": time_constant("time constant of the membrane potential", 0.2),
+    "tau_syn": time_constant("time constant of the synaptic current", 0.1),
+    "v_th": Parameter("spike threshold, which a spike also subtracts from the potential", "v", 1.0, low=0.0,
                       trains=False, in_config=False),
     "bias": Parameter("constant drive", "v", 0.5, scale=_potential, in_config=False),
 }  # fmt: skip
@@ -53,10 +56,10 @@ def step(i_syn, v, drive, c_syn, c_mem, v_th, bias):
 
 
 def bound(drive, c_syn, c_mem, v_th, bias):
-    """Largest |value| any variable of a step can reach when |drive| <= drive, for ever.
+    """Largest |value| that any variable of a step can ever reach while |drive| <= drive.
 
-    leak removes at least c/65536 of |x|, so |x| <= A + leak(|x|) settles below (A + 1) * 65536 / c.
-    All arguments Python integers; the result is exact integer arithmetic.
+    leak removes at least c/65536 of |x|, so |x| <= A + leak(|x|) stays below (A + 1) * 65536 / c.
+    All arguments are Python integers; the arithmetic is exact.
     """
     a = drive + abs(bias)
     s = -(-(a + 1) * 65536 // c_syn)

@@ -1,4 +1,4 @@
-"""Leaky integrator without spikes: the read-out.
+"""Leaky integrator that does not spike: the read-out.
 
 y[t] = gamma * y[t-1] + drive[t] + bias      gamma = exp(-dt / tau)
 """
@@ -8,14 +8,14 @@ from lnp_edge.spec.parameters import LEAK, SCALED, Parameter, time_constant
 
 STATE = ("y",)
 PARAMETERS = {
-    "tau": time_constant("how long the read-out keeps what it has received", 4.0),
+    "tau": time_constant("time constant of the read-out", 4.0),
     "bias": Parameter("constant drive", "y", 0.0, in_config=False),
 }
 TABLES = {"c": LEAK("tau"), "bias": SCALED("bias")}
 
 
 def step(y, drive, c, bias):
-    """One step of one read-out: its new state."""
+    """One step of one neuron: the new state."""
     y = leak(y, c)
     y = add(y, drive)
     y = add(y, bias)
@@ -23,5 +23,5 @@ def step(y, drive, c, bias):
 
 
 def bound(drive, c, bias):
-    """Largest |y| when |drive| <= drive, for ever; as cuba_lif.bound. Python integers."""
+    """Largest |y| ever reached while |drive| <= drive, as in cuba_lif.bound. Python integers."""
     return -(-(drive + abs(bias) + 1) * 65536 // c)

@@ -1,21 +1,24 @@
-"""Pruning: one file a method, found by its name; files with an underscore are the steps that methods share.
+"""Pruning methods, one per file. Adding a file adds a method; steps/ holds the steps they share.
 
-A method is a module with
+A method is a module that defines
 
-    prune(network: Network, keep: float, seed: int, progress=None, options=NoiseSettings()) -> Network
+    prune(network, keep, seed, progress=None, options=NoiseSettings()) -> Network
 
-keep     : the share of the synapses between neurons that remain, within a population and from one to another; those of
-           the input and of the read-out are left alone. Exactly round(keep * synapses) do; those that go with a
-           removed neuron count as pruned. No synapse is new, none changes its sign, and the same seed
-           gives the same result. Where lnp is asked to add some ([prune.noise] added), these are new, and fewer than
-           the budget remain if the guard refuses some. Raises ConfigError if keep makes no sense, NetworkError if the
-           network does not allow it.
-progress : None, or a function of (share done 0..1, what is being done).
-options  : of [prune.noise]; a method takes what concerns it.
+keep     : the fraction of the synapses between neurons that remains, within and between
+           populations. Exactly round(keep * synapses) remain; the synapses of a removed neuron
+           count as pruned. Synapses of the input and the read-out are not counted. No synapse is
+           added and none changes its sign; the same seed gives the same result. The exception is
+           lnp with [prune.noise] added, which adds synapses and keeps fewer than the budget if its
+           stability guard refuses some.
+progress : None, or a function of (fraction done 0..1, current step)
+options  : [prune.noise]; a method uses the options that concern it
 
-A method that needs more than the network says so: NEEDS = "training" (a trained network, and x: its input) or
-NEEDS = "gradient" (of the loss by each weight between neurons at the start). One with RESUMES = True takes `resume`, a
-file it goes on from after a stop. What the methods share is here; `describe` measures what any of them did.
+Raises ConfigError if keep is out of range, and NetworkError if the network cannot be pruned so far.
+
+A method that needs more than the network declares it: NEEDS = "training" needs a trained network
+and its input x; NEEDS = "gradient" needs the gradient of the loss with respect to each weight
+between neurons at the start. A method with RESUMES = True accepts `resume`, a checkpoint file. This
+module has what the methods share; `describe` measures the result of any method.
 """
 
 from __future__ import annotations
@@ -34,8 +37,9 @@ from lnp_edge.base.progress import Progress
 from lnp_edge.dynamics.rate_model import network_abscissa, operating_point, outermost, rate_model
 from lnp_edge.network import Floats, Network
 
-# A graph with hardly a loop left never gets the loop gain asked for: weights grow without end and training diverges.
-# Networks of 100 and 200 neurons at 50 to 2 % kept needed factors up to 723 (most of them 2 to 50), or beyond 4000.
+# A graph with almost no loops cannot reach the wanted loop gain: weights would grow without bound
+# and training diverge. Networks of 100 and 200 neurons with 2 to 50 % of the synapses needed
+# factors of up to 723, or of more than 4000.
 LARGEST_FACTOR = 1000.0
 Mask = NDArray[np.bool_]
 Index = NDArray[np.intp]
@@ -43,12 +47,12 @@ Index = NDArray[np.intp]
 
 @dataclass(frozen=True)
 class Measure:
-    """A network in numbers, at its own operating point (rate_model.operating_point).
+    """Properties of a network at its own operating point (rate_model.operating_point).
 
-    abscissa : of the rate model, 1/s; the network settles again after a disturbance if it is negative
-    radius   : largest |eigenvalue| of the rate model's M, spikes per spike: the gain once around the recurrence
+    abscissa : spectral abscissa of the rate model, 1/s; if negative, perturbations decay
+    radius   : spectral radius of the rate model's M, spikes per spike
     rate     : mean spikes per neuron and step
-    synops   : synaptic operations a step by recurrent synapses, sum of rate times fan-out
+    synops   : synaptic operations per step of recurrent synapses, the sum of rate times fan-out
     """
 
     synapses: int
@@ -61,7 +65,10 @@ class Measure:
 
 @dataclass(frozen=True)
 class Report:
-    """What a pruning did. held: the abscissa keeps to abscissa_limit; lnp sees to that unless told a loop gain."""
+    """A network before and after pruning.
+
+    held : whether the abscissa is within abscissa_limit. lnp ensures it unless a loop gain is set.
+    """
 
     before: Measure
     after: Measure
@@ -69,12 +76,13 @@ class Report:
 
 
 def describe(before: Network, after: Network) -> Report:
-    """Measure a pruning, whichever method did it."""
+    """Measure a network before and after pruning by any method."""
     was, now = measure(before), measure(after)
     return Report(was, now, now.abscissa <= abscissa_limit(before, was.abscissa))
 
 
 def measure(network: Network) -> Measure:
+    """The properties of a network at its own operating point."""
     point = operating_point(network)
     model = rate_model(network, point)
     fan_out = np.diff(network.w_rec.indptr)
@@ -85,9 +93,12 @@ def measure(network: Network) -> Measure:
 
 
 def budget(network: Network, keep: float) -> int:
-    """Number of synapses that remain. Raises ConfigError unless 0 < keep <= 1, NetworkError if none is left."""
+    """Number of synapses that remain.
+
+    Raises ConfigError unless 0 < keep <= 1, and NetworkError if no synapse would remain.
+    """
     if not (isinstance(keep, Real) and math.isfinite(keep) and 0 < keep <= 1):
-        raise ConfigError(f"keep = {keep!r} is no share of the synapses", "give 0 < keep <= 1, say 0.3")
+        raise ConfigError(f"keep = {keep!r} is out of range", "choose 0 < keep <= 1, for example 0.3")
     count = round(keep * network.w_rec.nnz)
     if count == 0:
         raise NetworkError(
@@ -98,13 +109,16 @@ def budget(network: Network, keep: float) -> int:
 
 
 def endpoints(network: Network) -> tuple[Index, Index]:
-    """Presynaptic and postsynaptic neuron of each stored synapse, [nnz] each."""
+    """The presynaptic and the postsynaptic neuron of each synapse, [nnz] each."""
     w = network.w_rec
     return np.repeat(np.arange(network.n), np.diff(w.indptr)), w.indices
 
 
 def with_synapses(network: Network, kept: Mask, factor: Floats | float = 1.0) -> Network:
-    """The network with only the synapses of mask kept [nnz], each weight times factor (a number or [nnz])."""
+    """The network with only the synapses in the mask `kept` [nnz], their weights scaled.
+
+    factor : a number, or [nnz]
+    """
     pre, post = endpoints(network)
     data = (network.w_rec.data * factor)[kept]
     w_rec = sparse.csr_array((data, (pre[kept], post[kept])), shape=network.w_rec.shape)
@@ -112,10 +126,10 @@ def with_synapses(network: Network, kept: Mask, factor: Floats | float = 1.0) ->
 
 
 def scaled(network: Network, factor: float) -> Network:
-    """The network with all recurrent weights times factor: those of synapses that can be part of a loop.
+    """The network with all recurrent weights multiplied by `factor`.
 
-    From one population to another there is none, unless a way leads back: what a layer receives from the one before is
-    left alone.
+    A weight is recurrent if its populations lie on a loop. Feed-forward weights from one layer to
+    the next do not change.
     """
     number = population_of(network)
     pre, post = (number[ends] for ends in endpoints(network))
@@ -128,25 +142,29 @@ def scaled(network: Network, factor: float) -> Network:
 
 
 def population_of(network: Network) -> Index:
-    """The number of the population of each neuron, [N]."""
+    """The index of each neuron's population, [N]."""
     return np.repeat(np.arange(len(network.populations)), [p.n for p in network.populations])
 
 
 def abscissa_limit(network: Network, abscissa: float) -> float:
-    """What the abscissa of a pruned network must not exceed, 1/s: that of the start network, with two bounds.
+    """The largest abscissa allowed after pruning, 1/s: that of the start network, within bounds.
 
-    At least that of a loop gain of 0.1: so little recurrence is harmless, and the computed eigenvalues of a
-    graph nearly without loops are rounding errors. At most that of 0.95: an unstable start is no excuse.
+    abscissa : of the start network, 1/s
+
+    The lower bound is the abscissa at a loop gain of 0.1, because so little recurrence is harmless,
+    and the computed eigenvalues of a graph almost without loops are rounding errors. The upper
+    bound is that at 0.95, in case the start network is unstable.
     """
     tau = float(np.mean(network.tau_out))
     return min(max(abscissa, -0.9 / tau), -0.05 / tau)
 
 
 def hold_abscissa(network: Network, limit: float) -> tuple[Network, float]:
-    """The stability guard: one factor on all recurrent weights that keeps the abscissa within the limit.
+    """The stability guard: scales all recurrent weights until the abscissa is within the limit.
 
-    Returns the network and the factor, 1 if the guard had nothing to do. Every trial is measured at its own
-    operating point. For fixed gains the loop gain is proportional to the factor, which gives the next trial.
+    Returns the network and the factor, which is 1 if no scaling was needed. Every trial is measured
+    at its own operating point. The next factor assumes that the loop gain is proportional to it, as
+    it is for fixed neuron gains.
     """
     tau = float(np.mean(network.tau_out))
     factor, trial = 1.0, network
@@ -159,10 +177,14 @@ def hold_abscissa(network: Network, limit: float) -> tuple[Network, float]:
 def with_loop_gain(
     network: Network, wanted: float, most: float = LARGEST_FACTOR, progress: Progress | None = None, trials: int = 12
 ) -> Network:
-    """All recurrent weights times the factor, up to `most`, that brings the loop gain 1 + tau * abscissa to `wanted`.
+    """The network with recurrent weights scaled to the loop gain 1 + tau * abscissa = `wanted`.
 
-    Every trial is measured at its own operating point. Within 2 % of the loop gain, or else as near as the best
-    trial: a finer match is below the noise of the measured gains.
+    most   : largest factor
+    trials : most factors to try
+
+    Every trial is measured at its own operating point. The search stops within 2 % of the wanted
+    loop gain, because a finer match is below the noise of the measured gains; else the best trial
+    is returned.
     """
     factor, tried = 1.0, []
     for k in range(trials):
@@ -177,12 +199,12 @@ def with_loop_gain(
 
 
 def loop_gain(network: Network) -> float:
-    """1 + tau * abscissa of the rate model: what comes back of a slow disturbance; stable below 1."""
+    """1 + tau * abscissa of the rate model: the gain of slow perturbations. Stable below 1."""
     return 1 + float(np.mean(network.tau_out)) * network_abscissa(network)
 
 
 def keep_largest(network: Network, score: Floats, count: int, seed: int) -> Network:
-    """The `count` synapses of largest score [nnz]; the seed breaks ties."""
+    """The network with the `count` synapses of largest score [nnz]; the seed breaks ties."""
     order = np.random.default_rng(seed).permutation(len(score))
     kept = np.zeros(len(score), bool)
     kept[order[np.argsort(score[order], kind="stable")][-count:]] = True

@@ -1,7 +1,8 @@
-"""Activity pruning of a trained dense network: the synapses that carry least go. The usual baseline of the field.
+"""Activity pruning of a trained network, the usual baseline: removes the least active synapses.
 
-A synapse carries |w| times the rate of its presynaptic neuron, spikes per step on windows of the training data:
-the mean current it adds. Needs the training that pruning before training saves: dense first, then again pruned.
+The activity of a synapse is |w| times the firing rate of its presynaptic neuron on training
+windows: the mean current that it adds. The method trains the dense network first and the pruned one
+again, the cost that pruning before training saves.
 """
 
 from __future__ import annotations
@@ -21,9 +22,11 @@ def prune(
     network: Network, keep: float, seed: int, progress: Progress | None = None,
     options: NoiseSettings = NoiseSettings(), x: NDArray[np.float32] | None = None,
 ) -> Network:  # fmt: skip
-    """The round(keep * synapses) synapses of largest |w| rate; the seed breaks ties. No neuron goes.
+    """Keep the round(keep * synapses) synapses of largest |w| * rate; the seed breaks ties.
 
-    x : windows [W, T, C] as the network gets them; None: white noise, as operating_point
+    x : input windows [W, T, C]; None: white noise, as in operating_point
+
+    Keeps all neurons.
     """
     carried = np.abs(network.w_rec.data) * operating_point(network, x=x).rate[endpoints(network)[0]]
     return keep_largest(network, carried, budget(network, keep), seed)

@@ -1,19 +1,21 @@
-"""Lyapunov noise pruning: synapses by noise, neurons by betweenness, delocalisation, time constants.
+"""Lyapunov noise pruning.
 
-Chakraborty, Kang, Kumar & Mukhopadhyay, ICLR 2024, arXiv:2403.03409 (LNP), built on the noise pruning of
-Moore & Chaudhuri 2020, arXiv:2011.07334 (MC). The steps, in the paper's order, each in a file of its own that says
-what is whose:
+The method is that of Chakraborty, Kang, Kumar & Mukhopadhyay, ICLR 2024, arXiv:2403.03409 (LNP). It
+builds on the noise pruning of Moore & Chaudhuri 2020, arXiv:2011.07334 (MC). Its four steps, in the
+paper's order, are in steps/; each file says which parts are LNP's, MC's and ours:
 
-1 _edges.py        synapses go at random, kept with a probability from weight or Lyapunov matrix and covariance
-2 _nodes.py        the neurons of lowest betweenness in the pruned graph go
-3 _delocalise.py   some synapses are added, so that eigenvectors stay spread out
-4 _timescales.py   time constants are tuned on the Lyapunov spectrum
+1 edges.py        removes synapses at random, with probabilities from weights or the Lyapunov
+                  matrix, and the covariance
+2 nodes.py        removes the neurons of lowest betweenness in the pruned graph
+3 delocalise.py   adds some synapses, so that eigenvectors stay spread out
+4 timescales.py   tunes the time constants on the Lyapunov spectrum
 
-[prune.noise] chooses among the forms of each step. As published, as far as could be read: score = "l", added = 0.05,
-timescales = 50, rounds = 100. Ours: the exact budget, the guard, that neurons go only where each input channel still
-reaches each read-out it reached, `loop`, and the defaults. alpha = 1 is MC's; docs/pruning.md says what is known of it
-and of 1/2, which is not much. Dividing by p raises the spectral radius of a random network with loops by p**-0.5, so
-without the guard it can be unstable.
+[prune.noise] selects the variant of each step. The published variant, as far as we could read it,
+is score = "l", added = 0.05, timescales = 50, rounds = 100. Ours are the exact budget, the
+stability guard, the condition that each input channel still reaches each read-out it reached,
+`loop`, and the defaults. alpha = 1 is MC's; docs/pruning.md compares it with 1/2. Dividing weights
+by p raises the spectral radius of a random network with loops by p**-0.5, so the result can be
+unstable without the guard.
 """
 
 from __future__ import annotations
@@ -43,17 +45,19 @@ def prune(
     network: Network, keep: float, seed: int, progress: Progress | None = None,
     options: NoiseSettings = NoiseSettings(), resume: Path | None = None,
 ) -> Network:  # fmt: skip
-    """All four steps, the first three in `rounds` rounds on a geometric schedule of synapses.
+    """Run all four steps, steps 1 to 3 in options.rounds rounds on a geometric schedule.
 
-    The pruned network's abscissa, at its own operating point, does not exceed the start network's (abscissa_limit),
-    unless options.loop says what it shall be.
-    resume : a file that is written after each round and each trial of time constants; whoever gave it removes it when
-        the pruned network is safe
+    resume : a checkpoint file, written after each round and each trial of time constants. The
+        caller removes it when the pruned network is saved.
+
+    The abscissa of the pruned network, at its own operating point, stays within abscissa_limit,
+    unless options.loop sets the loop gain.
     """
     if options.timescales:
-        require(*NEEDED)  # before the work, not after it
+        require(*NEEDED)  # before the long work
     tell = progress or (lambda done, what: None)
-    proposers = [version(name) for name in NEEDED if options.timescales]  # another version tries other time constants
+    # Another version may try other time constants, so a checkpoint depends on the versions.
+    proposers = [version(name) for name in NEEDED if options.timescales]
     start, key = network, network.identity(keep, seed, options, *proposers)
     state = _checkpoint.load(resume, key, start, seed)
     limit = abscissa_limit(start, rate_model(start).abscissa())
@@ -85,13 +89,14 @@ def prune_round(
     network: Network, count: int, neurons: int, limit: float, rng: np.random.Generator,
     tell: Progress = lambda done, what: None, options: NoiseSettings = NoiseSettings(),
 ) -> Network:  # fmt: skip
-    """Steps 1 to 3 once: to `count` synapses, and to `neurons` where no budget and no path forbids it.
+    """Run steps 1 to 3 once, down to `count` synapses and at least `neurons` neurons.
 
-    The first edge step leaves a reserve for the synapses that go with their neurons, the second thins the
-    rest. Both use the scores at the start of the round: a synapse survives both with probability min(1, K score).
+    The first edge step leaves a reserve for the synapses of removed neurons; the second one removes
+    what is left of it. Both use the scores at the start of the round: a synapse survives both with
+    probability min(1, K score).
     """
     tell(0.0, "covariance of the noisy network")
-    # Without a stable A there is no covariance; more leak serves the scores only.
+    # A covariance requires a stable A. The added leak affects the scores only.
     model = rate_model(network).stabilised(limit)
     score = synapse_scores(network, model, rng, options, lambda done, what: tell(0.5 * done, what))
 
@@ -114,12 +119,12 @@ def prune_round(
     if new:
         tell(0.9, "delocalisation")
         pruned = delocalise(pruned, new, options.rule, limit, rng)
-    tell(1.0, "stable as before" if factor == 1 else f"guard: all recurrent weights times {factor:.3f}")
+    tell(1.0, "stable as before" if factor == 1 else f"guard: recurrent weights scaled by {factor:.3f}")
     return pruned
 
 
 def _schedule(network: Network, count: int, options: NoiseSettings) -> list[tuple[int, int]]:
-    """Synapses and neurons after each round, a constant factor apart; one that would repeat another is left out."""
+    """Synapses and neurons after each round, a constant factor apart, without repetitions."""
     all_of_them = network.w_rec.nnz
     found: list[tuple[int, int]] = []
     for k in range(1, options.rounds + 1):

@@ -1,4 +1,4 @@
-"""Keep the largest weights: a control for noise pruning. Neurons and weights stay as they are."""
+"""Magnitude pruning, a control for noise pruning: keeps the largest weights unchanged."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ from lnp_edge.pruning import Progress, budget, keep_largest
 def prune(
     network: Network, keep: float, seed: int, progress: Progress | None = None, options: NoiseSettings = NoiseSettings()
 ) -> Network:
-    """The round(keep * synapses) synapses of largest |w|; the seed breaks ties.
+    """Keep the round(keep * synapses) synapses of largest |w|; the seed breaks ties.
 
-    No neuron goes: one without synapses still hears its input and feeds the read-out. No gain is restored:
-    the loop gain falls with the synapses that go.
+    Keeps all neurons: one without synapses still connects the input to the read-out. Weights are
+    not rescaled, so the loop gain falls.
     """
     return keep_largest(network, np.abs(network.w_rec.data), budget(network, keep), seed)

@@ -1,4 +1,4 @@
-"""Keep synapses at random, loop gain restored: a random sparse start scaled to the dense network's abscissa."""
+"""Random pruning with the loop gain restored: a sparse start with the abscissa of the dense one."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ from lnp_edge.pruning import Progress, budget, loop_gain, with_loop_gain, with_s
 def prune(
     network: Network, keep: float, seed: int, progress: Progress | None = None, options: NoiseSettings = NoiseSettings()
 ) -> Network:
-    """round(keep * synapses) synapses drawn uniformly, then all weights times one factor. No neuron goes.
+    """Keep round(keep * synapses) synapses at random and scale all recurrent weights equally.
 
-    The factor gives back the start network's loop gain and never exceeds synapses / kept, which keeps the expected
-    sum of the weights; or it brings the loop gain to options.loop.
+    The factor restores the loop gain of the start network, or sets it to options.loop. To restore,
+    it is at most synapses / kept, which keeps the expected sum of the weights. Keeps all neurons.
     """
     count = budget(network, keep)
     kept = np.zeros(network.w_rec.nnz, bool)

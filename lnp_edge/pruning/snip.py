@@ -1,4 +1,7 @@
-"""Keep the synapses that the loss feels most before training: Lee, Ajanthan & Torr 2019, arXiv:1810.02340 (SNIP)."""
+"""SNIP: keeps the synapses to which the loss is most sensitive before training.
+
+Lee, Ajanthan & Torr 2019, arXiv:1810.02340.
+"""
 
 from __future__ import annotations
 
@@ -15,9 +18,11 @@ def prune(
     network: Network, keep: float, seed: int, progress: Progress | None = None,
     options: NoiseSettings = NoiseSettings(), gradient: Floats | None = None,
 ) -> Network:  # fmt: skip
-    """The round(keep * synapses) synapses of largest |w dL/dw|; the seed breaks ties. No neuron goes.
+    """Keep the round(keep * synapses) synapses of largest |w dL/dw|; the seed breaks ties.
 
-    gradient : dL/dw of each recurrent synapse, [nnz], on batches of the training data; None: as if all felt alike
+    gradient : dL/dw of each recurrent synapse, [nnz], on batches of training data; None: all equal
+
+    Keeps all neurons.
     """
-    felt = np.abs(network.w_rec.data * (1.0 if gradient is None else gradient))
-    return keep_largest(network, felt, budget(network, keep), seed)
+    sensitivity = np.abs(network.w_rec.data * (1.0 if gradient is None else gradient))
+    return keep_largest(network, sensitivity, budget(network, keep), seed)

@@ -1,4 +1,4 @@
-"""Keep synapses at random with lnp's rescaling and guard: what noise and weights are worth beside chance."""
+"""Random pruning with the rescaling and guard of lnp: the control for its scores."""
 
 from __future__ import annotations
 
@@ -13,5 +13,5 @@ from lnp_edge.pruning.steps.edges import prune_by_score
 def prune(
     network: Network, keep: float, seed: int, progress: Progress | None = None, options: NoiseSettings = NoiseSettings()
 ) -> Network:
-    """Every synapse has the same probability. No neuron goes."""
+    """Keep every synapse with the same probability. Keeps all neurons."""
     return prune_by_score(network, np.ones(network.w_rec.nnz), budget(network, keep), seed, options)

@@ -1,7 +1,6 @@
-"""Keep synapses with probabilities in proportion to |w|, lnp's rescaling and guard: the control of noise pruning's
-authors.
+"""Pruning with probabilities proportional to |w|, and the rescaling and guard of lnp.
 
-Moore & Chaudhuri 2020, arXiv:2011.07334: all that noise pruning has beside it is the covariance.
+This is the control of Moore & Chaudhuri 2020, arXiv:2011.07334: noise pruning without covariance.
 """
 
 from __future__ import annotations
@@ -17,5 +16,5 @@ from lnp_edge.pruning.steps.edges import prune_by_score
 def prune(
     network: Network, keep: float, seed: int, progress: Progress | None = None, options: NoiseSettings = NoiseSettings()
 ) -> Network:
-    """p = min(1, K |w|). No neuron goes."""
+    """Keep each synapse with probability min(1, K |w|). Keeps all neurons."""
     return prune_by_score(network, np.abs(network.w_rec.data), budget(network, keep), seed, options)

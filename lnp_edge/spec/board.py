@@ -1,7 +1,7 @@
-"""A board: every fact of it, parsed from board.toml and checked there once.
+"""A board: parses board.toml and checks every value once.
 
-Text of a board file ends up in a Makefile, a linker script and a flash tool's arguments, so each value is a
-bounded number or a name from a fixed list or pattern; nothing else passes.
+Values of a board file end up in a Makefile, a linker script and a flash tool's arguments. So each
+must be a bounded number, or text that matches a fixed list or pattern.
 """
 
 from __future__ import annotations
@@ -19,13 +19,13 @@ from lnp_edge.spec.protocol import NAME_BYTES
 CPUS = ("cortex-m0", "cortex-m0plus", "cortex-m3", "cortex-m4", "cortex-m7", "cortex-m33", "host")
 TOOLCHAINS = ("gcc", "zig", "host")
 STARTS = ("unicorn", "qemu", "process", "serial")
-UNICORN_CPUS = ("cortex-m0", "cortex-m3", "cortex-m4", "cortex-m7", "cortex-m33")  # of CPUS, those it knows
+UNICORN_CPUS = ("cortex-m0", "cortex-m3", "cortex-m4", "cortex-m7", "cortex-m33")
 NAME = re.compile(rf"[a-z0-9][a-z0-9-]{{0,{NAME_BYTES - 2}}}")
-MAX_BYTES = 16384  # tomllib needs seconds for a dotted key that fills 64 KiB
-RANGES = {"irq": (1, 239)}  # of driver facts; Armv7-M ARM B1.5.2: interrupts 0 to 239
-VECTORS = 1024  # Armv7-M ARM B3.2.5: a table of 16 + 240 vectors begins at a multiple of its size
-PAGE = 4096  # unicorn maps memory by pages
-PRIVATE = 0xE000_0000  # Armv7-M ARM B3.1: from here on the core's own registers
+MAX_BYTES = 16384  # tomllib needs seconds for a dotted key of 64 KiB
+RANGES = {"irq": (1, 239)}  # of driver values; Armv7-M ARM B1.5.2: interrupts 0 to 239
+VECTORS = 1024  # bytes, Armv7-M ARM B3.2.5: a table of 16 + 240 vectors is aligned to its size
+PAGE = 4096  # bytes; unicorn maps memory in pages
+PRIVATE = 0xE000_0000  # Armv7-M ARM B3.1: the core's own registers start here
 WORD = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,39}")
 
 
@@ -41,7 +41,10 @@ class Region:
 
 @dataclass(frozen=True)
 class Board:
-    """start says how it runs: unicorn, qemu and process start by themselves, serial is real hardware."""
+    """The facts of one board.
+
+    start : unicorn, qemu and process are started by lnp; serial is real hardware
+    """
 
     name: str
     description: str
@@ -53,17 +56,17 @@ class Board:
     ram: Region
     uart: str  # the driver, boards/common/<uart>.c
     baud: int
-    registers: dict[str, int] = field(default_factory=dict)  # facts for the driver, LNP_UART_<NAME> in C
-    machine: str = ""  # qemu's name of it
+    registers: dict[str, int] = field(default_factory=dict)  # LNP_UART_<NAME> in C
+    machine: str = ""  # what QEMU calls the board
     flash_tool: str = ""
 
 
 def load(path: Path) -> Board:
-    """The board of one board.toml; its name is its folder's. Raises BoardError naming the key."""
-    text = read_bounded(path, MAX_BYTES, BoardError, "lnp boards lists the boards there are")
+    """The board of one board.toml, named after its folder. Raises BoardError naming the key."""
+    text = read_bounded(path, MAX_BYTES, BoardError, "lnp boards lists the available boards")
     try:
         return _Reader(path, tomllib.loads(text.decode())).board()
-    except (ValueError, RecursionError) as e:  # TOML and UTF-8 errors, and integers too long to print
+    except (ValueError, RecursionError) as e:  # TOML, UTF-8, or too long an integer
         raise BoardError(f"{path}: {e}", "write it as TOML; boards/host/board.toml is an example") from None
 
 
@@ -113,7 +116,7 @@ class _Reader:
         return found
 
     def check_together(self, b: Board) -> None:
-        """Values that are fine alone but make no board together."""
+        """Refuse values that are valid alone but not in combination."""
         on_host = (b.cpu == "host", b.toolchain == "host", b.start == "process")
         if any(on_host):
             if not all(on_host):
@@ -131,7 +134,7 @@ class _Reader:
             self.check_unicorn(b)
 
     def check_unicorn(self, b: Board) -> None:
-        """What runtime/emulator.py relies on."""
+        """Check what runtime/emulator.py relies on."""
         self.choice("cpu", UNICORN_CPUS)
         self.choice("uart.driver", ("cmsdk_uart",))
         base = self.number("uart.base", 0, PRIVATE - PAGE)
@@ -184,7 +187,7 @@ def _overlap(a: Region, b: Region) -> bool:
 
 
 def find(folder: Path, name: str) -> Board:
-    """The board `name` below a folder of board folders."""
+    """The board `name` in a folder of board folders. Raises ConfigError if there is none."""
     known = names(folder)
     if name not in known:
         raise unknown("board", name, known, "boards/")
@@ -192,4 +195,5 @@ def find(folder: Path, name: str) -> Board:
 
 
 def names(folder: Path) -> list[str]:
+    """The boards in a folder of board folders, sorted."""
     return sorted(p.parent.name for p in folder.glob("*/board.toml"))

@@ -6,7 +6,7 @@ from numba import njit
 
 @njit
 def mix(h, word):
-    """Take one state word into the digest; both uint32."""
+    """The digest h after one more state word; both uint32."""
     k = np.uint32(word * np.uint32(0xCC9E2D51))
     k = np.uint32(k << np.uint32(15)) | (k >> np.uint32(17))
     h = h ^ np.uint32(k * np.uint32(0x1B873593))

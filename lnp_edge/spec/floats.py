@@ -1,15 +1,16 @@
-"""What each operation of spec/ops.py means in floats, where nothing is rounded.
+"""The float version of each operation of spec/ops.py. Nothing is rounded.
 
-Numbers stand for themselves, with two exceptions. The second operand of `leak` is the share that stays, where the
-integer operation has the share that goes in units of 2**-16: see Stored.constant in spec/parameters.py. And a spike is
-1.0. training/layer.py has the same table with gradients, dynamics/tangent.py with tangents; tests compare them.
+Two conventions differ. The second operand of `leak` is the fraction that stays; the integer
+operation takes the fraction that is lost, in units of 2**-16 (Stored.constant in
+spec/parameters.py). A spike is 1.0. training/layer.py has the same table with gradients and
+dynamics/tangent.py with tangents; tests compare them.
 """
 
 from __future__ import annotations
 
 import numpy as np
 
-# Of Python numbers, of NumPy arrays, and inside Numba functions.
+# For Python numbers, for NumPy arrays, and inside Numba functions.
 PLAIN = {
     "add": lambda a, b: a + b,
     "sub": lambda a, b: a - b,

@@ -1,4 +1,4 @@
-"""How a model lies in a device's flash: one typed array a table, in one order for generator and verifier."""
+"""The layout of a model in flash: typed arrays, in one order for generator and verifier."""
 
 from dataclasses import replace
 
@@ -15,12 +15,12 @@ def smallest(limit: int) -> type[np.unsignedinteger]:
 
 
 def weight_type(bits: int) -> type[np.signedinteger]:
-    """How a weight of so many bits is stored, on a device and in model.onnx."""
+    """The type that stores a weight of `bits` bits, on a device and in model.onnx."""
     return np.int16 if bits > 8 else np.int8
 
 
 def tables(model: QuantizedModel) -> dict[str, NDArray]:
-    """Every table of the firmware by name, typed as it is stored; a device lists them in this order."""
+    """Every table of the firmware by name, in its stored type and in the order of the device."""
     found: dict[str, NDArray] = {}
     for name in plugins.get("lnp_edge.encoders", model.encoder).PARAMS:
         found[f"encoder_{name}"] = model.encoder_params[name].astype(np.int16)
@@ -36,17 +36,23 @@ def tables(model: QuantizedModel) -> dict[str, NDArray]:
 
 
 def table_bytes(model: QuantizedModel) -> int:
-    """Flash the tables take, before the linker aligns them."""
+    """Bytes of flash that the tables need, before the linker aligns them."""
     return sum(t.nbytes for t in tables(model).values())
 
 
 def state_bytes(model: QuantizedModel) -> int:
-    """RAM of one lnp_<name>_t: state words, step number, digest, and the sums of the population that steps."""
+    """Bytes of RAM of one lnp_<name>_t: state words, step number, digest and the drive sums.
+
+    The sums are those of one population at a time, so the largest population counts.
+    """
     return 4 * (model.state_words + 2 + max(p.n for p in model.populations))
 
 
 def struct_bytes(model: QuantizedModel) -> int:
-    """sizeof of the C struct of the tables: each begins at a multiple of its type, an empty one holds one element."""
+    """sizeof of the C struct of the tables.
+
+    Each table is aligned to its type; an empty table has one element.
+    """
     end, widest = 0, 1
     for table in tables(model).values():
         size = table.itemsize
@@ -56,7 +62,10 @@ def struct_bytes(model: QuantizedModel) -> int:
 
 
 def sized(model: QuantizedModel, neurons: int, synapses: int) -> QuantizedModel:
-    """Zeros that take as many bytes as one layer of these sizes, all weights of inputs and read-outs stored."""
+    """A model of zeros as large as one layer with `neurons` neurons and `synapses` synapses.
+
+    All weights from the input and to the read-out count as stored.
+    """
     hidden, out = model.populations
     sizes = {INPUT: model.n_in, hidden.name: neurons, out.name: out.n}
 

@@ -1,7 +1,8 @@
-"""The quantised model: all that generation, the reference and a device know of a network.
+"""The quantised model: the common input of generation, the reference and a device.
 
-A model is populations and projections. A population is n neurons of one kind; the last is the read-out, whose neurons
-do not spike. A projection is the weights from what its source sends to what its target sums.
+A model consists of populations and projections. A population is n neurons of one kind; the last one
+is the read-out, whose neurons do not spike. A projection holds the weights from a source to a
+target population.
 """
 
 from __future__ import annotations
@@ -24,9 +25,10 @@ MAX_POPULATIONS, MAX_PROJECTIONS = 16, 64
 MAX_SHIFT = 16
 INT32_MAX = 2**31 - 1
 X_MAX = 127  # |network input|, SEMANTICS.md section 4
-LARGEST = {4: 7, 8: 127, 16: 32767}  # |weight| by the bits of a projection: both signs alike
-INPUT = "input"  # as the source of a projection: what the encoder gives
-NAME = re.compile(r"[a-z][a-z0-9]{0,15}(_[a-z0-9]{1,16})?")  # of populations and projections: they become C
+LARGEST = {4: 7, 8: 127, 16: 32767}  # bits of a projection: largest |weight|, symmetric
+INPUT = "input"  # as the source of a projection: the encoder's output
+# Of populations and projections: the names become C identifiers.
+NAME = re.compile(r"[a-z][a-z0-9]{0,15}(_[a-z0-9]{1,16})?")
 MAX_UNIT = 1e9  # counts per unit of a read-out
 
 Ints = NDArray[np.int32]
@@ -34,7 +36,7 @@ Ints = NDArray[np.int32]
 
 @dataclass(frozen=True)
 class CSR:
-    """A sparse matrix with one row per presynaptic unit: one spike touches one contiguous slice.
+    """A sparse matrix with one row per presynaptic unit: a spike reads one contiguous slice.
 
     indptr : int32 [n_pre + 1]; indices, data : int32 [nnz]; shape : (n_pre, n_post)
     """
@@ -46,7 +48,7 @@ class CSR:
 
     @classmethod
     def from_dense(cls, w: NDArray) -> CSR:
-        """The non-zero entries of w [n_pre, n_post]."""
+        """A matrix of the non-zero entries of w [n_pre, n_post]."""
         pre, post = np.nonzero(w)
         indptr = np.zeros(w.shape[0] + 1, np.int32)
         np.cumsum(np.bincount(pre, minlength=w.shape[0]), out=indptr[1:])
@@ -66,9 +68,9 @@ class CSR:
         return np.repeat(np.arange(self.shape[0], dtype=np.int32), np.diff(self.indptr))
 
     def column_sums(self, largest: NDArray | int = 1) -> NDArray[np.int64]:
-        """Largest |sum of w * what arrives| of each target, int64 [n_post].
+        """Largest |weighted sum| that each target can receive, int64 [n_post].
 
-        largest : the largest |value| that each presynaptic unit sends, [n_pre] or the same for all
+        largest : the largest |value| that each presynaptic unit sends, [n_pre] or one for all
         """
         sent = np.broadcast_to(np.asarray(largest, np.int64), self.shape[:1])
         sums = np.zeros(self.shape[1], np.int64)
@@ -76,7 +78,10 @@ class CSR:
         return sums
 
     def check(self, name: str, shape: tuple[int, int], most: int) -> None:
-        """Refuse what is no matrix of this shape with weights of -most..most; `name` is for the error."""
+        """Refuse a malformed matrix, another shape, and weights outside -most..most.
+
+        name : what errors call the matrix
+        """
         bad = "the model file is damaged: write it again with lnp quantize"
         if self.shape != shape:
             raise ModelError(f"{name} is {self.shape[0]} x {self.shape[1]}, expected {shape[0]} x {shape[1]}", bad)
@@ -85,22 +90,24 @@ class CSR:
         if len(self.indptr) != n_pre + 1 or self.indptr[0] != 0 or self.indptr[-1] != self.nnz:
             raise ModelError(f"{name}.indptr does not span its {self.nnz} entries", bad)
         if (steps < 0).any():
-            raise ModelError(f"{name}.indptr falls at row {int(np.argmax(steps < 0))}", bad)
+            raise ModelError(f"{name}.indptr decreases at row {int(np.argmax(steps < 0))}", bad)
         if len(self.indices) != self.nnz or (self.nnz and not 0 <= self.indices.min() <= self.indices.max() < n_post):
             raise ModelError(f"{name}.indices has a column outside 0..{n_post - 1}", bad)
         order = self.rows().astype(np.int64) * n_post + self.indices
         if (np.diff(order) <= 0).any():
             row = int(self.rows()[1:][np.diff(order) <= 0][0])
-            raise ModelError(f"{name} row {row} repeats a column or is not in order", bad)
+            raise ModelError(f"{name} row {row} repeats a column or is not sorted", bad)
         if self.nnz and (np.abs(self.data).max() > most or (self.data == 0).any()):
-            raise ModelError(f"{name} holds a weight of 0 or beyond +-{most}", bad)
+            raise ModelError(f"{name} has a weight of 0 or outside -{most}..{most}", bad)
 
 
 @dataclass(frozen=True)
 class Forecast:
-    """What the read-outs foretell: count[t + horizon, target] = count[t, target] + unit * y[t].
+    """What the read-outs forecast: count[t + horizon, target] = count[t, target] + unit * y[t].
 
-    target : channel of each read-out;  horizon : steps;  unit : counts per unit of each y
+    target  : the channel of each read-out
+    horizon : steps
+    unit    : counts per unit of each y
     """
 
     target: tuple[int, ...]
@@ -108,18 +115,22 @@ class Forecast:
     unit: tuple[float, ...]
 
     def of(self, now: NDArray, y: NDArray) -> NDArray[np.float64]:
-        """What is foretold, in counts [..., n_out]; now : counts [..., n_in], y [..., n_out]
+        """The forecast, in counts [..., n_out].
 
-        One product and one sum of doubles, each rounded: equal y give equal forecasts on any computer.
+        now : the present counts [..., n_in]
+        y   : the read-outs [..., n_out]
+
+        One product and one sum of doubles, each rounded: equal y give equal forecasts everywhere.
         """
         return now[..., list(self.target)].astype(np.float64) + y * np.array(self.unit)
 
     def closes(self, n_in: int) -> bool:
-        """Can the forecasts be fed back as the next counts?"""
+        """Whether the forecasts can be fed back as the next counts."""
         return self.horizon == 1 and self.target == tuple(range(n_in))
 
     def check(self, n_in: int, n_out: int) -> None:
-        what = f"the model foretells channels {self.target[:8]} of {n_in}, {self.horizon} steps ahead"
+        """Raise ModelError if the forecast does not suit n_in channels and n_out read-outs."""
+        what = f"the model forecasts channels {self.target[:8]} of {n_in}, {self.horizon} steps ahead"
         hint = "write the model again with lnp quantize"
         if not len(self.target) == len(self.unit) == n_out:
             raise ModelError(f"{what}, with {n_out} read-outs", hint)
@@ -131,7 +142,10 @@ class Forecast:
 
 @dataclass(frozen=True)
 class Population:
-    """n neurons of one kind. params : int32 [n] each, as TABLES of the neuron's file names them"""
+    """n neurons of one kind.
+
+    params : int32 [n] each, named as in TABLES of the neuron's file
+    """
 
     name: str
     neuron: str
@@ -145,12 +159,12 @@ class Population:
 
     @property
     def spikes(self) -> bool:
-        """Has each step a spike z beside the state? A read-out has not."""
+        """Whether the neurons spike. Those of a read-out do not."""
         return hasattr(self.module, "drive_for")
 
     @property
     def z_words(self) -> int:
-        """32-bit words of its packed spikes."""
+        """32-bit words of the packed spikes."""
         return -(-self.n // 32) if self.spikes else 0
 
     @property
@@ -160,7 +174,10 @@ class Population:
 
 @dataclass(frozen=True)
 class Projection:
-    """Weights from a source, INPUT or a population that spikes, to a population: it sums 2**shift w of what is sent."""
+    """Weights from a source to a target population, which sums w * 2**shift * value.
+
+    source : INPUT, or the name of a population that spikes
+    """
 
     name: str
     source: str
@@ -172,7 +189,7 @@ class Projection:
 
 @dataclass(frozen=True)
 class Field:
-    """A stretch of the state words: a state variable of a population, or its packed spikes z."""
+    """A range of state words: one state variable of a population, or its packed spikes z."""
 
     population: str
     name: str
@@ -185,24 +202,25 @@ class Field:
 
 @dataclass(frozen=True)
 class QuantizedModel:
-    """A network in the integers of SEMANTICS.md. Checked where it enters (`check`), trusted after.
+    """A network in the integers of SEMANTICS.md. `check` validates it once; it is trusted after.
 
-    populations : in the order of a step, the read-out last. A projection from a population reads the spikes of this
-        step if its source comes before its target, and those of the step before if not: no circle can arise.
+    populations : in the order of a step, the read-out last. A projection reads the spikes of this
+        step if its source comes before its target, and else those of the previous step. So there
+        are no cycles within a step.
     """
 
     encoder: str
     encoder_params: dict[str, Ints]
     populations: tuple[Population, ...]
     projections: tuple[Projection, ...]
-    # What the integers do not depend on: not part of the fingerprint.
+    # The integers do not depend on the rest: it is not part of the fingerprint.
     dt: float  # s
-    window: int  # steps a prediction looks at
+    window: int  # steps per prediction
     hop: int  # steps from one prediction to the next
     channels: tuple[str, ...]
     classes: tuple[str, ...]
     provenance: dict = field(default_factory=dict)
-    forecast: Forecast | None = None  # of a series; None where the largest y is a class
+    forecast: Forecast | None = None  # None: a classifier, whose largest y is the class
 
     @property
     def n_in(self) -> int:
@@ -210,7 +228,7 @@ class QuantizedModel:
 
     @property
     def n(self) -> int:
-        """Neurons that spike."""
+        """Number of neurons that spike."""
         return sum(p.n for p in self.populations if p.spikes)
 
     @property
@@ -223,7 +241,7 @@ class QuantizedModel:
 
     @property
     def synapses(self) -> int:
-        """Stored weights of all projections."""
+        """Number of stored weights of all projections."""
         return sum(p.w.nnz for p in self.projections)
 
     def population(self, name: str) -> Population:
@@ -233,11 +251,11 @@ class QuantizedModel:
         return next(p for p in self.projections if p.name == name)
 
     def into(self, population: Population) -> list[Projection]:
-        """The projections that a population sums, in their order."""
+        """The projections into a population, in their order."""
         return [p for p in self.projections if p.target == population.name]
 
     def delayed(self, projection: Projection) -> bool:
-        """Does it read the spikes of the step before? Else its source has already stepped when its target does."""
+        """Whether it reads the spikes of the previous step, not those of this step."""
         if projection.source == INPUT:
             return False
         names = [p.name for p in self.populations]
@@ -245,7 +263,7 @@ class QuantizedModel:
 
     @cached_property
     def fields(self) -> tuple[Field, ...]:
-        """The state words in their order, SEMANTICS.md section 5."""
+        """The fields of the state words in their order, SEMANTICS.md section 5."""
         found = []
         for p in self.populations:
             found += [Field(p.name, name, p.n) for name in p.module.STATE]
@@ -254,11 +272,11 @@ class QuantizedModel:
 
     @property
     def state_words(self) -> int:
-        """32-bit words of state."""
+        """Number of 32-bit words of state."""
         return sum(p.state_words for p in self.populations)
 
     def locate(self, word: int) -> tuple[Field, int]:
-        """The field and index a state word belongs to; for z the index is that of the word's first neuron."""
+        """The field of a state word and the index in it; for z, that of the word's first neuron."""
         for f in self.fields:
             if word < f.words:
                 return f, 32 * word if f.name == "z" else word
@@ -266,7 +284,7 @@ class QuantizedModel:
         raise IndexError(word)
 
     def spikes(self, words: NDArray[np.uint32]) -> NDArray[np.bool_]:
-        """The spikes of all populations in state words, bool [n]."""
+        """The spikes of all populations, bool [n], unpacked from state words."""
         found, first = [], 0
         for f in self.fields:
             if f.name == "z":
@@ -291,7 +309,7 @@ class QuantizedModel:
 
     @property
     def structure(self) -> str:
-        """What is joined to what. Of the simplest model, one recurrent layer, the neuron says all."""
+        """The neurons and connections as text; for one recurrent layer, the neuron's name."""
         populations = [p.neuron for p in self.populations]
         names = [INPUT, *(p.name for p in self.populations)]
         joined = [(names.index(p.source), names.index(p.target)) for p in self.projections]
@@ -301,7 +319,10 @@ class QuantizedModel:
 
     @cached_property
     def fingerprint(self) -> int:
-        """CRC-32 of structure, encoder and every array, each preceded by its length, little-endian int32."""
+        """CRC-32 of the structure, the encoder and every array.
+
+        Each array is preceded by its length; all numbers are little-endian int32.
+        """
         crc = zlib.crc32(f"lnp-edge model 1,{self.structure},{self.encoder}".encode())
         for _, array in self.arrays():
             crc = zlib.crc32(len(array).to_bytes(4, "little"), crc)
@@ -309,8 +330,8 @@ class QuantizedModel:
         return crc
 
     def check(self) -> QuantizedModel:
-        """Refuse whatever SEMANTICS.md does not allow, naming it; returns self."""
-        damaged = "the model file is damaged or foreign: write it again with lnp quantize"
+        """Return self. Raises ModelError naming whatever SEMANTICS.md does not allow."""
+        damaged = "the model file is damaged or not ours: write it again with lnp quantize"
         self._check_shape(damaged)
         for what, value, most in (
             ("channels", self.n_in, MAX_IN),
@@ -318,13 +339,14 @@ class QuantizedModel:
             ("read-outs", self.n_out, MAX_OUT),
         ):
             if not 1 <= value <= most:
-                raise ModelError(f"the model has {value} {what}", f"1 to {most} are possible")
+                raise ModelError(f"the model has {value} {what}", f"choose from 1 to {most}")
         if not (np.isfinite(self.dt) and 0 < self.dt < 1e6):
-            raise ModelError(f"dt is {self.dt} s", "a step lasts more than 0 s and less than 1e6 s")
+            raise ModelError(f"dt is {self.dt} s", "choose a step above 0 s and below 1e6 s")
         if not (1 <= self.hop <= self.window <= 2**20):
-            raise ModelError(f"window {self.window}, hop {self.hop} steps", "1 <= hop <= window <= 2**20")
+            what = f"the window has {self.window} steps and the hop {self.hop}"
+            raise ModelError(what, "choose 1 <= hop <= window <= 2**20")
         if len(self.classes) != self.n_out:
-            raise ModelError(f"{len(self.classes)} class names of {self.n_out} read-outs", damaged)
+            raise ModelError(f"expected {self.n_out} class names, got {len(self.classes)}", damaged)
         sizes = {INPUT: self.n_in} | {p.name: p.n for p in self.populations}
         for projection in self.projections:
             name, shape = f"w_{projection.name}", (sizes[projection.source], sizes[projection.target])
@@ -344,30 +366,33 @@ class QuantizedModel:
         return self
 
     def _check_shape(self, damaged: str) -> None:
-        """Names, kinds and ends of populations and projections."""
+        """Check the number, names, neurons and connections of populations and projections."""
         if not (2 <= len(self.populations) <= MAX_POPULATIONS and len(self.projections) <= MAX_PROJECTIONS):
             what = f"{len(self.populations)} populations and {len(self.projections)} projections"
-            raise ModelError(what, f"2 to {MAX_POPULATIONS} and at most {MAX_PROJECTIONS} are possible")
+            raise ModelError(what, f"choose 2 to {MAX_POPULATIONS} and at most {MAX_PROJECTIONS}")
         for kind, parts in (("population", self.populations), ("projection", self.projections)):
             names = [part.name for part in parts]
             for name in names:
                 if not NAME.fullmatch(name) or names.count(name) > 1 or name == INPUT:
-                    raise ModelError(f"a {kind} is called {name[:40]!r}", f"{damaged}; names are words and differ")
+                    hint = f"{damaged}; names must be distinct lower-case words"
+                    raise ModelError(f"{name[:40]!r} cannot name a {kind}", hint)
         *inner, last = self.populations
         silent = [p.name for p in inner if not p.spikes]
         if silent or last.spikes:
             what = f"{silent[0]} does not spike" if silent else f"{last.name} spikes"
-            raise ModelError(what, "the last population is the read-out, which does not spike; all others do")
+            hint = "the last population, the read-out, must not spike; all others must"
+            raise ModelError(what, hint)
         sources, targets = [INPUT, *(p.name for p in inner)], [p.name for p in self.populations]
         for p in self.projections:
             if p.source not in sources or p.target not in targets or p.bits not in LARGEST:
                 raise ModelError(
                     f"projection {p.name} goes from {p.source[:20]!r} to {p.target[:20]!r} with {p.bits} bits",
-                    f"from {', '.join(sources)} to {', '.join(targets)}, with {', '.join(map(str, LARGEST))} bits",
+                    f"choose from {', '.join(sources)} to {', '.join(targets)}, "
+                    f"with {', '.join(map(str, LARGEST))} bits",
                 )
 
     def _check_full_names(self) -> None:
-        """C and ONNX join the names of parts: populations a with b_c and a_b with c would meet."""
+        """Check that the joined names of C and ONNX differ: a + b_c and a_b + c do not."""
         names = [name for name, _ in self.arrays()] + [f"w_{p.name}" for p in self.projections]
         names += [f.full_name for f in self.fields]
         again = next((name for name in names if names.count(name) > 1), None)
@@ -379,7 +404,7 @@ class QuantizedModel:
         again = "the model file is damaged: run lnp quantize again"
         if values is None or values.shape != (count,):
             found = "none" if values is None else f"shape {values.shape}"
-            raise ModelError(f"{name}: expected {count} values, found {found}", again)
+            raise ModelError(f"{name}: expected {count} values, got {found}", again)
         if values.min() < low or values.max() > high:
             at = int(np.argmax((values < low) | (values > high)))
             raise ModelError(f"{name}[{at}] is {values[at]}, outside {low}..{high}", "run lnp quantize again")
@@ -394,11 +419,14 @@ class QuantizedModel:
 
     @cached_property
     def limits(self) -> Ints:
-        """Largest |input| that the encoder gives for any count, int32 [n_in]."""
+        """Largest |input| of each channel that the encoder gives for any count, int32 [n_in]."""
         return plugins.get("lnp_edge.encoders", self.encoder).limits(**self.encoder_params)
 
     def bounds(self, population: Population) -> list[int]:
-        """Largest |value| that any variable of neuron i can reach, SEMANTICS.md section 6. Python integers, [n]."""
+        """Largest |value| that any variable of each neuron can reach, SEMANTICS.md section 6.
+
+        Python integers, [n].
+        """
         neuron = population.module
         params = zip(*(population.params[name].tolist() for name in neuron.TABLES), strict=True)
         return [neuron.bound(a, *p) for a, p in zip(self.drive_bounds(population), params, strict=True)]

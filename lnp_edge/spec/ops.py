@@ -1,9 +1,10 @@
-"""The integer operations: all that a neuron or an encoder may do to a number.
+"""The integer operations: the only arithmetic that a neuron or an encoder may use.
 
-Each exists here (Python and Numba), in firmware_gen/csrc/lnp_ops.h (C) and in interchange/onnx_file.py (ONNX nodes);
-tests compare the three over all pairs of edge values. Every operand and result is an int32 value. What each means in
-floats is in spec/floats.py; `bind` gives a neuron's step either meaning.
-"No overflow" below is proved per model by QuantizedModel.check, so nothing saturates or wraps silently.
+Each operation exists here (Python and Numba), in firmware_gen/csrc/lnp_ops.h (C) and in
+interchange/onnx_file.py (ONNX nodes); tests compare the three over all pairs of edge values. Every
+operand and result is an int32. spec/floats.py has the float versions; `bind` runs a neuron's step
+with either. QuantizedModel.check proves for each model that no operation overflows, so nothing
+saturates or wraps silently.
 """
 
 from collections.abc import Callable, Mapping
@@ -33,7 +34,7 @@ def mul(a, b):
 
 @njit
 def leak(x, c):
-    """x shrunk towards zero by (c * |x| + 65535 + [x < 0]) >> 16: at least 1 while x != 0.
+    """x moved towards zero by (c * |x| + 65535 + [x < 0]) >> 16, which is at least 1 if x != 0.
 
     x any int32; c in 1..32768, the leak over one step in units of 2**-16.
     """
@@ -68,9 +69,10 @@ OPS = ("add", "clamp", "gate", "greater", "leak", "mul", "shift_round", "sub")
 
 
 def bind(function: Any, meaning: Mapping[str, Callable]) -> FunctionType:
-    """The function with another meaning of the operations it names, such as floats.PLAIN.
+    """The function with other versions of the operations that it calls, for example floats.PLAIN.
 
-    function : a neuron's step, an encoder's encode, or a kernel;  meaning : all the global names that it uses
+    function : a neuron's step, an encoder's encode, or a kernel
+    meaning  : all global names that the function uses
     """
     plain = getattr(function, "py_func", function)
     return FunctionType(plain.__code__, dict(meaning), plain.__name__)

@@ -1,7 +1,8 @@
-"""A neuron's parameters: what each means, how it is drawn and trained in floats, and how a device stores it.
+"""A neuron's parameters: meaning, distribution, training, and storage on a device.
 
-A neuron's file has two tables. PARAMETERS says of each float parameter its meaning, unit, range, default, how it is
-drawn and whether it trains. TABLES says which integers the device holds, each made from one parameter.
+A neuron's file has two tables. PARAMETERS gives the meaning, unit, range, default and distribution
+of each float parameter, and whether it is trained. TABLES lists the integers that a device stores,
+each computed from one parameter.
 """
 
 from __future__ import annotations
@@ -16,41 +17,42 @@ from numpy.typing import NDArray
 from lnp_edge.base.errors import ModelError
 
 Floats = NDArray[np.float64]
-Draw = Callable[[np.random.Generator, int, float], Floats]  # of n values, given the mean that is asked for
-Scale = Callable[[float, dict[str, Any]], Any]  # [n] of the step dt, s, and the parameters that were drawn before
+Draw = Callable[[np.random.Generator, int, float], Floats]  # (rng, n, mean) -> [n]
+Scale = Callable[[float, dict[str, Any]], Any]  # (dt, parameters drawn before this one) -> [n]
 
 SHAPE = 3.0  # of the gamma distributions of time constants
-SHORTEST = 1.5  # steps; a leak of 16 bits holds down to 1.44
+SHORTEST = 1.5  # steps, of a time constant; a 16-bit leak can store 1.44 steps or more
 
 
 def constant(rng: np.random.Generator, n: int, mean: float) -> Floats:
-    """The mean for every neuron; draws nothing."""
+    """The mean for every neuron. Draws nothing from rng."""
     return np.full(n, mean)
 
 
 def gamma(rng: np.random.Generator, n: int, mean: float) -> Floats:
-    """A gamma distribution of shape SHAPE: positive, with a long tail of slow neurons."""
+    """Values from a gamma distribution of shape SHAPE: positive, with a long tail."""
     return rng.gamma(SHAPE, mean / SHAPE, n)
 
 
 def uniform(rng: np.random.Generator, n: int, mean: float) -> Floats:
-    """Uniform from 0 to twice the mean."""
+    """Values from a uniform distribution between 0 and twice the mean."""
     return rng.uniform(0.0, 2 * mean, n)
 
 
 @dataclass(frozen=True)
 class Parameter:
-    """One float parameter of a neuron, a value for each neuron of a population.
+    """One float parameter of a neuron, with a value per neuron of a population.
 
-    meaning, unit : for people; a unit of "" has no dimension
-    default : the mean of what is drawn, in `scale`s; [network] <name> of a configuration sets another
-    draw    : the distribution
-    scale   : its natural size given dt and the parameters before it in the file; None: 1. What is drawn is times
-              this, and training steps in units of this.
-    low, high : range of the values; training keeps to it. A time constant is SHORTEST steps at least.
-    trains  : does training change it?
-    is_time : a time constant in s: trained by its logarithm, and shared out by `clusters`
-    in_config : may [network] set its default?
+    meaning, unit : documentation; "" means dimensionless
+    default   : mean of the draw, in units of `scale`; [network] <name> replaces it
+    draw      : the distribution
+    scale     : the parameter's natural size, given dt and the parameters before it in the file;
+                None means 1. Drawn values are multiplied by it; training steps are in units of it.
+    low, high : range of the values, in training too. A time constant is at least SHORTEST steps.
+    trains    : whether training changes it
+    is_time   : whether it is a time constant in s; these are trained by their logarithm, and their
+                means differ between `clusters`
+    in_config : whether [network] may set its mean
     """
 
     meaning: str
@@ -66,18 +68,21 @@ class Parameter:
 
 
 def time_constant(meaning: str, default: float) -> Parameter:
-    """A time constant, s, of a gamma distribution with the mean `default`."""
+    """A time constant in s, drawn from a gamma distribution with mean `default`."""
     return Parameter(meaning, "s", default, gamma, is_time=True, low=0.0)
 
 
 @dataclass(frozen=True)
 class Stored:
-    """One table of a device. source : the parameter it is made from; low..high : allowed integers; ctype : in C.
+    """One table of a device.
 
-    form : how a float becomes the integer and what a step in floats sees instead
-        "leak"  of a time constant: round((1 - exp(-dt / tau)) * 2**16); in floats exp(-dt / tau), what stays
-        "share" of a number s: round(s * 2**16), at least 1; in floats 1 - s, what stays
-        "state" in units of the neuron's state: round(gain * x); in floats x
+    source    : the parameter it is computed from
+    low, high : the allowed integers
+    ctype     : the type in C, without _t
+    form      : how a float becomes an integer, and which value a step in floats receives instead
+        "leak"  a time constant: round((1 - exp(-dt / tau)) * 2**16); in floats exp(-dt / tau)
+        "share" a fraction s: round(s * 2**16), at least 1; in floats 1 - s
+        "state" a value in units of the neuron's state: round(gain * x); in floats x
     """
 
     source: str
@@ -88,19 +93,24 @@ class Stored:
 
     @property
     def is_leak(self) -> bool:
-        """Is it the second operand of a leak: a decay table of 16 bits?"""
+        """Whether it is a 16-bit decay table, the second operand of `leak`."""
         return self.form in ("leak", "share")
 
     def constant(self, values: Any, dt: float, exp: Callable = np.exp) -> Any:
-        """What a step in floats sees. values : [n], an array or a tensor of whose kind exp is."""
+        """The values that a step in floats receives, [n].
+
+        values : [n], an array, or a tensor if exp is the tensor library's
+        """
         if self.form == "leak":
             return exp(-dt / values)
         return 1 - values if self.form == "share" else values
 
     def integers(self, values: Floats, dt: float, gain: Floats) -> NDArray[np.int32]:
-        """What the device holds, [n]. gain : [n], integer units of the neuron's state per float unit.
+        """The integers that a device stores, [n].
 
-        Raises ModelError, naming the neuron, where a time constant has no leak in range.
+        gain : [n], integer units of the neuron's state per float unit
+
+        Raises ModelError, naming the neuron, if the leak of a time constant is out of range.
         """
         if self.form == "leak":
             return leak_factors(self.source, values, dt)
@@ -109,29 +119,31 @@ class Stored:
 
 
 def LEAK(source: str) -> Stored:
-    """The leak of the time constant `source`, a decay table of 16 bits."""
+    """A 16-bit decay table: the leak of the time constant `source`."""
     return Stored(source, 1, 32768, "uint16", "leak")
 
 
 def SHARE(source: str) -> Stored:
-    """`source`, a share of up to 0.5 that a step takes, as a leak of 16 bits."""
+    """A 16-bit decay table of `source`, the fraction that one step removes, up to 0.5."""
     return Stored(source, 1, 32768, "uint16", "share")
 
 
 def SCALED(source: str) -> Stored:
-    """`source` in units of the neuron's own weight scale, rounded."""
+    """A table of `source` in integer units of the neuron's state, rounded."""
     return Stored(source, -(2**31) + 1, 2**31 - 1, "int32", "state")
 
 
 def THRESHOLD(source: str) -> Stored:
-    """As SCALED, and positive: subtracting it at a spike moves towards zero."""
+    """As SCALED, but positive, so that subtracting it at a spike moves towards zero."""
     return Stored(source, 1, 2**31 - 1, "int32", "state")
 
 
 def leak_factors(name: str, tau: Floats, dt: float) -> NDArray[np.int32]:
     """Per-neuron leak over one step, in units of 2**-16.
 
-    name : what tau is called, for the error;  tau : float [N], s;  dt : float, s
+    name : what errors call tau
+    tau  : float [N], s
+    dt   : float, s
 
     Returns int32 [N], round((1 - exp(-dt / tau)) * 2**16), each within 1..32768.
     Raises ModelError, naming the neuron, if tau is under 1.44 steps or over 65,536 steps.

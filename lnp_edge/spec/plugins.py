@@ -1,4 +1,4 @@
-"""Plug-ins are found by presence: one module in a package, no list to keep."""
+"""Plug-ins are the modules of a package: adding a file adds a plug-in."""
 
 import importlib
 import pkgutil
@@ -9,16 +9,19 @@ from lnp_edge.base.errors import ConfigError
 
 
 def names(package: str) -> list[str]:
-    """Names of the plug-ins in a package such as "lnp_edge.neurons", sorted: its modules without an underscore.
+    """Names of the plug-ins in a package such as "lnp_edge.neurons", sorted.
 
-    Folders and modules named _so are helpers of the plug-ins.
+    Folders, and modules whose names start with an underscore, are helpers and do not count.
     """
     found = importlib.import_module(package)
     return sorted(m.name for m in pkgutil.iter_modules(found.__path__) if not (m.ispkg or m.name.startswith("_")))
 
 
 def get(package: str, name: str) -> ModuleType:
-    """The plug-in of that name. Raises ConfigError with what exists and where a new one goes."""
+    """The plug-in called `name`.
+
+    Raises ConfigError that lists the available ones and says where a new one goes.
+    """
     known = names(package)
     if name not in known:
         raise unknown(package.rpartition(".")[2].rstrip("s"), name, known, f"{package.replace('.', '/')}/")
@@ -26,10 +29,10 @@ def get(package: str, name: str) -> ModuleType:
 
 
 def unknown(kind: str, name: str, known: list[str], folder: str) -> ConfigError:
-    """The error for a name that nothing answers to."""
+    """The error for an unknown name, with the nearest known one."""
     near = get_close_matches(str(name), known, 1)
     hint = f"did you mean {near[0]!r}? " if near else ""
     return ConfigError(
         f"no {kind} is called {str(name)[:60]!r}",
-        f"{hint}there is: {', '.join(known)} (a new one goes into {folder})",
+        f"{hint}available: {', '.join(known)} (add a new one to {folder})",
     )

@@ -4,9 +4,10 @@ On the wire a frame is `00 | COBS(body | crc32) | 00`, all numbers little-endian
 
     body = version u8 | type u8 | sid u16 | seq u16 | len u16 | payload[len]
 
-A reply has type | 0x80, a refusal 0x7F; both repeat sid and seq. One request is open at a time; a device that gets
-the same request again sends the stored reply and does nothing else, so the host may resend until a deadline.
-CRC-32 (zlib) and an explicit length: a CRC-16 let through up to 1.6e-4 of the frames with a doubled byte.
+A reply has type | 0x80, a refusal 0x7F; both repeat sid and seq. One request is open at a time. A
+device that receives the same request again resends its stored reply and does nothing else, so the
+host may repeat a request until a deadline. The checksum is CRC-32 (zlib) with an explicit length:
+a CRC-16 missed up to 1.6e-4 of the frames with a doubled byte.
 """
 
 from __future__ import annotations
@@ -27,7 +28,7 @@ FORMATS = {"u8": "B", "u16": "H", "u32": "I", "i16": "h", "i32": "i", "name": f"
 
 @dataclass(frozen=True)
 class Message:
-    """A request or reply: fixed fields (name, type), then an array that fills the rest of the payload."""
+    """A request or reply: fixed fields (name, type), then an array in the rest of the payload."""
 
     type: int
     fields: tuple[tuple[str, str], ...] = ()
@@ -38,7 +39,7 @@ class Message:
         return struct.Struct("<" + "".join(FORMATS[kind] for _, kind in self.fields))
 
     def offsets(self) -> dict[str, int]:
-        """Byte offset of each field in the payload; "rest" is where the array begins."""
+        """Byte offset of each field in the payload, and of the array as "rest"."""
         found, at = {}, 0
         for name, kind in self.fields:
             found[name] = at
@@ -74,31 +75,31 @@ REPLIES = {
         ),
     ),
     "reset": Message(REPLY | 0x02, (("t", "u32"), ("digest", "u32"))),
-    # After the last step: its number, CPU cycles of all steps (0: no counter), the read-out y[n_out] and then
-    # the digest after each step; n_out of `rest` are y, the others digests.
+    # After the last step: t is its number, cycles the CPU cycles of all steps (0: no counter).
+    # `rest` is the read-out y[n_out], then the digest after each step.
     "steps": Message(REPLY | 0x03, (("t", "u32"), ("cycles", "u32")), "u32"),
     "state": Message(REPLY | 0x04, (("t", "u32"), ("word", "u32")), "u32"),
-    # CRC-32 of each table's bytes as they lie in flash, in the order of layout.tables.
+    # CRC-32 of each table's bytes in flash, in the order of layout.tables.
     "tables": Message(REPLY | 0x05, (), "u32"),
     "read": Message(REPLY | 0x06, (("table", "u16"), ("offset", "u32")), "u8"),
     "nak": Message(0x7F, (("code", "u16"), ("t", "u32"))),
 }
-# Why a device refuses: a frame of another session, unknown type, wrong length, step number or range.
+# Reasons for a refusal: another session, unknown type, wrong length, step number or range.
 NAK = {"session": 1, "type": 2, "length": 3, "step": 4, "range": 5}
 
 
 def wire_crc() -> int:
-    """CRC-32 of the tables above: a device with other messages is recognised at once."""
+    """CRC-32 of the tables above. It reveals a device with another version of the messages."""
     text = repr((VERSION, HEADER.format, sorted(REQUESTS.items()), sorted(REPLIES.items()), sorted(NAK.items())))
     return zlib.crc32(text.encode())
 
 
 class FrameError(Exception):
-    """A frame that must be dropped: damaged, foreign or of impossible length."""
+    """A frame that must be dropped: damaged, of another protocol, or of the wrong length."""
 
 
 def cobs_encode(data: bytes) -> bytes:
-    """Consistent overhead byte stuffing: no zero byte in the result. Cheshire & Baker 1999."""
+    """Encode so that no byte is zero: consistent overhead byte stuffing, Cheshire & Baker 1999."""
     out = bytearray()
     for block in data.split(b"\0"):
         while len(block) >= 254:
@@ -109,7 +110,7 @@ def cobs_encode(data: bytes) -> bytes:
 
 
 def cobs_decode(data: bytes) -> bytes:
-    """Inverse of cobs_encode. Raises FrameError on a zero byte or a code beyond the end."""
+    """The inverse of cobs_encode. Raises FrameError on a zero byte or a code beyond the end."""
     out = bytearray()
     at = 0
     while at < len(data):
@@ -142,13 +143,13 @@ def decode(stuffed: bytes) -> Frame:
     """The frame between two delimiters. Raises FrameError on any damage."""
     raw = cobs_decode(stuffed)
     if len(raw) < HEADER.size + CRC_BYTES:
-        raise FrameError(f"{len(raw)} bytes are no frame")
+        raise FrameError(f"{len(raw)} bytes are too few for a frame")
     body, crc = raw[:-CRC_BYTES], raw[-CRC_BYTES:]
     if zlib.crc32(body).to_bytes(CRC_BYTES, "little") != crc:
         raise FrameError("CRC differs")
     version, kind, sid, seq, length = HEADER.unpack_from(body)
     if length != len(body) - HEADER.size:
-        raise FrameError(f"length {length}, received {len(body) - HEADER.size}")
+        raise FrameError(f"expected a payload of length {length}, got {len(body) - HEADER.size}")
     if version != VERSION:
         raise FrameError(f"protocol version {version}, this is {VERSION}")
     return Frame(kind, sid, seq, body[HEADER.size :])

@@ -1,7 +1,7 @@
-"""What a neuron or an encoder does, as a list of operations: one definition for Numba, C and ONNX.
+"""Reads a neuron's step or an encoder's encode as a list of operations, to print as C and ONNX.
 
-A step is plain Python that any reader understands, in a form that others can print from its syntax tree:
-`name = op(...)` lines over lnp_edge.spec.ops and a final `return` of names. All else is refused, line named.
+Such a function consists of lines `name = op(...)` with operations of lnp_edge.spec.ops, and a final
+`return` of names. Anything else is refused with its line number.
 """
 
 from __future__ import annotations
@@ -39,12 +39,15 @@ class Trace:
 
 
 def trace(function: Callable) -> Trace:
-    """The operations of a step or encode function. Raises ConfigError with file and line on another form."""
-    plain: Any = getattr(function, "py_func", function)  # Numba keeps it there
+    """The operations of a step or encode function.
+
+    Raises ConfigError with file and line if the function has another form.
+    """
+    plain: Any = getattr(function, "py_func", function)  # of a Numba function
     try:
         lines, first = inspect.getsourcelines(plain)
     except (OSError, TypeError):
-        raise ConfigError(f"the source of {plain!r} is not at hand", "define it in a file") from None
+        raise ConfigError(f"the source of {plain!r} is not available", "define it in a file") from None
     tree = ast.parse(textwrap.dedent("".join(lines))).body[0]
     return _Tracer(plain, first).trace(tree)
 
@@ -67,21 +70,21 @@ class _Tracer:
         args = self.arguments(tree)
         body = tree.body[1:] if ast.get_docstring(tree) is not None else tree.body
         if not body or not isinstance(body[-1], ast.Return):
-            raise self.refuse(tree, f"{tree.name} does not end in a return")
+            raise self.refuse(tree, f"{tree.name} does not end with a return")
         statements = tuple(self.statement(node) for node in body[:-1])
         return Trace(args, statements, self.returns(body[-1]))
 
     def arguments(self, tree: ast.FunctionDef) -> tuple[str, ...]:
         a = tree.args
         if a.vararg or a.kwarg or a.kwonlyargs or a.posonlyargs or a.defaults:
-            raise self.refuse(tree, "only plain arguments are possible")
+            raise self.refuse(tree, "only positional arguments without defaults are allowed")
         names = tuple(self.target(arg, arg.arg) for arg in a.args)
         self.known.update(names)
         return names
 
     def target(self, node: ast.AST, name: str) -> str:
         if not NAME.fullmatch(name) or name in ops.OPS:
-            raise self.refuse(node, f"{name[:40]!r} is no name for a value")
+            raise self.refuse(node, f"{name[:40]!r} cannot name a value")
         return name
 
     def statement(self, node: ast.stmt) -> Statement:
@@ -94,15 +97,15 @@ class _Tracer:
         args = tuple(self.argument(arg) for arg in call.args)
         wanted = len(inspect.signature(getattr(ops, op).py_func).parameters)
         if len(args) != wanted:
-            raise self.refuse(node, f"{op} takes {wanted} arguments, not {len(args)}")
+            raise self.refuse(node, f"{op}: expected {wanted} arguments, got {len(args)}")
         target = self.target(node.targets[0], node.targets[0].id)
         self.known.add(target)
         return Statement(target, op, args)
 
     def operation(self, func: ast.Name) -> str:
-        # The name must mean our operation: `from math import ... as add` would print as something it is not.
+        # The name must refer to our operation, and not to something imported as `add`.
         if func.id not in ops.OPS or self.function.__globals__.get(func.id) is not getattr(ops, func.id):
-            raise self.refuse(func, f"{func.id!r} is no operation of lnp_edge.spec.ops")
+            raise self.refuse(func, f"{func.id!r} is not an operation of lnp_edge.spec.ops")
         return func.id
 
     def argument(self, node: ast.expr) -> str | int:
@@ -114,11 +117,11 @@ class _Tracer:
         literal = node.operand if sign < 0 else node  # type: ignore[attr-defined]
         if isinstance(literal, ast.Constant) and type(literal.value) is int and literal.value <= INT32_MAX:
             return sign * literal.value
-        raise self.refuse(node, "an argument is a name or an int32 number")
+        raise self.refuse(node, "an argument must be a name or an int32 constant")
 
     def returns(self, node: ast.Return) -> tuple[str, ...]:
         values = node.value.elts if isinstance(node.value, ast.Tuple) else [node.value]
         names = [v.id for v in values if isinstance(v, ast.Name) and v.id in self.known]
         if len(names) != len(values):
-            raise self.refuse(node, "return takes names only")
+            raise self.refuse(node, "only names can be returned")
         return tuple(names)

@@ -418,7 +418,7 @@ def test_the_entropy_rate_is_the_sum_of_the_positive_exponents():
 
 @pytest.mark.parametrize("k", [0, -1, 81])
 def test_exponents_that_the_system_does_not_have_are_refused(k):
-    with pytest.raises(ConfigError, match=f"{k} Lyapunov exponents of a system of 80 dimensions\n  ask for 1 to 80"):
+    with pytest.raises(ConfigError, match=rf"^{k} Lyapunov exponents of .* 80 dimensions\n  choose k from 1 to 80$"):
         lyapunov.of_network(tiny_network(1), k=k)
     with pytest.raises(ConfigError, match="of 80 dimensions"):
         lyapunov.of_map(lambda s: s, lambda s: np.eye(80), np.zeros(80), 1, 0, k=k)
@@ -428,10 +428,10 @@ def test_exponents_that_the_system_does_not_have_are_refused(k):
 
 @pytest.mark.parametrize(("steps", "every"), [(0, 1), (5, 0)])
 def test_a_spectrum_over_nothing_is_refused(steps, every):
-    with pytest.raises(ConfigError, match="at least 1 step"):
+    with pytest.raises(ConfigError, match="steps and every from 1 up"):
         lyapunov.of_network(tiny_network(1), steps=steps, every=every)
 
 
 def test_a_trajectory_that_runs_away_is_refused():
-    with pytest.raises(NetworkError, match="left the finite numbers"):
+    with pytest.raises(NetworkError, match="the trajectory diverged"):
         lyapunov.of_map(lambda s: s**2, lambda s: np.diag(2 * s), np.full(2, 3.0), 50, 0)

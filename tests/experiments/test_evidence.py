@@ -308,7 +308,7 @@ def test_a_trained_network_has_another_pruning_of_its_task():
         (["--quick", "--trained-seeds", "-7"], "--trained-seeds is -7", "from 1"),
         (["--parts", "trained", "--kinds", "clustered"], "clustered networks are not trained", "--kinds"),
         (["--parts", "trained", "--trained-tasks", "x"], "--trained-tasks has 'x'", "spar"),
-        (["-o", "/dev/null/x"], "cannot make /dev/null/x", "-o"),
+        (["-o", "/dev/null/x"], "cannot create /dev/null/x", "-o"),
     ],
 )
 def test_what_cannot_be_compared_is_said(capsys, tmp_path, words, what, hint):

@@ -134,7 +134,7 @@ def test_what_starts_from_a_failure_trains_for_itself(tmp_path):
     runs, after = Runs(tmp_path), Trial("activity", changed(SMALL, ROWS["activity"]))
     (alone,) = Runs(tmp_path / "alone").all([after], in_process)
     (tmp_path / after.before.key).mkdir()
-    ((tmp_path / after.before.key) / "result.json").write_text('{"failed": "left the finite numbers"}')
+    ((tmp_path / after.before.key) / "result.json").write_text('{"failed": "the trajectory diverged"}')
     (found,) = runs.all([after], in_process)
     assert found["measures"] == alone["measures"] and found["history"] == alone["history"]
 

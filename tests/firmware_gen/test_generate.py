@@ -334,7 +334,7 @@ def test_any_other_form_is_refused_with_file_and_line(name):
 def test_an_operation_of_another_meaning_is_refused():
     space = {"add": lambda a, b: a - b}
     program = trace.__globals__["FunctionType"](good.__code__, good.__globals__ | space, "good")
-    with pytest.raises(ConfigError, match="is no operation"):
+    with pytest.raises(ConfigError, match="is not an operation"):
         trace(program)
 
 

@@ -86,7 +86,7 @@ def test_a_layer_that_nothing_makes_fire_ends_the_search():
     settings = NetworkSettings(layer=(LayerSettings(20), LayerSettings(20)))
     net = drawn(settings, 3, 2, 0.04, np.random.default_rng(1))
     quiet = replace(net.populations[1], params=net.populations[1].params | {"bias": np.full(20, -1e9)})
-    found = draw._as_the_first(replace(net, populations=(net.populations[0], quiet)), 1)
+    found = draw._match_first_rate(replace(net, populations=(net.populations[0], quiet)), 1)
     assert np.isfinite(found.w_rec.data).all() and abs(found.w_rec).max() <= 4096 * abs(net.w_rec).max()
 
 

@@ -148,9 +148,9 @@ def test_layers_are_refused_where_an_array_does_not_fit(tmp_path):
     for name, good in arrays_of(LAYERS).items():
         for other in (None if name != "w_skip" else good[:1], good[:0], good[None], good.astype(np.float32)):
             refusal(tmp_path, file_of({name: other}, net=LAYERS))
-    assert "weights where it has no projection" in refusal(tmp_path, file_of({"w_in": LAYERS.w_in + 1}, net=LAYERS))
-    assert "leaves 0 to 0.5" in refusal(tmp_path, file_of({"layer2.pull": np.full(3, 0.6)}, net=LAYERS))
-    assert "no part of its network" in refusal(tmp_path, file_of({"layer3.bias": np.zeros(3)}, net=LAYERS))
+    assert "weights for a missing projection" in refusal(tmp_path, file_of({"w_in": LAYERS.w_in + 1}, net=LAYERS))
+    assert "is outside 0 to 0.5" in refusal(tmp_path, file_of({"layer2.pull": np.full(3, 0.6)}, net=LAYERS))
+    assert "not part of its network" in refusal(tmp_path, file_of({"layer3.bias": np.zeros(3)}, net=LAYERS))
 
 
 def test_the_file_that_the_others_here_damage_is_good(tmp_path):

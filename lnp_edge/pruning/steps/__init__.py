@@ -1,1 +1,1 @@
-"""The steps of Lyapunov noise pruning that several methods share."""
+"""The steps of Lyapunov noise pruning, some of which other methods use too."""

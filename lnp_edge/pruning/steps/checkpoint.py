@@ -1,4 +1,4 @@
-"""What a long pruning has done so far, on disk, so that it goes on to the same bits."""
+"""Checkpoints of a long pruning, from which it continues to the same bits."""
 
 from __future__ import annotations
 
@@ -14,29 +14,29 @@ from lnp_edge.network import file as network_file
 from lnp_edge.network.file import NetworkFile
 
 ANEW = "delete it to start anew"
-SECTION = "pruning"  # of the file's history
+SECTION = "pruning"  # of the history in the file
 
 
 @dataclass
 class State:
-    """All that changes while pruning. rng : of the rounds still to come"""
+    """Everything that changes while pruning."""
 
     network: Network
     rng: np.random.Generator
-    rounds: int = 0  # done
-    costs: list[float] = field(default_factory=list)  # of the time constants tried
+    rounds: int = 0  # rounds done
+    costs: list[float] = field(default_factory=list)  # of the time constants tried so far
 
     def save(self, path: Path | None, key: str) -> None:
-        """Write it whole or not at all; nowhere without a path."""
+        """Write the state atomically, unless path is None."""
         if path:
             done = {"key": key, "rounds": self.rounds, "costs": self.costs, "rng": self.rng.bit_generator.state}
             network_file.save(NetworkFile(self.network, Config(), {SECTION: done}), path)
 
 
 def load(path: Path | None, key: str, start: Network, seed: int) -> State:
-    """The state saved there; that of a pruning not yet begun without a file.
+    """The state saved at `path`, or the initial state if there is no file.
 
-    Raises ModelError if it is damaged or another pruning's.
+    Raises ModelError if the file is damaged or belongs to another pruning.
     """
     state = State(start, np.random.default_rng(seed))
     if not path or not path.exists():

@@ -1,9 +1,10 @@
-"""Step III of Lyapunov noise pruning: new synapses, so that the eigenvectors stay spread out.
+"""Step 3 of Lyapunov noise pruning: adds synapses, so that the eigenvectors stay spread out.
 
-LNP    (arXiv:2403.03409) adds edges after the neurons are removed, so that eigenvectors do not localise; according to
-       a reviewer "to maximize degree heterogeneity within local neighborhoods". Its formula was not readable.
-ours   all of the form: the three rules by which pairs are drawn, of which "hub" follows the reviewer's words; the
-       weight of a new synapse; the guard; the inverse participation ratio as the measure.
+LNP    (arXiv:2403.03409) adds edges after removing neurons, so that eigenvectors do not localise.
+       According to a reviewer it does so "to maximize degree heterogeneity within local
+       neighborhoods". We could not read its formula.
+ours   the three rules that draw pairs, of which "hub" follows the reviewer's words; the weight of a
+       new synapse; the guard; the inverse participation ratio as the measure
 """
 
 from __future__ import annotations
@@ -22,28 +23,31 @@ from lnp_edge.network import Floats, Network
 from lnp_edge.pruning import Index, endpoints, population_of
 
 RULES = ("hub", "random", "targeted")
-SLOWEST = 0.05  # share of the eigenvectors that are watched
-MOST = 50  # of them in a network too large for all
-TURNS = 20  # of drawing by the rule
-PARTS = 16  # the guard splits a batch down to this share of it
-ROUNDS = 3  # the first draw, and those in the place of what the guard refused
+SLOWEST = 0.05  # fraction of the eigenvectors that are measured
+MOST = 50  # eigenvectors measured in a network too large to compute all
+TURNS = 20  # draws by the rule; later draws are uniform
+PARTS = 16  # the guard splits a batch down to 1 / PARTS of it
+ROUNDS = 3  # the first draw, and draws to replace what the guard refused
 
 
 def inverse_participation_ratios(vectors: NDArray) -> Floats:
-    """Sum of |u_ik|**4 over i for each column k, [k]: 1 if it sits in one neuron, 1 / N if it is even over all N.
+    """Sum over i of |u_ik|**4 for each column k, normalised to unit length, [k].
 
-    Columns count as of unit norm, whatever their length. The usual measure of localisation; ours in this place.
+    It is 1 for a vector in one neuron and 1 / N for an even one. This is the usual measure of
+    localisation; its use here is ours.
     """
     share = np.abs(vectors) ** 2
     return ((share / share.sum(0)) ** 2).sum(0)
 
 
 def localisation(m: sparse.csr_array | Floats, slowest: int | None = None) -> tuple[float, float, float]:
-    """Inverse participation ratio of the right eigenvectors of m [N, N]: mean of all, of the slowest, of the leading.
+    """Inverse participation ratio of the right eigenvectors of m [N, N].
 
-    slowest : how many those are, by default 5 % of N, at least one. The slowest have the largest real part.
+    slowest : number of slowest eigenvectors, which have eigenvalues of largest real part; by
+        default 5 % of N, at least one
 
-    Above DENSE_TO neurons only the slowest are computed, at most MOST of them: the mean of all is nan.
+    Returns the mean over all, the mean over the slowest, and the value of the leading eigenvector.
+    Above DENSE_TO neurons only the slowest, at most MOST, are computed: the mean over all is nan.
     """
     values, vectors = _eigenvectors(m, slowest)
     ratios = inverse_participation_ratios(vectors)[np.argsort(-values.real, kind="stable")]
@@ -52,7 +56,7 @@ def localisation(m: sparse.csr_array | Floats, slowest: int | None = None) -> tu
 
 
 def slowest_eigenvectors(m: sparse.csr_array | Floats, slowest: int | None = None) -> NDArray:
-    """The right eigenvectors of m whose eigenvalues have the largest real part, [N, k]; see localisation."""
+    """The slowest right eigenvectors of m, [N, k]; see localisation."""
     values, vectors = _eigenvectors(m, slowest)
     return vectors[:, np.argsort(-values.real, kind="stable")[: _number(m.shape[0], slowest)]]
 
@@ -62,11 +66,11 @@ def _number(n: int, slowest: int | None) -> int:
 
 
 def _eigenvectors(m: sparse.csr_array | Floats, slowest: int | None) -> tuple[NDArray, NDArray]:
-    """Eigenvalues and right eigenvectors: of a large m the slowest, as far as Arnoldi finds them."""
+    """Eigenvalues and right eigenvectors; of a large m, the slowest that Arnoldi finds."""
     n = m.shape[0]
     if n <= DENSE_TO:
         return linalg.eig(m.toarray() if isinstance(m, sparse.csr_array) else m)
-    if np.abs(m).max() == 0:  # Arnoldi has nowhere to go, and every vector is one
+    if np.abs(m).max() == 0:  # every vector is an eigenvector, and Arnoldi iteration fails
         return np.zeros(1), np.ones((n, 1))
     start = np.random.default_rng(0).standard_normal(n)
     try:
@@ -80,19 +84,21 @@ def _eigenvectors(m: sparse.csr_array | Floats, slowest: int | None) -> tuple[ND
 def candidates(
     network: Network, count: int, rule: str, rng: np.random.Generator, vectors: NDArray | None = None
 ) -> tuple[Index, Index]:
-    """`count` distinct pairs (pre, post) of different neurons that have no synapse yet.
+    """Draw `count` distinct pairs (pre, post) of different neurons without a synapse.
 
-    hub      : in proportion to degree(pre) + degree(post), in and out: the reviewer's degree heterogeneity
-    random   : each pair alike
-    targeted : post in proportion to the sum over k of IPR_k |u_ik|**2, `vectors` u [N, k] being the slowest; ours
+    rule    : the probability of a pair
+        "hub"      proportional to degree(pre) + degree(post), in- plus out-degree
+        "random"   uniform
+        "targeted" proportional, for post, to the sum over k of IPR_k |u_ik|**2
+    vectors : u [N, k], the slowest eigenvectors, for "targeted"
 
-    Only from a population to one that it projects to already: no layer becomes recurrent, none is skipped. Pairs are
-    drawn one after the other, and again where they exist. After TURNS rounds of it the rest is drawn
-    alike: the rule has run out of pairs. Raises ConfigError for an unknown rule, NetworkError where so many pairs are
-    not free.
+    Only populations that are already connected get new synapses: no layer becomes recurrent and
+    none is skipped. Existing pairs are drawn again. After TURNS draws the rule has run out of
+    pairs, and the rest is drawn uniformly. Raises ConfigError for an unknown rule, and NetworkError
+    if fewer than `count` pairs are free.
     """
     if rule not in RULES:
-        raise ConfigError(f"no rule of new synapses is called {rule!r}", f"available: {', '.join(RULES)}")
+        raise ConfigError(f"no rule for new synapses is called {rule!r}", f"available: {', '.join(RULES)}")
     n = network.n
     pre, post = endpoints(network)
     taken = pre * np.int64(n) + post  # ascending, as w_rec is sorted
@@ -121,13 +127,13 @@ def candidates(
 
 
 def _among(ascending: NDArray[np.int64], values: NDArray[np.int64]) -> NDArray[np.bool_]:
-    """Which values are in an ascending array."""
+    """A mask of the values that are in an ascending array."""
     place = np.searchsorted(ascending, values)
     return np.append(ascending, -1)[place] == values
 
 
 def _weights(network: Network, rule: str, vectors: NDArray | None) -> Floats:
-    """What a rule draws neurons in proportion to, [N]."""
+    """The weight of each neuron in the draws of a rule, [N]."""
     if rule == "targeted":
         assert vectors is not None
         return (np.abs(vectors) ** 2) @ inverse_participation_ratios(vectors)
@@ -138,25 +144,27 @@ def _weights(network: Network, rule: str, vectors: NDArray | None) -> Floats:
 
 
 def _pairs(n: int, draws: int, rule: str, weight: Floats, rng: np.random.Generator) -> NDArray[np.int64]:
-    """Pairs pre * n + post by rule, whether free or not."""
+    """Pairs pre * n + post drawn by a rule, free or not."""
     pre, post = rng.integers(0, n, (2, draws))
     if rule != "random":
         weighted = np.searchsorted(np.cumsum(weight), rng.random(draws) * weight.sum(), side="right")
         weighted = np.minimum(weighted, n - 1)
         if rule == "targeted":
             post = weighted
-        else:  # one end by degree, the other alike, either way round: proportional to the sum of both degrees
+        else:  # one end by degree, the other uniform: proportional to the sum of both degrees
             first = rng.random(draws) < 0.5
             pre, post = np.where(first, weighted, pre), np.where(first, post, weighted)
     return pre * n + post
 
 
 def add_synapses(network: Network, pre: Index, post: Index, rng: np.random.Generator) -> Network:
-    """The network with a synapse more for each of these pairs, which have none yet.
+    """The network with one new synapse for each of these pairs, which have none yet.
 
-    A weight has the size of an existing synapse into the same neuron from one of the same sign, drawn alike (else of
-    any sign, else of any synapse): fast and inhibitory neurons have the larger ones. Its sign is Dale's. Ours. Raises
-    NetworkError if there is no synapse to take a weight from."""
+    The size of a weight is that of a random existing synapse onto the same neuron from a neuron of
+    the same sign, else from any neuron, else that of any synapse: fast and inhibitory neurons have
+    larger weights. Its sign is that of the presynaptic neuron. This rule is ours.
+    Raises NetworkError if the network has no synapse.
+    """
     if len(pre) == 0:
         return network
     if network.w_rec.nnz == 0:
@@ -177,14 +185,18 @@ def add_synapses(network: Network, pre: Index, post: Index, rng: np.random.Gener
 
 
 def delocalise(network: Network, count: int, rule: str, limit: float, rng: np.random.Generator) -> Network:
-    """The network with up to `count` synapses more, its abscissa within `limit` (1/s). Rules: candidates.
+    """The network with up to `count` new synapses and an abscissa of at most `limit`, 1/s.
 
-    The guard, ours as is all of the form: a batch of new synapses is accepted if the abscissa of the network with it,
-    at its own operating point, is at most `limit`; else each half is tried, down to max(1, count // PARTS). What
-    fails at that size is dropped and drawn anew, at most ROUNDS - 1 times and not after a round that added nothing.
-    So fewer than `count` are new where the guard refuses; all of them where it never does.
+    rule : see candidates
 
-    Costs one abscissa where the guard is silent, about 2 PARTS a round where it refuses everything.
+    The guard is ours. It accepts a batch of new synapses if the abscissa of the network with it, at
+    its own operating point, is at most `limit`. Else it tries each half, down to a size of
+    max(1, count // PARTS). Synapses that fail at that size are dropped and drawn again, at most
+    ROUNDS - 1 times and not after a round that added nothing. So there are fewer than `count` new
+    synapses if the guard refuses some.
+
+    Computes one abscissa if the guard accepts everything, and about 2 PARTS per round if it refuses
+    everything.
     """
     vectors = slowest_eigenvectors(rate_model(network).m) if rule == "targeted" else None
     smallest = max(1, count // PARTS)
@@ -201,7 +213,7 @@ def delocalise(network: Network, count: int, rule: str, limit: float, rng: np.ra
 def _guarded(
     network: Network, pre: Index, post: Index, limit: float, smallest: int, rng: np.random.Generator
 ) -> Network:
-    """The network with as many of these synapses as the guard lets pass."""
+    """The network with the synapses that the guard accepts."""
     if len(pre) == 0:
         return network
     trial = add_synapses(network, pre, post, rng)

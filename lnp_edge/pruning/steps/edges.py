@@ -1,9 +1,12 @@
-"""Step I, noise pruning of synapses: scores, keep probabilities to an exact budget, a sample, and the rescaling.
+"""Step 1 of Lyapunov noise pruning: noise pruning of synapses.
 
-Moore & Chaudhuri 2020 (arXiv:2011.07334, MC): keep synapse j -> i with p = K |w_ij| (C_ii + C_jj - 2 sgn(w_ij) C_ij),
-C the stationary covariance of the linear rate model, and divide what is kept by p. Lyapunov noise pruning (LNP) puts
-the Lyapunov matrix l_ij in the place of w_ij, as we recall it; `score` chooses. Ours: probabilities and samples of
-the exact size, the rescaling's exponent and cap, and pairs estimated by probes in networks too large for C."""
+MC     (Moore & Chaudhuri 2020, arXiv:2011.07334) keeps synapse j -> i with probability
+       p = K |w_ij| (C_ii + C_jj - 2 sgn(w_ij) C_ij), where C is the stationary covariance of the
+       linear rate model, and divides the kept weights by p.
+LNP    replaces w_ij by the Lyapunov matrix l_ij, as we recall it; `score` chooses.
+ours   probabilities and samples of the exact size, the exponent and cap of the rescaling, and the
+       estimate by probes in networks too large for C.
+"""
 
 from __future__ import annotations
 
@@ -22,13 +25,16 @@ from lnp_edge.network import Floats, Network
 from lnp_edge.pruning import Mask, Progress, abscissa_limit, endpoints, hold_abscissa, with_synapses
 from lnp_edge.spec.parameters import SHORTEST
 
-EXACT_TO = 1500  # neurons; above, the variances are estimated by probes, in seconds instead of minutes
-SPECTRUM = 48  # exponents computed one by one; the sum rule gives the mean of the others
+EXACT_TO = 1500  # neurons; for more, variances are estimated by probes, in seconds and not minutes
+SPECTRUM = 48  # exponents that are computed; the sum of the others is known
 
 
 @dataclass(frozen=True)
 class Thinned:
-    """What an edge step leaves: the network, which synapses stayed and with what probability, [nnz before]."""
+    """The result of an edge step.
+
+    kept, p : which synapses were kept, and the probability of each, [nnz before]
+    """
 
     network: Network
     kept: Mask
@@ -38,7 +44,10 @@ class Thinned:
 def prune_edges(
     network: Network, score: Floats, count: int, rng: np.random.Generator, options: NoiseSettings = NoiseSettings()
 ) -> Thinned:
-    """Exactly `count` synapses, each kept with p = min(1, K score); kept weights times min(p**-alpha, cap)."""
+    """Keep exactly `count` synapses, each with probability p = min(1, K score).
+
+    Kept weights are multiplied by min(p**-alpha, cap).
+    """
     p = keep_probabilities(score, count)
     kept = sample(p, rng)
     thinner = with_synapses(network, kept, rescaling(p, options.alpha, options.cap))
@@ -48,7 +57,7 @@ def prune_edges(
 
 
 def prune_by_score(network: Network, score: Floats, count: int, seed: int, options: NoiseSettings) -> Network:
-    """The edge step alone, under the stability guard: what rivals of lnp do with a score of their own."""
+    """The edge step alone, with the stability guard, for methods with their own score [nnz]."""
     thinner = prune_edges(network, score, count, np.random.default_rng(seed), options).network
     return hold_abscissa(thinner, abscissa_limit(network, network_abscissa(network)))[0]
 
@@ -60,9 +69,12 @@ def synapse_scores(
     options: NoiseSettings = NoiseSettings(),
     tell: Progress = lambda done, what: None,
 ) -> Floats:
-    """A factor times the variance of r_pre - sgn(w) r_post, [nnz]; model: of the network, stable.
+    """The score of each synapse: a factor times the variance of r_pre - sgn(w) r_post, [nnz].
 
-    The factor is |w| (score = "w", MC), |l| ("l", LNP) or |w l| ("wl", ours), l the Lyapunov matrix.
+    model : the rate model of the network, stable
+
+    The factor is |w| (score = "w", MC), |l| ("l", LNP) or |w l| ("wl", ours); l is the Lyapunov
+    matrix.
     """
     w = network.w_rec.data
     first = 0.5 if "l" in options.score else 1.0  # the spectrum takes the rest
@@ -77,7 +89,7 @@ def synapse_scores(
 def noise(
     network: Network, model: RateModel, rng: np.random.Generator, progress: Callable[[float], None] = lambda done: None
 ) -> Floats:
-    """Variance of r_pre - sgn(w) r_post of each synapse, [nnz]: what its two ends do not have in common."""
+    """Variance of r_pre - sgn(w) r_post of each synapse, [nnz]."""
     pre, post = endpoints(network)
     sign = np.sign(network.w_rec.data)
     if network.n > EXACT_TO:
@@ -86,11 +98,11 @@ def noise(
 
 
 def lyapunov_matrix(network: Network, exponents: Floats) -> Floats:
-    """Harmonic mean of the sizes of the exponents [N] of all neighbours of a synapse's two ends, [nnz].
+    """Harmonic mean of |exponents| [N] over all neighbours of a synapse's two ends, [nnz].
 
-    l = n / sum_k 1 / |lambda_k| over the neighbours k of either end, in and out, as LNP has it (a neuron next to both
-    counts once). Ours: the sizes, where the exponents are meant to be negative and can be positive; and exponents
-    below a millionth of the mean count as that, so that none alone decides.
+    As in LNP, l = n / sum_k 1 / |lambda_k| over the n neighbours k of either end, in and out; a
+    neighbour of both ends counts once. Ours are the absolute values, because exponents can be
+    positive, and the floor of a millionth of the mean, so that a tiny exponent does not dominate.
     """
     size = np.abs(exponents)
     inverse = 1 / np.maximum(size, 1e-6 * size.mean())
@@ -102,7 +114,7 @@ def lyapunov_matrix(network: Network, exponents: Floats) -> Floats:
 
 @cached
 def _harmonic_means(indptr, indices, inverse, pre, post):
-    """Over the union of two neurons' sorted neighbours, for each pair."""
+    """Harmonic mean of 1 / inverse over the union of two neurons' sorted neighbours, per pair."""
     found = np.empty(len(pre))
     for e in range(len(pre)):
         a, end_a = indptr[pre[e]], indptr[pre[e] + 1]
@@ -123,26 +135,26 @@ def _harmonic_means(indptr, indices, inverse, pre, post):
 
 
 def keep_probabilities(score: Floats, count: int) -> Floats:
-    """p = min(1, K score) with sum p = count, exactly: K is found among the sorted scores.
+    """p = min(1, K score), where K is such that p sums to `count` exactly.
 
-    Scores below a millionth of their mean count as that, so that every synapse has a chance.
+    Scores are at least a millionth of their mean, so that every synapse has a chance.
     """
     if count >= len(score):
         return np.ones(len(score))
     score = np.maximum(score, 1e-6 * score.mean()) if score.any() else np.ones(len(score))
     falling = np.sort(score)[::-1]
     tail = np.cumsum(falling[::-1])[::-1]
-    # With the m largest certain, K = (count - m) / tail[m]. The smallest m for which the next is not above 1.
+    # If the m largest have p = 1, K = (count - m) / tail[m]. Take the smallest m that keeps p <= 1.
     left = count - np.arange(len(score))
     m = int(np.argmax(left * falling <= tail))
     return np.minimum(score * (left[m] / tail[m]), 1.0)
 
 
 def sample(p: Floats, rng: np.random.Generator) -> Mask:
-    """A mask of exactly sum p members, each in it with its own probability p.
+    """A mask with exactly sum(p) members, each with its own probability p.
 
-    Systematic sampling in random order (Madow 1949, Ann. Math. Stat. 20:333): the p laid end to end, one mark
-    a unit, the first at random.
+    Systematic sampling in random order (Madow 1949, Ann. Math. Stat. 20:333): the p are laid end to
+    end and marked at unit intervals from a random start.
     """
     taken = p > 1 - 1e-9
     order = rng.permutation(np.flatnonzero(~taken))
@@ -154,13 +166,19 @@ def sample(p: Floats, rng: np.random.Generator) -> Mask:
 
 
 def rescaling(p: Floats, alpha: float, cap: float) -> Floats:
-    """Factor of each kept weight, [nnz]. alpha = 1 without cap (0) keeps the expected weight: E[S] = W."""
+    """The factor of each kept weight, [nnz]; cap = 0 means none.
+
+    alpha = 1 without a cap keeps the expected weight: E[S] = W.
+    """
     factor = p**-alpha
     return np.minimum(factor, cap) if cap else factor
 
 
 def matched_diagonal(a: Floats, sparser: Floats) -> Floats:
-    """MC's other diagonal: sparser [N, N] with A_ii - sum_j (|S_ij| - |A_ij|), so that no row's sum changes."""
+    """MC's alternative diagonal: `sparser` [N, N] with S_ii = A_ii - sum_j (|S_ij| - |A_ij|).
+
+    Row sums of A_ii + sum_j |A_ij| do not change.
+    """
     off = [np.abs(x).sum(1) - np.abs(np.diag(x)) for x in (a, sparser)]
     found = sparser.copy()
     np.fill_diagonal(found, np.diag(a) - (off[1] - off[0]))
@@ -168,10 +186,10 @@ def matched_diagonal(a: Floats, sparser: Floats) -> Floats:
 
 
 def with_matched_leak(network: Network, thinner: Network) -> Network:
-    """The same of a network: the diagonal is its leak, 1 in units of the rate model's M, so tau_mem changes.
+    """matched_diagonal for a network: the diagonal is the leak, so tau_mem changes.
 
-    A row that lost weight gets the slower membrane. The leak is multiplied by 0.1 at the least, and tau_mem is
-    SHORTEST steps at the least. Raises NetworkError for a neuron without tau_mem.
+    A neuron that lost input weight gets a slower membrane. The leak is multiplied by at least 0.1,
+    and tau_mem is at least SHORTEST steps. Raises NetworkError for a neuron without tau_mem.
     """
     for p in network.populations:
         if "tau_mem" not in p.params:

@@ -1,12 +1,15 @@
-"""Step II of Lyapunov noise pruning: the neurons of lowest betweenness go.
+"""Step 2 of Lyapunov noise pruning: removes the neurons of lowest betweenness.
 
-LNP    (arXiv:2403.03409) after the synapses, the neurons of lowest betweenness centrality in the pruned graph.
-ours   how many go, that a budget of synapses stays, that every input channel still reaches every read-out it reached,
-       that each population loses about the same share and none all, and what stands in for betweenness where that takes
-       too long (centrality).
+LNP    (arXiv:2403.03409) removes, after the synapses, the neurons of lowest betweenness centrality
+       in the pruned graph.
+ours   the number of removed neurons; the conditions that the budget of synapses remains, that every
+       input channel still reaches every read-out it reached, and that each population loses about
+       the same fraction and never all; the substitutes for betweenness in large networks
+       (centrality).
 
-The graph is directed and unweighted; its edges are the stored entries of w_rec. A layer without recurrence has neurons
-between hardly any others: hence neurons are compared within their population.
+The graph is directed and unweighted; its edges are the stored entries of w_rec. Neurons are
+compared within their population, because few shortest paths pass through a layer without
+recurrence.
 """
 
 from __future__ import annotations
@@ -17,22 +20,24 @@ from lnp_edge.base.jit import cached
 from lnp_edge.network import Floats, Network
 from lnp_edge.pruning import Index, Mask, population_of
 
-WORK = 2e9  # sources * synapses that betweenness may take: 2 to 14 s at 1 ns (dense) to 7 ns each, N to 10,000
-SAMPLED = 1e9  # and its estimate: of N = 100,000 the working memory exceeds a core's cache, 8 to 20 ns
-PIVOTS = 50  # fewest sources worth their noise
+WORK = 2e9  # most sources * synapses for betweenness: 2 to 14 s, at 1 to 7 ns each
+SAMPLED = 1e9  # the same for its estimate: 8 to 20 ns each for N = 100,000, beyond the cache
+PIVOTS = 50  # fewest sources of an estimate
 
 
 def surviving_neurons(network: Network, most: int, count: int, rng: np.random.Generator | None = None) -> Index:
-    """Indices of the neurons that stay when up to `most` of lowest centrality go; of equals, the sparser.
+    """Indices of the neurons that stay when up to `most` neurons of lowest centrality are removed.
 
-    A neuron stays if without it fewer than `count` synapses would remain, its population would be empty, or an input
-    channel would lose its last path through neurons to a read-out (w_skip is none of these). rng serves `centrality`,
-    by default one of seed 0.
+    Ties remove the neuron of lower degree first. A neuron stays if its removal would leave fewer
+    than `count` synapses, empty its population, or cut the last path through neurons from an input
+    channel to a read-out (w_skip does not count).
+
+    rng : for `centrality`; by default with seed 0
     """
     w = network.w_rec
     incoming = w.tocsc()
     degree = np.diff(w.indptr) + np.diff(incoming.indptr)
-    # Single precision, so that equals are equal whatever the order of their sum.
+    # Single precision, so that ties do not depend on the order of summation.
     between = centrality(network, rng or np.random.default_rng(0)).astype(np.float32)
     order, place = np.lexsort((degree, between)), np.empty(network.n)
     for p, at in network.parts():
@@ -46,7 +51,7 @@ def surviving_neurons(network: Network, most: int, count: int, rng: np.random.Ge
 
 
 def reach(network: Network) -> Mask:
-    """[C, O]: is there a path from this input channel through the neurons to this read-out?"""
+    """Whether a path leads from each input channel through neurons to each read-out, [C, O]."""
     w, (hears, feeds) = network.w_rec, _ports(network)
     alive, wanted = np.ones(network.n, bool), np.ones(feeds.shape[1], bool)
     paths = [_path(w.indptr, w.indices, heard, feeds, alive, wanted)[0] for heard in hears]
@@ -54,19 +59,28 @@ def reach(network: Network) -> Mask:
 
 
 def _ports(network: Network) -> tuple[Mask, Mask]:
-    """Who hears each input [C, N], and who feeds each read-out [N, O]; of one layout, as each compiles anew."""
+    """Masks of the neurons that receive each input, [C, N], and feed each read-out, [N, O].
+
+    Both are C-contiguous, so that Numba compiles once.
+    """
     return np.ascontiguousarray(network.w_in != 0), np.ascontiguousarray(network.w_out != 0)
 
 
 def centrality(network: Network, rng: np.random.Generator) -> Floats:
-    """What ranks the neurons, [N]: the best of three that takes less than about half a minute, m synapses.
+    """The score that ranks the neurons, [N]: the best of three that takes under half a minute.
 
-    N * m up to WORK      : betweenness, exact, the paper's
-    PIVOTS * m up to WORK : betweenness estimated from SAMPLED / m sources, at least PIVOTS
-    above                 : the degree product
+    For a graph of m synapses:
 
-    Neither of the last two is sure to find the lowest 5 %. On evenly thinned graphs of N = 3000 and degree 50, one of
-    each, 200 sources found 40 % of them on a small world and 17 % on a random graph, the degree product 22 % and 88 %.
+    N * m <= WORK      : exact betweenness, as in the paper
+    PIVOTS * m <= WORK : betweenness estimated from SAMPLED / m sources, at least PIVOTS
+    otherwise          : the degree product
+
+    The last two find only some of the lowest 5 %. Fractions found on uniformly thinned graphs of
+    N = 3000 and degree 50, one of each kind:
+
+                        small world   random graph
+    200 sources            40 %          17 %
+    degree product         22 %          88 %
     """
     m = network.w_rec.nnz
     if network.n * m <= WORK:
@@ -77,12 +91,16 @@ def centrality(network: Network, rng: np.random.Generator) -> Floats:
 
 
 def betweenness(network: Network, pivots: int | None = None, rng: np.random.Generator | None = None) -> Floats:
-    """Sum over all ordered pairs of other neurons of the share of their shortest paths through each, [N].
+    """Betweenness of each neuron, [N].
 
-    pivots : None, or a number of sources up to N, drawn by rng without repetition, in the place of all; their sum
-             times N / pivots has the exact one as its mean.
+    It is the sum over all ordered pairs of other neurons of the fraction of their shortest paths
+    that pass through the neuron.
 
-    Brandes 2001, J. Math. Sociol. 25:163; pivots: Brandes & Pich 2007, Int. J. Bifurcation Chaos 17:2303.
+    pivots : None for all sources, or a number of sources that rng draws without repetition. Their
+             sum is scaled by N / pivots, which makes the estimate unbiased.
+
+    Brandes 2001, J. Math. Sociol. 25:163; pivots: Brandes & Pich 2007, Int. J. Bifurcation Chaos
+    17:2303.
     """
     n = network.n
     sources = np.arange(n)
@@ -94,10 +112,14 @@ def betweenness(network: Network, pivots: int | None = None, rng: np.random.Gene
 
 
 def degree_product(network: Network) -> Floats:
-    """In-degree times out-degree, [N]: nearly free. Ours, not the paper's.
+    """In-degree times out-degree, [N], a cheap substitute for betweenness. Ours, not the paper's.
 
-    Its rank correlation with betweenness, measured once each for N = 400 to 10,000: 0.99 on a random graph; on small
-    worlds 0.8 to 0.9 where the smallest weights went, 0.5 to 0.9 where synapses were thinned evenly, 0.6 before.
+    Rank correlation with betweenness, measured once each for N = 400 to 10,000:
+
+    random graph                                  0.99
+    small world, unpruned                         0.6
+    small world without its smallest weights      0.8 to 0.9
+    small world, uniformly thinned                0.5 to 0.9
     """
     w = network.w_rec
     return np.bincount(w.indices, minlength=network.n) * np.diff(w.indptr).astype(float)
@@ -105,21 +127,22 @@ def degree_product(network: Network) -> Floats:
 
 @cached
 def _through(indptr, indices, sources):
-    """Brandes: per source, shortest paths counted outwards, their shares summed inwards, level by level.
+    """Brandes' algorithm: per source, counts shortest paths outwards and sums their shares inwards.
 
-    Both inner loops touch one random number a synapse and have no branch: all else waits for memory.
+    Both inner loops make one random memory access per synapse and have no branch, because memory
+    access dominates the time.
     """
     n = len(indptr) - 1
     total = np.zeros(n)
     arrived, share = np.zeros(n), np.zeros(n)
-    queue, paths = np.empty(n + 1, np.int32), np.empty(n)  # in the order they are found
-    first = np.empty(n + 2, np.int64)  # place of each level
+    queue, paths = np.empty(n + 1, np.int32), np.empty(n)  # in the order of discovery
+    first = np.empty(n + 2, np.int64)  # where each level starts in the queue
     for source in sources:
         arrived[:] = 0
         arrived[source], queue[0], paths[0] = 1, source, 1
         depth, tail = 0, 1
         first[0], first[1] = 0, 1
-        # Where all are found the last level need not be walked: that is most synapses of a dense graph.
+        # When all neurons are found, skip the last level: it has most synapses of a dense graph.
         while first[depth] < first[depth + 1] and tail < n:
             for place in range(first[depth], first[depth + 1]):
                 pre = queue[place]
@@ -127,7 +150,8 @@ def _through(indptr, indices, sources):
                     post = indices[k]
                     queue[tail] = post
                     tail += arrived[post] == 0
-                    arrived[post] += paths[place]  # too much for those of this level and before: theirs are in paths
+                    # Wrong for this level and those before, whose counts are already in paths.
+                    arrived[post] += paths[place]
             depth += 1
             first[depth + 1] = tail
             for place in range(first[depth], tail):
@@ -135,7 +159,7 @@ def _through(indptr, indices, sources):
         share[:] = 0
         for place in range(first[depth], tail):
             share[queue[place]] = 1 / paths[place]
-        # share is 0 but for the level outside, so that the sum need not ask for levels.
+        # share is 0 except in the next level outwards, so the sum needs no test of the level.
         for d in range(depth - 1, 0, -1):
             for place in range(first[d], first[d + 1]):
                 pre = queue[place]
@@ -154,10 +178,11 @@ def _through(indptr, indices, sources):
 
 @cached
 def _path(indptr, indices, heard, feeds, alive, wanted):
-    """Shortest ways from one input to its read-outs, through neurons that are alive.
+    """Shortest paths from one input to its read-outs, through neurons that are alive.
 
-    Returns the mask of read-outs found [O] and the mask of neurons on the ways found [N]. The search ends when every
-    wanted read-out is found, which in a network with dense ports is at the first neuron.
+    Returns the mask of read-outs found [O] and the mask of neurons on their paths [N]. The search
+    ends when every wanted read-out is found; with dense input and output that is at the first
+    neuron.
     """
     n, outputs = feeds.shape
     found, on_way = np.zeros(outputs, np.bool_), np.zeros(n, np.bool_)
@@ -192,8 +217,8 @@ def _path(indptr, indices, heard, feeds, alive, wanted):
 def _thin(indptr, indices, indptr_in, indices_in, hears, feeds, number, order, most, count):
     """Mask [N] of the neurons that stay.
 
-    Each input keeps one known way to each of its read-outs. Only a neuron on such a way can cut it, and only then is
-    another looked for.
+    One path from each input to each of its read-outs is known. Another one is searched only if a
+    neuron on a known path is removed.
     """
     n = len(order)
     channels, outputs = len(hears), feeds.shape[1]
@@ -221,7 +246,7 @@ def _thin(indptr, indices, indptr_in, indices_in, hears, feeds, number, order, m
                 if (found != reached[c]).any():
                     alive[neuron] = True
                     break
-                on_way[c] = ways  # as good as the old ones, even if the neuron stays for another input
+                on_way[c] = ways  # still valid if the neuron stays for another input
         if not alive[neuron]:
             left -= lost
             gone += 1

@@ -1,14 +1,15 @@
-"""Step IV: the gamma distributions of the time constants, by Bayesian optimisation on the Lyapunov spectrum.
+"""Step 4 of Lyapunov noise pruning: tunes time constants by Bayesian optimisation.
 
-LNP tunes time constants so, without data of a task; its objective is not stated where we could read it. Ours: the
-spectrum shall be that of the network before pruning,
+LNP tunes the distributions of time constants on the Lyapunov spectrum, without task data. We could
+not read its objective. Ours is the spectrum of the network before pruning:
 
     J = W1(spectrum, wanted spectrum) * T + 10 max(0, lambda_1 - wanted lambda_1) * T
 
-W1 the Wasserstein distance of the largest exponents, T the mean over neurons of the sum of their time constants. What
-is searched are shape and mean of the gamma distribution of each time constant of each population (as in the authors'
-earlier work, we recall); every neuron keeps its quantile, so that J is smooth. Optuna's Gaussian process (Matern 5/2,
-expected improvement) proposes.
+W1 is the Wasserstein distance of the largest exponents, and T the mean over neurons of the sum of
+their time constants. The search is over shape and mean of the gamma distribution of each time
+constant of each population (as in the authors' earlier work, we recall). Every neuron keeps its
+quantile, so that J is smooth. Optuna's Gaussian process (Matern 5/2, expected improvement) proposes
+the trials.
 """
 
 from __future__ import annotations
@@ -25,11 +26,11 @@ from lnp_edge.dynamics import lyapunov
 from lnp_edge.network import Floats, Network, Population
 from lnp_edge.spec.parameters import SHAPE, SHORTEST
 
-SHAPES = 0.5, 20.0  # of a gamma distribution
-MEANS = 1 / 3, 3.0  # times what they are
+SHAPES = 0.5, 20.0  # range of the shape of a gamma distribution
+MEANS = 1 / 3, 3.0  # range of the factor of its mean
 EXPONENTS = 32
-FIRST = 10  # trials at random
-NEEDED = "optuna", "torch"  # its Gaussian process runs on torch
+FIRST = 10  # random trials
+NEEDED = "optuna", "torch"  # Optuna's Gaussian process runs on torch
 
 
 def optimise_timescales(
@@ -40,10 +41,11 @@ def optimise_timescales(
     tried: Callable[[list[float]], None] = lambda costs: None,
     known: Sequence[float] = (),
 ) -> Network:
-    """The network with time constants from better gamma distributions: the best of `trials`, itself included.
+    """The network with the best time constants of `trials` trials, or with its own.
 
-    wanted : largest exponents, falling, 1/s
-    tried : is told the costs so far, the network's own first; `known` are those of a run that was stopped
+    wanted : largest exponents, descending, 1/s
+    tried  : called with the costs so far, that of the network itself first
+    known  : the costs of an interrupted run
 
     Weights into a neuron keep their size in units of its leaks.
     """
@@ -95,19 +97,20 @@ def optimise_timescales(
 
 
 def distance(exponents: Floats, wanted: Floats) -> float:
-    """W1 of two spectra of one length, and ten times what the largest exceeds the wanted by; 1/s."""
+    """W1 of two spectra of equal length, plus ten times the excess of the largest exponent; 1/s."""
     return float(np.abs(np.sort(exponents) - np.sort(wanted)).mean() + 10 * max(0.0, exponents.max() - wanted.max()))
 
 
 def times(population: Population) -> list[str]:
-    """The names of its neuron's time constants."""
+    """The names of the time constants of a population's neuron."""
     return [name for name, p in population.module.PARAMETERS.items() if p.is_time]
 
 
 def with_taus(network: Network, taus: list[dict[str, Floats]]) -> Network:
-    """Other time constants [n], s, of each population.
+    """The network with other time constants, [n] in s, of each population.
 
-    Weights scale with the drive for a potential of 1, and other parameters with their own scale, as both are drawn.
+    Weights scale with the drive for a potential of 1 and other parameters with their own scale, as
+    when they are drawn.
     """
     populations = []
     for p, new in zip(network.populations, taus, strict=True):
