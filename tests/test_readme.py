@@ -45,5 +45,5 @@ def test_the_configuration_is_valid(tmp_path):
 
 
 def test_every_link_leads_to_a_file():
-    links = [link for link in re.findall(r"\]\(([^)]+)\)", README) if "://" not in link]
+    links = [link.partition("#")[0] for link in re.findall(r"\]\(([^)]+)\)", README) if "://" not in link]
     assert links and [link for link in links if not (ROOT / link).exists()] == []
