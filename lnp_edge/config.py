@@ -1,4 +1,4 @@
-"""What to do, from a TOML file: every setting, its range and its default are here."""
+"""Configurations, read from TOML files: every setting with its range and default."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ from lnp_edge.base.files import read_bounded
 from lnp_edge.spec import plugins
 
 HINT = "lnp train --help shows an example"
-MAX_BYTES = 16384  # tomllib needs seconds for a dotted key that fills 64 KiB
-MAX_NEURONS = 15_000  # of a network: model.onnx holds its synapses as dense matrices
+MAX_BYTES = 16384  # tomllib needs seconds for a dotted key of 64 KiB
+MAX_NEURONS = 15_000  # of a network; model.onnx stores synapses as dense matrices
 MAX_LAYERS = 15
-NO_FIELD = ("params", "layer")  # of a table of the file: read and written by _network and _flat
+NO_FIELD = ("params", "layer")  # not keys in the file: _network and _flat convert them
 
 
 def _number(default: float | int, low: float, high: float):
@@ -25,32 +25,35 @@ def _number(default: float | int, low: float, high: float):
 
 
 def _choice(*names: str):
-    """The first is the default."""
+    """A text field with these choices; the first is the default."""
     return field(default=names[0], metadata={"choices": names})
 
 
 @dataclass(frozen=True)
 class DataSettings:
+    """[data]"""
+
     name: str = "spar"  # lnp_edge/datasets/<name>.py
-    root: str = ""  # folder of its files; "": that of the variable LNP_DATA, or the package's own
-    window: float = _number(4.0, 1e-6, 1e9)  # s that a prediction looks at
+    root: str = ""  # folder of the files; "": $LNP_DATA, or the package for data sets in it
+    window: float = _number(4.0, 1e-6, 1e9)  # s of input per prediction
     hop: float = _number(2.0, 1e-6, 1e9)  # s from one prediction to the next
-    limit: int = _number(0, 0, 10**6)  # most recordings of a class and group, windows of a series; 0: all
+    limit: int = _number(0, 0, 10**6)  # most recordings per class and group, or windows; 0: all
     encoder: str = "affine"  # lnp_edge/encoders/<encoder>.py
 
 
 @dataclass(frozen=True)
 class LayerSettings:
-    """A table [[network.layer]]; what it leaves out is [network]'s.
+    """A table [[network.layer]]. Missing keys are taken from [network].
 
-    params : the mean of each parameter of its neuron that a configuration may set, see lnp_edge/neurons; what is left
-        out is the neuron's default. In the file they are keys like the others.
+    params : the means of the neuron's parameters that a configuration may set, see
+        lnp_edge/neurons; missing ones are the neuron's defaults. In the file they are ordinary
+        keys.
     """
 
     neurons: int = _number(256, 2, MAX_NEURONS)
     neuron: str = "cuba_lif"  # lnp_edge/neurons/<neuron>.py
-    density: float = _number(0.3, 0.0, 1.0)  # of the possible synapses among its neurons, and from the layer before
-    recurrent: bool = True  # has it synapses among its own neurons?
+    density: float = _number(0.3, 0.0, 1.0)  # of synapses in the layer and from the layer before
+    recurrent: bool = True  # whether the layer has synapses among its own neurons
     params: dict[str, float] = field(default_factory=dict)
 
     def __post_init__(self):
@@ -59,17 +62,21 @@ class LayerSettings:
 
 @dataclass(frozen=True)
 class NetworkSettings:
-    """layer : none is one population "hidden" with the values here; else populations layer1, layer2, ... The input
-    reaches the first, each projects to the next, the last feeds the read-out.  params : as of LayerSettings
+    """[network]
+
+    params : as in LayerSettings
+    layer  : if empty, the network is one population "hidden" with the values of this section. Else
+        its populations are layer1, layer2, ...: the first receives the input, each projects to the
+        next, and the last projects to the read-out.
     """
 
     neuron: str = "cuba_lif"  # lnp_edge/neurons/<neuron>.py
     neurons: int = _number(256, 2, MAX_NEURONS)
-    density: float = _number(0.3, 0.0, 1.0)  # of the neurons * (neurons - 1) possible synapses at the start
-    heterogeneous: bool = True  # else every neuron has the mean parameters, and training leaves the time constants
-    clusters: int = _number(1, 1, 100)  # of neighbours, each with time constants of its own distribution
+    density: float = _number(0.3, 0.0, 1.0)  # of the possible synapses at the start
+    heterogeneous: bool = True  # false: all neurons have the means, and time constants do not train
+    clusters: int = _number(1, 1, 100)  # of neighbours, each with its own time constants
     tau_out: float = _number(4.0, 1e-6, 1e9)  # s
-    skip: bool = False  # a projection from the input to the read-out
+    skip: bool = False  # whether the input also projects directly to the read-out
     params: dict[str, float] = field(default_factory=dict)
     layer: tuple[LayerSettings, ...] = ()
 
@@ -83,11 +90,14 @@ class NetworkSettings:
 
     @property
     def total(self) -> int:
-        """Neurons of all populations."""
+        """Number of neurons of all populations."""
         return sum(layer.neurons for layer in self.layers)
 
     def in_steps(self, dt: float) -> NetworkSettings:
-        """With time constants in steps of dt; rounded, so that tasks of any dt meet in the same numbers."""
+        """The settings with time constants in steps of dt.
+
+        They are rounded, so that tasks of different dt get equal numbers.
+        """
 
         def steps(neuron: str, params: dict[str, float]) -> dict[str, float]:
             times = {name for name, p in parameters(neuron).items() if p.is_time}
@@ -100,62 +110,75 @@ class NetworkSettings:
 
 @dataclass(frozen=True)
 class NoiseSettings:
-    """Of lnp and its rivals that sample synapses; what each means: lnp_edge/pruning/lnp.py."""
+    """[prune.noise], for lnp and the methods that share its steps; see lnp_edge/pruning/lnp.py."""
 
-    score: str = _choice("w", "l", "wl")  # of a synapse: |w|, |l| or |w l| times the variance of its ends' difference
+    # Of a synapse: |w|, |l| or |w l|, times the variance of the difference of its ends.
+    score: str = _choice("w", "l", "wl")
     alpha: float = _number(1.0, 0.0, 2.0)  # kept weights are divided by p**alpha
-    cap: float = _number(0.0, 0.0, 1e9)  # largest such factor of an edge step, of which a round has two; 0: none
-    loop: float = _number(0.0, 0.0, 0.99)  # of lnp, random: gain around the recurrence; 0: not above the start's
-    diagonal: str = _choice("keep", "match")  # match: the leak makes up for a changed row sum
+    # Largest factor of a weight in an edge step; 0: no limit. A round has two edge steps.
+    cap: float = _number(0.0, 0.0, 1e9)
+    # Loop gain after lnp or random. 0: lnp keeps it within the guard's limit, random restores the
+    # start network's.
+    loop: float = _number(0.0, 0.0, 0.99)
+    diagonal: str = _choice("keep", "match")  # match: the leak compensates a changed row sum
     rounds: int = _number(1, 1, 100)  # on a geometric schedule of synapses
-    nodes: float = _number(0.05, 0.0, 0.9)  # share of the neurons that go, over all rounds
-    added: float = _number(0.0, 0.0, 0.5)  # share of the synapses that delocalisation adds, within the budget
-    rule: str = _choice("hub", "random", "targeted")  # where it adds them
+    nodes: float = _number(0.05, 0.0, 0.9)  # fraction of the neurons removed, over all rounds
+    added: float = _number(0.0, 0.0, 0.5)  # fraction of the kept synapses that delocalisation adds
+    rule: str = _choice("hub", "random", "targeted")  # where delocalisation adds them
     timescales: int = _number(0, 0, 1000)  # trials of Bayesian optimisation of the time constants
 
 
 @dataclass(frozen=True)
 class PruneSettings:
+    """[prune]"""
+
     method: str = "lnp"  # lnp_edge/pruning/<method>.py
-    keep: float = _number(0.3, 1e-6, 1.0)  # share of the synapses between neurons that stay
+    keep: float = _number(0.3, 1e-6, 1.0)  # fraction of the synapses between neurons that is kept
     noise: NoiseSettings = NoiseSettings()
-    shared: bool = False  # prune the network before it has a task: the same for all tasks of one [network] in steps
+    # Prune before the network has a task. Tasks with equal [network] in steps share the result.
+    shared: bool = False
 
 
 @dataclass(frozen=True)
 class TrainSettings:
+    """[train]"""
+
     epochs: int = _number(60, 0, 100_000)
-    batch: int = _number(64, 1, 65536)
-    lr: float = _number(0.02, 0.0, 10.0)  # of weights in units of their start size, annealed by a cosine
+    batch: int = _number(64, 1, 65536)  # windows
+    lr: float = _number(0.02, 0.0, 10.0)  # of weights relative to their start size; cosine schedule
     weight_decay: float = _number(0.01, 0.0, 10.0)
-    dropout: float = _number(0.1, 0.0, 0.99)  # share of neurons silenced for a batch
+    dropout: float = _number(0.1, 0.0, 0.99)  # fraction of the neurons silenced in a batch
     smoothing: float = _number(0.1, 0.0, 0.99)  # of the labels
-    averaging: float = _number(0.98, 0.0, 1.0)  # decay a batch of the averaged weights that are returned
-    train_taus: bool = True
-    balance: float = _number(0.0, 0.0, 1.0)  # classes are drawn as often as count**(1 - balance)
-    washout: float = _number(0.25, 0.0, 0.99)  # share of a series' window whose steps cost nothing
+    averaging: float = _number(0.98, 0.0, 1.0)  # decay per batch of the averaged weights
+    train_taus: bool = True  # whether time constants train
+    balance: float = _number(0.0, 0.0, 1.0)  # class frequency: count**(1 - balance)
+    washout: float = _number(0.25, 0.0, 0.99)  # fraction at the start of a window without loss
 
 
 @dataclass(frozen=True)
 class Augmentation:
-    """Random changes of a training window, seeded; 0 switches one off."""
+    """[augment]: random changes of training windows; 0 switches one off."""
 
-    rotation: float = _number(0.2, 0.0, 4.0)  # rad, of all 3-vectors alike: the sensor sits differently
-    speed: float = _number(0.1, 0.0, 1.0)  # log of the playback speed
-    scale: float = _number(0.1, 0.0, 1.0)  # log of each channel triple's amplitude
-    noise: float = _number(0.1, 0.0, 10.0)  # of a channel's standard deviation, per sample
-    shift: int = _number(0, 0, 64)  # pixels that an image moves at most, each way
+    rotation: float = _number(0.2, 0.0, 4.0)  # rad, of all 3-vectors alike: the orientation
+    speed: float = _number(0.1, 0.0, 1.0)  # of the logarithm of the playback speed
+    scale: float = _number(0.1, 0.0, 1.0)  # of the logarithm of each channel triple's amplitude
+    noise: float = _number(0.1, 0.0, 10.0)  # per sample, in standard deviations of a channel
+    shift: int = _number(0, 0, 64)  # largest shift of an image, pixels, in each direction
 
 
 @dataclass(frozen=True)
 class QuantizeSettings:
-    bits: int = _number(8, 2, 16)  # of a weight: 2 to 8, or 16
-    epochs: int = _number(0, 0, 100_000)  # of training on in integers; 0: the trained network is rounded
+    """[quantize]"""
+
+    bits: int = _number(8, 2, 16)  # per weight: 2 to 8, or 16
+    epochs: int = _number(0, 0, 100_000)  # of further training in integers; 0: only round
     lr: float = _number(0.003, 0.0, 10.0)  # as train.lr
 
 
 @dataclass(frozen=True)
 class Config:
+    """A complete configuration."""
+
     seed: int = _number(1, 0, 2**32 - 1)
     data: DataSettings = DataSettings()
     network: NetworkSettings = field(default_factory=NetworkSettings)
@@ -165,9 +188,9 @@ class Config:
     quantize: QuantizeSettings = QuantizeSettings()
 
     def to_json(self) -> str:
-        """Equal configurations give the same text, by which stored results are found."""
+        """The configuration as JSON, the same text for equal ones: a key of stored results."""
         found = asdict(self)
-        if self.data.encoder == DataSettings.encoder:  # a key that came later
+        if self.data.encoder == DataSettings.encoder:  # older stored results lack this key
             del found["data"]["encoder"]
         return json.dumps(found | {"network": _flat(found["network"])}, sort_keys=True)
 
@@ -179,7 +202,7 @@ class Config:
 def parameters(neuron: str) -> dict[str, Any]:
     """The parameters of a neuron that a configuration may set, {name: spec.parameters.Parameter}.
 
-    Raises ConfigError for a neuron that does not exist, or is a read-out.
+    Raises ConfigError for an unknown neuron and for a read-out.
     """
     module = plugins.get("lnp_edge.neurons", neuron)
     if not hasattr(module, "drive_for"):
@@ -188,12 +211,12 @@ def parameters(neuron: str) -> dict[str, Any]:
 
 
 def names() -> list[str]:
-    """Of the configurations that come with lnp-edge."""
+    """The names of the configurations that come with lnp-edge."""
     return sorted(path.stem for path in FOLDER.glob("*.toml"))
 
 
 def named(name: str) -> Config:
-    """The configuration of a task that comes with lnp-edge, by its name; or of a TOML file."""
+    """The configuration of a TOML file, or the one of this name that comes with lnp-edge."""
     if name.endswith(".toml"):
         return load(Path(name))
     if name not in names():
@@ -202,11 +225,14 @@ def named(name: str) -> Config:
 
 
 def load(path: Path) -> Config:
-    """The configuration of a TOML file. Raises ConfigError naming the key, with the nearest that exists."""
+    """The configuration of a TOML file.
+
+    Raises ConfigError naming a wrong key, with the nearest known one.
+    """
     text = read_bounded(path, MAX_BYTES, ConfigError, HINT)
     try:
         return _read(Config, tomllib.loads(text.decode()), "")
-    except (ValueError, RecursionError) as e:  # TOML and UTF-8 errors, and integers too long to print
+    except (ValueError, RecursionError) as e:  # TOML, UTF-8, or too long an integer
         raise ConfigError(f"{path}: {e}", HINT) from None
     except ConfigError as e:
         raise ConfigError(f"{path}: {e.what}", e.try_next) from None
@@ -221,7 +247,7 @@ def _read(cls: type, raw: Any, where: str):
 
 
 def _known(raw: Any, known: list[str], where: str) -> None:
-    """Refuse what is no table, or has a key that is none of these."""
+    """Raise ConfigError unless raw is a table whose keys are all known."""
     if not isinstance(raw, dict):
         name = where.rstrip(".") or "the configuration"
         section = "[[network.layer]]" if name.endswith("]") else f"[{name}]"
@@ -234,7 +260,7 @@ def _known(raw: Any, known: list[str], where: str) -> None:
 
 
 def _network(raw: Any, where: str) -> NetworkSettings:
-    """The section [network], whose neuron says what keys it has beside the fields."""
+    """The section [network]. Its neuron determines which keys it may have besides the fields."""
     _known(raw, list(raw) if isinstance(raw, dict) else [], where)
     found = _population(NetworkSettings, {k: v for k, v in raw.items() if k != "layer"}, {}, where, ["layer"])
     tables = raw.get("layer", [])
@@ -247,16 +273,20 @@ def _network(raw: Any, where: str) -> NetworkSettings:
     )
     for k, one in enumerate(layers[1:], 2):
         if one.density == 0:
-            hint = "write a share above 0; recurrent = false leaves out the synapses of a layer with itself"
+            hint = "choose a density above 0; to remove the recurrent synapses, set recurrent = false"
             raise ConfigError(f"{where}layer[{k}].density is 0: nothing reaches the layer", hint)
     found = replace(found, layer=layers)
     if found.total > MAX_NEURONS:
-        raise ConfigError(f"{where}layer has {found.total} neurons", f"{MAX_NEURONS} at most, of all layers together")
+        raise ConfigError(f"{where}layer has {found.total} neurons", f"choose at most {MAX_NEURONS} in all layers")
     return found
 
 
 def _population(cls: type, raw: Any, given: dict, where: str, more: list[str]) -> Any:
-    """NetworkSettings or LayerSettings. given : values for what raw leaves out;  more : other keys, for an error"""
+    """NetworkSettings or LayerSettings from a table.
+
+    given : values for missing keys
+    more  : other keys that are allowed
+    """
     known = {f.name: f for f in fields(cls) if f.name not in NO_FIELD}
     inherited = given | (raw if isinstance(raw, dict) else {})
     neuron = _value(known["neuron"], inherited.get("neuron", known["neuron"].default), f"{where}neuron")
@@ -273,7 +303,7 @@ def _population(cls: type, raw: Any, given: dict, where: str, more: list[str]) -
 
 
 def _means(neuron: str, given: dict[str, float]) -> dict[str, float]:
-    """The mean of each parameter in its neuron's order: as given, or its default."""
+    """The mean of each parameter, given or default, in the order of the neuron's file."""
     known = parameters(neuron)
     for name in given:
         if name not in known:
@@ -282,7 +312,10 @@ def _means(neuron: str, given: dict[str, float]) -> dict[str, float]:
 
 
 def _range(p: Any) -> tuple[float, float]:
-    """Of the mean. What has a scale of its own is given in it: of the range of the values only the sign is left."""
+    """The range of a parameter's mean.
+
+    A mean in units of the parameter's scale has no other limit than its sign.
+    """
     if p.is_time:
         return 1e-6, 1e9
     if p.scale:
@@ -291,7 +324,7 @@ def _range(p: Any) -> tuple[float, float]:
 
 
 def _flat(network: dict) -> dict:
-    """The section as a file has it: parameters are keys, and what says nothing is left out."""
+    """The section as in a file: parameters are keys; no layers and no skip are left out."""
     params, layers = network.pop("params"), network.pop("layer")
     if not network["skip"]:
         del network["skip"]

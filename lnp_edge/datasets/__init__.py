@@ -1,1 +1,1 @@
-"""Data sets: one module each with load(root=None) -> Dataset, found by its presence."""
+"""Data sets, one per module with load(root=None) -> Dataset. Adding a file adds a data set."""

@@ -10,17 +10,17 @@ from scipy.integrate import solve_ivp
 
 from lnp_edge.task.dataset import Dataset, Series
 
-TOLERANCE = 1e-10  # of a step, relative and absolute
-PER_UNIT = 1000.0  # counts in a unit of the state
-LYAPUNOV_TIMES = 15  # that a closed loop is followed: nobody's forecast lasts that long
+TOLERANCE = 1e-10  # of an integration step, relative and absolute
+PER_UNIT = 1000.0  # counts per unit of the state
+LYAPUNOV_TIMES = 15  # length of the closed loop, longer than any forecast is valid
 Floats = NDArray[np.float64]
 Field = Callable[[Floats], Floats]  # d(state)/dt [C, R] of states [C, R]
 
 
 def trajectories(field: Field, starts: Floats, transient: float, dt: float, steps: int) -> Floats:
-    """States [R, steps, C] at t = transient, transient + dt, ... of starts [R, C] at t = 0; times in s.
+    """States [R, steps, C] at t = transient, transient + dt, ... s, from starts [R, C] at t = 0.
 
-    All R are integrated as one system, whose step suits the worst of them.
+    All R trajectories are integrated as one system, with a step that suits all of them.
     """
     shape = starts.T.shape
     times = transient + dt * np.arange(steps)
@@ -40,12 +40,17 @@ def dataset(
     name: str, field: Field, lyapunov: float, dt: float, near: tuple[float, ...], centre: tuple[float, ...],
     transient: float, warm_up: int, recordings: tuple[int, int], seed: int,
 ) -> Dataset:  # fmt: skip
-    """The data set of a system x, y, z: every recording starts elsewhere near `near` and loses its transient.
+    """The data set of a system x, y, z.
 
-    lyapunov : largest exponent, 1/s;  dt, transient : s;  centre : state of count 0
-    warm_up : steps of a recording beside the closed loop's;  recordings : to train on, to test on
+    lyapunov   : largest exponent, 1/s
+    dt         : s
+    near       : recordings start from random points around it
+    centre     : the state that becomes count 0
+    transient  : s, removed from the start of each trajectory
+    warm_up    : steps of a recording before the closed loop
+    recordings : numbers for training and for the test
 
-    A recording is short enough that another machine's last bits do not grow into its counts.
+    Recordings are short enough for rounding differences between machines not to reach the counts.
     """
     free_run = round(LYAPUNOV_TIMES / lyapunov / dt)
     counts: list[NDArray[np.int16]] = []

@@ -1,4 +1,4 @@
-"""Where a data set's files lie, and reading them bounded: no pickles, no bombs."""
+"""Finds the files of a data set, and reads them with bounded size and without pickle."""
 
 from __future__ import annotations
 
@@ -13,10 +13,11 @@ ROOT_VARIABLE = "LNP_DATA"
 
 
 def find(root: str | Path | None, name: str | tuple[str, ...], where_from: str) -> Path:
-    """The file or folder `name` in folder `root` or one folder below it; root None: that of $LNP_DATA.
+    """The file or folder `name`, in `root` or in a folder in it.
 
-    name : or several, of which the first that is there is taken
-    where_from : the sentence that says where to get it, the second line of the DataError if it is absent.
+    root       : None: $LNP_DATA, or else the current folder
+    name       : one name, or several, of which the first that exists is taken
+    where_from : where to get it, for the second line of the DataError if it is missing
     """
     names = (name,) if isinstance(name, str) else name
     base = Path(root or os.environ.get(ROOT_VARIABLE, "."))
@@ -31,24 +32,28 @@ def find(root: str | Path | None, name: str | tuple[str, ...], where_from: str) 
 
 
 def read_npz(path: Path, names: tuple[str, ...], max_bytes: int) -> tuple[np.ndarray, ...]:
-    """These arrays of an .npz file. Raises DataError if it is damaged, or more than max_bytes as a file or inflated."""
+    """The named arrays of an .npz file.
+
+    Raises DataError if the file is damaged, or larger than max_bytes compressed or inflated.
+    """
     try:
         if path.stat().st_size > max_bytes:
             raise ValueError(f"more than {max_bytes} bytes")
         with np.load(path, allow_pickle=False) as f:
-            # NpzFile inflates a member on access: refuse by the declared size first.
+            # NpzFile inflates a member on access, so check the declared size first.
             if sum(member.file_size for member in f.zip.infolist()) > max_bytes:
                 raise ValueError(f"more than {max_bytes} bytes inflated")
             return tuple(f[name] for name in names)
-    except Exception as e:  # a damaged zip raises any of a dozen types
+    except Exception as e:  # a damaged zip raises many types
         raise damaged(path, e) from None
 
 
 def damaged(path: Path, why: object) -> DataError:
+    """The error for a damaged file."""
     return DataError(f"{path.name} is damaged: {str(why)[:100]}", "restore it from where it came from")
 
 
 def hold(condition: bool, what: str) -> None:
-    """Raises ValueError(what) unless the condition holds; loaders turn it into `damaged`."""
+    """Raise ValueError(what) unless the condition holds. Loaders turn it into `damaged`."""
     if not condition:
         raise ValueError(what)

@@ -1,8 +1,8 @@
-"""Trials of noisy symbols, as recordings of int16 counts for lnp_edge/datasets: tasks that ask for memory.
+"""Memory tasks: trials of noisy symbols, as recordings of int16 counts for lnp_edge/datasets.
 
-Generated, so there is nothing to download and nobody's licence. A symbol lasts STEPS steps; what it asks of a network
-is to keep it while later symbols are heard. Noise lies on every sample: without it one neuron alone remembers all it
-heard, as the phase of its next spike.
+The trials are generated, so there is nothing to download and no licence. A symbol lasts STEPS
+steps; the network must remember it while it receives later symbols. Every sample has noise: without
+it, a single neuron would remember all its input in the phase of its next spike.
 """
 
 from __future__ import annotations
@@ -14,11 +14,11 @@ from numpy.typing import NDArray
 
 from lnp_edge.task.dataset import Dataset
 
-STEPS = 10  # of a symbol
+STEPS = 10  # steps per symbol
 DT = 0.01  # s
-COUNTS = 200  # of a symbol's 1
-NOISE = 0.5  # deviation, of a symbol's 1
-TRIALS = 2000, 1000  # to train on, to test on
+COUNTS = 200  # counts of a symbol of size 1
+NOISE = 0.5  # standard deviation, relative to a symbol of size 1
+TRIALS = 2000, 1000  # for training, for the test
 Floats = NDArray[np.float64]
 
 
@@ -29,7 +29,10 @@ def dataset(
     drawn: Callable[[np.random.Generator, int], tuple[Floats, NDArray[np.int64]]],
     seed: int,
 ) -> Dataset:
-    """drawn(rng, R) : symbols [R, L, C], of size 1, and the class [R] of each of R trials."""
+    """The data set of a memory task.
+
+    drawn : a function of (rng, R) that returns symbols [R, L, C] of size 1 and classes [R]
+    """
     counts, labels = [], []
     for part, number in enumerate(TRIALS):
         rng = np.random.default_rng([seed, part])
@@ -51,10 +54,10 @@ def dataset(
 
 
 def bits(count: int) -> tuple[str, ...]:
-    """Names of the classes 0 to 2**count - 1, such as "101"."""
+    """Names of the classes 0 to 2**count - 1 in binary, such as "101"."""
     return tuple(f"{k:0{count}b}" for k in range(2**count))
 
 
 def numbers(bit: NDArray[np.bool_]) -> NDArray[np.int64]:
-    """Class [R] of bits [R, B], the first the highest."""
+    """Classes [R] from bits [R, B], most significant first."""
     return bit @ (1 << np.arange(bit.shape[1])[::-1])

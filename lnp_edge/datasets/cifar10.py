@@ -1,7 +1,8 @@
-"""CIFAR-10: 60,000 colour images, 32 by 32; one image row is a step and its 96 colour values are the channels.
+"""CIFAR-10: 60,000 colour images of 32 by 32 pixels, presented row by row.
 
-Counts are 0 to 255, red, green and blue of a pixel side by side. A row is nominally 10 ms: only the ratio to
-the neurons' time constants matters. Krizhevsky 2009, University of Toronto; no licence is stated.
+One image row is a step and its 96 colour values, 0 to 255, are the channels: red, green and blue of
+a pixel side by side. A row nominally lasts 10 ms; only the ratio to the neurons' time constants
+matters. Krizhevsky 2009, University of Toronto; no licence is stated.
 """
 
 import hashlib
@@ -25,14 +26,16 @@ SIDE, PIXEL = 32, 3
 _WHERE = "unpack cifar-10-binary.tar.gz from www.cs.toronto.edu/~kriz/cifar.html"
 _RECORD = 1 + PIXEL * SIDE * SIDE  # bytes of the binary version
 _BATCHES = (*(f"data_batch_{k}.bin" for k in range(1, 6)), "test_batch.bin")
-_STRIP = 16383 // SIDE  # images; .webp knows no longer side
+_STRIP = 16383 // SIDE  # images; a .webp file has at most 16,383 pixels per side
 _MAX_BYTES = 4_000_000  # of a strip; the largest has 0.9 MB
 
 
 def load(root=None) -> Dataset:
-    """The data set from Toronto's binary version, or else from lossless strips, in folder `root` or $LNP_DATA.
+    """The data set from Toronto's binary version, or else from lossless strips.
 
-    Raises DataError if both are absent, or damaged.
+    root : the folder of either; None: $LNP_DATA
+
+    Raises DataError if both are missing, or if the files are damaged.
     """
     path = files.find(root, (ORIGINAL, LOSSLESS), _WHERE)
     rows = np.empty((sum(PARTS.values()), SIDE, SIDE * PIXEL), np.int16)
@@ -41,7 +44,7 @@ def load(root=None) -> Dataset:
         files.hold(labels.shape == rows.shape[:1], f"{len(labels)} labels")
     except LnpError:
         raise
-    except Exception as e:  # a damaged image or manifest raises any of a dozen types
+    except Exception as e:  # a damaged image or manifest raises many types
         raise files.damaged(path, e) from None
     column, colour = np.divmod(np.arange(SIDE * PIXEL), PIXEL)
     return Dataset(
@@ -60,7 +63,10 @@ def load(root=None) -> Dataset:
 
 
 def _from_binary(folder: Path, rows: np.ndarray) -> np.ndarray:
-    """Fills rows [60000, 32, 96] and returns the labels. A record is a label and the image, colour by colour."""
+    """Fill rows [60000, 32, 96] and return the labels.
+
+    A record is a label and the image, colour by colour.
+    """
     count = len(rows) // len(_BATCHES)
     labels = np.empty(len(rows), np.int64)
     for k, name in enumerate(_BATCHES):
@@ -73,7 +79,7 @@ def _from_binary(folder: Path, rows: np.ndarray) -> np.ndarray:
 
 
 def _from_strips(folder: Path, rows: np.ndarray) -> np.ndarray:
-    """Fills rows [60000, 32, 96] and returns the labels, both as the manifest's SHA-256 say."""
+    """Fill rows [60000, 32, 96] and return the labels. Both must match the manifest's SHA-256."""
     try:
         from PIL import Image
     except ImportError:
@@ -90,7 +96,7 @@ def _from_strips(folder: Path, rows: np.ndarray) -> np.ndarray:
             path = folder / Path(strip["file"]).name
             files.hold(path.stat().st_size <= _MAX_BYTES, f"{path.name} is too long")
             with Image.open(path, formats=["WEBP"]) as image:
-                # The header says the size before anything is inflated.
+                # The header gives the size before anything is inflated.
                 files.hold(image.size == (SIDE, SIDE * count), f"{path.name} is {image.size}")
                 strip_rows = np.asarray(image.convert("RGB")).reshape(count, SIDE, -1)
             pixels.update(strip_rows.tobytes())
@@ -98,5 +104,5 @@ def _from_strips(folder: Path, rows: np.ndarray) -> np.ndarray:
             labels += [c for c, n in here for _ in range(n)]
         same = pixels.hexdigest() == manifest["splits"][part]["sha256_raw"]
         same &= hashlib.sha256(bytes(labels[first:])).hexdigest() == manifest["splits"][part]["sha256_labels"]
-        files.hold(same and len(labels) == first + total, f"{part}: the images or labels are not the manifest's")
+        files.hold(same and len(labels) == first + total, f"{part}: images or labels do not match the manifest")
     return np.array(labels, np.int64)

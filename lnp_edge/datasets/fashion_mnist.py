@@ -1,7 +1,8 @@
-"""Fashion-MNIST: 70,000 grey images of clothes, 28 by 28; one image row is a step and its pixels are the channels.
+"""Fashion-MNIST: 70,000 grey images of clothes, 28 by 28 pixels, presented row by row.
 
-Counts are grey values 0 to 255. A row is nominally 10 ms: only the ratio to the neurons' time constants matters.
-Xiao et al. 2017, arXiv 1708.07747, MIT.
+One image row is a step and its pixels, grey values 0 to 255, are the channels. A row nominally
+lasts 10 ms; only the ratio to the neurons' time constants matters. Xiao et al. 2017, arXiv
+1708.07747, MIT licence.
 """
 
 import gzip
@@ -14,7 +15,7 @@ import numpy as np
 from lnp_edge.datasets import _files as files
 from lnp_edge.task.dataset import Dataset
 
-DEBIAN = Path("/usr/share/datasets/fashion-mnist")  # of its package dataset-fashion-mnist
+DEBIAN = Path("/usr/share/datasets/fashion-mnist")  # from the package dataset-fashion-mnist
 CLASSES = ("t-shirt", "trouser", "pullover", "dress", "coat", "sandal", "shirt", "sneaker", "bag", "ankle boot")
 PARTS = {"train": 60_000, "t10k": 10_000}  # first word of the file names: group 0, group 1
 HELD_OUT = (1,)
@@ -23,11 +24,14 @@ _WHERE = "apt-get install dataset-fashion-mnist, or the four .gz files of github
 
 
 def load(root=None) -> Dataset:
-    """The data set from the four .gz files in folder `root`, that of Debian's package, or $LNP_DATA.
+    """The data set from four .gz files.
 
-    Raises DataError if one is absent or damaged.
+    root : their folder; None: that of Debian's package, or else $LNP_DATA
+
+    Raises DataError if a file is missing or damaged.
     """
-    root = root or (DEBIAN if DEBIAN.is_dir() else None)  # first: plain MNIST has files of the same names
+    # Before $LNP_DATA, where plain MNIST may have files of the same names.
+    root = root or (DEBIAN if DEBIAN.is_dir() else None)
     images, labels = [], []
     for part, count in PARTS.items():
         images.append(_idx(files.find(root, f"{part}-images-idx3-ubyte.gz", _WHERE), (count, SIDE, SIDE)))
@@ -51,7 +55,7 @@ def load(root=None) -> Dataset:
 
 
 def _idx(path: Path, shape: tuple[int, ...]) -> np.ndarray:
-    """The bytes of a gzipped IDX file, which must hold uint8 of this shape. Inflates no more than that."""
+    """The array of a gzipped IDX file, which must be uint8 of this shape. Inflates no more."""
     header = struct.pack(f">HBB{len(shape)}I", 0, 8, len(shape), *shape)
     size = len(header) + int(np.prod(shape))
     try:
@@ -60,5 +64,5 @@ def _idx(path: Path, shape: tuple[int, ...]) -> np.ndarray:
     except (OSError, EOFError, ValueError, zlib.error) as e:
         raise files.damaged(path, e) from None
     if len(data) != size or not data.startswith(header):
-        raise files.damaged(path, f"no IDX file of {' x '.join(map(str, shape))} bytes")
+        raise files.damaged(path, f"not an IDX file of {' x '.join(map(str, shape))} bytes")
     return np.frombuffer(data, np.uint8, offset=len(header)).reshape(shape)

@@ -1,13 +1,14 @@
-"""GOOG: the closing price of one share a trading day ahead, from its past alone.
+"""GOOG: the closing price of one share one trading day ahead, from its own past.
 
-2,148 days from 19 August 2004 to 1 March 2013, the share's own prices without adjustment. goog_daily.npz holds its
-rows of bokeh-sampledata 2026.1 (Quandl's WIKI table, which states public domain), SHA-256 of that table
-088f1876...9dd2b016. Trained on the first 70 % in time, tested on the last 30 %. Nothing here is known to beat
-"tomorrow as today": the set is a test of honesty.
+The data are 2,148 days from 19 August 2004 to 1 March 2013, with unadjusted prices. goog_daily.npz
+holds the GOOG rows of bokeh-sampledata 2026.1 (Quandl's WIKI table, which states public domain);
+the SHA-256 of that table is 088f1876...9dd2b016. The first 70 % in time are for training, the last
+30 % for the test. No method is known to beat persistence here: the set tests whether a result is
+honest.
 
-Counts of the close are 2.5 cents. It drifts out of what training has seen, so the network does not hear it: it is
-only what a forecast is added to. Heard are the logarithmic return of a day and of five, the day's range, where in
-it the close lies, and the volume against its mean over the 20 days before.
+The close, in counts of 2.5 cents, drifts out of the training range, so it is not an input:
+forecasts are only added to it. Inputs are the logarithmic returns over one and five days, the day's
+range, the position of the close in it, and the volume relative to its mean over the 20 days before.
 """
 
 from pathlib import Path
@@ -20,15 +21,15 @@ from lnp_edge.task.dataset import Dataset, Series
 FILE = "goog_daily.npz"
 TRAIN = 0.7  # share of the time
 CHANNELS = ("close", "return", "return_5d", "range", "position", "volume")
-PAST = 20  # days that the first row needs before it
+PAST = 20  # days before the first row
 _PER_DOLLAR = 40  # 32,767 counts are $819; the highest close is $807
 _MAX_BYTES = 1_000_000  # the file has 52 kB inflated
 
 
 def load(root=None) -> Dataset:
-    """The data set from the file in the package, or in folder `root`.
+    """The data set from the file in folder `root`; None: from the package.
 
-    Raises DataError if the file is absent or damaged.
+    Raises DataError if the file is missing or damaged.
     """
     path = files.find(root or Path(__file__).parent, FILE, "reinstall lnp-edge, or give the folder it is in")
     price, volume = files.read_npz(path, ("price", "volume"), _MAX_BYTES)
@@ -53,10 +54,15 @@ def load(root=None) -> Dataset:
 
 
 def _channels(price: np.ndarray, volume: np.ndarray) -> np.ndarray:
-    """CHANNELS int16 [T - PAST, C]. price : $ [T, 4] open, high, low, close;  volume : shares [T]"""
+    """The channels, int16 [T - PAST, C].
+
+    price  : [T, 4], open, high, low and close in $
+    volume : [T], shares
+    """
     _, high, low, close = price.T
     log, at = np.log(close), np.arange(PAST, len(close))
-    mean = np.convolve(volume, np.ones(PAST) / PAST, "valid")[:-1]  # of the PAST days before each day
+    # Of the PAST days before each day.
+    mean = np.convolve(volume, np.ones(PAST) / PAST, "valid")[:-1]
     spread = np.maximum(high - low, 0.001)[at]
     found = [
         _PER_DOLLAR * close[at],

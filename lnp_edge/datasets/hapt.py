@@ -1,8 +1,9 @@
-"""HAPT: six activities with a smartphone at the waist, 30 users, accelerometer and gyroscope at 50 Hz.
+"""HAPT: six activities of 30 users with a smartphone at the waist.
 
-Counts are acceleration * 8192 in g and angular rate * 2048 in rad/s. A recording is an unbroken run of one
-activity; transitions between postures and what nobody labelled are left out. Reyes-Ortiz et al. 2016,
-Neurocomputing 171:754. UCI, data set 341; docs/data.md says what is known of its licence.
+Accelerometer and gyroscope at 50 Hz; counts are acceleration * 8192 in g and angular rate * 2048 in
+rad/s. A recording is a continuous run of one activity; postural transitions and unlabelled parts
+are left out. Reyes-Ortiz et al. 2016, Neurocomputing 171:754; UCI data set 341. docs/data.md covers
+the licence.
 """
 
 from pathlib import Path
@@ -26,9 +27,11 @@ Run = tuple[np.ndarray, np.ndarray, int]  # signal int16 [T, 6], label [T], user
 
 
 def load(root=None) -> Dataset:
-    """The data set from the .npz file, or else from UCI's folder RawData, in folder `root` or $LNP_DATA.
+    """The data set from the .npz file, or else from UCI's folder RawData.
 
-    Raises DataError if both are absent, or damaged.
+    root : the folder of either; None: $LNP_DATA
+
+    Raises DataError if both are missing, or if the files are damaged.
     """
     path = files.find(root, (FILE, ORIGINAL), _WHERE)
     try:
@@ -37,7 +40,7 @@ def load(root=None) -> Dataset:
         files.hold(bool(runs), "no activity is labelled")
     except DataError:
         raise
-    except Exception as e:  # numpy raises many types for what is no number
+    except Exception as e:  # numpy raises many types for malformed numbers
         raise files.damaged(path, e) from None
     return Dataset(
         name="hapt",
@@ -53,7 +56,7 @@ def load(root=None) -> Dataset:
 
 
 def _runs(signal, label, user):
-    """Each stretch of one activity 1..6 as (signal, class from 0, user)."""
+    """Yield each run of one activity 1..6 as (signal, class from 0, user)."""
     edges = np.flatnonzero(np.diff(label)) + 1
     for part, what in zip(np.split(signal, edges), np.split(label, edges), strict=True):
         if len(what) and 1 <= what[0] <= len(CLASSES):
@@ -61,6 +64,7 @@ def _runs(signal, label, user):
 
 
 def _from_npz(path: Path) -> list[Run]:
+    """The recordings of all users, from the .npz file."""
     signal, label, length, user = files.read_npz(path, ("signal", "label", "length", "user"), _MAX_BYTES)
     hold = files.hold
     hold(signal.dtype == np.int16 and signal.ndim == 2 and signal.shape[1] == 6, f"signal {signal.shape}")
@@ -73,14 +77,18 @@ def _from_npz(path: Path) -> list[Run]:
 
 
 def _from_uci(folder: Path) -> list[Run]:
-    """acc_expXX_userYY.txt in g and gyro_expXX_userYY.txt in rad/s, labels.txt: experiment, user, label, from, to."""
+    """The recordings of all users, from UCI's text files.
+
+    acc_expXX_userYY.txt is in g and gyro_expXX_userYY.txt in rad/s; labels.txt has the columns
+    experiment, user, label, from, to.
+    """
     labels = _text(folder / "labels.txt", 5).astype(np.int64)
     runs = []
     for acc in sorted(folder.glob("acc_exp*_user*.txt"))[:1000]:
         experiment, user = (int(part) for part in acc.stem.removeprefix("acc_exp").split("_user"))
         gyro = acc.with_name(acc.name.replace("acc", "gyro", 1))
         counts = np.rint(np.concatenate([_text(acc, 3), _text(gyro, 3)], axis=1) * _SCALE)
-        files.hold(np.abs(counts).max(initial=0) < 2**15, f"{acc.stem} is beyond 4 g or 16 rad/s")
+        files.hold(np.abs(counts).max(initial=0) < 2**15, f"{acc.stem} exceeds 4 g or 16 rad/s")
         label = np.full(len(counts), -1)
         for *who, activity, first, last in labels[labels[:, 0] == experiment]:
             files.hold(who[1] == user and 1 <= first <= last <= len(counts), f"{acc.stem}: label {first} to {last}")
@@ -91,7 +99,7 @@ def _from_uci(folder: Path) -> list[Run]:
 
 def _text(path: Path, columns: int) -> np.ndarray:
     """The finite numbers [T, columns] of a text file."""
-    files.hold(path.is_file() and path.stat().st_size <= _MAX_TEXT, f"{path.name} is absent or too long")
+    files.hold(path.is_file() and path.stat().st_size <= _MAX_TEXT, f"{path.name} is missing or too long")
     numbers = np.loadtxt(path, ndmin=2)
     files.hold(numbers.shape[1] == columns and bool(np.isfinite(numbers).all()), f"{path.name} {numbers.shape}")
     return numbers

@@ -1,19 +1,20 @@
-"""MIT-BIH arrhythmia: heart beats of 44 recordings, normal, supraventricular and ventricular, at 120 Hz.
+"""MIT-BIH arrhythmia: normal, supraventricular and ventricular heart beats at 120 Hz.
 
-A recording is one beat: 0.4 s before its R wave and 0.6 s after it, one lead. Classes N, S and V of ANSI/AAMI EC57;
-fusion and unknown beats (F, Q) and the four paced patients are left out. Trained on the patients DS1, tested on
-others, DS2 (de Chazal et al. 2004, IEEE Trans. Biomed. Eng. 51:1196); a group is a recording, and 201 and 202, one
-in each, are of one man. Moody & Mark 2001, PhysioNet mitdb 1.0.0.
+A recording is one beat of one lead, from 0.4 s before its R wave to 0.6 s after it. Classes are N,
+S and V of ANSI/AAMI EC57; fusion and unknown beats (F, Q) and the four paced patients are left out.
+The 44 records are split into DS1 for training and DS2 for the test (de Chazal et al. 2004, IEEE
+Trans. Biomed. Eng. 51:1196). A group is a record; 201 and 202, one in each part, are of the same
+man. Moody & Mark 2001, PhysioNet mitdb 1.0.0.
 
-Channels, of what a device knows when it decides, 0.6 s after the R wave, and has the beat in a buffer:
-  ecg        less its median over the beat; 2000 counts are the usual height of the patient's beats, from lowest to
-             highest: a running mean over some 50 beats of all kinds up to this one
-  slope      of ecg from one sample to the next
-and of the rhythm, constant over the beat (RR intervals are those of all kinds of beats, at most 2 s):
-  rr_before  interval that ends with this beat, ms
-  rr_ratio   the same over the mean of the patient's intervals before it, from the first of the recording, in 1/1000
-  rr_local   the same over the mean of the last 8 intervals before it, in 1/1000
-  rr_after   interval that starts with this beat, ms; 600 if the next beat has not come by then
+All channels are known to a device that buffers the beat and decides 0.6 s after the R wave:
+  ecg        minus its median over the beat; 2000 counts are the patient's usual beat height, a
+             running mean over about 50 beats of all kinds up to this one
+  slope      difference of ecg from one sample to the next
+The rhythm is constant over the beat; RR intervals are those between beats of all kinds, at most 2
+  s: rr_before  interval that ends with this beat, ms
+  rr_ratio   rr_before over the mean of all earlier intervals of the record, in 1/1000
+  rr_local   rr_before over the mean of the last 8 intervals before it, in 1/1000
+  rr_after   interval that starts with this beat, ms; 600 if the next beat comes later
 """
 
 import numpy as np
@@ -28,8 +29,8 @@ CLASSES = ("N", "S", "V")
 DS1 = (101, 106, 108, 109, 112, 114, 115, 116, 118, 119, 122, 124, 201, 203, 205, 207, 208, 209, 215, 220, 223, 230)
 DS2 = (100, 103, 105, 111, 113, 117, 121, 123, 200, 202, 210, 212, 213, 214, 219, 221, 222, 228, 231, 232, 233, 234)
 HEIGHT = 2000  # counts
-MEMORY = 0.02  # share of a beat in the running mean of heights
-LOWEST = 200  # counts of x, 1/8 mV: less is no beat
+MEMORY = 0.02  # weight of a beat in the running mean of heights
+LOWEST = 200  # counts of x, 1/8 mV: the least height of a beat
 LONGEST = 2.0  # s, of an RR interval; longer ones are gaps in the annotation
 LARGEST = 8.0  # ratio
 LOCAL = 8  # intervals
@@ -39,7 +40,10 @@ _MAX_BYTES = 60_000_000  # the arrays have 28 MB
 
 
 def load(root=None) -> Dataset:
-    """The data set from the .npz file in folder `root` or $LNP_DATA. Raises DataError if it is absent or damaged."""
+    """The data set from the .npz file in folder `root`; None: $LNP_DATA.
+
+    Raises DataError if the file is missing or damaged.
+    """
     path = files.find(root, FILE, _WHERE)
     x, y, record, rr = files.read_npz(path, ("x", "y", "record", "rr"), _MAX_BYTES)
     try:
@@ -49,7 +53,7 @@ def load(root=None) -> Dataset:
         patients = [record == r for r in np.unique(record)]
         ecg = np.concatenate([_ecg(x[p]) for p in patients])
         rhythm = np.concatenate([_rhythm(rr[p]) for p in patients])
-    except Exception as e:  # numpy raises many types for what is no number
+    except Exception as e:  # numpy raises many types for malformed arrays
         raise files.damaged(path, e) from None
     keep = np.flatnonzero(y < len(CLASSES))
     beats = np.empty((len(keep), x.shape[1], len(CHANNELS)), np.int16)
@@ -71,7 +75,10 @@ def load(root=None) -> Dataset:
 
 
 def _ecg(x):
-    """Channel ecg [B, 120] of a patient's beats in order, x [B, 120]; half of int16's range at most, for the slope."""
+    """Channel ecg [B, 120] from a patient's beats x [B, 120], in order of time.
+
+    It uses at most half of the int16 range, so that the slope fits too.
+    """
     centred = x - np.median(x, axis=1, keepdims=True)
     height = np.ptp(centred, axis=1)
     usual, _ = lfilter([MEMORY], [1, MEMORY - 1], height, zi=[(1 - MEMORY) * height[0]])
@@ -79,9 +86,13 @@ def _ecg(x):
 
 
 def _rhythm(rr):
-    """The four channels of the rhythm [B, 4] of a patient's beats in order; rr [B, 2] s, 0 where unknown."""
+    """The four rhythm channels [B, 4] of a patient's beats, in order of time.
+
+    rr : [B, 2], intervals before and after each beat in s, 0 if unknown
+    """
     before, after = np.where(rr > 0, np.minimum(rr, LONGEST), 0).astype(np.float64).T
-    total = np.cumsum(np.r_[0, before])  # s and number of the intervals before a beat's own
+    # Sum, in s, and number of the known intervals before each beat's own.
+    total = np.cumsum(np.r_[0, before])
     known = np.cumsum(np.r_[0, before > 0])
     beat = np.arange(len(before))
     all_past, last = (_mean(total, known, beat, since) for since in (0 * beat, np.maximum(beat - LOCAL, 0)))
@@ -93,7 +104,7 @@ def _rhythm(rr):
 
 
 def _mean(total, known, beat, since):
-    """Mean of the known intervals since..beat-1, s; 0 where there is none."""
+    """Mean of the known intervals since..beat-1, s; 0 if there is none."""
     return (total[beat] - total[since]) / np.maximum(known[beat] - known[since], 1)
 
 
@@ -104,4 +115,4 @@ def _check(x, y, record, rr):
     hold(rr.dtype == np.float32 and rr.shape == (len(x), 2), f"rr is {rr.dtype} {rr.shape}")
     hold(y.shape == record.shape == (len(x),), "x, y and record differ in length")
     hold(bool((np.diff(record.astype(int)) >= 0).all()), "the patients are not in order")
-    hold(bool(np.isfinite(rr).all()) and rr.min() >= 0, "an RR interval is no length of time")
+    hold(bool(np.isfinite(rr).all()) and rr.min() >= 0, "an RR interval is negative or not finite")

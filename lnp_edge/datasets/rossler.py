@@ -1,7 +1,8 @@
-"""Rossler 1976 (Phys. Lett. A 57:397), a 0.2, b 0.2, c 5.7: one step ahead, then on in a closed loop.
+"""The Rossler system, to forecast one step ahead and then in a closed loop.
 
-Generated, so there is nothing to download and nobody's licence. Counts are 0.001. The largest exponent is 0.0714
-(Sprott 2003): a Lyapunov time is 140 steps of 0.1, and 2.4 turns.
+Rossler 1976 (Phys. Lett. A 57:397) with a 0.2, b 0.2, c 5.7. The trajectories are generated, so
+there is nothing to download and no licence. Counts are 0.001. The largest exponent is 0.0714
+(Sprott 2003), so a Lyapunov time is 140 steps of 0.1, or 2.4 turns.
 """
 
 import numpy as np
@@ -16,13 +17,16 @@ SEED = 1976
 
 
 def field(state: np.ndarray) -> np.ndarray:
-    """d(state)/dt, [3, ...] of [3, ...]."""
+    """d(state)/dt, [3, ...], of states [3, ...]."""
     x, y, z = state
     return np.stack([-y - z, x + A * y, B + z * (x - C)])
 
 
 def load(root=None) -> Dataset:
-    """30 recordings to train on and 100 to test on, each 20 s and 15 Lyapunov times long. root is not used."""
+    """30 recordings for training and 100 for the test, of 20 s plus 15 Lyapunov times each.
+
+    root is not used.
+    """
     return chaos.dataset(
         "rossler", field, LYAPUNOV, DT, near=(1.0, 1.0, 1.0), centre=(0.0, 0.0, 0.0),
         transient=100.0, warm_up=200, recordings=(30, 100), seed=SEED,

@@ -1,7 +1,8 @@
-"""SPAR: seven shoulder exercises on a smart watch, 10 people, accelerometer and gyroscope at 25 Hz.
+"""SPAR: seven shoulder exercises of 10 people with a smart watch.
 
-Counts are int8: acceleration * 16 in g, angular rate * 8 in rad/s. 140 recordings of 19 to 52 s, one exercise
-and one arm each. Burns et al. 2018, arXiv 1802.01489, from seglearn 1.2.5, BSD-3-Clause.
+Accelerometer and gyroscope at 25 Hz; counts are int8, acceleration * 16 in g and angular rate * 8
+in rad/s. There are 140 recordings of 19 to 52 s, each of one exercise and one arm. Burns et al.
+2018, arXiv 1802.01489, from seglearn 1.2.5, BSD-3-Clause.
 """
 
 from pathlib import Path
@@ -13,24 +14,24 @@ from lnp_edge.task.dataset import Dataset
 
 FILE = "spar_watch_25hz_int8.npz"
 HELD_OUT = (8, 9, 10)
-# The arms are mirror images along x, the forearm; a reflection turns the rotation about the other axes.
-# On people 1-7 it carries a classifier of one arm to the other: accuracy 0.43 without, 0.83 with it, and
-# 0.67 with the next best of the eight reflections.
+# The arms are mirror images along x, the forearm; a reflection reverses rotations about the other
+# axes. On people 1 to 7 it raises the accuracy of a classifier trained on one arm and tested on the
+# other from 0.43 to 0.83; the next best of the eight reflections gives 0.67.
 MIRROR = (-1, 2, 3, 4, -5, -6)
 _MAX_BYTES = 4_000_000  # the file has 0.5 MB
 
 
 def load(root=None) -> Dataset:
-    """The data set from the file in the package, or in folder `root`.
+    """The data set from the file in folder `root`; None: from the package.
 
-    Raises DataError if the file is absent or damaged.
+    Raises DataError if the file is missing or damaged.
     """
     path = files.find(root or Path(__file__).parent, FILE, "reinstall lnp-edge, or give the folder it is in")
     wanted = ("signal", "length", "y", "subject", "classes", "channels", "rate_hz")
     signal, length, y, subject, classes, channels, rate = files.read_npz(path, wanted, _MAX_BYTES)
     try:
         _check(signal, length, y, subject, classes, channels, rate)
-    except Exception as e:  # numpy raises many types for what is no number
+    except Exception as e:  # numpy raises many types for malformed arrays
         raise files.damaged(path, e) from None
     ends = np.cumsum(length.astype(np.int64))
     return Dataset(

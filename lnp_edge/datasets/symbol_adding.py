@@ -1,6 +1,7 @@
 """The adding problem (Hochreiter & Schmidhuber 1997, Neural Computation 9:1735), as classes.
 
-Of LENGTH values in [0, 1], one in either half is marked; asked is in which quarter of all trials their sum lies.
+Of LENGTH values in [0, 1], one in each half is marked. The class is the quartile of the sum of the
+two marked values.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ SEED = 1997
 
 
 def load(root=None) -> Dataset:
-    """Trials of LENGTH symbols: the value and whether it is marked. root is not used."""
+    """Trials of LENGTH symbols, each a value and its mark. root is not used."""
     return symbols.dataset("symbol_adding", ("value", "marked"), CLASSES, _drawn, SEED)
 
 

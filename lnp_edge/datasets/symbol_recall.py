@@ -1,7 +1,7 @@
-"""Recall: which symbols, +1 or -1, were heard 1, 3 and 5 symbols before the last.
+"""Recall: which symbols, +1 or -1, came 1, 3 and 5 symbols before the last.
 
-Eight classes, a bit for each delay: who remembers one delay is right in a quarter of the trials, two in half, all three
-in all of them.
+The eight classes have a bit per delay. A network that remembers one delay is right in a quarter of
+the trials, one that remembers two in half of them.
 """
 
 from __future__ import annotations

@@ -1,6 +1,7 @@
-"""Temporal XOR: whether two symbols in a row, +1 or -1, differed 0, 2 and 4 symbols before the last.
+"""Temporal XOR: whether consecutive symbols, +1 or -1, differ 0, 2 and 4 before the last.
 
-Eight classes, a bit for each delay, as in symbol_recall; no linear filter of what was heard tells any of them.
+The eight classes have a bit per delay, as in symbol_recall. No linear filter of the input predicts
+any of these bits.
 """
 
 from __future__ import annotations

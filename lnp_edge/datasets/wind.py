@@ -1,17 +1,20 @@
-"""Wind: the speed 80 m above ground one hour ahead, from a met mast that reports every 10 minutes.
+"""Wind: the speed 80 m above ground one hour ahead, from a mast that reports every 10 minutes.
 
-98,469 steps from 9 January 2016 on, 20 days of them missing. The data of brightwind 2.7.0, MIT licence (beside
-the file); wind_mast_10min_int16.npz was made from its 10-minute file as float32, SHA-256 04b64a49...e6361b56.
-Trained on the first 70 % in time, tested on the last 30 %.
+The data are 98,469 steps from 9 January 2016, of which 20 days are missing. They are from
+brightwind 2.7.0, MIT licence (beside the file); wind_mast_10min_int16.npz was made from its
+10-minute file as float32, SHA-256 04b64a49...e6361b56. The first 70 % in time are for training, the
+last 30 % for the test.
 
-Counts are 0.01 m/s and 0.1 % relative humidity. A direction is given to the network as sine and
-cosine, for 359 and 1 degrees are neighbours. So is the hour of the day (the wind has one): any device that
-samples every 10 minutes can count them. The day of the year is left out: the data has seen each only once.
+Counts are 0.01 m/s and 0.1 % relative humidity. The direction is given as sine and cosine, because
+359 and 1 degrees are neighbours. So is the hour of the day, which affects the wind and which a
+device can count. The day of the year is left out because training contains each day only about
+once.
 
-Pressure drifts by tens of hPa over the months, as no weather does, so it is given as its difference to its mean over
-the last 3 hours, and so is the temperature, whose level is the season's. Four more channels say in 0.001 m/s how far
-the speed at 80 m lies above its own mean over 20 minutes to 12 hours: nothing new, but 8-bit inputs of the speeds
-lose such differences. Both were chosen within the training part, where they lower the RMSE ratio by 0.014 and 0.026.
+The pressure drifts by tens of hPa over months, more than weather does, so its channel is the
+difference from the mean over the last 3 hours. So is that of the temperature, whose level is the
+season's. Four more channels are the differences, in 0.001 m/s, of the speed at 80 m from its own
+mean over 20 minutes to 12 hours: 8-bit inputs of the speeds lose such differences. Both were chosen
+on training data, where they lower the RMSE ratio by 0.014 and 0.026.
 """
 
 from pathlib import Path
@@ -23,22 +26,23 @@ from lnp_edge.task.dataset import Dataset, Series
 
 FILE = "wind_mast_10min_int16.npz"
 DT = 600.0  # s
-START = 15.5  # hour of the day of the first step
-TRAIN = 0.7  # share of the time
+START = 15.5  # hour of the day at the first step
+TRAIN = 0.7  # fraction of the time
 CHANNELS = ("Spd80m", "Spd60m", "Spd40m", "Dir_sin", "Dir_cos", "T_rise", "RH", "P_rise", "hour_sin", "hour_cos")
-MEANS = {"above_20min": 2, "above_1h": 6, "above_3h": 18, "above_12h": 72}  # channel: steps of the mean
-RISE = 18  # steps that T_rise and P_rise look back
-HORIZON = 6  # steps: an hour
+# Channel: steps of the mean.
+MEANS = {"above_20min": 2, "above_1h": 6, "above_3h": 18, "above_12h": 72}
+RISE = 18  # steps of the mean for T_rise and P_rise
+HORIZON = 6  # steps, 1 hour
 MISSING = -32768  # in the file
-_UNIT = 10_000  # counts of a sine's 1
+_UNIT = 10_000  # counts of a sine of 1
 _ROWS = 7  # of the file: three speeds, direction in 0.1 degrees, temperature, humidity, pressure
 _MAX_BYTES = 8_000_000  # the file has 1.4 MB inflated
 
 
 def load(root=None) -> Dataset:
-    """The data set from the file in the package, or in folder `root`.
+    """The data set from the file in folder `root`; None: from the package.
 
-    Raises DataError if the file is absent or damaged.
+    Raises DataError if the file is missing or damaged.
     """
     path = files.find(root or Path(__file__).parent, FILE, "reinstall lnp-edge, or give the folder it is in")
     (signal,) = files.read_npz(path, ("signal",), _MAX_BYTES)
@@ -71,18 +75,19 @@ def load(root=None) -> Dataset:
 
 
 def _channels(signal: np.ndarray, first: int) -> np.ndarray:
-    """All channels int16 [T, C] of an unbroken run of the file's rows, which begins at step `first`."""
+    """All channels, int16 [T, C], of a continuous run of the file that starts at step `first`."""
     at = first + np.arange(signal.shape[1])
     direction, hour = np.deg2rad(signal[3] / 10), 2 * np.pi * (START + at * (DT / 3600)) / 24
     circles = [_UNIT * f(angle) for angle in (direction, hour) for f in (np.sin, np.cos)]
     above = [10.0 * (signal[0] - _mean(signal[0], steps)) for steps in MEANS.values()]
-    rise = [10.0 * (x - _mean(x, RISE)) for x in (signal[4], signal[6])]  # 0.001 degrees C, 0.01 hPa
+    # In 0.001 degrees C and 0.01 hPa.
+    rise = [10.0 * (x - _mean(x, RISE)) for x in (signal[4], signal[6])]
     found = np.stack([*signal[:3], *circles[:2], rise[0], signal[5], rise[1], *circles[2:], *above], axis=1)
     return np.clip(np.rint(found), -32768, 32767).astype(np.int16)
 
 
 def _mean(x: np.ndarray, steps: int) -> np.ndarray:
-    """Mean of x [T] over the last `steps` until each, of as many as there are at the beginning."""
+    """Running mean of x [T] over the last `steps` steps, or over fewer at the beginning."""
     total = np.concatenate([[0.0], np.cumsum(x, dtype=np.float64)])
     last = np.arange(1, len(x) + 1)
     since = np.maximum(last - steps, 0)

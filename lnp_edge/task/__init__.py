@@ -1,1 +1,1 @@
-"""A task: a data set cut into windows and people, what the network must say, and how that is measured."""
+"""Tasks: data sets, windows and splits, what a network must predict, metrics, baselines."""

@@ -1,7 +1,8 @@
-"""Baselines: what methods without a network say of the same windows, the rows of a table that a network has to beat.
+"""Baselines without a spiking network, on the same windows.
 
-Everything is chosen on the training windows: between kinds of features and for the strength of a ridge regression by
-cross-validation over the training groups, the reservoir's size of input and radius on trajectories of other seeds.
+Nothing is chosen on the test windows: the features and the strength of a ridge regression by
+cross-validation over the training groups, the input scale and spectral radius of the reservoir on
+trajectories of other seeds.
 """
 
 from __future__ import annotations
@@ -25,17 +26,17 @@ from lnp_edge.task.split import Split
 Features = Callable[[NDArray[np.int16]], NDArray[np.float64]]
 
 RESERVOIR, RADIUS, INPUT, BIAS, STRENGTH = 300, 0.4, 0.1, 0.1, 1e-8
-BANDS, SHORTEST = 8, 32  # bands a channel; steps of a window from which each band has a frequency of its own
-DEFAULT = 1.0  # scikit-learn's strength of a ridge regression
+BANDS, SHORTEST = 8, 32  # bands per channel; fewest steps of a window for which bands are computed
+DEFAULT = 1.0  # scikit-learn's default strength of a ridge regression
 STRENGTHS = (0.01, 0.1, DEFAULT, 10.0, 100.0, 1e3, 1e4, 1e5)
 FOLDS = 10
-SURELY = 0.05  # a strength replaces the default if the folds would show such a gain by chance less often than this
+SURELY = 0.05  # significance level at which a strength replaces the default
 
 
 def simple(data: Split) -> dict[str, NDArray]:
-    """Name of each baseline, and what it predicts of the test windows, as metrics.of wants it.
+    """The predictions of each baseline for the test windows, by name, in the form of metrics.of.
 
-    Of several ridge regressions the first is the one that is best in cross-validation on the training windows.
+    Ridge regressions are sorted by their score in cross-validation, best first.
     """
     if not (series := data.test.series):
         found = {name: ridge(data, features) for name, features in _kinds(data).items()}
@@ -48,24 +49,28 @@ def simple(data: Split) -> dict[str, NDArray]:
 
 
 def _kinds(data: Split) -> dict[str, Features]:
-    """What a ridge regression may be given, by the row's name."""
+    """The features for ridge regressions, by the name of their row."""
     if data.test.pixel:
         return {"ridge on pixels": samples}
     found: dict[str, Features] = {"ridge on statistics": statistics}
     if data.task.window >= SHORTEST:
         found["ridge on statistics and bands"] = statistics_and_bands
-    if _are_trials(data):  # each step has its own meaning
+    if _are_trials(data):  # then each step has its own meaning
         found["ridge on samples"] = samples
     return found
 
 
 def _are_trials(data: Split) -> bool:
-    """Is every recording one window?"""
+    """Whether every recording is one window."""
     return all(len(a) == data.task.window for a in data.test.recordings)
 
 
 def statistics(counts: NDArray[np.int16]) -> NDArray[np.float64]:
-    """Per channel mean, deviation, extremes, quartiles and mean step; mean products of channels. [W, F]."""
+    """Statistics of a window, [W, F].
+
+    Per channel mean, standard deviation, minimum, maximum, quartiles and mean |step|; per pair of
+    channels the mean product.
+    """
     x = counts.astype(np.float64)
     i, j = np.triu_indices(x.shape[2], 1)
     parts = [x.mean(1), x.std(1), x.min(1), x.max(1), *np.quantile(x, (0.25, 0.75), axis=1)]
@@ -73,14 +78,15 @@ def statistics(counts: NDArray[np.int16]) -> NDArray[np.float64]:
 
 
 def statistics_and_bands(counts: NDArray[np.int16]) -> NDArray[np.float64]:
+    """Both statistics and band_powers, [W, F]."""
     return np.concatenate([statistics(counts), band_powers(counts)], axis=1)
 
 
 def band_powers(counts: NDArray[np.int16]) -> NDArray[np.float64]:
     """Logarithm of the mean power in each of BANDS bands of every channel, [W, BANDS * C].
 
-    The bands divide the frequencies above 0 evenly on a logarithmic scale, with one at least in each. The power of
-    one count keeps silence finite.
+    The bands divide the frequencies above 0 on a logarithmic scale, with at least one frequency in
+    each. A power of 1 is added, which keeps the logarithm of silence finite.
     """
     x = counts - counts.mean(1, keepdims=True)
     power = np.square(np.abs(np.fft.rfft(x, axis=1)[:, 1:])) / x.shape[1]
@@ -92,24 +98,28 @@ def band_powers(counts: NDArray[np.int16]) -> NDArray[np.float64]:
 
 
 def samples(counts: NDArray[np.int16]) -> NDArray[np.float64]:
-    """Every count of a window, [W, T * C]. In float64: neighbours are nearly equal, and float32 solves them badly."""
+    """All counts of a window, [W, T * C].
+
+    In float64, because neighbouring counts are nearly collinear, too much for float32.
+    """
     return counts.reshape(len(counts), -1).astype(np.float64)
 
 
 @dataclass(frozen=True)
 class Fitted:
-    """A ridge regression: how it did in cross-validation, with which strength, and what it says of the test windows."""
+    """The result of a ridge regression."""
 
-    score: float  # data.test.metric, the mean over the folds
+    score: float  # data.train.metric in cross-validation, the mean over the folds
     strength: float
-    predicted: NDArray[np.int64]
+    predicted: NDArray[np.int64]  # classes of the test windows
 
 
 def ridge(data: Split, features: Features) -> Fitted:
-    """Classes by ridge regression on standardised features; balanced where plain accuracy means little.
+    """Classify by ridge regression on standardised features.
 
-    The strength is the best of STRENGTHS in cross-validation over the training groups, if it beats the default surely
-    (paired by fold); else the default. A few people say little of strengths that differ by less.
+    Classes are balanced unless the metric is accuracy. The strength is the best of STRENGTHS in
+    cross-validation over the training groups if it is significantly better than the default in a
+    paired t-test over the folds; else it is the default.
     """
     train = data.train_windows
     z, scale = _standardised(features(train.counts))
@@ -125,18 +135,22 @@ def ridge(data: Split, features: Features) -> Fitted:
     for k, part in enumerate(parts):
         left, of_fold = Windows(train.counts[:0], train.wanted[part], train.groups[part]), z[part]
         for i, strength in enumerate(STRENGTHS):
-            said = (of_fold @ _solve(gram - sums[k][0], moment - sums[k][1], strength)).argmax(1)
-            scores[i, k] = metrics.of(data.train, left, said)[data.train.metric]
+            predicted = (of_fold @ _solve(gram - sums[k][0], moment - sums[k][1], strength)).argmax(1)
+            scores[i, k] = metrics.of(data.train, left, predicted)[data.train.metric]
     best, default = int(scores.mean(1).argmax()), STRENGTHS.index(DEFAULT)
     if not (best != default and ttest_rel(scores[best], scores[default]).pvalue < SURELY):
         best = default
     test, _ = _standardised(features(data.test_windows.counts), scale)
-    said = (test @ _solve(gram, moment, STRENGTHS[best])).argmax(1)
-    return Fitted(float(scores[best].mean()), STRENGTHS[best], said)
+    predicted = (test @ _solve(gram, moment, STRENGTHS[best])).argmax(1)
+    return Fitted(float(scores[best].mean()), STRENGTHS[best], predicted)
 
 
 def _folds(data: Split) -> NDArray[np.intp]:
-    """The fold of each training window: groups are dealt out; trials too, where all are one group; else times."""
+    """The fold of each training window.
+
+    Whole groups are assigned to folds in turn. If there is one group, trials are assigned in turn,
+    and a series is divided into contiguous parts.
+    """
     names, group = np.unique(data.train_windows.groups, return_inverse=True)
     if len(names) > 1:
         return group % FOLDS
@@ -145,7 +159,10 @@ def _folds(data: Split) -> NDArray[np.intp]:
 
 
 def _standardised(x: NDArray, scale: tuple[NDArray, NDArray] | None = None) -> tuple[NDArray, tuple[NDArray, NDArray]]:
-    """Features [W, F] of mean 0 and deviation 1, or by the scale of others, and a last column of ones."""
+    """Features [W, F] standardised by their own scale or a given one, with a last column of ones.
+
+    Returns the features [W, F + 1] and the scale (mean, standard deviation).
+    """
     mean, deviation = scale or (x.mean(0), x.std(0))
     found = np.ones((len(x), x.shape[1] + 1))
     np.subtract(x, mean, out=found[:, :-1])
@@ -154,12 +171,13 @@ def _standardised(x: NDArray, scale: tuple[NDArray, NDArray] | None = None) -> t
 
 
 def _products(z: NDArray, y: NDArray, weight: NDArray) -> tuple[NDArray, NDArray]:
+    """The weighted Gram matrix [F + 1, F + 1] and moments [F + 1, K] of a ridge regression."""
     weighted = z * weight[:, None]
     return weighted.T @ z, weighted.T @ y
 
 
 def _solve(gram: NDArray, moment: NDArray, strength: float) -> NDArray[np.float64]:
-    """Coefficients [F + 1, K], the last row of them the constants, which are not held small."""
+    """Coefficients [F + 1, K]. The last row has the intercepts, which are not regularised."""
     count, mean = gram[-1, -1], gram[-1, :-1] / gram[-1, -1]
     inner = gram[:-1, :-1] - count * np.outer(mean, mean) + strength * np.eye(len(mean))
     w = solve(inner, moment[:-1] - np.outer(mean, moment[-1]), assume_a="pos")
@@ -167,7 +185,7 @@ def _solve(gram: NDArray, moment: NDArray, strength: float) -> NDArray[np.float6
 
 
 def autoregression(data: Split) -> NDArray[np.float64]:
-    """The change [W, O] of the targets that a linear model of the whole window's counts forecasts."""
+    """The forecast change [W, O] of the targets, by a linear model of all counts of a window."""
     assert data.test.series
     target = list(data.test.series.target)
     train = data.train_windows
@@ -179,15 +197,16 @@ def autoregression(data: Split) -> NDArray[np.float64]:
 def reservoir(data: Split) -> NDArray[np.float64]:
     """The counts [W, F, C] that an echo state network forecasts in a closed loop after each window.
 
-    In float64 and of tanh units, a tenth of the recurrent weights present, the read-out by ridge regression on units
-    and squares (Jaeger & Haas 2004, Science 304:78; Pathak et al. 2018, Phys. Rev. Lett. 120:024102).
+    It has tanh units in float64 with a tenth of the recurrent weights, and a read-out by ridge
+    regression on the even units and the squares of the odd ones (Jaeger & Haas 2004, Science
+    304:78; Pathak et al. 2018, Phys. Rev. Lett. 120:024102).
     """
     assert data.test.series
     rng = np.random.default_rng(1)
     shortest = min(map(len, data.train.recordings))
     x = np.stack([a[:shortest] for a in data.train.recordings]).astype(float)
     mean, std = x.mean((0, 1)), x.std((0, 1))
-    x, heard = (x - mean) / std, (data.test_windows.counts - mean) / std
+    x, warm_up = (x - mean) / std, (data.test_windows.counts - mean) / std
     c, n = x.shape[2], RESERVOIR
     w = rng.standard_normal((n, n)) * (rng.random((n, n)) < 0.1)
     w *= RADIUS / np.abs(np.linalg.eigvals(w)).max()
@@ -202,17 +221,17 @@ def reservoir(data: Split) -> NDArray[np.float64]:
     r, gram, moment = np.zeros((len(x), n)), np.eye(n + c + 1) * STRENGTH, np.zeros((n + c + 1, c))
     for t in range(shortest - 1):
         r = step(r, x[:, t])
-        if t >= heard.shape[1] // 2:
+        if t >= warm_up.shape[1] // 2:
             known = features(r, x[:, t])
             gram += known.T @ known
             moment += known.T @ (x[:, t + 1] - x[:, t])
     w_out = np.linalg.solve(gram, moment)
-    r, now, found = np.zeros((len(heard), n)), heard[:, 0], []
-    for t in range(heard.shape[1] - 1 + data.test.series.free_run):
+    r, now, found = np.zeros((len(warm_up), n)), warm_up[:, 0], []
+    for t in range(warm_up.shape[1] - 1 + data.test.series.free_run):
         r = step(r, now)
-        if t + 1 < heard.shape[1]:
-            now = heard[:, t + 1]
+        if t + 1 < warm_up.shape[1]:
+            now = warm_up[:, t + 1]
         else:
-            now = np.clip(now + features(r, now) @ w_out, -100, 100)  # what has run away stays finite
+            now = np.clip(now + features(r, now) @ w_out, -100, 100)  # keep it finite
             found.append(now)
     return np.stack(found, axis=1) * std + mean

@@ -1,4 +1,4 @@
-"""Data sets: one module each with load(root=None) -> Dataset, found by its presence."""
+"""The data set type that each module of lnp_edge/datasets returns, and its windows."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ from lnp_edge.base.errors import DataError
 
 @dataclass(frozen=True)
 class Series:
-    """The forecast that a data set without classes asks for: of some channels, a number of steps ahead.
+    """What to forecast in a data set without classes: some channels, a number of steps ahead.
 
-    With a Lyapunov exponent the loop is closed: every channel is forecast one step ahead and fed back, for
-    `free_run` steps after a window, and the error is followed in Lyapunov times.
+    With a Lyapunov exponent the loop is closed: every channel is forecast one step ahead and fed
+    back, for `free_run` steps after a window, and the error is measured over Lyapunov times.
     """
 
     target: tuple[int, ...]  # channels
@@ -26,41 +26,43 @@ class Series:
     unit: str  # of the targets, such as "m/s"
     lyapunov: float = 0.0  # largest exponent, 1/s
     free_run: int = 0  # steps
-    unheard: tuple[int, ...] = ()  # channels that a forecast is added to, but that are no input of the network
+    unheard: tuple[int, ...] = ()  # channels that are not input: only forecasts are added to them
 
 
 @dataclass(frozen=True)
 class Dataset:
-    """R recordings of raw sensor counts, with one class each, or a series to forecast.
+    """R recordings of raw sensor counts, each with a class, or with a series to forecast.
 
-    Channels ..x, ..y, ..z in a row are a vector. A beat or an image is a recording of its own: of an image each
-    row is a step and its pixels are the channels, `pixel` of them (3 for colours) side by side.
+    Consecutive channels ..x, ..y, ..z form a vector. A beat or an image is one recording. Each row
+    of an image is a step and its pixels are the channels, `pixel` of them (3 for colour) side by
+    side.
     """
 
     name: str
     dt: float  # s
     channels: tuple[str, ...]
-    classes: tuple[str, ...]  # () of a series
-    recordings: Sequence[NDArray[np.int16]] | NDArray[np.int16]  # each [T, C]; or all in one array [R, T, C]
-    labels: NDArray[np.int64]  # [R]; 0 in a series
-    groups: NDArray[np.int64]  # [R] person, patient, or part in time
-    held_out: tuple[int, ...]  # groups kept for the final test
-    # A recording that is as good: for each channel the 1-based channel it comes from, negative where its sign
-    # changes. The other arm, or a picture seen in a mirror.
+    classes: tuple[str, ...]  # () for a series
+    # [T, C] each, or one array [R, T, C]
+    recordings: Sequence[NDArray[np.int16]] | NDArray[np.int16]
+    labels: NDArray[np.int64]  # [R]; 0 for a series
+    groups: NDArray[np.int64]  # [R], the person, patient, or part in time
+    held_out: tuple[int, ...]  # groups for the final test
+    # How to mirror a recording, such as to the other arm: for each channel its 1-based source
+    # channel, negative if the sign changes. () if a mirrored recording is not valid.
     mirror: tuple[int, ...] = ()
-    pixel: int = 0  # channels of a pixel; 0 where the recordings are no images
-    metric: str = "accuracy"  # what counts, a key of metrics.of(); the tables lead with it
+    pixel: int = 0  # channels per pixel; 0 if the recordings are not images
+    metric: str = "accuracy"  # the main metric, a key of metrics.of()
     series: Series | None = None
-    group_name: str = "people"  # what groups are, for sentences
+    group_name: str = "people"  # what the groups are, for messages
 
     def samples(self) -> NDArray[np.int16]:
-        """Every recording end to end, [sum of T, C]; not copied where they are one array."""
+        """All recordings concatenated, [sum of T, C]; not copied if they are one array."""
         if isinstance(self.recordings, np.ndarray):
             return self.recordings.reshape(-1, len(self.channels))
         return np.concatenate(list(self.recordings))
 
     def of_groups(self, groups) -> Dataset:
-        """The recordings of these groups only."""
+        """The data set with the recordings of these groups only."""
         return self._only(np.flatnonzero(np.isin(self.groups, list(groups))))
 
     def _only(self, index: NDArray[np.intp]) -> Dataset:
@@ -69,7 +71,10 @@ class Dataset:
         return replace(self, recordings=some, labels=self.labels[index], groups=self.groups[index])
 
     def limited(self, most: int, steps: int) -> Dataset:
-        """At most so many recordings of each class and group; of a series, recordings of so many windows of `steps`."""
+        """The data set with at most `most` recordings of each class and group.
+
+        For a series, the recordings are shortened to `most` windows of `steps` steps.
+        """
         if self.series:
             ahead = max(self.series.horizon, self.series.free_run)
             return replace(self, recordings=tuple(a[: most * steps + ahead] for a in self.recordings))
@@ -81,11 +86,11 @@ class Dataset:
 
 
 def check(dataset: Dataset) -> Dataset:
-    """The data set, or DataError naming what no network could learn from. Every load() goes through this."""
+    """Return the data set, or raise DataError naming what is invalid."""
 
     def hold(condition: bool, what: str) -> None:
         if not condition:
-            raise DataError(f"data set {dataset.name}: {what}", f"mend lnp_edge/datasets/{dataset.name}.py or its file")
+            raise DataError(f"data set {dataset.name}: {what}", f"fix lnp_edge/datasets/{dataset.name}.py or its file")
 
     count, width, series = len(dataset.recordings), len(dataset.channels), dataset.series
     classes = len(dataset.classes)
@@ -93,8 +98,8 @@ def check(dataset: Dataset) -> Dataset:
     hold(len(dataset.labels) == count == len(dataset.groups), f"{count} recordings, {len(dataset.labels)} labels")
     alike = isinstance(dataset.recordings, np.ndarray)
     for r, recording in enumerate(dataset.recordings[:1] if alike else dataset.recordings):
-        hold(recording.dtype == np.int16, f"recording {r} is {recording.dtype}, not int16")
-        hold(recording.shape[1:] == (width,), f"recording {r} has shape {recording.shape}, not [T, {width}]")
+        hold(recording.dtype == np.int16, f"recording {r}: expected int16, got {recording.dtype}")
+        hold(recording.shape[1:] == (width,), f"recording {r}: expected shape [T, {width}], got {recording.shape}")
     for r in np.flatnonzero((dataset.labels < 0) | (dataset.labels >= max(classes, 1)))[:1]:
         hold(False, f"recording {r} has label {dataset.labels[r]}")
     hold(sorted(map(abs, dataset.mirror)) in ([], [*range(1, width + 1)]), "mirror is no signed order of the channels")
@@ -109,8 +114,11 @@ def check(dataset: Dataset) -> Dataset:
 
 @dataclass(frozen=True)
 class Windows:
-    """W windows of T steps. `wanted` is the class int64 [W], or of a series the counts to forecast, int16 [W, F, O]
-    (F = 1 step, `horizon` after the last; or F = free_run steps after it)."""
+    """W windows of T steps.
+
+    wanted : the classes, int64 [W], or the counts to forecast, int16 [W, F, O]: F = 1 step,
+        `horizon` steps after the window, or the F = free_run steps after it
+    """
 
     counts: NDArray[np.int16]  # [W, T, C]
     wanted: NDArray
@@ -121,8 +129,10 @@ class Windows:
 
 
 def require_long(dataset: Dataset, length: int) -> int:
-    """Steps after a window of `length` steps that a forecast is compared with. Raises DataError if no recording is
-    long enough for both."""
+    """The number of steps that forecasts need after a window of `length` steps.
+
+    Raises DataError if no recording is long enough for both.
+    """
     ahead = max(dataset.series.horizon, dataset.series.free_run) if dataset.series else 0
     longest = max(map(len, dataset.recordings), default=0)
     if longest < length + ahead:
@@ -134,7 +144,10 @@ def require_long(dataset: Dataset, length: int) -> int:
 
 
 def windows(dataset: Dataset, seconds: float, hop_seconds: float) -> Windows:
-    """Every whole window of every recording. Raises DataError if no recording is long enough."""
+    """All complete windows of all recordings.
+
+    Raises DataError if no recording is long enough, or if the windows are empty or leave gaps.
+    """
     length, hop = round(seconds / dataset.dt), round(hop_seconds / dataset.dt)
     if length < 1 or hop < 1:
         raise DataError(
@@ -142,7 +155,7 @@ def windows(dataset: Dataset, seconds: float, hop_seconds: float) -> Windows:
             f"both must be at least {dataset.dt} s",
         )
     if hop > length and not dataset.series:
-        raise DataError(f"windows of {seconds} s every {hop_seconds} s leave gaps", "the hop is at most the window")
+        raise DataError(f"windows of {seconds} s every {hop_seconds} s leave gaps", "choose a hop up to the window")
     ahead = require_long(dataset, length)
     starts = [(r, s) for r, a in enumerate(dataset.recordings) for s in range(0, len(a) - length - ahead + 1, hop)]
     source = np.array([r for r, _ in starts])

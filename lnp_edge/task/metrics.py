@@ -1,4 +1,4 @@
-"""What is said of predictions: the measures of each field, from windows and what was predicted of them."""
+"""Metrics of predictions, for each kind of data set."""
 
 from __future__ import annotations
 
@@ -7,17 +7,17 @@ from numpy.typing import NDArray
 
 from lnp_edge.task.dataset import Dataset, Windows
 
-THRESHOLDS = (0.3, 0.4, 0.5)  # of the normalised error that ends a valid time
+THRESHOLDS = (0.3, 0.4, 0.5)  # of the normalised error at which a valid time ends
 TITLES = {"macro_f1": "macro F1", "rmse": "RMSE", "rmse_ratio": "RMSE / persistence", "valid_time": "valid time, 0.4"}
 
 
 def title(key: str) -> str:
-    """A measure's name in a table."""
+    """The name of a metric in a table."""
     return TITLES.get(key, key.replace("_", " "))
 
 
 def shown(dataset: Dataset) -> list[str]:
-    """The measures a table has beside dataset.metric."""
+    """The metrics that a table shows besides dataset.metric."""
     if dataset.series:
         return ["valid_time_0.3", "valid_time_0.5", "rmse_ratio"] if dataset.series.free_run else ["rmse"]
     if dataset.metric == "accuracy":
@@ -26,13 +26,14 @@ def shown(dataset: Dataset) -> list[str]:
 
 
 def of(dataset: Dataset, windows: Windows, predicted: NDArray) -> dict[str, float]:
-    """The measures of a data set's kind, dataset.metric among them.
+    """The metrics for a data set's kind, dataset.metric among them.
 
-    predicted : class [W], or the counts forecast [W, F, O] as windows.wanted
+    predicted : classes [W], or forecast counts [W, F, O], as windows.wanted
 
-    Classes: accuracy, macro_f1 and each class's recall. A series: rmse in its unit, and rmse_ratio to persistence
-    (the value stays what it was); with a closed loop valid_time in Lyapunov times, the median over the windows
-    for each of THRESHOLDS, and rmse_ratio of the first step.
+    Classes: accuracy, macro_f1, and the recall of each class. Series: rmse in the unit of the
+    series, and rmse_ratio, the ratio to persistence (the forecast is the present value), both of
+    the first step. Closed loop: also valid_time in Lyapunov times, the median over the windows, for
+    each of THRESHOLDS.
     """
     if dataset.series is None:
         return _of_classes(dataset.classes, windows.wanted, predicted)
@@ -47,7 +48,10 @@ def of(dataset: Dataset, windows: Windows, predicted: NDArray) -> dict[str, floa
 
 
 def confusion(classes: tuple[str, ...], wanted: NDArray, predicted: NDArray) -> NDArray[np.int64]:
-    """Windows of each class (row) that were taken for each class (column); -1 is no class, and in no column."""
+    """The confusion matrix: windows of each class (row) by predicted class (column).
+
+    A prediction of -1 means no class and is not counted.
+    """
     found = np.zeros((len(classes), len(classes)), np.int64)
     known = predicted >= 0
     np.add.at(found, (wanted[known], predicted[known]), 1)
@@ -55,7 +59,11 @@ def confusion(classes: tuple[str, ...], wanted: NDArray, predicted: NDArray) -> 
 
 
 def _of_classes(classes: tuple[str, ...], wanted: NDArray, predicted: NDArray) -> dict[str, float]:
-    """A class without windows has recall 1 if nothing was taken for it; F1 counts classes that occur or are named."""
+    """The metrics of classes.
+
+    A class without windows has recall 1 if it is never predicted, and else 0. macro_f1 is the mean
+    over the classes that occur or are predicted.
+    """
     table = confusion(classes, wanted, predicted)
     right, occur, named = np.diag(table), np.bincount(wanted, minlength=len(classes)), table.sum(0)
     f1 = [2 * r / (a + b) for r, a, b in zip(right, occur, named, strict=True) if a + b]
@@ -65,7 +73,7 @@ def _of_classes(classes: tuple[str, ...], wanted: NDArray, predicted: NDArray) -
 
 
 def _of_series(dataset: Dataset, now: NDArray, wanted: NDArray, predicted: NDArray) -> dict[str, float]:
-    """Of the first step of the forecast. now [W, 1, O], wanted and predicted [W, F, O]."""
+    """rmse and rmse_ratio of the first step. now [W, 1, O], wanted and predicted [W, F, O]."""
     assert dataset.series
     error, stays = (
         np.sqrt(np.mean(np.square((guess[:, :1] - wanted[:, :1].astype(float)) / dataset.series.per_unit)))
@@ -75,10 +83,11 @@ def _of_series(dataset: Dataset, now: NDArray, wanted: NDArray, predicted: NDArr
 
 
 def valid_times(dataset: Dataset, wanted: NDArray, predicted: NDArray, threshold: float) -> NDArray[np.float64]:
-    """Lyapunov times until the error first exceeds `threshold`, [W]; all of them if it never does.
+    """Lyapunov times until the error first exceeds `threshold`, or the whole free run, [W].
 
-    The error is the distance of the states over the root mean square distance of the true ones from their mean
-    (Pathak et al. 2018, Phys. Rev. Lett. 120:024102), every channel in units of its own deviation.
+    The error is the distance between predicted and true state, divided by the root mean square
+    distance of true states from their mean (Pathak et al. 2018, Phys. Rev. Lett. 120:024102), with
+    every channel in units of its standard deviation.
     """
     assert dataset.series
     true = wanted.reshape(-1, wanted.shape[-1]).astype(float)

@@ -1,4 +1,4 @@
-"""A data set cut in two by person, and the task that its first part defines."""
+"""Splits a data set into training and test groups, and derives the task from the training part."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ from lnp_edge.task.task import Task, encoded
 
 PRODUCTS_FROM = 100_000  # samples
 AXES_FROM = 5000  # recordings
-AXES_FLOOR = 0.02  # added to variances, of one channel 1: what varies less is not made as large as the rest
+AXES_FLOOR = 0.02  # added to variances relative to 1, so that small ones are not amplified to 1
 
 
 @dataclass(frozen=True)
 class Split:
-    """A data set cut in two by person, with the encoder fitted to the first part alone."""
+    """The training and test parts of a data set, with the encoder fitted to the training part."""
 
     train: Dataset
     test: Dataset
@@ -41,10 +41,12 @@ class Split:
 
     @cached_property
     def axes(self) -> NDArray[np.float64] | None:
-        """Of images [C, C]: input weights = axes @ weights drawn, and trained, as if channels were independent.
+        """The whitening matrix of images, [C, C]; None for other data.
 
-        Pixels are not: nearly all that a row varies in is its brightness. The inverse root of their covariance
-        (Krizhevsky 2009), so scaled that the drive of a neuron is what six independent channels would give.
+        Input weights are axes @ weights, where the weights are drawn and trained as if the channels
+        were independent. Pixels are not: most of the variance of a row is its brightness. The
+        matrix is the inverse square root of their covariance (Krizhevsky 2009), scaled so that the
+        drive of a neuron is that of six independent channels.
         """
         if not self.train.pixel:
             return None
@@ -56,7 +58,7 @@ class Split:
 
     @property
     def held_out_text(self) -> str:
-        """Such as "707 windows of people 8, 9, 10"."""
+        """A description of the test windows, such as "707 windows of people 8, 9, 10"."""
         groups = sorted(set(self.test.groups.tolist()))
         return f"{len(self.test_windows)} windows of {self.test.group_name} {', '.join(map(str, groups))}"
 
@@ -74,12 +76,17 @@ def load_data(config: Config) -> Dataset:
 
 
 def split(config: Config, dataset: Dataset, held_out: tuple[int, ...] | None = None) -> Split:
-    """held_out : people kept for the test; the data set's own by default."""
+    """Split a data set by group.
+
+    held_out : groups for the test; None: those of the data set
+
+    Raises ConfigError if either part is empty, and DataError if it has no long enough recording.
+    """
     everyone = set(dataset.groups.tolist())
     chosen = set(dataset.held_out if held_out is None else held_out) & everyone
     if not chosen or chosen == everyone:
         names = f"{dataset.group_name} {sorted(chosen)} held out of {sorted(everyone)}"
-        raise ConfigError(names, "leave some for training and some for the test")
+        raise ConfigError(names, "choose some for training and some for the test")
     train, test = dataset.of_groups(everyone - chosen), dataset.of_groups(chosen)
     for part in (train, test):
         require_long(part, round(config.data.window / dataset.dt))
@@ -93,7 +100,7 @@ def split(config: Config, dataset: Dataset, held_out: tuple[int, ...] | None = N
         window=round(config.data.window / dataset.dt),
         hop=round(config.data.hop / dataset.dt),
         channels=dataset.channels,
-        classes=dataset.classes or _read_out_names(dataset),
+        classes=dataset.classes or _forecast_names(dataset),
         forecast=_forecast(train),
         products=_mean_products(train.samples(), encoder, fitted),
     )
@@ -103,19 +110,22 @@ def split(config: Config, dataset: Dataset, held_out: tuple[int, ...] | None = N
 def _mean_products(
     samples: NDArray[np.int16], encoder: str, fitted: dict[str, NDArray[np.int32]]
 ) -> NDArray[np.float64]:
-    """Of two inputs each, as integers, over some of the samples [S, C]; [C, C]."""
+    """Mean products [C, C] of pairs of integer inputs, over a subset of the samples [S, C]."""
     x = encode(encoder, samples[:: max(1, len(samples) // PRODUCTS_FROM)], fitted).astype(np.float64)
     return x.T @ x / max(1, len(x))
 
 
-def _read_out_names(dataset: Dataset) -> tuple[str, ...]:
-    """Names of a series' read-outs, such as "Spd80mN in 3600 s"."""
+def _forecast_names(dataset: Dataset) -> tuple[str, ...]:
+    """Names of the read-outs for a series, such as "Spd80m in 3600 s"."""
     assert dataset.series
     return tuple(f"{dataset.channels[c]} in {dataset.series.horizon * dataset.dt:g} s" for c in dataset.series.target)
 
 
 def _forecast(train: Dataset) -> Forecast | None:
-    """Of a series: one unit of the float read-out is the deviation of the change to forecast."""
+    """The forecast of a series; None for classes.
+
+    One unit of the float read-out is the standard deviation of the change to forecast.
+    """
     if not (series := train.series):
         return None
     target, h = list(series.target), series.horizon
@@ -125,7 +135,10 @@ def _forecast(train: Dataset) -> Forecast | None:
 
 
 def data_for(config: Config, network: Network) -> Split:
-    """The data a network from a file is for. Raises ModelError if it has other channels, classes or time step."""
+    """The data for a network from a file.
+
+    Raises ModelError if the network has other numbers of channels or classes, or another time step.
+    """
     data = split(config, load_data(config))
     theirs = (len(network.w_in), len(network.tau_out), network.dt)
     wanted = (len(data.task.channels), len(data.task.classes), data.dt)
@@ -139,7 +152,7 @@ def data_for(config: Config, network: Network) -> Split:
 
 
 def folds(dataset: Dataset, count: int) -> list[tuple[int, ...]]:
-    """The people in order of their number, dealt to `count` folds of neighbours."""
+    """The groups of a data set in ascending order, divided into `count` contiguous folds."""
     people = sorted(set(dataset.groups.tolist()))
     if not 2 <= count <= len(people):
         raise ConfigError(f"{count} folds of {len(people)} people", f"choose from 2 to {len(people)}")

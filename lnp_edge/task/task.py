@@ -1,4 +1,4 @@
-"""What a network must do, in terms of its data: encoder, window, names, forecast; and counts as it sees them."""
+"""The task of a network in terms of its data, and the encoding of counts as network input."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ ENCODED_AT_ONCE = 1024  # windows
 
 @dataclass(frozen=True)
 class Task:
-    """What a model needs to know of its data beside the network."""
+    """What a model needs to know about its data, besides the network."""
 
     encoder: str
     encoder_params: dict[str, NDArray[np.int32]]
@@ -24,14 +24,15 @@ class Task:
     hop: int  # steps
     channels: tuple[str, ...]
     classes: tuple[str, ...]
-    forecast: Forecast | None = None  # its unit in counts per unit of the float read-out
-    products: Floats | None = None  # [C, C] mean products of two inputs, as integers; None: as if independent
+    forecast: Forecast | None = None  # its unit is counts per unit of the float read-out
+    # [C, C], mean products of two inputs, which are integers; None: inputs count as independent.
+    products: Floats | None = None
 
 
 def encoded(task: Task, counts: NDArray[np.int16]) -> NDArray[np.float32]:
-    """Counts [..., C] as the input of a float network."""
+    """The input of a float network for counts [..., C]."""
     found = np.empty(counts.shape, np.float32)
-    for k in range(0, len(counts), ENCODED_AT_ONCE):  # in int64
+    for k in range(0, len(counts), ENCODED_AT_ONCE):  # bounds the memory of the int64 copy
         part = slice(k, k + ENCODED_AT_ONCE)
         found[part] = encode(task.encoder, counts[part], task.encoder_params) / np.float32(X_SCALE)
     return found

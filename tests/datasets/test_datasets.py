@@ -74,8 +74,8 @@ def test_ridge_regression_on_statistics_tells_most_exercises_apart():
 @pytest.mark.parametrize(
     ("change", "what"),
     [
-        ({"recordings": (np.zeros((200, 6), np.float32),)}, "recording 0 is float32"),
-        ({"recordings": (np.zeros((200, 5), np.int16),)}, "recording 0 has shape"),
+        ({"recordings": (np.zeros((200, 6), np.float32),)}, "recording 0: expected int16, got float32"),
+        ({"recordings": (np.zeros((200, 5), np.int16),)}, "recording 0: expected shape"),
         ({"labels": np.array([7])}, "recording 0 has label 7"),
         ({"labels": np.array([-1])}, "recording 0 has label -1"),
         ({"groups": np.array([1, 2])}, "1 recordings, 1 labels"),
