@@ -1,4 +1,4 @@
-"""What a board adds: its UART driver, start-up code and linker script."""
+"""The files that a board adds: its UART driver, start-up code and linker script."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ NOT_DRIVERS = ("cortex_m", "memory")
 
 
 def files(board: Board) -> dict[str, str]:
-    """Copied from boards/common/. Raises BoardError for a driver that is not there."""
+    """The board's files, from boards/common/. Raises BoardError if the driver does not exist."""
     drivers = sorted(p.stem for p in COMMON.glob("*.c") if p.stem not in NOT_DRIVERS)
     if board.uart not in drivers:
         raise BoardError(
