@@ -25,7 +25,7 @@ def flash(folder: Path, dry_run: bool = False) -> str:
     manifest = read_manifest(folder)
     board = boards.get(manifest.board)
     if board.start != "serial":
-        return f"nothing to flash: {board.name} loads the image when it starts"
+        return f"nothing to flash: {board.name} starts with the image"
     image = commands.output(manifest.name, board.toolchain)
     binary = image.removesuffix(".elf") + ".bin"
     call = [board.flash_tool, "--reset", "write", binary, f"0x{board.flash.origin:08X}"]  # st-flash's arguments

@@ -1,6 +1,4 @@
-"""Generate firmware from a quantised model and a board: a folder of C that `make` builds without
-Python.
-"""
+"""Generate firmware from a model and a board: a folder of C that `make` builds without Python."""
 
 from __future__ import annotations
 

@@ -267,7 +267,7 @@ def test_a_bad_row_is_refused_after_the_windows_before_it(capsys, at):
     assert main(["run", "m.onnx", "--source", "a.csv"]) == 2
     captured = capsys.readouterr()
     assert len(captured.out.splitlines()) == 4
-    assert captured.err.splitlines()[0] == "a.csv line 57: 2 values instead of 3"
+    assert captured.err.splitlines()[0] == "a.csv line 57: expected 3 values, got 2"
 
 
 # ---- what works

@@ -156,7 +156,7 @@ def _real(name: str) -> Evaluation:
     settings = named(name)
     data = split(settings, load_data(settings))
     series = data.test.series
-    evaluate = _closed_loop if series and series.free_run else _foretold if series else _classes
+    evaluate = _closed_loop if series and series.free_run else _forecast if series else _classes
     tau_out = settings.network.tau_out / data.dt
     return Evaluation(len(data.task.channels), partial(evaluate, name, data), tau_out, data.axes)
 
@@ -167,7 +167,7 @@ def _some(windows: Windows, rng: np.random.Generator) -> Windows:
     return Windows(windows.counts[chosen], windows.wanted[chosen], windows.groups[chosen])
 
 
-def _heard(network: Network, data: Split, windows: Windows) -> Floats:
+def _window_features(network: Network, data: Split, windows: Windows) -> Floats:
     """Features [W, 1, N] after each window."""
     return _last(network, encoded(data.task, windows.counts).astype(float))[:, None]
 
@@ -175,7 +175,7 @@ def _heard(network: Network, data: Split, windows: Windows) -> Floats:
 def _classes(name: str, data: Split, network: Network, rng: np.random.Generator) -> Measures:
     train, test = (_some(w, rng) for w in (data.train_windows, data.test_windows))
     held = _held_out(train.groups, rng)
-    features, wanted = _heard(network, data, train), np.eye(len(data.task.classes))[train.wanted][:, None]
+    features, wanted = _window_features(network, data, train), np.eye(len(data.task.classes))[train.wanted][:, None]
     w, _ = regression(features[~held], wanted[~held], features[held], wanted[held])
     metric = data.test.metric
 
@@ -183,7 +183,7 @@ def _classes(name: str, data: Split, network: Network, rng: np.random.Generator)
         return metrics.of(data.test, windows, _predicted(features, w)[:, 0].argmax(1))[metric]
 
     chosen = Windows(train.counts[held], train.wanted[held], train.groups[held])
-    return {"validation": share(features[held], chosen), name: share(_heard(network, data, test), test)}
+    return {"validation": share(features[held], chosen), name: share(_window_features(network, data, test), test)}
 
 
 def _held_out(groups: NDArray, rng: np.random.Generator) -> NDArray[np.bool_]:
@@ -194,16 +194,16 @@ def _held_out(groups: NDArray, rng: np.random.Generator) -> NDArray[np.bool_]:
     return np.isin(groups, rng.permutation(everyone)[: len(everyone) // 5])
 
 
-def _foretold(name: str, data: Split, network: Network, rng: np.random.Generator) -> Measures:
+def _forecast(name: str, data: Split, network: Network, rng: np.random.Generator) -> Measures:
     """Share of persistence's squared error that is explained; below 0 it does worse."""
     assert data.test.series
     target = list(data.test.series.target)
     train, test = (_some(w, rng) for w in (data.train_windows, data.test_windows))
     first = np.arange(len(train)) < 0.8 * len(train)  # in time
-    features, wanted = _heard(network, data, train), train.wanted - train.counts[:, -1:, target].astype(float)
+    features, wanted = _window_features(network, data, train), train.wanted - train.counts[:, -1:, target].astype(float)
     w, held = regression(features[first], wanted[first], features[~first], wanted[~first])
     change = test.wanted - test.counts[:, -1:, target].astype(float)
-    error = np.square(_predicted(_heard(network, data, test), w) - change).sum()
+    error = np.square(_predicted(_window_features(network, data, test), w) - change).sum()
     return {"validation": held, name: float(1 - error / np.square(change).sum())}
 
 
@@ -217,11 +217,11 @@ def _closed_loop(name: str, data: Split, network: Network, rng: np.random.Genera
     train, held = counts[: -len(counts) // 4], counts[-len(counts) // 4 :]
     warm = data.task.window
 
-    def heard(counts: NDArray) -> Floats:
+    def inputs(counts: NDArray) -> Floats:
         return X_STD * (counts - mean) / std
 
     def features(counts: NDArray) -> Floats:
-        rates = list(filtered(network, heard(counts[:, :-1]), network.tau_out[0]))
+        rates = list(filtered(network, inputs(counts[:, :-1]), network.tau_out[0]))
         return np.stack(rates[warm // 2 :: 4], axis=1)
 
     def changes(counts: NDArray) -> Floats:
@@ -233,7 +233,7 @@ def _closed_loop(name: str, data: Split, network: Network, rng: np.random.Genera
         run, now = Simulation(network, len(windows)), windows.counts[:, 0].astype(float)
         gamma, r, said = np.exp(-1 / network.tau_out[0]), np.zeros((len(windows), network.n)), []
         for t in range(warm - 1 + series.free_run):
-            r = gamma * r + (1 - gamma) * run.step(np.clip(heard(now), -4, 4))
+            r = gamma * r + (1 - gamma) * run.step(np.clip(inputs(now), -4, 4))
             if t + 1 < warm:
                 now = windows.counts[:, t + 1].astype(float)
             else:
