@@ -137,7 +137,7 @@ def _hash(data: bytes) -> str:
 
 
 def tool_failed(folder: Path, tool: str, code: int, text: str, try_next: str) -> BoardError:
-    """The error for a failed compiler or flash tool: its first message, and the log of its output."""
+    """The error for a failed compiler or flash tool: its first message, and where its log is."""
     name = Path(tool).name
     log = folder / BUILD / f"{name}.log"
     log.parent.mkdir(exist_ok=True)

@@ -407,7 +407,7 @@ def test_a_reader_that_leaves_early_is_no_error(at):
     assert done.stderr == ""
 
 
-REPORT = "lnp itself failed: please report it, with these lines and what lnp doctor prints"
+REPORT = "lnp itself failed: please report it with these lines and the output of lnp doctor"
 
 
 def test_our_own_bugs_keep_their_traceback_and_have_a_code_of_their_own(tmp_path):

@@ -98,7 +98,7 @@ def require_one_layer(config: Config) -> None:
     """Raises ConfigError for a configuration that the search does not support."""
     if config.network.layer:
         raise ConfigError(
-            f"a budget needs a network of one layer, this one has {len(config.network.layer)} [[network.layer]]",
+            f"a budget needs a network of one layer, this has {len(config.network.layer)} tables [[network.layer]]",
             "omit these tables, or omit --board and set [prune] keep",
         )
 

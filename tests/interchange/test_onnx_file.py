@@ -333,7 +333,7 @@ def test_damage_in_a_stack_is_refused(tmp_path):
 
 
 def test_data_in_another_file_is_named_as_the_reason(tmp_path):
-    assert refusal(tmp_path, changed(external)) == ": 'hidden_v_th' lies in another file"
+    assert refusal(tmp_path, changed(external)) == ": 'hidden_v_th' is in another file"
 
 
 DIMS = [
