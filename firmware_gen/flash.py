@@ -28,7 +28,7 @@ def flash(folder: Path, dry_run: bool = False) -> str:
         return f"nothing to flash: {board.name} starts with the image"
     image = commands.output(manifest.name, board.toolchain)
     binary = image.removesuffix(".elf") + ".bin"
-    call = [board.flash_tool, "--reset", "write", binary, f"0x{board.flash.origin:08X}"]  # st-flash's arguments
+    call = [board.flash_tool, "--reset", "write", binary, f"0x{board.flash.origin:08X}"]  # as for st-flash
     shown = f"cd {shlex.quote(str(folder))} && {shlex.join(call)}"
     if not (folder / image).is_file():
         raise BoardError(f"{folder} has no image yet", f"build it first: lnp build {shlex.quote(str(folder))}")

@@ -29,9 +29,7 @@ KEYWORDS = frozenset(
 
 
 def files(model: QuantizedModel, name: str) -> dict[str, str]:
-    """The four files of a model. Raises ConfigError for a population whose fields would be C
-    keywords.
-    """
+    """The four files of a model. Raises ConfigError for a population whose name gives a C keyword."""
     for member in (*layout.tables(model), *(field.full_name for field in model.fields)):
         if member in KEYWORDS:
             raise ConfigError(f"{member!r} means something in C", "choose another name for the population")

@@ -9,7 +9,8 @@ from lnp_edge.base.errors import BoardError
 from lnp_edge.spec.board import Board
 
 COMMON = boards.FOLDER / "common"
-STACK_BYTES = 2048  # the frames of all functions of a build fit together; tests/firmware_gen/test_build.py sums them
+# tests/firmware_gen/test_build.py checks that the frames of all functions of a build fit together.
+STACK_BYTES = 2048
 NOT_DRIVERS = ("cortex_m", "memory")
 
 

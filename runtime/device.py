@@ -185,7 +185,7 @@ class Link:
             damaged = self.bad_frames
             reply = self._await(min(time.monotonic() + patience, give_up))
             if reply is None:
-                if damaged == self.bad_frames:  # no damage: the device may be slow, not the line noisy
+                if damaged == self.bad_frames:  # the device may be slow, not the line noisy
                     patience *= 1.5
                 continue
             if reply.type == REPLIES["nak"].type and len(reply.payload) == REPLIES["nak"].struct.size:

@@ -53,12 +53,12 @@ class Emulator:
                 if symbols is None:
                     raise ELFError("it has no symbols")
                 self._symbols = {s.name: s["st_value"] for s in symbols.iter_symbols()}
-        except (OSError, ELFError, unicorn.UcError) as e:  # UcError: it loads beyond the board's memory
+        except (OSError, ELFError, unicorn.UcError) as e:  # UcError: the image exceeds the memory
             raise BoardError(f"{image} is no image for {board.name}: {e}", "build it first: lnp build DIR") from None
         stack, start = (int.from_bytes(uc.mem_read(board.flash.origin + at, 4), "little") for at in (0, 4))
         uc.reg_write(arm_const.UC_ARM_REG_SP, stack)
         self._pc = start | 1
-        self._never = board.flash.origin + board.flash.size - 2  # an address in executable memory nothing runs
+        self._never = board.flash.origin + board.flash.size - 2  # executable, but never run
         uc.hook_add(unicorn.UC_HOOK_INTR, self._interrupt)
 
     def _uart_read(self, uc, offset, size, data) -> int:

@@ -32,7 +32,7 @@ POPULATION = np.dtype([
     ("z_words", np.uint64),  # number of words of packed spikes, its last state words
     ("entry", np.uint64),  # its first entry in `params`
     ("unit", np.uint64),  # its first unit
-    ("projections", np.uint64),  # end of its projections; they begin at the end of the previous ones
+    ("projections", np.uint64),  # end of its projections; they follow the previous ones
 ])  # fmt: skip
 PROJECTION = np.dtype([
     ("source", np.uint64),  # 0: the input, p + 1: population p
@@ -55,7 +55,7 @@ class Tables(NamedTuple):
     params: NDArray[np.int32]  # one row per neuron of each population: its TABLES side by side
     indptr: NDArray[np.uint32]  # the indptr of each projection, as offsets into the next two arrays
     indices: NDArray[np.uint16]  # the target neuron of each synapse
-    weights: NDArray  # int8, or int16 if any projection has 16 bits: narrow rows use fewer cache lines
+    weights: NDArray  # int8, or int16 if any projection has 16 bits; int8 needs fewer cache lines
 
 
 class State(NamedTuple):
@@ -63,7 +63,7 @@ class State(NamedTuple):
 
     words: NDArray[np.int32]  # the state words in the order of SEMANTICS.md section 5
     fired: NDArray[np.uint64]  # number of active units of the input and of each population
-    senders: NDArray[np.int32]  # [units] their indices, from the first unit of input or population on
+    senders: NDArray[np.int32]  # [units] their indices, from the first unit of each on
     x: NDArray[np.int32]  # [n_in] the value that each channel sends; a neuron sends 1
     drive: NDArray[np.int32]  # [n] summed input of the population being stepped
 

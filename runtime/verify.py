@@ -113,8 +113,9 @@ def verify(
     runs: Iterable[NDArray[np.int16]],
     progress: Callable[[int], None] = lambda steps: None,
 ) -> Report:
-    """Compare tables and, for each run (int16 counts [T, n_in], from reset), the state after every
-    step.
+    """Compare the tables and, for each run from reset, the state after every step.
+
+    runs : counts, int16 [T, n_in] each
 
     Stops at the first run that differs. progress is called with the number of steps done.
     """
@@ -281,12 +282,11 @@ def _place(model: QuantizedModel, table: str, k: int) -> str:
 
 
 def stimulus(model: QuantizedModel, steps: int, seed: int) -> Iterator[NDArray[np.int16]]:
-    """Seeded counts that cover extreme inputs: `steps` in all, in runs of at most RUN, int16 [T,
-    n_in].
+    """Yield seeded counts that cover extreme inputs: runs int16 [T, n_in], `steps` in total.
 
-    Each run has six equal parts: rest, sensor-like noise, jumps, full scale, rest and noise. It
-    ends with noise so that the reset before the next run has an active network to clear; for the
-    same reason there are at least two runs.
+    Each run has at most RUN steps and six equal parts: rest, sensor-like noise, jumps, full scale,
+    rest and noise. It ends with noise so that the reset before the next run has an active network
+    to clear; for the same reason there are at least two runs.
     """
     encoder = plugins.get("lnp_edge.encoders", model.encoder)
     most = min(RUN, -(-steps // 2))

@@ -1,7 +1,7 @@
 // The functions of a network other than its step: init, reset, argmax, digest, save and load. Each
 // lnp_<name>.c includes this file last. It must define
 //   LNP_MODEL(x)                lnp_<name>_x
-//   LNP_FIELDS(WORDS, SPIKES)   every field in the order of the state words, SEMANTICS.md section 5:
+//   LNP_FIELDS(WORDS, SPIKES)   all fields in the order of the state words, SEMANTICS.md section 5:
 //                               WORDS(field, words, most) holds int32_t within -most..most;
 //                               SPIKES(field, words, neurons) holds one bit per neuron
 //   LNP_READOUT                 the field that argmax compares
@@ -11,7 +11,7 @@
 
 #include "lnp_crc32.h"
 
-enum { SAVE_HEAD = 12, SAVE_CRC = 4 };  // fingerprint, t, digest; then the state words, then a CRC-32
+enum { SAVE_HEAD = 12, SAVE_CRC = 4 };  // fingerprint, t, digest; state words; CRC-32
 
 // One copy for all fields: inlining it everywhere, or cloning it per size, would fill the flash.
 #if defined(__clang__)

@@ -40,8 +40,8 @@ ROWS: dict[str, dict[str, dict]] = {
     "random": {"prune": {"method": "random"}},
     "magnitude": {"prune": {"method": "magnitude"}},
     "homogeneous": {"prune": {"method": "lnp"}, "network": {"heterogeneous": False}},
-    "fixed time constants": {"prune": {"method": "lnp"}, "train": {"train_taus": False}},  # every neuron's own
-    "lnp 4 bits": {"prune": {"method": "lnp"}, "quantize": {"bits": 4}},  # training continues in integers: row()
+    "fixed time constants": {"prune": {"method": "lnp"}, "train": {"train_taus": False}},
+    "lnp 4 bits": {"prune": {"method": "lnp"}, "quantize": {"bits": 4}},  # see row()
     "no recurrence": {"prune": {"keep": 1.0, "method": "lnp"}, "network": {"density": 0.0}},
 }
 DEFAULT = ",".join(name for name in ROWS if name not in ("random", "magnitude", "fixed time constants"))

@@ -49,7 +49,7 @@ def processes(work: Work, items: Sequence, tell: Tell, jobs: int | None = None) 
         while True:
             try:
                 args = reader.recv()
-            except (EOFError, OSError):  # all writers have ended; a terminated one perhaps within a message
+            except (EOFError, OSError):  # all writers have ended, perhaps within a message
                 return
             tell(*args)
 

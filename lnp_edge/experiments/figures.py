@@ -131,7 +131,7 @@ def by_kept(results: list[dict], measures: list[str], path: Path) -> None:
                 axes.axhline(found[0].mean, color=colour, lw=1.2, ls="--" if name == "dense" else ":", label=name)
                 continue
             half = [0 if np.isnan(e.half) else e.half for e in found]
-            aside = 1.015 ** (names.index(name) - len(names) / 2)  # so that intervals do not hide each other
+            aside = 1.015 ** (names.index(name) - len(names) / 2)  # avoids overlap of intervals
             axes.errorbar(
                 [100 * k * aside for k in keeps], [e.mean for e in found], half, color=colour, marker=marker, ms=4,
                 ls=dashes, lw=1.5, elinewidth=0.8, capsize=2, label=name,

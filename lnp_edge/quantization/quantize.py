@@ -19,14 +19,14 @@ from lnp_edge.spec.model import CSR, INPUT, INT32_MAX, LARGEST, MAX_SHIFT, Popul
 from lnp_edge.spec.parameters import leak_factors
 from lnp_edge.task.task import Task
 
-BITS = (2, 3, 4, 5, 6, 7, 8, 16)  # of a weight; a projection has 4, 8 or 16, the fewest that suffice
+BITS = (2, 3, 4, 5, 6, 7, 8, 16)  # of a weight; a projection has 4, 8 or 16
 # Gains are limited so that no threshold exceeds this. It only affects neurons that never fire: the
 # proof keeps their potential below 2**30. Without it, one neuron of tiny weights would make the
 # whole network be refused.
 V_TH_MAX = 2.0**30
 FINITE, SMALLEST = 1e30, 1e-30
 READOUT = "out"  # name of the population
-CLIPPINGS = 2.0 ** np.arange(0, 2.01, 0.125)  # factors by which a gain may exceed that of the largest weight
+CLIPPINGS = 2.0 ** np.arange(0, 2.01, 0.125)  # of the gain of the largest weight
 DAMPING = 0.01  # share of their mean added to the mean squares in Task.products, a regularisation
 RATE = 0.1  # spikes per step of a typical neuron: weighs recurrent weights against input weights
 
@@ -38,7 +38,7 @@ class Scale:
     bits: int  # of a weight
     shift_in: tuple[int, ...]  # of the weights from the input to each population
     shift_rec: tuple[int, ...]  # of the weights from neurons to each population
-    gain: Floats  # [N] units of a neuron's state per float unit; the step of its weights is 2**shift / gain
+    gain: Floats  # [N] units of state per float unit; the step of weights is 2**shift / gain
     level_out: float  # levels of w_out per float unit
 
     @property
@@ -207,8 +207,7 @@ def _bounds(task: Task, population: Population, projections: list[Projection]) -
 def _with_readout(
     model: QuantizedModel, network: Network, task: Task, scale: Scale
 ) -> tuple[QuantizedModel, Scale, float]:
-    """The model with its read-out, the scale with the level that was used, and units of y per float
-    unit.
+    """The model with its read-out, the scale with the level that was used, and the gain of y.
 
     All read-outs share one gain, because the largest of them is the class.
     """
@@ -233,8 +232,7 @@ def _with_readout(
 
 
 def _past(w: Floats, task: Task, scale: Scale) -> Projection:
-    """The projection from the input to the read-out, with the smallest shift that holds its
-    weights.
+    """The projection from the input to the read-out, with the smallest shift that suffices.
 
     w : weights in units of both, [C, O]
     """
@@ -273,8 +271,7 @@ def _levels_together(w: Floats, most: int, products: Floats | None) -> Floats:
 def _clipping_of_neurons(
     w_in: Floats, w_rec: sparse.csc_array, gain: Floats, shift_in: int, shift_rec: int, most: int, mean_square: float
 ) -> Floats:
-    """_clipping of the weights of each neuron, [N], where errors count by their effect on the
-    drive.
+    """_clipping for the weights of each neuron, [N]; errors count by their effect on the drive.
 
     mean_square : of an input
     """

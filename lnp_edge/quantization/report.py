@@ -132,7 +132,7 @@ def _limits(model: QuantizedModel, population: Population) -> dict[str, int]:
     """How many of its neurons the integers limit, for each of LIMITS."""
     v_th = population.params["v_th"]
     slow = [LOST * 2.0**16 / c > v_th for c in _leaks(population)]
-    silent = replace(population, params=population.params | {"v_th": np.zeros_like(v_th)})  # its bound without resets
+    silent = replace(population, params=population.params | {"v_th": np.zeros_like(v_th)})  # no resets
     unable = [most < threshold for most, threshold in zip(model.bounds(silent), v_th.tolist(), strict=True)]
     return dict(zip(LIMITS, (int(_coarse(population).sum()), int(np.any(slow, 0).sum()), sum(unable)), strict=True))
 

@@ -36,7 +36,7 @@ SIZE = re.compile(r"([0-9]{1,9}(?:\.[0-9]{1,3})?)([km]?)(b?)", re.IGNORECASE | r
 RESERVE = 128
 MOST_TRIES = 8  # of one search; two are usual
 FEWEST = 2  # neurons
-NEAR = 0.99  # share of the instructions that is near enough: training changes the firing rate by more
+NEAR = 0.99  # share of the instructions that suffices: training changes the firing rate by more
 
 
 @dataclass(frozen=True)
@@ -117,7 +117,7 @@ def fit(
 
     def measured(settings: Config, dense: Network, network: Network) -> Fitted:
         progress(f"{network.n} neurons, {network.w_rec.nnz} synapses")
-        rounded = replace(settings, quantize=replace(settings.quantize, epochs=0))  # as many bytes, without torch
+        rounded = replace(settings, quantize=replace(settings.quantize, epochs=0))  # same size, no torch
         model = stored(pipeline.quantize(rounded, data, network)[0], network)
         return Fitted(settings, dense, network, model, meter(model))
 

@@ -1,5 +1,4 @@
-"""Training whose forward pass is SEMANTICS.md: spikes and read-outs equal the device's, bit for
-bit.
+"""Training with the integers of the device: forward, spikes and read-outs are equal bit for bit.
 
 Before every batch the float leaves are turned into the model that would be exported
 (quantize.to_integers), and the batch runs through that model. The backward pass is that of
@@ -156,10 +155,10 @@ class _Integers(Sparse):
         # The last input is always 1, for the bias in the backward pass; forwards the neuron adds
         # it.
         self.w_in = np.pad(model.projection("in").w.dense(), ((0, 1), (0, 0))).astype(np.float32)
-        self.states: dict[int, State] = {}  # by step: the state before it, to compute segments again
+        self.states: dict[int, State] = {}  # by step: the state before it, for recomputation
 
     def currents(self, x: np.ndarray, t0: int, v: np.ndarray) -> None:
-        super().currents(x * np.float32(X_SCALE), t0, v)  # whole numbers below 2**24: exact in any order
+        super().currents(x * np.float32(X_SCALE), t0, v)  # integers below 2**24: exact
 
     def forward(self, v: np.ndarray, start: np.ndarray, y: np.ndarray, t0: int) -> None:
         before = self.states.setdefault(t0, State.reset(len(v), self.wiring.n, self.wiring.o))

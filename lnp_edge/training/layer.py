@@ -22,11 +22,10 @@ Parameters = dict[str, torch.Tensor]
 
 
 class Greater(torch.autograd.Function):
-    """a > b as 1.0 or 0.0. Its gradient is that of s(a / b - 1), ds(u) / du = 1 / (1 + SLOPE
-    |u|)**2.
+    """a > b as 1.0 or 0.0, with the gradient of s(a / b - 1).
 
-    So dz/da = s' / b and dz/db = -a s' / b**2: thresholds that are parameters or states get a
-    gradient.
+    Here ds(u) / du = 1 / (1 + SLOPE |u|)**2, so dz/da = s' / b and dz/db = -a s' / b**2: thresholds
+    that are parameters or states get a gradient.
     """
 
     @staticmethod
@@ -68,7 +67,7 @@ class Stepper:
         new = p["w_in"].new_zeros
         self.p, self.parts = p, network.parts()
         self.w_in, self.w_out = p["w_in"], p["w_out"]
-        if not all(part.hears and part.feeds for part, _ in self.parts):  # no synapse, so no gradient
+        if not all(part.hears and part.feeds for part, _ in self.parts):  # no synapse, no gradient
             ends = [(float(part.hears), float(part.feeds)) for part, _ in self.parts for _ in range(part.n)]
             hears, feeds = p["w_in"].new_tensor(ends).T
             self.w_in, self.w_out = self.w_in * hears, self.w_out * feeds[:, None]

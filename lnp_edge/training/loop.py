@@ -23,7 +23,7 @@ from lnp_edge.training.run import Run, runner
 
 OUT_UNIT = 5.0  # read-out weights grow most in training: a larger unit means a larger learning rate
 SAVE_EVERY = 10  # epochs
-LONGEST = 10.0  # windows; a longer time constant changes nothing in a window and costs precision in integers
+LONGEST = 10.0  # windows; the data cannot tell longer time constants apart, integers lose precision
 History = list[dict[str, float]]
 Progress = Callable[[int, int, dict[str, float]], None]
 
@@ -160,8 +160,7 @@ def train(
     resume: Path | None = None,
     axes: np.ndarray | None = None,
 ) -> tuple[Network, History]:
-    """The trained network and, per epoch, its loss and accuracy (classes only) on the training
-    batches.
+    """The trained network, and per epoch the training loss and, for classes, accuracy.
 
     Trains the synapses that w_rec stores and never adds one; each keeps the sign of its presynaptic
     neuron. The loss is the cross-entropy of the read-out after the last step of a window, which the

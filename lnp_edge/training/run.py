@@ -21,7 +21,7 @@ def runner(network: Network) -> Run:
     place = np.repeat(np.arange(len(network.populations)), [p.n for p in network.populations])
     rows, columns = network.w_rec.nonzero()
     served = all(p.neuron in SERVES for p in network.populations) and any(p.feeds for p in network.populations)
-    if served and (place[rows] <= place[columns]).all():  # no spikes go back to an earlier population
+    if served and (place[rows] <= place[columns]).all():  # no backward connections
         return Layers(network)
     return lambda p, x: generic(network, p, x)
 
@@ -33,7 +33,7 @@ class Layers:
         self.layers = [FusedLayer(network, k) for k in range(len(network.populations))]
 
     def __call__(self, p: Parameters, x: torch.Tensor) -> torch.Tensor:
-        arrived: torch.Tensor | None = None  # currents of the remaining populations, neurons along axis 2
+        arrived: torch.Tensor | None = None  # of the remaining populations; axis 2: neurons
         shares = []  # contributions to y
         for layer in self.layers:
             onwards, y = layer(p, x, None if arrived is None else arrived[:, :, : layer.n])
@@ -55,7 +55,7 @@ class FusedLayer:
     def __init__(self, network: Network, k: int):
         part, self.at = network.parts()[k]
         self.name, self.n, self.hears, self.feeds = part.name, part.n, part.hears, part.feeds
-        self.last = not any(p.feeds for p in network.populations[k + 1 :])  # adds the bias of the read-out
+        self.last = not any(p.feeds for p in network.populations[k + 1 :])  # adds bias_out
         block = network.w_rec[self.at].tocoo()
         first = int(network.w_rec.indptr[self.at.start])
         own = block.col < self.at.stop

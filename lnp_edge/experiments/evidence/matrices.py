@@ -66,7 +66,7 @@ def pruned(a: Floats, score: Floats | None, keep: float, rng: np.random.Generato
 def errors(a: Floats, c: Floats, s: Floats) -> tuple[float, float]:
     """Worst-case spectral error and covariance error of S [N, N]. c : covariance of A"""
     ratio = linalg.eigh(-s, -a, eigvals_only=True)
-    after = -linalg.inv(s) / 2  # holds for symmetric S; an unstable S has no covariance, only this value
+    after = -linalg.inv(s) / 2  # for symmetric S; if it is unstable, only formally
     return float(np.abs(ratio - 1).max()), float(linalg.norm(after - c) / linalg.norm(c))
 
 

@@ -142,7 +142,7 @@ def backward(v, start, carry, grad_y, t0, w_back, alpha, beta, v_th, slope, d_w,
     rows = h.reshape(-1, LANES)
     grad_z = np.empty((BLOCK, tiles, LANES), np.float32)
     picked, one = np.empty(n + 1, np.int32), splat(np.float32(1))
-    events, count = np.empty((n, _CHUNK * BLOCK), np.int32), np.zeros(n, np.int32)  # rows of h, by spiking neuron
+    events, count = np.empty((n, _CHUNK * BLOCK), np.int32), np.zeros(n, np.int32)  # rows of h
     for first in range(0, samples, BLOCK):
         here = min(BLOCK, samples - first)
         for t in range(steps - 1, -1, -1):

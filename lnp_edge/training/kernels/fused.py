@@ -195,7 +195,7 @@ class _Fused(torch.autograd.Function):
         wiring = work.wiring
         p["gamma"], p["bias_out"] = (np.pad(p[name], (wiring.m, 0)) for name in ("gamma", "bias_out"))
         if p["w_in"] is not None:
-            p["w_in"] = np.concatenate([p["w_in"], p["bias"][None]])  # the bias is one more input, always 1
+            p["w_in"] = np.concatenate([p["w_in"], p["bias"][None]])  # an input that is always 1
             x = torch.cat([x, x.new_ones(*x.shape[:2], 1)], 2)
         kernel = work.kernel(p)
         inputs = _placed(x, kernel, batch)
@@ -229,7 +229,7 @@ class _Fused(torch.autograd.Function):
             v = work.v(*now.shape[:2], kernel.n, kernel.lanes)
             if t0 != last:
                 _run(work, kernel, x, starts[t0].copy(), y, t0, length)
-            kernel.backward(v, starts[t0], carry, grad_y, t0)  # v becomes the gradient of the currents
+            kernel.backward(v, starts[t0], carry, grad_y, t0)  # v is now the gradient of the currents
             if d_w_in is None:
                 now[:] = v[:, :, :n]  # the currents themselves are no longer needed
             else:

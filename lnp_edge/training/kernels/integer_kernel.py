@@ -1,8 +1,8 @@
-"""The integers of SEMANTICS.md on a batch of windows, for integer.py. The layout is that of
-sparse.py.
+"""The integers of SEMANTICS.md on a batch of windows, for integer.py.
 
-Sums over synapses are computed in float32 for 32 samples at once, and are exact: 127 * 127 * 1024
-inputs and 127 * 65535 spikes stay below 2**24. Everything else is int64, in the neuron's own step.
+The layout is that of sparse.py. Sums over synapses are computed in float32 for 32 samples at once,
+and are exact: 127 * 127 * 1024 inputs and 127 * 65535 spikes stay below 2**24. Everything else is
+int64, in the neuron's own step.
 """
 
 # mypy: disable-error-code="call-arg, var-annotated"

@@ -1,5 +1,4 @@
-"""Fused forward pass and back-propagation through time of a recurrent cuba-LIF layer with its
-read-out.
+"""Fused forward and backward pass of a recurrent cuba-LIF layer with its read-out.
 
 This is a fast version of neurons/cuba_lif.py. training/layer.py is the readable definition; tests
 compare the two. This file loops over synapses; dense.py is for networks of high density.
@@ -60,7 +59,7 @@ class Wiring:
     by_source: NDArray[np.intp]  # [S] weights by neuron = weights[by_source]
     rows: NDArray[np.intp]  # [nnz] presynaptic neuron of each recurrent synapse
     columns: NDArray[np.intp]  # [nnz] its target
-    onwards: tuple[NDArray[np.intp], NDArray[np.intp]]  # presynaptic neuron and later neuron of each forward synapse
+    onwards: tuple[NDArray[np.intp], NDArray[np.intp]]  # source and target of each forward synapse
 
     @staticmethod
     def of(w_rec: sparse.csr_array, c: int, o: int, w_forward: sparse.csr_array | None = None) -> Wiring:
