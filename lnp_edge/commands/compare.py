@@ -129,7 +129,7 @@ def _asked(args: argparse.Namespace) -> tuple[list[str], list[str], list[float]]
     for name, least, most in (("seeds", 1, 1000), ("trained_seeds", 1, 1000), ("neurons", 2, 2000)):
         if not least <= getattr(args, name) <= most:
             option = name.replace("_", "-")
-            raise ConfigError(f"--{option} is {getattr(args, name)}", f"from {least} to {most}")
+            raise ConfigError(f"--{option} is {getattr(args, name)}", f"choose a number from {least} to {most}")
     _chosen("--against", args.against, tuple(methods.METHODS), several=False)
     return parts, kinds, _shares(args.keep)
 

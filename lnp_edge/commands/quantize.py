@@ -113,5 +113,5 @@ def _checked(settings: QuantizeSettings) -> QuantizeSettings:
     if settings.bits not in BITS:
         raise ConfigError(f"--bits is {settings.bits}", f"choose one of {', '.join(map(str, BITS))}")
     if not 0 <= settings.epochs <= 100_000:
-        raise ConfigError(f"--epochs is {settings.epochs}", "from 0 to 100000")
+        raise ConfigError(f"--epochs is {settings.epochs}", "choose a number from 0 to 100000")
     return settings

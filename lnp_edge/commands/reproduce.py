@@ -78,7 +78,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     if not 1 <= args.seeds <= 1000:
-        raise ConfigError(f"--seeds is {args.seeds}", "from 1 to 1000")
+        raise ConfigError(f"--seeds is {args.seeds}", "choose a number from 1 to 1000")
     unknown = set(rows := args.rows.split(",") if args.rows != "none" else []) - set(ROWS)
     if unknown:
         raise ConfigError(f"unknown row {sorted(unknown)[0][:40]!r}", f"available: {', '.join(ROWS)}")

@@ -52,7 +52,7 @@ def run(args: argparse.Namespace) -> int:
     from lnp_edge.runtime.source import rows
 
     if args.free_run is not None and not 1 <= args.free_run <= MAX_STEPS:
-        raise ConfigError(f"--free-run is {args.free_run}", f"from 1 to {MAX_STEPS}")
+        raise ConfigError(f"--free-run is {args.free_run}", f"choose a number from 1 to {MAX_STEPS}")
     model = onnx_file.load(args.model)
     on_device = args.board or args.port
     opened = _device.device(model, args.board or "cortex-m4", args.port) if on_device else nullcontext(Reference(model))

@@ -32,9 +32,9 @@ def run(args: argparse.Namespace) -> int:
     from lnp_edge.runtime.verify import stimulus, verify
 
     if not 1 <= args.steps <= MAX_STEPS:
-        raise ConfigError(f"--steps is {args.steps}", f"from 1 to {MAX_STEPS}")
+        raise ConfigError(f"--steps is {args.steps}", f"choose a number from 1 to {MAX_STEPS}")
     if args.seed < 0:
-        raise ConfigError(f"--seed is {args.seed}", "0 or more")
+        raise ConfigError(f"--seed is {args.seed}", "choose 0 or more")
     model = onnx_file.load(args.model)
     with _device.device(model, args.board or "cortex-m4", args.port) as device, bars() as progress:
         task = progress.add_task(f"verify on {device.greeting.board}", total=args.steps, info="steps")

@@ -172,7 +172,7 @@ def _forecast(found: object) -> Forecast:
 
 def _text(value: object) -> str:
     if not (isinstance(value, str) and 0 < len(value) <= 64 and value.isprintable()):
-        raise ModelError(f"the name {str(value)[:40]!r} in it", "names are 1 to 64 printable characters")
+        raise ModelError(f"it has the name {str(value)[:40]!r}", "names are 1 to 64 printable characters")
     return value
 
 

@@ -556,4 +556,4 @@ def test_metadata_as_deep_as_json_reads_is_taken_or_refused_but_never_fatal(tmp_
 
 def test_a_control_character_in_a_refused_name_does_not_reach_the_message(tmp_path):
     what = refusal(tmp_path, with_metadata(METADATA["control characters"]))
-    assert what == r": the name 'a\x1b[31m' in it"
+    assert what == r": it has the name 'a\x1b[31m'"
