@@ -45,7 +45,7 @@ EXAMPLE = "  lnp demo --quick"
 def arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--quick", action="store_true", help="a smaller network and fewer epochs: under a minute")
     parser.add_argument(
-        "--board", help="name of a board (lnp boards lists them; default: an emulated one that can run here)"
+        "--board", help="name of a board (default: the first of cortex-m4, mps2-an386 and host that can run here)"
     )
     parser.add_argument("--port", help="serial port of a board that was flashed with this demo's firmware")
     parser.add_argument("-o", "--output", type=Path, default=Path("lnp-demo"), metavar="DIR", help="default: lnp-demo")

@@ -97,7 +97,7 @@ def run_trial(trial: Trial, progress: Progress | None = None, folder: Path | Non
         """The float network of a trial and its learning curve."""
         if folder and trial.key != folder.name:
             stored = folder.parent / trial.key
-            if (stored / RESULT).exists() and (stored / NETWORK).exists():  # finished
+            if (stored / RESULT).exists() and (stored / NETWORK).exists():  # finished, not failed
                 file = network_file.load(stored / NETWORK)
                 return file.network, file.history["train"]
         network = start

@@ -119,7 +119,8 @@ def fit_scale(network: Network, task: Task, bits: int) -> Scale:
             gain = np.where(need > SMALLEST, most / np.maximum(need, SMALLEST), 1024.0)
             if bits < 8:
                 gain *= _clipping_of_neurons(w_in[:, at], w_rec[:, at], gain, shift_in, shift_rec, most, power)
-            # A neuron without synapses gets 1024; the threshold of no neuron exceeds V_TH_MAX.
+            # A neuron without incoming synapses gets 1024; the threshold of no neuron exceeds
+            # V_TH_MAX.
             gain = np.minimum(gain, V_TH_MAX / np.maximum(population.params["v_th"], SMALLEST))
             scale = replace(
                 scale,

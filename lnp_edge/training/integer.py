@@ -152,7 +152,7 @@ class _Integers(Sparse):
         super().__init__(wiring, p)
         self.model, self.gain, self.v_th = model, scale.gain, p["v_th"]
         self.gain_out = scale.level_out * 2.0 ** model.projection("out").shift
-        # The last input is always 1, for the bias in the backward pass; forwards the neuron adds
+        # The last input is always 1: for the bias in the backward pass. Forwards the neuron adds
         # it.
         self.w_in = np.pad(model.projection("in").w.dense(), ((0, 1), (0, 0))).astype(np.float32)
         self.states: dict[int, State] = {}  # by step: the state before it, for recomputation
