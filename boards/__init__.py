@@ -1,4 +1,7 @@
-"""The boards, one folder each with a board.toml; boards/common holds start-up, linker script and drivers."""
+"""The boards: each is a folder with a board.toml.
+
+boards/common holds the start-up code, the linker script and the drivers.
+"""
 
 from pathlib import Path
 
@@ -8,10 +11,10 @@ FOLDER = Path(__file__).parent
 
 
 def names() -> list[str]:
-    """Every folder with a board.toml, sorted."""
+    """The names of all folders with a board.toml, sorted."""
     return board.names(FOLDER)
 
 
 def get(name: str) -> board.Board:
-    """The board of that name. Raises BoardError or ConfigError, saying what there is."""
+    """The board of that name. Raises BoardError or ConfigError, which list the known boards."""
     return board.find(FOLDER, name)

@@ -1,1 +1,4 @@
-"""The generator: a quantised model and a board in, C that builds without Python out. Never imports torch."""
+"""The generator: turns a quantised model and a board into C that builds without Python.
+
+It never imports torch.
+"""

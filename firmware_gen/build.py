@@ -1,4 +1,4 @@
-"""Compile a generated folder. `make` does the same; this needs no make."""
+"""Compile a generated folder with the commands of its Makefile, without make."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ OVERFLOW = re.compile(r"region [`'](FLASH|RAM)'[^\n]*overflowed by (\d+) bytes")
 
 @dataclass(frozen=True)
 class Sizes:
-    """A built image, and the bytes it takes of the board's flash and RAM (stack reserve included)."""
+    """A built image and the bytes it uses of flash and RAM, reserved stack included."""
 
     image: Path
     flash: int
@@ -47,9 +47,9 @@ def _share(used: int, size: int) -> str:
 
 
 def build(folder: Path, toolchain: str = "", optimize: str = "", sanitize: bool = False) -> Sizes:
-    """Compile and link; toolchain and optimize default to the board's.
+    """Compile and link. toolchain and optimize default to those of the board.
 
-    Raises BoardError when the compiler is absent or fails, DoesNotFit when the image outgrows the board.
+    Raises BoardError if the compiler is missing or fails, DoesNotFit if the image is too large.
     """
     folder = Path(folder)
     manifest = read_manifest(folder)
@@ -66,7 +66,10 @@ def build(folder: Path, toolchain: str = "", optimize: str = "", sanitize: bool 
 
 
 def compiler(toolchain: str) -> tuple[str, ...]:
-    """The command of a toolchain's compiler on this machine. Raises BoardError with how to get it."""
+    """The compiler command of a toolchain on this machine.
+
+    Raises BoardError, which says how to install it.
+    """
     if toolchain == "gcc":
         name, found = "arm-none-eabi-gcc", _on_path(("arm-none-eabi-gcc",))
     elif toolchain == "zig":
@@ -113,24 +116,24 @@ def _refuse_overflow(text: str, board: Board) -> None:
     found = OVERFLOW.findall(text)
     if not found:
         return
-    region = found[0][0]  # several sections may leave it; the last of them says how far
+    region = found[0][0]  # several sections may overflow it; the largest overflow counts
     excess = max(int(bytes_) for name, bytes_ in found if name == region)
     what, size = ("flash", board.flash.size) if region == "FLASH" else ("RAM", board.ram.size)
     raise DoesNotFit(
         f"needs {size + excess} B {what}, {board.name} has {size}",
-        "prune more, train fewer neurons, or choose another --board: lnp boards lists them",
+        "prune more, train fewer neurons, or choose another --board (lnp boards lists them)",
     )
 
 
 def _environment(folder: Path) -> dict[str, str]:
-    """No more than compilers need: the caller's CFLAGS or language must not change the result."""
+    """Only what compilers need: the caller's CFLAGS or language must not change the result."""
     kept = {key: os.environ[key] for key in ("PATH", "HOME", "TMPDIR") if key in os.environ}
     cache = _zig_cache() or str((folder / BUILD / "zig-cache").resolve())
     return kept | {"LC_ALL": "C", "ZIG_GLOBAL_CACHE_DIR": cache, "ZIG_LOCAL_CACHE_DIR": cache}
 
 
 def _zig_cache() -> str:
-    """One cache for all folders, so that zig builds its own parts once. Empty if there is no place for it."""
+    """The cache for all folders: zig builds its own parts once. Empty if it is not writeable."""
     try:
         base = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
         place = Path(base).resolve() / "lnp-edge" / "zig"

@@ -1,4 +1,4 @@
-"""How firmware is compiled: the one list of commands that build.py runs and the Makefile prints."""
+"""The commands that compile firmware: build.py runs them, and the Makefile contains them."""
 
 from __future__ import annotations
 
@@ -9,10 +9,11 @@ from lnp_edge.spec.board import Board
 
 WARNINGS = ("-Wall", "-Wextra", "-Wconversion", "-Wshadow", "-Werror")
 SANITIZE = ("-fsanitize=address,undefined", "-fno-sanitize-recover=all", "-g")
-# gcc 12.2 may split the address of a neuron's sum into base 0 and an index, and then takes it for NULL. With more than
-# 256 neurons it therefore calls the sums of input and recurrence pure and drops both, without a word: on the host and
-# on a Cortex-M4 at -Os, on a Cortex-M0 from -O1 on. Every compiler gets the flag that prevents this, zig's clang too:
-# it costs nothing there, the Makefile lets a user choose CC, and with flash at address 0 it is right anyway.
+# gcc 12.2 may split the address of a neuron's sum into base 0 and an index, and then take it for
+# NULL. With more than 256 neurons it therefore considers the sums of input and recurrence pure and
+# drops both, silently: on the host and on a Cortex-M4 at -Os, on a Cortex-M0 from -O1 on. Every
+# compiler gets the flag that prevents this, zig's clang too: it costs nothing there, the Makefile
+# lets a user choose CC, and with flash at address 0 the flag is right anyway.
 KEEP_NULL = "-fno-delete-null-pointer-checks"
 BARE = ("-g", "-ffreestanding", "-ffunction-sections", "-fdata-sections")
 LINK_BARE = ("-nostdlib", "-T", "lnp.ld", "-Wl,--gc-sections", "-Wl,-e,Reset_Handler")
@@ -20,7 +21,7 @@ LINK_BARE = ("-nostdlib", "-T", "lnp.ld", "-Wl,--gc-sections", "-Wl,-e,Reset_Han
 
 @dataclass(frozen=True)
 class Toolchain:
-    """cc is the default compiler command; flags come before the sources, libs after them."""
+    """cc is the default compiler command. flags precede the sources, libs follow them."""
 
     cc: tuple[str, ...]
     optimize: str
@@ -29,33 +30,33 @@ class Toolchain:
 
 
 def names(board: Board) -> tuple[str, ...]:
-    """The toolchains that can build for a board, its own first."""
+    """The toolchains that can build for a board, its default first."""
     if board.cpu == "host":
         return ("host",)
     return (board.toolchain, *(t for t in ("gcc", "zig") if t != board.toolchain))
 
 
 def toolchain(board: Board, name: str = "") -> Toolchain:
-    """A toolchain of the board; its own where name is empty."""
+    """The toolchain of that name for the board; its default if name is empty."""
     name = name or board.toolchain
     known = names(board)
     if name not in known:
-        raise BoardError(f"{board.name} is not built with {name[:20]!r}", f"there is: {', '.join(known)}")
+        raise BoardError(f"{board.name} is not built with {name[:20]!r}", f"available: {', '.join(known)}")
     if name == "host":
         return Toolchain(("cc",), "-O3", ("-D_POSIX_C_SOURCE=200809L",), ())
     cpu: tuple[str, ...]
     if name == "gcc":
-        # Without the last flag gcc turns the loop inside memset into a call of memset.
+        # Without the last flag gcc turns the loop inside memset into a call to memset.
         cpu = (f"-mcpu={board.cpu}", "-mthumb", "-mfloat-abi=soft", "-fno-tree-loop-distribute-patterns")
         return Toolchain(("arm-none-eabi-gcc",), "-O3", (*cpu, *BARE), (*LINK_BARE, "-lgcc"))
-    # zig's cc switches UBSan on by default, and -fno-builtin keeps memset from calling itself.
+    # zig's cc enables UBSan by default; -fno-builtin keeps memset from calling itself.
     target = ("-target", "thumb-freestanding-eabi", f"-mcpu={_zig_cpu(board.cpu)}")
     cpu = (*target, "-fno-builtin", "-fno-sanitize=all")
     return Toolchain(("python3", "-m", "ziglang", "cc"), "-O2", (*cpu, *BARE), LINK_BARE)
 
 
 def _zig_cpu(cpu: str) -> str:
-    # Firmware has no floats; without an FPU there are no FPU registers to save or to switch on.
+    # The firmware has no floats: without an FPU there are no FPU registers to save or to enable.
     no_fpu = {"cortex-m4": "-vfp4d16sp", "cortex-m7": "-fp_armv8d16", "cortex-m33": "-fp_armv8d16sp"}
     return cpu.replace("-", "_") + no_fpu.get(cpu, "")
 
@@ -71,12 +72,12 @@ def output(name: str, toolchain_name: str) -> str:
 
 
 def makefile(board: Board, name: str, sources: list[str], headers: list[str]) -> str:
-    """The same commands for `make`, which needs no Python."""
+    """The Makefile: the same commands for `make`, which needs no Python."""
     own, *others = names(board)
     lines = [
         f"# Generated for {board.name}. `make` builds {output(name, own)}; any variable can be set:",
         *(f"#     make TOOLCHAIN={other}" for other in others),
-        "#     make -B CC=another-compiler OPTIMIZE=-Os      (-B: build again, whatever is there)",
+        "#     make -B CC=another-compiler OPTIMIZE=-Os      (-B: rebuild everything)",
         "",
         f"TOOLCHAIN = {own}",
         f"SOURCES = {' '.join(sources)}",

@@ -1,4 +1,4 @@
-"""What an ELF image takes of a board's memory, and its bytes for a flash tool. System V ABI, 4 and 5."""
+"""The memory that an ELF image uses, and its bytes for a flash tool. System V ABI, 4 and 5."""
 
 from __future__ import annotations
 
@@ -30,14 +30,14 @@ def usage(image: Path) -> Usage:
 
 
 def flash_bytes(image: Path, origin: int) -> bytes:
-    """The content of flash from `origin` on, gaps filled with 0xFF as erased flash reads."""
+    """The content of flash from `origin` on; gaps are 0xFF, as in erased flash."""
     data, found = _read(image), bytearray()
     for address, segment in _segments(data):
         at = address - origin
         if not segment:
             continue
         if not 0 <= at <= 2**30:
-            raise BoardError(f"{image} loads to {address:#x}, outside the flash", "generate and build it again")
+            raise BoardError(f"{image} loads to {address:#x}, outside the flash", "generate it and build it again")
         found += b"\xff" * (at + len(segment) - len(found))
         found[at : at + len(segment)] = segment
     return bytes(found)
@@ -46,7 +46,7 @@ def flash_bytes(image: Path, origin: int) -> bytes:
 def _read(image: Path) -> bytes:
     data = image.read_bytes()
     if data[:4] != b"\x7fELF" or data[4] not in (1, 2) or data[5] != 1:
-        raise BoardError(f"{image} is no little-endian ELF file", "build the folder again")
+        raise BoardError(f"{image} is not a little-endian ELF file", "build the folder again")
     return data
 
 

@@ -17,9 +17,9 @@ TIMEOUT = 120  # s
 
 
 def flash(folder: Path, dry_run: bool = False) -> str:
-    """Flash the image of a built folder; returns what was done.
+    """Flash the image of a built folder; returns what was done, as text.
 
-    With dry_run the board is left alone: the tool's .bin is written, and the command that would flash it returned.
+    With dry_run it only writes the .bin file and returns the command that would flash it.
     """
     folder = Path(folder)
     manifest = read_manifest(folder)
@@ -28,10 +28,10 @@ def flash(folder: Path, dry_run: bool = False) -> str:
         return f"nothing to flash: {board.name} starts with the image"
     image = commands.output(manifest.name, board.toolchain)
     binary = image.removesuffix(".elf") + ".bin"
-    call = [board.flash_tool, "--reset", "write", binary, f"0x{board.flash.origin:08X}"]  # st-flash's arguments
+    call = [board.flash_tool, "--reset", "write", binary, f"0x{board.flash.origin:08X}"]  # as for st-flash
     shown = f"cd {shlex.quote(str(folder))} && {shlex.join(call)}"
     if not (folder / image).is_file():
-        raise BoardError(f"{folder} holds no image yet", f"build it first: lnp build {shlex.quote(str(folder))}")
+        raise BoardError(f"{folder} has no image yet", f"build it first: lnp build {shlex.quote(str(folder))}")
     (folder / binary).write_bytes(elf.flash_bytes(folder / image, board.flash.origin))
     if dry_run:
         return shown

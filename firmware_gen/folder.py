@@ -1,4 +1,4 @@
-"""The generated folder on disk: written by `write`, known by its manifest, never mixed with foreign files."""
+"""The generated folder on disk. Its manifest identifies it; foreign files are refused."""
 
 from __future__ import annotations
 
@@ -17,17 +17,17 @@ from lnp_edge.spec import board
 from lnp_edge.spec.board import Board
 
 MANIFEST = "lnp_manifest.json"
-BUILD = "build"  # compilers' products; ours, but listed nowhere
+BUILD = "build"  # output of the compilers; ours, but not in the manifest
 NAME = re.compile(r"[a-z][a-z0-9_]{0,23}")
 FILE = re.compile(r"[A-Za-z][A-Za-z0-9_.]{0,63}")
 HASH = re.compile(r"[0-9a-f]{64}")
 MOST_BYTES, MOST_FILES = 65536, 200
-ELSEWHERE = "choose a new folder with -o, or move what is yours out of this one"
+ELSEWHERE = "choose a new folder with -o, or move your own files out of this one"
 
 
 @dataclass(frozen=True)
 class Manifest:
-    """What a generated folder says of itself. files: name to SHA-256."""
+    """The description of a generated folder. files maps each name to its SHA-256."""
 
     name: str
     board: str
@@ -46,7 +46,7 @@ def manifest(name: str, target: Board, files: dict[str, str]) -> str:
 
 
 def read_manifest(folder: Path) -> Manifest:
-    """The manifest of a generated folder. Raises ConfigError if it is none."""
+    """The manifest of a generated folder. Raises ConfigError if the folder has no valid one."""
     hint = "name a folder that lnp generate wrote"
     path = Path(folder) / MANIFEST
     data = read_bounded(path, MOST_BYTES, ConfigError, hint)
@@ -75,10 +75,11 @@ def _is_sound(m: Manifest) -> bool:
 
 
 def write(files: dict[str, str], folder: Path) -> None:
-    """Write generated files; the one place that touches the disk.
+    """Write generated files. Nothing else in the generator writes to the disk.
 
-    A folder that holds anything else, or a file of ours that was edited, is refused and left alone. All files
-    are written beside their places first, so that a full disk leaves what was there before.
+    Refuses a folder that holds anything else, or a file of ours that was edited, and leaves it
+    unchanged. All files are first written to a temporary folder, so that a full disk does not
+    damage what was there before.
     """
     folder = Path(folder)
     made = not folder.exists()
@@ -102,10 +103,10 @@ def write(files: dict[str, str], folder: Path) -> None:
 
 
 def _refuse_foreign(files: dict[str, str], folder: Path) -> set[str]:
-    """The names of our files in the folder.
+    """The names of our files in the folder. Raises ConfigError if it holds any other file.
 
-    A file counts as ours if it is as the old or the new run writes it: then a run that was killed between two
-    files can be repeated.
+    A file is ours if its content is that of the old or of the new run: so a run that was killed
+    between two files can be repeated.
     """
     present = {p.name: p for p in folder.iterdir()}
     if not present:
@@ -136,11 +137,11 @@ def _hash(data: bytes) -> str:
 
 
 def tool_failed(folder: Path, tool: str, code: int, text: str, try_next: str) -> BoardError:
-    """The error for a compiler or flash tool that failed: its first complaint, and where all its words are kept."""
+    """The error for a failed compiler or flash tool: its first message, and where its log is."""
     name = Path(tool).name
     log = folder / BUILD / f"{name}.log"
     log.parent.mkdir(exist_ok=True)
     log.write_text(text)
-    lines = [line.strip() for line in text.splitlines() if line.strip()] or ["it said nothing"]
+    lines = [line.strip() for line in text.splitlines() if line.strip()] or ["no output"]
     first = next((line for line in lines if "error" in line.lower()), lines[-1])
-    return BoardError(f"{name} failed with code {code}: {first[:200]}", f"{try_next}; all it said is in {log}")
+    return BoardError(f"{name} failed with code {code}: {first[:200]}", f"{try_next}; all its output is in {log}")

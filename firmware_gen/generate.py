@@ -1,4 +1,4 @@
-"""Firmware from a quantised model and a board: a folder of C that `make` builds without Python."""
+"""Generate firmware from a model and a board: a folder of C that `make` builds without Python."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ __all__ = ["STACK_BYTES", "generate", "write"]
 
 
 def generate(model: QuantizedModel, board: Board, name: str = "net") -> dict[str, str]:
-    """Every file of the firmware by its path. Pure: the same model and board give the same bytes.
+    """Every file of the firmware, by its path. The same model and board always give the same bytes.
 
-    Raises DoesNotFit when the tables or the state alone exceed the board's memory; what the code adds shows
-    when it is linked.
+    Raises DoesNotFit if the tables or the state alone exceed the board's memory; the size of the
+    code is known only after linking.
     """
     if not folder.NAME.fullmatch(name) or name in network.KEYWORDS | _our_names():
         raise ConfigError(f"{name[:40]!r} cannot name a model in C", "a-z first, then a-z, 0-9 and _, at most 24")
@@ -37,12 +37,12 @@ def generate(model: QuantizedModel, board: Board, name: str = "net") -> dict[str
 
 
 def _our_names() -> set[str]:
-    """Names whose files or types would meet those of the runtime."""
+    """Names whose files or types would collide with those of the C runtime."""
     return {path.stem.removeprefix("lnp_") for path in CSRC.iterdir()} | {"config", "table", "wire"}
 
 
 def _check_fits(model: QuantizedModel, board: Board) -> None:
-    try_next = "prune more, train fewer neurons, or choose another --board: lnp boards lists them"
+    try_next = "prune more, train fewer neurons, or choose another --board (lnp boards lists them)"
     flash = layout.table_bytes(model)
     if flash > board.flash.size:
         raise DoesNotFit(f"needs {flash} B flash for its tables, {board.name} has {board.flash.size}", try_next)
@@ -72,7 +72,7 @@ def _readme(model: QuantizedModel, board: Board, name: str) -> str:
 
 
 def _example(model: QuantizedModel, name: str) -> dict[str, str]:
-    """What the README's example says of a window: its class, or what is foretold when it ends."""
+    """The parts of the README's example that differ between a class and a forecast."""
     up = name.upper()
     row = f"const int16_t counts[LNP_{up}_N_IN]"
     if model.forecast is None:
@@ -89,9 +89,9 @@ def _example(model: QuantizedModel, name: str) -> dict[str, str]:
     units = ", ".join(f"{unit:.9e}f" for unit in model.forecast.unit)
     return {
         "takes": (
-            "// Takes the next row. If it ends a window, returns true and what is foretold: for each read-out the\n"
-            f"// counts of its channel, {later}.\n"
-            f"bool foretell({row}, float forecast[LNP_{up}_N_OUT])\n{{\n"
+            "// Takes the next row. If it completes a window, returns true and the forecast: for each read-out,\n"
+            f"// the counts of its channel {later}.\n"
+            f"bool predict({row}, float forecast[LNP_{up}_N_OUT])\n{{\n"
             f"    static const uint16_t channel[LNP_{up}_N_OUT] = {{{channels}}};\n"
             f"    static const float unit[LNP_{up}_N_OUT] = {{{units}}};"
         ),

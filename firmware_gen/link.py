@@ -1,4 +1,4 @@
-"""The serial link of one model on one board: lnp_config.h, lnp_wire.h, and how much a frame carries."""
+"""The serial link of one model on one board: lnp_config.h, lnp_wire.h, and the size of a frame."""
 
 from __future__ import annotations
 
@@ -16,18 +16,18 @@ def files(model: QuantizedModel, board: Board, name: str) -> dict[str, str]:
 
 
 def max_payload(model: QuantizedModel) -> int:
-    """Bytes of the largest payload: 512, or what one step's request or reply needs."""
+    """Bytes of the largest payload: 512, or more if the request or reply of one step needs it."""
     return max(protocol.MIN_PAYLOAD, REQUEST_HEAD + 2 * model.n_in, REPLY_HEAD + 4 * (model.n_out + 1))
 
 
 def max_steps(model: QuantizedModel) -> int:
-    """Steps that one request and its reply can carry."""
+    """The number of steps that fit in one request and its reply."""
     room = max_payload(model)
     return min((room - REQUEST_HEAD) // (2 * model.n_in), (room - REPLY_HEAD) // 4 - model.n_out)
 
 
 def ram_bytes(model: QuantizedModel) -> int:
-    """RAM of the link beside the state: two frames and the counts of one step."""
+    """RAM of the link, without the state: two frames and the counts of one step."""
     frame = protocol.HEADER.size + max_payload(model) + protocol.CRC_BYTES
     return 2 * frame + 2 * model.n_in
 
@@ -38,7 +38,7 @@ def _config(model: QuantizedModel, board: Board, name: str) -> str:
     registers = [f"#define LNP_UART_{k.upper()} 0x{v:X}u" for k, v in sorted(board.registers.items())]
     return "\n".join(
         [
-            f"// Generated: what the link serves, and the facts of boards/{board.name}/board.toml.",
+            f"// Generated: the constants of the link, and those of boards/{board.name}/board.toml.",
             "#ifndef LNP_CONFIG_H",
             "#define LNP_CONFIG_H",
             "",

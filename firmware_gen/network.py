@@ -1,4 +1,4 @@
-"""The network as C: its header, and its step with one function for each projection and population."""
+"""The network as C: its header, and its step with a function per projection and population."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ KEYWORDS = frozenset(
 
 
 def files(model: QuantizedModel, name: str) -> dict[str, str]:
-    """The four files of a model. Raises ConfigError for a population that makes a word of C."""
+    """The four files of a model. Raises ConfigError for a population whose name gives a C keyword."""
     for member in (*layout.tables(model), *(field.full_name for field in model.fields)):
         if member in KEYWORDS:
             raise ConfigError(f"{member!r} means something in C", "choose another name for the population")
@@ -42,7 +42,7 @@ def files(model: QuantizedModel, name: str) -> dict[str, str]:
 
 
 def readout(model: QuantizedModel) -> str:
-    """The field of the state that holds the read-outs y: the first of the last population."""
+    """The field of the state that holds the read-outs y: the first field of the last population."""
     return f"{model.readout.name}_{model.readout.module.STATE[0]}"
 
 
@@ -68,7 +68,7 @@ def _header(model: QuantizedModel, name: str) -> str:
 
 
 def _members(model: QuantizedModel) -> list[str]:
-    """Of the struct of a state."""
+    """The members of the state struct."""
     lines = []
     for field in model.fields:
         c_type = "uint32_t" if field.name == "z" else "int32_t"
@@ -93,21 +93,21 @@ def _tables_source(model: QuantizedModel, name: str) -> str:
 def _source(model: QuantizedModel, name: str) -> str:
     up = name.upper()
     used = ("N_OUT", "STATE_WORDS", "SAVE_BYTES", "FINGERPRINT")
-    heard = [p for p in model.projections if p.source == INPUT]
+    inputs = [p for p in model.projections if p.source == INPUT]
     parts = [
         _top(model) + f'#include "lnp_{name}.h"',
         '#include "lnp_kernel.h"',
         '#include "lnp_ops.h"',
         f'#include "lnp_{name}_tables.h"',
         "",
-        *([neuron.encoder(model, name)] if heard else []),
-        *([_encode(model)] if len(heard) > 1 else []),
+        *([neuron.encoder(model, name)] if inputs else []),
+        *([_encode(model)] if len(inputs) > 1 else []),
     ]
     for population in model.populations:
-        parts += [_projection(model, p, name, len(heard) == 1) for p in model.into(population)]
+        parts += [_projection(model, p, name, len(inputs) == 1) for p in model.into(population)]
         parts += [neuron.neuron(population, name), _population(population, name)]
     parts += [
-        _step(model, name, len(heard)),
+        _step(model, name, len(inputs)),
         f"#define LNP_MODEL(x) lnp_{name}_##x",
         *(f"#define LNP_{key} LNP_{up}_{key}" for key in used),
         f"#define LNP_READOUT {readout(model)}",
@@ -120,7 +120,7 @@ def _source(model: QuantizedModel, name: str) -> str:
 
 
 def _encode(model: QuantizedModel) -> str:
-    return f"""// Once a step: several projections read it.
+    return f"""// Encodes the input once per step, because several projections read it.
 LNP_PHASE void encode_input(int8_t *x, const int16_t *counts)
 {{
     for (uint32_t k = 0; k < {model.n_in}u; k++) {{
@@ -131,9 +131,9 @@ LNP_PHASE void encode_input(int8_t *x, const int16_t *counts)
 
 
 def _projection(model: QuantizedModel, p: Projection, name: str, encodes: bool) -> str:
-    """`project_<name>`: what its source sends goes into the sums of its target.
+    """`project_<name>`: adds what the source sends to the sums of the target.
 
-    encodes : it is the only one that reads the input, and encodes the counts itself
+    encodes : whether it encodes the counts itself, because no other projection reads the input
     """
     found = layout.tables(model)
     widths = [found[f"w_{p.name}_{part}"].dtype for part in ("indices", "data")]
@@ -163,7 +163,7 @@ def _projection(model: QuantizedModel, p: Projection, name: str, encodes: bool) 
     {{
 {row("j", f"1 << {p.shift}")}
     }}"""
-    when = ", spikes of the step before" if model.delayed(p) else ", spikes of this step" * (p.source != INPUT)
+    when = ", spikes of the previous step" if model.delayed(p) else ", spikes of this step" * (p.source != INPUT)
     return f"""// {p.name}: {p.source} to {p.target}{when}.
 LNP_PHASE void project_{p.name}(int32_t *drive, const {kind})
 {{
@@ -173,7 +173,7 @@ LNP_PHASE void project_{p.name}(int32_t *drive, const {kind})
 
 
 def _population(p: Population, name: str) -> str:
-    """`update_<name>`: a step of each neuron, which takes its sum and leaves 0."""
+    """`update_<name>`: one step of each neuron; it reads its sum and sets it to 0."""
     if not p.spikes:
         return f"""LNP_PHASE void update_{p.name}(lnp_{name}_t *s)
 {{
@@ -204,15 +204,16 @@ LNP_PHASE void update_{p.name}(lnp_{name}_t *s)
 """
 
 
-def _step(model: QuantizedModel, name: str, heard: int) -> str:
+def _step(model: QuantizedModel, name: str, inputs: int) -> str:
+    """inputs : number of projections that read the input"""
     lines = []
-    if heard == 0:
+    if inputs == 0:
         lines += ["    (void)counts;"]
-    if heard > 1:
+    if inputs > 1:
         lines += [f"    int8_t input[{model.n_in}];", "    encode_input(input, counts);"]
     for population in model.populations:
         for p in model.into(population):
-            source = ("counts" if heard == 1 else "input") if p.source == INPUT else f"s->{p.source}_z"
+            source = ("counts" if inputs == 1 else "input") if p.source == INPUT else f"s->{p.source}_z"
             lines.append(f"    project_{p.name}(s->drive, {source});")
         lines.append(f"    update_{population.name}(s);")
     body = "\n".join(lines)
@@ -225,7 +226,7 @@ def _step(model: QuantizedModel, name: str, heard: int) -> str:
 
 
 def _fields(model: QuantizedModel) -> str:
-    """LNP_FIELDS of lnp_state.h."""
+    """The definition of LNP_FIELDS, see lnp_state.h."""
     most = {p.name: max(model.bounds(p)) for p in model.populations}
     rows = [
         f"SPIKES({f.full_name}, {f.words}u, {model.population(f.population).n}u)"

@@ -1,4 +1,4 @@
-"""Neurons and encoders as C, printed from the one Python function that defines each."""
+"""Neurons and encoders as C, generated from the one Python function that defines each."""
 
 from __future__ import annotations
 
@@ -9,19 +9,19 @@ from lnp_edge.spec.trace import Statement, Trace, trace
 
 
 def neuron(population: Population, name: str) -> str:
-    """`step_<population>(s, i, drive)`: one step of neuron i. Returns its spike, if it spikes."""
+    """`step_<population>(s, i, drive)`: one step of neuron i. Returns its spike if it spikes."""
     module, own = population.module, population.name
     found = trace(module.step)
     state = tuple(module.STATE)
     wanted = (*state, found.returns[-1]) if population.spikes else state
     _agree(found, (*state, "drive", *module.TABLES), found.returns == wanted, population.neuron)
     if "z" in state:
-        raise ConfigError(f"neuron {population.neuron}: a state variable is called 'z', as the spikes are", "rename it")
+        raise ConfigError(f"neuron {population.neuron}: a state variable is called 'z', like the spikes", "rename it")
     tables = {table: f"lnp_{name}_tables.{own}_{table}[i]" for table in module.TABLES}
     spike = " Returns its spike, 0 or 1." * population.spikes
     return "\n".join(
         [
-            f"// One of {own}, printed from lnp_edge/neurons/{population.neuron}.py.{spike}",
+            f"// One neuron of {own}, generated from lnp_edge/neurons/{population.neuron}.py.{spike}",
             f"static inline {'int32_t' if population.spikes else 'void'} "
             f"step_{own}(lnp_{name}_t *s, uint32_t i, int32_t drive)",
             "{",
@@ -36,14 +36,14 @@ def neuron(population: Population, name: str) -> str:
 
 
 def encoder(model: QuantizedModel, name: str) -> str:
-    """`encode_channel(k, count)`: one sensor count of channel k as network input."""
+    """`encode_channel(k, count)`: turns a sensor count of channel k into network input."""
     module = plugins.get("lnp_edge.encoders", model.encoder)
     found = trace(module.encode)
     _agree(found, ("count", *module.PARAMS), len(found.returns) == 1, model.encoder)
     tables = {param: f"lnp_{name}_tables.encoder_{param}[k]" for param in module.PARAMS}
     return "\n".join(
         [
-            f"// The encoder, printed from lnp_edge/encoders/{model.encoder}.py: a count as network input.",
+            f"// The encoder, generated from lnp_edge/encoders/{model.encoder}.py: turns a count into network input.",
             "static inline int32_t encode_channel(uint32_t k, int32_t count)",
             "{",
             *_body(found, set(), tables),
@@ -55,7 +55,7 @@ def encoder(model: QuantizedModel, name: str) -> str:
 
 
 def _agree(found: Trace, args: tuple[str, ...], returns_right: bool, name: str) -> None:
-    # What is computed has a C variable to return, and a spike that is not is none.
+    # The last value must be computed, so that it has a C variable; a spike must be computed too.
     computed = found.returns[-1] in {statement.target for statement in found.statements}
     if found.args != args or not returns_right or not computed:
         raise ConfigError(
@@ -65,9 +65,9 @@ def _agree(found: Trace, args: tuple[str, ...], returns_right: bool, name: str) 
 
 
 def _body(found: Trace, local: set[str], tables: dict[str, str]) -> list[str]:
-    """One C line a statement. Locals end in _, so that no Python name can meet a C one.
+    """One line of C per statement. Locals end in _, so that no Python name collides with a C name.
 
-    local : the variables there are;  tables : the element of a table that an argument stands for
+    local : the variables declared so far;  tables : argument to the table element it stands for
     """
     lines = []
     for statement in found.statements:

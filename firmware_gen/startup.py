@@ -1,4 +1,4 @@
-"""What a board adds: its UART driver, start-up code and linker script."""
+"""The files that a board adds: its UART driver, start-up code and linker script."""
 
 from __future__ import annotations
 
@@ -9,12 +9,13 @@ from lnp_edge.base.errors import BoardError
 from lnp_edge.spec.board import Board
 
 COMMON = boards.FOLDER / "common"
-STACK_BYTES = 2048  # the frames of all functions of a build fit together; tests/firmware_gen/test_build.py sums them
+# tests/firmware_gen/test_build.py checks that the frames of all functions of a build fit together.
+STACK_BYTES = 2048
 NOT_DRIVERS = ("cortex_m", "memory")
 
 
 def files(board: Board) -> dict[str, str]:
-    """Copied from boards/common/. Raises BoardError for a driver that is not there."""
+    """The board's files, from boards/common/. Raises BoardError if the driver does not exist."""
     drivers = sorted(p.stem for p in COMMON.glob("*.c") if p.stem not in NOT_DRIVERS)
     if board.uart not in drivers:
         raise BoardError(

@@ -15,7 +15,7 @@ def c_type(array: NDArray) -> str:
 
 
 def wrap(values: list[str]) -> str:
-    """Values with commas, as many a line as fit."""
+    """The values with commas, as many per line as fit."""
     lines, line = [], "       "
     for value in values:
         if len(line) + len(value) + 2 > WIDTH:
@@ -26,12 +26,12 @@ def wrap(values: list[str]) -> str:
 
 
 def _count(array: NDArray) -> int:
-    # C has no array of no elements: an empty table gets a 0 that nothing reads.
+    # C has no empty arrays: an empty table gets a 0 that nothing reads.
     return max(1, len(array))
 
 
 def header(model: QuantizedModel, name: str) -> str:
-    """The type of the tables: one struct, so that one register reaches several of them."""
+    """The type of the tables: one struct, so that one register can address several of them."""
     members = "\n".join(
         f"    {c_type(array)} {table}[{_count(array)}];" for table, array in layout.tables(model).items()
     )
@@ -40,8 +40,8 @@ def header(model: QuantizedModel, name: str) -> str:
 {members}
 }} lnp_{name}_tables_t;
 
-// Defined in another file than the code that reads it: no compiler folds a table into instructions, so what
-// lies in flash is what runs, and what the link checks.
+// Not defined in the file that reads it: the compiler cannot fold a table into instructions, so the
+// network runs on the tables in flash, which the link checks.
 extern const lnp_{name}_tables_t lnp_{name}_tables;
 
 #if LNP_{up}_FINGERPRINT != 0x{model.fingerprint:08X}u
@@ -51,7 +51,7 @@ extern const lnp_{name}_tables_t lnp_{name}_tables;
 
 
 def definition(model: QuantizedModel, name: str) -> str:
-    """Every table in the order of layout.tables, with a comment before each matrix."""
+    """All tables in the order of layout.tables, with a comment before each matrix."""
     parts = [f"const lnp_{name}_tables_t lnp_{name}_tables = {{"]
     for table, array in layout.tables(model).items():
         if table.endswith("_indptr"):
@@ -70,13 +70,13 @@ def _matrix_comment(model: QuantizedModel, name: str) -> str:
 
 
 def directory(model: QuantizedModel, name: str) -> str:
-    """What the link serves as `tables` and `read`."""
+    """The list of tables that the link serves with `tables` and `read`."""
     rows = [f"    {{lnp_{name}_tables.{table}, {array.nbytes}u}}," for table, array in layout.tables(model).items()]
     return "\n".join([f"const lnp_table_t lnp_{name}_directory[LNP_{name.upper()}_TABLES] = {{", *rows, "};\n"])
 
 
 def sizes(model: QuantizedModel) -> dict[str, int]:
-    """Compile-time constants of the public header, LNP_<NAME>_<key>."""
+    """The compile-time constants of the public header, LNP_<NAME>_<key>."""
     return {
         "N_IN": model.n_in,
         "N": model.n,

@@ -12,7 +12,7 @@ UNSIGNED = {"u8": "uint8_t", "u16": "uint16_t", "u32": "uint32_t"}
 
 
 def header() -> str:
-    """The whole file; the same for every model."""
+    """The whole file, which is the same for every model."""
     parts = [
         "// Generated from lnp_edge/spec/protocol.py. Regenerate rather than edit.",
         "#ifndef LNP_WIRE_H",
@@ -30,7 +30,7 @@ def header() -> str:
         "",
         *(_define(f"NAK_{name.upper()}", code) for name, code in NAK.items()),
         "",
-        "// Message types, and where the array after the fixed fields begins in the payload.",
+        "// Message types, and the offset in the payload of the array after the fixed fields.",
         *(line for name, message in REQUESTS.items() for line in _message("REQUEST", name, message)),
         *(line for name, message in REPLIES.items() for line in _message("REPLY", name, message)),
         "",

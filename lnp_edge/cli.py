@@ -1,11 +1,12 @@
-"""The `lnp` command: the one module that sees every stage, through lnp_edge.commands."""
+"""The `lnp` command; lnp_edge.commands has one module per command."""
 # ruff: noqa: E402
 
 from __future__ import annotations
 
 import os
 
-# One BLAS thread a process: two on two busy cores were measured nine times slower. Before numpy is imported.
+# One BLAS thread per process: two threads on two busy cores were nine times slower. This must be
+# set before numpy is imported.
 for _name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
     os.environ.setdefault(_name, "1")
 
@@ -20,18 +21,18 @@ from lnp_edge import __version__
 from lnp_edge.base.console import fail
 from lnp_edge.base.errors import ConfigError, LnpError
 
-# In the order of the work; each module has HELP, EXAMPLE, arguments(parser) and run(args) -> exit code.
+# In the order of use; each module has HELP, EXAMPLE, arguments(parser) and run(args) -> exit code.
 COMMANDS = (
     "demo", "prune", "train", "quantize", "generate", "build", "flash", "verify", "run",
     "reproduce", "compare", "bench", "boards", "doctor",
 )  # fmt: skip
 
-CRASHED = 70  # sysexits.h: EX_SOFTWARE. Python's own 1 would say that the answer is no.
+CRASHED = 70  # sysexits.h: EX_SOFTWARE. Python's default 1 already means that the answer is no.
 
 
 class Parser(argparse.ArgumentParser):
     def error(self, message: str) -> NoReturn:
-        """In two lines, as every other error."""
+        """Print a usage error in two lines, like every other error."""
         fail(ConfigError(message, f"{self.prog} --help shows how"))
         sys.exit(2)
 
@@ -39,7 +40,7 @@ class Parser(argparse.ArgumentParser):
 def parser() -> argparse.ArgumentParser:
     top = Parser(
         prog="lnp",
-        description="Recurrent spiking networks, pruned before training, proven bit for bit on microcontrollers.",
+        description="Recurrent spiking networks for microcontrollers: pruned before training, verified bit for bit.",
         epilog="Exit codes: 0 done, 1 the answer is no (mismatch, does not fit), 2 you can fix it, "
         f"{CRASHED} lnp itself failed (please report it).",
     )
@@ -60,7 +61,7 @@ def parser() -> argparse.ArgumentParser:
 
 
 def main(argv: list[str] | None = None) -> int:
-    for stream in (sys.stdout, sys.stderr):  # a terminal without UTF-8 gets ? for what it cannot show
+    for stream in (sys.stdout, sys.stderr):  # a terminal without UTF-8 shows ? for other characters
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="replace")
     try:
@@ -75,9 +76,9 @@ def main(argv: list[str] | None = None) -> int:
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
-    except Exception:  # of this process or, by its future, of a worker
+    except Exception:  # from this process or, through its future, from a worker
         traceback.print_exc()
-        print("lnp itself failed: please report it, with these lines and what lnp doctor prints", file=sys.stderr)
+        print("lnp itself failed: please report it with these lines and the output of lnp doctor", file=sys.stderr)
         return CRASHED
 
 

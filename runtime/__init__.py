@@ -1,1 +1,1 @@
-"""The proof: a reference that runs the device's integers, the link to a device, and their comparison."""
+"""The reference, which computes with the device's integers, the link to a device, and `verify`."""

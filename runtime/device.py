@@ -1,4 +1,4 @@
-"""A device behind a serial port: the link of spec/protocol.py from the host's side."""
+"""A device on a serial port: the host's side of the link of spec/protocol.py."""
 
 from __future__ import annotations
 
@@ -17,15 +17,15 @@ from lnp_edge.spec.layout import tables
 from lnp_edge.spec.model import QuantizedModel
 from lnp_edge.spec.protocol import NAK, REPLIES, REPLY, REQUESTS, Frame, FrameError
 
-DEADLINE = 5.0  # s until a request without a valid reply is given up
-FIRST_TRY = 0.3  # s until it is sent again, and the time both frames take; grows by half each time
-AFTER_DAMAGE = 0.02  # s: a damaged reply is asked for again at once
-NOISE_LIMIT = 65536  # bytes without a delimiter are dropped
-READ_LIMIT = 4096  # bytes at once, so that a flood of delimiters cannot outlast the deadline
+DEADLINE = 5.0  # s until a request without a valid reply fails
+FIRST_TRY = 0.3  # s, plus the time of both frames, until it is sent again; grows by half each time
+AFTER_DAMAGE = 0.02  # s after a damaged reply until the request is sent again
+NOISE_LIMIT = 65536  # bytes; as many without a delimiter are dropped
+READ_LIMIT = 4096  # bytes per read, so that a flood of delimiters cannot outlast the deadline
 
 
 class Port(Protocol):
-    """What is used of pyserial's Serial; emulators in this process offer the same."""
+    """The part of pyserial's Serial that is used here; in-process emulators implement it too."""
 
     timeout: float | None
 
@@ -38,7 +38,7 @@ class Port(Protocol):
 
 @dataclass(frozen=True)
 class Greeting:
-    """What a device says of itself."""
+    """A device's description of itself."""
 
     wire_crc: int
     fingerprint: int
@@ -54,9 +54,9 @@ class Greeting:
 
 
 class Device:
-    """One model on one device. Opens the session; refuses a device that runs anything else.
+    """One model on one device. Opens the session, and refuses a device that runs another model.
 
-    Raises LinkError if the line stays silent or noisy, or the device holds another model or protocol.
+    Raises LinkError if the line is silent or noisy, or the device has another model or protocol.
     """
 
     def __init__(self, port: Port, model: QuantizedModel, name: str = "the port", deadline: float = DEADLINE):
@@ -70,7 +70,7 @@ class Device:
         raw = self._link.ask("hello")
         if len(raw) >= 4 and int.from_bytes(raw[:4], "little") != protocol.wire_crc():
             raise LinkError(
-                f"the firmware on {self.name} speaks another version of the link",
+                f"the firmware on {self.name} uses another version of the link",
                 "generate, build and flash it again with this lnp-edge",
             )
         values: dict[str, Any] = dict(zip(fields.offsets(), fields.struct.unpack(raw), strict=False))
@@ -86,7 +86,7 @@ class Device:
         ours = (m.n, m.n_in, m.n_out, m.state_words, len(tables(m)))
         if sizes != ours or greeting.max_payload < protocol.MIN_PAYLOAD:
             raise LinkError(
-                f"{self.name} says sizes {sizes} and frames of {greeting.max_payload} bytes, the model has {ours}",
+                f"{self.name} reports sizes {sizes} and frames of {greeting.max_payload} bytes, the model has {ours}",
                 "generate, build and flash it again with this lnp-edge",
             )
         return greeting
@@ -96,9 +96,9 @@ class Device:
         self.t = 0
 
     def steps(self, counts: NDArray[np.int16]) -> Steps:
-        """Run the next len(counts) steps, many a frame. counts : int16 [T, n_in].
+        """Run the next len(counts) steps, several per frame. counts : int16 [T, n_in].
 
-        Raises DataError as the reference does, before anything is sent.
+        Raises DataError like the reference, before anything is sent.
         """
         counts = checked(counts, self.model.n_in).astype("<i2", copy=False)
         y, digests, cycles = np.zeros(self.model.n_out, np.int32), [np.zeros(0, np.uint32)], 0
@@ -123,7 +123,7 @@ class Device:
         return Steps(y, np.concatenate(digests), cycles)
 
     def steps_per_frame(self) -> int:
-        """How many steps fit in a request and its reply."""
+        """The number of steps that fit in a request and its reply."""
         room = self.greeting.max_payload
         request = (room - REQUESTS["steps"].struct.size) // (2 * self.model.n_in)
         reply = (room - REPLIES["steps"].struct.size) // 4 - self.model.n_out
@@ -138,11 +138,11 @@ class Device:
         return np.concatenate(words).astype(np.uint32)
 
     def table_crcs(self) -> list[int]:
-        """CRC-32 of each table as it lies in flash, in the order of layout.tables."""
+        """The CRC-32 of each table in flash, in the order of layout.tables."""
         return np.frombuffer(self._link.ask("tables", rest=4 * self.greeting.n_tables), "<u4").tolist()
 
     def read_table(self, table: int, size: int) -> bytes:
-        """The first `size` bytes of a table as they lie in flash."""
+        """The first `size` bytes of a table in flash."""
         found, head = b"", REPLIES["read"].struct.size
         most = self.greeting.max_payload - head
         while len(found) < size:
@@ -156,7 +156,7 @@ class Device:
 
 
 class Link:
-    """Stop-and-wait: one request at a time, sent again until its reply or the deadline.
+    """Stop-and-wait: sends one request at a time, again and again until its reply or the deadline.
 
     A device answers a repeated request from memory, so resending is always safe.
     """
@@ -171,7 +171,7 @@ class Link:
         port.timeout = 0.05
 
     def ask(self, request: str, payload: bytes = b"", rest: int = 0) -> bytes:
-        """Payload of the reply, of the length its fields and `rest` bytes make. Raises LinkError."""
+        """The payload of the reply: its fields, then `rest` bytes. Raises LinkError."""
         self.seq = self.seq % 0xFFFF + 1
         kind, want = REQUESTS[request].type | REPLY, REPLIES[request].struct.size + rest
         frame = protocol.encode(Frame(REQUESTS[request].type, self.sid, self.seq, payload))
@@ -185,7 +185,7 @@ class Link:
             damaged = self.bad_frames
             reply = self._await(min(time.monotonic() + patience, give_up))
             if reply is None:
-                if damaged == self.bad_frames:  # nothing came: the device may be slow, not the line noisy
+                if damaged == self.bad_frames:  # the device may be slow, not the line noisy
                     patience *= 1.5
                 continue
             if reply.type == REPLIES["nak"].type and len(reply.payload) == REPLIES["nak"].struct.size:
@@ -205,7 +205,7 @@ class Link:
             raise LinkError(f"cannot write to {self.name}: {e}", "check the cable and run the command again") from None
 
     def _await(self, until: float) -> Frame | None:
-        """The next valid reply of this session and request, or None: there was none until then, or a damaged one."""
+        """The next valid reply of this session and request; None if it is late or damaged."""
         while True:
             head, found, tail = self._buffer.partition(b"\0")
             if found:
@@ -220,7 +220,7 @@ class Link:
                     until = min(until, time.monotonic() + AFTER_DAMAGE)
                     continue
                 if (frame.sid, frame.seq) != (self.sid, self.seq):
-                    self._others += 1  # a boot banner, or the late answer to an earlier request
+                    self._others += 1  # the boot greeting, or a late reply to an earlier request
                 elif frame.type < REPLY and frame.type != REPLIES["nak"].type:
                     self._echoes += 1
                 else:
@@ -257,7 +257,7 @@ class Link:
                 "check power, cable, RX/TX and baud rate, and that the board runs lnp-edge firmware",
             )
         if self._echoes:
-            return LinkError(f"{self.name} sends back what is sent to it", "RX and TX are joined: check the wiring")
+            return LinkError(f"{self.name} echoes what it receives", "RX and TX are connected: check the wiring")
         if self._others and not bad:
             return LinkError(
                 f"{self._others} frames from {self.name}, none for this request",

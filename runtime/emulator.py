@@ -1,6 +1,7 @@
-"""A Cortex-M in this process: unicorn runs the image, a CMSDK UART speaks to it, instructions are counted.
+"""A Cortex-M in this process: unicorn runs the image, with a CMSDK UART, and counts instructions.
 
-pip alone, no root. Deterministic: the firmware runs while there are bytes for it and stops when it polls in vain.
+Needs only pip, no root. Deterministic: the firmware runs until it polls for a byte and there is
+none.
 """
 
 from __future__ import annotations
@@ -15,11 +16,11 @@ from lnp_edge.spec.board import PAGE, PRIVATE, Board
 SYSTEM_BYTES = 0x10_0000  # Armv7-M ARM B3.1: private peripheral bus
 DATA, STATE = 0x0, 0x4  # DDI 0479: CMSDK APB UART registers
 RX_FULL = 0x2
-PATIENCE_US = 60_000_000  # a firmware that neither answers nor waits for a minute hangs
+PATIENCE_US = 60_000_000  # the longest run of a firmware that neither replies nor waits for input
 
 
 class Emulator:
-    """Offers what runtime.device.Port asks. `count` counts the instructions of one function."""
+    """Implements runtime.device.Port. `count` counts the instructions of one function."""
 
     def __init__(self, board: Board, image: Path):
         try:
@@ -52,12 +53,12 @@ class Emulator:
                 if symbols is None:
                     raise ELFError("it has no symbols")
                 self._symbols = {s.name: s["st_value"] for s in symbols.iter_symbols()}
-        except (OSError, ELFError, unicorn.UcError) as e:  # UcError: it loads beyond the board's memory
-            raise BoardError(f"{image} is no image for {board.name}: {e}", "build one first: lnp build DIR") from None
+        except (OSError, ELFError, unicorn.UcError) as e:  # UcError: the image exceeds the memory
+            raise BoardError(f"{image} is no image for {board.name}: {e}", "build it first: lnp build DIR") from None
         stack, start = (int.from_bytes(uc.mem_read(board.flash.origin + at, 4), "little") for at in (0, 4))
         uc.reg_write(arm_const.UC_ARM_REG_SP, stack)
         self._pc = start | 1
-        self._never = board.flash.origin + board.flash.size - 2  # an address in executable memory nothing runs
+        self._never = board.flash.origin + board.flash.size - 2  # executable, but never run
         uc.hook_add(unicorn.UC_HOOK_INTR, self._interrupt)
 
     def _uart_read(self, uc, offset, size, data) -> int:
@@ -110,12 +111,12 @@ class Emulator:
         self._from_device.clear()
 
     def count(self, function: str) -> InstructionCount:
-        """Count the instructions of each call of a function, callees included, while the `with` lasts."""
+        """Count the instructions of each call of a function within a `with`, callees included."""
         return InstructionCount(self, function)
 
 
 class InstructionCount:
-    """calls: instructions of each finished call, conditional ones that did not execute included."""
+    """calls: the instructions of each finished call, with conditional ones that were skipped."""
 
     def __init__(self, emulator: Emulator, function: str):
         self._emulator, self._begin = emulator, emulator._symbols[function] & ~1
@@ -144,7 +145,11 @@ class InstructionCount:
         self._now += self._instructions(uc, address, size)
 
     def _instructions(self, uc, address: int, size: int) -> int:
-        """Thumb: a halfword of 0b11101, 0b11110 or 0b11111 opens a 32-bit instruction. Armv7-M ARM A5.1."""
+        """The number of instructions in a block.
+
+        In Thumb a halfword that begins with 0b11101, 0b11110 or 0b11111 starts a 32-bit
+        instruction: Armv7-M ARM A5.1.
+        """
         known = self._emulator._size.get((address, size))
         if known is None:
             code, at, known = bytes(uc.mem_read(address, size)), 0, 0

@@ -1,4 +1,4 @@
-"""Host-side sensor inference: windows that slide over a stream, on the reference or on a device alike."""
+"""Inference on a sensor stream in sliding windows, on the reference or on a device."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ from lnp_edge.spec.model import QuantizedModel
 
 @dataclass(frozen=True)
 class Prediction:
-    """What is said of one window: its class, or of a series what comes after it."""
+    """The result for one window: its class, or the forecast of a time series."""
 
     window: int  # counts from 0
     start: float  # s since the stream began
     end: float  # s
-    label: int | None  # None of a series
-    name: str  # of the class; "" of a series
-    forecast: dict[str, float] | None  # counts that each read-out foretells; None of a class
+    label: int | None  # None for a series
+    name: str  # of the class; "" for a series
+    forecast: dict[str, float] | None  # counts that each read-out forecasts; None for a class
     y: tuple[int, ...]
     latency_us: float  # from the window's last row to this prediction
 
@@ -34,9 +34,9 @@ class Prediction:
 
 
 def infer(runner: Runner, model: QuantizedModel, rows: Iterable[NDArray[np.int16]]) -> Iterator[Prediction]:
-    """A prediction each time a window of the stream is complete. rows : int16 [n_in] each.
+    """Yield a prediction each time a window of the stream is complete. rows : int16 [n_in] each.
 
-    Each window starts from reset, as in training, so a prediction depends on its own rows alone.
+    Each window starts from reset, as in training, so a prediction depends only on its own rows.
     """
     recent: deque[NDArray[np.int16]] = deque(maxlen=model.window)
     for number, row in enumerate(rows, 1):
@@ -46,36 +46,37 @@ def infer(runner: Runner, model: QuantizedModel, rows: Iterable[NDArray[np.int16
         begin = time.perf_counter()
         y = classify(runner, np.stack(recent))
         label = None if model.forecast else int(np.argmax(y))
-        foretold = None
+        forecast = None
         if model.forecast:
-            foretold = dict(zip(model.classes, model.forecast.of(row, y).tolist(), strict=True))
+            forecast = dict(zip(model.classes, model.forecast.of(row, y).tolist(), strict=True))
         yield Prediction(
             window=(number - model.window) // model.hop,
             start=round((number - model.window) * model.dt, 6),
             end=round(number * model.dt, 6),
             label=label,
             name="" if label is None else model.classes[label],
-            forecast=foretold,
+            forecast=forecast,
             y=tuple(y.tolist()),
             latency_us=(time.perf_counter() - begin) * 1e6,
         )
 
 
 def free_run(runner: Runner, model: QuantizedModel, warm_up: NDArray[np.int16], steps: int) -> NDArray[np.int16]:
-    """The counts [steps, n_in] that a model foretells of itself after warm_up int16 [T, n_in]."""
+    """A model's forecast from its own forecasts, int16 [steps, n_in]. warm_up : int16 [T, n_in]."""
     return np.array(list(feed_back(runner, model, warm_up, steps)), np.int16).reshape(steps, model.n_in)
 
 
 def feed_back(
     runner: Runner, model: QuantizedModel, warm_up: NDArray[np.int16], steps: int
 ) -> Iterator[NDArray[np.int16]]:
-    """The rows int16 [n_in] of free_run, a step at a time.
+    """Yield the rows of free_run, int16 [n_in], one per step.
 
-    From reset; each forecast, rounded and clipped to int16, is the next step's input. Runners with equal y go
-    the same way. Raises ModelError for a model whose forecast is not of every channel, one step ahead.
+    Starts from reset. Each forecast, rounded and clipped to int16, is the input of the next step:
+    runners with equal y produce equal rows. Raises ModelError unless the model forecasts every
+    channel, one step ahead.
     """
     if not (model.forecast and model.forecast.closes(model.n_in)):
-        raise ModelError("this model's forecast cannot be fed back", "it takes every channel, foretold one step ahead")
+        raise ModelError("this model's forecast cannot be fed back", "use a model of every channel, one step ahead")
     y, now = classify(runner, warm_up), warm_up[-1]
     for step in range(steps):
         if step:
@@ -85,7 +86,10 @@ def feed_back(
 
 
 def classify(runner: Runner, counts: NDArray[np.int16]) -> NDArray[np.int32]:
-    """Read-out y [n_out] after one window, int16 [T, n_in]; the class is its largest, ties to the lowest index."""
+    """Read-out y [n_out] after one window, int16 [T, n_in].
+
+    The class is the index of the largest read-out, the lowest of equal ones.
+    """
     runner.reset()
     return runner.steps(counts).y
 
@@ -93,7 +97,7 @@ def classify(runner: Runner, counts: NDArray[np.int16]) -> NDArray[np.int32]:
 def predict(
     runner: Runner, windows: NDArray[np.int16], progress: Callable[[], None] = lambda: None
 ) -> NDArray[np.intp]:
-    """Class of each window, [W]. windows : int16 [W, T, n_in]."""
+    """The class of each window, [W]. windows : int16 [W, T, n_in]."""
     found = np.zeros(len(windows), np.intp)
     for k, counts in enumerate(windows):
         found[k] = np.argmax(classify(runner, counts))

@@ -1,4 +1,4 @@
-"""One way to a device, however it starts: an emulator in this process, a program behind a pty, a real port."""
+"""Open the port of a device: an emulator in this process, a program on a pty, or a real port."""
 
 from __future__ import annotations
 
@@ -19,13 +19,13 @@ from lnp_edge.spec.board import Board
 
 
 def open_board(board: Board, image: Path | None, port: str | None = None) -> Port:
-    """The port of a board: the one named, or that of the image started on an emulated board."""
+    """The given port of a board; without one, start the image on an emulated board."""
     if port:
         return open_serial(port, board.baud)
     if board.start == "serial":
-        raise LinkError(f"{board.name} is a real board", "say where: --port /dev/ttyACM0 (lnp doctor lists ports)")
+        raise LinkError(f"{board.name} is a real board", "name its port: --port /dev/ttyACM0 (lnp doctor lists ports)")
     if image is None:
-        raise BoardError(f"no image for {board.name}", "build one first: lnp build DIR")
+        raise BoardError(f"no image for {board.name}", "build it first: lnp build DIR")
     if board.start == "unicorn":
         return Emulator(board, image)
     if board.start == "qemu":
@@ -44,7 +44,7 @@ def qemu_command(board: Board, image: Path) -> list[str]:
 
 
 def open_serial(port: str, baud: int) -> serial.SerialBase:
-    """A serial port or any URL pyserial knows (socket://...). Raises LinkError saying who or what bars the way."""
+    """Open a serial port or a pyserial URL (socket://...). Raises LinkError, which says why not."""
     try:
         link = serial.serial_for_url(port, baudrate=baud, timeout=0.05, write_timeout=5, do_not_open=True)
         if hasattr(link, "exclusive"):
@@ -65,12 +65,12 @@ def _why(port: str, e: Exception) -> tuple[str, str]:
     if number in (11, 16) or "exclusive" in text:
         return f"cannot open {port}: another program uses it", f"find it with: fuser {port}"
     if number == 2:
-        return f"cannot open {port}: there is no such port", "lnp doctor lists the ports there are"
-    return f"cannot open {port}: {text}", "lnp doctor lists the ports there are"
+        return f"cannot open {port}: there is no such port", "lnp doctor lists the available ports"
+    return f"cannot open {port}: {text}", "lnp doctor lists the available ports"
 
 
 def owner_group(path: Path) -> str:
-    """The group that may open a port; dialout where it is gone, or its group has no name or is root's."""
+    """The group that may open a port; dialout if the port is gone, or its group root or unnamed."""
     try:
         group = path.stat().st_gid
         return grp.getgrgid(group).gr_name if group else "dialout"
@@ -79,7 +79,7 @@ def owner_group(path: Path) -> str:
 
 
 class PtyProcess(serial.Serial):
-    """A program whose standard input and output are a pty; this end is opened like any serial port."""
+    """A program whose standard input and output are a pty, opened here like a serial port."""
 
     def __init__(self, command: list[str]):
         super().__init__(timeout=0.05, write_timeout=5)

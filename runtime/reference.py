@@ -1,7 +1,7 @@
-"""The reference: SEMANTICS.md in Numba, fast enough that nobody waits.
+"""The reference: SEMANTICS.md in Numba.
 
-One kernel runs any model. It is compiled for a set of neurons and an encoder; populations and projections are rows of
-the tables that it is given.
+One kernel runs any model. It is compiled for a set of neuron types and an encoder; populations and
+projections are rows of tables that are passed to it.
 """
 
 from __future__ import annotations
@@ -22,59 +22,60 @@ from lnp_edge.spec import ops, plugins
 from lnp_edge.spec.digest import mix
 from lnp_edge.spec.model import INPUT, Projection, QuantizedModel
 
-# A unit is what may send something: the channels of the input, then the neurons of each population that spikes.
-# All numbers are unsigned: Numba asks of an index with a sign whether it counts from the end, which takes 10 % longer.
+# A unit is a possible sender: first the channels of the input, then the neurons of each population
+# that spikes. All numbers are unsigned: Numba checks a signed index for being negative, which takes
+# 10 % longer.
 POPULATION = np.dtype([
-    ("neuron", np.uint64),  # which of the neurons that the kernel is compiled for
+    ("neuron", np.uint64),  # number of its neuron type in the list that the kernel is compiled for
     ("n", np.uint64),
     ("word", np.uint64),  # its first state word
-    ("z_words", np.uint64),  # of its state words the last ones, its packed spikes
-    ("entry", np.uint64),  # its first entry of `params`
+    ("z_words", np.uint64),  # number of words of packed spikes, its last state words
+    ("entry", np.uint64),  # its first entry in `params`
     ("unit", np.uint64),  # its first unit
-    ("projections", np.uint64),  # it sums those from where the population before stops, to here
+    ("projections", np.uint64),  # end of its projections; they follow the previous ones
 ])  # fmt: skip
 PROJECTION = np.dtype([
     ("source", np.uint64),  # 0: the input, p + 1: population p
     ("unit", np.uint64),  # first unit of the source
-    ("row", np.uint64),  # where the row of this unit begins in `indptr`
-    ("shift", np.uint64),  # of all that the target has summed, after this projection
+    ("row", np.uint64),  # entry of `indptr` for this unit
+    ("shift", np.uint64),  # applied to the whole sum of the target after this projection
 ])  # fmt: skip
 
 
 class Tables(NamedTuple):
-    """A model as the kernel reads it.
+    """A model in the form that the kernel reads.
 
-    Projections are grouped by their target. Those into one target come in the order of falling shifts, so that a sum
-    is shifted as a whole and not each of its terms: shifts of 5, 2, 2 become 3 after the first, 0, and 2 at the end.
+    Projections are grouped by target and sorted by falling shift, so that the sum is shifted as a
+    whole instead of each term: shifts of 5, 2, 2 become 3 after the first, 0, and 2 at the end.
     """
 
     populations: NDArray  # POPULATION [populations]
     projections: NDArray  # PROJECTION [projections]
     encoder: NDArray[np.int32]  # [n_in, parameters of the encoder]
-    params: NDArray[np.int32]  # a row for each neuron of each population, its TABLES side by side
-    indptr: NDArray[np.uint32]  # the indptr of each projection, counted in the two arrays that follow
-    indices: NDArray[np.uint16]  # the neuron that a synapse goes to
-    weights: NDArray  # int8, or int16 where a projection has 16 bits: narrow rows lie in few cache lines
+    params: NDArray[np.int32]  # one row per neuron of each population: its TABLES side by side
+    indptr: NDArray[np.uint32]  # the indptr of each projection, as offsets into the next two arrays
+    indices: NDArray[np.uint16]  # the target neuron of each synapse
+    weights: NDArray  # int8, or int16 if any projection has 16 bits; int8 needs fewer cache lines
 
 
 class State(NamedTuple):
-    """What changes from step to step."""
+    """The arrays that change from step to step."""
 
     words: NDArray[np.int32]  # the state words in the order of SEMANTICS.md section 5
-    fired: NDArray[np.uint64]  # how many units of the input, and of each population, send something
-    senders: NDArray[np.int32]  # [units] which they are, from the first unit of input or population on
-    x: NDArray[np.int32]  # [n_in] what each channel sends; a neuron sends 1
-    drive: NDArray[np.int32]  # [n] of the population that steps
+    fired: NDArray[np.uint64]  # number of active units of the input and of each population
+    senders: NDArray[np.int32]  # [units] their indices, from the first unit of each on
+    x: NDArray[np.int32]  # [n_in] the value that each channel sends; a neuron sends 1
+    drive: NDArray[np.int32]  # [n] summed input of the population being stepped
 
 
 class Reference:
-    """Runs a model like a device does: `reset`, `steps`, `state` (see runtime.runner.Runner)."""
+    """Runs a model as a device does: `reset`, `steps`, `state` (see runtime.runner.Runner)."""
 
     def __init__(self, model: QuantizedModel):
         self.model = model
         neurons = tuple(sorted({p.neuron for p in model.populations}))
         self._kernel = _kernel(neurons, model.encoder)
-        # As plain tuples, which Numba recognises in a third of the time: 2 us a call.
+        # Numba recognises plain tuples in a third of the time: this saves 2 us per call.
         self._tables = tuple(_tables(model, neurons))
         state = State(
             words=np.zeros(model.state_words, np.int32),
@@ -94,9 +95,9 @@ class Reference:
         self._fired[:] = 0
 
     def steps(self, counts: NDArray[np.int16], digests: bool = True) -> Steps:
-        """Run the next len(counts) steps. counts : int16 [T, n_in]. Without digests, of which it then has none, faster.
+        """Run the next len(counts) steps. counts : int16 [T, n_in]. Faster without digests.
 
-        Raises DataError for another shape, and for values that are no integers or beyond int16.
+        Raises DataError for a wrong shape, and for values that are not integers or out of range.
         """
         counts = checked(counts, self.model.n_in)
         found = np.zeros(len(counts) if digests else 0, np.uint32)
@@ -110,7 +111,7 @@ class Reference:
 
 
 def _tables(model: QuantizedModel, neurons: tuple[str, ...]) -> Tables:
-    """neurons : those that the kernel is compiled for, in its order."""
+    """The model as Tables. neurons : the types that the kernel is compiled for, in its order."""
     populations, params, first_unit = [], [], {INPUT: 0}
     order: list[Projection] = []
     word, entry, unit = 0, 0, model.n_in
@@ -140,13 +141,13 @@ def _tables(model: QuantizedModel, neurons: tuple[str, ...]) -> Tables:
 
 
 def _joined(arrays: list[NDArray], kind: type) -> NDArray:
-    """Of a model without projections an empty array."""
+    """The arrays concatenated; an empty array if there are none."""
     return np.concatenate([np.zeros(0, kind), *(a.astype(kind) for a in arrays)])
 
 
 @cache
 def _kernel(neurons: tuple[str, ...], encoder: str) -> Callable:
-    """The kernel with some neurons and one encoder compiled into it, cached on disk."""
+    """The kernel compiled for some neuron types and one encoder, cached on disk."""
     neuron_modules = [plugins.get("lnp_edge.neurons", name) for name in neurons]
     encoder_module = plugins.get("lnp_edge.encoders", encoder)
     meaning = {
@@ -160,12 +161,12 @@ def _kernel(neurons: tuple[str, ...], encoder: str) -> Callable:
 
 
 def _row_reader(width: int) -> Callable:
-    """read(a, i) -> tuple(a[i]), its width known to the compiler: slicing the row would count references."""
+    """read(a, i) -> tuple(a[i]), of a width the compiler knows: a slice would count references."""
     return _compiled("read(a, i)", [f"return ({''.join(f'a[i, {k}], ' for k in range(width))})"])
 
 
 def _advance(of_neurons: list[Callable]) -> Callable:
-    """advance(p, ...) : that of the neuron of population p, which is number p.neuron of the list."""
+    """advance(p, ...) calls of_neurons[p.neuron], the function for p's neuron type."""
     args = "(p, params, words, drive, senders)"
     lines = [f"if p.neuron == u({k}): return advance_{k}{args}" for k in range(len(of_neurons))]
     scope = {f"advance_{k}": function for k, function in enumerate(of_neurons)}
@@ -173,9 +174,9 @@ def _advance(of_neurons: list[Callable]) -> Callable:
 
 
 def _advance_one(neuron: ModuleType) -> Callable:
-    """advance(p, params, words, drive, senders) -> how many neurons of population p fired in one step of all.
+    """advance(p, params, words, drive, senders) steps population p, returns how many neurons fired.
 
-    Written out with the neuron's own number of variables and tables, which the compiler must know.
+    It is generated with the neuron's numbers of variables and tables, which the compiler must know.
     """
     variables = range(len(neuron.STATE))
     new = [f"s{k}" for k in variables] + ["z"] * hasattr(neuron, "drive_for")
@@ -209,7 +210,7 @@ def _compiled(head: str, lines: list[str], **scope: Any) -> Callable:
 
 
 def _unbound(*_: Any) -> Any:
-    """Stands for what _kernel binds to the neurons and the encoder."""
+    """A placeholder for the functions that _kernel binds."""
     raise NotImplementedError
 
 
@@ -217,10 +218,11 @@ encode = encoder_of = advance = _unbound
 
 
 def _run(counts, tables, state, digest, digests):
-    """Steps of SEMANTICS.md section 4; returns the digest after the last.
+    """Run the steps of SEMANTICS.md section 4; returns the digest after the last.
 
-    counts : int16 [T, n_in];  tables : Tables;  state : State, changed
-    digest : uint32, before the first step;  digests : uint32 [T], filled with that after each, or [0]
+    counts : int16 [T, n_in];  tables : Tables;  state : State, modified in place
+    digest : uint32, the digest before the first step
+    digests : uint32 [T], receives the digest after each step; or [0]: none is computed
     """
     populations, projections, encoder, params, indptr, indices, weights = tables
     words, fired, senders, all_x, drive = state

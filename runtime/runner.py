@@ -1,4 +1,4 @@
-"""What runs a model step by step: the reference and every device offer the same three methods."""
+"""The interface for running a model step by step: the reference and every device implement it."""
 
 from dataclasses import dataclass
 from typing import Protocol
@@ -11,16 +11,16 @@ from lnp_edge.base.errors import DataError
 
 @dataclass(frozen=True)
 class Steps:
-    """What running some steps gave."""
+    """The result of running some steps."""
 
     y: NDArray[np.int32]  # read-out after the last step, [n_out]
     digests: NDArray[np.uint32]  # state digest after each step, [T]
-    cycles: int  # of the device's counter; 0 where it has none
+    cycles: int  # of the device's counter; 0 if it has none
 
 
 class Runner(Protocol):
     def reset(self) -> None:
-        """All state to 0, t to 0."""
+        """Set all state and t to 0."""
 
     def steps(self, counts: NDArray[np.int16]) -> Steps:
         """Run the next steps on sensor counts, int16 [T, n_in]."""
@@ -30,15 +30,16 @@ class Runner(Protocol):
 
 
 def checked(counts: NDArray, n_in: int) -> NDArray[np.int16]:
-    """counts as int16 [T, n_in], rows in order and writeable; the same array where it is all that.
+    """counts as int16 [T, n_in], C-contiguous and writeable; the same array if it already is.
 
-    Numba would compile its kernel again for an array that is not. Raises DataError for another shape, for what are no
-    integers, and for an integer that int16 does not hold: a kernel reads beyond the array, or something else.
+    Numba would compile its kernel again for any other array. Raises DataError for a wrong shape,
+    for values that are not integers, and for integers outside int16: a kernel would read beyond the
+    array, or read other values.
     """
     counts = np.asarray(counts)
     if counts.ndim != 2 or counts.shape[1] != n_in:
         raise DataError(
-            f"counts have shape {counts.shape}, not (steps, {n_in})", "give a row a step, a column a channel"
+            f"counts have shape {counts.shape}, not (steps, {n_in})", "give one row per step, one column per channel"
         )
     if counts.dtype != np.int16:
         counts = _narrowed(counts)
@@ -47,12 +48,12 @@ def checked(counts: NDArray, n_in: int) -> NDArray[np.int16]:
 
 def _narrowed(counts: NDArray) -> NDArray[np.int16]:
     if counts.dtype.kind not in "iu":
-        raise DataError(f"counts are {counts.dtype}, not integers", "scale and round them as the training data were")
+        raise DataError(f"counts are {counts.dtype}, not integers", "scale and round them like the training data")
     wrong = np.argwhere((counts < -32768) | (counts > 32767))
     if len(wrong):
         step, channel = wrong[0].tolist()
         raise DataError(
-            f"count {counts[step, channel]} at step {step}, channel {channel} is beyond -32768..32767",
-            "scale the counts as the training data were",
+            f"count {counts[step, channel]} at step {step}, channel {channel} is outside -32768..32767",
+            "scale the counts like the training data",
         )
     return counts.astype(np.int16)

@@ -1,4 +1,4 @@
-"""Sensor counts from outside: a CSV file, standard input or a serial sensor that sends such lines."""
+"""Read sensor counts from a CSV file, standard input or a serial sensor that sends CSV lines."""
 
 from __future__ import annotations
 
@@ -22,11 +22,11 @@ Row = NDArray[np.int16]
 
 
 def rows(source: str, channels: tuple[str, ...], baud: int = 115_200) -> Iterator[Row]:
-    """Rows of counts, int16 [C], from "-", a CSV file, or a serial port or pyserial URL.
+    """Yield rows of counts, int16 [C], from "-", a CSV file, a serial port or a pyserial URL.
 
-    A line holds one integer from -32768 to 32767 a channel, separated by commas. A first line of names picks the
-    model's channels by name. Empty lines and lines that begin with # are passed over.
-    Raises DataError with the line's number; a serial sensor may begin in the middle of a line.
+    A line has one integer from -32768 to 32767 per channel, separated by commas. A first line of
+    names selects the model's channels by name. Empty lines and lines that begin with # are skipped.
+    Raises DataError with the line number; a serial sensor may start in the middle of a line.
     """
     if source == "-":
         yield from parse(_lines(sys.stdin.buffer), channels, "standard input")
@@ -73,7 +73,7 @@ def _port_lines(port) -> Iterator[bytes]:
 def parse(
     lines: Iterator[bytes], channels: tuple[str, ...], name: str, first_may_be_cut: bool = False
 ) -> Iterator[Row]:
-    """Rows of the lines; see rows()."""
+    """Yield the rows of the lines; see rows()."""
     columns, width = list(range(len(channels))), len(channels)
     seen_first = False
     for number, line in enumerate(lines, 1):
@@ -90,7 +90,7 @@ def parse(
                 continue
             row = _row(cells, columns, width)
             if first and first_may_be_cut:
-                continue  # "-12,3" cut to "2,3" would pass
+                continue  # "-12,3" cut to "2,3" would be accepted
         except (ValueError, DataError) as e:
             if first and first_may_be_cut:
                 continue
@@ -98,7 +98,7 @@ def parse(
                 raise
             raise DataError(
                 f"{name} line {number}: {e}",
-                f"each line holds {width} integers from -32768 to 32767, separated by commas",
+                f"write {width} integers per line, separated by commas",
             ) from None
         yield row
 
@@ -115,18 +115,18 @@ def _pick(header: list[str], channels: tuple[str, ...], where: str) -> list[int]
     missing = [c for c in channels if c not in header]
     if missing:
         raise DataError(
-            f"{where}: no column {missing[0]!r}", f"name the model's channels: {','.join(channels)}, or leave names out"
+            f"{where}: no column {missing[0]!r}", f"name the model's channels: {','.join(channels)}, or omit the names"
         )
     return [header.index(c) for c in channels]
 
 
 def _row(cells: list[str], columns: list[int], width: int) -> Row:
     if len(cells) != width:
-        raise ValueError(f"{len(cells)} values instead of {width}")
+        raise ValueError(f"expected {width} values, got {len(cells)}")
     values = []
     for column in columns:
         cell = cells[column]
         if not INTEGER.fullmatch(cell) or not -32768 <= int(cell) <= 32767:
-            raise ValueError(f"{cell[:20]!r} is no such integer")
+            raise ValueError(f"{cell[:20]!r} is not an integer from -32768 to 32767")
         values.append(int(cell))
     return np.array(values, np.int16)

@@ -1,10 +1,11 @@
-"""The proof: a device against the reference, every state word of every step, and its tables in flash.
+"""Verify a device against the reference: every state word of every step, and its tables in flash.
 
-The words themselves are read only where a digest of them differs. Of lnp_<name>.h it runs init (at boot), reset, step
-and digest, and reads the directory of tables; state_word runs to locate a difference, on sound firmware never. It
-never runs argmax (the class is taken here, of the read-outs sent), save and load. Of several networks in one program
-it sees the one that the link serves. And it sees the image it talks to: the same folder built by another compiler, or
-into a program of your own, is another image.
+The words themselves are read only if their digest differs. Of the functions in lnp_<name>.h it
+runs init (at boot), reset, step and digest, and reads the directory of tables; state_word runs only
+to locate a difference. It never runs argmax (the class is computed here, from the read-outs), save
+or load. Of several networks in one program it checks the one that the link serves. The result
+holds for the image that was checked: the same folder built with another compiler, or as part of
+another program, is a different image.
 """
 
 from __future__ import annotations
@@ -23,15 +24,16 @@ from lnp_edge.spec import plugins
 from lnp_edge.spec.layout import tables
 from lnp_edge.spec.model import INPUT, QuantizedModel
 
-RUN = 500  # steps of one stimulus at most; the next one begins with a reset of what this one leaves
-BATCH = 200  # steps between two looks at the digests
+RUN = 500  # steps of one stimulus at most; the next begins with a reset of the state it leaves
+BATCH = 200  # steps between two comparisons of the digests
 
 
 @dataclass(frozen=True)
 class StateDifference:
-    """The first state word that differs. step counts from 0; field is a state variable of the population, or z.
+    """The first state word that differs. step counts from 0.
 
-    field is "digest", population "", neuron and words 0, where the states agree after the step, not their digests.
+    field is a state variable of the population, or z. If the states agree after the step but their
+    digests do not, field is "digest", population is "", and neuron and words are 0.
     """
 
     step: int
@@ -56,7 +58,7 @@ class StateDifference:
 
 @dataclass(frozen=True)
 class TableDifference:
-    """The first entry of a flash table that differs, and how many do."""
+    """The first entry of a flash table that differs, and the number of entries that do."""
 
     table: str
     index: int
@@ -78,7 +80,7 @@ class Report:
     table_differences: tuple[TableDifference, ...]
     state_difference: StateDifference | None
     transient: bool  # a digest differed, but not when the same steps were run again
-    cycles_per_step: float  # 0 where the device has no counter
+    cycles_per_step: float  # 0 if the device has no counter
     classes: tuple[int, ...]  # the device's class after each run
 
     @property
@@ -89,12 +91,12 @@ class Report:
         return {"ok": self.ok} | asdict(self)
 
     def lines(self) -> list[str]:
-        """What a person wants to read, the verdict last."""
+        """The report for a reader, with the verdict last."""
         found = [str(d) for d in self.table_differences]
         if self.state_difference:
             found.append(str(self.state_difference))
         if self.transient:
-            found.append("a state digest differed once and not again: a transient fault of memory, clock or supply")
+            found.append("a digest differed once but not when repeated: a transient fault of memory, clock or supply")
         if self.ok:
             found.append(f"verified: {self.steps} steps, {self.state_words} state words, 0 differences")
         else:
@@ -111,7 +113,9 @@ def verify(
     runs: Iterable[NDArray[np.int16]],
     progress: Callable[[int], None] = lambda steps: None,
 ) -> Report:
-    """Compare tables and, for each run (int16 counts [T, n_in], from reset), the state after every step.
+    """Compare the tables and, for each run from reset, the state after every step.
+
+    runs : counts, int16 [T, n_in] each
 
     Stops at the first run that differs. progress is called with the number of steps done.
     """
@@ -136,9 +140,9 @@ def verify(
 
 @dataclass(frozen=True)
 class Comparison:
-    """One run from reset, on both. Not the same and no difference: it did not happen again."""
+    """One run from reset, on both. Not the same, yet no difference: it did not happen again."""
 
-    steps: int  # compared, the differing one included
+    steps: int  # compared, including the one that differs
     same: bool
     difference: StateDifference | None
     cycles: int
@@ -151,7 +155,7 @@ def compare(
     counts: NDArray[np.int16],
     progress: Callable[[int], None] = lambda steps: None,
 ) -> Comparison:
-    """Digests tell the first differing step; both are then run again to it and compared word by word."""
+    """Compare digests; if one differs, run both again up to that step and compare word by word."""
     device.reset()
     reference.reset()
     cycles = label = 0
@@ -169,7 +173,10 @@ def compare(
 
 
 class Lockstep:
-    """A device and the reference as one runner: the device's answers, the first step that differs kept."""
+    """Runs a device and the reference together; returns the device's results.
+
+    It remembers the first step that differs.
+    """
 
     def __init__(self, device: Device, reference: Reference):
         self.device, self.reference = device, reference
@@ -178,14 +185,14 @@ class Lockstep:
     def reset(self) -> None:
         self.device.reset()
         self.reference.reset()
-        self._heard: list[NDArray[np.int16]] = []
+        self._inputs: list[NDArray[np.int16]] = []
         self._done = self._cycles = 0
         self._differs: int | None = None  # steps to the first difference, that step included
 
     def steps(self, counts: NDArray[np.int16]) -> Steps:
         theirs, ours = self.device.steps(counts), self.reference.steps(counts)
         if self._differs is None:
-            self._heard.append(counts)
+            self._inputs.append(counts)
             differs = theirs.digests != ours.digests
             if differs.any() or (theirs.y != ours.y).any():
                 self._differs = self._done + (int(np.argmax(differs)) if differs.any() else len(counts) - 1) + 1
@@ -196,11 +203,14 @@ class Lockstep:
         return self.device.state()
 
     def report(self) -> Report:
-        """Of all steps since the last reset, and of the tables. Runs the device again if it differed."""
+        """A report of all steps since the last reset, and of the tables.
+
+        Runs the device again if a step differed.
+        """
         done, model, place = self._done, self.reference.model, None
         if self._differs is not None:
             done = self._differs
-            place = _locate(self.device, self.reference, np.concatenate(self._heard)[:done])
+            place = _locate(self.device, self.reference, np.concatenate(self._inputs)[:done])
         return Report(
             steps=done,
             state_words=done * model.state_words,
@@ -233,9 +243,10 @@ def _locate(device: Runner, reference: Reference, counts: NDArray[np.int16]) -> 
 
 
 def compare_tables(model: QuantizedModel, device: Device) -> list[TableDifference]:
-    """The first difference of every table whose CRC in flash is not the model's.
+    """The first difference in every table whose CRC in flash is not that of the model.
 
-    A decay or threshold wrong by one unit can stay unseen in the state for 1,000 steps; here it cannot.
+    A decay or threshold that is wrong by one unit may not affect the state for 1,000 steps; this
+    comparison finds it.
     """
     found = []
     for number, ((name, ours), crc) in enumerate(zip(tables(model).items(), device.table_crcs(), strict=True)):
@@ -249,12 +260,12 @@ def compare_tables(model: QuantizedModel, device: Device) -> list[TableDifferenc
             place = _place(model, name, k)
             found.append(TableDifference(name, k, place, int(theirs[k]), int(ours[k]), len(differs)))
         else:
-            found.append(TableDifference(name, 0, "CRC-32 differs, but not the bytes read", crc, ours_crc, 0))
+            found.append(TableDifference(name, 0, "CRC-32 differs, but the bytes agree", crc, ours_crc, 0))
     return found
 
 
 def _place(model: QuantizedModel, table: str, k: int) -> str:
-    """What entry k of a table of layout.tables belongs to, in words."""
+    """The place of entry k of a table of layout.tables, in words."""
 
     def unit(of: str, number: int) -> str:
         return f"channel {number}" if of == INPUT else f"neuron {number} of {of}"
@@ -271,10 +282,11 @@ def _place(model: QuantizedModel, table: str, k: int) -> str:
 
 
 def stimulus(model: QuantizedModel, steps: int, seed: int) -> Iterator[NDArray[np.int16]]:
-    """Seeded counts that reach into the corners, `steps` in all: runs of at most RUN steps, int16 [T, n_in].
+    """Yield seeded counts that cover extreme inputs: runs int16 [T, n_in], `steps` in total.
 
-    Each run is a sixth of rest, of sensor-like noise, of jumps, of full scale, of rest again, and of noise again: so
-    the reset before the next run finds a network at work. Two runs at least, or no reset would have anything to clear.
+    Each run has at most RUN steps and six equal parts: rest, sensor-like noise, jumps, full scale,
+    rest and noise. It ends with noise so that the reset before the next run has an active network
+    to clear; for the same reason there are at least two runs.
     """
     encoder = plugins.get("lnp_edge.encoders", model.encoder)
     most = min(RUN, -(-steps // 2))

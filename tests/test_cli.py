@@ -267,7 +267,7 @@ def test_a_bad_row_is_refused_after_the_windows_before_it(capsys, at):
     assert main(["run", "m.onnx", "--source", "a.csv"]) == 2
     captured = capsys.readouterr()
     assert len(captured.out.splitlines()) == 4
-    assert captured.err.splitlines()[0] == "a.csv line 57: 2 values instead of 3"
+    assert captured.err.splitlines()[0] == "a.csv line 57: expected 3 values, got 2"
 
 
 # ---- what works
@@ -407,7 +407,7 @@ def test_a_reader_that_leaves_early_is_no_error(at):
     assert done.stderr == ""
 
 
-REPORT = "lnp itself failed: please report it, with these lines and what lnp doctor prints"
+REPORT = "lnp itself failed: please report it with these lines and the output of lnp doctor"
 
 
 def test_our_own_bugs_keep_their_traceback_and_have_a_code_of_their_own(tmp_path):

@@ -1,16 +1,16 @@
-// Start-up of every Cortex-M: vector table, memory, cycle counter. ARM DDI 0403 (ARMv7-M), DDI 0419
-// (ARMv6-M).
+// Start-up code of every Cortex-M: vector table, memory, cycle counter.
+// ARM DDI 0403 (ARMv7-M), DDI 0419 (ARMv6-M).
 #include <stddef.h>
 #include <stdint.h>
 
 #include "lnp_board.h"
 #include "lnp_config.h"
 
-// From the linker script; only their addresses mean something.
+// Defined by the linker script; only their addresses have a meaning.
 extern uint32_t lnp_stack_top[], lnp_data_load[], lnp_data_start[], lnp_data_end[], lnp_bss_start[],
     lnp_bss_end[];
 
-// DDI 0403 B1.5.2: exceptions 1 to 15, then the chip's interrupts as far as the UART's.
+// DDI 0403 B1.5.2: exceptions 1 to 15, then the chip's interrupts up to that of the UART.
 typedef union {
     const void *stack;
     void (*handler)(void);
@@ -21,7 +21,7 @@ extern const vector_t lnp_vectors[];
 int main(void);
 void Reset_Handler(void);
 
-// Behind a bootloader the core still takes its exceptions through the bootloader's table.
+// After a bootloader, the core still uses the bootloader's vector table.
 static void use_our_vectors(void)
 {
 #if !defined(__ARM_ARCH_6M__)
@@ -32,7 +32,7 @@ static void use_our_vectors(void)
 static void start_cycle_counter(void)
 {
 #if !defined(__ARM_ARCH_6M__)
-    // DDI 0403 C1.6.5, C1.8.7: trace on, count from 0. Where there is none the counter reads as 0.
+    // DDI 0403 C1.6.5, C1.8.7: enable trace, count from 0. A missing counter reads as 0.
     *(volatile uint32_t *)0xE000EDFCu |= 1u << 24;
     *(volatile uint32_t *)0xE0001004u = 0;
     *(volatile uint32_t *)0xE0001000u |= 1u;
@@ -64,7 +64,7 @@ void Reset_Handler(void)
     }
 }
 
-// Faults and interrupts that nobody asked for stop here, where a debugger finds them.
+// Faults and unexpected interrupts stop here, where a debugger finds them.
 static void stop(void)
 {
     for (;;) {

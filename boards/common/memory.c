@@ -1,4 +1,4 @@
-// The four functions that a compiler calls on its own account, C11 7.24; there is no libc here.
+// The four functions of C11 7.24 to which compilers generate calls; the firmware has no libc.
 #include <stddef.h>
 #include <stdint.h>
 
@@ -54,7 +54,8 @@ int memcmp(const void *a, const void *b, size_t count)
     return 0;
 }
 
-// Arm RTABI 4.3.4: clang calls these instead. Suffixes 4 and 8 promise an alignment that we do not need.
+// Arm RTABI 4.3.4: clang calls these instead. The suffixes 4 and 8 promise an alignment, which is
+// not needed here.
 
 void __aeabi_memset(void *to, size_t count, int value);
 void __aeabi_memclr(void *to, size_t count);

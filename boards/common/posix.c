@@ -1,4 +1,4 @@
-// A computer as a board: the link on standard input and output, which may be a terminal or a pipe.
+// A computer as a board: the link uses standard input and output, a terminal or a pipe.
 #include <errno.h>
 #include <stdlib.h>
 #include <termios.h>
@@ -7,7 +7,7 @@
 #include "lnp_board.h"
 #include "lnp_config.h"
 
-static uint8_t waiting[4096];  // bytes to send, so that a frame is one write
+static uint8_t waiting[4096];  // bytes to send: a frame goes out in one write
 static size_t waiting_count;
 
 static void set_raw(int terminal)
@@ -30,7 +30,7 @@ static void flush(void)
     while (sent < waiting_count) {
         const ssize_t n = write(STDOUT_FILENO, waiting + sent, waiting_count - sent);
         if (n < 0 && errno != EINTR) {
-            exit(0);  // nobody listens any more
+            exit(0);  // the reader is gone
         }
         sent += n > 0 ? (size_t)n : 0;
     }

@@ -1,5 +1,6 @@
-// USART of STM32F4 at the chip's full clock. Received bytes wait in a ring, filled by interrupt, so that none
-// is lost during a step. RM0368 (F401) and RM0090 (F405) agree on every register used here.
+// USART of the STM32F4 at the clock of board.toml. An interrupt puts received bytes into a ring
+// buffer, so that none is lost during a step. RM0368 (F401) and RM0090 (F405) agree on every
+// register used here.
 #include "lnp_board.h"
 #include "lnp_config.h"
 
@@ -32,22 +33,22 @@
 #define HSI_HZ 16000000u   // RM0368 6.2.2: the internal oscillator
 #define VCO_HZ 336000000u  // RM0368 6.3.2: within 192 to 432 MHz; HSI / 16 * 336
 
-// RM0368 6.3.2: the PLL divides by 2, 4, 6 or 8. The chip's own limit is up to its board.toml.
+// RM0368 6.3.2: the PLL divides by 2, 4, 6 or 8. board.toml must respect the chip's own limit.
 #define PLL_DIVIDER (VCO_HZ / LNP_CLOCK_HZ)
 _Static_assert(VCO_HZ % LNP_CLOCK_HZ == 0 && PLL_DIVIDER % 2 == 0 && PLL_DIVIDER <= 8,
-               "board.toml: clock_hz is 168, 84, 56 or 42 MHz with this driver");
+               "board.toml: this driver needs a clock_hz of 168, 84, 56 or 42 MHz");
 
-// RM0368 2.3: APB1 lies below 0x40010000, APB2 above. A quarter and a half of 168 MHz are their limits, 42
-// and 84 MHz.
+// RM0368 2.3: APB1 lies below 0x40010000, APB2 above. Their limits are 42 and 84 MHz: a quarter and
+// a half of 168 MHz.
 #define APB_DIVIDER (LNP_UART_BASE < 0x40010000u ? 4u : 2u)
 #define BUS_HZ (LNP_CLOCK_HZ / APB_DIVIDER)
 _Static_assert(BUS_HZ / LNP_BAUD >= 16u && BUS_HZ / LNP_BAUD < 0xFFFFu,
                "board.toml: baud is out of the range of USART_BRR, RM0368 19.3.4");
 
-enum { PATIENCE = 100000 };  // polls before a clock is given up; RM0368: it locks within 0.2 ms
+enum { PATIENCE = 100000 };  // polls before giving up on a clock; RM0368: it locks within 0.2 ms
 
-// A power of two, and more than the longest frame with its stuffing (lnp_cobs.h): a request that arrives
-// while a step runs is not lost.
+// The ring is a power of two, and longer than the longest frame with its stuffing (lnp_cobs.h): a
+// request that arrives while a step runs is not lost.
 enum {
     FRAME = LNP_WIRE_HEADER_BYTES + LNP_MAX_PAYLOAD + LNP_WIRE_CRC_BYTES,
     STUFFED = FRAME + FRAME / 254 + 3,
@@ -69,17 +70,18 @@ static int wait_for(volatile uint32_t *address, uint32_t mask, uint32_t wanted)
     return 0;
 }
 
-// HSI through the PLL. Returns the clock that the core now has: HSI if the PLL does not start.
+// Runs the core from the PLL, fed by HSI. Returns the clock of the core: HSI if the PLL does not
+// start.
 static uint32_t start_clock(void)
 {
-    // RM0368 table 6 (2.7 to 3.6 V): one wait state for each 30 MHz; caches and prefetch on.
+    // RM0368 table 6 (2.7 to 3.6 V): one wait state per 30 MHz; caches and prefetch on.
     FLASH_ACR = ((LNP_CLOCK_HZ - 1u) / 30000000u) | 1u << 8 | 1u << 9 | 1u << 10;
     RCC_PLLCFGR = 16u | 336u << 6 | (PLL_DIVIDER / 2u - 1u) << 16 | 7u << 24;
     RCC_CR |= 1u << 24;
     if (!wait_for(&RCC_CR, 1u << 25, 1u << 25)) {
         return HSI_HZ;
     }
-    RCC_CFGR = 5u << 10 | 4u << 13 | 2u;  // APB1 a quarter, APB2 half, PLL
+    RCC_CFGR = 5u << 10 | 4u << 13 | 2u;  // APB1 / 4, APB2 / 2, PLL
     if (wait_for(&RCC_CFGR, 3u << 2, 2u << 2)) {
         return LNP_CLOCK_HZ;
     }
@@ -87,7 +89,7 @@ static uint32_t start_clock(void)
     return HSI_HZ;
 }
 
-// The function before the mode: the other order connects the pin to function 0 for a moment.
+// Sets the function before the mode: the other order connects the pin to function 0 for a moment.
 static void set_alternate(uint32_t pin)
 {
     GPIO_AFR(pin) = (GPIO_AFR(pin) & ~(15u << (4u * (pin % 8u)))) | LNP_UART_AF << (4u * (pin % 8u));
@@ -107,7 +109,7 @@ void lnp_board_init(void)
     NVIC_ISER(LNP_UART_IRQ) = 1u << (LNP_UART_IRQ % 32u);
 }
 
-// Reading SR then DR also clears an overrun; what is lost the frame's CRC reveals.
+// Reading SR and then DR also clears an overrun; the CRC of the frame reveals lost bytes.
 void lnp_uart_interrupt(void)
 {
     if ((USART_SR & (1u << 5 | 1u << 3)) == 0) {

@@ -1,4 +1,5 @@
-// Frames on a byte stream: 00 | COBS(frame) | 00. Cheshire & Baker, IEEE/ACM Trans. Networking 7:159, 1999.
+// Frames on a byte stream: 00 | COBS(frame) | 00.
+// Cheshire & Baker, IEEE/ACM Trans. Networking 7:159, 1999.
 #ifndef LNP_COBS_H
 #define LNP_COBS_H
 
@@ -6,20 +7,21 @@
 #include <stddef.h>
 #include <stdint.h>
 
-// Reads a stream byte by byte. Whatever arrives, it writes within `frame` and is in step at the next zero.
+// Decodes a stream byte by byte. Whatever arrives, it never writes outside `frame`, and it is back
+// in step at the next zero.
 typedef struct {
     uint8_t *frame;
-    uint32_t most;    // bytes that `frame` holds
+    uint32_t most;    // capacity of `frame` in bytes
     uint32_t length;  // bytes decoded so far
     uint32_t left;    // bytes until the next code byte
-    bool zero;        // a zero follows the block under way, if another block does
+    bool zero;        // a zero follows the current block if another block does
     bool bad;         // too long: skip to the next zero
 } lnp_cobs_t;
 
 void lnp_cobs_start(lnp_cobs_t *d, uint8_t *frame, uint32_t most);
 
-// Takes one byte. Returns the length of the frame that it completes, otherwise 0. The frame stays valid
-// until the next byte.
+// Takes one byte. Returns the length of the frame that it completes, otherwise 0. The frame is
+// valid until the next byte.
 uint32_t lnp_cobs_receive(lnp_cobs_t *d, uint8_t byte);
 
 // Sends one frame, delimiters included, through `write`.

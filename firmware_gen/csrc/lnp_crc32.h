@@ -4,7 +4,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
-// CRC-32 of zlib, PNG and Ethernet. Start with crc = 0; pass the result on to continue.
+// The CRC-32 of zlib, PNG and Ethernet. Start with crc = 0; pass the result to continue.
 uint32_t lnp_crc32(uint32_t crc, const uint8_t *bytes, size_t count);
 
 #endif

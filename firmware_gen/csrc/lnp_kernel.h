@@ -1,12 +1,12 @@
-// What a step of any network is made of. Included by each lnp_<name>.c, which has one function for each
-// projection and population.
+// The parts of a step that all networks share. Each lnp_<name>.c includes this file and has one
+// function per projection and per population.
 #ifndef LNP_KERNEL_H
 #define LNP_KERNEL_H
 
 #include <stdint.h>
 
-// Each projection and population is a function of its own. gcc would merge them and then lack registers for
-// their loops: a third more instructions on a Cortex-M4.
+// Keeps each projection and population a separate function. gcc would merge them and then lack
+// registers for their loops: a third more instructions on a Cortex-M4.
 #if defined(__GNUC__) && !defined(__clang__)
 #define LNP_PHASE __attribute__((noinline)) static
 #else
@@ -19,7 +19,8 @@ static inline uint32_t lowest_bit(uint32_t word)
 #if defined(__GNUC__) && !defined(__ARM_ARCH_6M__)
     return (uint32_t)__builtin_ctz(word);
 #else
-    // De Bruijn: each shift of this constant has other five top bits. Leiserson, Prokop & Randall 1998.
+    // De Bruijn: the top five bits differ for each shift of this constant. Leiserson, Prokop &
+    // Randall 1998.
     static const uint8_t index[32] = {
         0,  1,  28, 2,  29, 14, 24, 3, 30, 22, 20, 15, 25, 17, 4,  8,
         31, 27, 13, 23, 21, 19, 16, 7, 26, 12, 18, 6,  11, 5,  10, 9,
@@ -28,14 +29,14 @@ static inline uint32_t lowest_bit(uint32_t word)
 #endif
 }
 
-// For each spike in the `words` words z: j is the index of the neuron that sent it.
+// Loops over the spikes in the `words` words of z; j is the index of the neuron that fired.
 #define LNP_EACH_SPIKE(j, z, words)                                                               \
     for (uint32_t word = 0; word < (words); word++)                                               \
         for (uint32_t left = (z)[word], j; left != 0 && ((j) = 32u * word + lowest_bit(left), 1); \
              left &= left - 1u)
 
-// What one presynaptic unit sends: its row of weights, times scale, into the targets' sums. A function for
-// each width of index and weight. Every partial sum stays within the A_i of SEMANTICS.md section 6.
+// Adds the row of one presynaptic unit, times scale, to the sums of its targets. One function per
+// width of index and weight. Every partial sum stays within the A_i of SEMANTICS.md section 6.
 #define LNP_ADD_ROW(name, target_t, weight_t)                                                          \
     static inline void name(int32_t *drive, const target_t *target, const weight_t *w, uint32_t count, \
                             int32_t scale)                                                             \

@@ -1,4 +1,4 @@
-// Frames, sessions and repeated requests. What a request means is in lnp_serve.c.
+// Handles frames, sessions and repeated requests. lnp_serve.c runs the requests.
 #include "lnp_link.h"
 
 #include "lnp_board.h"
@@ -18,7 +18,7 @@ static void send_frame(uint8_t *frame, uint8_t type, uint16_t sid, uint16_t seq,
     lnp_cobs_send(frame, HEADER + payload + CRC, lnp_board_write);
 }
 
-// A refusal has its own buffer: the reply kept for a repeated request must survive it.
+// A refusal has its own buffer: the reply kept for a repeated request must not be overwritten.
 static void send_nak(const lnp_link_t *link, uint16_t sid, uint16_t seq, uint16_t code)
 {
     uint8_t frame[HEADER + LNP_REPLY_NAK_REST + CRC];
@@ -27,7 +27,7 @@ static void send_nak(const lnp_link_t *link, uint16_t sid, uint16_t seq, uint16_
     send_frame(frame, LNP_REPLY_NAK, sid, seq, LNP_REPLY_NAK_REST);
 }
 
-// Whole, undamaged and of this version; anything else is noise and gets no answer.
+// Is the frame complete, undamaged and of this version? Anything else is noise and gets no answer.
 static bool frame_is_sound(const uint8_t *frame, uint32_t length)
 {
     if (length < HEADER + CRC || lnp_get_u16(frame + LNP_WIRE_LEN_AT) != length - HEADER - CRC) {

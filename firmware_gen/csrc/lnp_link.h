@@ -13,10 +13,10 @@ enum { LNP_FRAME_BYTES = LNP_WIRE_HEADER_BYTES + LNP_MAX_PAYLOAD + LNP_WIRE_CRC_
 
 typedef struct {
     LNP_MODEL(t) net;
-    int16_t counts[LNP_N_IN];  // of the step under way
+    int16_t counts[LNP_N_IN];  // of the current step
     lnp_cobs_t in;
-    bool open;               // a host has said hello
-    uint16_t sid;            // its session
+    bool open;               // a host has opened a session
+    uint16_t sid;            // the id of that session
     uint16_t seq;            // of the request that `reply` answers
     uint32_t request_crc;    // of that request
     uint32_t reply_payload;  // bytes of the reply kept for a repeated request
@@ -24,14 +24,14 @@ typedef struct {
     uint8_t reply[LNP_FRAME_BYTES];
 } lnp_link_t;
 
-// All state to 0; sends the greeting.
+// Sets all state to 0 and sends the greeting.
 void lnp_link_start(lnp_link_t *link);
 
-// Takes one byte from the line, whatever it is.
+// Takes one byte from the line; any byte is safe.
 void lnp_link_receive(lnp_link_t *link, uint8_t byte);
 
-// lnp_serve.c: what each request does. Writes the reply's payload and its length. Returns 0 or a LNP_NAK_
-// code.
+// In lnp_serve.c. Runs a request and writes the payload of the reply and its length. Returns 0 or a
+// LNP_NAK_ code.
 uint16_t lnp_serve(lnp_link_t *link, uint8_t *reply, uint32_t *reply_length, uint8_t type,
                    const uint8_t *payload, uint32_t length);
 void lnp_serve_hello(const lnp_link_t *link, uint8_t *reply, uint32_t *reply_length);

@@ -1,5 +1,6 @@
-// The integer operations of SEMANTICS.md, each equal to its namesake in lnp_edge/spec/ops.py.
-// Plain + - * on int32_t: the model's check proves that they cannot overflow, and UBSan tests the proof.
+// The integer operations of SEMANTICS.md, each equal to its namesake in lnp_edge/spec/ops.py. They
+// use plain + - * on int32_t: the check of the model proves that these cannot overflow, UBSan tests
+// the proof.
 #ifndef LNP_OPS_H
 #define LNP_OPS_H
 
@@ -20,13 +21,14 @@ static inline int32_t lnp_mul(int32_t a, int32_t b)
     return a * b;
 }
 
-// C leaves >> of a negative number to the compiler. Ours round down, like Python.
+// In C, >> of a negative number is implementation-defined. Here it must round down, as in Python.
 _Static_assert(-3 >> 1 == -2, "this compiler's >> does not round down");
 
 // x + floor(-c * x / 2^16) + [x < 0], for any x and c in 1..32768.
-// With x = 2^16 * high + low the whole part -c * high leaves the floor, and 0 <= c * low + 65535 < 2^32: no
-// product needs 64 bits. The sums stay within 0..x for x >= 0. For x < 0 they stay within x..32767: -c * high
-// is at most |x| / 2 + 32768, and what follows ends between x and 0.
+// With x = 2^16 * high + low, the integer -c * high moves out of the floor, and
+// 0 <= c * low + 65535 < 2^32: no product needs 64 bits. For x >= 0 the sums stay within 0..x. For
+// x < 0 they stay within x..32767: -c * high is at most |x| / 2 + 32768, and the remaining terms
+// lead to a value between x and 0.
 static inline int32_t lnp_leak(int32_t x, int32_t c)
 {
     const uint32_t low = (uint32_t)x & 0xFFFFu;

@@ -1,5 +1,6 @@
-// What each request of the link does: lnp_edge/spec/protocol.py has the table of messages.
-// Every handler checks before it writes, so that the reply kept for a repeated request survives a refusal.
+// Runs each request of the link; lnp_edge/spec/protocol.py has the table of messages. Every handler
+// checks before it writes, so that a refusal does not overwrite the reply kept for a repeated
+// request.
 #include "lnp_board.h"
 #include "lnp_crc32.h"
 #include "lnp_link.h"
@@ -30,7 +31,7 @@ static uint16_t serve_reset(lnp_link_t *link, uint8_t *reply, uint32_t *reply_le
     return 0;
 }
 
-// One step on the counts at `from`; returns the cycles it took.
+// Runs one step on the counts at `from`; returns the cycles it took.
 static uint32_t run_step(lnp_link_t *link, const uint8_t *from)
 {
     for (uint32_t k = 0; k < LNP_N_IN; k++) {
@@ -42,8 +43,8 @@ static uint32_t run_step(lnp_link_t *link, const uint8_t *from)
     return lnp_board_cycles() - start;
 }
 
-// How many steps have counts of exactly `bytes`; 0 if none do or the reply would not fit. A search instead of
-// a division, which a Cortex-M0 does not have.
+// Returns the number of steps whose counts take exactly `bytes`; 0 if there is none or the reply
+// would not fit. Searches instead of dividing: a Cortex-M0 cannot divide.
 static uint32_t steps_in(uint32_t bytes)
 {
     for (uint32_t steps = 1; steps <= LNP_MAX_STEPS; steps++) {
@@ -136,7 +137,7 @@ static uint16_t serve_read(uint8_t *reply, uint32_t *reply_length, const uint8_t
     return 0;
 }
 
-// Requests without fields refuse any payload.
+// Requests without fields: any payload is refused.
 static uint16_t serve_plain(lnp_link_t *link, uint8_t *reply, uint32_t *reply_length, uint8_t type,
                             uint32_t length)
 {

@@ -1,19 +1,19 @@
-// The state of a network beside its step: init, reset, argmax, digest, save and load. Included last by each
-// lnp_<name>.c, after LNP_MODEL(x), which is lnp_<name>_x, and
-//   LNP_FIELDS(WORDS, SPIKES)   every field in the order of the state words, SEMANTICS.md section 5:
-//                               WORDS(field, words, most) holds int32_t, of which no step lets one exceed
-//                               most; SPIKES(field, words, neurons) holds a bit for each neuron
+// The functions of a network other than its step: init, reset, argmax, digest, save and load. Each
+// lnp_<name>.c includes this file last. It must define
+//   LNP_MODEL(x)                lnp_<name>_x
+//   LNP_FIELDS(WORDS, SPIKES)   all fields in the order of the state words, SEMANTICS.md section 5:
+//                               WORDS(field, words, most) holds int32_t within -most..most;
+//                               SPIKES(field, words, neurons) holds one bit per neuron
 //   LNP_READOUT                 the field that argmax compares
-// Reading or writing an int32_t through a pointer to uint32_t is defined: C11 6.5p7.
+// C11 6.5p7 allows an int32_t to be read or written through a pointer to uint32_t.
 #ifndef LNP_STATE_H
 #define LNP_STATE_H
 
 #include "lnp_crc32.h"
 
-enum { SAVE_HEAD = 12, SAVE_CRC = 4 };  // fingerprint, t, digest; then the state words, then a CRC-32
+enum { SAVE_HEAD = 12, SAVE_CRC = 4 };  // fingerprint, t, digest; state words; CRC-32
 
-// One copy for all fields: a compiler that puts one into each place, or makes one for each size, fills the
-// flash.
+// One copy for all fields: inlining it everywhere, or cloning it per size, would fill the flash.
 #if defined(__clang__)
 #define LNP_ONCE __attribute__((noinline)) static
 #elif defined(__GNUC__)
@@ -29,7 +29,7 @@ LNP_ONCE void clear_words(uint32_t *words, uint32_t count)
     }
 }
 
-// Not by assigning a zero struct: without optimisation that passes a whole state over the stack.
+// Does not assign a zero struct: without optimisation that would put a whole state on the stack.
 void LNP_MODEL(init)(LNP_MODEL(t) * s)
 {
 #define CLEAR(field, words, limit) clear_words((uint32_t *)s->field, words);
@@ -123,7 +123,7 @@ bool LNP_MODEL(save)(const LNP_MODEL(t) * s, uint8_t *to, size_t size)
     return true;
 }
 
-// No network reaches a state beyond the bounds of SEMANTICS.md section 6.
+// No network reaches a state outside the bounds of SEMANTICS.md section 6.
 LNP_ONCE bool words_are_within(const uint8_t *from, uint32_t count, uint32_t most)
 {
     for (uint32_t i = 0; i < count; i++) {
@@ -135,7 +135,7 @@ LNP_ONCE bool words_are_within(const uint8_t *from, uint32_t count, uint32_t mos
     return true;
 }
 
-// A spike of a neuron that does not exist would read beyond the tables.
+// A spike of a neuron that does not exist would cause a read beyond the tables.
 static bool unused_bits_are_zero(const uint8_t *from, uint32_t words, uint32_t neurons)
 {
     const uint32_t used = neurons % 32u;

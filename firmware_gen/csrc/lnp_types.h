@@ -1,10 +1,10 @@
-// What all models of a program share.
+// Types and functions that all models of a program share.
 #ifndef LNP_TYPES_H
 #define LNP_TYPES_H
 
 #include <stdint.h>
 
-// One table as it lies in flash.
+// One table in flash.
 typedef struct {
     const void *data;
     uint32_t bytes;

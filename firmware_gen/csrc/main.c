@@ -1,4 +1,4 @@
-// The firmware: bytes from the line go to the link, for ever.
+// The firmware: passes bytes from the line to the link, forever.
 #include "lnp_board.h"
 #include "lnp_link.h"
 

@@ -1,4 +1,4 @@
-"""A device for a command: generated, built and started for an emulated board, or found at a port."""
+"""A device for a command: an emulated board with freshly built firmware, or a board at a port."""
 
 import argparse
 import tempfile
@@ -10,13 +10,13 @@ from lnp_edge.spec.model import QuantizedModel
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--board", help="lnp boards lists them")
+    parser.add_argument("--board", help="name of a board (lnp boards lists them)")
     parser.add_argument("--port", help="serial port or pyserial URL of a board that runs this model's firmware")
 
 
 @contextmanager
 def device(model: QuantizedModel, name: str, port: str | None) -> Iterator:
-    """A runtime.device.Device. Without a port the firmware is built in a temporary folder and started."""
+    """A runtime.device.Device. Without a port, it builds and starts the firmware."""
     from lnp_edge import boards
     from lnp_edge.firmware_gen.build import build
     from lnp_edge.firmware_gen.generate import generate, write

@@ -1,4 +1,4 @@
-"""What a model costs on a board: built for its bytes, run in the emulator for its instructions."""
+"""Measure the cost of a model on a board: builds it for its bytes, runs it for its instructions."""
 
 import hashlib
 import json
@@ -22,14 +22,16 @@ from lnp_edge.spec.board import Board
 from lnp_edge.spec.model import QuantizedModel
 from lnp_edge.stages.budget import Cost, Meter
 
-STEPS = 400  # that instructions are counted of
-ROOM = 2**26  # B of flash and of RAM: what is too large is built too, to see by how much
+STEPS = 400  # number of steps whose instructions are counted
+ROOM = 2**26  # B of flash and of RAM: a model that is too large is built too, to see by how much
 
 
 def meter(board: Board, windows: NDArray[np.int16] | None = None) -> Meter:
-    """A function that measures a model. windows : counts [W, T, C] to step through; None: instructions are not counted.
+    """A function that measures a model.
 
-    Raises BoardError if the compiler is absent or nothing counts the instructions of this board.
+    windows : counts [W, T, C] to run; None: instructions are not counted
+
+    Raises BoardError if the compiler is missing or no emulator counts instructions for this board.
     """
     twin = None if windows is None else counting_board(board)
     compiler(board.toolchain)
@@ -48,9 +50,9 @@ def meter(board: Board, windows: NDArray[np.int16] | None = None) -> Meter:
 
 
 def remembered(meter: Meter, board: Board, windows: NDArray[np.int16] | None, path: Path) -> Meter:
-    """A meter that keeps what it measured in a file: nothing is built twice, also after Ctrl-C.
+    """A meter that keeps its measurements in a file: nothing is built twice, even after Ctrl-C.
 
-    Raises ConfigError for a file that is none of ours.
+    Raises ConfigError for a file of another origin.
     """
     stepped = b"" if windows is None else windows.tobytes()
     found = read_result(path, lambda costs: all(map(_is_cost, costs.values()))) or {}
@@ -72,19 +74,22 @@ def _is_cost(found: object) -> bool:
 
 
 def counting_board(board: Board) -> Board:
-    """The emulated board that counts for this one: itself, or one of the same CPU. Raises BoardError without one."""
+    """The emulated board that counts for this one: itself, or one with the same CPU.
+
+    Raises BoardError if there is none.
+    """
     emulated = [b for b in map(boards.get, boards.names()) if b.start == "unicorn"]
     for found in sorted(emulated, key=lambda b: b.name != board.name):
         if found.cpu == board.cpu:
             return found
     names = ", ".join(f"{b.name} ({b.cpu})" for b in emulated)
     raise BoardError(
-        f"nothing counts the instructions of {board.name} ({board.cpu})", f"leave --ops out, or take the cpu of {names}"
+        f"nothing counts the instructions of {board.name} ({board.cpu})", f"omit --ops, or use the cpu of {names}"
     )
 
 
 def some(windows: NDArray[np.int16]) -> NDArray[np.int16]:
-    """STEPS steps at most: whole windows from all over the data, or the beginning of one."""
+    """At most STEPS steps: whole windows spread over the data, or the beginning of one."""
     count = min(len(windows), max(1, STEPS // windows.shape[1]))
     return windows[np.linspace(0, len(windows) - 1, count).astype(int), :STEPS]
 
@@ -100,7 +105,7 @@ def _roomy(board: Board) -> Board:
 
 
 def _instructions(emulator: Emulator, model: QuantizedModel, windows: NDArray[np.int16]) -> list[int]:
-    """Of each step of each window, from a state of zeros."""
+    """The instructions of each step of each window, from a state of zeros."""
     device = Device(emulator, model)
     with emulator.count("lnp_net_step") as counted:
         for counts in windows:

@@ -1,4 +1,4 @@
-"""A pruning with its bar, which goes on where it was stopped."""
+"""Pruning with a progress bar; it continues where it was stopped."""
 
 from pathlib import Path
 
@@ -9,11 +9,11 @@ from lnp_edge.network import Network
 from lnp_edge.stages import pipeline
 from lnp_edge.task.split import Split
 
-PRUNING = "pruning"  # of the file beside the output; to be removed when that is written
+PRUNING = "pruning"  # name of the file beside the output; removed when that is written
 
 
 def pruned(settings: Config, data: Split, dense: Network, output: Path) -> Network:
-    """The network pruned, from where it was stopped. output : the file the command will write"""
+    """The pruned network; continues a stopped pruning. output : the file the command will write"""
     with bars() as progress:
         task = progress.add_task(f"prune by {settings.prune.method}", total=100, info="")
 

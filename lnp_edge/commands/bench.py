@@ -1,5 +1,7 @@
-"""Measure the reference, --train a training step beside other libraries, or --prune pruning by size, against the
-aims. What was stopped starts anew: its ratios are of things measured in one run."""
+"""Measure the speed of the reference, of a training step compared with other
+libraries (--train), or of pruning at several sizes (--prune), and compare it
+with the aims. A stopped run starts again from the beginning: its ratios are
+between measurements of one run."""
 
 import argparse
 import json
@@ -10,18 +12,18 @@ import numpy as np
 
 from lnp_edge.base.console import bars, note, out, table
 
-HELP = "measure the speed of the reference, of training beside other libraries, or of pruning"
+HELP = "measure the speed of the reference, of training or of pruning"
 EXAMPLE = "  lnp bench\n  lnp bench --train\n  lnp bench --prune"
 STEPS, ROUNDS = 4000, 15
-AIMS = {"first_call_s": 2.0, "ns_per_neuron_step": 5.0, "ns_per_event": 1.5}  # the first call: from the cache
+AIMS = {"first_call_s": 2.0, "ns_per_neuron_step": 5.0, "ns_per_event": 1.5}  # first call: from the cache
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
     kind = parser.add_mutually_exclusive_group()
-    kind.add_argument("--train", action="store_true", help="a training step, beside snnTorch, Norse and SpikingJelly")
-    kind.add_argument("--prune", action="store_true", help="pruning, up to 100,000 neurons: time, memory and error")
+    kind.add_argument("--train", action="store_true", help="time of a training step, compared with other libraries")
+    kind.add_argument("--prune", action="store_true", help="time, memory and error of pruning, up to 100,000 neurons")
     parser.add_argument("--quick", action="store_true", help="with --train or --prune: small, without other libraries")
-    parser.add_argument("--json", action="store_true")
+    parser.add_argument("--json", action="store_true", help="print the results as JSON")
 
 
 def run(args: argparse.Namespace) -> int:
@@ -44,7 +46,7 @@ def _train(args: argparse.Namespace) -> int:
 
     if not args.quick:
         packages = " ".join(package for needed in bench_peers.PACKAGES.values() for package in needed)
-        note(f"unless they are there: into {bench_peers.folder()}, {bench_peers.DOWNLOAD}: {packages}")
+        note(f"installing into {bench_peers.folder()}, unless present ({bench_peers.DOWNLOAD}): {packages}")
     with bars() as progress:
         task = progress.add_task("training steps", total=None, info="")
 
@@ -56,7 +58,7 @@ def _train(args: argparse.Namespace) -> int:
         stack = bench.stack(128, 3) if args.quick else bench.stack(256, bench.ROUNDS)
     verdicts = bench.ratios(rows)
     if args.json:
-        # nan is no JSON: a row that failed has no time.
+        # JSON has no nan: a row that failed has no time.
         found = [vars(row) | {"ms": None if row.failed else row.ms} for row in rows]
         print(json.dumps({"rows": found, "ratios": verdicts, "stack": stack}))
         return 0
@@ -68,7 +70,7 @@ def _train(args: argparse.Namespace) -> int:
         line.append("failed" if row.failed else f"{row.ms:.1f}")
         if row.n == sizes[-1]:
             line.append("" if row.failed else f"{row.kept / 1e6:.1f}")
-    title = f"CPU ms a training step: batch {bench.BATCH}, {bench.STEPS} steps, {bench.INPUTS} inputs"
+    title = f"CPU ms per training step: batch {bench.BATCH}, {bench.STEPS} steps, {bench.INPUTS} inputs"
     columns = ["", "density", *(f"N={n}" for n in sizes), f"MB at {sizes[-1]}"]
     out.print(table(title, columns, list(lines.values())))
     for why in dict.fromkeys(f"{row.name}: {row.failed}" for row in rows if row.failed):
@@ -109,7 +111,7 @@ def _prune(args: argparse.Namespace) -> int:
 
 
 def measure() -> dict[str, float]:
-    """ns a neuron-step (a network without synapses) and ns a synaptic event (what the synapses add)."""
+    """ns per neuron and step, without synapses, and ns per synaptic event, from the difference."""
     from lnp_edge.runtime.reference import Reference
     from lnp_edge.spec.model import CSR, INPUT, Population, Projection, QuantizedModel
 
@@ -160,7 +162,7 @@ def measure() -> dict[str, float]:
 
 
 def _events(reference, model, counts: np.ndarray) -> float:
-    """Synaptic operations a step: input synapses plus the fan-out of each spike."""
+    """Synaptic operations per step: input synapses plus the fan-out of each spike."""
     hidden, _ = model.populations
     fan_out = sum(np.diff(p.w.indptr) for p in model.projections if p.source == hidden.name)
     reference.reset()

@@ -1,4 +1,4 @@
-"""List the boards there are."""
+"""List the available boards."""
 
 import argparse
 import json
@@ -6,12 +6,12 @@ from dataclasses import asdict
 
 from lnp_edge.base.console import out
 
-HELP = "list the boards there are"
+HELP = "list the available boards"
 EXAMPLE = "  lnp boards"
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--json", action="store_true")
+    parser.add_argument("--json", action="store_true", help="print the boards as JSON")
 
 
 def run(args: argparse.Namespace) -> int:

@@ -1,4 +1,4 @@
-"""Compile a generated folder and report what it takes of the board."""
+"""Compile a generated folder and report how much of the board's memory it uses."""
 
 import argparse
 import json
@@ -11,8 +11,8 @@ EXAMPLE = "  lnp build firmware"
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("folder", type=Path, metavar="DIR")
-    parser.add_argument("--json", action="store_true")
+    parser.add_argument("folder", type=Path, metavar="DIR", help="a folder written by lnp generate")
+    parser.add_argument("--json", action="store_true", help="print the sizes as JSON")
 
 
 def run(args: argparse.Namespace) -> int:

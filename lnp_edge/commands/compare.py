@@ -1,10 +1,13 @@
-"""Compare pruning methods: what each keeps of a network, and what that is worth.
+"""Compare pruning methods by what they preserve of a network and by accuracy.
 
-Parts: `frozen`, recurrent weights as pruned and a linear read-out alone trained, on tasks of memory and of this
-package; `ablation`, the steps of lnp one after the other, frozen; `trained`, everything trained; `matrices`, linear
-networks without spikes. DIR gets report.html, a CSV file a part and the pictures. What is finished is kept there and
-not run again: Ctrl-C and the same command go on. The default runs overnight; --quick, in CI, for three minutes, and
-says nothing."""
+  frozen    only a linear read-out is trained, on memory tasks and other tasks
+  ablation  the steps of lnp, added one by one, frozen
+  trained   all weights are trained
+  matrices  linear networks without spikes
+
+DIR receives report.html, one CSV file per part, and the figures. Finished
+networks are kept there: after Ctrl-C the same command continues. The default
+runs overnight; --quick takes three minutes, and its figures mean nothing."""
 
 import argparse
 import json
@@ -22,7 +25,7 @@ from lnp_edge.stages import pipeline
 from lnp_edge.task import metrics
 from lnp_edge.task.split import load_data
 
-HELP = "compare pruning methods: frozen and trained, with controls; a page with figures, and CSV"
+HELP = "compare pruning methods, with controls: a report with figures, and CSV"
 EXAMPLE = """  lnp compare --parts frozen --tasks recall,adding --seeds 20
   lnp compare --parts trained --trained-tasks spar,hapt --keep 0.1,0.05"""
 TRAINED_TASKS = "symbol_recall,symbol_xor,symbol_adding,spar"
@@ -38,22 +41,39 @@ QUICK_TRAINING = {"data": {"limit": 4}, "train": {"epochs": 2}, "network": {"neu
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--parts", default=",".join(PARTS), help=f"some of {','.join(PARTS)} (default: all)")
+    parser.add_argument("--parts", default=",".join(PARTS), help=f"some of {', '.join(PARTS)} (default: all)")
     parser.add_argument(
-        "--tasks", default="recall,adding,lorenz,spar", help="frozen: recall, adding, or any task's name"
+        "--tasks",
+        default="recall,adding,lorenz,spar",
+        help="frozen tasks: recall, adding or the name of any task (default: %(default)s)",
     )
-    parser.add_argument("--trained-tasks", default=TRAINED_TASKS, help=f"names of tasks (default: {TRAINED_TASKS})")
-    parser.add_argument("--keep", default="0.5,0.3,0.1,0.05,0.02", help="shares of the recurrent synapses")
     parser.add_argument(
-        "--kinds", default="heterogeneous,homogeneous,clustered", help="of networks (default: all three)"
+        "--trained-tasks", default=TRAINED_TASKS, metavar="TASKS", help="names of tasks (default: %(default)s)"
     )
-    parser.add_argument("--seeds", type=int, default=20, help="of frozen networks (default: 20)")
-    parser.add_argument("--trained-seeds", type=int, default=5, help="of trained networks (default: 5)")
-    parser.add_argument("--neurons", type=int, default=200, help="of frozen networks (default: 200)")
-    parser.add_argument("--against", default="lnp", metavar="METHOD", help="whose difference is shown (default: lnp)")
-    parser.add_argument("--quick", action="store_true", help="small everywhere: the figures mean nothing")
-    parser.add_argument("--jobs", type=for_jobs, default=processes, metavar="N", help="processes (default: one a core)")
-    parser.add_argument("-o", "--output", type=Path, default=Path("comparison"), metavar="DIR")
+    parser.add_argument(
+        "--keep",
+        default="0.5,0.3,0.1,0.05,0.02",
+        metavar="SHARES",
+        help="shares of the recurrent synapses to keep (default: %(default)s)",
+    )
+    parser.add_argument(
+        "--kinds", default="heterogeneous,homogeneous,clustered", help="kinds of networks (default: %(default)s)"
+    )
+    parser.add_argument("--seeds", type=int, default=20, metavar="N", help="number of frozen networks (default: 20)")
+    parser.add_argument(
+        "--trained-seeds", type=int, default=5, metavar="N", help="number of trained networks (default: 5)"
+    )
+    parser.add_argument("--neurons", type=int, default=200, metavar="N", help="of a frozen network (default: 200)")
+    parser.add_argument(
+        "--against", default="lnp", metavar="METHOD", help="method that the others are compared with (default: lnp)"
+    )
+    parser.add_argument("--quick", action="store_true", help="small networks and data: the figures mean nothing")
+    parser.add_argument(
+        "--jobs", type=for_jobs, default=processes, metavar="N", help="number of processes (default: one per core)"
+    )
+    parser.add_argument(
+        "-o", "--output", type=Path, default=Path("comparison"), metavar="DIR", help="default: %(default)s"
+    )
     parser.add_argument("--json", action="store_true", help="print every result as JSON")
 
 
@@ -74,7 +94,7 @@ def run(args: argparse.Namespace) -> int:
     if "trained" in parts:
         pipeline.require_torch()
         for name in _chosen("--trained-tasks", args.trained_tasks, tuple(config.names())):
-            load_data(config.named(name))  # what cannot be read is said before the work
+            load_data(config.named(name))  # report unreadable data before the work starts
     make_folder(args.output)
     found, sections = {}, []
     work = {"frozen": _frozen, "ablation": _ablation, "trained": _trained, "matrices": _matrices}
@@ -83,9 +103,9 @@ def run(args: argparse.Namespace) -> int:
         report.write_csv(found[part], args.output / f"{part}.csv")
         sections += shown
     intro = [
-        f"lnp compare, {', '.join(parts)}. Means over seeds with 95 % confidence intervals; differences are paired "
-        "by seed, in colour (by synapses kept also with + or −) where the interval leaves out zero. Larger is better "
-        "where nothing else is said."
+        f"lnp compare, {', '.join(parts)}. Means over seeds with 95 % confidence intervals. Differences are paired "
+        "by seed; those whose interval excludes zero are coloured, and marked + or − in the tables by synapses kept. "
+        "Larger is better unless stated otherwise."
     ]
     write_whole(args.output / "report.html", report.page("Pruning methods compared", intro, sections))
     if args.json:
@@ -100,16 +120,16 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _asked(args: argparse.Namespace) -> tuple[list[str], list[str], list[float]]:
-    """Parts, kinds and shares. Raises ConfigError for any option that makes no sense."""
+    """The parts, kinds and shares asked for. Raises ConfigError for an invalid option."""
     from lnp_edge.experiments.evidence import methods, trials
 
     parts, kinds = _chosen("--parts", args.parts, PARTS), _chosen("--kinds", args.kinds, tuple(trials.KINDS))
     if "trained" in parts and kinds == ["clustered"]:
-        raise ConfigError("clustered networks are not trained", "add another to --kinds, or leave out the part trained")
+        raise ConfigError("clustered networks are not trained", "add another kind to --kinds, or omit the part trained")
     for name, least, most in (("seeds", 1, 1000), ("trained_seeds", 1, 1000), ("neurons", 2, 2000)):
         if not least <= getattr(args, name) <= most:
             option = name.replace("_", "-")
-            raise ConfigError(f"--{option} is {getattr(args, name)}", f"from {least} to {most}")
+            raise ConfigError(f"--{option} is {getattr(args, name)}", f"choose a number from {least} to {most}")
     _chosen("--against", args.against, tuple(methods.METHODS), several=False)
     return parts, kinds, _shares(args.keep)
 
@@ -132,7 +152,7 @@ def _shares(text: str) -> list[float]:
 
 
 def _run_cells(args: argparse.Namespace, cells: list, title: str) -> list[dict]:
-    """The result of each cell, by its name in the table."""
+    """The result of each cell, with the cell's name in the table."""
     from lnp_edge.experiments.evidence import trials
 
     found = run_items(cells, trials.measure, Store(args.output / "networks"), args.jobs, title)
@@ -153,7 +173,7 @@ def _frozen(args: argparse.Namespace, keeps: list[float], kinds: list[str]) -> t
         here = [r for r in results if r["kind"] == kind]
         picture = args.output / f"frozen-{kind}.png"
         figures.by_kept(here, measures, picture)
-        says = "Mean and 95 % confidence interval over the seeds; the gain of each network is chosen alike."
+        says = "Mean and 95 % confidence interval over the seeds. The gain is chosen in the same way for each network."
         tables = [report.by_kept(here, f"{kind}, by synapses kept", m, args.against, keeps) for m in measures]
         tables += [
             report.comparison(here, f"{kind}, {100 * keep:g}% kept", measures, args.against, keep=keep)
@@ -163,7 +183,7 @@ def _frozen(args: argparse.Namespace, keeps: list[float], kinds: list[str]) -> t
     pictures = args.output / "networks.png"
     example = trials.Cell("", METHODS["lnp"], kinds[0], 1, (), args.neurons)
     with bars() as progress:
-        progress.add_task("one network", total=None, info="a picture of its spectra")
+        progress.add_task("one network", total=None, info="figure of its spectra")
         pictured = {name: s for name, s in METHODS.items() if name in PICTURED}
         figures.networks(trials.examples(example, pictured, ABLATED_AT), pictures)
     says = f"Seed 1, {ABLATED_AT:.0%} kept. Exponents in 1 per step; eigenvalues of the rate model's loop gain."
@@ -197,7 +217,7 @@ def _trained(args: argparse.Namespace, keeps: list[float], kinds: list[str]) -> 
             name = f"{task}, {kind}"
             picture = args.output / f"trained-{task}-{kind}.png"
             figures.by_kept(here, shown, picture)
-            says = "Mean and 95 % confidence interval over the seeds; everything trained."
+            says = "Mean and 95 % confidence interval over the seeds. All weights are trained."
             tables = [report.by_kept(here, f"{name}, by synapses kept", m, args.against, keeps, lower) for m in shown]
             tables += [
                 report.comparison(here, f"{name}, {100 * keep:g}% kept", shown, args.against, lower, keep=keep)
@@ -210,7 +230,7 @@ def _trained(args: argparse.Namespace, keeps: list[float], kinds: list[str]) -> 
 
 
 def _trainings(args: argparse.Namespace, task: str, metric: str, kind: str, keeps: list[float]) -> list[dict]:
-    """A row of the table for each network; {"failed": why} of one that cannot be pruned, trained or quantised."""
+    """One row per network; {"failed": why} if it cannot be pruned, trained or quantised."""
     from lnp_edge.experiments.evidence import trials
     from lnp_edge.experiments.evidence.methods import METHODS, TRAINED
     from lnp_edge.experiments.runs import Runs

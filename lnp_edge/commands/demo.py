@@ -1,7 +1,9 @@
-"""The whole chain on the SPAR smart-watch data: prune, train, quantise, generate, build, verify, classify.
+"""Run the whole chain on the SPAR smart-watch data: prune, train, quantise,
+generate, build, verify and classify.
 
-Trains a dense and a pruned network, then runs the pruned one in integers on a device, on every held-out window. A
-training that was stopped goes on where it was: run the same command again."""
+Trains a dense and a pruned network, then runs the pruned one in integers on a
+device, on every held-out window. To continue a stopped training, run the same
+command again."""
 
 import argparse
 import json
@@ -36,14 +38,16 @@ from lnp_edge.spec.model import QuantizedModel
 from lnp_edge.stages import pipeline
 from lnp_edge.task.split import Split, load_data, split
 
-HELP = "the whole chain on smart-watch data, ends with a verified device"
+HELP = "run the whole chain on smart-watch data, up to a verified device"
 EXAMPLE = "  lnp demo --quick"
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--quick", action="store_true", help="a smaller network and fewer epochs, within a minute")
-    parser.add_argument("--board", help="lnp boards lists them (default: the first of these that can run here)")
-    parser.add_argument("--port", help="of a board that was flashed with this demo's firmware")
+    parser.add_argument("--quick", action="store_true", help="a smaller network and fewer epochs: under a minute")
+    parser.add_argument(
+        "--board", help="name of a board (default: the first of cortex-m4, mps2-an386 and host that can run here)"
+    )
+    parser.add_argument("--port", help="serial port of a board that was flashed with this demo's firmware")
     parser.add_argument("-o", "--output", type=Path, default=Path("lnp-demo"), metavar="DIR", help="default: lnp-demo")
 
 
@@ -53,7 +57,7 @@ def run(args: argparse.Namespace) -> int:
     board = boards.get(args.board or best_board())
     settings = config.load(config.SPAR_QUICK if args.quick else config.SPAR)
     if board.start == "serial" and args.port is None:
-        raise BoardError(f"{board.name} is a real board", "say where it is: --port /dev/ttyACM0, or choose another")
+        raise BoardError(f"{board.name} is a real board", "name its port: --port /dev/ttyACM0, or choose another board")
     compiler(board.toolchain)
     data = split(settings, load_data(settings))
     outcomes: dict[str, Outcome] = {}
@@ -63,10 +67,10 @@ def run(args: argparse.Namespace) -> int:
 
         class Chain(Store):
             def load(self, trial: Trial) -> None:
-                """Every demo trains anew."""
+                """Returns nothing: every demo trains again."""
 
             def save(self, trial: Trial, outcome: Outcome) -> None:
-                """The device is proved while the larger, dense network still trains."""
+                """Verifies the device while the larger, dense network is still training."""
                 outcomes[trial.name] = outcome
                 file = network_file.NetworkFile(outcome.network, trial.config, {"train": outcome.history})
                 network_file.save(file, args.output / f"{trial.name}.safetensors")
@@ -85,7 +89,7 @@ def run(args: argparse.Namespace) -> int:
 
 
 def best_board() -> str:
-    """The emulated Cortex-M4 that needs pip alone; else qemu's; else this computer."""
+    """The emulated Cortex-M4 that needs only pip; else qemu's; else this computer."""
     if all(map(find_spec, ("ziglang", "unicorn", "elftools"))):
         return "cortex-m4"
     if all(map(shutil.which, ("arm-none-eabi-gcc", "qemu-system-arm"))):
@@ -99,11 +103,11 @@ def best_board() -> str:
 class Proof:
     sizes: Sizes
     report: Report
-    cost: str  # of a step, with its unit; empty where the device has no counter
+    cost: str  # of a step, with its unit; empty if the device has no counter
 
 
 def _on_device(args: argparse.Namespace, board: Board, model: QuantizedModel, windows: np.ndarray, progress) -> Proof:
-    """Build, then compare every window and the stimulus with the reference."""
+    """Build the firmware, then compare it with the reference on every window and the stimulus."""
     task = progress.add_task(f"build for {board.name}", total=1, info="")
     folder = args.output / "firmware"
     write(generate(model, board), folder)
@@ -127,8 +131,8 @@ def _results(board: str, data: Split, outcomes: dict[str, Outcome], proof: Proof
     from lnp_edge.task.baselines import simple
 
     pruned, windows = outcomes["pruned"], len(data.test_windows)
-    ridge = next(iter(simple(data).values()))  # the one that training people favour
-    classes = np.full(windows, -1)  # of the device; -1 where a difference ended the run before
+    ridge = next(iter(simple(data).values()))  # the first baseline, ridge regression
+    classes = np.full(windows, -1)  # of the device; -1 after a difference, which ends the run
     classes[: len(proof.report.classes)] = proof.report.classes[:windows]
     return {
         "board": board,
@@ -167,7 +171,7 @@ def _show(found: dict) -> None:
         (f"on {found['board']}", "device", f"{synapses['quantised']}", cost),
     ]
     cells = [[title, f"{found['accuracy'][key]:.3f}", count, *rest] for title, key, count, rest in rows]
-    title = f"SPAR smart watch: {found['held_out']}, never trained on"
+    title = f"SPAR smart watch: {found['held_out']}, held out"
     out.print(table(title, ["", "accuracy", "synapses", "flash B", "RAM B", "a step"], cells))
     out.print(
         f"predictions that agree: floats and integers {found['float_and_integers_agree']}, "

@@ -1,4 +1,5 @@
-"""Say which compilers, emulators, packages and serial ports are there, and the command that gets what is missing."""
+"""List the compilers, emulators, packages and serial ports of this computer,
+and the commands that install the missing ones."""
 
 import argparse
 import json
@@ -10,7 +11,7 @@ from pathlib import Path
 from lnp_edge.base.console import out
 from lnp_edge.base.install import INSTALL
 
-HELP = "say what is there, what is missing and how to get it"
+HELP = "list installed and missing tools, and how to install them"
 EXAMPLE = "  lnp doctor"
 
 PROGRAMS = {
@@ -25,14 +26,14 @@ PACKAGES = {
     "unicorn": "emulator of cortex-m4, no root",
     "pyelftools": "reads images",
     "torch": "training only",
-    "scikit-learn": "ridge regression beside a training",
-    "matplotlib": "pictures of lnp reproduce",
+    "scikit-learn": "baseline of a training",
+    "matplotlib": "figures of lnp reproduce and compare",
     "onnxruntime": "runs model.onnx elsewhere; tests",
 }
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--json", action="store_true")
+    parser.add_argument("--json", action="store_true", help="print the list as JSON")
 
 
 def run(args: argparse.Namespace) -> int:

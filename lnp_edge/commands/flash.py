@@ -10,8 +10,8 @@ EXAMPLE = "  lnp flash firmware --dry-run"
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("folder", type=Path, metavar="DIR")
-    parser.add_argument("--dry-run", action="store_true", help="print the command only")
+    parser.add_argument("folder", type=Path, metavar="DIR", help="a folder built by lnp build")
+    parser.add_argument("--dry-run", action="store_true", help="print the flash command without running it")
 
 
 def run(args: argparse.Namespace) -> int:

@@ -1,4 +1,5 @@
-"""Write a folder of C that runs a model on a board; `make` alone builds it, without Python."""
+"""Write a folder of C that runs a model on a board; `make` builds it without
+Python."""
 
 import argparse
 from pathlib import Path
@@ -7,14 +8,17 @@ from lnp_edge.base.console import note
 from lnp_edge.interchange import onnx_file
 
 HELP = "write C firmware for a model and a board"
-EXAMPLE = "  lnp generate model.onnx --board nucleo-f401re -o firmware && lnp build firmware"
+EXAMPLE = """  lnp generate model.onnx --board nucleo-f401re -o firmware
+  lnp build firmware"""
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("model", type=Path)
-    parser.add_argument("--board", required=True, help="lnp boards lists them")
-    parser.add_argument("-o", "--output", type=Path, required=True, metavar="DIR", help="new, or written by lnp")
-    parser.add_argument("--name", default="net", help="in every C identifier: lnp_NAME_step (default: net)")
+    parser.add_argument("model", type=Path, help="a model.onnx written by lnp quantize")
+    parser.add_argument("--board", required=True, help="name of a board (lnp boards lists them)")
+    parser.add_argument(
+        "-o", "--output", type=Path, required=True, metavar="DIR", help="a new folder, or one written by lnp generate"
+    )
+    parser.add_argument("--name", default="net", help="part of every C identifier: lnp_NAME_step (default: net)")
 
 
 def run(args: argparse.Namespace) -> int:

@@ -1,12 +1,15 @@
-"""Draw a random network and prune it before any training.
+"""Draw a random network and prune it before training.
 
-A pruning of several rounds or with trials of time constants that was stopped goes on: run the same command again. So
-does a search for a budget.
+With --board it finds the network with the most synapses that fits the board.
+[prune] keep is then a minimum and [network] neurons a maximum: it uses fewer
+neurons if that share of their synapses does not fit. Flash and RAM are
+measured on builds with every synapse stored; a trained network needs no more.
+--ops limits instructions, which an emulator counts on training data before
+training. A network that fires more after training needs more instructions, so
+leave some room.
 
-With a budget it finds the network of most synapses that fits a board: [prune] keep is then the least that is kept,
-and [network] neurons the most there are: fewer, where the board does not hold that share of their synapses. Flash and
-RAM are those of builds, with every synapse stored; a trained network needs no more. Instructions are counted in an
-emulator on training data, before training: a trained network that fires more takes more, so leave some room."""
+To continue a stopped search, or a stopped pruning of several rounds or with
+trials of time constants, run the same command again."""
 
 import argparse
 import json
@@ -27,18 +30,23 @@ from lnp_edge.stages import budget, pipeline
 from lnp_edge.stages.budget import Budget, Fitted
 from lnp_edge.task.split import Split, load_data, split
 
-HELP = "draw a network and prune it, before training"
-EXAMPLE = """  lnp prune demo.toml -o pruned.safetensors && lnp train pruned.safetensors -o trained.safetensors
+HELP = "draw a network and prune it before training"
+EXAMPLE = """  lnp prune demo.toml -o pruned.safetensors
+  lnp train pruned.safetensors -o trained.safetensors
   lnp prune demo.toml --board nucleo-f401re --flash 64k --ram 8k --ops 20k"""
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("config", help="TOML file, or a task's name; [prune] has the method and the share to keep")
-    parser.add_argument("-o", "--output", type=Path, default=Path("pruned.safetensors"))
-    parser.add_argument("--board", help="keep as many synapses as fit this board (lnp boards lists them)")
-    parser.add_argument("--flash", metavar="SIZE", help="of the firmware, such as 64k (default: all of the board)")
-    parser.add_argument("--ram", metavar="SIZE", help="of the firmware with its stack (default: all of the board)")
-    parser.add_argument("--ops", metavar="COUNT", help="instructions of a mean step, such as 20k (default: any)")
+    parser.add_argument(
+        "config", help="TOML file or name of a task; [prune] sets the method and the share of synapses to keep"
+    )
+    parser.add_argument(
+        "-o", "--output", type=Path, default=Path("pruned.safetensors"), metavar="FILE", help="default: %(default)s"
+    )
+    parser.add_argument("--board", help="keep as many synapses as fit this board (lnp boards lists the boards)")
+    parser.add_argument("--flash", metavar="SIZE", help="flash for the firmware, such as 64k (default: all)")
+    parser.add_argument("--ram", metavar="SIZE", help="RAM for the firmware and its stack, such as 8k (default: all)")
+    parser.add_argument("--ops", metavar="COUNT", help="instructions per step, on average, such as 20k (default: any)")
     parser.add_argument("--json", action="store_true", help="print the report as JSON")
 
 
@@ -49,8 +57,8 @@ def run(args: argparse.Namespace) -> int:
     settings = config.named(args.config)
     if pipeline.after_training(settings):
         raise ConfigError(
-            f"{settings.prune.method!r} prunes a trained network, and here none is trained",
-            f"lnp train {args.config} trains, prunes and trains again; or choose another [prune] method",
+            f"{settings.prune.method!r} prunes a trained network, but lnp prune does not train",
+            f"run lnp train {args.config}, which trains, prunes and trains again; or choose another [prune] method",
         )
     goal, fitting = _goal(args), beside(args.output, "fit")
     if goal:
@@ -83,13 +91,13 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _goal(args: argparse.Namespace) -> tuple[Board, Budget] | None:
-    """The board and the budget asked for; of flash and RAM all the board has by default."""
+    """The board and the budget asked for; by default all flash and RAM of the board."""
     from lnp_edge import boards
 
     given = [f"--{name}" for name in ("flash", "ram", "ops") if getattr(args, name) is not None]
     if args.board is None:
         if given:
-            raise ConfigError(f"{given[0]} needs a board", "name one with --board: lnp boards lists them")
+            raise ConfigError(f"{given[0]} needs a board", "name one with --board (lnp boards lists them)")
         return None
     board = boards.get(args.board)
     sizes = {}
@@ -97,7 +105,7 @@ def _goal(args: argparse.Namespace) -> tuple[Board, Budget] | None:
         text = getattr(args, name)
         sizes[name] = size if text is None else budget.parse(text, f"--{name}", 1024)
         if sizes[name] > size:
-            raise ConfigError(f"--{name} is {sizes[name]} B, {board.name} has {size}", f"leave --{name} out to use all")
+            raise ConfigError(f"--{name} is {sizes[name]} B, {board.name} has {size}", f"omit --{name} to use all")
     return board, Budget(**sizes, ops=None if args.ops is None else budget.parse(args.ops, "--ops", 1000))
 
 
@@ -122,7 +130,7 @@ def _fit(settings: Config, data: Split, board: Board, limits: Budget, folder: Pa
 
 
 def _rows(fitted: Fitted, limits: Budget) -> dict[str, tuple[float, float]]:
-    """Budget and use by name."""
+    """The budget and the use, by name."""
     found: dict[str, tuple[float, float]] = {
         "flash": (limits.flash, fitted.cost.flash),
         "ram": (limits.ram, fitted.cost.ram),
@@ -140,7 +148,7 @@ def _as_dict(fitted: Fitted, board: Board, limits: Budget) -> dict:
 
 
 def _show(asked: Config, fitted: Fitted, board: Board, limits: Budget) -> None:
-    names = {"flash": "flash, B", "ram": "RAM with stack, B", "ops": "instructions a step"}
+    names = {"flash": "flash, B", "ram": "RAM with stack, B", "ops": "instructions per step"}
     rows = [
         [names[name], f"{most:.0f}", f"{used}", f"{most - used:.0f}"]
         for name, (most, used) in _rows(fitted, limits).items()
@@ -149,7 +157,7 @@ def _show(asked: Config, fitted: Fitted, board: Board, limits: Budget) -> None:
     if fitted.too_much:
         was, now = asked.network.neurons, fitted.config.network.neurons
         out.print(f"{was} neurons -> {now}: {asked.prune.keep:.0%} of the synapses of {was} need {fitted.too_much}")
-    out.print(f"{budget.RESERVE} B of flash are left for code that training makes longer")
+    out.print(f"{budget.RESERVE} B of flash are reserved: training can make the code longer")
     out.print(f"keep = {fitted.config.prune.keep:.4f} of the recurrent synapses of {fitted.dense.n} neurons")
     if limits.ops is not None:
-        out.print(f"longest step {fitted.cost.longest} instructions; counted before training, which changes the rate")
+        out.print(f"longest step: {fitted.cost.longest} instructions, before training, which changes the firing rate")

@@ -1,7 +1,10 @@
-"""Turn a trained network into model.onnx: weights of 2 to 8 or 16 bits, 16-bit decays, no overflow by proof.
+"""Turn a trained network into model.onnx: weights of 2 to 8 or 16 bits, 16-bit
+decays, and a proof that nothing overflows.
 
-With --epochs the network is first trained on in the device's own integers; a training that was stopped goes on where
-it was. A report says, layer by layer, what became of the floats. If a layer went silent, nothing is written: exit 1."""
+With --epochs, first continues training with the device's integers; to continue
+a stopped training, run the same command again. A report compares integers and
+floats for each layer. If a layer went silent, writes nothing and exits with 1.
+"""
 
 import argparse
 import json
@@ -25,16 +28,20 @@ from lnp_edge.spec.layout import state_bytes, table_bytes
 from lnp_edge.stages import pipeline
 from lnp_edge.task.split import data_for
 
-HELP = "turn a trained network into model.onnx, in integers"
+HELP = "turn a trained network into an integer model, model.onnx"
 EXAMPLE = """  lnp quantize trained.safetensors -o model.onnx
   lnp quantize trained.safetensors --bits 4 --epochs 20 -o model.onnx"""
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("network", type=Path, metavar="NETWORK.safetensors")
-    parser.add_argument("-o", "--output", type=Path, default=Path("model.onnx"))
-    parser.add_argument("--bits", type=int, help="of a weight, 2 to 8 or 16 (default: as [quantize] in its file)")
-    parser.add_argument("--epochs", type=int, help="of training on in integers, 0: round only (default: likewise)")
+    parser.add_argument("network", type=Path, metavar="NETWORK.safetensors", help="written by lnp train")
+    parser.add_argument(
+        "-o", "--output", type=Path, default=Path("model.onnx"), metavar="FILE", help="default: %(default)s"
+    )
+    parser.add_argument("--bits", type=int, help="bits per weight, 2 to 8 or 16 (default: [quantize] of the network)")
+    parser.add_argument(
+        "--epochs", type=int, help="epochs of training in integers; 0 only rounds (default: [quantize] of the network)"
+    )
     parser.add_argument("--json", action="store_true", help="print the report as JSON")
 
 
@@ -88,11 +95,11 @@ def run(args: argparse.Namespace) -> int:
         for sentence in advice:
             out.print(Text(sentence), soft_wrap=True)
     if silenced := quantize_report.silenced(layers):
-        discard(checkpoint)  # nobody goes on from it
+        discard(checkpoint)  # nothing continues from it
         floats, integers = layers["neurons"]["populations"][silenced[0]]["spikes_a_step"]
         who = quantize_report.shown_name(layers, silenced[0])
         raise WentSilent(
-            f"{who} went silent: {integers:.2g} spikes a neuron and step, {floats:.2g} in floats",
+            f"{who} went silent: {integers:.2g} spikes per neuron and step, {floats:.2g} in floats",
             "nothing was written; the report says what to try",
         )
     onnx_file.save(model, args.output)
@@ -102,9 +109,9 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _checked(settings: QuantizeSettings) -> QuantizeSettings:
-    """The same ranges as in a configuration file."""
+    """The settings, checked against the ranges of a configuration file."""
     if settings.bits not in BITS:
         raise ConfigError(f"--bits is {settings.bits}", f"choose one of {', '.join(map(str, BITS))}")
     if not 0 <= settings.epochs <= 100_000:
-        raise ConfigError(f"--epochs is {settings.epochs}", "from 0 to 100000")
+        raise ConfigError(f"--epochs is {settings.epochs}", "choose a number from 0 to 100000")
     return settings

@@ -1,9 +1,8 @@
-"""Print the table of a task: dense, pruned in several ways, controls, integers, and baselines without a network.
+"""Print the table of a task: a dense network, networks pruned in several ways,
+controls, integers, and baselines without a network.
 
-TASK is the name of a configuration that comes with lnp-edge (spar, hapt, mitbih, wind, goog, lorenz, rossler,
-cifar10, fashion_mnist, symbol_recall, symbol_xor, symbol_adding) or a TOML file of yours. What is finished is kept in
-DIR and not run again, and a training that was stopped goes on where it was. DIR also gets the
-table as TASK.md, and pictures."""
+Finished runs are kept in DIR and not repeated; a stopped training continues.
+DIR also receives the table as TASK.md, and figures."""
 
 import argparse
 import json
@@ -33,7 +32,7 @@ EXAMPLE = """  lnp reproduce spar
   lnp reproduce spar hapt fashion_mnist --shared"""
 
 
-# Each row of the table as changes of a task's configuration.
+# Each row of the table, as changes to the configuration of a task.
 ROWS: dict[str, dict[str, dict]] = {
     "dense": {"prune": {"keep": 1.0, "method": "lnp"}},
     "lnp": {"prune": {"method": "lnp"}},
@@ -41,8 +40,8 @@ ROWS: dict[str, dict[str, dict]] = {
     "random": {"prune": {"method": "random"}},
     "magnitude": {"prune": {"method": "magnitude"}},
     "homogeneous": {"prune": {"method": "lnp"}, "network": {"heterogeneous": False}},
-    "fixed time constants": {"prune": {"method": "lnp"}, "train": {"train_taus": False}},  # every neuron's own
-    "lnp 4 bits": {"prune": {"method": "lnp"}, "quantize": {"bits": 4}},  # trained on in integers, see row()
+    "fixed time constants": {"prune": {"method": "lnp"}, "train": {"train_taus": False}},
+    "lnp 4 bits": {"prune": {"method": "lnp"}, "quantize": {"bits": 4}},  # see row()
     "no recurrence": {"prune": {"keep": 1.0, "method": "lnp"}, "network": {"density": 0.0}},
 }
 DEFAULT = ",".join(name for name in ROWS if name not in ("random", "magnitude", "fixed time constants"))
@@ -56,25 +55,33 @@ QUICK = {"data": {"limit": 4}, "train": {"epochs": 2}, "network": {"neurons": 48
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("tasks", nargs="+", metavar="TASK", help="a name, or a TOML file")
+    parser.add_argument("tasks", nargs="+", metavar="TASK", help=f"a TOML file or one of {', '.join(config.names())}")
     parser.add_argument(
-        "--rows", default=DEFAULT, help=f"some of {', '.join(ROWS)}, or none: baselines alone (default: {DEFAULT!r})"
+        "--rows",
+        default=DEFAULT,
+        help=f"some of {', '.join(ROWS)}; or none, for the baselines only (default: {DEFAULT!r})",
     )
-    parser.add_argument("--seeds", type=int, default=1, help="of network and training, from the file's seed on")
-    parser.add_argument("--folds", type=int, default=0, help="folds by group; 0: the data set's own test groups")
+    parser.add_argument(
+        "--seeds", type=int, default=1, help="number of seeds, counted up from that of the configuration (default: 1)"
+    )
+    parser.add_argument(
+        "--folds", type=int, default=0, help="number of folds by group; 0 uses the data set's test groups (default: 0)"
+    )
     parser.add_argument("--shared", action="store_true", help="prune one network for all these tasks, without a task")
     parser.add_argument("--quick", action="store_true", help="a few steps on little data: the figures mean nothing")
-    parser.add_argument("--jobs", type=for_jobs, default=processes, metavar="N", help="processes (default: one a core)")
-    parser.add_argument("-o", "--output", type=Path, default=Path("runs"), metavar="DIR")
-    parser.add_argument("--json", action="store_true")
+    parser.add_argument(
+        "--jobs", type=for_jobs, default=processes, metavar="N", help="number of processes (default: one per core)"
+    )
+    parser.add_argument("-o", "--output", type=Path, default=Path("runs"), metavar="DIR", help="default: %(default)s")
+    parser.add_argument("--json", action="store_true", help="print the rows as JSON")
 
 
 def run(args: argparse.Namespace) -> int:
     if not 1 <= args.seeds <= 1000:
-        raise ConfigError(f"--seeds is {args.seeds}", "from 1 to 1000")
+        raise ConfigError(f"--seeds is {args.seeds}", "choose a number from 1 to 1000")
     unknown = set(rows := args.rows.split(",") if args.rows != "none" else []) - set(ROWS)
     if unknown:
-        raise ConfigError(f"unknown row {sorted(unknown)[0][:40]!r}", f"there is: {', '.join(ROWS)}")
+        raise ConfigError(f"unknown row {sorted(unknown)[0][:40]!r}", f"available: {', '.join(ROWS)}")
     pipeline.require_torch()
     bases = [config.named(name) for name in args.tasks]
     chosen = SHARED if args.shared else {name: ROWS[name] for name in rows}
@@ -94,7 +101,10 @@ def changed(base: Config, changes: dict[str, dict]) -> Config:
 
 
 def row(base: Config, change: dict[str, dict]) -> Config:
-    """The configuration of a row. Fewer than 8 bits are trained in, for a quarter of the epochs."""
+    """The configuration of a row.
+
+    With fewer than 8 bits, training continues in integers for a quarter of the epochs.
+    """
     found = changed(base, change)
     if found.quantize.bits < 8:
         found = changed(found, {"quantize": {"epochs": max(1, found.train.epochs // 4)}})
@@ -102,14 +112,14 @@ def row(base: Config, change: dict[str, dict]) -> Config:
 
 
 def _same_network(base: Config, first: Config) -> Config:
-    """base with the neurons and the time constants, in steps, of `first`; its own read-out."""
+    """base with the neurons and the time constants, in steps, of `first`, but its own read-out."""
     dt, theirs = (load_data(c).dt for c in (base, first))
     network = replace(first.network.in_steps(theirs / dt), tau_out=base.network.tau_out)
     return replace(base, network=network, prune=first.prune)
 
 
 def _reproduce(base: Config, changes: dict[str, dict], args: argparse.Namespace) -> list[dict]:
-    """Run what is missing of one task, print and write its table and pictures."""
+    """Run the missing trials of one task; print and write its table and figures."""
     from lnp_edge.experiments.runs import Runs
 
     dataset = load_data(base)
@@ -133,19 +143,19 @@ def _reproduce(base: Config, changes: dict[str, dict], args: argparse.Namespace)
     simple_rows = [Row(name, said, []) for name, said in _simple(splits).items()]
     counted = f"{args.folds} folds by {dataset.group_name}" if args.folds else splits[0].held_out_text
     drawn = f"seeds {seeds[0]} to {seeds[-1]}" if len(seeds) > 1 else f"seed {seeds[0]}"
-    title = f"{base.data.name}: {counted}, never trained on; {drawn}"
+    title = f"{base.data.name}: {counted}, held out; {drawn}"
     stem = f"{base.data.name}{'-shared' * args.shared}{f'-{args.folds}-folds' if args.folds else ''}"
     _write(args, dataset, title, simple_rows, rows, args.output / stem)
     if not args.folds:
         for group in trials.values():
             runs.picture(group[0], splits[0].test, splits[0].test_windows)
-    note(f"the table, pictures and every run are in {args.output}")
+    note(f"the table, the figures and every run are in {args.output}")
     return [row.as_dict() for row in simple_rows + rows]
 
 
 @dataclass(frozen=True)
 class Row:
-    """A method's measures: of a simple one, or of each trial."""
+    """The measures of a method: of a baseline, or of each trial."""
 
     name: str
     simple: list[dict[str, float]]
@@ -173,7 +183,7 @@ def next_of(results, count: int) -> list[dict]:
 
 
 def _spread(measures: list[dict[str, float]], key: str) -> str:
-    """The mean, with the standard deviation where there are several."""
+    """The mean, with the standard deviation if there are several."""
     values = [m[key] for m in measures]
     if not values:
         return ""
@@ -193,7 +203,7 @@ def _simple(splits: list[Split]) -> dict[str, list[dict[str, float]]]:
 def _write(
     args: argparse.Namespace, dataset: Dataset, title: str, simple_rows: list[Row], rows: list[Row], stem: Path
 ) -> None:
-    """The table on the screen and as stem.md, with the command that prints it; the comparison and the curves."""
+    """Print the table and write it to stem.md with the command that made it; draw the figures."""
     from lnp_edge.experiments import figures
     from lnp_edge.experiments.runs import machine
 

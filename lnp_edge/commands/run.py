@@ -1,7 +1,9 @@
-"""Classify a sensor stream, or foretell it, window by window as they complete, on the reference or on a device.
+"""Classify or forecast a sensor stream, window by window, on the reference or
+on a device.
 
-With --free-run a model of a series hears one window, then only its own forecasts: a row of counts is printed for each
-step. A device that does it is compared with the reference in every state word of every step."""
+With --free-run, a forecasting model receives one window and then only its own
+forecasts; prints a row of counts per step. On a device, every state word of
+every step is compared with the reference."""
 
 import argparse
 import json
@@ -19,21 +21,30 @@ from lnp_edge.commands import _device
 from lnp_edge.interchange import onnx_file
 from lnp_edge.spec.model import QuantizedModel
 
-HELP = "classify or foretell a sensor stream on this computer or on a device"
+HELP = "classify or forecast a sensor stream, here or on a device"
 EXAMPLE = """  lnp run model.onnx --source recording.csv
   sensor | lnp run model.onnx --source - --board cortex-m4
-  lnp run model.onnx --source /dev/ttyUSB0 --board nucleo-f401re --port /dev/ttyACM0
+  lnp run model.onnx --source /dev/ttyUSB0 --port /dev/ttyACM0
   lnp run lorenz.onnx --source recording.csv --free-run 500 --board cortex-m4"""
 MAX_STEPS = 100_000_000
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("model", type=Path)
-    parser.add_argument("--source", required=True, metavar="FILE|-|PORT", help="CSV of sensor counts, a row a step")
-    parser.add_argument("--baud", type=int, default=115200, help="of a serial source (default: 115200)")
-    parser.add_argument("--free-run", type=int, metavar="STEPS", help="after the first window, feed the forecasts back")
+    parser.add_argument("model", type=Path, help="a model.onnx written by lnp quantize")
+    parser.add_argument(
+        "--source",
+        required=True,
+        metavar="FILE|-|PORT",
+        help="CSV of sensor counts, one row per step: a file, standard input or a serial port",
+    )
+    parser.add_argument("--baud", type=int, default=115200, help="baud rate of a serial source (default: 115200)")
+    parser.add_argument(
+        "--free-run", type=int, metavar="STEPS", help="feed the forecasts back for so many steps after the first window"
+    )
     _device.arguments(parser)
-    parser.add_argument("--json", action="store_true", help="one JSON object a window, or a step of --free-run")
+    parser.add_argument(
+        "--json", action="store_true", help="print one JSON object per window, or per step of --free-run"
+    )
 
 
 def run(args: argparse.Namespace) -> int:
@@ -41,7 +52,7 @@ def run(args: argparse.Namespace) -> int:
     from lnp_edge.runtime.source import rows
 
     if args.free_run is not None and not 1 <= args.free_run <= MAX_STEPS:
-        raise ConfigError(f"--free-run is {args.free_run}", f"from 1 to {MAX_STEPS}")
+        raise ConfigError(f"--free-run is {args.free_run}", f"choose a number from 1 to {MAX_STEPS}")
     model = onnx_file.load(args.model)
     on_device = args.board or args.port
     opened = _device.device(model, args.board or "cortex-m4", args.port) if on_device else nullcontext(Reference(model))
@@ -61,8 +72,8 @@ def _windows(args: argparse.Namespace, model: QuantizedModel, runner, stream: It
         if args.json:
             print(json.dumps(p.as_dict()), flush=True)
         else:
-            foretold = (p.forecast or {}).items()
-            said = ", ".join(f"{name}: {value:.0f}" for name, value in foretold) or f"{p.name:<16}"
+            forecast = (p.forecast or {}).items()
+            said = ", ".join(f"{name}: {value:.0f}" for name, value in forecast) or f"{p.name:<16}"
             print(f"{p.start:9.2f} to {p.end:9.2f} s   {said} {p.latency_us:9.0f} us", flush=True)
     if count == 0:
         note(f"no window: {_too_short(model)}")
@@ -70,17 +81,17 @@ def _windows(args: argparse.Namespace, model: QuantizedModel, runner, stream: It
 
 
 def _free_run(args: argparse.Namespace, model: QuantizedModel, runner, stream: Iterator) -> int:
-    """Exit code 1 if a device's state differs from the reference's in any step."""
+    """Returns 1 if the state of a device differs from that of the reference in any step."""
     from lnp_edge.runtime.device import Device
     from lnp_edge.runtime.host import feed_back
     from lnp_edge.runtime.reference import Reference
     from lnp_edge.runtime.verify import Lockstep
 
     lockstep = Lockstep(runner, Reference(model)) if isinstance(runner, Device) else None
-    heard = list(islice(stream, model.window))
-    if len(heard) < model.window:
-        raise DataError(_too_short(model), "give a longer one")
-    for step, row in enumerate(feed_back(lockstep or runner, model, np.stack(heard), args.free_run)):
+    warm_up = list(islice(stream, model.window))
+    if len(warm_up) < model.window:
+        raise DataError(_too_short(model), "give a longer stream")
+    for step, row in enumerate(feed_back(lockstep or runner, model, np.stack(warm_up), args.free_run)):
         if step == 0 and not args.json:
             print(",".join(model.channels))
         said = {"step": step + 1, "counts": row.tolist()}

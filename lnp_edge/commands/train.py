@@ -1,8 +1,9 @@
-"""Train a network with surrogate gradients on the synapses it has.
+"""Train a network with surrogate gradients; its synapses stay where they are.
 
-CONFIG.toml draws the network, prunes it as [prune] says and trains it; a file of lnp prune is trained as it is. The
-method "activity" prunes a trained network, which is trained first.
-A training that was stopped goes on where it was: run the same command again."""
+Given CONFIG.toml or TASK, draws the network, prunes it as [prune] says and
+trains it. A method that prunes a trained network, such as "activity", trains
+it before the pruning too. A file written by lnp prune is trained as it is.
+To continue a stopped training, run the same command again."""
 
 import argparse
 import json
@@ -21,7 +22,7 @@ from lnp_edge.network.file import NetworkFile
 from lnp_edge.stages import pipeline
 from lnp_edge.task.split import Split, data_for, load_data, split
 
-HELP = "train a network (draws and prunes it first, given a TOML file)"
+HELP = "train a network (given a TOML file, draws and prunes it first)"
 EXAMPLE = """  lnp train demo.toml -o trained.safetensors
 
   # demo.toml: every key has a default
@@ -39,14 +40,18 @@ EXAMPLE = """  lnp train demo.toml -o trained.safetensors
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("source", metavar="CONFIG.toml|TASK|NETWORK.safetensors", help="TASK: as lnp reproduce --help")
-    parser.add_argument("-o", "--output", type=Path, default=Path("trained.safetensors"))
+    parser.add_argument(
+        "source", metavar="CONFIG.toml|TASK|NETWORK.safetensors", help="lnp reproduce --help lists the tasks"
+    )
+    parser.add_argument(
+        "-o", "--output", type=Path, default=Path("trained.safetensors"), metavar="FILE", help="default: %(default)s"
+    )
     parser.add_argument("--json", action="store_true", help="print measures and learning curve as JSON")
 
 
 def run(args: argparse.Namespace) -> int:
     refuse_unwritable(args.output)
-    pipeline.require_torch()  # before the pruning, not after it
+    pipeline.require_torch()  # fail before the pruning, not after it
     before, checkpoint = beside(args.output, "before"), beside(args.output, "checkpoint")
     file = _start(args.source, args.output, before)
     data = data_for(file.config, file.network)
@@ -66,7 +71,7 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _start(source: str, output: Path, before: Path) -> NetworkFile:
-    """The network to train. before : checkpoint of the training that comes before the pruning, if the method asks"""
+    """The network to train. before : checkpoint of the training before the pruning, if any"""
     if source.endswith(".safetensors"):
         return network_file.load(Path(source))
     settings = config.named(source)

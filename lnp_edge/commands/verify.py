@@ -1,7 +1,9 @@
-"""Prove that a device computes what the reference computes: every state word of every step, and its tables.
+"""Verify that a device computes the same as the reference: every state word of
+every step, and its tables in flash.
 
-The stimulus is seeded and reaches into the corners: rest, noise, jumps, full scale, long decay. It comes in runs of at
-most 500 steps, each from a reset of the state before. Not run: the C functions argmax, save and load."""
+The stimulus is seeded and covers extreme inputs: rest, noise, jumps and full
+scale. It comes in runs of at most 500 steps, each after a reset. The C
+functions argmax, save and load are not run."""
 
 import argparse
 import json
@@ -19,20 +21,20 @@ MAX_STEPS = 100_000_000
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("model", type=Path)
+    parser.add_argument("model", type=Path, help="a model.onnx written by lnp quantize")
     _device.arguments(parser)
-    parser.add_argument("--steps", type=int, default=2000, help="default: 2000")
-    parser.add_argument("--seed", type=int, default=1, help="of the stimulus (default: 1)")
-    parser.add_argument("--json", action="store_true")
+    parser.add_argument("--steps", type=int, default=2000, help="number of steps (default: 2000)")
+    parser.add_argument("--seed", type=int, default=1, help="seed of the stimulus (default: 1)")
+    parser.add_argument("--json", action="store_true", help="print the report as JSON")
 
 
 def run(args: argparse.Namespace) -> int:
     from lnp_edge.runtime.verify import stimulus, verify
 
     if not 1 <= args.steps <= MAX_STEPS:
-        raise ConfigError(f"--steps is {args.steps}", f"from 1 to {MAX_STEPS}")
+        raise ConfigError(f"--steps is {args.steps}", f"choose a number from 1 to {MAX_STEPS}")
     if args.seed < 0:
-        raise ConfigError(f"--seed is {args.seed}", "0 or more")
+        raise ConfigError(f"--seed is {args.seed}", "choose 0 or more")
     model = onnx_file.load(args.model)
     with _device.device(model, args.board or "cortex-m4", args.port) as device, bars() as progress:
         task = progress.add_task(f"verify on {device.greeting.board}", total=args.steps, info="steps")

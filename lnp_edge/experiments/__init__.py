@@ -1,1 +1,1 @@
-"""Trials that are run, kept on disk, compared and drawn."""
+"""Run trials, keep their results on disk, compare them and draw figures."""

@@ -1,12 +1,13 @@
-"""Where the work of experiments runs.
+"""Executors run the work of experiments, in this process, in others or on a cluster.
 
 An executor is a generator function
 
     executor(work, items, tell) -> yields work(item, tell) for each item, as each ends, in any order
 
-Work and items go to other processes or machines by pickle, and so does what work returns. What work raises, the
-generator raises. `tell` brings values from the worker to whoever watches: it may be called from a thread of its own,
-or dropped. Closing the generator ends work that still runs. A cluster needs nothing else, as this of Dask:
+Work, items and results are pickled to reach other processes or machines. The generator raises what
+work raises. `tell` passes values from the worker to the observer; an executor may call it from a
+thread or drop it. Closing the generator ends work that is still running. A cluster needs nothing
+else, for example with Dask:
 
     def cluster(work, items, tell):
         with Client(address) as client:
@@ -34,13 +35,13 @@ Executor = Callable[[Work, Sequence, Tell], Generator[Any, None, None]]
 
 
 def in_process(work: Work, items: Sequence, tell: Tell) -> Generator[Any, None, None]:
-    """One after the other, here."""
+    """Run the items one after the other, in this process."""
     for item in items:
         yield work(item, tell)
 
 
 def processes(work: Work, items: Sequence, tell: Tell, jobs: int | None = None) -> Generator[Any, None, None]:
-    """In so many processes of this computer; None: as many as it has cores."""
+    """Run the items in `jobs` processes of this computer; None: one per core."""
     context = multiprocessing.get_context("spawn")
     reader, writer = context.Pipe(duplex=False)
 
@@ -48,13 +49,13 @@ def processes(work: Work, items: Sequence, tell: Tell, jobs: int | None = None) 
         while True:
             try:
                 args = reader.recv()
-            except (EOFError, OSError):  # all who write have ended; one that was terminated, perhaps within a message
+            except (EOFError, OSError):  # all writers have ended, perhaps within a message
                 return
             tell(*args)
 
     listener = Thread(target=listen, daemon=True)
     listener.start()
-    # Ctrl-C reaches every process of a terminal: the workers, which inherit this, leave it to their parent.
+    # Ctrl-C reaches every process of a terminal. The workers inherit this setting and ignore it.
     asked = signal.signal(signal.SIGINT, signal.SIG_IGN)
     workers = max(1, min(len(items), jobs or os.cpu_count() or 1))
     pool = ProcessPoolExecutor(workers, context, initializer=_begin, initargs=(writer, context.Lock()))
@@ -76,13 +77,13 @@ def processes(work: Work, items: Sequence, tell: Tell, jobs: int | None = None) 
 
 
 def for_jobs(text: str) -> Executor:
-    """The value of an option --jobs; 1 starts no other process."""
+    """The executor for the value of --jobs; 1 starts no other process."""
     if not text.isdecimal() or int(text) < 1:
         raise ConfigError(f"--jobs is {text[:20]!r}", "give a number of processes, from 1")
     return in_process if int(text) == 1 else partial(processes, jobs=int(text))
 
 
-_writer: Any = None  # of a worker process, and the lock that keeps messages whole
+_writer: Any = None  # connection of a worker process, and the lock that keeps messages whole
 
 
 def _begin(writer: Connection, lock: Any) -> None:
@@ -92,7 +93,7 @@ def _begin(writer: Connection, lock: Any) -> None:
 
 
 def _end_with_parent() -> None:
-    """A parent that was killed cannot stop its workers, and nobody waits for their results."""
+    """End this worker when its parent ends: a parent that was killed cannot stop its workers."""
     if parent := multiprocessing.parent_process():
         parent.join()
         os._exit(1)

@@ -1,4 +1,4 @@
-"""Pictures: learning curves, confusion matrices, forecasts, comparisons."""
+"""Figures: learning curves, confusion matrices, forecasts, comparisons."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ COLOURS = (BLUE, ORANGE, "#edae49", "#66a182", "#8d6a9f", "#5c4033", "#00798c", 
 
 
 def learning_curves(histories: dict[str, list[dict[str, float]]], path: Path) -> None:
-    """Loss, and accuracy where there are classes, by epoch; a line for each history."""
+    """Loss, and accuracy if there are classes, by epoch; one line per history."""
     keys = [k for k in ("loss", "accuracy") if any(k in epoch for h in histories.values() for epoch in h)]
     figure = Figure(figsize=(4.6 * max(1, len(keys)), 3.4), layout="constrained")
     for axes, key in zip(np.ravel(figure.subplots(1, max(1, len(keys)))), keys, strict=False):
@@ -41,7 +41,7 @@ def learning_curves(histories: dict[str, list[dict[str, float]]], path: Path) ->
 
 
 def confusion(classes: tuple[str, ...], wanted: NDArray, predicted: NDArray, path: Path) -> None:
-    """Share of each class's windows by the class they were taken for, with their number."""
+    """Confusion matrix: the number of windows, coloured by their share of the true class."""
     table = metrics.confusion(classes, wanted, predicted)
     share = table / np.maximum(table.sum(1, keepdims=True), 1)
     size = 1.9 + 0.62 * len(classes)
@@ -55,7 +55,7 @@ def confusion(classes: tuple[str, ...], wanted: NDArray, predicted: NDArray, pat
     ticks = np.arange(len(classes))
     axes.set_xticks(ticks, classes, rotation=45, ha="right", rotation_mode="anchor", fontsize=8)
     axes.set_yticks(ticks, classes, fontsize=8)
-    axes.set(xlabel="taken for", ylabel="is")
+    axes.set(xlabel="predicted class", ylabel="true class")
     axes.tick_params(length=0)
     for side in axes.spines.values():
         side.set_visible(False)
@@ -64,7 +64,7 @@ def confusion(classes: tuple[str, ...], wanted: NDArray, predicted: NDArray, pat
 
 
 def forecast(dataset: Dataset, windows: Windows, predicted: NDArray, path: Path) -> None:
-    """A closed loop's median window, channel by channel; or the forecasts of the last windows beside what came."""
+    """The forecast and the true series: the median window of a closed loop, or the last windows."""
     assert dataset.series
     series = dataset.series
     if series.free_run:
@@ -80,8 +80,8 @@ def forecast(dataset: Dataset, windows: Windows, predicted: NDArray, path: Path)
         title = f"{series.horizon} steps ahead, the last {len(x)} windows"
     figure = Figure(figsize=(8, 1.1 + 1.6 * len(series.target)), layout="constrained")
     for k, axes in enumerate(np.ravel(figure.subplots(len(series.target), 1, sharex=True))):
-        axes.plot(x, true[:, k] / series.per_unit, color=INK, lw=1.4, label="came")
-        axes.plot(x, said[:, k] / series.per_unit, color=ORANGE, lw=1.2, label="foretold")
+        axes.plot(x, true[:, k] / series.per_unit, color=INK, lw=1.4, label="true")
+        axes.plot(x, said[:, k] / series.per_unit, color=ORANGE, lw=1.2, label="forecast")
         if series.free_run:
             axes.axvline(times[w], color=BLUE, lw=1, ls=":")
         axes.set_ylabel(f"{dataset.channels[series.target[k]]} [{series.unit}]" if series.unit else dataset.channels[k])
@@ -93,7 +93,7 @@ def forecast(dataset: Dataset, windows: Windows, predicted: NDArray, path: Path)
 
 
 def comparison(rows: dict[str, list[float]], label: str, path: Path, lines: dict[str, float]) -> None:
-    """A dot for each value of each row and a bar at their mean; a line across for each baseline."""
+    """One dot per value of each row and a bar at their mean; one vertical line per baseline."""
     figure = Figure(figsize=(7, 1.2 + 0.42 * len(rows)), layout="constrained")
     axes = figure.subplots()
     for k, values in enumerate(rows.values()):
@@ -111,8 +111,10 @@ def comparison(rows: dict[str, list[float]], label: str, path: Path, lines: dict
 
 
 def by_kept(results: list[dict], measures: list[str], path: Path) -> None:
-    """Each measure against the share of synapses kept, a line a method with its confidence intervals; controls
-    across."""
+    """Each measure against the share of synapses kept, with confidence intervals.
+
+    One line per method; controls are horizontal lines.
+    """
     names = list(dict.fromkeys(r["method"] for r in results))
     columns = 2 if len(measures) == 4 else min(3, len(measures))
     rows = -(-len(measures) // columns)
@@ -121,7 +123,7 @@ def by_kept(results: list[dict], measures: list[str], path: Path) -> None:
     for axes, measure in zip(panels, measures, strict=False):
         for k, (name, marker) in enumerate(zip(names, "  osD^vPX*h<>pd" * len(names), strict=False)):
             colour = ("#999999", INK, *PALETTE * len(names))[k]
-            dashes = "-" if k < 2 + len(PALETTE) else (0, (4, 2))  # where the colours begin again
+            dashes = "-" if k < 2 + len(PALETTE) else (0, (4, 2))  # where the colours repeat
             here = [r for r in results if r["method"] == name]
             keeps = sorted({r["keep"] for r in here})
             found = [Estimate.of(list(statistics.values(here, measure, keep=keep).values())) for keep in keeps]
@@ -129,7 +131,7 @@ def by_kept(results: list[dict], measures: list[str], path: Path) -> None:
                 axes.axhline(found[0].mean, color=colour, lw=1.2, ls="--" if name == "dense" else ":", label=name)
                 continue
             half = [0 if np.isnan(e.half) else e.half for e in found]
-            aside = 1.015 ** (names.index(name) - len(names) / 2)  # so that intervals do not hide each other
+            aside = 1.015 ** (names.index(name) - len(names) / 2)  # avoids overlap of intervals
             axes.errorbar(
                 [100 * k * aside for k in keeps], [e.mean for e in found], half, color=colour, marker=marker, ms=4,
                 ls=dashes, lw=1.5, elinewidth=0.8, capsize=2, label=name,
@@ -147,7 +149,7 @@ def by_kept(results: list[dict], measures: list[str], path: Path) -> None:
 
 
 def networks(found: dict[str, Network], path: Path) -> None:
-    """Of networks side by side: Lyapunov spectra, eigenvalues, weights, degrees, time constants."""
+    """Lyapunov spectra, eigenvalues, weights, degrees and time constants; one row per network."""
     titles = (
         "Lyapunov exponents, 1/s",
         "eigenvalues of M",

@@ -1,4 +1,4 @@
-"""What a network says of the test windows, in floats and in integers: classes [W], or counts foretold [W, F, O]."""
+"""Predictions for the test windows in floats and integers: classes [W] or forecasts [W, F, O]."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from lnp_edge.task.task import encoded
 
 
 def of_network(config: Config, data: Split, network: Network) -> NDArray:
-    """In floats. Needs torch."""
+    """The predictions in floats. Needs torch."""
     require_torch()
     from lnp_edge.training.loop import free_run, read_out
 
@@ -32,7 +32,7 @@ def of_network(config: Config, data: Split, network: Network) -> NDArray:
 
 
 def of_model(data: Split, model: QuantizedModel, progress: Callable[[], None] = lambda: None) -> NDArray:
-    """In integers, on the reference; progress is called after each window."""
+    """The predictions in integers, on the reference. progress is called after each window."""
     runner, found = Reference(model), list[NDArray]()
     for counts in data.test_windows.counts:
         if model.forecast and data.test.series and data.test.series.free_run:

@@ -1,10 +1,10 @@
-"""Finished trials on disk, one folder each, named by what the result depends on.
+"""Finished trials on disk, in one folder each, named by a hash of what the result depends on.
 
-<task>-<hash>/  result.json         configuration, measures, learning curve, date, versions, processor seconds
-                network.safetensors, model.onnx
+<task>-<hash>/  result.json         configuration, measures, learning curve, date, versions, seconds
+                network.safetensors, model.onnx, predictions.npz
                 curve.png, confusion.png or forecast.png
-                *.checkpoint        of one that was stopped; it goes on from there
-Of a network that failed there is only {"failed": why} in result.json, where that is a result: lnp compare.
+                *.checkpoint        of a stopped trial, which continues from it
+For lnp compare, a network that failed has only result.json, with {"failed": why}.
 """
 
 from __future__ import annotations
@@ -30,8 +30,11 @@ from lnp_edge.task.dataset import Dataset, Windows
 
 
 class Runs(Store):
-    """failures : a network that cannot be pruned, trained or quantised is a result too, {"failed": why}, and not tried
-    again; else its error is raised."""
+    """The store of trials.
+
+    failures : a network that cannot be pruned, trained or quantised has the result {"failed": why}
+        and is not tried again; otherwise its error is raised
+    """
 
     def __init__(self, folder: Path, failures: bool = False):
         super().__init__(folder)
@@ -46,13 +49,13 @@ class Runs(Store):
 
     def all(self, trials: list[Trial], executor: Executor = processes) -> list[Result]:
         """The result of each trial; see store.run."""
-        # Those that start from another's network come last: by then it is there, and need not be trained twice.
+        # Trials that start from the network of another come last, so that it is not trained twice.
         ordered = sorted(trials, key=lambda t: t.before is not None)
         store.run(ordered, self.work, self, executor, "trainings")
         return [found for trial in trials if (found := self.load(trial))]
 
     def work(self, trial: Trial, progress: Progress) -> Outcome | str:
-        """What run_trial finds, or why it failed."""
+        """The outcome of run_trial, or why it failed."""
         folder = self.path(trial).parent
         make_folder(folder)
         try:
@@ -86,18 +89,18 @@ class Runs(Store):
             onnx_file.save(found.model, folder / "model.onnx")
             np.savez_compressed(folder / "predictions.npz", floats=found.float_predictions, integers=found.predictions)
             figures.learning_curves({trial.name: found.history}, folder / "curve.png")
-        super().save(trial, result)  # last of all: a folder with a result is finished
+        super().save(trial, result)  # last: a folder with a result is finished
         discard(folder)
 
     def picture(self, trial: Trial, dataset: Dataset, windows: Windows) -> None:
-        """What the integers of a finished trial predicted of the windows, as a picture beside its result."""
+        """Draw the integer predictions of a finished trial, beside its result."""
         folder = self.path(trial).parent
         path = folder / "predictions.npz"
         try:
             with np.load(path, allow_pickle=False) as f:
                 said = f["integers"]
         except (OSError, ValueError, KeyError) as e:
-            raise ConfigError(f"cannot read {path}: {e}", f"delete {folder}, and it is run again") from None
+            raise ConfigError(f"cannot read {path}: {e}", f"delete {folder} to run it again") from None
         if dataset.series:
             figures.forecast(dataset, windows, said, folder / "forecast.png")
         else:

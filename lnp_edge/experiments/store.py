@@ -1,4 +1,4 @@
-"""Experiments: work on items that do not depend on each other, each result kept on disk. Nothing is run twice."""
+"""Run work on independent items and keep each result on disk, so that nothing is run twice."""
 
 from __future__ import annotations
 
@@ -20,18 +20,18 @@ Result = dict[str, Any]
 
 
 class Item(Protocol):
-    """With a name as well, if its work reports progress: that of its bar."""
+    """An item of work. If its work reports progress, it also has a `name`, shown beside its bar."""
 
     @property
     def key(self) -> str:
-        """Equal for equal results only: it names all that a result depends on, seed included."""
+        """A name for all that the result depends on, seed included: equal keys, equal results."""
 
     def valid(self, found: Result) -> bool:
-        """Is this a result of such an item?"""
+        """Is this a result of this kind of item?"""
 
 
 class Store:
-    """Results in a folder, <key>.json each."""
+    """Results in a folder, in one <key>.json each."""
 
     def __init__(self, folder: Path):
         self.folder = folder
@@ -41,7 +41,7 @@ class Store:
         return self.folder / f"{item.key}.json"
 
     def load(self, item: Any) -> Result | None:
-        """What was saved; None without it. Raises ConfigError if it is damaged."""
+        """The saved result, or None. Raises ConfigError if it is damaged."""
         return read_result(self.path(item), item.valid)
 
     def save(self, item: Any, found: Any) -> None:
@@ -52,9 +52,10 @@ def run(
     items: Sequence[Item], work: Callable[[Any, Progress], Any], store: Store, executor: Executor = processes,
     title: str = "", shown: rich.progress.Progress | None = None,
 ) -> list[Result]:  # fmt: skip
-    """The result of each item: work(item, progress), unless the store has it. work is pure; see executors.py.
+    """The result of each item: from the store, or by work(item, progress), see executors.py.
 
-    title : what the items are; shown : bars to add to, if some are on the screen
+    work : a pure function;  title : what the items are
+    shown : progress bars to add to, if there are some on the screen
     """
     unique: dict[str, Any] = {item.key: item for item in items}
     todo = [item for item in unique.values() if store.load(item) is None]

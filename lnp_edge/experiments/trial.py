@@ -1,4 +1,7 @@
-"""A trial: draw, prune, train, quantise and test one configuration. Pure: same arguments, same result."""
+"""A trial: draw, prune, train, quantise and test one configuration.
+
+The same arguments give the same result.
+"""
 
 from __future__ import annotations
 
@@ -25,11 +28,11 @@ NETWORK, RESULT = "network.safetensors", "result.json"  # of a finished trial, i
 class Trial:
     name: str
     config: Config
-    held_out: tuple[int, ...] | None = None  # groups; None: the data set's own
+    held_out: tuple[int, ...] | None = None  # groups; None: those of the data set
 
     @property
     def key(self) -> str:
-        """Names what the result depends on."""
+        """A name for all that the result depends on."""
         text = self.config.to_json() + str(self.held_out)
         return f"{self.config.data.name}-{hashlib.sha256(text.encode()).hexdigest()[:12]}"
 
@@ -38,7 +41,10 @@ class Trial:
 
     @property
     def before(self) -> Trial | None:
-        """The trial whose trained network this one starts from: the unpruned one, or the same before [quantize]."""
+        """The trial whose trained network this one starts from, if any.
+
+        It is the same trial without [quantize], or without pruning.
+        """
         if self.config.quantize != QuantizeSettings():
             return replace(self, config=replace(self.config, quantize=QuantizeSettings()))
         return replace(self, config=dense(self.config)) if pipeline.after_training(self.config) else None
@@ -54,18 +60,20 @@ class Outcome:
     predictions: NDArray  # of the quantised model
     float_measures: dict[str, float]  # see metrics.of
     measures: dict[str, float]
-    seconds: float  # of the processor, from data to measures
+    seconds: float  # processor time, from data to measures
 
 
 def dense(config: Config) -> Config:
-    """The same without pruning."""
+    """The configuration without pruning."""
     return replace(config, prune=PruneSettings(keep=1.0))
 
 
 def run_trial(trial: Trial, progress: Progress | None = None, folder: Path | None = None) -> Outcome:
-    """folder : where a stopped trial leaves what it needs to go on: the caller's to discard.
+    """Run a trial.
 
-    The network of `before` is taken from its own folder beside this one, if it is finished there.
+    folder : keeps the checkpoints of a stopped trial; the caller discards it
+
+    The network of `before` is read from its own folder, beside this one, if it is finished there.
     """
     begin = time.process_time()
     config = trial.config
@@ -89,7 +97,7 @@ def run_trial(trial: Trial, progress: Progress | None = None, folder: Path | Non
         """The float network of a trial and its learning curve."""
         if folder and trial.key != folder.name:
             stored = folder.parent / trial.key
-            if (stored / RESULT).exists() and (stored / NETWORK).exists():  # finished, and not a failure
+            if (stored / RESULT).exists() and (stored / NETWORK).exists():  # finished, not failed
                 file = network_file.load(stored / NETWORK)
                 return file.network, file.history["train"]
         network = start

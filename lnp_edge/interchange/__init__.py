@@ -1,1 +1,1 @@
-"""Model files: model.onnx."""
+"""The model file, model.onnx."""

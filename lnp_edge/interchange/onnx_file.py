@@ -1,12 +1,14 @@
 """model.onnx: the quantised model as an executable graph of standard integer operators.
 
-onnxruntime and onnx's reference evaluator run it to the same bits as the device. Input `counts` int16
-[T, n_in]; outputs are the state after each step, one for each field of the state words: `<population>_<variable>`
-int32 [T, n] and `<population>_z` uint8 [T, n]. Reading rebuilds the QuantizedModel from the initializers and the
-metadata, then the graph from the model: a file that is not exactly that graph is refused, and a CRC-32 over
-fingerprint and metadata refuses one in which a bit of either flipped. SEMANTICS.md section 11 is the format.
+onnxruntime and onnx's reference evaluator compute the same bits as the device. The input is
+`counts`, int16 [T, n_in]. The outputs are the state after each step, one per field of the state
+words: `<population>_<variable>` int32 [T, n] and `<population>_z` uint8 [T, n]. Loading rebuilds
+the QuantizedModel from the initializers and the metadata, then the graph from the model, and
+refuses a file whose graph differs. A CRC-32 over fingerprint and metadata detects a flipped bit in
+either. SEMANTICS.md section 11 defines the format.
 
-A name in the graph that has a capital is inner: no name that a population or projection makes has one.
+A name in the graph with a capital letter is internal: names of populations and projections have
+none.
 """
 
 from __future__ import annotations
@@ -45,7 +47,7 @@ from lnp_edge.spec.trace import Trace, trace
 
 OPSET, IR_VERSION, FORMAT = 18, 9, 2
 MAX_BYTES = 256 * 2**20
-HINT = "give it a model.onnx written by lnp quantize"
+HINT = "use a model.onnx written by lnp quantize"
 PLAIN = ("encoder", "dt", "window", "hop", "provenance")
 NAMES = ("channels", "classes")
 POPULATION = {"name": str, "neuron": str, "n": int}
@@ -53,17 +55,17 @@ PROJECTION = {"name": str, "source": str, "target": str, "shift": int, "bits": i
 
 
 def save(model: QuantizedModel, path: Path) -> None:
-    """Write model.onnx. Raises ModelError for a network whose matrices, dense in the graph, are beyond MAX_BYTES."""
+    """Write model.onnx. Raises ModelError if its matrices, dense in the graph, exceed MAX_BYTES."""
     size = sum(p.w.shape[0] * p.w.shape[1] * np.dtype(weight_type(p.bits)).itemsize for p in model.projections)
     if size > MAX_BYTES - 2**24:
         raise ModelError(
-            f"the dense weights of {model.n} neurons take {size} bytes", f"at most {MAX_BYTES} fit: prune neurons"
+            f"the dense weights of {model.n} neurons take {size} bytes", f"prune neurons: at most {MAX_BYTES} fit"
         )
     write_whole(path, to_proto(model).SerializeToString(deterministic=True))
 
 
 def load(path: Path) -> QuantizedModel:
-    """The checked model of a model.onnx. Raises ModelError if it is damaged or foreign."""
+    """The checked model of a model.onnx. Raises ModelError if the file is damaged or foreign."""
     data = read_bounded(path, MAX_BYTES, ModelError, HINT)
     proto = onnx.ModelProto()
     try:
@@ -73,9 +75,9 @@ def load(path: Path) -> QuantizedModel:
     except LnpError as e:
         raise ModelError(f"{path}: {e.what}", e.try_next) from None
     except (DecodeError, ValueError, TypeError, KeyError, RecursionError, AttributeError, OverflowError) as e:
-        raise ModelError(f"{path} is no model of lnp-edge: {str(e)[:100] or type(e).__name__}", HINT) from None
+        raise ModelError(f"{path} is not a model of lnp-edge: {str(e)[:100] or type(e).__name__}", HINT) from None
     if not sound:
-        raise ModelError(f"{path} is damaged, or holds other than the graph lnp-edge writes", HINT)
+        raise ModelError(f"{path} is damaged, or its graph is not the one that lnp-edge writes", HINT)
     return model
 
 
@@ -112,7 +114,7 @@ def _from_proto(proto: onnx.ModelProto) -> QuantizedModel:
 
 
 def _info(proto: onnx.ModelProto) -> dict[str, Any]:
-    """The metadata of this format."""
+    """The metadata. Raises ModelError if there is none, or it has another format."""
     meta = [p.value for p in proto.metadata_props if p.key == "lnp_edge"]
     if len(meta) != 1:
         raise ModelError("no lnp-edge metadata", HINT)
@@ -120,14 +122,14 @@ def _info(proto: onnx.ModelProto) -> dict[str, Any]:
     found = info.pop("format")
     if found != FORMAT:
         what = f"it has format {str(found)[:20]}, this lnp-edge reads format {FORMAT}"
-        raise ModelError(what, "quantise its network again: lnp quantize")
+        raise ModelError(what, "quantise the network again: lnp quantize")
     return info
 
 
 def _tables(found: object, what: str, kinds: dict[str, type], most: int) -> list[dict[str, Any]]:
-    """A list of tables with exactly these keys of these types, every name a NAME and none twice."""
+    """A list of tables with exactly these keys of these types; each name is a NAME and unique."""
     if not (isinstance(found, list) and len(found) <= most):
-        raise ModelError(f"its {what}s are no list of up to {most}", HINT)
+        raise ModelError(f"its {what}s are not a list of up to {most}", HINT)
     for table in found:
         if not (isinstance(table, dict) and {k: type(v) for k, v in table.items()} == kinds):
             raise ModelError(f"a {what} is {str(table)[:80]!r}", HINT)
@@ -158,7 +160,7 @@ def _projection(found: dict[str, Any], tensors: dict[str, onnx.TensorProto]) -> 
 
 
 def _forecast(found: object) -> Forecast:
-    """Of a table; its ranges are checked with the model's."""
+    """The forecast of a table; its ranges are checked with those of the model."""
     if not (isinstance(found, dict) and sorted(found) == ["horizon", "target", "unit"]):
         raise ModelError(f"its forecast is {str(found)[:40]!r}", HINT)
     horizon, target, unit = found["horizon"], found["target"], found["unit"]
@@ -170,7 +172,7 @@ def _forecast(found: object) -> Forecast:
 
 def _text(value: object) -> str:
     if not (isinstance(value, str) and 0 < len(value) <= 64 and value.isprintable()):
-        raise ModelError(f"the name {str(value)[:40]!r} in it", "names are 1 to 64 printable characters")
+        raise ModelError(f"it has the name {str(value)[:40]!r}", "names are 1 to 64 printable characters")
     return value
 
 
@@ -179,9 +181,9 @@ def _array(tensors: dict[str, onnx.TensorProto], name: str, dtype: type, ndim: i
     if tensor is None:
         raise ModelError(f"its {name} is missing", HINT)
     if tensor.data_location != TensorProto.DEFAULT or tensor.external_data:
-        raise ModelError(f"{name!r} lies in another file", "external data is not supported")
+        raise ModelError(f"{name!r} is in another file", "external data is not supported")
     if tensor.data_type != helper.np_dtype_to_tensor_dtype(np.dtype(dtype)) or len(tensor.dims) != ndim:
-        raise ModelError(f"its {name} is of another type or rank", HINT)
+        raise ModelError(f"its {name} has the wrong type or rank", HINT)
     return numpy_helper.to_array(tensor)
 
 
@@ -205,7 +207,7 @@ def to_proto(model: QuantizedModel) -> onnx.ModelProto:
         body=body,
         num_scan_inputs=1,
     )
-    # A matrix of 16 bits is widened once and not in each step.
+    # A 16-bit matrix is widened once, not in each step.
     wide = [p.name for p in model.projections if weight_type(p.bits) is np.int16]
     graph = helper.make_graph(
         [helper.make_node("Cast", [f"w_{w}"], [f"Wide_{w}"], to=TensorProto.INT64) for w in wide] + [scan],
@@ -221,7 +223,7 @@ def to_proto(model: QuantizedModel) -> onnx.ModelProto:
 
 
 def _carried(model: QuantizedModel) -> list[tuple[str, int, int]]:
-    """Name, type and size of what a step hands to the next: the fields of the state words, with z unpacked."""
+    """Name, type and size of each field that a step passes on: the state, with z unpacked."""
     return [
         (f.full_name, TensorProto.UINT8 if f.name == "z" else TensorProto.INT32, model.population(f.population).n)
         for f in model.fields
@@ -272,7 +274,7 @@ def _described(parts: Iterable, kinds: dict[str, type]) -> list[dict]:
 
 
 class _Body:
-    """Collects nodes; every value inside is int64 unless cast. The operations of spec/ops.py, one method each."""
+    """Collects nodes; has a method per operation of spec/ops.py. Values are int64 unless cast."""
 
     def __init__(self) -> None:
         self.nodes: list[onnx.NodeProto] = []
@@ -287,7 +289,7 @@ class _Body:
         return self.node("Cast", value, output=output, to=to)
 
     def project(self, sent: str, p: Projection) -> str:
-        """What a projection adds to the sums of its target. sent : [n_pre] int8 or uint8. Every product is exact."""
+        """The exact input that a projection adds to its target. sent : [n_pre] int8 or uint8"""
         if weight_type(p.bits) is np.int8:
             found = self.cast(self.node("MatMulInteger", sent, f"w_{p.name}"), TensorProto.INT64)
         else:
@@ -295,20 +297,20 @@ class _Body:
         return self.node("Mul", found, self.constant(1 << p.shift))
 
     def total(self, parts: list[str], n: int) -> str:
-        """The sum of parts [n]; of none, zeros."""
+        """The sum of parts [n]; zeros if there are none."""
         found, *rest = parts or [self.constant(0, n)]
         for part in rest:
             found = self.node("Add", found, part)
         return found
 
     def constant(self, value: int, n: int | None = None) -> str:
-        """A number, or n of it."""
+        """A number, or an array of n equal numbers."""
         name = f"Constant_{value}".replace("-", "minus_") + ("" if n is None else f"_{n}")
         self.constants[name] = np.array(value, np.int64) if n is None else np.full(n, value, np.int64)
         return name
 
     def play(self, steps: Trace, inputs: list[str]) -> list[str]:
-        """The operations of a neuron or an encoder as nodes; returns the names of what it returns."""
+        """Add the operations of a neuron or encoder as nodes; returns the names of its results."""
         values = dict(zip(steps.args, inputs, strict=True))
         for s in steps.statements:
             operands = [self.constant(a) if isinstance(a, int) else values[a] for a in s.args]
@@ -325,7 +327,7 @@ class _Body:
         return self.node("Mul", a, b)
 
     def leak(self, x: str, c: str) -> str:
-        """ONNX divides towards zero, so the non-negative c * |x| + 65535 + [x < 0] is divided."""
+        """ONNX divides towards zero, so this divides the non-negative c * |x| + 65535 + [x < 0]."""
         negative = self.node("Less", x, self.constant(0))
         rounding = self.node("Add", self.cast(negative, TensorProto.INT64), self.constant(65535))
         product = self.node("Mul", c, self.node("Abs", x))
@@ -339,7 +341,7 @@ class _Body:
         return self.node("Mul", z, x)
 
     def shift_round(self, x: str, k: str) -> str:
-        """2**40 on top keeps the dividend positive and is taken off again after the division."""
+        """Adds 2**40 to keep the dividend positive and subtracts it after the division."""
         power = self.node("Pow", self.constant(2), k)
         lift = self.constant(2**40)
         half = self.node("Div", power, self.constant(2))

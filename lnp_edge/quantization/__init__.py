@@ -1,1 +1,1 @@
-"""From floats to integers, and a report of what was lost on the way."""
+"""From floats to integers, and a report of what is lost."""

@@ -1,7 +1,7 @@
-"""Float network to the integers of SEMANTICS.md: weights of 2 to 8 or 16 bits, one scale a neuron, 16-bit
-decays, no overflow by proof.
+"""Turn a float network into the integers of SEMANTICS.md.
 
-Weights of fewer than 8 bits are small integers, stored in int8 tables like all others.
+Weights have 2 to 8 or 16 bits with one scale per neuron, decays have 16 bits, and a proof excludes
+overflow. Weights of fewer than 8 bits are small integers in int8 tables.
 """
 
 from __future__ import annotations
@@ -19,45 +19,49 @@ from lnp_edge.spec.model import CSR, INPUT, INT32_MAX, LARGEST, MAX_SHIFT, Popul
 from lnp_edge.spec.parameters import leak_factors
 from lnp_edge.task.task import Task
 
-BITS = (2, 3, 4, 5, 6, 7, 8, 16)  # of a weight; a projection has 4, 8 or 16, whichever holds them
-# No gain makes a threshold exceed this. It concerns only neurons that never fire: the proof leaves them less than
-# 2**30 to reach. Without it one neuron of tiny weights would have a whole network refused.
+BITS = (2, 3, 4, 5, 6, 7, 8, 16)  # of a weight; a projection has 4, 8 or 16
+# Gains are limited so that no threshold exceeds this. It only affects neurons that never fire: the
+# proof keeps their potential below 2**30. Without it, one neuron of tiny weights would make the
+# whole network be refused.
 V_TH_MAX = 2.0**30
 FINITE, SMALLEST = 1e30, 1e-30
-READOUT = "out"  # the population
-CLIPPINGS = 2.0 ** np.arange(0, 2.01, 0.125)  # by how much a gain may exceed that of the largest weight
-DAMPING = 0.01  # added to the mean squares in Task.products, of their mean: training data does not say all
-RATE = 0.1  # spikes a step of a typical neuron: how much a recurrent weight counts beside one of the input
+READOUT = "out"  # name of the population
+CLIPPINGS = 2.0 ** np.arange(0, 2.01, 0.125)  # of the gain of the largest weight
+DAMPING = 0.01  # share of their mean added to the mean squares in Task.products, a regularisation
+RATE = 0.1  # spikes per step of a typical neuron: weighs recurrent weights against input weights
 
 
 @dataclass(frozen=True)
 class Scale:
-    """How many integers a float unit is. fit_scale() finds one; training/integer.py learns one."""
+    """Integer units per float unit. fit_scale() finds a scale; training/integer.py learns one."""
 
     bits: int  # of a weight
     shift_in: tuple[int, ...]  # of the weights from the input to each population
     shift_rec: tuple[int, ...]  # of the weights from neurons to each population
-    gain: Floats  # [N] units of a neuron's state per float unit; its weights are 2**shift / gain apart
+    gain: Floats  # [N] units of state per float unit; the step of weights is 2**shift / gain
     level_out: float  # levels of w_out per float unit
 
     @property
     def most(self) -> int:
-        """Largest |weight|."""
+        """The largest |weight|."""
         return largest_weight(self.bits)
 
     @property
     def storage(self) -> int:
-        """Bits of a projection that holds such weights."""
+        """The bits of a projection that holds such weights."""
         return min(bits for bits in LARGEST if bits >= self.bits)
 
 
 def largest_weight(bits: int) -> int:
-    """127 of 8 bits, 7 of 4: both signs alike, as spec.model.LARGEST has it of a projection's bits."""
+    """127 for 8 bits, 7 for 4: the same for both signs, as in spec.model.LARGEST."""
     return 2 ** (bits - 1) - 1
 
 
 def trains_in_integers(network: Network, bits: int) -> bool:
-    """Does training/integer.py serve such a network? Only one layer of cuba_lif, without a skip, in up to 8 bits."""
+    """Can training/integer.py train this network? It must be one cuba_lif layer without w_skip.
+
+    At most 8 bits are supported.
+    """
     return [p.neuron for p in network.populations] == ["cuba_lif"] and network.w_skip is None and bits <= 8
 
 
@@ -66,19 +70,19 @@ def quantize(
 ) -> QuantizedModel:
     """The checked integer model nearest to a float network.
 
-    bits : of a weight, one of BITS;  scale : one that training learned, in the place of bits and fit_scale()
+    bits : of a weight, one of BITS;  scale : learned by training, replaces bits and fit_scale()
 
     Neuron i has a gain G_i, integer units per float unit of its state:
 
         q_in = round(w_in / 64 * G_i / 2**shift_in)    q_rec = round(w_rec * G_i / 2**shift_rec)
         v_th = round(G_i * v_th)                       bias  = round(G_i * bias)
 
-    q_in up or down so that the errors of a neuron's inputs cancel, where the task says how these go together
-    (_levels_together). Weights that round to 0 are dropped. Raises NetworkError, naming the neuron, where no gain
-    can be proved.
+    If the task knows how the inputs correlate, q_in is rounded up or down so that the errors of a
+    neuron's inputs cancel (_levels_together). Weights that round to 0 are dropped. Raises
+    NetworkError, which names the neuron, if there is no gain without a possible overflow.
     """
     if bits not in BITS:
-        raise ConfigError(f"{bits} bits a weight", f"choose one of {', '.join(map(str, BITS))}")
+        raise ConfigError(f"{bits} bits per weight", f"choose one of {', '.join(map(str, BITS))}")
     _check_sizes(network)
     try:
         return to_integers(network, task, scale or fit_scale(network, task, bits), provenance)[0].check()
@@ -89,12 +93,13 @@ def quantize(
 def fit_scale(network: Network, task: Task, bits: int) -> Scale:
     """The finest scale that the overflow proof allows.
 
-    From 8 bits on a gain is the largest for which every weight that the neuron receives fits. At fewer bits it is the
-    one of least square error: clipping a largest weight then costs less than a coarser step for all the others.
+    From 8 bits on, a gain is the largest for which all incoming weights of the neuron fit. With
+    fewer bits it is the one with the least square error: clipping the largest weight then costs
+    less than a coarser step for all others.
 
-    Population by population: shift_rec - shift_in makes up for the different size of weights from the input and from
-    neurons (median over the neurons); both are then the largest that can be proved, or 0 where even that cannot (see
-    to_integers).
+    For each population, shift_rec - shift_in compensates for the different sizes of weights from
+    the input and from neurons (median over the neurons). Both shifts are then the largest that can
+    be proved, or 0 if none can (see to_integers).
     """
     w_in, w_rec, most = network.w_in / X_SCALE, network.w_rec.tocsc(), largest_weight(bits)
     in_max, rec_max = np.abs(w_in).max(0), _column_max(w_rec)
@@ -114,7 +119,8 @@ def fit_scale(network: Network, task: Task, bits: int) -> Scale:
             gain = np.where(need > SMALLEST, most / np.maximum(need, SMALLEST), 1024.0)
             if bits < 8:
                 gain *= _clipping_of_neurons(w_in[:, at], w_rec[:, at], gain, shift_in, shift_rec, most, power)
-            # A neuron that receives nothing gets 1024; none makes its threshold exceed V_TH_MAX.
+            # A neuron without incoming synapses gets 1024; the threshold of no neuron exceeds
+            # V_TH_MAX.
             gain = np.minimum(gain, V_TH_MAX / np.maximum(population.params["v_th"], SMALLEST))
             scale = replace(
                 scale,
@@ -132,9 +138,9 @@ def to_integers(
 ) -> tuple[QuantizedModel, Scale]:
     """The integers of a network at a scale, not yet checked, and the scale that was used.
 
-    The gain of a neuron whose bound leaves int32 is halved until it holds; the shifts of the read-out are the largest
-    that can be proved, and its level is halved where even 0 cannot. The same arguments give the same bits: training in
-    integers runs what this returns.
+    The gain of a neuron whose bound exceeds int32 is halved until it fits. The shifts of the
+    read-out are the largest that can be proved; its level is halved if even 0 cannot. The same
+    arguments give the same bits: training in integers runs what this returns.
     """
     for _ in range(INT32_MAX.bit_length()):  # after so many halvings no weight is left
         parts = [_layer(network, task, scale, k) for k in range(len(network.populations))]
@@ -161,14 +167,14 @@ def to_integers(
 
 
 def projection_name(network: Network, source: str, target: str) -> str:
-    """in, rec and out of a network of one population, else source_target."""
+    """in, rec or out in a network of one population, otherwise source_target."""
     if len(network.populations) > 1:
         return f"{source}_{target}"
     return "in" if source == INPUT else "out" if target == READOUT else "rec"
 
 
 def _layer(network: Network, task: Task, scale: Scale, k: int) -> tuple[Population, list[Projection]]:
-    """Population k in integers, and what it sums: the input, then each population."""
+    """Population k in integers, and its projections: from the input, then from each population."""
     part, at = network.parts()[k]
     gain, found = scale.gain[at], list[Projection]()
     if part.hears:
@@ -192,7 +198,7 @@ def _layer(network: Network, task: Task, scale: Scale, k: int) -> tuple[Populati
 
 
 def _bounds(task: Task, population: Population, projections: list[Projection]) -> list[int]:
-    """Largest |value| of each neuron of a population that sums these projections, SEMANTICS.md section 6."""
+    """The largest |value| of each neuron with these projections, SEMANTICS.md section 6."""
     of_it, sums = (population,), tuple(projections)
     return QuantizedModel(
         task.encoder, task.encoder_params, of_it, sums, 1.0, 1, 1, task.channels, task.classes
@@ -202,9 +208,9 @@ def _bounds(task: Task, population: Population, projections: list[Projection]) -
 def _with_readout(
     model: QuantizedModel, network: Network, task: Task, scale: Scale
 ) -> tuple[QuantizedModel, Scale, float]:
-    """The model with its read-out, the scale with the level that was used, and units of y per float unit.
+    """The model with its read-out, the scale with the level that was used, and the gain of y.
 
-    One gain for all read-outs, as their largest is the class.
+    All read-outs share one gain, because the largest of them is the class.
     """
     c = leak_factors("tau_out", network.tau_out, network.dt)
     fed = [part for part in network.parts() if part[0].feeds]
@@ -227,7 +233,10 @@ def _with_readout(
 
 
 def _past(w: Floats, task: Task, scale: Scale) -> Projection:
-    """From the input to the read-out: w in units of both, [C, O], as levels of the smallest shift that holds them."""
+    """The projection from the input to the read-out, with the smallest shift that suffices.
+
+    w : weights in units of both, [C, O]
+    """
     shift = max(0, int(np.ceil(np.log2(max(np.abs(w).max() / scale.most, SMALLEST)))))
     levels = CSR.from_dense(_levels_together(w / 2.0**shift, scale.most, task.products))
     return Projection(f"{INPUT}_{READOUT}", INPUT, READOUT, levels, shift, scale.storage)
@@ -242,11 +251,12 @@ def _levels(w: Floats, most: int) -> Floats:
 
 
 def _levels_together(w: Floats, most: int, products: Floats | None) -> Floats:
-    """Levels of weights from the input [C, N] of which the drive is nearest to that of w, in the mean square.
+    """Levels of input weights [C, N] whose drive is close to that of w, in the mean square.
 
-    Pixels vary together: rounded each for itself, what their weights are wrong by adds up. Here the weights that
-    are still to be rounded make up for the error of each channel (Frantar et al. 2023, arXiv:2210.17323). On
-    CIFAR-10 the error of the drive falls from 48 % to 13 % of it; independent channels are rounded as ever.
+    Pixels are correlated: if each weight is rounded on its own, the errors add up. Here the weights
+    that are not rounded yet compensate for the error of each channel (Frantar et al. 2023,
+    arXiv:2210.17323). On CIFAR-10 the error of the drive falls from 48 % to 13 %. Independent
+    channels are rounded as usual.
     """
     if products is None:
         return _levels(w, most)
@@ -262,13 +272,13 @@ def _levels_together(w: Floats, most: int, products: Floats | None) -> Floats:
 def _clipping_of_neurons(
     w_in: Floats, w_rec: sparse.csc_array, gain: Floats, shift_in: int, shift_rec: int, most: int, mean_square: float
 ) -> Floats:
-    """_clipping of every neuron's weights, [N]: errors count by what they do to the drive.
+    """_clipping for the weights of each neuron, [N]; errors count by their effect on the drive.
 
     mean_square : of an input
     """
     target = np.repeat(np.arange(len(gain)), np.diff(w_rec.indptr))
     levels = [(w_in * gain / 2.0**shift_in).ravel(), w_rec.data * gain[target] / 2.0**shift_rec]
-    # Mean square of what a weight is multiplied by, and of the size of its level in units of the state.
+    # Mean square of the factor of a weight, times the square of its level in units of the state.
     power = [
         np.full(w_in.size, mean_square * 4.0**shift_in),
         np.full(w_rec.nnz, RATE * 4.0**shift_rec),
@@ -278,7 +288,10 @@ def _clipping_of_neurons(
 
 
 def _clipping(levels: Floats, group: NDArray, groups: int, most: int, power: Floats | float = 1.0) -> Floats:
-    """The factor of CLIPPINGS for each group by which its weights, in levels, are rounded with least square error."""
+    """For each group, the factor of CLIPPINGS that gives the least square error of rounding.
+
+    levels : the weights in levels;  group : of each weight;  power : weight of its square error
+    """
     best, least = np.ones(groups), np.full(groups, np.inf)
     for factor in CLIPPINGS:
         error = power * (_levels(levels * factor, most) / factor - levels) ** 2
@@ -290,18 +303,18 @@ def _clipping(levels: Floats, group: NDArray, groups: int, most: int, power: Flo
 def _check_sizes(network: Network) -> None:
     arrays = {name: getattr(network, name) for name in ("w_in", "w_out", "bias_out")} | {"w_rec": network.w_rec.data}
     arrays |= {} if network.w_skip is None else {"w_skip": network.w_skip}
-    for part in network.populations:  # its time constants have a range of their own: leak_factors
+    for part in network.populations:  # time constants have their own range: leak_factors
         times = {name for name, p in part.module.PARAMETERS.items() if p.is_time}
         arrays |= {f"{name} of {part.name}": a for name, a in part.params.items() if name not in times}
     for name, values in arrays.items():
         if not (np.abs(values) <= FINITE).all():
-            what = f"{name} of the trained network is not finite or beyond 1e30"
+            what = f"{name} of the trained network is not finite or exceeds 1e30"
             raise NetworkError(what, "train again with a smaller lr")
     for part in network.populations:
         v_th = part.params["v_th"]
         if not (v_th > 0).all():
             i = int(np.argmin(v_th))
-            raise NetworkError(f"v_th[{i}] of {part.name} is {v_th[i]:.6g}", "a threshold is positive")
+            raise NetworkError(f"v_th[{i}] of {part.name} is {v_th[i]:.6g}", "a threshold must be positive")
 
 
 def _column_max(w: sparse.csc_array) -> Floats:
@@ -309,7 +322,7 @@ def _column_max(w: sparse.csc_array) -> Floats:
 
 
 def _spread(in_max: Floats, rec_max: Floats) -> int:
-    """log2 of how much larger a neuron's recurrent weights are than its input weights, as a whole number."""
+    """log2 of the ratio of recurrent to input weights, median over the neurons, rounded."""
     both = (in_max > 0) & (rec_max > 0)
     if not both.any():
         return 0
@@ -318,7 +331,7 @@ def _spread(in_max: Floats, rec_max: Floats) -> int:
 
 
 def _to_csr(w: sparse.csr_array, levels: Floats) -> CSR:
-    """The synapses of w with these weights, without those that became 0. levels : [nnz]"""
+    """The synapses of w with these weights, without those that are 0. levels : [nnz]"""
     w = sparse.csr_array((levels, w.indices, w.indptr), shape=w.shape, copy=True)
     w.eliminate_zeros()
     w.sort_indices()

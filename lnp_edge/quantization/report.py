@@ -1,11 +1,12 @@
-"""What became of a float network in integers, layer by layer, and what to do about it. Needs no torch.
+"""Compare a quantised network with its float network, layer by layer, and propose improvements.
 
-Both networks run over the same windows: the floats by the neurons' own steps, the integers on the reference.
-Their spike trains are compared by the distance of van Rossum 2001, Neural Comput. 13:751: each train is filtered by
-exp(-t / tau) with tau = TAU steps; the distance is the squared difference, summed over time, neurons and windows,
-here divided by that of both trains from silence:
+Both networks run over the same windows: the floats with the neurons' own steps, the integers on the
+reference. Needs no torch. Spike trains are compared by the distance of van Rossum 2001, Neural
+Comput. 13:751: each train is filtered by exp(-t / tau) with tau = TAU steps. The distance is the
+squared difference, summed over time, neurons and windows, divided by the sum of the squares of
+both:
 
-    0 = every spike in its place    0.39 = a lone spike comes one step late    1 = one of the two is silent
+    0 = all spikes are equal    0.39 = a lone spike is one step late    1 = one of the two is silent
 """
 
 from __future__ import annotations
@@ -24,12 +25,12 @@ from lnp_edge.runtime.reference import Reference
 from lnp_edge.spec.model import CSR, INPUT, X_MAX, Population, QuantizedModel
 from lnp_edge.task.task import Task
 
-STEPS = 20_000  # that both networks run, and fewer of a large network:
-CELLS = 2**28  # steps times neurons
-TAU = 2.0  # steps; a long one compares rates, which a busy network keeps even where no spike is in its place
-SILENT = 0.01  # spikes in integers, of those in floats, below which a network counts as silent
-ALWAYS = 0.95  # spikes a step from which a neuron counts as firing always
-LOST = 10.0  # a leak of 1 unit a step takes 1 / LOST of the threshold in one time constant
+STEPS = 20_000  # of both networks; fewer if they are large:
+CELLS = 2**28  # limit of steps times neurons
+TAU = 2.0  # steps; a longer tau compares rates, which may agree even if no spike does
+SILENT = 0.01  # share of the spikes in floats below which an integer network counts as silent
+ALWAYS = 0.95  # spikes per step from which a neuron counts as always firing
+LOST = 10.0  # a leak of 1 unit per step takes 1 / LOST of the threshold in one time constant
 COARSE = 0.02  # relative error of a leak
 LIMITS = ("coarse_leaks", "leak_lost", "cannot_reach_v_th")
 Report = dict[str, dict[str, Any]]
@@ -37,21 +38,21 @@ Report = dict[str, dict[str, Any]]
 
 @dataclass(frozen=True)
 class Activity:
-    """z : bool [T, W, N], spikes;  y : [W, O], read-out after the last step, in the network's own unit."""
+    """Spikes z, bool [T, W, N], and y [W, O], the read-out after the last step, in its own unit."""
 
     z: NDArray[np.bool_]
     y: Floats
 
 
 def some(counts: NDArray[np.int16], n: int) -> NDArray[np.int16]:
-    """Windows int16 [W, T, C] evenly taken from all, of about STEPS steps together."""
+    """Windows int16 [W, T, C], evenly chosen from all, with about STEPS steps in total."""
     steps = max(1, min(STEPS, CELLS // n))
     wanted = int(np.clip(steps // counts.shape[1], 1, len(counts)))
     return counts[np.linspace(0, len(counts) - 1, wanted).astype(int)]
 
 
 def in_floats(network: Network, model: QuantizedModel, counts: NDArray[np.int16]) -> Activity:
-    """The float network on counts [W, T, C], by the encoder of the model."""
+    """Run the float network on counts [W, T, C], with the encoder of the model."""
     x = encode(model.encoder, counts, model.encoder_params) / X_SCALE
     run, y = Simulation(network, len(counts)), np.zeros((len(counts), model.n_out))
     spikes = np.zeros((counts.shape[1], len(counts), network.n), bool)
@@ -65,7 +66,7 @@ def in_floats(network: Network, model: QuantizedModel, counts: NDArray[np.int16]
 
 
 def in_integers(model: QuantizedModel, counts: NDArray[np.int16]) -> Activity:
-    """The model on counts [W, T, C] on the reference; spikes are read from its state words."""
+    """Run the model on counts [W, T, C] on the reference; spikes are read from its state words."""
     reference = Reference(model)
     spikes, ys = np.zeros((counts.shape[1], len(counts), model.n), bool), []
     for w, window in enumerate(counts):
@@ -78,7 +79,10 @@ def in_integers(model: QuantizedModel, counts: NDArray[np.int16]) -> Activity:
 
 
 def distance(a: NDArray[np.bool_], b: NDArray[np.bool_], decay: float) -> tuple[Floats, Floats]:
-    """Of spikes [T, W, N]: the squared difference of the filtered trains, and their own squares together, both [N]."""
+    """The squared difference of filtered spike trains, and the sum of their squares, both [N].
+
+    a, b : spikes [T, W, N];  decay : of the filter, per step
+    """
     f, g = np.zeros(a.shape[1:], np.float32), np.zeros(a.shape[1:], np.float32)
     apart, own = np.zeros(a.shape[2]), np.zeros(a.shape[2])
     for now_a, now_b in zip(a, b, strict=True):
@@ -89,7 +93,7 @@ def distance(a: NDArray[np.bool_], b: NDArray[np.bool_], decay: float) -> tuple[
 
 
 def compare(network: Network, model: QuantizedModel, task: Task, bits: int, counts: NDArray[np.int16]) -> Report:
-    """The report: for each layer its findings on windows counts [W, T, C] that neither was trained on."""
+    """The report: the findings for each layer on held-out windows. counts : [W, T, C]"""
     floats, integers = in_floats(network, model, counts), in_integers(model, counts)
     most, readout = largest_weight(bits), model.readout.name
     x = np.abs(encode(model.encoder, counts, model.encoder_params))
@@ -125,22 +129,22 @@ def compare(network: Network, model: QuantizedModel, task: Task, bits: int, coun
 
 
 def _limits(model: QuantizedModel, population: Population) -> dict[str, int]:
-    """How many of its neurons the integers hold back, and how: LIMITS."""
+    """How many of its neurons the integers limit, for each of LIMITS."""
     v_th = population.params["v_th"]
     slow = [LOST * 2.0**16 / c > v_th for c in _leaks(population)]
-    silent = replace(population, params=population.params | {"v_th": np.zeros_like(v_th)})  # its bound without resets
+    silent = replace(population, params=population.params | {"v_th": np.zeros_like(v_th)})  # no resets
     unable = [most < threshold for most, threshold in zip(model.bounds(silent), v_th.tolist(), strict=True)]
     return dict(zip(LIMITS, (int(_coarse(population).sum()), int(np.any(slow, 0).sum()), sum(unable)), strict=True))
 
 
 def _leaks(population: Population) -> list[NDArray[np.int32]]:
-    """Its decay tables, those of time constants."""
+    """The decay tables of a population."""
     tables = population.module.TABLES.items()
     return [population.params[name] for name, stored in tables if stored.form == "leak"]
 
 
 def _coarse(population: Population) -> NDArray[np.bool_]:
-    """Leaks so small that rounding to 16 bits may change them by more than COARSE: taus beyond 2600 steps."""
+    """Neurons whose leak may change by over COARSE in 16 bits: with taus above 2600 steps."""
     return np.any([c < 0.5 / COARSE for c in _leaks(population)], 0)
 
 
@@ -150,7 +154,7 @@ def _weights(matrices: list[CSR], before: int, most: int) -> dict[str, Any]:
 
 
 class _Spikes:
-    """Spikes in floats and in integers, bool [T, W, N], compared."""
+    """Compares spikes in floats and in integers, bool [T, W, N]."""
 
     def __init__(self, floats: NDArray[np.bool_], integers: NDArray[np.bool_]):
         self.trains = floats, integers
@@ -158,7 +162,7 @@ class _Spikes:
         self.apart, self.own = distance(floats, integers, float(np.exp(-1 / TAU)))
 
     def of(self, at: slice) -> dict[str, Any]:
-        """Of these neurons."""
+        """The findings for these neurons."""
         a, b = (z[..., at] for z in self.trains)
         rates = [rate[at] for rate in self.rates]
         either = int((a | b).sum())
@@ -175,7 +179,7 @@ class _Spikes:
 
 
 def _read_out(task: Task, model: QuantizedModel, floats: Floats, integers: Floats) -> dict[str, Any]:
-    """Of windows the share that keep their class; of a series the root mean square error beside the size of y."""
+    """The share of windows that keep their class; for a series, the RMS error relative to y."""
     if not (task.forecast and model.forecast):
         return {"same_class": float((floats.argmax(1) == integers.argmax(1)).mean())}
     a, b = floats * np.array(task.forecast.unit), integers * np.array(model.forecast.unit)
@@ -183,7 +187,7 @@ def _read_out(task: Task, model: QuantizedModel, floats: Floats, integers: Float
 
 
 def silenced(found: Report) -> list[str]:
-    """The populations that fire in floats and, to within SILENT, not in integers."""
+    """The populations that fire in floats but are silent in integers (see SILENT)."""
     populations = found["neurons"]["populations"].items()
     return [
         name for name, p in populations if p["spikes_a_step"][0] > 0
@@ -192,12 +196,12 @@ def silenced(found: Report) -> list[str]:
 
 
 def shown_name(found: Report, population: str) -> str:
-    """A population in a sentence: of several, its name."""
+    """The name of a population in a sentence; "the network" if there is only one."""
     return population if len(found["neurons"]["populations"]) > 1 else "the network"
 
 
 def proposals(found: Report, bits: int, epochs: int) -> list[str]:
-    """One or two sentences: what is worst, and what would help."""
+    """One or two sentences that name the worst problems and what would help."""
     n, rec, inputs = found["neurons"], found["recurrent"], found["input"]
     more = [f"--epochs {2 * epochs or 20}"] if n["trains_in_integers"] else []
     more += [f"--bits {min(8, bits + 2) if bits < 8 else 16}"] if bits < 16 else []
@@ -210,23 +214,23 @@ def proposals(found: Report, bits: int, epochs: int) -> list[str]:
         unable = one["cannot_reach_v_th"]
         why = f"; {unable} of {one['neurons']} can never reach their threshold" if unable else ""
         who = shown_name(found, name).replace("the", "The")
-        said.append(f"{who} fires in floats and is silent in integers{why}: {better}, or look at v_th and taus.")
+        said.append(f"{who} fires in floats but is silent in integers{why}: {better}, or check v_th and taus.")
     if n["went_silent"] and not silent:
-        said.append(f"{n['went_silent']} neurons fire in floats and never in integers: {better}.")
+        said.append(f"{n['went_silent']} neurons fire in floats but never in integers: {better}.")
     if n["went_always"]:
-        said.append(f"{n['went_always']} neurons fire at every step in integers and not in floats: {better}.")
+        said.append(f"{n['went_always']} neurons fire at every step in integers but not in floats: {better}.")
     if inputs["worst_channel_at_127"] > 0.02:
         share = f"{inputs['worst_channel_at_127']:.0%}"
         said.append(f"{inputs['worst_channel']} is clamped in {share} of the samples: widen its encoder's range.")
     if n["leak_lost"]:
         said.append(
-            f"{n['leak_lost']} neurons lose a tenth of v_th or more in one time constant to the leak of 1 unit a step: "
-            f"shorten their taus{f', or --bits {8 if bits < 8 else 16}' if bits < 16 else ''}."
+            f"The minimum leak of 1 unit per step costs {n['leak_lost']} neurons at least a tenth of v_th "
+            f"per time constant: shorten their taus{f', or --bits {8 if bits < 8 else 16}' if bits < 16 else ''}."
         )
     if n["coarse_leaks"] + found["read-out"]["coarse_leaks"]:
         said.append(
-            f"{n['coarse_leaks']} neurons and {found['read-out']['coarse_leaks']} read-outs have leaks that 16 bits "
-            f"may miss by over {COARSE:.0%}: a longer step dt or shorter taus."
+            f"The 16-bit leaks of {n['coarse_leaks']} neurons and {found['read-out']['coarse_leaks']} read-outs may "
+            f"be off by over {COARSE:.0%}: use a longer step dt or shorter taus."
         )
     if found["read-out"].get("same_class", 1.0) < 0.95:
         said.append(f"Only {found['read-out']['same_class']:.1%} of the windows keep their class: {better}.")
@@ -234,37 +238,37 @@ def proposals(found: Report, bits: int, epochs: int) -> list[str]:
         said.append(f"The forecast differs by {found['read-out']['error']:.0%} of its size: {better}.")
     if rec["rounded_to_0"] > 0.1 * rec["weights"]:
         left = 1 - rec["rounded_to_0"] / rec["weights"]
-        kept = f"[prune] keep times {left:.2f} would lose none"
-        said.append(f"{1 - left:.0%} of the synapses between neurons are 0: {kept}.")
-    return said[:2] or ["Nothing to mend."]
+        kept = f"multiply [prune] keep by {left:.2f}, which loses none"
+        said.append(f"{1 - left:.0%} of the synapses between neurons round to 0: {kept}.")
+    return said[:2] or ["Nothing to improve."]
 
 
 def rows(found: Report) -> list[list[str]]:
-    """Layer, finding, in floats, in integers: for a table."""
+    """The rows of a table: layer, finding, in floats, in integers."""
     n, inputs, out = found["neurons"], found["input"], found["read-out"]
     several = len(n["populations"]) > 1
     lines = [
         *_weight_rows("input", found["input"]),
         ["input", "inputs at +-127", "", f"{inputs['inputs_at_127']:.2%}"],
-        ["input", f"the most, {inputs['worst_channel']}", "", f"{inputs['worst_channel_at_127']:.2%}"],
+        ["input", f"at most, {inputs['worst_channel']}", "", f"{inputs['worst_channel_at_127']:.2%}"],
         *_weight_rows("between neurons" if several else "recurrent", found["recurrent"]),
     ]
     for name, p in n["populations"].items():
         found_of_it = (
-            ("spikes a step", *(f"{rate:.4f}" for rate in p["spikes_a_step"])),
+            ("spikes per step", *(f"{rate:.4f}" for rate in p["spikes_a_step"])),
             ("silent", *map(str, p["silent"])),
             (f"firing in {ALWAYS:.0%} of steps", *map(str, p["always"])),
             (f"spike distance, tau {n['distance_tau'] * 1000:.0f} ms", "", f"{p['distance']:.3f}"),
             ("equal spikes", "", f"{p['equal_spikes']:.1%}"),
-            ("leaks lost, or coarse", "", f"{p['leak_lost']}, {p['coarse_leaks']}"),
+            ("leaks lost, coarse", "", f"{p['leak_lost']}, {p['coarse_leaks']}"),
         )
         lines += [[name if several else "neurons", *row] for row in found_of_it]
     lines += _weight_rows("read-out", out)
-    lines.append(["read-out", "leaks coarse", "", f"{out['coarse_leaks']}"])
+    lines.append(["read-out", "coarse leaks", "", f"{out['coarse_leaks']}"])
     if "same_class" in out:
         lines.append(["read-out", "windows of the same class", "", f"{out['same_class']:.1%}"])
     else:
-        lines.append(["read-out", "error, of the size of y", "", f"{out['error']:.1%}"])
+        lines.append(["read-out", "error, relative to y", "", f"{out['error']:.1%}"])
     return lines
 
 

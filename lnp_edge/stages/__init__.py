@@ -1,1 +1,1 @@
-"""The stages of the offline part in order, and the search for a network within a budget."""
+"""The stages of the offline part, and the search for a network within a budget."""

@@ -1,11 +1,13 @@
-"""The densest network within a budget of flash, RAM and instructions a step.
+"""Find the densest network within a budget of flash, RAM and instructions per step.
 
-How long the code is hardly depends on the number of synapses, tables and state follow from their layout: the bytes
-measured of one network tell those of any other size. Instructions are measured and lie nearly on a line. What
-is returned was measured. Nothing is built or run here: the caller brings the meter.
+The length of the code hardly depends on the number of synapses, and tables and state follow from
+their layout: the bytes of one measured network predict those of any other size. Instructions are
+nearly linear in the size. The returned network has been measured. Nothing is built or run here: the
+caller provides the meter.
 
-Budgeted is the most that training can make of a network: every synapse is stored, also those whose weight rounds
-to 0 today. Instructions, however, are counted before training and change with the firing rate.
+The budget is for the largest network that training can produce: every synapse is stored, including
+those whose weight now rounds to 0. Instructions are counted before training and change with the
+firing rate.
 """
 
 from __future__ import annotations
@@ -29,21 +31,21 @@ from lnp_edge.stages import pipeline
 from lnp_edge.task.split import Split
 
 SIZE = re.compile(r"([0-9]{1,9}(?:\.[0-9]{1,3})?)([km]?)(b?)", re.IGNORECASE | re.ASCII)
-# B of flash left free. Offsets into the tables are constants in the code: with a few synapses less, zig's was up to
-# 124 B longer than that of most networks of the size, gcc's 12.
+# B of flash left free. Offsets into the tables are constants in the code: with a few synapses less,
+# zig's code was up to 124 B longer than that of most networks of the size, gcc's 12 B.
 RESERVE = 128
 MOST_TRIES = 8  # of one search; two are usual
 FEWEST = 2  # neurons
-NEAR = 0.99  # share of the instructions that is near enough: training changes the firing rate by more
+NEAR = 0.99  # share of the instructions that suffices: training changes the firing rate by more
 
 
 @dataclass(frozen=True)
 class Cost:
-    """What a firmware takes, with start-up, link and stack."""
+    """The cost of a firmware, with start-up code, link and stack."""
 
     flash: int  # B
     ram: int  # B
-    ops: float = 0.0  # instructions of a step, mean
+    ops: float = 0.0  # mean instructions per step
     longest: int = 0  # instructions of the longest step
 
 
@@ -51,16 +53,16 @@ class Cost:
 class Budget:
     flash: int  # B
     ram: int  # B
-    ops: float | None = None  # instructions of a mean step; None: not counted
+    ops: float | None = None  # mean instructions per step; None: not counted
 
     def exceeded_by(self, cost: Cost) -> str:
-        """The first thing that a cost has too much of, in words; "" if it is within."""
+        """The first limit that a cost exceeds, in words; "" if it is within the budget."""
         if cost.flash + RESERVE > self.flash:
             return f"{cost.flash + RESERVE} B flash, the budget is {self.flash}"
         if cost.ram > self.ram:
             return f"{cost.ram} B RAM, the budget is {self.ram}"
         if self.ops is not None and cost.ops > self.ops:
-            return f"{cost.ops:.0f} instructions a step, the budget is {self.ops:.0f}"
+            return f"{cost.ops:.0f} instructions per step, the budget is {self.ops:.0f}"
         return ""
 
 
@@ -73,14 +75,14 @@ class Fitted:
     network: Network
     model: QuantizedModel
     cost: Cost
-    too_much: str = ""  # of the configured neurons, where these are fewer
+    too_much: str = ""  # the limit that the configured neurons exceed, if there are fewer here
 
 
 Meter = Callable[[QuantizedModel], Cost]
 
 
 def parse(text: str, option: str, k: int) -> int:
-    """A size such as 64k, 1.5k, 8kB or 512. k : 1024 for bytes, 1000 for instructions"""
+    """The value of a size such as 64k, 1.5k or 8kB. k : 1024 for bytes, 1000 for instructions"""
     found = SIZE.fullmatch(text.strip())
     value = float(found[1]) * {"": 1, "k": k, "m": k * k}[found[2].lower()] if found else 0.0
     if not found or value < 1 or value != int(value) or (found[3] and k == 1000):
@@ -92,11 +94,11 @@ def parse(text: str, option: str, k: int) -> int:
 
 
 def require_one_layer(config: Config) -> None:
-    """Raises ConfigError for a configuration that no search serves."""
+    """Raises ConfigError for a configuration that the search does not support."""
     if config.network.layer:
         raise ConfigError(
-            f"a budget serves networks of one layer, this has {len(config.network.layer)} tables [[network.layer]]",
-            "leave them out, or leave --board out and set [prune] keep",
+            f"a budget needs a network of one layer, this has {len(config.network.layer)} tables [[network.layer]]",
+            "omit these tables, or omit --board and set [prune] keep",
         )
 
 
@@ -108,16 +110,18 @@ def fit(
     progress: Callable[[str], None],
     folder: Path | None = None,
 ) -> Fitted:
-    """The network of most synapses within the budget; of fewer neurons where [prune] keep of theirs is too much.
+    """The network with the most synapses within the budget.
 
-    folder : where prunings are kept, so that a search that was stopped need not do them again; the caller's to discard
+    It has fewer neurons than configured if [prune] keep of their synapses exceeds the budget.
 
-    Raises DoesNotFit with what the smallest network needs.
+    folder : keeps prunings, so that a stopped search does not repeat them; the caller discards it
+
+    Raises DoesNotFit, which says what the smallest network needs.
     """
 
     def measured(settings: Config, dense: Network, network: Network) -> Fitted:
         progress(f"{network.n} neurons, {network.w_rec.nnz} synapses")
-        rounded = replace(settings, quantize=replace(settings.quantize, epochs=0))  # as many bytes, without torch
+        rounded = replace(settings, quantize=replace(settings.quantize, epochs=0))  # same size, no torch
         model = stored(pipeline.quantize(rounded, data, network)[0], network)
         return Fitted(settings, dense, network, model, meter(model))
 
@@ -140,7 +144,7 @@ def fit(
     few, total = start.network.w_rec.nnz, start.dense.w_rec.nnz
     most = total - _keeps_shared(config)
     found = _largest(pruned, few, most, {few: start}, budget, lambda model, k: layout.sized(model, model.n, k))
-    if found is start:  # its synapses are yet to be chosen by the method
+    if found is start:  # the method has not chosen its synapses yet
         found = pruned(few)
         _refuse(budget, found)
     return replace(found, too_much=too_much)
@@ -154,11 +158,11 @@ def _largest(
     budget: Budget,
     resized: Callable[[QuantizedModel, int], QuantizedModel],
 ) -> Fitted:
-    """The largest size from low to high that was measured to be within the budget; costs rise with size.
+    """The largest measured size from low to high that is within the budget; costs rise with size.
 
-    seen : what was measured before, at least one
-    resized : a model as a measured one would be at another size
-    Raises DoesNotFit if even the lowest is not.
+    seen : previous measurements, at least one
+    resized : returns a measured model as it would be at another size
+    Raises DoesNotFit if even the lowest size exceeds the budget.
     """
     aim = replace(budget, ops=budget.ops and budget.ops * (1 + NEAR) / 2)
     last = next(iter(seen.values()))
@@ -187,7 +191,10 @@ def _is_full(budget: Budget, found: Fitted, next_larger: QuantizedModel, seen: d
 
 
 def _careful(found: Fitted, model: QuantizedModel, seen: dict[int, Fitted]) -> Cost:
-    """The cost of a model of other sizes with the longest code seen of as many neurons: some are shorter by luck."""
+    """The cost of a model of another size, with the longest code measured for as many neurons.
+
+    Some code is shorter by chance.
+    """
     longest = max(code_bytes(one) for one in seen.values() if one.model.n == found.model.n)
     return replace(predicted(found, model), flash=longest + layout.struct_bytes(model))
 
@@ -195,45 +202,45 @@ def _careful(found: Fitted, model: QuantizedModel, seen: dict[int, Fitted]) -> C
 def _refuse(budget: Budget, smallest: Fitted) -> None:
     if too_much := budget.exceeded_by(smallest.cost):
         size = f"{smallest.dense.n} neurons and {smallest.network.w_rec.nnz} synapses"
-        raise DoesNotFit(f"{size} need {too_much}", "allow more, or choose another --board: lnp boards lists them")
+        raise DoesNotFit(f"{size} need {too_much}", "allow more, or choose another --board (lnp boards lists them)")
 
 
 def code_bytes(found: Fitted) -> int:
-    """Flash beside the tables."""
+    """The bytes of flash that are not tables."""
     return found.cost.flash - layout.struct_bytes(found.model)
 
 
 def predicted(found: Fitted, model: QuantizedModel) -> Cost:
-    """The bytes of a model of other sizes with the code of a measured one; its instructions are left as they are."""
+    """The cost of a model of another size with the code and the instructions of a measured one."""
     ram = found.cost.ram + layout.state_bytes(model) - layout.state_bytes(found.model)
     return replace(found.cost, flash=code_bytes(found) + layout.struct_bytes(model), ram=ram)
 
 
 def _on_line(seen: dict[int, Fitted], size: int) -> float:
-    """Instructions by the line through the two measured sizes that are nearest."""
+    """Instructions on the line through the two nearest measured sizes."""
     a, *more = sorted(seen, key=lambda other: abs(other - size))[:2]
     slope = [(seen[b].cost.ops - seen[a].cost.ops) / (b - a) for b in more]
     return seen[a].cost.ops + sum(slope) * (size - a)
 
 
 def _keeps_shared(config: Config) -> bool:
-    """Is a network for all tasks pruned? It has as many synapses as the task's own, which is what keep = 1 means."""
+    """Is one network pruned for all tasks? At keep = 1 the task's own network would replace it."""
     return config.prune.shared and not hasattr(plugins.get("lnp_edge.pruning", config.prune.method), "NEEDS")
 
 
 def _least(config: Config, neurons: int, synapses: int) -> int:
-    """The fewest synapses that so many neurons with so many may be pruned to: fewer neurons are better than that."""
+    """The fewest synapses to which a network is pruned; below that, fewer neurons are better."""
     return max(min(neurons, synapses), round(config.prune.keep * synapses))
 
 
 def _as_sparse(config: Config, model: QuantizedModel, neurons: int) -> QuantizedModel:
-    """A model of as many neurons, with the fewest synapses."""
+    """The model with as many neurons and the fewest synapses."""
     dense = round(config.network.density * neurons * (neurons - 1))
     return layout.sized(model, neurons, _least(config, neurons, dense))
 
 
 def _thinned(network: Network, count: int) -> Network:
-    """With `count` synapses, evenly chosen."""
+    """The network with `count` of its synapses, evenly chosen."""
     w = network.w_rec.tocoo()
     kept = np.linspace(0, w.nnz - 1, min(count, w.nnz)).astype(int)
     w_rec = sparse.csr_array((w.data[kept], (w.row[kept], w.col[kept])), w.shape)
@@ -241,7 +248,7 @@ def _thinned(network: Network, count: int) -> Network:
 
 
 def stored(model: QuantizedModel, network: Network) -> QuantizedModel:
-    """The model of a network with its weights of 0 stored as well; it computes the same."""
+    """The model of a network that also stores its weights of 0; it computes the same."""
     w = network.w_rec.tocoo()
     synapses = np.sort(w.row.astype(np.int64) * network.n + w.col)
 

@@ -1,4 +1,4 @@
-"""The stages of the offline part in order; each is a function of the one before and a Config."""
+"""The stages of the offline part: each is a function of the result before and a Config."""
 
 from __future__ import annotations
 
@@ -26,17 +26,17 @@ from lnp_edge.task.task import encoded
 if TYPE_CHECKING:
     from lnp_edge.training.loop import Batches
 
-TASK_FREE = 8, 8  # inputs and outputs of a network that is pruned before it has a task
+TASK_FREE = 8, 8  # inputs and outputs of a network that is pruned without a task
 Progress = Callable[[int, int, dict[str, float]], None]
 
 
 def stage_seed(config: Config, stage: int) -> int:
-    """A seed for each stage, so that pruning does not draw the bits that drew the network."""
+    """A seed for each stage, so that pruning does not use the random numbers of the drawing."""
     return int(np.random.SeedSequence([config.seed, stage]).generate_state(1)[0])
 
 
 def new_network(config: Config, data: Split) -> Network:
-    """The unpruned start."""
+    """The unpruned network."""
     c, o = len(data.task.channels), len(data.task.classes)
     return _on_axes(data, drawn(config.network, c, o, data.dt, _first_draw(config)))
 
@@ -50,7 +50,7 @@ def _first_draw(config: Config) -> np.random.Generator:
 
 
 def after_training(config: Config) -> bool:
-    """Is this a method that prunes a trained network?"""
+    """Does the method prune a trained network?"""
     return config.prune.keep < 1 and _needs(config) == "training"
 
 
@@ -66,9 +66,9 @@ def prune(
     config: Config, data: Split, network: Network, progress: Callable[[float, str], None] | None = None,
     resume: Path | None = None,
 ) -> Network:  # fmt: skip
-    """The network with prune.keep of its recurrent synapses; all of them is the network itself.
+    """The network with prune.keep of its recurrent synapses; with keep = 1 the network itself.
 
-    resume : a file that a long pruning goes on from, if its method can
+    resume : a file from which a stopped pruning continues, if the method can
     """
     if config.prune.keep == 1.0:
         return network
@@ -93,13 +93,13 @@ def prune(
 
 
 def _some_inputs(data: Split) -> NDArray[np.float32]:
-    """Some windows of the training data as inputs of the network, [W, T, C]."""
+    """Some windows of the training data as inputs to the network, [W, T, C]."""
     windows = data.train_windows.counts
     return encoded(data.task, windows[np.linspace(0, len(windows) - 1, min(64, len(windows))).astype(int)])
 
 
 def _gradient(config: Config, data: Split, network: Network) -> NDArray[np.float64]:
-    """Of the loss by each recurrent weight, [nnz], over some batches of the training data. Needs torch."""
+    """The gradient of the loss in each recurrent weight, [nnz], over some batches. Needs torch."""
     require_torch()
     from lnp_edge.training.loop import gradient
 
@@ -108,14 +108,14 @@ def _gradient(config: Config, data: Split, network: Network) -> NDArray[np.float
 
 
 def require_torch() -> None:
-    """What training and its comparison need, see install.require."""
+    """Require the packages for training and its comparison, see install.require."""
     require("torch", "scikit-learn", "matplotlib")
 
 
 def train(
     config: Config, data: Split, network: Network, progress: Progress | None = None, resume: Path | None = None
 ) -> tuple[Network, list]:
-    """Needs torch, as nothing else here does. resume: a file to go on from, see lnp_edge.training.loop."""
+    """Train the network. Needs torch. resume : file to continue from, see lnp_edge.training.loop"""
     require_torch()
     from lnp_edge.training.loop import train as fit
 
@@ -140,7 +140,7 @@ def _train_settings(config: Config) -> TrainSettings:
 def quantize(
     config: Config, data: Split, network: Network, progress: Progress | None = None, resume: Path | None = None
 ) -> tuple[QuantizedModel, list]:
-    """The integer model as [quantize] says: rounded, or trained on in integers first. Only that needs torch."""
+    """The integer model as [quantize] says: rounded, or first trained in integers, with torch."""
     wanted = config.quantize
     provenance = {"config": json.loads(config.to_json())}
     if wanted.epochs == 0:
@@ -156,5 +156,5 @@ def quantize(
 
 
 def measures(data: Split, predicted: NDArray) -> dict[str, float]:
-    """metrics.of the test windows."""
+    """The measures of predictions for the test windows, see metrics.of."""
     return metrics.of(data.test, data.test_windows, predicted)

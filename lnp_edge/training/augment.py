@@ -1,4 +1,4 @@
-"""Random training windows, changed the way another wearer or another day would change them."""
+"""Random training windows, changed as another wearer or another day would change them."""
 
 from __future__ import annotations
 
@@ -12,17 +12,17 @@ from lnp_edge.encoders.affine import moments
 from lnp_edge.task.dataset import Dataset
 from lnp_edge.task.task import Task, encoded
 
-MIRRORED = 0.5  # share of windows that are mirrored, where the data set knows how
+MIRRORED = 0.5  # share of windows that are mirrored, if the data set defines how
 
 
 def triples(channels: tuple[str, ...]) -> list[int]:
-    """First index of each run of channels named ..x, ..y, ..z with one prefix."""
+    """The first index of each run of channels named ..x, ..y, ..z with the same prefix."""
     starts = range(len(channels) - 2)
     return [k for k in starts if [channels[k + d] for d in range(3)] == [channels[k][:-1] + a for a in "xyz"]]
 
 
 class _Recordings:
-    """The recordings that hold a window and `ahead` steps more, end to end."""
+    """The recordings that are long enough for a window and `ahead` more steps, concatenated."""
 
     def __init__(self, dataset: Dataset, task: Task, batch: int, ahead: int, settings: object):
         usable = [r for r, a in enumerate(dataset.recordings) if len(a) >= task.window + ahead]
@@ -35,15 +35,15 @@ class _Recordings:
         self.std = moments(self.signal)[1].astype(np.float32)
         parts = (self.signal, self.labels, self.length)
         self.identity = f"{[zlib.crc32(a.tobytes()) for a in parts]} {task.window} {batch} {settings}"
-        # Windows at a hop of half a window; once each where a recording is one window.
+        # As many windows as with a hop of half a window; once each if a recording is one window.
         overlap = 2 if self.length.max() > self.steps else 1
         self.batches = max(1, round(overlap * self.length.sum() / self.steps / batch))
 
 
 class Crops(_Recordings):
-    """Batches of encoded random windows. epoch() visits each recording in proportion to its length.
+    """Batches of encoded random windows. Recordings are drawn in proportion to their length.
 
-    balance : 0..1, classes are drawn as often as their number of samples to the power 1 - balance
+    balance : 0..1; a class is drawn in proportion to its number of samples to the power 1 - balance
     """
 
     def __init__(self, dataset: Dataset, task: Task, batch: int, strength: Augmentation, balance: float = 0.0):
@@ -58,7 +58,7 @@ class Crops(_Recordings):
         self.pixel = dataset.pixel
 
     def epoch(self, rng: np.random.Generator) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-        """Pairs x float32 [B, T, C], labels [B]."""
+        """Yield pairs of x float32 [B, T, C] and labels [B]."""
         for _ in range(self.batches):
             r = rng.choice(len(self.length), self.batch, p=self.share)
             yield encoded(self.task, np.rint(self._windows(r, rng))), self.labels[r]
@@ -87,7 +87,7 @@ class Crops(_Recordings):
         return counts
 
     def _moved(self, counts: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-        """Images moved by up to strength.shift rows and columns; the edge fills what comes in."""
+        """Images shifted by up to strength.shift rows and columns, filled with the edge."""
         rows, columns = rng.integers(-self.strength.shift, self.strength.shift + 1, (2, len(counts), 1))
         images = counts.reshape(*counts.shape[:2], -1, self.pixel)
         row = np.clip(np.arange(images.shape[1]) + rows, 0, images.shape[1] - 1)
@@ -97,10 +97,10 @@ class Crops(_Recordings):
 
 
 class Stretches(_Recordings):
-    """Batches of a series: random windows, and what a forecast should have said at each step after the washout.
+    """Batches of a series: random windows, and the wanted forecast at each step after the washout.
 
-    Noise is put on what the network hears, not on what it should say: the forecast leads back to the clean
-    series, which is what keeps a closed loop from drifting away.
+    Noise is added to the input but not to the wanted forecast, which therefore leads back to the
+    clean series. This keeps a closed loop from drifting away.
     """
 
     def __init__(self, dataset: Dataset, task: Task, batch: int, strength: Augmentation, washout: float):
@@ -111,22 +111,25 @@ class Stretches(_Recordings):
         self.first = min(int(washout * self.steps), self.steps - 1)
 
     def epoch(self, rng: np.random.Generator) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-        """Pairs x float32 [B, T, C], wanted float32 [B, T - washed out, O] in units of the float read-out."""
+        """Yield pairs of x float32 [B, T, C] and wanted float32 [B, T - washout, O].
+
+        Wanted is in units of the float read-out.
+        """
         starts = self.length - self.steps - self.horizon + 1
         for _ in range(self.batches):
             r = rng.choice(len(self.length), self.batch, p=starts / starts.sum())
             first = self.start[r] + rng.integers(0, starts[r])
             clean = self.signal[first[:, None] + np.arange(self.steps + self.horizon)].astype(np.float32)
-            heard = clean[:, : self.steps]
+            counts = clean[:, : self.steps]
             if self.noise:
-                heard = heard + rng.standard_normal(heard.shape, np.float32) * (self.noise * self.std)
-            heard = np.clip(np.rint(heard), -32768, 32767)
+                counts = counts + rng.standard_normal(counts.shape, np.float32) * (self.noise * self.std)
+            counts = np.clip(np.rint(counts), -32768, 32767)
             later = clean[:, self.first + self.horizon :, self.target]
-            yield encoded(self.task, heard), (later - heard[:, self.first :, self.target]) / self.unit
+            yield encoded(self.task, counts), (later - counts[:, self.first :, self.target]) / self.unit
 
 
 def rotations(vectors: np.ndarray) -> np.ndarray:
-    """Rotation matrices [B, 3, 3] about vectors [B, 3] by their length in radians (Rodrigues)."""
+    """Rotation matrices [B, 3, 3] about vectors [B, 3], by their length in radians (Rodrigues)."""
     angle = np.maximum(np.linalg.norm(vectors, axis=1), 1e-12)[:, None, None]
     k = np.zeros((len(vectors), 3, 3))
     x, y, z = (vectors / angle[:, 0]).T

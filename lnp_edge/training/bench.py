@@ -1,7 +1,8 @@
-"""How long a training step takes: forward, loss, back-propagation through time, Adam; ours beside the others'.
+"""Compare the time of a training step with that of other libraries.
 
-All do the same work on the same network and inputs, with one thread, in one process and in turns, so that whatever
-else the machine does hits all alike. Times are CPU time, the median over the rounds.
+A step is forward pass, loss, back-propagation through time and Adam. All implementations do the
+same work on the same network and inputs with one thread. They run in turns in one process, so that
+other load on the machine affects all alike. Times are CPU times, the median over the rounds.
 """
 
 from __future__ import annotations
@@ -29,15 +30,15 @@ from lnp_edge.training.run import FusedLayer, runner
 BATCH, STEPS, INPUTS, CLASSES = 64, 100, 16, 7
 SIZES, ROUNDS = (128, 256, 512), 11
 SPARSE, DENSE = 0.1, 1.0
-AIMS = {SPARSE: 6.0, DENSE: 1.5}  # times faster than the fastest other at the sizes of AIMED
+AIMS = {SPARSE: 6.0, DENSE: 1.5}  # times as fast as the fastest other one, at the sizes of AIMED
 AIMED = (256, 512)
-STACK_AIM = 4.0  # times faster than a plain loop, two layers
+STACK_AIM = 4.0  # times as fast as a plain loop, for two layers
 OURS = "lnp-edge"
 
 
 @dataclass
 class Row:
-    """One implementation, with masked or full w_rec. `densities`: those it is the answer to."""
+    """One implementation, with masked or full w_rec. densities : those that its time applies to"""
 
     name: str
     densities: tuple[float, ...]
@@ -60,7 +61,7 @@ class _Spike(torch.autograd.Function):
 
 
 def plain(network: Network, x: torch.Tensor) -> Built:
-    """The layer as a plain PyTorch loop, w_rec dense and, unless all pairs have a synapse, masked."""
+    """The layer as a plain PyTorch loop; w_rec is dense, and masked unless it is full."""
     own = {name: parameter(a) for name, a in decays(network).items()}
     dense = network.w_rec.toarray()
     mask = torch.as_tensor(dense != 0, dtype=torch.float32)
@@ -84,7 +85,7 @@ def plain(network: Network, x: torch.Tensor) -> Built:
 
 
 def sparse_csr(network: Network, x: torch.Tensor) -> Built:
-    """The same loop over torch's compressed sparse rows; all arrays [N, B], for the sparse matrix comes first."""
+    """The same loop with torch's CSR matrix. Arrays are [N, B]: the sparse factor comes first."""
     own = {name: parameter(a[:, None]) for name, a in decays(network).items()}
     by_target = network.w_rec.T.tocsr()
     into, pre = (torch.from_numpy(a.astype(np.int64)) for a in (by_target.indptr, by_target.indices))
@@ -109,7 +110,7 @@ def sparse_csr(network: Network, x: torch.Tensor) -> Built:
 
 
 def ours(network: Network, x: torch.Tensor) -> Built:
-    """What lnp train runs."""
+    """The implementation of lnp train."""
     model = Trainable(network)
     run = runner(network)
     for leaf in model.leaf.values():
@@ -118,7 +119,7 @@ def ours(network: Network, x: torch.Tensor) -> Built:
 
 
 def plain_stack(network: Network, x: torch.Tensor) -> Built:
-    """Two recurrent layers as a plain PyTorch loop, the matrices of each pair of layers dense and masked."""
+    """Two recurrent layers as a plain PyTorch loop, with dense, masked matrices between layers."""
     (first, a), (second, b) = network.parts()
     dense = network.w_rec.toarray()
     pairs = {"own": dense[a, a], "onwards": dense[a, b], "last": dense[b, b]}
@@ -149,7 +150,7 @@ def plain_stack(network: Network, x: torch.Tensor) -> Built:
 
 
 def stack(n: int, rounds: int) -> dict[str, float]:
-    """CPU ms a training step of two recurrent layers of n neurons, ours and by plain_stack, in turns; medians."""
+    """Median CPU ms per training step of two layers of n neurons: ours and that of plain_stack."""
     torch.set_num_threads(1)
     layers = (LayerSettings(n, density=SPARSE), LayerSettings(n, density=SPARSE))
     network = drawn(NetworkSettings(layer=layers), INPUTS, CLASSES, 0.04, np.random.default_rng(1))
@@ -174,7 +175,7 @@ def measure(
     sizes: tuple[int, ...] = SIZES, rounds: int = ROUNDS, peers: bool = True,
     progress: Callable[[int, int, str], None] = lambda done, total, what: None,
 ) -> list[Row]:  # fmt: skip
-    """All implementations at all sizes; a peer that cannot be installed or run says so in its row."""
+    """Measure all implementations at all sizes; the row of a peer that cannot run says why."""
     torch.set_num_threads(1)
     found: list[Row] = []
     broken = {name: bench_peers.install(name) for name in bench_peers.PACKAGES} if peers else {}
@@ -200,7 +201,7 @@ def measure(
             except Exception as e:
                 if row.name not in broken:
                     raise
-                row.failed = f"{type(e).__name__}: {e}"  # of a foreign library: not ours to mend
+                row.failed = f"{type(e).__name__}: {e}"  # an error of the other library
             if row.name == OURS:
                 row.kept = bytes_a_step(FusedLayer(network, 0).work.wiring, BATCH, STEPS)
         for k in range(rounds):
@@ -229,7 +230,7 @@ def _training_step(parameters: list[torch.Tensor], run: Callable[[], torch.Tenso
 
 
 def _kept(step: Callable[[], None]) -> int:
-    """Bytes of the different tensors that autograd saves in a step."""
+    """The bytes of the distinct tensors that autograd saves in a step."""
     seen: dict[int, int] = {}
 
     def pack(a: torch.Tensor) -> torch.Tensor:
@@ -243,7 +244,7 @@ def _kept(step: Callable[[], None]) -> int:
 
 
 def ratios(rows: list[Row]) -> list[dict[str, Any]]:
-    """By density and size: our time, the fastest other's, how many times faster ours is, and whether the aim is met."""
+    """Our time, that of the fastest other and their ratio, with the aim, by density and size."""
     found = []
     for share, aim in AIMS.items():
         for n in sorted({row.n for row in rows}):

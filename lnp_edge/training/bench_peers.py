@@ -1,8 +1,9 @@
-"""The same layer in other people's libraries, installed into a cache folder of its own for lnp bench --train.
+"""The same layer in other libraries, installed into a separate cache folder for lnp bench --train.
 
-Every function here takes (network, x [B, T, C]) and returns its parameters and the function that computes the
-read-out y [B, O] after the last step. Each library is used as its documentation shows, with the fastest of its
-own options: one matrix product for the input currents where the library lets one, cheap surrogates, no records.
+Every builder takes (network, x [B, T, C]) and returns its parameters and the function that computes
+the read-out y [B, O] after the last step. Each library is used as its documentation shows, with its
+fastest options: one matrix product for the input currents if possible, cheap surrogates, no
+records.
 """
 
 from __future__ import annotations
@@ -21,7 +22,8 @@ from torch import nn
 
 from lnp_edge.network import Network
 
-# What each needs beyond torch and numpy, without the dependencies they declare: those bring torch with CUDA.
+# What each library needs besides torch and numpy. Their declared dependencies are not installed:
+# they include torch with CUDA.
 PACKAGES = {
     "snnTorch RSynaptic": ("snntorch==1.0.0",),
     "Norse LIFRecurrent": ("norse==1.1.0", "nir==1.0.8", "nirtorch==2.6", "h5py==3.16.0"),
@@ -36,9 +38,9 @@ def folder() -> Path:
 
 
 def install(name: str) -> str:
-    """Put a peer on sys.path, behind everything else, from the cache folder or the package index; "" or why not.
+    """Put a library at the end of sys.path, and download it first if needed; returns "" or why not.
 
-    Its files lie beside our environment, not in it, and it shares our torch.
+    Its files are outside our environment, but it uses our torch.
     """
     python = f"py{sys.version_info.major}.{sys.version_info.minor}"
     place = folder() / "-".join([PACKAGES[name][0].replace("==", "-"), python])
@@ -60,7 +62,7 @@ def install(name: str) -> str:
 
 
 class ReadOut(nn.Module):
-    """Leaky outputs after the last step, from the spikes of all steps at once: y = sum_t gamma^(T-1-t) (W z_t + b)."""
+    """Leaky outputs after the last step, computed at once: y = sum_t gamma^(T-1-t) (W z_t + b)."""
 
     def __init__(self, network: Network, steps: int):
         super().__init__()
@@ -111,7 +113,7 @@ def norse(network: Network, x: torch.Tensor) -> Built:
     dt, own = 0.001, decays(network)
     rate = [parameter((1 - own[name]) / dt) for name in ("alpha", "beta")]
     given = lif.LIFParameters(tau_syn_inv=rate[0], tau_mem_inv=rate[1], alpha=torch.tensor(5.0))
-    gain = (1 - own["beta"])[:, None]  # its membrane takes this share of the current
+    gain = (1 - own["beta"])[:, None]  # its membrane multiplies the current by this
     w_in, w_rec = (
         parameter(torch.as_tensor(w.T, dtype=torch.float32) / gain) for w in (network.w_in, network.w_rec.toarray())
     )

@@ -1,4 +1,7 @@
-"""A training's state on disk, so that it resumes to the same bits. Plain tensors: nothing in the file can run."""
+"""The state of a training on disk, from which it resumes to the same bits.
+
+The file holds plain tensors and cannot execute anything.
+"""
 
 from __future__ import annotations
 
@@ -15,7 +18,7 @@ from lnp_edge.base.errors import ModelError
 from lnp_edge.base.files import read_bounded, write_whole
 
 MAX_BYTES = 2**32
-ANEW = "delete it to start anew"
+ANEW = "delete it to start again"
 Leaves = dict[str, torch.Tensor]
 
 
@@ -23,22 +26,22 @@ def save(
     path: Path, key: str, leaf: Leaves, average: Leaves, optimiser: torch.optim.Optimizer,
     history: list[dict[str, float]], rng: np.random.Generator,
 ) -> None:  # fmt: skip
-    """Write all that changes while training, whole or not at all."""
+    """Write all that changes during training, completely or not at all."""
     tensors = {f"leaf {name}": a.detach() for name, a in leaf.items()}
     tensors |= {f"average {name}": a for name, a in average.items()}
     for number, moments in optimiser.state_dict()["state"].items():
         tensors |= {f"optimiser {number} {name}": a for name, a in moments.items()}
     meta = {"key": key, "history": json.dumps(history), "rng": json.dumps(rng.bit_generator.state)}
-    # Pruned weights may lie column by column, which safetensors refuses.
+    # Pruned weights may be stored by columns, which safetensors refuses.
     write_whole(path, save_tensors({name: a.contiguous() for name, a in tensors.items()}, meta))
 
 
 def load(
     path: Path, key: str, leaf: Leaves, average: Leaves, optimiser: torch.optim.Optimizer, rng: np.random.Generator
 ) -> list[dict[str, float]]:
-    """Put the state saved there into the arguments and return the history; [] without a file.
+    """Load the saved state into the arguments and return the history; [] if there is no file.
 
-    Raises ModelError if it is damaged or another training's.
+    Raises ModelError if the file is damaged or belongs to another training.
     """
     if not path.exists():
         return []
@@ -49,7 +52,7 @@ def load(
         if meta["key"] != key:
             raise ModelError(
                 f"{path} belongs to another training",
-                f"{ANEW}, or go back to the network, settings and seed it was made with",
+                f"{ANEW}, or use the network, settings and seed that it was made with",
             )
         with torch.no_grad():
             for name in leaf:
@@ -63,4 +66,4 @@ def load(
         rng.bit_generator.state = json.loads(meta["rng"])
         return json.loads(meta["history"])
     except (SafetensorError, KeyError, ValueError, TypeError, RuntimeError) as e:
-        raise ModelError(f"{path} is no checkpoint: {str(e)[:80] or type(e).__name__}", ANEW) from None
+        raise ModelError(f"{path} is not a checkpoint: {str(e)[:80] or type(e).__name__}", ANEW) from None

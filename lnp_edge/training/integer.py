@@ -1,19 +1,22 @@
-"""Training whose forward pass is SEMANTICS.md: the spikes and read-outs of a batch are, bit for bit, the device's.
+"""Training with the integers of the device: forward, spikes and read-outs are equal bit for bit.
 
-Before every batch the float leaves are turned into the very model that would be exported (quantize.to_integers),
-and the batch runs through that. Backwards goes the kernel of kernel.py: the float surrogate at the integers'
-own potentials and spikes, with the weights, leaves and thresholds the integers stand for. Rounding is passed
-straight through (Bengio, Leonard & Courville 2013, arXiv:1308.3432).
+Before every batch the float leaves are turned into the model that would be exported
+(quantize.to_integers), and the batch runs through that model. The backward pass is that of
+kernels/sparse.py: the float surrogate at the potentials and spikes of the integers, with the
+weights, decays and thresholds that the integers stand for. The gradient passes straight through
+rounding (Bengio, Leonard & Courville 2013, arXiv:1308.3432).
 
-The step between two levels of a neuron's weights is learned as in LSQ (Esser et al. 2020, arXiv:1902.08153): a
-rounded weight is step * q with q = clip(round(w / step), -most, most), so that by the logarithm of the step
+The step between two levels of a neuron's weights is learned as in LSQ (Esser et al. 2020,
+arXiv:1902.08153): a rounded weight is w_hat = step * q with q = clip(round(w / step), -most, most).
+With respect to the logarithm of the step,
 
     d w_hat / d log step = w_hat - w  within the levels,  w_hat  where the weight was clipped
     d w_hat / d w        = 1          within the levels,  0      where the weight was clipped
 
-The logarithm makes a change of the learning rate a relative one for every neuron, as in Jain et al. 2020,
-arXiv:1903.08066. LSQ's gradient scale 1 / sqrt(weights * most) is left out: it is a constant factor, and Adam
-divides constant factors out. All bits are treated alike; the start is quantize's own scale.
+With the logarithm, an update changes the step of every neuron by a relative amount, as in Jain et
+al. 2020, arXiv:1903.08066. LSQ's gradient scale 1 / sqrt(weights * most) is omitted: it is a
+constant factor, which Adam divides out. All numbers of bits are treated alike; training starts from
+the scale of quantize.
 """
 
 from __future__ import annotations
@@ -38,11 +41,14 @@ from lnp_edge.training.layer import Parameters
 from lnp_edge.training.loop import Batches, History, Progress, Trainable, fit
 from lnp_edge.training.run import FusedLayer
 
-SPARE = 1  # bits of int32 that the start leaves for weights and time constants to grow
+SPARE = 1  # bits of int32 that the initial scale leaves for weights and time constants to grow
 
 
 class InIntegers(Trainable):
-    """The leaves of Trainable and the logarithm of each step, relative to its start; parameters() are the integers'."""
+    """A Trainable whose parameters() are those of the integers.
+
+    Further leaves are the logarithms of the steps, relative to their start.
+    """
 
     def __init__(self, network: Network, task: Task, bits: int):
         super().__init__(network)
@@ -58,11 +64,11 @@ class InIntegers(Trainable):
         return replace(self.start, gain=self.start.gain / step, level_out=self.start.level_out / float(step_out[0]))
 
     def integers(self, leaf: Parameters) -> tuple[QuantizedModel, Scale]:
-        """The model that these leaves stand for, and the scale that it has."""
+        """The model that these leaves stand for, and its scale."""
         return to_integers(self.to_network(leaf), self.task, self.scale(leaf))
 
     def parameters(self, leaf: Parameters) -> Parameters:
-        """What the integers stand for, in floats; gradients go to the leaves. Sets the model that run() runs."""
+        """The float values of the integers, with gradients to the leaves; sets run()'s model."""
         self.work.model, self.work.scale = model, used = self.integers(leaf)
         p = super().parameters(leaf)
         w_in, w_rec, w_out = (model.projection(name) for name in ("in", "rec", "out"))
@@ -101,17 +107,17 @@ def train_in_integers(
     resume: Path | None = None,
     provenance: dict | None = None,
 ) -> tuple[QuantizedModel, History]:
-    """A trained network of one layer of `cuba_lif` trained on, in integers: the checked model and its learning curve.
+    """Continue training a network in integers; returns the checked model and its learning curve.
 
-    Raises ConfigError for any other network.
-    No neuron is dropped out: the device drops none. Resumes as lnp_edge.training.loop.train does.
+    Raises ConfigError unless the network is one layer of cuba_lif without w_skip. There is no
+    dropout, as on the device. Resumes like lnp_edge.training.loop.train.
     """
     if not trains_in_integers(network, bits):
         kinds = " and ".join(p.neuron for p in network.populations)
         what = f"{bits} bits, {kinds}" + " and a skip" * (network.w_skip is not None)
         raise ConfigError(
-            f"training in integers serves one layer of cuba_lif in up to 8 bits, this has {what}",
-            "[quantize] epochs = 0 rounds the trained network instead",
+            f"training in integers needs one layer of cuba_lif in up to 8 bits, this network has {what}",
+            "set [quantize] epochs = 0, which rounds the trained network instead",
         )
     model = InIntegers(network, task, bits)
     settings = replace(settings, dropout=0.0)
@@ -121,7 +127,10 @@ def train_in_integers(
 
 
 def snap(w: torch.Tensor, levels: np.ndarray, step: np.ndarray, most: int, log_step: torch.Tensor) -> torch.Tensor:
-    """levels * step, what w was rounded to, with the gradients of the module's head; step and log_step broadcast."""
+    """levels * step, the rounded w, with the gradients of the module's docstring.
+
+    step and log_step are broadcast.
+    """
     within = w * (w.abs() <= _float32(most * step))
     return within + (_float32(levels * step) - within).detach() * torch.exp(log_step - log_step.detach())
 
@@ -137,18 +146,19 @@ def _spared(scale: Scale) -> Scale:
 
 
 class _Integers(Sparse):
-    """The fused layer's kernel with its forward pass in integers; p is what they stand for."""
+    """The sparse kernel with a forward pass in integers. p : the float values of the integers"""
 
     def __init__(self, wiring: Wiring, p: Arrays, model: QuantizedModel, scale: Scale):
         super().__init__(wiring, p)
         self.model, self.gain, self.v_th = model, scale.gain, p["v_th"]
         self.gain_out = scale.level_out * 2.0 ** model.projection("out").shift
-        # The last input is always 1, for the bias of the way back; forwards the neuron adds the bias itself.
+        # The last input is always 1: for the bias in the backward pass. Forwards the neuron adds
+        # it.
         self.w_in = np.pad(model.projection("in").w.dense(), ((0, 1), (0, 0))).astype(np.float32)
-        self.states: dict[int, State] = {}  # before a step, for segments that are computed again
+        self.states: dict[int, State] = {}  # by step: the state before it, for recomputation
 
     def currents(self, x: np.ndarray, t0: int, v: np.ndarray) -> None:
-        super().currents(x * np.float32(X_SCALE), t0, v)  # whole numbers below 2**24: exact in any order
+        super().currents(x * np.float32(X_SCALE), t0, v)  # integers below 2**24: exact
 
     def forward(self, v: np.ndarray, start: np.ndarray, y: np.ndarray, t0: int) -> None:
         before = self.states.setdefault(t0, State.reset(len(v), self.wiring.n, self.wiring.o))
@@ -159,7 +169,7 @@ class _Integers(Sparse):
 
 
 class _Work(Workspace):
-    """A workspace whose kernel runs `model`, which InIntegers sets before every batch."""
+    """A workspace whose kernel runs `model`; InIntegers sets it before every batch."""
 
     model: QuantizedModel
     scale: Scale

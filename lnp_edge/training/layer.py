@@ -1,7 +1,7 @@
-"""The network as a differentiable function of its parameters: the definition, by a plain loop over time in PyTorch.
+"""The network as a differentiable function of its parameters: a plain PyTorch loop over time.
 
-Any neuron of neurons/ runs by its own step, whose operations mean here what they mean in spec/floats.py, with
-gradients. kernels/ has what runs faster; run.py chooses.
+This is the definition. Any neuron of neurons/ runs by its own step, whose operations have the same
+meaning as in spec/floats.py, with gradients. kernels/ has faster versions; run.py chooses.
 """
 
 from __future__ import annotations
@@ -15,15 +15,17 @@ from lnp_edge.spec.ops import bind
 
 SLOPE = 5.0  # of the surrogate, see Greater
 
-# By name: w_rec [nnz], w_in [C, N], w_out [N, O], w_skip [C, O] where there is one, gamma [O], bias_out [O]; and of
-# each population, as "hidden.v_th", what its neuron's step gets for each of its TABLES, [n].
+# By name: w_rec [nnz], w_in [C, N], w_out [N, O], w_skip [C, O] if there is one, gamma [O],
+# bias_out [O]; and for each population and each of its TABLES, as in "hidden.v_th", the argument of
+# the neuron's step, [n].
 Parameters = dict[str, torch.Tensor]
 
 
 class Greater(torch.autograd.Function):
-    """a > b as 1.0 and 0.0. Backwards it is s(a / b - 1) with ds(u) / du = 1 / (1 + SLOPE |u|)**2.
+    """a > b as 1.0 or 0.0, with the gradient of s(a / b - 1).
 
-    So dz/da = s' / b, and dz/db = -a s' / b**2: thresholds that are parameters or states get their gradient.
+    Here ds(u) / du = 1 / (1 + SLOPE |u|)**2, so dz/da = s' / b and dz/db = -a s' / b**2: thresholds
+    that are parameters or states get a gradient.
     """
 
     @staticmethod
@@ -39,7 +41,8 @@ class Greater(torch.autograd.Function):
         return down, of_b
 
 
-# The meaning of spec/ops.py in floats. A reset by `gate` carries no gradient back to its spike, `mul` does.
+# The operations of spec/ops.py in floats. `gate`, used for resets, passes no gradient to the spike;
+# `mul` does.
 FLOAT_OPS: dict[str, Callable] = {
     "add": lambda a, b: a + b,
     "sub": lambda a, b: a - b,
@@ -53,18 +56,18 @@ FLOAT_OPS: dict[str, Callable] = {
 
 
 def constants(population: Population, p: Parameters) -> list[torch.Tensor]:
-    """What the step of a population's neuron gets after the drive."""
+    """The arguments of a neuron's step after the drive."""
     return [p[f"{population.name}.{table}"] for table in population.module.TABLES]
 
 
 class Stepper:
-    """A network that steps through time, for a batch of B. p : its Parameters, of one dtype."""
+    """Runs a network step by step for a batch of B. p : its Parameters, of one dtype"""
 
     def __init__(self, network: Network, p: Parameters, batch: int):
         new = p["w_in"].new_zeros
         self.p, self.parts = p, network.parts()
         self.w_in, self.w_out = p["w_in"], p["w_out"]
-        if not all(part.hears and part.feeds for part, _ in self.parts):  # no synapse: no weight, and no gradient
+        if not all(part.hears and part.feeds for part, _ in self.parts):  # no synapse, no gradient
             ends = [(float(part.hears), float(part.feeds)) for part, _ in self.parts for _ in range(part.n)]
             hears, feeds = p["w_in"].new_tensor(ends).T
             self.w_in, self.w_out = self.w_in * hears, self.w_out * feeds[:, None]
@@ -78,7 +81,7 @@ class Stepper:
         self.y = new(batch, len(network.tau_out))
 
     def step(self, x: torch.Tensor, from_input: torch.Tensor) -> torch.Tensor:
-        """One step on inputs x [B, C], with from_input [B, N] = x @ w_in; the read-out y [B, O]."""
+        """Run one step on inputs x [B, C]; returns y [B, O]. from_input : x @ w_in, [B, N]"""
         for k, (_, at) in enumerate(self.parts):
             drive = from_input[:, at] + torch.cat(self.z, 1) @ self.w_rec[:, at]
             *self.state[k], self.z[k] = self.steps[k](*self.state[k], drive, *self.constants[k])
@@ -89,6 +92,6 @@ class Stepper:
 
 
 def generic(network: Network, p: Parameters, x: torch.Tensor) -> torch.Tensor:
-    """Read-out y [B, T, O] of inputs x [B, T, C] by a loop over time. Of the network only its structure counts."""
+    """Read-out y [B, T, O] for inputs x [B, T, C]. Only the structure of the network is used."""
     run = Stepper(network, p, len(x))
     return torch.stack([run.step(*now) for now in zip(x.unbind(1), (x @ run.w_in).unbind(1), strict=True)], 1)

@@ -1,4 +1,4 @@
-"""Training by back-propagation through time with surrogate gradients, on the stored synapses only."""
+"""Training by back-propagation through time with surrogate gradients, on stored synapses only."""
 
 from __future__ import annotations
 
@@ -21,35 +21,37 @@ from lnp_edge.training import checkpoint
 from lnp_edge.training.layer import Parameters, Stepper
 from lnp_edge.training.run import Run, runner
 
-OUT_UNIT = 5.0  # read-out weights grow most in training: a larger unit is a larger learning rate
+OUT_UNIT = 5.0  # read-out weights grow most in training: a larger unit means a larger learning rate
 SAVE_EVERY = 10  # epochs
-LONGEST = 10.0  # windows; a longer time constant is the same to the data, and costs the integers their digits
+LONGEST = 10.0  # windows; the data cannot tell longer time constants apart, integers lose precision
 History = list[dict[str, float]]
 Progress = Callable[[int, int, dict[str, float]], None]
 
 
 class Batches(Protocol):
-    """What train() learns from: per epoch some batches of x float32 [B, T, C] and what is wanted of them.
+    """The training data: epoch() yields batches of x float32 [B, T, C] and their targets.
 
-    Wanted are classes int [B], which the read-out after the last step shall name, or values float32 [B, S, O]
-    that it shall have after each of the last S steps.
+    Targets are classes int [B] for the read-out after the last step, or values float32 [B, S, O] of
+    the read-out after each of the last S steps.
     """
 
     batches: int
     steps: int  # of a window, T
-    identity: str  # equal for equal data only
+    identity: str  # differs for different data
 
     def epoch(self, rng: np.random.Generator) -> Iterator[tuple[np.ndarray, np.ndarray]]: ...
 
 
 class Trainable:
-    """The network as leaf tensors near 1 in size, so that one learning rate suits all of them.
+    """The network as leaf tensors of size about 1, so that one learning rate suits all of them.
 
-    A leaf is named after the network's array, or "<population>.<parameter>". A weight is its leaf times `unit`: what
-    brings its target to a potential of 1 (Population.drive_for), or (1 - gamma) of its output. A parameter of a neuron
-    is its leaf times its scale; a time constant is the exponential of its leaf.
-    axes : float [C, C], regular; input weights are this times theirs, so that channels that vary together, as
-    pixels do, train as if they did not
+    A leaf has the name of the network's array, or "<population>.<parameter>". A weight is its leaf
+    times `unit`: the drive that brings its target to a potential of 1 (Population.drive_for), or 1
+    - gamma of its output. A parameter of a neuron is its leaf times its scale. A time constant is
+    the exponential of its leaf.
+
+    axes : float [C, C], regular; input weights are axes times their leaves, so that correlated
+        channels, such as pixels, train like uncorrelated ones
     """
 
     def __init__(self, network: Network, axes: np.ndarray | None = None):
@@ -93,7 +95,7 @@ class Trainable:
         self.sign = torch.from_numpy(network.sign[self.rows].astype(np.float32))
 
     def parameters(self, leaf: Parameters) -> Parameters:
-        """What a runner wants, from the leaves."""
+        """The parameters of a runner, from the leaves."""
         values = self._values(leaf)
         weights = ("w_rec", "w_in", "w_out", "bias_out", "w_skip")
         p: Parameters = {name: values[name] for name in weights if name in values}
@@ -105,14 +107,18 @@ class Trainable:
         return p
 
     def _values(self, leaf: Parameters) -> Parameters:
-        """Weights and the neurons' parameters in their own units, tau_out too."""
+        """Weights, parameters of neurons and tau_out, in their own units."""
         found = {name: leaf[name] * unit for name, unit in self.unit.items()}
         if self.axes is not None:
             found["w_in"] = self.axes @ found["w_in"]
         return found | {name: torch.exp(leaf[name]) for name in self.logarithms} | self.fixed
 
     def project(self, longest: float) -> None:
-        """Back into the allowed set: Dale's law, time constants from SHORTEST steps to `longest` s, other ranges."""
+        """Project the leaves onto their ranges.
+
+        These are Dale's law, time constants from SHORTEST steps to `longest` s, and the neurons'
+        ranges.
+        """
         with torch.no_grad():
             w = self.leaf["w_rec"]
             w.copy_(torch.clamp(w * self.sign, min=0) * self.sign)
@@ -126,7 +132,7 @@ class Trainable:
 
     def to_network(self, leaf: Parameters) -> Network:
         doubles = {name: a.detach().double().numpy() for name, a in self._values(leaf).items()}
-        # The exponential of a logarithm in float32 would cost a time constant its last digits.
+        # In float32, the exponential of a logarithm would lose the last digits of a time constant.
         taus = {name: np.exp(leaf[name].detach().double().numpy()) for name in self.logarithms}
         doubles |= {name: np.maximum(tau, SHORTEST * self.network.dt) for name, tau in taus.items()}
         populations = []
@@ -154,14 +160,16 @@ def train(
     resume: Path | None = None,
     axes: np.ndarray | None = None,
 ) -> tuple[Network, History]:
-    """The trained network and, per epoch, its loss and accuracy (classes only) on the training batches.
+    """The trained network, and per epoch the training loss and, for classes, accuracy.
 
-    Trains the synapses that w_rec stores and never adds one; each keeps the sign of its presynaptic neuron.
-    The loss is the cross-entropy of the read-out after a window's last step, where the device decides; or the mean
-    square error of a series.
-    The same arguments give the same bits on the same machine, also if it is stopped and called again with the
-    same checkpoint file `resume`, which is written every SAVE_EVERY epochs and at the end, and is the caller's to
-    remove. The file knows its network, settings, seed and data and is refused for others.
+    Trains the synapses that w_rec stores and never adds one; each keeps the sign of its presynaptic
+    neuron. The loss is the cross-entropy of the read-out after the last step of a window, which the
+    device uses too, or the mean square error of a series.
+
+    The same arguments give the same bits on the same machine, even if training is stopped and
+    called again with the same checkpoint file `resume`. It is written every SAVE_EVERY epochs and
+    at the end, refused for another network, settings, seed or data, and left for the caller to
+    remove.
     """
     model = Trainable(network, axes)
     average, history = fit(model, runner(network), data, settings, seed, progress, resume, "floats")
@@ -178,7 +186,10 @@ def fit(
     resume: Path | None,
     kind: str,
 ) -> tuple[Parameters, History]:
-    """The loop of train(): the leaves averaged over the batches, and the history. kind : what a checkpoint is of."""
+    """The loop of train(); returns the leaves averaged over the batches, and the history.
+
+    kind : distinguishes checkpoints of floats and integers
+    """
     torch.set_num_threads(1)  # two threads on a busy machine are slower than one
     rng = np.random.default_rng(seed)
     optimiser = _optimiser(model, settings)
@@ -218,14 +229,17 @@ def fit(
 
 
 def _loss(y: torch.Tensor, target: torch.Tensor, smoothing: float = 0.0) -> torch.Tensor:
-    """Of a read-out y [B, T, O]: cross-entropy after the last step, or mean square error of the last steps."""
+    """The loss of y [B, T, O]: cross-entropy after the last step, or MSE of the last steps."""
     if target.is_floating_point():
         return torch.nn.functional.mse_loss(y[:, -target.shape[1] :], target)
     return torch.nn.functional.cross_entropy(y[:, -1], target, label_smoothing=smoothing)
 
 
 def gradient(network: Network, data: Batches, seed: int, axes: np.ndarray | None = None, most: int = 10) -> np.ndarray:
-    """Mean gradient of the loss by each recurrent weight, float64 [nnz], over the first `most` batches of an epoch."""
+    """The mean gradient of the loss in each recurrent weight, float64 [nnz].
+
+    It is taken over the first `most` batches of an epoch.
+    """
     torch.set_num_threads(1)
     model = Trainable(network, axes)
     model.leaf["w_rec"].requires_grad_()
@@ -247,13 +261,13 @@ def _optimiser(model: Trainable, settings: TrainSettings) -> torch.optim.Optimiz
 
 
 def _cosine(done: float) -> float:
-    """Learning rate at a share `done` of the training: a short warm-up, then down to 0."""
+    """The relative learning rate at a share `done` of the training: warm-up, then decay."""
     warm = min(1.0, done / 0.05)
     return warm * 0.5 * (1 + math.cos(math.pi * min(1.0, done)))
 
 
 def _drop(p: Parameters, rows: np.ndarray, share: float, rng: np.random.Generator) -> Parameters:
-    """Outgoing weights with some neurons silenced for this batch, the others louder to make up for it."""
+    """Dropout: silence some neurons for this batch, scale up the outgoing weights of the others."""
     if share == 0:
         return p
     n = len(p["w_out"])
@@ -271,9 +285,10 @@ def read_out(network: Network, x: np.ndarray) -> np.ndarray:
 
 
 def free_run(network: Network, counts: np.ndarray, steps: int, task: Task) -> np.ndarray:
-    """Counts int16 [W, steps, C] that the network forecasts of itself after the windows counts [W, T, C].
+    """The network's forecast from its own forecasts after windows counts [W, T, C].
 
-    As runtime.host.free_run, in floats and for all windows at once: by the operations of training/layer.py.
+    Returns int16 [W, steps, C]. Like runtime.host.free_run, but in floats, with the operations of
+    training/layer.py, for all windows at once.
     """
     assert task.forecast
     run, unit = Stepper(network, exact(network), len(counts)), np.array(task.forecast.unit)
@@ -292,7 +307,7 @@ def free_run(network: Network, counts: np.ndarray, steps: int, task: Task) -> np
 
 
 def exact(network: Network) -> Parameters:
-    """The Parameters of a network in float64, as they are."""
+    """The Parameters of a network in float64, without leaves."""
     found = {name: getattr(network, name) for name in ("w_in", "w_out", "bias_out")} | {"w_rec": network.w_rec.data}
     found |= {} if network.w_skip is None else {"w_skip": network.w_skip}
     found["gamma"] = np.exp(-network.dt / network.tau_out)

@@ -1,4 +1,4 @@
-"""Which code runs a network in training: fused kernels layer by layer where they serve, else the plain loop."""
+"""Choose the code that runs a network in training: fused kernels if possible, or the plain loop."""
 
 from __future__ import annotations
 
@@ -17,24 +17,24 @@ Run = Callable[[Parameters, torch.Tensor], torch.Tensor]
 
 
 def runner(network: Network) -> Run:
-    """y = run(p, x), [B, T, O] of x [B, T, C]; of the network only its structure counts."""
+    """The function run(p, x) -> y [B, T, O], x [B, T, C]. Only the network's structure is used."""
     place = np.repeat(np.arange(len(network.populations)), [p.n for p in network.populations])
     rows, columns = network.w_rec.nonzero()
     served = all(p.neuron in SERVES for p in network.populations) and any(p.feeds for p in network.populations)
-    if served and (place[rows] <= place[columns]).all():  # no spikes go back to an earlier population
+    if served and (place[rows] <= place[columns]).all():  # no backward connections
         return Layers(network)
     return lambda p, x: generic(network, p, x)
 
 
 class Layers:
-    """The populations one after the other, each over all steps at once."""
+    """Runs the populations one after the other, each over all steps at once."""
 
     def __init__(self, network: Network):
         self.layers = [FusedLayer(network, k) for k in range(len(network.populations))]
 
     def __call__(self, p: Parameters, x: torch.Tensor) -> torch.Tensor:
-        arrived: torch.Tensor | None = None  # currents of the populations to come, their neurons along axis 2
-        shares = []  # of y
+        arrived: torch.Tensor | None = None  # of the remaining populations; axis 2: neurons
+        shares = []  # contributions to y
         for layer in self.layers:
             onwards, y = layer(p, x, None if arrived is None else arrived[:, :, : layer.n])
             if arrived is None or not layer.later:
@@ -50,12 +50,12 @@ class Layers:
 
 
 class FusedLayer:
-    """One population of a network by the fused kernel: what it sends to later populations, and its share of y."""
+    """One population in the fused kernel: the currents of later populations and its part of y."""
 
     def __init__(self, network: Network, k: int):
         part, self.at = network.parts()[k]
         self.name, self.n, self.hears, self.feeds = part.name, part.n, part.hears, part.feeds
-        self.last = not any(p.feeds for p in network.populations[k + 1 :])  # adds the bias of the read-out
+        self.last = not any(p.feeds for p in network.populations[k + 1 :])  # adds bias_out
         block = network.w_rec[self.at].tocoo()
         first = int(network.w_rec.indptr[self.at.start])
         own = block.col < self.at.stop
@@ -71,7 +71,7 @@ class FusedLayer:
         ))  # fmt: skip
 
     def parameters(self, p: Parameters) -> Parameters:
-        """Those of the network by the kernel's names."""
+        """The parameters of this population, with the kernel's names."""
         own = {
             "w_rec": p["w_rec"][self.recurrent],
             "w_forward": p["w_rec"][self.forward],
@@ -89,8 +89,12 @@ class FusedLayer:
     def __call__(
         self, p: Parameters, x: torch.Tensor, currents: torch.Tensor | None
     ) -> tuple[torch.Tensor, torch.Tensor]:
-        """x [B, T, C]; currents from earlier populations, [B, T, n] or in a kernel's layout. Returns the currents of
-        later ones, in a kernel's layout, and y [B, T, O]."""
+        """Run the population on x [B, T, C].
+
+        currents : from earlier populations, [B, T, n] or in a kernel's layout
+
+        Returns the currents of later populations, in a kernel's layout, and y [B, T, O].
+        """
         own: dict[str, Any] = self.parameters(p)
         if currents is not None:
             source = samples(currents, len(x)) + x @ own["w_in"] if self.hears else currents
@@ -103,7 +107,7 @@ class FusedLayer:
 
 
 def leaky(u: torch.Tensor, gamma: torch.Tensor) -> torch.Tensor:
-    """y[t] = gamma * y[t-1] + u[t] along u [B, T, O]."""
+    """y[t] = gamma * y[t-1] + u[t] over the steps of u [B, T, O]."""
     y, ys = u.new_zeros(u[:, 0].shape), []
     for now in u.unbind(1):
         y = gamma * y + now

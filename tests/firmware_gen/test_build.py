@@ -282,12 +282,12 @@ def driver_alone(tools, sources, output, extra=(), compiled=commands.compile_com
 @pytest.mark.parametrize(
     ("key", "value", "said"),
     [
-        ("clock_hz", 100_000_000, "clock_hz is 168, 84, 56 or 42 MHz"),
-        ("clock_hz", 16_000_000, "clock_hz is 168, 84, 56 or 42 MHz"),
-        ("clock_hz", 80_000_000, "clock_hz is 168, 84, 56 or 42 MHz"),  # divided by 4.2
-        ("clock_hz", 112_000_000, "clock_hz is 168, 84, 56 or 42 MHz"),  # divided by 3
-        ("clock_hz", 336_000_000, "clock_hz is 168, 84, 56 or 42 MHz"),
-        ("clock_hz", 33_600_000, "clock_hz is 168, 84, 56 or 42 MHz"),  # divided by 10
+        ("clock_hz", 100_000_000, "a clock_hz of 168, 84, 56 or 42 MHz"),
+        ("clock_hz", 16_000_000, "a clock_hz of 168, 84, 56 or 42 MHz"),
+        ("clock_hz", 80_000_000, "a clock_hz of 168, 84, 56 or 42 MHz"),  # divided by 4.2
+        ("clock_hz", 112_000_000, "a clock_hz of 168, 84, 56 or 42 MHz"),  # divided by 3
+        ("clock_hz", 336_000_000, "a clock_hz of 168, 84, 56 or 42 MHz"),
+        ("clock_hz", 33_600_000, "a clock_hz of 168, 84, 56 or 42 MHz"),  # divided by 10
         ("baud", 2_000_000, "baud is out of the range"),
         ("baud", 300, "baud is out of the range"),
     ],
@@ -318,7 +318,7 @@ def test_a_file_that_is_no_image_is_refused_by_the_emulator(tmp_path, content):
         (tmp_path / "x.elf").write_bytes(content)
     with pytest.raises(BoardError, match=r"x\.elf is no image for cortex-m4") as e:
         open_board(boards.get("cortex-m4"), tmp_path / "x.elf")
-    assert e.value.try_next == "build one first: lnp build DIR"
+    assert e.value.try_next == "build it first: lnp build DIR"
 
 
 def test_an_image_for_other_memory_is_refused_by_the_emulator(firmware):

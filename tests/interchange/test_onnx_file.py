@@ -333,7 +333,7 @@ def test_damage_in_a_stack_is_refused(tmp_path):
 
 
 def test_data_in_another_file_is_named_as_the_reason(tmp_path):
-    assert refusal(tmp_path, changed(external)) == ": 'hidden_v_th' lies in another file"
+    assert refusal(tmp_path, changed(external)) == ": 'hidden_v_th' is in another file"
 
 
 DIMS = [
@@ -556,4 +556,4 @@ def test_metadata_as_deep_as_json_reads_is_taken_or_refused_but_never_fatal(tmp_
 
 def test_a_control_character_in_a_refused_name_does_not_reach_the_message(tmp_path):
     what = refusal(tmp_path, with_metadata(METADATA["control characters"]))
-    assert what == r": the name 'a\x1b[31m' in it"
+    assert what == r": it has the name 'a\x1b[31m'"

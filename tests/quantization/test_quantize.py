@@ -464,7 +464,7 @@ def test_a_learned_scale_beyond_the_proof_is_halved_where_it_must_be():
 @pytest.mark.parametrize("bits", [-1, 0, 1, 9, 15, 17])
 def test_other_bits_are_refused(bits):
     assert bits not in BITS
-    with pytest.raises(ConfigError, match=f"^{bits} bits a weight"):
+    with pytest.raises(ConfigError, match=f"^{bits} bits per weight"):
         quantize(tiny_network(), task(), bits=bits)
 
 

@@ -88,7 +88,7 @@ def test_a_good_model_needs_nothing():
     rounded = found["recurrent"]["rounded_to_0"]
     assert 0 < rounded == NET.w_rec.nnz - quantize(NET, task()).projection("rec").w.nnz
     assert report.proposals(found | {"recurrent": found["recurrent"] | {"rounded_to_0": 0}}, 8, 0) == [
-        "Nothing to mend."
+        "Nothing to improve."
     ]
 
 
@@ -100,7 +100,7 @@ def test_of_a_series_it_tells_the_error_in_counts():
     b = report.in_integers(model, COUNTS).y * model.forecast.unit
     assert found["read-out"]["error"] == pytest.approx(np.linalg.norm(a - b) / np.linalg.norm(a))
     assert 0 < found["read-out"]["error"] < 0.1
-    assert report.rows(found)[-1][1] == "error, of the size of y"
+    assert report.rows(found)[-1][1] == "error, relative to y"
 
 
 # ---- what it must catch
@@ -112,7 +112,7 @@ def test_a_network_that_went_silent():
     assert report.silenced(found) == ["hidden"]
     assert found["neurons"]["distance"] == pytest.approx(1)
     assert found["neurons"]["silent"][1] == NET.n and found["neurons"]["cannot_reach_v_th"] > 0
-    assert "fires in floats and is silent in integers" in report.proposals(found, 4, 0)[0]
+    assert "fires in floats but is silent in integers" in report.proposals(found, 4, 0)[0]
     assert "--epochs 20 or --bits 6" in report.proposals(found, 4, 0)[0]
 
 
@@ -139,7 +139,7 @@ def test_single_neurons_that_went_silent_or_fire_always():
     v_th[active] = 2**30
     found = found_of(NET, with_params(model, v_th=v_th))
     assert found["neurons"]["went_silent"] >= 3
-    assert f"{found['neurons']['went_silent']} neurons fire in floats and never" in report.proposals(found, 8, 0)[0]
+    assert f"{found['neurons']['went_silent']} neurons fire in floats but never" in report.proposals(found, 8, 0)[0]
     v_th = model.populations[0].params["v_th"].copy()
     v_th[active[0]], bias[active[0]] = 1000, 10**7
     found = found_of(NET, with_params(model, v_th=v_th, bias=bias))
@@ -167,7 +167,7 @@ def test_decays_that_round_to_nothing():
     slow = NET.with_params(tau_mem=tau)
     found = found_of(slow, quantize(slow, task()))
     assert found["neurons"]["coarse_leaks"] == 1
-    assert any("16 bits may miss" in line for line in report.proposals(found, 8, 0))
+    assert any("may be off by over" in line for line in report.proposals(found, 8, 0))
 
 
 # ---- networks of several layers, and other neurons
@@ -210,8 +210,8 @@ def test_one_layer_of_several_that_went_silent_is_named():
     found = found_of(STACK, with_tables(model, "layer2", v_th=np.full(30, 2**30)))
     assert "layer2" in report.silenced(found) and "layer1" not in report.silenced(found)
     first = report.proposals(found, 4, 0)[0]
-    assert first.startswith("layer2 fires in floats and is silent in integers; 30 of 30 can never reach")
-    assert "--bits 6" in first and "--epochs" not in first  # training in integers serves one layer of cuba_lif
+    assert first.startswith("layer2 fires in floats but is silent in integers; 30 of 30 can never reach")
+    assert "--bits 6" in first and "--epochs" not in first  # training in integers needs one layer of cuba_lif
 
 
 def test_the_advice_is_what_can_be_done():

@@ -167,7 +167,7 @@ def test_an_echo_is_no_device():
         def write(self, data):
             self._out += data
 
-    assert refusal(Echo(MODEL), SHORT).what == "PORT sends back what is sent to it"
+    assert refusal(Echo(MODEL), SHORT).what == "PORT echoes what it receives"
 
 
 @pytest.mark.parametrize("seed", [1, 2])
@@ -216,12 +216,12 @@ def test_the_real_firmware_of_another_model_is_refused(firmware):
 @pytest.mark.parametrize(
     ("greeting", "what"),
     [
-        ({"wire_crc": 1}, "speaks another version of the link"),
-        ({"n": 41}, "says sizes"),
-        ({"n_in": 4}, "says sizes"),
-        ({"n_out": 1}, "says sizes"),
-        ({"state_words": 0}, "says sizes"),
-        ({"n_tables": 3}, "says sizes"),
+        ({"wire_crc": 1}, "uses another version of the link"),
+        ({"n": 41}, "reports sizes"),
+        ({"n_in": 4}, "reports sizes"),
+        ({"n_out": 1}, "reports sizes"),
+        ({"state_words": 0}, "reports sizes"),
+        ({"n_tables": 3}, "reports sizes"),
         ({"max_payload": 0}, "frames of 0 bytes"),
         ({"max_payload": 511}, "frames of 511 bytes"),
     ],

@@ -162,7 +162,7 @@ def test_the_closed_loop_on_a_device_is_the_references_in_every_state_word(tmp_p
         found = free_run(both, LOOP, WARM_UP, 50)
         report = both.report()
     assert found.tolist() == naive_loop(LOOP, WARM_UP, 50)
-    assert report.ok and report.steps == 69  # the last forecast is not heard any more
+    assert report.ok and report.steps == 69  # the last forecast is not an input any more
     assert report.lines() == [f"verified: 69 steps, {69 * LOOP.state_words} state words, 0 differences"]
 
 

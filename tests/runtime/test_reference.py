@@ -136,9 +136,9 @@ BAD = [
     (np.zeros((4, 3)), "counts are float64, not integers"),
     (np.full((4, 3), np.nan, np.float32), "counts are float32, not integers"),
     (np.zeros((4, 3), bool), "counts are bool, not integers"),
-    (np.array([[1, 2, 3], [4, 32768, 5]]), "count 32768 at step 1, channel 1 is beyond -32768..32767"),
-    (np.array([[1, 2, -32769]], np.int32), "count -32769 at step 0, channel 2 is beyond -32768..32767"),
-    (np.array([[1, 2, 2**64 - 1]], np.uint64), f"count {2**64 - 1} at step 0, channel 2 is beyond -32768..32767"),
+    (np.array([[1, 2, 3], [4, 32768, 5]]), "count 32768 at step 1, channel 1 is outside -32768..32767"),
+    (np.array([[1, 2, -32769]], np.int32), "count -32769 at step 0, channel 2 is outside -32768..32767"),
+    (np.array([[1, 2, 2**64 - 1]], np.uint64), f"count {2**64 - 1} at step 0, channel 2 is outside -32768..32767"),
 ]
 
 

@@ -241,7 +241,7 @@ def test_training_in_integers_is_left_for_later(data, monkeypatch):
 
 @pytest.mark.parametrize(("limits", "what"), [
     ({"flash": 4000}, "B flash, the budget is 4000"), ({"ram": 2000}, "B RAM, the budget is 2000"),
-    ({"ops": 50}, "instructions a step, the budget is 50"),
+    ({"ops": 50}, "instructions per step, the budget is 50"),
 ])  # fmt: skip
 def test_what_cannot_fit_is_said_with_what_the_smallest_needs(data, limits, what):
     with pytest.raises(DoesNotFit, match=f"2 neurons and 1 synapses need .* {what}") as e:
@@ -264,7 +264,7 @@ def test_any_neuron_and_a_skip_have_a_budget(data, changes):
 
 def test_several_layers_have_no_budget(data, at, capsys):
     layers = replace(CONFIG, network=replace(CONFIG.network, layer=(LayerSettings(neurons=64),)))
-    with pytest.raises(ConfigError, match="a budget serves networks of one layer"):
+    with pytest.raises(ConfigError, match="a budget needs a network of one layer"):
         fitted(data, 8192, config=layers)
     (at / "small.toml").write_text(SMALL + "[[network.layer]]\nneurons = 20\n[[network.layer]]\n")
     assert main(["prune", "small.toml", "--board", "cortex-m4", "--flash", "64k"]) == 2

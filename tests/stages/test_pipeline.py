@@ -98,7 +98,7 @@ def test_training_in_integers_is_refused_where_it_does_not_serve(at, capsys, kin
     assert main(["quantize", "pruned.safetensors", "--epochs", "1", "-o", "model.onnx"]) == 2
     captured = capsys.readouterr()
     first, second = captured.err.splitlines()
-    assert "training in integers serves one layer of cuba_lif" in first and "epochs = 0" in second
+    assert "training in integers needs one layer of cuba_lif" in first and "epochs = 0" in second
     assert captured.out == "" and not (at / "model.onnx").exists()
 
 

@@ -1,10 +1,12 @@
-"""Moore & Chaudhuri's experiment on linear networks without spikes, arXiv:2011.07334: does pruning keep the dynamics?
+"""Moore & Chaudhuri's experiment on linear networks: does pruning preserve the dynamics?
 
-A symmetric, diagonally dominant clustered matrix A, dr/dt = A r + noise, is pruned to a share of its pairs. The
-worst-case spectral error is max |eig((-A)**-0.5 (-S) (-A)**-0.5) - 1|: by how much a quadratic form of S can be
-wrong; the covariance error is |C_S - C_A| / |C_A|. Here noise pruning is sampling by effective resistance (Spielman &
-Srivastava 2011), with a guarantee. Kept pairs are divided by p (random methods), the diagonal is matched; magnitude
-keeps the largest as they are."""
+A symmetric, diagonally dominant, clustered matrix A of a network dr/dt = A r + noise is pruned to S
+with a share of its pairs (arXiv:2011.07334). The worst-case spectral error is
+max |eig((-A)**-0.5 (-S) (-A)**-0.5) - 1|, the largest relative error of a quadratic form of S. The
+covariance error is |C_S - C_A| / |C_A|. In this case noise pruning is sampling by effective
+resistance (Spielman & Srivastava 2011), which has a guarantee. Random methods divide the kept pairs
+by p and match the diagonal; magnitude keeps the largest pairs unchanged.
+"""
 
 from __future__ import annotations
 
@@ -20,13 +22,13 @@ from lnp_edge.pruning.steps.edges import keep_probabilities, matched_diagonal, r
 
 METHODS = ("noise", "weight", "uniform", "magnitude")
 ERRORS = {"method", "keep", "seed", "spectral_error", "covariance_error"}
-SLACK = 0.05  # leak beyond the row sums, of their mean
-SIZES = (0.6, 0.3, 0.1)  # of the clusters, of all neurons
-WITHIN, BETWEEN = 0.6, 0.01  # share of the pairs that are joined
+SLACK = 0.05  # leak beyond the row sums, as a share of their mean
+SIZES = (0.6, 0.3, 0.1)  # of the clusters, as shares of all neurons
+WITHIN, BETWEEN = 0.6, 0.01  # share of the pairs that are connected
 
 
 def clustered(n: int, seed: int) -> Floats:
-    """A [N, N]: three clusters, weights within |N(1, 1)|, between U(0, 1), signs alike; diagonally dominant."""
+    """A [N, N], diagonally dominant: clusters with weights |N(1, 1)| within and U(0, 1) between."""
     rng = np.random.default_rng(seed)
     group = np.repeat(range(len(SIZES)), [round(n * share) for share in SIZES])
     n = len(group)
@@ -39,14 +41,17 @@ def clustered(n: int, seed: int) -> Floats:
 
 
 def scores(a: Floats, c: Floats) -> dict[str, Floats]:
-    """By method, of each pair above the diagonal of A in row order; c: A's covariance."""
+    """The score of each pair above the diagonal of A, by method, in row order. c : covariance"""
     i, j = np.nonzero(np.triu(a, 1))
     w = a[i, j]
     return {"noise": np.abs(w) * pair_variance(c, np.sign(w), i, j), "weight": np.abs(w), "uniform": np.ones(len(w))}
 
 
 def pruned(a: Floats, score: Floats | None, keep: float, rng: np.random.Generator) -> Floats:
-    """S [N, N], as symmetric as a, with round(keep * pairs) pairs; score None: the largest of them, as they are."""
+    """S [N, N], symmetric like a, with round(keep * pairs) pairs.
+
+    score : None keeps the largest pairs unchanged
+    """
     i, j = np.nonzero(np.triu(a, 1))
     w, count, s = a[i, j], round(keep * np.count_nonzero(np.triu(a, 1))), np.zeros_like(a)
     if score is None:
@@ -59,9 +64,9 @@ def pruned(a: Floats, score: Floats | None, keep: float, rng: np.random.Generato
 
 
 def errors(a: Floats, c: Floats, s: Floats) -> tuple[float, float]:
-    """Worst-case spectral error and covariance error of S [N, N] in the place of A; c: A's covariance."""
+    """Worst-case spectral error and covariance error of S [N, N]. c : covariance of A"""
     ratio = linalg.eigh(-s, -a, eigvals_only=True)
-    after = -linalg.inv(s) / 2  # of a symmetric S; a formula, where an unstable S has no covariance
+    after = -linalg.inv(s) / 2  # for symmetric S; if it is unstable, only formally
     return float(np.abs(ratio - 1).max()), float(linalg.norm(after - c) / linalg.norm(c))
 
 
@@ -83,7 +88,7 @@ class Matrix:
 
 
 def measure(matrix: Matrix, progress: Progress | None = None) -> dict[str, list[dict]]:
-    """Work for store.run: under "rows" one for each method and share: spectral_error, covariance_error, stable."""
+    """Work for store.run: under "rows", the errors and the stability per method and share."""
     a = clustered(matrix.n, matrix.seed)
     c = stationary_covariance(a, np.eye(len(a)))
     by_method = scores(a, c)

@@ -1,5 +1,7 @@
-"""The rows of a comparison: each a method of lnp_edge/pruning with its options. A method without a row here gets one of
-its name."""
+"""The rows of a comparison: each is a method of lnp_edge/pruning with options.
+
+A method that is not listed here gets a row with its own name.
+"""
 
 from __future__ import annotations
 
@@ -14,7 +16,7 @@ PUBLISHED = NoiseSettings(score="l", added=0.05)
 LOOP = NoiseSettings(loop=0.75)
 AS_THEY_ARE = NoiseSettings(alpha=0.0, nodes=0.0)  # kept weights are not rescaled
 
-# Without keep, which every comparison varies.
+# keep is not set here: every comparison varies it.
 METHODS: dict[str, PruneSettings] = {
     "lnp": PruneSettings("lnp"),
     "lnp, alpha 1/2": PruneSettings("lnp", noise=HALF),
@@ -29,7 +31,7 @@ METHODS: dict[str, PruneSettings] = {
 }
 DENSE = PruneSettings(keep=1.0)
 
-# The forms of each step; at one share of synapses.
+# The variants of each step, at one share of synapses.
 ABLATION: dict[str, PruneSettings] = {
     name: PruneSettings("lnp", noise=noise)
     for name, noise in {
@@ -49,7 +51,7 @@ ABLATION: dict[str, PruneSettings] = {
     }.items()
 }
 
-# Rivals that need a task: only where everything is trained.
+# Other methods that need a task: only where all weights are trained.
 TRAINED: dict[str, PruneSettings] = {"SNIP": PruneSettings("snip"), "activity": PruneSettings("activity")}
 
 for _name in sorted(set(plugins.names("lnp_edge.pruning")) - {row.method for row in (METHODS | TRAINED).values()}):

@@ -1,4 +1,4 @@
-"""What lnp compare found, as one HTML page with its figures inside, and as CSV."""
+"""The results of lnp compare as CSV and as one HTML page that contains its figures."""
 
 from __future__ import annotations
 
@@ -60,10 +60,11 @@ class Table:
 def comparison(
     results: list[dict], title: str, measures: list[str], against: str, smaller_is_better: bool = False, **where
 ) -> Table:
-    """A row for each method: the mean of each measure and the difference to the row `against`, paired by seed.
+    """One row per method: the mean of each measure and its difference to `against`, paired by seed.
 
-    A difference is marked where its confidence interval leaves out zero; where neurons without recurrence are not worse
-    by the first measure, their row says so. Then the sizes, and what there is of the dynamics.
+    A difference is marked if its confidence interval excludes zero. The row without recurrence says
+    so if it is not worse by the first measure. Further columns show the sizes and the dynamics, as
+    far as they were measured.
     """
     names = list(dict.fromkeys(r["method"] for r in results))
     shown = [s for s in SIZES if any(s in r for r in results)]
@@ -99,9 +100,9 @@ def comparison(
 def by_kept(
     results: list[dict], title: str, measure: str, against: str, keeps: list[float], smaller_is_better: bool = False
 ) -> Table:
-    """A row for each method, a column for each share of synapses: the mean of one measure.
+    """One row per method, one column per share of synapses: the mean of one measure.
 
-    + and − where the confidence interval of the difference to the row `against`, paired by seed, leaves out zero.
+    + and − mark a difference to `against`, paired by seed, whose confidence interval excludes zero.
     """
     names = list(dict.fromkeys(r["method"] for r in results))
     rows: list[list[str]] = []
@@ -123,7 +124,7 @@ def _where(name: str, where: dict) -> dict:
 
 
 def _compared(results: list[dict], measure: str, name: str, against: str, where: dict) -> tuple[Estimate, Estimate]:
-    """The mean of a method, and its difference to another's, paired by seed."""
+    """The mean of a method and its difference to that of another method, paired by seed."""
     ours = values(results, measure, method=name, **_where(name, where))
     theirs = values(results, measure, method=against, **_where(against, where))
     return Estimate.of(list(ours.values())), paired(ours, theirs)
@@ -134,7 +135,7 @@ def _signed(e: Estimate) -> str:
 
 
 def page(title: str, intro: Iterable[str], sections: list[tuple[str, list[Table | Figure | str]]]) -> bytes:
-    """One file that needs no other."""
+    """A self-contained HTML page."""
     body = [f"<h1>{escape(title)}</h1>", *(f"<p>{escape(line)}</p>" for line in intro)]
     for name, parts in sections:
         body.append(f"<h2>{escape(name)}</h2>")
@@ -153,7 +154,7 @@ def page(title: str, intro: Iterable[str], sections: list[tuple[str, list[Table 
 
 
 def write_csv(results: list[dict], path: Path) -> None:
-    """Every result a row, every figure a column."""
+    """Write one row per result, one column per number or text."""
     flat = [{k: v for k, v in r.items() if isinstance(v, str | int | float)} for r in results]
     columns = list(dict.fromkeys(key for row in flat for key in row))
     text = io.StringIO()

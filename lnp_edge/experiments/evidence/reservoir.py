@@ -1,12 +1,13 @@
-"""The frozen regime: recurrent weights as they were pruned, a linear read-out alone learns, by ridge regression.
+"""The frozen regime: only a linear read-out is trained, by ridge regression.
 
-What pruning preserves has to carry the task here; and it costs seconds, so that many seeds are possible. The core of
-the network is pruned before it has a task, once, and every task hangs its own inputs and read-out on it.
+The recurrent weights stay as pruned, so the task depends on what pruning preserves. A run takes
+seconds, which allows many seeds. The core of the network is pruned once, without a task; every task
+adds its own inputs and read-out.
 
-A gain on all recurrent weights and the strength of the regression are chosen for every network alike, on a part of the
-training data. GAINS end at 4, and networks whose weights were not rescaled need up to 30: what those lose is the
-grid's doing, not the method's. The result as pruned, at gain 1, is kept beside it. Every measure here is the larger
-the better.
+A gain on all recurrent weights and the strength of the regression are chosen for every network in
+the same way, on part of the training data. GAINS end at 4, but networks whose weights were not
+rescaled need up to 30: what those lose is due to the grid, not to the method. The result at gain 1,
+as pruned, is kept too. For every measure here, larger is better.
 """
 
 from __future__ import annotations
@@ -29,15 +30,16 @@ from lnp_edge.task.dataset import Windows
 from lnp_edge.task.split import Split, load_data, split
 from lnp_edge.task.task import encoded
 
-TAU_MEM, TAU_SYN, TAU_OUT = 5.0, 2.5, 5.0  # steps: means, and the filter a memory task's read-out sees
+TAU_MEM, TAU_SYN, TAU_OUT = 5.0, 2.5, 5.0  # steps: means, and the read-out filter of a memory task
 GAINS = (0.5, 1.0, 2.0, 4.0)
-STRENGTHS = 10.0 ** np.arange(-6, 1)  # of the regression, times the features' mean square
-SYMBOL = 10  # steps a symbol of a memory task is held
+STRENGTHS = 10.0 ** np.arange(-6, 1)  # of the regression, relative to the features' mean square
+SYMBOL = 10  # steps per symbol of a memory task
 DELAYS = 15  # symbols
 LENGTHS = (4, 8)  # symbols of the adding problem
 WASHOUT = 20  # symbols
-LIMIT = 2000  # windows of a real task, for training and for the test each
-# Of an input's deviation. Without noise a neuron that is alone remembers all it heard, as the phase of its next spike.
+LIMIT = 2000  # windows of a real task, for training and for testing each
+# In units of the input's standard deviation. Without noise, a single neuron remembers its whole
+# input as the phase of its next spike.
 NOISE = 0.5
 MISSING = 0.2  # share of the samples that are lost
 Measures = dict[str, float]
@@ -45,7 +47,7 @@ Measures = dict[str, float]
 
 @dataclass(frozen=True)
 class Evaluation:
-    """evaluate(network, rng) gives the measures of a network, and "validation": on data that chooses its gain alone."""
+    """evaluate(network, rng) returns a network's measures, and "validation" to choose its gain."""
 
     channels: int
     evaluate: Callable[[Network, np.random.Generator], Measures]
@@ -54,12 +56,12 @@ class Evaluation:
 
 
 def evaluation(name: str) -> Evaluation:
-    """One of MEMORY, or a configuration of lnp_edge/configs."""
+    """The evaluation of that name: one of MEMORY, or of a configuration of lnp_edge/configs."""
     return MEMORY[name] if name in MEMORY else _real(name)
 
 
 def measures(core: Network, what: Evaluation, seed: int) -> Measures:
-    """Those of a task at the best gain, and "... as pruned" at gain 1."""
+    """The measures of a task at the best gain, and "... as pruned" at gain 1."""
     network = with_ports(core, what.channels, 1, 1.0, what.tau_out, np.random.default_rng([seed, 1]))
     if what.axes is not None:
         network = replace(network, w_in=what.axes @ network.w_in)
@@ -73,8 +75,11 @@ def measures(core: Network, what: Evaluation, seed: int) -> Measures:
 
 
 def recall(network: Network, rng: np.random.Generator) -> Measures:
-    """Memory capacity: squared correlations with the symbol k symbols ago, summed over DELAYS (Jaeger 2001); the same
-    of the product of two neighbours (temporal XOR); and of the first what more noise, and lost samples, leave."""
+    """Memory capacity: squared correlations with the symbol k symbols ago, summed over DELAYS.
+
+    Jaeger 2001. "xor" is the same for the product of two neighbouring symbols; the last two
+    measures are the first one with more noise and with lost samples.
+    """
     u, x = _symbols(rng, 12, 150 + WASHOUT)
     x = _noisy(x, rng)
     features = _at_symbols(network, x)
@@ -101,8 +106,10 @@ def recall(network: Network, rng: np.random.Generator) -> Measures:
 
 
 def adding(network: Network, rng: np.random.Generator) -> Measures:
-    """The adding problem (Hochreiter & Schmidhuber 1997): share of the variance explained of the sum of two marked
-    values among so many symbols; half a length in front holds the first mark, half the second."""
+    """The adding problem (Hochreiter & Schmidhuber 1997): the explained share of variance.
+
+    The target is the sum of two marked values among the symbols; each half has one mark.
+    """
     found: Measures = {"validation": 0.0}
     for length in LENGTHS:
         value = rng.random((700, length))
@@ -120,7 +127,7 @@ def adding(network: Network, rng: np.random.Generator) -> Measures:
 
 
 def _symbols(rng: np.random.Generator, batch: int, length: int) -> tuple[Floats, Floats]:
-    """Symbols +-1 [B, L] and the input [B, L * SYMBOL, 1] that holds each, of the size of sensor data."""
+    """Symbols +-1 [B, L] and their input [B, L * SYMBOL, 1], scaled like sensor data."""
     u = rng.choice([-1.0, 1.0], (batch, length))
     return u, X_STD * np.repeat(u, SYMBOL, axis=1)[:, :, None]
 
@@ -156,18 +163,18 @@ def _real(name: str) -> Evaluation:
     settings = named(name)
     data = split(settings, load_data(settings))
     series = data.test.series
-    evaluate = _closed_loop if series and series.free_run else _foretold if series else _classes
+    evaluate = _closed_loop if series and series.free_run else _forecast if series else _classes
     tau_out = settings.network.tau_out / data.dt
     return Evaluation(len(data.task.channels), partial(evaluate, name, data), tau_out, data.axes)
 
 
 def _some(windows: Windows, rng: np.random.Generator) -> Windows:
-    """At most LIMIT of them."""
+    """At most LIMIT of the windows, drawn at random."""
     chosen = np.sort(rng.permutation(len(windows))[:LIMIT])
     return Windows(windows.counts[chosen], windows.wanted[chosen], windows.groups[chosen])
 
 
-def _heard(network: Network, data: Split, windows: Windows) -> Floats:
+def _window_features(network: Network, data: Split, windows: Windows) -> Floats:
     """Features [W, 1, N] after each window."""
     return _last(network, encoded(data.task, windows.counts).astype(float))[:, None]
 
@@ -175,7 +182,7 @@ def _heard(network: Network, data: Split, windows: Windows) -> Floats:
 def _classes(name: str, data: Split, network: Network, rng: np.random.Generator) -> Measures:
     train, test = (_some(w, rng) for w in (data.train_windows, data.test_windows))
     held = _held_out(train.groups, rng)
-    features, wanted = _heard(network, data, train), np.eye(len(data.task.classes))[train.wanted][:, None]
+    features, wanted = _window_features(network, data, train), np.eye(len(data.task.classes))[train.wanted][:, None]
     w, _ = regression(features[~held], wanted[~held], features[held], wanted[held])
     metric = data.test.metric
 
@@ -183,32 +190,32 @@ def _classes(name: str, data: Split, network: Network, rng: np.random.Generator)
         return metrics.of(data.test, windows, _predicted(features, w)[:, 0].argmax(1))[metric]
 
     chosen = Windows(train.counts[held], train.wanted[held], train.groups[held])
-    return {"validation": share(features[held], chosen), name: share(_heard(network, data, test), test)}
+    return {"validation": share(features[held], chosen), name: share(_window_features(network, data, test), test)}
 
 
 def _held_out(groups: NDArray, rng: np.random.Generator) -> NDArray[np.bool_]:
-    """A fifth of the groups; of the windows where there is but one group."""
+    """A mask of a fifth of the groups; with fewer than five groups, of a fifth of the windows."""
     everyone = np.unique(groups)
     if len(everyone) < 5:
         return rng.random(len(groups)) < 0.2
     return np.isin(groups, rng.permutation(everyone)[: len(everyone) // 5])
 
 
-def _foretold(name: str, data: Split, network: Network, rng: np.random.Generator) -> Measures:
-    """Share of persistence's squared error that is explained; below 0 it does worse."""
+def _forecast(name: str, data: Split, network: Network, rng: np.random.Generator) -> Measures:
+    """The explained share of the squared error of persistence; negative if worse than that."""
     assert data.test.series
     target = list(data.test.series.target)
     train, test = (_some(w, rng) for w in (data.train_windows, data.test_windows))
     first = np.arange(len(train)) < 0.8 * len(train)  # in time
-    features, wanted = _heard(network, data, train), train.wanted - train.counts[:, -1:, target].astype(float)
+    features, wanted = _window_features(network, data, train), train.wanted - train.counts[:, -1:, target].astype(float)
     w, held = regression(features[first], wanted[first], features[~first], wanted[~first])
     change = test.wanted - test.counts[:, -1:, target].astype(float)
-    error = np.square(_predicted(_heard(network, data, test), w) - change).sum()
+    error = np.square(_predicted(_window_features(network, data, test), w) - change).sum()
     return {"validation": held, name: float(1 - error / np.square(change).sum())}
 
 
 def _closed_loop(name: str, data: Split, network: Network, rng: np.random.Generator) -> Measures:
-    """Valid time in Lyapunov times at an error of 0.4, median over the test's starts."""
+    """The valid time in Lyapunov times at an error of 0.4, median over the test windows."""
     series = data.test.series
     assert series
     length = min(map(len, data.train.recordings))
@@ -217,11 +224,11 @@ def _closed_loop(name: str, data: Split, network: Network, rng: np.random.Genera
     train, held = counts[: -len(counts) // 4], counts[-len(counts) // 4 :]
     warm = data.task.window
 
-    def heard(counts: NDArray) -> Floats:
+    def inputs(counts: NDArray) -> Floats:
         return X_STD * (counts - mean) / std
 
     def features(counts: NDArray) -> Floats:
-        rates = list(filtered(network, heard(counts[:, :-1]), network.tau_out[0]))
+        rates = list(filtered(network, inputs(counts[:, :-1]), network.tau_out[0]))
         return np.stack(rates[warm // 2 :: 4], axis=1)
 
     def changes(counts: NDArray) -> Floats:
@@ -233,7 +240,7 @@ def _closed_loop(name: str, data: Split, network: Network, rng: np.random.Genera
         run, now = Simulation(network, len(windows)), windows.counts[:, 0].astype(float)
         gamma, r, said = np.exp(-1 / network.tau_out[0]), np.zeros((len(windows), network.n)), []
         for t in range(warm - 1 + series.free_run):
-            r = gamma * r + (1 - gamma) * run.step(np.clip(heard(now), -4, 4))
+            r = gamma * r + (1 - gamma) * run.step(np.clip(inputs(now), -4, 4))
             if t + 1 < warm:
                 now = windows.counts[:, t + 1].astype(float)
             else:
@@ -249,8 +256,11 @@ def _closed_loop(name: str, data: Split, network: Network, rng: np.random.Genera
 
 
 def regression(features: Floats, wanted: Floats, held: Floats, held_wanted: Floats) -> tuple[Floats, float]:
-    """Weights [N + 1, O], the last row a constant, by ridge regression of features [B, S, N] on wanted [B, S, O];
-    and the share of variance they explain of the held part, which chose the strength."""
+    """Ridge regression of wanted [B, S, O] on features [B, S, N].
+
+    Returns weights [N + 1, O], the last row for a constant, and the share of variance they explain
+    in the held-out part, which chooses the strength.
+    """
     f, y = _with_one(features), wanted.reshape(-1, wanted.shape[-1])
     values, vectors = np.linalg.eigh(f.T @ f)
     moment = vectors.T @ (f.T @ y)
@@ -270,13 +280,13 @@ def _predicted(features: Floats, w: Floats) -> Floats:
 
 
 def _explained(said: Floats, wanted: Floats) -> float:
-    """Share of the variance of wanted, all outputs together, in units of each."""
+    """The explained share of the variance of wanted, over all outputs, each in units of its own."""
     scale = np.maximum(wanted.std((0, 1)), 1e-12)
     return float(1 - np.mean(np.square((said - wanted) / scale)))
 
 
 def _squared_correlation(said: Floats, wanted: Floats) -> Floats:
-    """Of each output, [O]."""
+    """The squared correlation of each output, [O]."""
     a, b = (x.reshape(-1, x.shape[-1]) - x.mean((0, 1)) for x in (said, wanted))
     products = np.sqrt(np.square(a).sum(0) * np.square(b).sum(0))
     return np.square(np.divide((a * b).sum(0), products, out=np.zeros(len(products)), where=products > 0))

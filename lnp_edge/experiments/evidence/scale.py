@@ -1,6 +1,6 @@
-"""How long pruning takes, what memory it needs and how far its estimates are off, up to millions of synapses.
+"""Measure the time, memory and error of pruning, up to millions of synapses.
 
-Each case runs in a process of its own, so that its peak memory is its own; times are of the processor.
+Each case runs in a separate process, to measure its peak memory. Times are processor times.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ DEGREE = 50
 
 @dataclass(frozen=True)
 class Measured:
-    """aim : of seconds, and of megabytes; nan: none."""
+    """A measured case. aim, aim_megabytes : upper limits; nan: none"""
 
     what: str
     neurons: int
@@ -51,7 +51,7 @@ def start(n: int, density: float) -> Network:
 
 
 def full_round(n: int, density: float) -> tuple[float, int, str]:
-    """Edges and nodes, operating point and guard included."""
+    """Prune synapses and neurons, with operating point and guard."""
     network = start(n, density)
     began = time.process_time()
     limit = abscissa_limit(network, rate_model(network).abscissa())
@@ -61,7 +61,7 @@ def full_round(n: int, density: float) -> tuple[float, int, str]:
 
 
 def edge_step(n: int, density: float) -> tuple[float, int, str]:
-    """Operating point, scores by probes, and the sample."""
+    """Find the operating point, score the synapses by probes, and sample them."""
     network, rng = start(n, density), np.random.default_rng(1)
     began = time.process_time()
     model = rate_model(network)
@@ -79,7 +79,7 @@ def node_step(n: int, density: float) -> tuple[float, int, str]:
 
 
 def plain_covariance(n: int, density: float) -> tuple[float, int, str]:
-    """How many times longer SciPy's Bartels-Stewart takes than the matrix sign, and how far they differ."""
+    """The speed of the matrix sign relative to SciPy's Bartels-Stewart, and their difference."""
     network = start(n, density)
     model = rate_model(network)
     a, q, times, found = model.a(), model.q(), [], []
@@ -124,7 +124,7 @@ Case = tuple[str, Callable[[int, float], tuple[float, int, str]], int, float, fl
 
 
 def cases(quick: bool) -> list[Case]:
-    """What, function, neurons, density, aim in seconds and in megabytes."""
+    """The cases: name, function, neurons, density, aim in seconds and in megabytes."""
     none = np.nan
     small = 300 if quick else 1000
     found: list[Case] = [
@@ -145,13 +145,16 @@ def cases(quick: bool) -> list[Case]:
 
 
 def measure(quick: bool) -> Iterator[Measured]:
-    """Of each case, as it ends."""
+    """Yield the result of each case as it ends."""
     for case in cases(quick):
         yield from processes(_run, [case], lambda *args: None)
 
 
 def growth(rows: list[Measured]) -> float:
-    """Exponent of time by neurons at a constant number of synapses each: the slope in logarithms; nan without rows."""
+    """The exponent of time as a power of neurons, at a constant number of synapses each.
+
+    It is the slope of the logarithms; nan with fewer than two rows.
+    """
     sized = [r for r in rows if r.what == "edge step" and r.neurons in GROWTH]
     if len(sized) < 2:
         return np.nan

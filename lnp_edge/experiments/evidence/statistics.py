@@ -1,4 +1,4 @@
-"""Means over seeds with confidence intervals, differences paired by seed."""
+"""Means over seeds with confidence intervals, and differences paired by seed."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ LEVEL = 0.95
 
 @dataclass(frozen=True)
 class Estimate:
-    """A mean and half the width of its confidence interval (Student's t); nan where one value alone gives none."""
+    """A mean and half the width of its confidence interval (Student's t); nan for one value."""
 
     mean: float
     half: float
@@ -41,7 +41,7 @@ class Estimate:
 
 
 def values(results: list[dict], measure: str, **where) -> dict[int, float]:
-    """A measure by seed, of the results that agree with `where`; those that failed have none."""
+    """A measure by seed, for the results that match `where` and did not fail."""
     return {
         r["seed"]: r[measure]
         for r in results

@@ -1,4 +1,4 @@
-"""One network of a comparison: drawn, pruned, measured, in either regime."""
+"""One network of a comparison: drawn, pruned and measured, frozen or trained."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ class Cell:
 
 
 def core(cell: Cell) -> Network:
-    """The unpruned start, without a task: eight inputs of white noise, a step of 1 s."""
+    """The unpruned network without a task, with a step of 1 s."""
     heterogeneous, clusters = KINDS[cell.kind]
     c, o = pipeline.TASK_FREE
     return random_network(
@@ -72,7 +72,7 @@ def pruned(cell: Cell) -> Network:
 
 
 def measure(cell: Cell, progress: Progress | None = None) -> Result:
-    """What a table says of one network; of one that cannot be pruned or measured, "failed". Work for store.run."""
+    """The row of one network; "failed" if it cannot be pruned or measured. Work for store.run."""
     known = asdict(cell) | {"keep": cell.prune.keep}
     evaluations = [_evaluation(name) for name in cell.tasks]
     try:
@@ -94,8 +94,8 @@ def _evaluation(name: str) -> reservoir.Evaluation:
 def describe(network: Network) -> dict[str, float]:
     """Size, stability and spread of a network.
 
-    synapses_with_ports : also one input and one read-out of each neuron
-    drift : by what share the firing rate of a long run's end differs from that of its beginning
+    synapses_with_ports : synapses, plus one input and one read-out per neuron
+    drift : relative change of the firing rate from the first to the second half of a long run
     """
     m = pruning.measure(network)
     spectrum = lyapunov.of_network(network, k=min(EXPONENTS, lyapunov.dimension(network)), steps=300, warm_up=100)
@@ -119,7 +119,7 @@ def grid(
     methods: dict[str, PruneSettings], keeps: list[float], kinds: list[str], seeds: int, tasks: tuple[str, ...],
     neurons: int,
 ) -> list[Cell]:  # fmt: skip
-    """Dense, without recurrence, and every method at every share of synapses."""
+    """The cells: dense, without recurrence, and every method at every share of synapses."""
     found = []
     for kind in kinds:
         for seed in range(1, seeds + 1):
@@ -134,7 +134,7 @@ def grid(
 
 
 def trained_config(task: str, kind: str, seed: int, prune: PruneSettings, changes: list[dict]) -> Config:
-    """A task's configuration with another pruning, for the regime in which everything is trained."""
+    """The configuration of a task with another pruning, to train all weights."""
     base = config.named(task)
     heterogeneous, clusters = KINDS[kind]
     base = replace(base, seed=seed, prune=prune)
@@ -144,7 +144,7 @@ def trained_config(task: str, kind: str, seed: int, prune: PruneSettings, change
 
 
 def trained_row(result: Result, metric: str) -> dict:
-    """What a table says of a training that runs.py has stored."""
+    """The row of a training that runs.py has stored."""
     if "failed" in result:
         return {"failed": result["failed"]}
     floats, integers = result["float_measures"][metric], result["measures"][metric]
@@ -153,15 +153,17 @@ def trained_row(result: Result, metric: str) -> dict:
 
 
 def known_task(name: str) -> None:
-    """Raises ConfigError with what there is, unless it is a memory task or a configuration; DataError if its data
-    cannot be read."""
+    """Check that a name is a memory task or a configuration.
+
+    Raises ConfigError, which lists the available ones, or DataError if its data cannot be read.
+    """
     if name not in reservoir.MEMORY and name not in (known := config.names()):
         raise ConfigError(f"no task {name[:40]!r}", f"available: {', '.join([*reservoir.MEMORY, *known])}")
     _evaluation(name)
 
 
 def examples(cell: Cell, methods: dict[str, PruneSettings], keep: float) -> dict[str, Network]:
-    """One network before pruning and after, by method, for pictures; without those that cannot be pruned so far."""
+    """One network before and after pruning, by method, for figures; without those that fail."""
     found = {"dense": core(cell)}
     for name, settings in methods.items():
         with suppress(NetworkError):

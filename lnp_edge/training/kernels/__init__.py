@@ -1,1 +1,1 @@
-"""Compiled loops of training: vector code, sparse and dense recurrence, integers."""
+"""The compiled loops of training: vector code, sparse and dense recurrence, integers."""

@@ -1,10 +1,12 @@
-"""The fused layer where most pairs of neurons have a synapse: rows of neurons as vectors, one sample after another.
+"""The fused layer at high density: neurons are the lanes of vectors, samples follow one another.
 
-Spikes are few, so the forward product adds the rows of the weight matrix that fired and the weight gradient adds
-the gradients of the steps that did: at 8 % of the neurons firing each costs a quarter of a matrix product. Only the
-gradient that goes back in time is dense; it is a register-blocked product for BLOCK samples at once.
+Spikes are rare, so the forward pass adds only the rows of the weight matrix whose neurons fired,
+and the weight gradient adds only the gradients of steps with a spike: if 8 % of the neurons fire,
+each costs a quarter of a matrix product. Only the gradient that goes back in time is dense; it is a
+register-blocked product for BLOCK samples at once.
 
-Layout [B, T, Np], Np = N rounded up to whole vectors. W is [w_rec w_out], one row of Mp columns a neuron.
+Layout [B, T, Np], Np = N rounded up to whole vectors. W is [w_rec w_out], one row of Mp columns per
+neuron.
 """
 
 # mypy: disable-error-code="call-arg, var-annotated"
@@ -17,13 +19,13 @@ from numba import njit
 
 from lnp_edge.training.kernels.lanes import LANES, above, compiled, fma, load, magnitude, splat, store
 
-BLOCK = 8  # samples: 8 x 2 AVX-512 accumulators, of 32 registers; 115 GFLOP/s where BLAS had 54 to 97
-_CHUNK = 16  # steps between two additions to the weight gradient
+BLOCK = 8  # samples: 8 x 2 AVX-512 accumulators of 32 registers; 115 GFLOP/s, BLAS had 54 to 97
+_CHUNK = 16  # steps between additions to the weight gradient
 
 
 @njit(inline="always")
 def _add_rows(rows, wide, picked, count, sums):
-    """sums [wide, LANES] += the rows [wide, LANES] of `rows` named by picked[:count]."""
+    """sums [wide, LANES] += the rows [wide, LANES] of `rows` with the indices picked[:count]."""
     c = 0
     while c + 4 <= wide:
         a, b, d, e = load(sums, c), load(sums, c + 1), load(sums, c + 2), load(sums, c + 3)
@@ -45,7 +47,7 @@ def _add_rows(rows, wide, picked, count, sums):
 
 @njit(inline="always")
 def _fired(p, th, picked):
-    """Write the indices of p > th to picked and return how many. No branch: spikes cannot be predicted."""
+    """Write the indices of p > th to picked; returns their number. Avoids branches."""
     count = 0
     for j in range(len(th)):
         picked[count] = j
@@ -55,10 +57,11 @@ def _fired(p, th, picked):
 
 @compiled
 def forward(v, start, w, alpha, beta, v_th, gamma, bias_out, y, t0):
-    """Steps t0, t0 + 1, ... of y [B,T,O]; v [B,K,Np] holds the input currents, on return v before the reset.
+    """Compute steps t0, t0 + 1, ... of y [B,T,O].
 
-    start [2,B,Np] is i_syn and v before the reset of the step before, on return those of the last step.
-    w is [Np,Mp]; the others [Np] or [O].
+    v [B,K,Np] has the input currents; on return, v before the reset. start [2,B,Np] has i_syn and v
+    before the reset of the previous step; on return, of the last step. w is [Np,Mp]; the others are
+    [Np] or [O].
     """
     samples, steps, n = v.shape
     o, tiles, wide = len(gamma), n // LANES, w.shape[1] // LANES
@@ -94,7 +97,10 @@ def forward(v, start, w, alpha, beta, v_th, gamma, bias_out, y, t0):
 
 @njit(inline="always")
 def _product(h, w, out):
-    """out[b, p] = sum_k h[b, k] * w[p, k]: h [BLOCK, K] scalars, w [P, K, LANES], out [BLOCK, P, LANES]."""
+    """out[b, p] = sum_k h[b, k] * w[p, k].
+
+    h [BLOCK, K] scalars, w [P, K, LANES], out [BLOCK, P, LANES]
+    """
     for p in range(w.shape[0]):
         tile = w[p]
         zero = splat(np.float32(0))
@@ -121,11 +127,12 @@ def _product(h, w, out):
 
 @compiled
 def backward(v, start, carry, grad_y, t0, w_back, alpha, beta, v_th, slope, d_w, d_alpha, d_beta):
-    """Gradients of steps t0 .. t0+K-1; v [B,K,Np] as forward left it, on return the gradient of i_syn.
+    """Compute the gradients of steps t0 .. t0+K-1.
 
-    start as forward got it. grad_y [B,T,O]: what reaches y, the read-out's own leak included.
-    carry [2,B,Np]: gradient of i_syn and of v (after its leak) of the step after, on return of step t0.
-    w_back [Np/LANES, N+O, LANES] is W transposed. Adds into d_w [Np,Mp], d_alpha, d_beta [Np].
+    v [B,K,Np] is the result of forward; on return, the gradient of i_syn. start is the argument of
+    forward. grad_y [B,T,O] is the gradient of y, with the read-out's leak. carry [2,B,Np] has the
+    gradients of i_syn and of v (after its leak) of the next step; on return, of step t0. w_back
+    [Np/LANES, N+O, LANES] is W transposed. Adds to d_w [Np,Mp], d_alpha, d_beta [Np].
     """
     samples, steps, n = v.shape
     o, tiles, wide = grad_y.shape[2], n // LANES, d_w.shape[1] // LANES
@@ -135,7 +142,7 @@ def backward(v, start, carry, grad_y, t0, w_back, alpha, beta, v_th, slope, d_w,
     rows = h.reshape(-1, LANES)
     grad_z = np.empty((BLOCK, tiles, LANES), np.float32)
     picked, one = np.empty(n + 1, np.int32), splat(np.float32(1))
-    events, count = np.empty((n, _CHUNK * BLOCK), np.int32), np.zeros(n, np.int32)  # rows of h, by spiking neuron
+    events, count = np.empty((n, _CHUNK * BLOCK), np.int32), np.zeros(n, np.int32)  # rows of h
     for first in range(0, samples, BLOCK):
         here = min(BLOCK, samples - first)
         for t in range(steps - 1, -1, -1):
@@ -164,7 +171,7 @@ def backward(v, start, carry, grad_y, t0, w_back, alpha, beta, v_th, slope, d_w,
                     store(later, c, grad_i)
                     store(gv, c, be * grad_v)
                     store(now, c, grad_i)
-                    # The state before this step from v alone: i_syn[t-1] = vp[t-1] - beta * v[t-2].
+                    # The previous state follows from v: i_syn[t-1] = vp[t-1] - beta * v[t-2].
                     p1, p2 = load(before, c), load(earlier, c)
                     i_last = p1 - be * (p2 - th * above(p2, th)) if t > 0 else load(i_start, c)
                     store(d_al, c, fma(grad_i, i_last, load(d_al, c)))

@@ -1,8 +1,9 @@
-"""A recurrent cuba-LIF layer, what it sends to later layers and its read-out: one function of the whole sequence.
+"""A recurrent cuba-LIF layer with its read-out, as one autograd function of the whole sequence.
 
-Input currents and their weight gradient are products over all steps (products.py). The recurrence is that of sparse.py
-or, at high density, of dense.py. A long sequence keeps the state at the start of each segment only, and computes
-the segments again on the way back: the same operations, so the same spikes.
+It also computes the currents of later layers. Input currents and their weight gradient are products
+over all steps (products.py). The recurrence is in sparse.py or, at high density, in dense.py. For a
+long sequence only the state at the start of each segment is kept, and the backward pass computes
+the segments again, with the same operations and therefore the same spikes.
 """
 
 from __future__ import annotations
@@ -20,16 +21,17 @@ from lnp_edge.training.layer import SLOPE
 
 SERVES = ("cuba_lif",)  # neurons
 
-# Share of the pairs of neurons with a synapse from which dense.py is faster. Measured at N = 128, 256, 512, ms:
-# at 0.2 sparse 8, 19, 59 and dense 9, 23, 71; at 0.3 sparse 11, 26, 92 and dense 10, 24, 74.
+# Density from which dense.py is faster. Measured ms at N = 128, 256, 512:
+# density 0.2: sparse 8, 19, 59; dense 9, 23, 71
+# density 0.3: sparse 11, 26, 92; dense 10, 24, 74
 DENSE_FROM = 0.25
-KEPT = 2**28  # bytes of v that a training step may keep; beyond, segments are computed twice
+KEPT = 2**28  # bytes of v that a training step may keep; above, segments are computed twice
 NAMES = ("w_rec", "w_forward", "w_in", "w_out", "bias", "bias_out", "alpha", "beta", "gamma", "v_th")
 Arrays = dict[str, np.ndarray]
 
 
 class Sparse:
-    """sparse.py with the weights of one training step. [B, T, K] is [G, T, K, LANES] here."""
+    """sparse.py with the weights of one training step. [B, T, K] is stored as [G, T, K, LANES]."""
 
     lanes = LANES
 
@@ -43,7 +45,7 @@ class Sparse:
         self.sums = np.zeros((len(weights), FOLDED), np.float32), *np.zeros((2, wiring.n, LANES), np.float32)
 
     def place(self, a: torch.Tensor) -> np.ndarray:
-        """[B, T, K] in this layout, the batch padded with zeros to whole lanes; a copy."""
+        """A copy of [B, T, K] in this layout, with the batch zero-padded to whole lanes."""
         return placed(a.detach().numpy(), LANES)
 
     def back(self, a: np.ndarray, batch: int) -> np.ndarray:
@@ -81,7 +83,7 @@ class Sparse:
 
 
 class Dense:
-    """dense.py with the weights of one training step. [B, T, K] stays, as [B, T, K, 1]; N is padded."""
+    """dense.py with the weights of one training step. The layout is [B, T, K, 1]; N is padded."""
 
     lanes = 1
 
@@ -144,12 +146,18 @@ def _kernel(wiring: Wiring) -> type[Sparse] | type[Dense]:
 
 
 def _segment(steps: int, bytes_a_time_step: int) -> int:
-    """Steps whose v is kept: all within KEPT, else the number with the least memory, T/K states and K steps of v."""
+    """The number of steps K whose v is kept: all, if that is within KEPT.
+
+    Otherwise the K with the least memory for T/K states and K steps of v.
+    """
     return steps if steps * bytes_a_time_step <= KEPT else math.ceil(math.sqrt(2 * steps))
 
 
 def bytes_a_step(wiring: Wiring, batch: int, steps: int) -> int:
-    """Bytes that a training step keeps between its forward and backward pass: v, states, inputs and read-out."""
+    """Bytes kept between the forward and backward pass of a training step.
+
+    They are v, states, inputs and read-out.
+    """
     whole = _kernel(wiring) is Dense
     samples, n = (batch, LANES * -(-wiring.n // LANES)) if whole else (LANES * -(-batch // LANES), wiring.n)
     length = _segment(steps, 4 * samples * n)
@@ -158,20 +166,20 @@ def bytes_a_step(wiring: Wiring, batch: int, steps: int) -> int:
 
 
 class Workspace:
-    """The buffer of v, kept between calls. One forward, then its backward, at a time."""
+    """The buffer of v, reused between calls. Each forward pass needs its backward pass next."""
 
     def __init__(self, wiring: Wiring):
         self.wiring = wiring
         self.buffer = np.empty(0, np.float32)
 
     def v(self, *shape: int) -> np.ndarray:
-        """v before the reset of some steps: [G, K, N, L], not initialised."""
+        """An uninitialised array [G, K, N, L] for v before the reset."""
         if math.prod(shape) > len(self.buffer):
             self.buffer = np.empty(math.prod(shape), np.float32)
         return self.buffer[: math.prod(shape)].reshape(shape)
 
     def kernel(self, p: Arrays) -> Sparse | Dense:
-        """What runs the recurrence with the parameters of one training step."""
+        """The kernel with the parameters of one training step."""
         return _kernel(self.wiring)(self.wiring, p)
 
 
@@ -187,7 +195,7 @@ class _Fused(torch.autograd.Function):
         wiring = work.wiring
         p["gamma"], p["bias_out"] = (np.pad(p[name], (wiring.m, 0)) for name in ("gamma", "bias_out"))
         if p["w_in"] is not None:
-            p["w_in"] = np.concatenate([p["w_in"], p["bias"][None]])  # the bias is one more input, always 1
+            p["w_in"] = np.concatenate([p["w_in"], p["bias"][None]])  # an input that is always 1
             x = torch.cat([x, x.new_ones(*x.shape[:2], 1)], 2)
         kernel = work.kernel(p)
         inputs = _placed(x, kernel, batch)
@@ -206,7 +214,7 @@ class _Fused(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, grad_onwards: torch.Tensor, grad_out: torch.Tensor) -> tuple:
         if ctx.kept is None:
-            raise RuntimeError("a second backward pass: the first has overwritten v")
+            raise RuntimeError("second backward pass: the first one has overwritten v")
         work, kernel, gamma, inputs, y, starts, length, shape = ctx.kept
         ctx.kept = None
         x, n, m = inputs, work.wiring.n, work.wiring.m
@@ -221,7 +229,7 @@ class _Fused(torch.autograd.Function):
             v = work.v(*now.shape[:2], kernel.n, kernel.lanes)
             if t0 != last:
                 _run(work, kernel, x, starts[t0].copy(), y, t0, length)
-            kernel.backward(v, starts[t0], carry, grad_y, t0)  # v becomes the gradient of the currents
+            kernel.backward(v, starts[t0], carry, grad_y, t0)  # v is now the gradient of the currents
             if d_w_in is None:
                 now[:] = v[:, :, :n]  # the currents themselves are no longer needed
             else:
@@ -239,14 +247,14 @@ class _Fused(torch.autograd.Function):
 
 
 def _placed(x: torch.Tensor, kernel: Sparse | Dense, batch: int) -> np.ndarray:
-    """x [B, T, K], or [G, T, K, L] of any kernel's layout, in the layout of this one: itself where it is."""
+    """x, which is [B, T, K] or in the layout of any kernel, in the layout of this kernel."""
     if x.dim() == 4 and x.shape[-1] == kernel.lanes:
         return x.detach().numpy()
     return kernel.place(samples(x, batch))
 
 
 def _back_to(shape: torch.Size, a: np.ndarray, kernel: Sparse | Dense, batch: int) -> np.ndarray:
-    """a, in the layout of this kernel, in the one that `shape` is of: the way back of _placed."""
+    """a, which is in the layout of this kernel, in that of `shape`: the inverse of _placed."""
     if len(shape) == 4 and shape[-1] == kernel.lanes:
         return a
     whole = kernel.back(a, batch)
@@ -254,12 +262,12 @@ def _back_to(shape: torch.Size, a: np.ndarray, kernel: Sparse | Dense, batch: in
 
 
 def samples(a: torch.Tensor, batch: int) -> torch.Tensor:
-    """[B, T, K] of either layout, or of itself."""
+    """The array as [B, T, K], from the layout of either kernel or from [B, T, K] itself."""
     return a if a.dim() == 3 else a.permute(0, 3, 1, 2).flatten(0, 1)[:batch]
 
 
 def placed(a: np.ndarray, lanes: int) -> np.ndarray:
-    """[B, T, K] as [G, T, K, lanes], the batch padded with zeros to whole lanes; a copy."""
+    """A copy of [B, T, K] as [G, T, K, lanes], with the batch zero-padded to whole lanes."""
     blocks = -(-len(a) // lanes)
     out = np.zeros((blocks * lanes, *a.shape[1:]), np.float32)
     out[: len(a)] = a
@@ -269,7 +277,7 @@ def placed(a: np.ndarray, lanes: int) -> np.ndarray:
 def _run(
     work: Workspace, kernel: Sparse | Dense, x: np.ndarray, state: np.ndarray, y: np.ndarray, t0: int, length: int
 ) -> None:
-    """Steps t0 .. t0+length-1 forward from `state`, which becomes that after them; v stays in work."""
+    """Run steps t0 .. t0+length-1 forward from `state`, which is updated; v stays in work."""
     now = x[:, t0 : t0 + length]
     v = work.v(*now.shape[:2], kernel.n, kernel.lanes)
     kernel.currents(x, t0, v)
@@ -279,10 +287,11 @@ def _run(
 def fused(
     work: Workspace, p: dict[str, torch.Tensor | None], x: torch.Tensor, batch: int
 ) -> tuple[torch.Tensor, torch.Tensor]:
-    """Currents of later neurons, in this kernel's layout [G, T, M, L], and the read-out [B, T, O]; in float32.
+    """Currents of later neurons, in this kernel's layout [G, T, M, L], and the read-out [B, T, O].
 
-    p : by NAMES. With w_in [C, N], x [B, T, C] are inputs and get no gradient; with w_in None, x are the currents but
-        for the bias, [B, T, N] or as another layer gave them, and get theirs: on the way back they are overwritten.
-        v_th gets no gradient.
+    p : parameters with the names NAMES, float32; v_th gets no gradient
+    x : with w_in [C, N], inputs [B, T, C] without a gradient; with w_in None, currents without the
+        bias, [B, T, N] or in the layout of another layer, which get a gradient and are overwritten
+        in the backward pass
     """
     return _Fused.apply(work, x, batch, *(p[name] for name in NAMES))

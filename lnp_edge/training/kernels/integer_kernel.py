@@ -1,7 +1,8 @@
-"""The integers of SEMANTICS.md on a batch of windows: what integer.py runs forwards. Layout as kernel.py.
+"""The integers of SEMANTICS.md on a batch of windows, for integer.py.
 
-Sums over synapses run in float32, 32 samples side by side, and are exact: 127 * 127 * 1024 inputs and 127 * 65535
-spikes stay below 2**24. Everything after them is int64, by the neuron's own step.
+The layout is that of sparse.py. Sums over synapses are computed in float32 for 32 samples at once,
+and are exact: 127 * 127 * 1024 inputs and 127 * 65535 spikes stay below 2**24. Everything else is
+int64, in the neuron's own step.
 """
 
 # mypy: disable-error-code="call-arg, var-annotated"
@@ -28,7 +29,7 @@ from lnp_edge.training.kernels.sparse import Wiring
 
 @dataclass
 class State:
-    """Of G groups after some step: i_syn, v int64 and z float32 [G, N, L], y int64 [G, O, L]."""
+    """State of G groups after a step: i_syn, v int64 and z float32 [G, N, L], y int64 [G, O, L]."""
 
     i_syn: np.ndarray
     v: np.ndarray
@@ -44,10 +45,11 @@ class State:
 def run(
     model: QuantizedModel, wiring: Wiring, v: np.ndarray, state: State, gain: np.ndarray, v_th: np.ndarray
 ) -> np.ndarray:
-    """Run a model on from a state, which becomes that after the last step: the read-out y, int64 [G, K, O, L].
+    """Run a model from a state, which is updated; returns the read-out y, int64 [G, K, O, L].
 
-    v [G, K, N, L] holds x @ w_in of the integers, on return v before the reset over the gain [N], as float32, moved
-    by a rounding error where that would change whether it is above v_th float32 [N]: v > v_th are the spikes, exactly.
+    v [G, K, N, L] has x @ w_in of the integers. On return it has v before the reset divided by the
+    gain [N], as float32. If rounding to float32 would change whether it is above v_th float32 [N],
+    the value is adjusted: v > v_th holds exactly for the spikes.
     """
     hidden, out = model.populations
     w_in, w_rec, w_out = (model.projection(name) for name in ("in", "rec", "out"))
@@ -65,12 +67,12 @@ def run(
 
 @cache
 def _kernel() -> Callable:
-    """_run with the neuron's own step."""
+    """_run, compiled with the neuron's own step."""
     function = FunctionType(_run.__code__, globals() | {"neuron_step": njit(cuba_lif.step)}, _run.__name__)
     return cached(function, ops, cuba_lif, lanes)
 
 
-neuron_step = cuba_lif.step  # what _kernel() compiles
+neuron_step = cuba_lif.step  # _kernel() replaces it with the compiled function
 
 
 @njit(inline="always")
@@ -85,7 +87,7 @@ def _gather(start, stop, index, w, rows):
 def _run(
     v, into, pre, w, scales, c_syn, c_mem, v_th, bias, c_out, bias_out, gain, v_th_float, i_all, v_all, z_all, y_all, y
 ):
-    """SEMANTICS.md section 4."""
+    """Run the steps of SEMANTICS.md section 4."""
     groups, steps, n, _ = v.shape
     sums = np.empty((1, LANES), np.float32)
     fired = np.empty((n, LANES), np.float32)
@@ -114,7 +116,7 @@ def _run(
 
 
 def aligned(w: CSR, wiring: Wiring) -> np.ndarray:
-    """The weights of w_rec synapse by synapse of the wiring, [nnz]; 0 for those that were dropped."""
+    """The weights of w_rec in the order of the wiring's synapses, [nnz]; 0 for dropped ones."""
     found = np.zeros(len(wiring.rows), np.int32)
     place = wiring.rows.astype(np.int64) * wiring.n + wiring.columns
     found[np.searchsorted(place, w.rows().astype(np.int64) * wiring.n + w.indices)] = w.data

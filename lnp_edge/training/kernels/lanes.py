@@ -1,10 +1,10 @@
-"""32 float32 lanes as one value inside Numba code: the loops of kernel.py are vector code for certain.
+"""32 float32 lanes as one value in Numba code, so that the loops of the kernels are vector code.
 
-LLVM splits a <32 x float> into whatever registers the machine has. Its own vectoriser gives up on these,
-for it cannot prove that the arrays are distinct: measured five times slower at N = 256.
+LLVM splits a <32 x float> into the registers of the machine. Its own vectoriser fails on these
+loops, because it cannot prove that the arrays are distinct: that was five times slower at N = 256.
 
-load, store, fold_into, splat, fma, above, which, where, magnitude, and + - * / of two Lanes: each lane as IEEE
-float32. `compiled` is jit.cached for functions that use them.
+The operations are load, store, fold_into, splat, fma, above, which, where, magnitude, and + - * /
+of two Lanes; each lane is IEEE float32. `compiled` is jit.cached for functions that use them.
 """
 
 # mypy: disable-error-code="call-arg"
@@ -30,7 +30,7 @@ def compiled(function: Callable) -> Callable:
 
 
 class Lanes(types.Type):
-    """The Numba type of LANES float32 side by side."""
+    """The Numba type of LANES float32 values."""
 
     def __init__(self):
         super().__init__("Lanes")
@@ -46,7 +46,7 @@ class _Model(models.PrimitiveModel):
 
 
 def _pointer(context, builder, array_type, array, row):
-    """Address of array[row, 0] of a C-contiguous float32 array [rows, LANES], as a vector pointer."""
+    """A vector pointer to array[row, 0] of a C-contiguous float32 array [rows, LANES]."""
     data = context.make_array(array_type)(context, builder, array).data
     start = builder.mul(row, ir.Constant(row.type, LANES))
     return builder.bitcast(builder.gep(data, [start]), _VECTOR.as_pointer())
@@ -59,7 +59,7 @@ def _llvm(builder, name, args):
 
 @intrinsic
 def load(typing, rows, row):
-    """Lanes of rows[row]; rows is a C-contiguous float32 [n, LANES] array, row an integer in range."""
+    """rows[row] as Lanes. rows : C-contiguous float32 [n, LANES];  row : an integer in range"""
 
     def emit(context, builder, sig, args):
         at = context.cast(builder, args[1], sig.args[1], types.int64)
@@ -82,7 +82,10 @@ def store(typing, rows, row, value):
 
 @intrinsic
 def fold_into(typing, sums, row, value):
-    """sums[row] += value, lanes folded onto FOLDED partial sums; sums is C-contiguous float32 [n, FOLDED]."""
+    """sums[row] += value, with its lanes folded into FOLDED sums.
+
+    sums : C-contiguous float32 [n, FOLDED]
+    """
 
     def emit(context, builder, sig, args):
         data = context.make_array(sig.args[0])(context, builder, args[0]).data
@@ -117,7 +120,7 @@ def splat(typing, scalar):
 
 @intrinsic
 def fma(typing, a, b, c):
-    """a * b + c, rounded once where the machine can."""
+    """a * b + c, rounded once if the machine can."""
 
     def emit(context, builder, sig, args):
         return _llvm(builder, f"llvm.fmuladd.v{LANES}f32", args)
@@ -127,7 +130,7 @@ def fma(typing, a, b, c):
 
 @intrinsic
 def above(typing, a, b):
-    """1.0 where a > b, else 0.0."""
+    """1.0 where a > b, otherwise 0.0."""
 
     def emit(context, builder, sig, args):
         return builder.uitofp(builder.fcmp_ordered(">", *args), _VECTOR)
@@ -137,7 +140,7 @@ def above(typing, a, b):
 
 @intrinsic
 def which(typing, a, b):
-    """a > b as a uint32, one bit a lane."""
+    """a > b as a uint32, one bit per lane."""
 
     def emit(context, builder, sig, args):
         return builder.bitcast(builder.fcmp_ordered(">", *args), ir.IntType(32))
@@ -147,7 +150,7 @@ def which(typing, a, b):
 
 @intrinsic
 def where(typing, bits, a, b):
-    """a in the lanes whose bit of a uint32 is set, else b."""
+    """a in the lanes whose bit in a uint32 is set, otherwise b."""
 
     def emit(context, builder, sig, args):
         mask = builder.bitcast(args[0], ir.VectorType(ir.IntType(1), LANES))

@@ -1,11 +1,12 @@
-"""Forward pass and back-propagation through time of a recurrent cuba-LIF layer with its read-out, fused.
+"""Fused forward and backward pass of a recurrent cuba-LIF layer with its read-out.
 
-An accelerator for neurons/cuba_lif.py; training/layer.py is the readable definition; tests compare the two.
-This one walks the synapses; dense.py is the same where most pairs of neurons have one.
+This is a fast version of neurons/cuba_lif.py. training/layer.py is the readable definition; tests
+compare the two. This file loops over synapses; dense.py is for networks of high density.
 
-Layout [block][T][N][LANES], batch innermost, so that a synapse is a few vector operations over LANES samples.
-Recurrent and read-out weights are one sparse matrix, `Wiring`, from neurons to the targets [neurons; outputs].
-Between the passes only v before the reset is kept: 4 bytes a neuron, step and sample.
+The layout is [block][T][N][LANES] with the batch innermost, so that a synapse is a few vector
+operations over LANES samples. Recurrent and read-out weights form one sparse matrix, `Wiring`, from
+neurons to the targets [neurons; outputs]. Between the passes only v before the reset is kept: 4
+bytes per neuron, step and sample.
 """
 
 # mypy: disable-error-code="call-arg, var-annotated"
@@ -34,15 +35,16 @@ from lnp_edge.training.kernels.lanes import (
     which,
 )
 
-_CHUNK = 4  # steps whose weight gradients are summed in registers before they touch memory
+_CHUNK = 4  # steps whose weight gradients are summed in registers before they are stored
 
 
 @dataclass(frozen=True)
 class Wiring:
-    """Where the synapses are, seen from both ends: N neurons, C inputs, M neurons of later layers, O outputs.
+    """The synapses, indexed by source and by target.
 
-    Outside the kernel, the S weights and gradients go w_rec.data, w_forward.data, w_out.ravel(). Inputs reach every
-    neuron. To the kernel the later neurons are outputs without a leak: M + O targets beside the neurons.
+    There are N neurons, C inputs, M neurons of later layers and O outputs. Outside the kernel, the
+    S weights and gradients have the order w_rec.data, w_forward.data, w_out.ravel(). Inputs reach
+    every neuron. The kernel treats later neurons as outputs without memory: it has M + O outputs.
     """
 
     n: int
@@ -57,11 +59,14 @@ class Wiring:
     by_source: NDArray[np.intp]  # [S] weights by neuron = weights[by_source]
     rows: NDArray[np.intp]  # [nnz] presynaptic neuron of each recurrent synapse
     columns: NDArray[np.intp]  # [nnz] its target
-    onwards: tuple[NDArray[np.intp], NDArray[np.intp]]  # presynaptic neuron and later neuron of each forward synapse
+    onwards: tuple[NDArray[np.intp], NDArray[np.intp]]  # source and target of each forward synapse
 
     @staticmethod
     def of(w_rec: sparse.csr_array, c: int, o: int, w_forward: sparse.csr_array | None = None) -> Wiring:
-        """The wiring of w_rec [N, N] and w_forward [N, M], rows sorted, with C inputs and dense w_out [N, O]."""
+        """The wiring of w_rec [N, N] and w_forward [N, M], with C inputs and dense w_out [N, O].
+
+        The rows of the matrices are sorted.
+        """
         n, every = w_rec.shape[0], np.arange(w_rec.shape[0])
         m = 0 if w_forward is None else w_forward.shape[1]
         rows, columns = np.repeat(every, np.diff(w_rec.indptr)), w_rec.indices
@@ -91,7 +96,8 @@ def _gather(start, stop, index, w, rows, acc):
 def _gather_spikes(start, stop, index, w, spikes, acc):
     """acc + sum_k w[k] in the lanes where neuron index[k] fired, for k in start..stop-1.
 
-    One masked addition: 32 spikes are 4 bytes instead of 128, and the spikes of 8,000 neurons fit the first cache.
+    A masked addition: 32 spikes take 4 bytes instead of 128, and those of 8,000 neurons fit into
+    the L1 cache.
     """
     for k in range(start, stop):
         acc = where(spikes[index[k]], acc + splat(w[k]), acc)
@@ -100,10 +106,11 @@ def _gather_spikes(start, stop, index, w, spikes, acc):
 
 @compiled
 def forward(v, start, into, pre, w, alpha, beta, v_th, gamma, bias_out, y, t0):
-    """Steps t0, t0 + 1, ... of y [G,T,O,L]; v [G,K,N,L] holds the input currents, on return v before the reset.
+    """Compute steps t0, t0 + 1, ... of y [G,T,O,L].
 
-    start [2,G,N,L] is i_syn and v before the reset of the step before, on return those of the last step.
-    w [S] by target.
+    v [G,K,N,L] has the input currents; on return, v before the reset. start [2,G,N,L] has i_syn and
+    v before the reset of the previous step; on return, of the last step. w [S] is ordered by
+    target.
     """
     blocks, steps = v.shape[:2]
     n, o = len(alpha), len(gamma)
@@ -147,12 +154,14 @@ def _add_weight_gradients(into, pre, u, h, d_w):
 
 @compiled
 def backward(v, start, carry, grad_y, t0, into, pre, out, post, w_back, alpha, beta, v_th, slope, d_w, d_alpha, d_beta):
-    """Gradients of steps t0 .. t0+K-1; v [G,K,N,L] as forward left it, on return the gradient of i_syn.
+    """Compute the gradients of steps t0 .. t0+K-1.
 
-    Reset detached; surrogate dz/dv = 1/v_th / (1 + slope*|v/v_th - 1|)^2.
-    start as forward got it. grad_y [G,T,O,L]: what reaches y, the read-out's own leak included.
-    carry [2,G,N,L]: gradient of i_syn and of v (after its leak) of the step after, on return of step t0.
-    w_back [S] by neuron. Adds into d_w [S by target, FOLDED], d_alpha, d_beta [N, L]; sum over the lanes.
+    The reset is detached; the surrogate is dz/dv = 1/v_th / (1 + slope*|v/v_th - 1|)^2. v [G,K,N,L]
+    is the result of forward; on return, the gradient of i_syn. start is the argument of forward.
+    grad_y [G,T,O,L] is the gradient of y, with the read-out's leak. carry [2,G,N,L] has the
+    gradients of i_syn and of v (after its leak) of the next step; on return, of step t0. w_back [S]
+    is ordered by neuron. Adds to d_w [S by target, FOLDED] and to d_alpha and d_beta [N, L], which
+    the caller sums over the lanes.
     """
     blocks, steps = v.shape[:2]
     n, o = len(alpha), grad_y.shape[2]
@@ -183,7 +192,7 @@ def backward(v, start, carry, grad_y, t0, into, pre, out, post, w_back, alpha, b
                 store(gv, j, be * grad_v)
                 store(now, j, grad_i)
                 store(following, j, grad_i)
-                # The state before this step from v alone: i_syn[t-1] = vp[t-1] - beta * v[t-2].
+                # The previous state follows from v: i_syn[t-1] = vp[t-1] - beta * v[t-2].
                 p1, p2 = load(before, j), load(earlier, j)
                 i_last = p1 - be * (p2 - th * above(p2, th)) if t > 0 else load(i_start, j)
                 store(d_alpha, j, fma(grad_i, i_last, load(d_alpha, j)))
@@ -192,7 +201,7 @@ def backward(v, start, carry, grad_y, t0, into, pre, out, post, w_back, alpha, b
 
 @compiled
 def leak_back(grad_y, gamma):
-    """Add to the gradient of y [G,T,O,L] what reaches it through the read-out's own leak."""
+    """Add to the gradient of y [G,T,O,L] the part that passes through the read-out's leak."""
     groups, steps, o, lanes = grad_y.shape
     for g in range(groups):
         for t in range(steps - 2, -1, -1):
