@@ -315,8 +315,8 @@ def _start(network: Network, k: int, seed: int) -> Floats:
 
     All D: those of the unconnected neurons at rest, slowest first, so that without synapses the spectrum of neurons
     that are linear between spikes is exact at once. Fewer: random, as those might never leave a part of the network
-    that hears nothing of the rest. Either way they belong to the neurons, not to their numbers: a network in another
-    order starts with the same vectors.
+    that receives nothing from the rest. Either way they belong to the neurons, not to their numbers: a network in
+    another order starts with the same vectors.
     """
     size, rng = dimension(network), np.random.default_rng([seed, 1])
     blocks, sizes = [], []

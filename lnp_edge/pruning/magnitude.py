@@ -14,7 +14,7 @@ def prune(
 ) -> Network:
     """The round(keep * synapses) synapses of largest |w|; the seed breaks ties.
 
-    No neuron goes: one without synapses still hears its input and feeds the read-out. No gain is restored:
+    No neuron goes: one without synapses still gets its input and feeds the read-out. No gain is restored:
     the loop gain falls with the synapses that go.
     """
     return keep_largest(network, np.abs(network.w_rec.data), budget(network, keep), seed)

@@ -54,7 +54,7 @@ def reach(network: Network) -> Mask:
 
 
 def _ports(network: Network) -> tuple[Mask, Mask]:
-    """Who hears each input [C, N], and who feeds each read-out [N, O]; of one layout, as each compiles anew."""
+    """Neurons that get each input [C, N], and that feed each read-out [N, O]; of one layout, as each compiles anew."""
     return np.ascontiguousarray(network.w_in != 0), np.ascontiguousarray(network.w_out != 0)
 
 
