@@ -15,7 +15,7 @@ import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
-from lnp_edge.base.jit import cached
+from lnp_edge.base.jit import cached, tuple_of
 from lnp_edge.runtime.runner import Steps, checked
 from lnp_edge.spec import digest as digest_module
 from lnp_edge.spec import ops, plugins
@@ -152,17 +152,11 @@ def _kernel(neurons: tuple[str, ...], encoder: str) -> Callable:
     encoder_module = plugins.get("lnp_edge.encoders", encoder)
     meaning = {
         "encode": njit(encoder_module.encode),
-        "encoder_of": _row_reader(len(encoder_module.PARAMS)),
+        "encoder_of": tuple_of("a, i", "a[i, {s}]", len(encoder_module.PARAMS)),
         "advance": _advance([_advance_one(module) for module in neuron_modules]),
     }
-    function: Any = ops.bind(_run, globals() | meaning)
-    function.__qualname__ = f"run_{'_'.join(neurons)}_{encoder}"
-    return cached(function, ops, digest_module, *neuron_modules, encoder_module)
-
-
-def _row_reader(width: int) -> Callable:
-    """read(a, i) -> tuple(a[i]), of a width the compiler knows: a slice would count references."""
-    return _compiled("read(a, i)", [f"return ({''.join(f'a[i, {k}], ' for k in range(width))})"])
+    name = f"run_{'_'.join(neurons)}_{encoder}"
+    return cached(ops.bind(_run, globals() | meaning), ops, digest_module, *neuron_modules, encoder_module, name=name)
 
 
 def _advance(of_neurons: list[Callable]) -> Callable:

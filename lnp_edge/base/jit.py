@@ -8,14 +8,16 @@ from types import ModuleType
 from numba import njit
 
 
-def cached(function: Callable, *inlined: ModuleType) -> Callable:
+def cached(function: Callable, *inlined: ModuleType, name: str = "") -> Callable:
     """Compile a function once per machine.
 
     Compiles once per process if neither the package nor the home folder is writable.
 
     inlined : other modules whose code goes into the function. Numba's cache keys a function by its
         name and its own file, so the name includes a hash of theirs: no stale kernel is loaded.
+    name    : of one of several functions that share their code, such as the step of each neuron
     """
+    function.__qualname__ = name or function.__qualname__
     if inlined:
         sources = "".join(inspect.getsource(module) for module in inlined)
         function.__qualname__ += f"_{hashlib.sha256(sources.encode()).hexdigest()[:12]}"

@@ -13,7 +13,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import cache
-from types import FunctionType
 from typing import Any
 
 import numpy as np
@@ -105,9 +104,7 @@ def kernel(neuron: str) -> Callable:
         "constants_of": tuple_of("a, i", "a[{s}, i]", len(module.TABLES)),
         "N_VARS": size,
     }
-    function = FunctionType(_advance.__code__, scope, f"tangents_{neuron}")
-    function.__qualname__ = f"tangents_{neuron}"
-    return cached(function, floats, module)
+    return cached(bind(_advance, scope), floats, module, name=f"tangents_{neuron}")
 
 
 def _unbound(*_: Any) -> Any:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from functools import cache
-from types import FunctionType
 from typing import Any
 
 import numpy as np
@@ -106,9 +105,7 @@ def _kernel(neuron: str) -> Callable:
         "constants_of": tuple_of("a, i", "a[{s}, i]", len(module.TABLES)),
         "N_VARS": len(module.STATE),
     }
-    function = FunctionType(_step.__code__, scope, f"step_{neuron}")
-    function.__qualname__ = f"step_{neuron}"
-    return cached(function, floats, module)
+    return cached(bind(_step, scope), floats, module, name=f"step_{neuron}")
 
 
 def _unbound(*_: Any) -> Any:

@@ -13,7 +13,6 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cache
-from types import FunctionType
 
 import numpy as np
 from numba import njit
@@ -68,8 +67,7 @@ def run(
 @cache
 def _kernel() -> Callable:
     """_run, compiled with the neuron's own step."""
-    function = FunctionType(_run.__code__, globals() | {"neuron_step": njit(cuba_lif.step)}, _run.__name__)
-    return cached(function, ops, cuba_lif, lanes)
+    return cached(ops.bind(_run, globals() | {"neuron_step": njit(cuba_lif.step)}), ops, cuba_lif, lanes)
 
 
 neuron_step = cuba_lif.step  # _kernel() replaces it with the compiled function
