@@ -107,10 +107,8 @@ def check(dataset: Dataset) -> Dataset:
         hold(series.horizon > 0 and series.per_unit > 0, f"horizon {series.horizon}, {series.per_unit} counts per unit")
         hold(bool(series.target) and all(0 <= c < width for c in series.target), f"targets {series.target}")
         closed = series.lyapunov > 0
-        hold(
-            not closed or (series.horizon == 1 and series.target == tuple(range(width))),
-            "a closed loop forecasts all channels",
-        )
+        closes = series.horizon == 1 and series.target == tuple(range(width))
+        hold(closes or not closed, "a closed loop must forecast all channels one step ahead")
         hold(closed == (series.free_run > 0), "set free_run and lyapunov together, or neither")
     return dataset
 
