@@ -37,7 +37,7 @@ class DataSettings:
     root: str = ""  # folder of the files; "": $LNP_DATA, or the package for data sets in it
     window: float = _number(4.0, 1e-6, 1e9)  # s of input per prediction
     hop: float = _number(2.0, 1e-6, 1e9)  # s from one prediction to the next
-    limit: int = _number(0, 0, 10**6)  # most recordings per class and group, or windows; 0: all
+    limit: int = _number(0, 0, 10**6)  # recordings per class and group, or windows; 0: all
     encoder: str = "affine"  # lnp_edge/encoders/<encoder>.py
 
 

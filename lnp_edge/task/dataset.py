@@ -102,13 +102,14 @@ def check(dataset: Dataset) -> Dataset:
         hold(recording.shape[1:] == (width,), f"recording {r}: expected shape [T, {width}], got {recording.shape}")
     for r in np.flatnonzero((dataset.labels < 0) | (dataset.labels >= max(classes, 1)))[:1]:
         hold(False, f"recording {r} has label {dataset.labels[r]}")
-    hold(sorted(map(abs, dataset.mirror)) in ([], [*range(1, width + 1)]), "mirror is no signed order of the channels")
+    hold(sorted(map(abs, dataset.mirror)) in ([], [*range(1, width + 1)]), "mirror is not a signed permutation")
     if series:
-        hold(series.horizon > 0 and series.per_unit > 0, f"horizon {series.horizon}, {series.per_unit} counts a unit")
+        hold(series.horizon > 0 and series.per_unit > 0, f"horizon {series.horizon}, {series.per_unit} counts per unit")
         hold(bool(series.target) and all(0 <= c < width for c in series.target), f"targets {series.target}")
         closed = series.lyapunov > 0
-        hold(not closed or (series.horizon == 1 and series.target == tuple(range(width))), "an open loop cannot close")
-        hold(closed == (series.free_run > 0), "free_run goes with a Lyapunov exponent")
+        closes = series.horizon == 1 and series.target == tuple(range(width))
+        hold(closes or not closed, "a closed loop must forecast all channels one step ahead")
+        hold(closed == (series.free_run > 0), "set free_run and lyapunov together, or neither")
     return dataset
 
 

@@ -54,7 +54,7 @@ def reach(network: Network) -> Mask:
     """Whether a path leads from each input channel through neurons to each read-out, [C, O]."""
     w, (hears, feeds) = network.w_rec, _ports(network)
     alive, wanted = np.ones(network.n, bool), np.ones(feeds.shape[1], bool)
-    paths = [_path(w.indptr, w.indices, heard, feeds, alive, wanted)[0] for heard in hears]
+    paths = [_path(w.indptr, w.indices, entry, feeds, alive, wanted)[0] for entry in hears]
     return np.array(paths, bool).reshape(len(hears), feeds.shape[1])
 
 
@@ -177,7 +177,7 @@ def _through(indptr, indices, sources):
 
 
 @cached
-def _path(indptr, indices, heard, feeds, alive, wanted):
+def _path(indptr, indices, entry, feeds, alive, wanted):
     """Shortest paths from one input to its read-outs, through neurons that are alive.
 
     Returns the mask of read-outs found [O] and the mask of neurons on their paths [N]. The search
@@ -190,7 +190,7 @@ def _path(indptr, indices, heard, feeds, alive, wanted):
     missing = wanted.sum()
     tail = 0
     for neuron in range(n):
-        if heard[neuron] and alive[neuron]:
+        if entry[neuron] and alive[neuron]:
             parent[neuron], queue[tail] = -1, neuron
             tail += 1
     head = 0
