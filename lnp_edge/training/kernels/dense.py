@@ -59,9 +59,9 @@ def _fired(p, th, picked):
 def forward(v, start, w, alpha, beta, v_th, gamma, bias_out, y, t0):
     """Compute steps t0, t0 + 1, ... of y [B,T,O].
 
-    v [B,K,Np] has the input currents; on return, v before the reset. start [2,B,Np] has i_syn and v
-    before the reset of the previous step; on return, of the last step. w is [Np,Mp]; the others are
-    [Np] or [O].
+    v : [B,K,Np], the input currents; on return, v before the reset
+    start : [2,B,Np], i_syn and v before the reset of the previous step; on return, of the last
+    w : [Np,Mp];  the others [Np] or [O]
     """
     samples, steps, n = v.shape
     o, tiles, wide = len(gamma), n // LANES, w.shape[1] // LANES
@@ -129,10 +129,13 @@ def _product(h, w, out):
 def backward(v, start, carry, grad_y, t0, w_back, alpha, beta, v_th, slope, d_w, d_alpha, d_beta):
     """Compute the gradients of steps t0 .. t0+K-1.
 
-    v [B,K,Np] is the result of forward; on return, the gradient of i_syn. start is the argument of
-    forward. grad_y [B,T,O] is the gradient of y, with the read-out's leak. carry [2,B,Np] has the
-    gradients of i_syn and of v (after its leak) of the next step; on return, of step t0. w_back
-    [Np/LANES, N+O, LANES] is W transposed. Adds to d_w [Np,Mp], d_alpha, d_beta [Np].
+    v : [B,K,Np], the result of forward; on return, the gradient of i_syn
+    start : the argument of forward
+    carry : [2,B,Np], gradients of i_syn and of v (after its leak) of the next step; on return, of t0
+    grad_y : [B,T,O], the gradient of y, with the read-out's leak
+    w_back : [Np/LANES, N+O, LANES], W transposed
+
+    Adds to d_w [Np,Mp], d_alpha and d_beta [Np].
     """
     samples, steps, n = v.shape
     o, tiles, wide = grad_y.shape[2], n // LANES, d_w.shape[1] // LANES

@@ -108,9 +108,9 @@ def _gather_spikes(start, stop, index, w, spikes, acc):
 def forward(v, start, into, pre, w, alpha, beta, v_th, gamma, bias_out, y, t0):
     """Compute steps t0, t0 + 1, ... of y [G,T,O,L].
 
-    v [G,K,N,L] has the input currents; on return, v before the reset. start [2,G,N,L] has i_syn and
-    v before the reset of the previous step; on return, of the last step. w [S] is ordered by
-    target.
+    v : [G,K,N,L], the input currents; on return, v before the reset
+    start : [2,G,N,L], i_syn and v before the reset of the previous step; on return, of the last
+    w : [S], ordered by target
     """
     blocks, steps = v.shape[:2]
     n, o = len(alpha), len(gamma)
@@ -156,12 +156,15 @@ def _add_weight_gradients(into, pre, u, h, d_w):
 def backward(v, start, carry, grad_y, t0, into, pre, out, post, w_back, alpha, beta, v_th, slope, d_w, d_alpha, d_beta):
     """Compute the gradients of steps t0 .. t0+K-1.
 
-    The reset is detached; the surrogate is dz/dv = 1/v_th / (1 + slope*|v/v_th - 1|)^2. v [G,K,N,L]
-    is the result of forward; on return, the gradient of i_syn. start is the argument of forward.
-    grad_y [G,T,O,L] is the gradient of y, with the read-out's leak. carry [2,G,N,L] has the
-    gradients of i_syn and of v (after its leak) of the next step; on return, of step t0. w_back [S]
-    is ordered by neuron. Adds to d_w [S by target, FOLDED] and to d_alpha and d_beta [N, L], which
-    the caller sums over the lanes.
+    The reset is detached; the surrogate is dz/dv = 1/v_th / (1 + slope*|v/v_th - 1|)^2.
+
+    v : [G,K,N,L], the result of forward; on return, the gradient of i_syn
+    start : the argument of forward
+    carry : [2,G,N,L], gradients of i_syn and of v (after its leak) of the next step; on return, of t0
+    grad_y : [G,T,O,L], the gradient of y, with the read-out's leak
+    w_back : [S], ordered by neuron
+
+    Adds to d_w [S by target, FOLDED] and to d_alpha and d_beta [N, L]; the caller sums over lanes.
     """
     blocks, steps = v.shape[:2]
     n, o = len(alpha), grad_y.shape[2]
