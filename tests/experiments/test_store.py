@@ -51,7 +51,9 @@ def fail_at_2(item, progress):
 def pid_then_sleep(item, progress):
     progress(os.getpid())
     if item:
-        time.sleep(60)  # until it is ended
+        time.sleep(30)  # until it is ended
+        print("nobody ended it", flush=True)
+        os._exit(1)
     return item
 
 
@@ -112,12 +114,12 @@ def running(pid):
         return False
 
 
-def test_closing_ends_work_that_still_runs_and_gives_ctrl_c_back():
+def test_closing_ends_work_that_still_runs_and_gives_ctrl_c_back(capfd):
     told, before = [], signal.getsignal(signal.SIGINT)
     found = partial(processes, jobs=2)(pid_then_sleep, [0, 1], told.append)
     assert next(found) == 0
     found.close()
-    assert told and not any(map(running, told))
+    assert told and not any(map(running, told)) and capfd.readouterr().out == ""
     assert signal.getsignal(signal.SIGINT) is before
 
 
@@ -137,7 +139,7 @@ def test_workers_end_with_their_parent(end):
     parent = subprocess.Popen([sys.executable, "-c", PARENT], stdout=pipe, stderr=pipe, text=True, env=environment)
     worker = int(parent.stdout.readline())
     parent.send_signal(end)
-    parent.stdout.read()  # ends when every process that could write there has ended
+    assert parent.stdout.read() == ""  # it ends when every process that could write there has ended
     _, said = parent.communicate()
     assert not running(worker)
     assert parent.returncode == -end and (end == signal.SIGKILL or "KeyboardInterrupt" in said)
