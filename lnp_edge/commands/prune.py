@@ -58,7 +58,7 @@ def run(args: argparse.Namespace) -> int:
     if pipeline.after_training(settings):
         raise ConfigError(
             f"{settings.prune.method!r} prunes a trained network, but lnp prune does not train",
-            f"run lnp train {args.config}, which trains, prunes and trains again; or choose another [prune] method",
+            f"lnp train {args.config} trains, prunes and trains again; or choose another [prune] method",
         )
     goal, fitting = _goal(args), beside(args.output, "fit")
     if goal:

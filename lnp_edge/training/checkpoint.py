@@ -18,7 +18,7 @@ from lnp_edge.base.errors import ModelError
 from lnp_edge.base.files import read_bounded, write_whole
 
 MAX_BYTES = 2**32
-ANEW = "delete it to start again"
+ANEW = "delete it to start anew"
 Leaves = dict[str, torch.Tensor]
 
 
@@ -66,4 +66,4 @@ def load(
         rng.bit_generator.state = json.loads(meta["rng"])
         return json.loads(meta["history"])
     except (SafetensorError, KeyError, ValueError, TypeError, RuntimeError) as e:
-        raise ModelError(f"{path} is not a checkpoint: {str(e)[:80] or type(e).__name__}", ANEW) from None
+        raise ModelError(f"{path} is no checkpoint: {str(e)[:80] or type(e).__name__}", ANEW) from None

@@ -497,7 +497,7 @@ def test_a_file_of_the_format_before_is_refused_with_what_to_do(tmp_path):
     with pytest.raises(ModelError) as e:
         onnx_file.load(tmp_path / "m.onnx")
     assert e.value.what == f"{tmp_path}/m.onnx: it has format 1, this lnp-edge reads format 2"
-    assert e.value.try_next == "quantise its network again: lnp quantize"
+    assert e.value.try_next == "quantise the network again: lnp quantize"
 
 
 GOOD_FORECAST = {"target": [1, 0], "horizon": 6, "unit": [0.5, 2.0]}

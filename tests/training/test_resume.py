@@ -107,7 +107,7 @@ def test_a_forged_checkpoint_is_refused(tmp_path, change):
 def test_a_damaged_checkpoint_is_refused(tmp_path, data):
     path = tmp_path / "x.pruning"
     path.write_bytes(data)
-    with pytest.raises(ModelError, match="delete it to start again"):
+    with pytest.raises(ModelError, match="delete it to start anew"):
         lnp.prune(tiny_network(n=30), 0.2, 1, None, MANY, path)
 
 

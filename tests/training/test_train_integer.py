@@ -230,5 +230,5 @@ def test_training_in_integers_refuses_what_it_does_not_serve(change):
     settings = config.Config(network=config.NetworkSettings(neurons=24, **change))
     settings = replace(settings, quantize=config.QuantizeSettings(epochs=1))
     data = split(settings, load_data(settings))
-    with pytest.raises(ConfigError, match="one layer of cuba_lif in up to 8 bits, this has 8 bits"):
+    with pytest.raises(ConfigError, match="one layer of cuba_lif in up to 8 bits, this network has 8 bits"):
         pipeline.quantize(settings, data, pipeline.new_network(settings, data))
