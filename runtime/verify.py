@@ -73,7 +73,7 @@ class TableDifference:
 
 
 @dataclass(frozen=True)
-class Report:
+class Verdict:
     steps: int
     state_words: int  # compared in all
     tables: int
@@ -112,7 +112,7 @@ def verify(
     device: Device,
     runs: Iterable[NDArray[np.int16]],
     progress: Callable[[int], None] = lambda steps: None,
-) -> Report:
+) -> Verdict:
     """Compare the tables and, for each run from reset, the state after every step.
 
     runs : counts, int16 [T, n_in] each
@@ -126,7 +126,7 @@ def verify(
             break
     done, cycles = sum(c.steps for c in found), sum(c.cycles for c in found)
     last = found[-1] if found else Comparison(0, True, None, 0, 0)
-    return Report(
+    return Verdict(
         steps=done,
         state_words=done * model.state_words,
         tables=len(tables(model)),
@@ -202,7 +202,7 @@ class Lockstep:
     def state(self) -> NDArray[np.uint32]:
         return self.device.state()
 
-    def report(self) -> Report:
+    def report(self) -> Verdict:
         """A report of all steps since the last reset, and of the tables.
 
         Runs the device again if a step differed.
@@ -211,7 +211,7 @@ class Lockstep:
         if self._differs is not None:
             done = self._differs
             place = _locate(self.device, self.reference, np.concatenate(self._inputs)[:done])
-        return Report(
+        return Verdict(
             steps=done,
             state_words=done * model.state_words,
             tables=len(tables(model)),

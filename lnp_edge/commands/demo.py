@@ -32,7 +32,7 @@ from lnp_edge.network import file as network_file
 from lnp_edge.runtime.device import Device
 from lnp_edge.runtime.emulator import Emulator
 from lnp_edge.runtime.ports import open_board
-from lnp_edge.runtime.verify import Report, stimulus, verify
+from lnp_edge.runtime.verify import Verdict, stimulus, verify
 from lnp_edge.spec.board import Board
 from lnp_edge.spec.model import QuantizedModel
 from lnp_edge.stages import pipeline
@@ -102,7 +102,7 @@ def best_board() -> str:
 @dataclass(frozen=True)
 class Proof:
     sizes: Sizes
-    report: Report
+    report: Verdict
     cost: str  # of a step, with its unit; empty if the device has no counter
 
 

@@ -64,7 +64,7 @@ class Measure:
 
 
 @dataclass(frozen=True)
-class Report:
+class PruningReport:
     """A network before and after pruning.
 
     held : whether the abscissa is within abscissa_limit. lnp ensures it unless a loop gain is set.
@@ -75,10 +75,10 @@ class Report:
     held: bool
 
 
-def describe(before: Network, after: Network) -> Report:
+def describe(before: Network, after: Network) -> PruningReport:
     """Measure a network before and after pruning by any method."""
     was, now = measure(before), measure(after)
-    return Report(was, now, now.abscissa <= abscissa_limit(before, was.abscissa))
+    return PruningReport(was, now, now.abscissa <= abscissa_limit(before, was.abscissa))
 
 
 def measure(network: Network) -> Measure:

@@ -33,7 +33,7 @@ ALWAYS = 0.95  # spikes per step from which a neuron counts as always firing
 LOST = 10.0  # a leak of 1 unit per step takes 1 / LOST of the threshold in one time constant
 COARSE = 0.02  # relative error of a leak
 LIMITS = ("coarse_leaks", "leak_lost", "cannot_reach_v_th")
-Report = dict[str, dict[str, Any]]
+Findings = dict[str, dict[str, Any]]
 
 
 @dataclass(frozen=True)
@@ -92,7 +92,7 @@ def distance(a: NDArray[np.bool_], b: NDArray[np.bool_], decay: float) -> tuple[
     return apart, own
 
 
-def compare(network: Network, model: QuantizedModel, task: Task, bits: int, counts: NDArray[np.int16]) -> Report:
+def compare(network: Network, model: QuantizedModel, task: Task, bits: int, counts: NDArray[np.int16]) -> Findings:
     """The report: the findings for each layer on held-out windows. counts : [W, T, C]"""
     floats, integers = in_floats(network, model, counts), in_integers(model, counts)
     most, readout = largest_weight(bits), model.readout.name
@@ -106,7 +106,7 @@ def compare(network: Network, model: QuantizedModel, task: Task, bits: int, coun
         part.name: spikes.of(at) | _limits(model, population)
         for (part, at), population in zip(network.parts(), model.populations[:-1], strict=True)
     }
-    found: Report = {
+    found: Findings = {
         "input": {
             "inputs_at_127": float((x == X_MAX).mean()),
             "worst_channel": model.channels[int((x == X_MAX).mean((0, 1)).argmax())],
@@ -186,7 +186,7 @@ def _read_out(task: Task, model: QuantizedModel, floats: Floats, integers: Float
     return {"error": float(np.sqrt(np.mean(np.square(a - b)) / max(np.mean(np.square(a)), 1e-30)))}
 
 
-def silenced(found: Report) -> list[str]:
+def silenced(found: Findings) -> list[str]:
     """The populations that fire in floats but are silent in integers (see SILENT)."""
     populations = found["neurons"]["populations"].items()
     return [
@@ -195,12 +195,12 @@ def silenced(found: Report) -> list[str]:
     ]  # fmt: skip
 
 
-def shown_name(found: Report, population: str) -> str:
+def shown_name(found: Findings, population: str) -> str:
     """The name of a population in a sentence; "the network" if there is only one."""
     return population if len(found["neurons"]["populations"]) > 1 else "the network"
 
 
-def proposals(found: Report, bits: int, epochs: int) -> list[str]:
+def proposals(found: Findings, bits: int, epochs: int) -> list[str]:
     """One or two sentences that name the worst problems and what would help."""
     n, rec, inputs = found["neurons"], found["recurrent"], found["input"]
     more = [f"--epochs {2 * epochs or 20}"] if n["trains_in_integers"] else []
@@ -243,7 +243,7 @@ def proposals(found: Report, bits: int, epochs: int) -> list[str]:
     return said[:2] or ["Nothing to improve."]
 
 
-def rows(found: Report) -> list[list[str]]:
+def rows(found: Findings) -> list[list[str]]:
     """The rows of a table: layer, finding, in floats, in integers."""
     n, inputs, out = found["neurons"], found["input"], found["read-out"]
     several = len(n["populations"]) > 1

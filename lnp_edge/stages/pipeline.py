@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lnp_edge.base.install import require
+from lnp_edge.base.progress import EpochProgress
 from lnp_edge.config import Config, TrainSettings
 from lnp_edge.network import Network
 from lnp_edge.network.draw import drawn, with_ports
@@ -27,7 +28,6 @@ if TYPE_CHECKING:
     from lnp_edge.training.loop import Batches
 
 TASK_FREE = 8, 8  # inputs and outputs of a network that is pruned without a task
-Progress = Callable[[int, int, dict[str, float]], None]
 
 
 def stage_seed(config: Config, stage: int) -> int:
@@ -113,7 +113,7 @@ def require_torch() -> None:
 
 
 def train(
-    config: Config, data: Split, network: Network, progress: Progress | None = None, resume: Path | None = None
+    config: Config, data: Split, network: Network, progress: EpochProgress | None = None, resume: Path | None = None
 ) -> tuple[Network, list]:
     """Train the network. Needs torch. resume : file to continue from, see lnp_edge.training.loop"""
     require_torch()
@@ -138,7 +138,7 @@ def _train_settings(config: Config) -> TrainSettings:
 
 
 def quantize(
-    config: Config, data: Split, network: Network, progress: Progress | None = None, resume: Path | None = None
+    config: Config, data: Split, network: Network, progress: EpochProgress | None = None, resume: Path | None = None
 ) -> tuple[QuantizedModel, list]:
     """The integer model as [quantize] says: rounded, or first trained in integers, with torch."""
     wanted = config.quantize

@@ -29,6 +29,7 @@ import numpy as np
 import torch
 
 from lnp_edge.base.errors import ConfigError
+from lnp_edge.base.progress import EpochProgress
 from lnp_edge.config import TrainSettings
 from lnp_edge.network import X_SCALE, Network
 from lnp_edge.quantization.quantize import Scale, fit_scale, quantize, to_integers, trains_in_integers
@@ -38,7 +39,7 @@ from lnp_edge.training.kernels.fused import Arrays, Sparse, Workspace
 from lnp_edge.training.kernels.integer_kernel import State, aligned, run
 from lnp_edge.training.kernels.sparse import Wiring
 from lnp_edge.training.layer import Parameters
-from lnp_edge.training.loop import Batches, History, Progress, Trainable, fit
+from lnp_edge.training.loop import Batches, History, Trainable, fit
 from lnp_edge.training.run import FusedLayer
 
 SPARE = 1  # bits of int32 that the initial scale leaves for weights and time constants to grow
@@ -103,7 +104,7 @@ def train_in_integers(
     settings: TrainSettings,
     seed: int,
     bits: int,
-    progress: Progress | None = None,
+    progress: EpochProgress | None = None,
     resume: Path | None = None,
     provenance: dict | None = None,
 ) -> tuple[QuantizedModel, History]:

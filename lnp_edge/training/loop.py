@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, Protocol
@@ -13,6 +13,7 @@ import numpy as np
 import torch
 from scipy import sparse
 
+from lnp_edge.base.progress import EpochProgress
 from lnp_edge.config import TrainSettings
 from lnp_edge.network import Network
 from lnp_edge.spec.parameters import SHORTEST
@@ -25,7 +26,6 @@ OUT_UNIT = 5.0  # read-out weights grow most in training: a larger unit means a 
 SAVE_EVERY = 10  # epochs
 LONGEST = 10.0  # windows; the data cannot tell longer time constants apart, integers lose precision
 History = list[dict[str, float]]
-Progress = Callable[[int, int, dict[str, float]], None]
 
 
 class Batches(Protocol):
@@ -156,7 +156,7 @@ def train(
     data: Batches,
     settings: TrainSettings,
     seed: int,
-    progress: Progress | None = None,
+    progress: EpochProgress | None = None,
     resume: Path | None = None,
     axes: np.ndarray | None = None,
 ) -> tuple[Network, History]:
@@ -182,7 +182,7 @@ def fit(
     data: Batches,
     settings: TrainSettings,
     seed: int,
-    progress: Progress | None,
+    progress: EpochProgress | None,
     resume: Path | None,
     kind: str,
 ) -> tuple[Parameters, History]:
