@@ -12,7 +12,7 @@ from pathlib import Path
 
 from numpy.typing import NDArray
 
-from lnp_edge.base.progress import Progress
+from lnp_edge.base.progress import EpochProgress, Progress
 from lnp_edge.config import Config, PruneSettings, QuantizeSettings
 from lnp_edge.experiments import predict
 from lnp_edge.network import Network
@@ -80,7 +80,7 @@ def run_trial(trial: Trial, progress: Progress | None = None, folder: Path | Non
     data = split(config, load_data(config), trial.held_out)
     start = pipeline.new_network(config, data)
 
-    def shown(name: str) -> pipeline.Progress:
+    def shown(name: str) -> EpochProgress:
         def show(done: int, total: int, now: dict[str, float]) -> None:
             if progress:
                 progress(done / total, f"{name}epoch {done}/{total}, loss {now['loss']:.3f}")
