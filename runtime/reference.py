@@ -103,7 +103,8 @@ class Reference:
         found = np.zeros(len(counts) if digests else 0, np.uint32)
         self.digest = self._kernel(counts, self._tables, self._state, np.uint32(self.digest), found)
         self.t += len(counts)
-        return Steps(self._words[-self.model.n_out :].copy(), found, 0)
+        first = self.model.state_words - self.model.readout.state_words
+        return Steps(self._words[first : first + self.model.n_out].copy(), found, 0)
 
     def state(self) -> NDArray[np.uint32]:
         """All state words in the order of SEMANTICS.md section 5, uint32 [state_words]."""

@@ -172,7 +172,7 @@ def random_tables(neuron, seed, n, longest=9.0):
     the slowest neurons lose 1/65536 a step"""
     rng, found = np.random.default_rng(seed), {}
     for name, stored in plugins.get("lnp_edge.neurons", neuron).TABLES.items():
-        if stored.is_leak:
+        if stored.form in ("leak", "share"):
             values = np.exp2(15 - longest * rng.random(n))
         elif stored.low > 0:
             values = np.exp2(16 * rng.random(n))

@@ -33,7 +33,7 @@ from lnp_edge.base.files import read_bounded, write_whole
 from lnp_edge.config import MAX_LAYERS, Config
 from lnp_edge.network import Network, Population
 from lnp_edge.spec import plugins
-from lnp_edge.spec.model import INPUT, NAME
+from lnp_edge.spec.model import INPUT, NAME, READOUT
 
 MAX_BYTES = 2**31
 FORMAT, FORMER = "network 2", "network 1"
@@ -152,7 +152,7 @@ def _populations(path: Path, populations: object, a: Arrays) -> tuple[Population
         if not (isinstance(given, dict) and {key: type(value) for key, value in given.items()} == TYPES):
             raise ModelError(f"{path}: a population is {str(given)[:60]!r}", HINT)
         name, module = given["name"], plugins.get("lnp_edge.neurons", given["neuron"])
-        if not NAME.fullmatch(name) or name == INPUT or name in [p.name for p in found]:
+        if not NAME.fullmatch(name) or name in (INPUT, READOUT) or name in [p.name for p in found]:
             raise ModelError(f"{path}: {name[:40]!r} cannot name a population", HINT)
         if not hasattr(module, "drive_for"):
             raise ModelError(f"{path}: {name} consists of {given['neuron']}, which does not spike", HINT)

@@ -15,7 +15,17 @@ from scipy import sparse
 from lnp_edge.base.errors import ConfigError, ModelError, NetworkError
 from lnp_edge.network import X_SCALE, Floats, Network
 from lnp_edge.spec import plugins
-from lnp_edge.spec.model import CSR, INPUT, INT32_MAX, LARGEST, MAX_SHIFT, Population, Projection, QuantizedModel
+from lnp_edge.spec.model import (
+    CSR,
+    INPUT,
+    INT32_MAX,
+    LARGEST,
+    MAX_SHIFT,
+    READOUT,
+    Population,
+    Projection,
+    QuantizedModel,
+)
 from lnp_edge.spec.parameters import leak_factors
 from lnp_edge.task.task import Task
 
@@ -25,7 +35,6 @@ BITS = (2, 3, 4, 5, 6, 7, 8, 16)  # of a weight; a projection has 4, 8 or 16
 # whole network be refused.
 V_TH_MAX = 2.0**30
 FINITE, SMALLEST = 1e30, 1e-30
-READOUT = "out"  # name of the population
 CLIPPINGS = 2.0 ** np.arange(0, 2.01, 0.125)  # of the gain of the largest weight
 DAMPING = 0.01  # share of their mean added to the mean squares in Task.products, a regularisation
 RATE = 0.1  # spikes per step of a typical neuron: weighs recurrent weights against input weights

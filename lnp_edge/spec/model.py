@@ -24,8 +24,9 @@ MAX_IN, MAX_NEURONS, MAX_OUT = 1024, 65535, 256
 MAX_POPULATIONS, MAX_PROJECTIONS = 16, 64
 MAX_SHIFT = 16
 INT32_MAX = 2**31 - 1
-X_MAX = 127  # |network input|, SEMANTICS.md section 4
+X_MAX = 127  # |network input|, SEMANTICS.md section 3
 LARGEST = {4: 7, 8: 127, 16: 32767}  # bits of a projection: largest |weight|, symmetric
+READOUT = "out"  # the name that quantisation gives the read-out
 INPUT = "input"  # as the source of a projection: the encoder's output
 # Of populations and projections: the names become C identifiers.
 NAME = re.compile(r"[a-z][a-z0-9]{0,15}(_[a-z0-9]{1,16})?")

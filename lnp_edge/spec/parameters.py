@@ -91,11 +91,6 @@ class Stored:
     ctype: str
     form: str
 
-    @property
-    def is_leak(self) -> bool:
-        """Whether it is a 16-bit decay table, the second operand of `leak`."""
-        return self.form in ("leak", "share")
-
     def constant(self, values: Any, dt: float, exp: Callable = np.exp) -> Any:
         """The values that a step in floats receives, [n].
 

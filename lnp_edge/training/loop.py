@@ -139,6 +139,8 @@ class Trainable:
         for part in self.network.populations:
             full = {name: f"{part.name}.{name}" for name in part.params}
             trained = {name: doubles[leaf_name] for name, leaf_name in full.items() if leaf_name in self.leaf}
+            for name in trained.keys() & {n for n, leaf_name in full.items() if leaf_name in self.bounds}:
+                trained[name] = np.clip(trained[name], *self.bounds[full[name]])  # float32 may be just beyond
             populations.append(replace(part, params=part.params | trained))
         old = self.network.w_rec
         w_rec = sparse.csr_array((doubles["w_rec"], old.indices.copy(), old.indptr.copy()), old.shape)

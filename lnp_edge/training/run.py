@@ -20,7 +20,8 @@ def runner(network: Network) -> Run:
     """The function run(p, x) -> y [B, T, O], x [B, T, C]. Only the network's structure is used."""
     place = np.repeat(np.arange(len(network.populations)), [p.n for p in network.populations])
     rows, columns = network.w_rec.nonzero()
-    served = all(p.neuron in SERVES for p in network.populations) and any(p.feeds for p in network.populations)
+    neurons = all(p.neuron in SERVES and not p.module.PARAMETERS["v_th"].trains for p in network.populations)
+    served = neurons and any(p.feeds for p in network.populations)
     if served and (place[rows] <= place[columns]).all():  # no backward connections
         return Layers(network)
     return lambda p, x: generic(network, p, x)

@@ -277,3 +277,19 @@ def test_the_same_network_gives_the_same_bytes(tmp_path):
     for name in ("a", "b"):
         network_file.save(NetworkFile(NET, Config(), {}), tmp_path / name)
     assert (tmp_path / "a").read_bytes() == (tmp_path / "b").read_bytes()
+
+
+def test_a_flipped_bit_of_the_former_format_is_refused(tmp_path):
+    data = bytearray(FORMER.read_bytes())
+    data[-5] ^= 1  # of the last tensor
+    (tmp_path / "n").write_bytes(data)
+    with pytest.raises(ModelError, match="CRC-32 differs"):
+        network_file.load(tmp_path / "n")
+
+
+@pytest.mark.parametrize("name", ["input", "out"])
+def test_a_population_called_like_an_end_of_the_network_is_refused(tmp_path, name):
+    alone = replace(NET, populations=(replace(NET.populations[0], name=name),))
+    network_file.save(NetworkFile(alone, Config(), {}), tmp_path / "n")
+    with pytest.raises(ModelError, match="cannot name a population"):
+        network_file.load(tmp_path / "n")

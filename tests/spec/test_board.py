@@ -242,7 +242,7 @@ def test_a_device_or_missing_file_is_refused_at_once(tmp_path):
 def test_an_unknown_board_is_refused_with_those_there_are(name):
     with pytest.raises(ConfigError, match="no board is called") as e:
         boards.get(name)
-    assert "cortex-m4, host, mps2-an386" in e.value.try_next
+    assert all(known in e.value.try_next for known in boards.names())
 
 
 def test_the_nearest_board_is_suggested():

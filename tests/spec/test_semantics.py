@@ -2,11 +2,13 @@
 
 import json
 import re
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 from naive import Naive
+from tiny import tiny_model
 
 import lnp_edge.spec
 from lnp_edge.interchange import onnx_file
@@ -75,3 +77,11 @@ def test_the_bound_of_adlif_is_that_of_section_6(tables):
         expected = float(np.sum(reach)) + drive + abs(bias) + abs(jump) + 2
         found = adlif.bound(drive, *tables)
         assert -1e-9 * expected <= found - expected <= 2 + 1e-6 * expected
+
+
+def test_only_one_recurrent_layer_is_named_by_its_neuron_alone():
+    layer = tiny_model()
+    skip = Projection("skip", "input", "out", CSR.from_dense(np.ones((3, 4))), 0)
+    assert layer.structure == "cuba_lif"
+    assert replace(layer, projections=(*layer.projections, skip)).structure == "cuba_lif+li 0>1 1>1 1>2 0>2"
+    assert replace(layer, projections=layer.projections[::2]).structure == "cuba_lif+li 0>1 1>2"

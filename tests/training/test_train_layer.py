@@ -6,6 +6,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
+from nets import SPIKING
 from scipy import sparse
 
 from lnp_edge import cli
@@ -13,26 +14,25 @@ from lnp_edge.config import LayerSettings, NetworkSettings
 from lnp_edge.network import Network, Population
 from lnp_edge.network.draw import drawn
 from lnp_edge.spec.ops import OPS
-from lnp_edge.spec.plugins import names
 from lnp_edge.training import bench, bench_peers, layer
 from lnp_edge.training.kernels.fused import bytes_a_step
 from lnp_edge.training.layer import Greater, generic
 from lnp_edge.training.loop import exact
 from lnp_edge.training.run import FusedLayer, Layers, runner
 
-SPIKING = [name for name in names("lnp_edge.neurons") if name != "li"]
-
 
 def population(rng, name, n, neuron="cuba_lif", **ends):
     """Neurons that fire and depend on all of their parameters, and do not multiply gradients in time."""
-    taus = {name: -1 / np.log(rng.uniform(0.5, 0.8, n)) for name in ("tau_syn", "tau_mem", "tau_ad")}
-    others = {
-        "v_th": rng.uniform(0.8, 1.2, n), "bias": rng.standard_normal(n) * 0.1,
-        "pull": rng.uniform(0.01, 0.2, n), "jump": rng.uniform(0.05, 0.3, n),
-    }  # fmt: skip
-    known = taus | others
-    made = Population(name, neuron, {}, **ends)
-    return replace(made, params={key: known[key] for key in made.module.PARAMETERS})
+    made, params = Population(name, neuron, {}, **ends), {}
+    for key, meaning in made.module.PARAMETERS.items():
+        if meaning.is_time:
+            params[key] = -1 / np.log(rng.uniform(0.5, 0.8, n))
+        elif key == "v_th":
+            params[key] = rng.uniform(0.8, 1.2, n)
+        else:
+            size = min(0.3, meaning.high) * np.ones(n)
+            params[key] = size * (rng.uniform(0.1, 0.7, n) if meaning.low >= 0 else rng.standard_normal(n) / 3)
+    return replace(made, params=params)
 
 
 def random_network(sizes, c, o, density, seed, joined=None, skip=False, neurons=("cuba_lif",), ends=({},)):
@@ -111,7 +111,10 @@ def memory(request, monkeypatch):
 @pytest.mark.parametrize(
     ("n", "c", "density", "batch", "steps"),
     [(40, 3, 0.1, 32, 30), (40, 3, 0.2, 45, 33), (40, 3, 0.0, 3, 1), (64, 96, 0.1, 33, 12),
-     (40, 3, 0.3, 45, 33), (40, 3, 1.0, 3, 1), (130, 3, 1.0, 9, 37), (64, 96, 1.0, 33, 12)],
+     (40, 3, 0.3, 45, 33), (40, 3, 1.0, 3, 1), (130, 3, 1.0, 9, 37), (64, 96, 1.0, 33, 12),
+     # Products take four neurons, channels or steps at a time: every remainder.
+     (39, 1, 0.1, 5, 6), (41, 2, 0.1, 5, 7), (42, 4, 0.1, 5, 9), (43, 5, 0.1, 5, 10),
+     (39, 1, 1.0, 5, 6), (41, 2, 1.0, 5, 7), (42, 4, 1.0, 5, 9), (43, 5, 1.0, 5, 10)],
 )  # fmt: skip
 def test_fused_gradients_equal_autograd_on_the_plain_loop(n, c, density, batch, steps, loss, memory):
     assert_fused_equals_generic(random_network([n], c, 4, density, seed=1), batch, steps, loss)
@@ -123,6 +126,11 @@ STACKS = {
     "a skip and both feed": {"sizes": [33, 24], "skip": True},
     "three, one past the next": {"sizes": [20, 30, 24], "joined": [(0, 0), (0, 1), (0, 2), (1, 2), (2, 2)]},
     "the first does not hear": {"sizes": [20, 30], "ends": ({"hears": False}, {})},
+    "three, only the first hears": {
+        "sizes": [20, 30, 24],
+        "joined": [(0, 0), (0, 1), (0, 2), (1, 1), (1, 2)],
+        "ends": ({"feeds": False}, {"hears": False}, {"hears": False}),
+    },
 }
 
 

@@ -7,13 +7,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from nets import SPIKING
 
 from lnp_edge.base.errors import ModelError
 from lnp_edge.config import Augmentation, Config, LayerSettings, NetworkSettings, TrainSettings
 from lnp_edge.datasets import spar
 from lnp_edge.encoders import affine
 from lnp_edge.network.draw import drawn, random_network
-from lnp_edge.spec.plugins import names
 from lnp_edge.stages import pipeline
 from lnp_edge.task.dataset import windows
 from lnp_edge.task.split import load_data, split
@@ -166,7 +166,7 @@ def test_a_pruned_network_is_saved_stopped_and_resumed(tmp_path, monkeypatch):
     assert (whole.w_in == resumed.w_in).all() and (whole.w_rec.data == resumed.w_rec.data).all()
 
 
-@pytest.mark.parametrize("neuron", [name for name in names("lnp_edge.neurons") if name != "li"])
+@pytest.mark.parametrize("neuron", SPIKING)
 def test_every_neuron_trains_what_its_file_says(neuron):
     """Parameters stay in their ranges; those that do not train stay as they are."""
     before, after, history = small_training(2, network=NetworkSettings(neuron, 24))
