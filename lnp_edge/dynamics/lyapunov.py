@@ -28,6 +28,7 @@ from lnp_edge.network.simulate import Simulation
 
 DEAD = 1e-14  # fraction of a tangent vector orthogonal to the others that is only rounding error
 LEAST = 1e-12  # smallest |determinant| of a neuron's Jacobian, whose logarithm must be finite
+TINY = np.finfo(float).tiny  # growth of a vector that a reset to zero forgets; its exponent stays finite
 
 Vector = Callable[[Floats], Floats]  # state [D] -> [D]
 Jacobian = Callable[[Floats], Floats]  # state [D] -> [D, D], row = component of the result
@@ -196,8 +197,7 @@ def of_network(
         if due:
             grown = tangents.orthonormal()
             if t >= 0:
-                with np.errstate(divide="ignore"):
-                    log_r += np.log(grown)
+                log_r += np.log(np.maximum(grown, TINY))
                 share += tangents.per_neuron()
                 contraction += alone
                 measured += 1

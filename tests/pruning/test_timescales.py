@@ -36,8 +36,10 @@ def test_nothing_better_leaves_the_network_alone():
 @pytest.mark.parametrize("kind", NETWORKS)
 def test_other_time_constants_leave_the_gain_of_a_constant_input(kind):
     net = NETWORKS[kind]()
-    factor = {name: (3.0, 0.5)[k % 2] for k, name in enumerate(("tau_mem", "tau_syn", "tau_ad"))}
-    taus = [{name: factor[name] * p.params[name] for name in _timescales.times(p)} for p in net.populations]
+    taus = [
+        {name: (3.0, 0.5)[k % 2] * p.params[name] for k, name in enumerate(_timescales.times(p))}
+        for p in net.populations
+    ]
     other = with_taus(net, taus)
 
     def gains(n):

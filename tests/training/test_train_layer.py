@@ -117,7 +117,7 @@ def memory(request, monkeypatch):
      (39, 1, 1.0, 5, 6), (41, 2, 1.0, 5, 7), (42, 4, 1.0, 5, 9), (43, 5, 1.0, 5, 10)],
 )  # fmt: skip
 def test_fused_gradients_equal_autograd_on_the_plain_loop(n, c, density, batch, steps, loss, memory):
-    assert_fused_equals_generic(random_network([n], c, 4, density, seed=1), batch, steps, loss)
+    assert_fused_equals_generic(random_network([n], c, 4, density, seed=5), batch, steps, loss)
 
 
 STACKS = {
