@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from lnp_edge.base.errors import ConfigError
 from lnp_edge.spec import plugins
 from lnp_edge.spec.model import Population, QuantizedModel
 from lnp_edge.spec.trace import Statement, Trace, trace
@@ -13,10 +12,6 @@ def neuron(population: Population, name: str) -> str:
     module, own = population.module, population.name
     found = trace(module.step)
     state = tuple(module.STATE)
-    wanted = (*state, found.returns[-1]) if population.spikes else state
-    _agree(found, (*state, "drive", *module.TABLES), found.returns == wanted, population.neuron)
-    if "z" in state:
-        raise ConfigError(f"neuron {population.neuron}: a state variable is called 'z', like the spikes", "rename it")
     tables = {table: f"lnp_{name}_tables.{own}_{table}[i]" for table in module.TABLES}
     spike = " Returns its spike, 0 or 1." * population.spikes
     return "\n".join(
@@ -39,7 +34,7 @@ def encoder(model: QuantizedModel, name: str) -> str:
     """`encode_channel(k, count)`: turns a sensor count of channel k into network input."""
     module = plugins.get("lnp_edge.encoders", model.encoder)
     found = trace(module.encode)
-    _agree(found, ("count", *module.PARAMS), len(found.returns) == 1, model.encoder)
+    found.require(("count", *module.PARAMS), found.returns[:1], model.encoder)
     tables = {param: f"lnp_{name}_tables.encoder_{param}[k]" for param in module.PARAMS}
     return "\n".join(
         [
@@ -52,16 +47,6 @@ def encoder(model: QuantizedModel, name: str) -> str:
             "",
         ]
     )
-
-
-def _agree(found: Trace, args: tuple[str, ...], returns_right: bool, name: str) -> None:
-    # The last value must be computed, so that it has a C variable; a spike must be computed too.
-    computed = found.returns[-1] in {statement.target for statement in found.statements}
-    if found.args != args or not returns_right or not computed:
-        raise ConfigError(
-            f"{name}: its function takes ({', '.join(found.args)}) and returns ({', '.join(found.returns)})",
-            f"it takes ({', '.join(args)}); a neuron returns its state in the same order, then its spike if it has one",
-        )
 
 
 def _body(found: Trace, local: set[str], tables: dict[str, str]) -> list[str]:

@@ -11,7 +11,7 @@ from typing import Any
 
 from lnp_edge.base.errors import ConfigError
 from lnp_edge.base.files import read_bounded
-from lnp_edge.spec import plugins
+from lnp_edge.spec.neuron import neuron_module
 
 HINT = "lnp train --help shows an example"
 MAX_BYTES = 16384  # tomllib needs seconds for a dotted key of 64 KiB
@@ -204,7 +204,7 @@ def parameters(neuron: str) -> dict[str, Any]:
 
     Raises ConfigError for an unknown neuron and for a read-out.
     """
-    module = plugins.get("lnp_edge.neurons", neuron)
+    module = neuron_module(neuron)
     if not hasattr(module, "drive_for"):
         raise ConfigError(f"neuron {neuron!r} does not spike: it is a read-out", "choose another, such as 'cuba_lif'")
     return {name: p for name, p in module.PARAMETERS.items() if p.in_config}

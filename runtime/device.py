@@ -101,7 +101,9 @@ class Device:
         Raises DataError like the reference, before anything is sent.
         """
         counts = checked(counts, self.model.n_in).astype("<i2", copy=False)
-        y, digests, cycles = np.zeros(self.model.n_out, np.int32), [np.zeros(0, np.uint32)], 0
+        digests, cycles = [np.zeros(0, np.uint32)], 0
+        if not len(counts):
+            return Steps(self.model.y_of(self.state()), digests[0], cycles)
         at, most = 0, self.steps_per_frame()
         while at < len(counts):
             chunk = counts[at : at + most]

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from lnp_edge.base.errors import ModelError
+from lnp_edge.base.errors import DataError, ModelError
 from lnp_edge.runtime.runner import Runner
 from lnp_edge.spec.model import QuantizedModel
 
@@ -73,10 +73,12 @@ def feed_back(
 
     Starts from reset. Each forecast, rounded and clipped to int16, is the input of the next step:
     runners with equal y produce equal rows. Raises ModelError unless the model forecasts every
-    channel, one step ahead.
+    channel, one step ahead, and DataError for an empty warm-up.
     """
     if not (model.forecast and model.forecast.closes(model.n_in)):
         raise ModelError("this model's forecast cannot be fed back", "use a model of every channel, one step ahead")
+    if not len(warm_up):
+        raise DataError("the warm-up of a forecast has no rows", "give at least one row, better a window")
     y, now = classify(runner, warm_up), warm_up[-1]
     for step in range(steps):
         if step:

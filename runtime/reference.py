@@ -21,6 +21,7 @@ from lnp_edge.spec import digest as digest_module
 from lnp_edge.spec import ops, plugins
 from lnp_edge.spec.digest import mix
 from lnp_edge.spec.model import INPUT, Projection, QuantizedModel
+from lnp_edge.spec.neuron import neuron_module
 
 # A unit is a possible sender: first the channels of the input, then the neurons of each population
 # that spikes. All numbers are unsigned: Numba checks a signed index for being negative, which takes
@@ -103,8 +104,7 @@ class Reference:
         found = np.zeros(len(counts) if digests else 0, np.uint32)
         self.digest = self._kernel(counts, self._tables, self._state, np.uint32(self.digest), found)
         self.t += len(counts)
-        first = self.model.state_words - self.model.readout.state_words
-        return Steps(self._words[first : first + self.model.n_out].copy(), found, 0)
+        return Steps(self.model.y_of(self._words), found, 0)
 
     def state(self) -> NDArray[np.uint32]:
         """All state words in the order of SEMANTICS.md section 5, uint32 [state_words]."""
@@ -149,7 +149,7 @@ def _joined(arrays: list[NDArray], kind: type) -> NDArray:
 @cache
 def _kernel(neurons: tuple[str, ...], encoder: str) -> Callable:
     """The kernel compiled for some neuron types and one encoder, cached on disk."""
-    neuron_modules = [plugins.get("lnp_edge.neurons", name) for name in neurons]
+    neuron_modules = [neuron_module(name) for name in neurons]
     encoder_module = plugins.get("lnp_edge.encoders", encoder)
     meaning = {
         "encode": njit(encoder_module.encode),

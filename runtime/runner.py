@@ -36,7 +36,10 @@ def checked(counts: NDArray, n_in: int) -> NDArray[np.int16]:
     for values that are not integers, and for integers outside int16: a kernel would read beyond the
     array, or read other values.
     """
-    counts = np.asarray(counts)
+    try:
+        counts = np.asarray(counts)
+    except ValueError:
+        raise DataError("the rows of counts differ in length", "give one column per channel in every row") from None
     if counts.ndim != 2 or counts.shape[1] != n_in:
         raise DataError(
             f"counts have shape {counts.shape}, not (steps, {n_in})", "give one row per step, one column per channel"

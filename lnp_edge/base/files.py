@@ -24,7 +24,7 @@ def read_bounded(path: Path, limit: int, error: type[LnpError], hint: str) -> by
                 raise error(f"{path} is not a regular file", hint)
             if info.st_size > limit:
                 raise error(f"{path} has {info.st_size} bytes, more than {limit}", hint)
-            return file.read(limit + 1)
+            return file.read(info.st_size)
     except (OSError, ValueError) as e:
         reason = e.strerror if isinstance(e, OSError) and e.strerror else str(e)
         raise error(f"cannot read {path}: {reason}", hint) from None

@@ -96,17 +96,29 @@ def run(args: argparse.Namespace) -> int:
 
 
 def changed(base: Config, changes: dict[str, dict]) -> Config:
+    """base with other values in its sections.
+
+    Layers share the number of neurons, and density 0 leaves only the synapses between layers.
+    """
     sections = {name: replace(getattr(base, name), **values) for name, values in changes.items()}
-    return replace(base, **sections)
+    own, layers = changes.get("network", {}), base.network.layer
+    if layers and "neurons" in own:
+        layers = tuple(replace(one, neurons=max(2, own["neurons"] // len(layers))) for one in layers)
+    if layers and own.get("density") == 0:
+        layers = tuple(replace(one, recurrent=False) for one in layers)
+    found = replace(base, **sections)
+    return replace(found, network=replace(found.network, layer=layers))
 
 
 def row(base: Config, change: dict[str, dict]) -> Config:
     """The configuration of a row.
 
-    With fewer than 8 bits, training continues in integers for a quarter of the epochs.
+    With fewer than 8 bits, training continues in integers for a quarter of the epochs, if
+    training/integer.py can train the network; other networks are rounded.
     """
     found = changed(base, change)
-    if found.quantize.bits < 8:
+    alone = [one.neuron for one in found.network.layers] == ["cuba_lif"] and not found.network.skip
+    if found.quantize.bits < 8 and alone:
         found = changed(found, {"quantize": {"epochs": max(1, found.train.epochs // 4)}})
     return found
 

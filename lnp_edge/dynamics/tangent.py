@@ -20,7 +20,8 @@ from numba import njit, types
 from numba.extending import overload
 
 from lnp_edge.base.jit import cached, tuple_of
-from lnp_edge.spec import floats, plugins
+from lnp_edge.spec import floats
+from lnp_edge.spec.neuron import neuron_module
 from lnp_edge.spec.ops import bind
 
 SLOPE = 10.0  # of the surrogate, as in SurrogateGradientFlossing; training uses 5
@@ -94,7 +95,7 @@ def kernel(neuron: str) -> Callable:
 
     Compiled once per neuron and cached on disk.
     """
-    module: Any = plugins.get("lnp_edge.neurons", neuron)
+    module: Any = neuron_module(neuron)
     size = len(module.STATE)
     step: Any = bind(module.step, {name: njit(meaning) for name, meaning in TANGENT.items()})
     scope = globals() | {

@@ -22,6 +22,7 @@ import os
 import signal
 from collections.abc import Callable, Generator, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
+from concurrent.futures.process import BrokenProcessPool
 from functools import partial
 from multiprocessing.connection import Connection
 from threading import Thread
@@ -64,6 +65,11 @@ def processes(work: Work, items: Sequence, tell: Tell, jobs: int | None = None) 
         signal.signal(signal.SIGINT, asked)
         for future in as_completed(futures):
             yield future.result()
+    except BrokenProcessPool:
+        raise ConfigError(
+            "a worker process was killed, perhaps for want of memory",
+            "run the command again, which keeps what is finished, with fewer --jobs",
+        ) from None
     except BaseException:
         signal.signal(signal.SIGINT, signal.SIG_IGN)
         for process in list((pool._processes or {}).values()):

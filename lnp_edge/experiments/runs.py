@@ -13,6 +13,7 @@ import json
 import platform
 import time
 from pathlib import Path
+from zipfile import BadZipFile
 
 import numpy as np
 
@@ -99,7 +100,7 @@ class Runs(Store):
         try:
             with np.load(path, allow_pickle=False) as f:
                 said = f["integers"]
-        except (OSError, ValueError, KeyError) as e:
+        except (OSError, ValueError, KeyError, BadZipFile) as e:
             raise ConfigError(f"cannot read {path}: {e}", f"delete {folder} to run it again") from None
         if dataset.series:
             figures.forecast(dataset, windows, said, folder / "forecast.png")

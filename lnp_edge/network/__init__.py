@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from scipy import sparse
 
 from lnp_edge.base.errors import NetworkError
-from lnp_edge.spec import plugins
+from lnp_edge.spec.neuron import neuron_module
 
 Floats = NDArray[np.float64]
 X_SCALE = 64.0  # the input of the float network is the encoder's int8 output divided by this
@@ -44,7 +44,7 @@ class Population:
     @property
     def module(self) -> ModuleType:
         """The neuron's file."""
-        return plugins.get("lnp_edge.neurons", self.neuron)
+        return neuron_module(self.neuron)
 
     def constants(self, dt: float) -> list[Floats]:
         """The last arguments of the neuron's `step` in floats: an array [n] per entry of TABLES."""

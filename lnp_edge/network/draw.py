@@ -11,7 +11,7 @@ from lnp_edge.config import LayerSettings, NetworkSettings
 from lnp_edge.encoders.affine import TARGET_STD
 from lnp_edge.network import X_SCALE, Floats, Network, Population
 from lnp_edge.network.simulate import Simulation
-from lnp_edge.spec import plugins
+from lnp_edge.spec.neuron import neuron_module
 from lnp_edge.spec.parameters import SHORTEST, constant
 
 REWIRED = 0.1  # fraction of synapses rewired at random: Watts & Strogatz 1998, Nature 393:440
@@ -114,7 +114,7 @@ def _parameters(
     n, clusters = layer.neurons, settings.clusters
     spread = np.repeat(np.geomspace(0.5, 2.0, clusters) if clusters > 1 else 1.0, -(-n // clusters))[:n]
     found: dict[str, Floats] = {}
-    for name, p in plugins.get("lnp_edge.neurons", layer.neuron).PARAMETERS.items():
+    for name, p in neuron_module(layer.neuron).PARAMETERS.items():
         mean = layer.params.get(name, p.default)
         values = p.draw(rng, n, mean)  # draw in any case, so that rng advances equally
         if not settings.heterogeneous:

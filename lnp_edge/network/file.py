@@ -32,8 +32,8 @@ from lnp_edge.base.errors import ConfigError, LnpError, ModelError
 from lnp_edge.base.files import read_bounded, write_whole
 from lnp_edge.config import MAX_LAYERS, Config
 from lnp_edge.network import Network, Population
-from lnp_edge.spec import plugins
 from lnp_edge.spec.model import INPUT, NAME, READOUT
+from lnp_edge.spec.neuron import neuron_module
 
 MAX_BYTES = 2**31
 FORMAT, FORMER = "network 2", "network 1"
@@ -83,7 +83,7 @@ def load(path: Path) -> NetworkFile:
             raise ModelError(f"{path} is damaged: its CRC-32 differs", HINT)
         populations: Any = json.loads(meta["populations"]) if meta["format"] == FORMAT else ONE
         if meta["format"] == FORMER:
-            own = plugins.get("lnp_edge.neurons", str(ONE[0]["neuron"])).PARAMETERS
+            own = neuron_module(str(ONE[0]["neuron"])).PARAMETERS
             arrays = {f"{ONE[0]['name']}.{name}" if name in own else name: a for name, a in arrays.items()}
         history = json.loads(meta["history"])
         if not isinstance(history, dict):
@@ -151,7 +151,7 @@ def _populations(path: Path, populations: object, a: Arrays) -> tuple[Population
     for given in populations:
         if not (isinstance(given, dict) and {key: type(value) for key, value in given.items()} == TYPES):
             raise ModelError(f"{path}: a population is {str(given)[:60]!r}", HINT)
-        name, module = given["name"], plugins.get("lnp_edge.neurons", given["neuron"])
+        name, module = given["name"], neuron_module(given["neuron"])
         if not NAME.fullmatch(name) or name in (INPUT, READOUT) or name in [p.name for p in found]:
             raise ModelError(f"{path}: {name[:40]!r} cannot name a population", HINT)
         if not hasattr(module, "drive_for"):

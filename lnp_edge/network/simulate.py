@@ -12,7 +12,8 @@ from numpy.typing import NDArray
 
 from lnp_edge.base.jit import cached, tuple_of
 from lnp_edge.network import Floats, Network
-from lnp_edge.spec import floats, plugins
+from lnp_edge.spec import floats
+from lnp_edge.spec.neuron import neuron_module
 from lnp_edge.spec.ops import bind
 
 
@@ -97,7 +98,7 @@ def _scatter(z, indptr, indices, data, into):
 @cache
 def _kernel(neuron: str) -> Callable:
     """The step of a population of this neuron, compiled once and cached on disk."""
-    module = plugins.get("lnp_edge.neurons", neuron)
+    module = neuron_module(neuron)
     plain = {name: njit(meaning) for name, meaning in floats.PLAIN.items()}
     scope = globals() | {
         "neuron_step": njit(bind(module.step, plain)),

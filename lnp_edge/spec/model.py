@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 
 from lnp_edge.base.errors import ModelError
 from lnp_edge.spec import plugins
+from lnp_edge.spec.neuron import neuron_module
 
 MAX_IN, MAX_NEURONS, MAX_OUT = 1024, 65535, 256
 MAX_POPULATIONS, MAX_PROJECTIONS = 16, 64
@@ -156,7 +157,7 @@ class Population:
     @property
     def module(self) -> ModuleType:
         """The neuron's file."""
-        return plugins.get("lnp_edge.neurons", self.neuron)
+        return neuron_module(self.neuron)
 
     @property
     def spikes(self) -> bool:
@@ -275,6 +276,11 @@ class QuantizedModel:
     def state_words(self) -> int:
         """Number of 32-bit words of state."""
         return sum(p.state_words for p in self.populations)
+
+    def y_of(self, words: NDArray) -> NDArray[np.int32]:
+        """The read-out y, a copy [n_out], in all state words, uint32 or int32 [state_words]."""
+        first = self.state_words - self.readout.state_words
+        return words[first : first + self.n_out].view(np.int32).copy()
 
     def locate(self, word: int) -> tuple[Field, int]:
         """The field of a state word and the index in it; for z, that of the word's first neuron."""

@@ -37,6 +37,18 @@ class Trace:
     statements: tuple[Statement, ...]
     returns: tuple[str, ...]
 
+    def require(self, args: tuple[str, ...], returns: tuple[str, ...], name: str) -> None:
+        """Raise ConfigError unless the function of plug-in `name` takes and returns these.
+
+        The last value must be computed, so that it has a C variable; a spike must be computed too.
+        """
+        computed = self.returns[-1] in {statement.target for statement in self.statements}
+        if self.args != args or self.returns != returns or not computed:
+            raise ConfigError(
+                f"{name}: its function takes ({', '.join(self.args)}) and returns ({', '.join(self.returns)})",
+                f"it takes ({', '.join(args)}); a neuron returns its state in the same order, then its spike",
+            )
+
 
 def trace(function: Callable) -> Trace:
     """The operations of a step or encode function.

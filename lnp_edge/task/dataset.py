@@ -144,11 +144,8 @@ def require_long(dataset: Dataset, length: int) -> int:
     return ahead
 
 
-def windows(dataset: Dataset, seconds: float, hop_seconds: float) -> Windows:
-    """All complete windows of all recordings.
-
-    Raises DataError if no recording is long enough, or if the windows are empty or leave gaps.
-    """
+def in_samples(dataset: Dataset, seconds: float, hop_seconds: float) -> tuple[int, int]:
+    """The samples of a window and of a hop. Raises DataError if windows are empty or leave gaps."""
     length, hop = round(seconds / dataset.dt), round(hop_seconds / dataset.dt)
     if length < 1 or hop < 1:
         raise DataError(
@@ -157,6 +154,15 @@ def windows(dataset: Dataset, seconds: float, hop_seconds: float) -> Windows:
         )
     if hop > length and not dataset.series:
         raise DataError(f"windows of {seconds} s every {hop_seconds} s leave gaps", "choose a hop up to the window")
+    return length, hop
+
+
+def windows(dataset: Dataset, seconds: float, hop_seconds: float) -> Windows:
+    """All complete windows of all recordings.
+
+    Raises DataError if no recording is long enough, or if the windows are empty or leave gaps.
+    """
+    length, hop = in_samples(dataset, seconds, hop_seconds)
     ahead = require_long(dataset, length)
     starts = [(r, s) for r, a in enumerate(dataset.recordings) for s in range(0, len(a) - length - ahead + 1, hop)]
     source = np.array([r for r, _ in starts])

@@ -14,7 +14,7 @@ from lnp_edge.encoders import encode
 from lnp_edge.network import X_SCALE, Network
 from lnp_edge.spec import plugins
 from lnp_edge.spec.model import Forecast
-from lnp_edge.task.dataset import Dataset, Windows, check, require_long, windows
+from lnp_edge.task.dataset import Dataset, Windows, check, in_samples, require_long, windows
 from lnp_edge.task.task import Task, encoded
 
 PRODUCTS_FROM = 100_000  # samples
@@ -80,8 +80,10 @@ def split(config: Config, dataset: Dataset, held_out: tuple[int, ...] | None = N
 
     held_out : groups for the test; None: those of the data set
 
-    Raises ConfigError if either part is empty, and DataError if it has no long enough recording.
+    Raises ConfigError if either part is empty, and DataError if it has no long enough recording or
+    if the windows leave gaps.
     """
+    window, hop = in_samples(dataset, config.data.window, config.data.hop)
     everyone = set(dataset.groups.tolist())
     chosen = set(dataset.held_out if held_out is None else held_out) & everyone
     if not chosen or chosen == everyone:
@@ -89,7 +91,7 @@ def split(config: Config, dataset: Dataset, held_out: tuple[int, ...] | None = N
         raise ConfigError(names, "choose some for training and some for the test")
     train, test = dataset.of_groups(everyone - chosen), dataset.of_groups(chosen)
     for part in (train, test):
-        require_long(part, round(config.data.window / dataset.dt))
+        require_long(part, window)
     encoder = config.data.encoder
     fitted = plugins.get("lnp_edge.encoders", encoder).fit(train.samples())
     if dataset.series:
@@ -97,8 +99,8 @@ def split(config: Config, dataset: Dataset, held_out: tuple[int, ...] | None = N
     task = Task(
         encoder=encoder,
         encoder_params=fitted,
-        window=round(config.data.window / dataset.dt),
-        hop=round(config.data.hop / dataset.dt),
+        window=window,
+        hop=hop,
         channels=dataset.channels,
         classes=dataset.classes or _forecast_names(dataset),
         forecast=_forecast(train),

@@ -1,11 +1,12 @@
 """The state of a training on disk, from which it resumes to the same bits.
 
-The file holds plain tensors and cannot execute anything.
+The file holds plain tensors and cannot execute anything. Its CRC-32 follows, 4 bytes.
 """
 
 from __future__ import annotations
 
 import json
+import zlib
 from pathlib import Path
 
 import numpy as np
@@ -33,7 +34,8 @@ def save(
         tensors |= {f"optimiser {number} {name}": a for name, a in moments.items()}
     meta = {"key": key, "history": json.dumps(history), "rng": json.dumps(rng.bit_generator.state)}
     # Pruned weights may be stored by columns, which safetensors refuses.
-    write_whole(path, save_tensors({name: a.contiguous() for name, a in tensors.items()}, meta))
+    data = save_tensors({name: a.contiguous() for name, a in tensors.items()}, meta)
+    write_whole(path, data + zlib.crc32(data).to_bytes(4, "little"))
 
 
 def load(
@@ -46,6 +48,9 @@ def load(
     if not path.exists():
         return []
     data = read_bounded(path, MAX_BYTES, ModelError, ANEW)
+    data, crc = data[:-4], data[-4:]
+    if zlib.crc32(data).to_bytes(4, "little") != crc:
+        raise ModelError(f"{path} is no checkpoint, or a damaged one", ANEW)
     try:
         tensors = load_tensors(data)
         meta = json.loads(data[8 : 8 + int.from_bytes(data[:8], "little")])["__metadata__"]
@@ -65,5 +70,5 @@ def load(
         optimiser.load_state_dict(state)
         rng.bit_generator.state = json.loads(meta["rng"])
         return json.loads(meta["history"])
-    except (SafetensorError, KeyError, ValueError, TypeError, RuntimeError) as e:
+    except (SafetensorError, LookupError, ValueError, TypeError, AttributeError, OverflowError, RuntimeError) as e:
         raise ModelError(f"{path} is no checkpoint: {str(e)[:80] or type(e).__name__}", ANEW) from None

@@ -13,6 +13,7 @@ import numpy as np
 import torch
 from scipy import sparse
 
+from lnp_edge.base.errors import NetworkError
 from lnp_edge.base.progress import EpochProgress
 from lnp_edge.config import TrainSettings
 from lnp_edge.network import Network
@@ -171,7 +172,7 @@ def train(
     The same arguments give the same bits on the same machine, even if training is stopped and
     called again with the same checkpoint file `resume`. It is written every SAVE_EVERY epochs and
     at the end, refused for another network, settings, seed or data, and left for the caller to
-    remove.
+    remove. Raises NetworkError if the training diverges.
     """
     model = Trainable(network, axes)
     average, history = fit(model, runner(network), data, settings, seed, progress, resume, "floats")
@@ -222,6 +223,11 @@ def fit(
                     average[name].lerp_(leaf, 1 - settings.averaging)
             loss_sum += loss.item() * len(x)
             seen += len(x)
+        if not np.isfinite(loss_sum) or not all(a.isfinite().all() for a in average.values()):
+            raise NetworkError(
+                f"the training diverged in epoch {epoch + 1}: its loss or its weights are not finite",
+                "choose a smaller [train] lr, or smaller values in [network]",
+            )
         history.append({"loss": loss_sum / seen} | ({"accuracy": right / seen} if classes else {}))
         if progress:
             progress(epoch + 1, settings.epochs, history[-1])

@@ -2,10 +2,11 @@
 
 import os
 import stat
+import tracemalloc
 
 import pytest
 
-from lnp_edge.base.errors import ConfigError, DataError
+from lnp_edge.base.errors import ConfigError, DataError, ModelError
 from lnp_edge.base.files import read_bounded, refuse_unwritable, write_whole
 
 
@@ -70,3 +71,12 @@ def test_what_cannot_be_written_is_refused(tmp_path, function):
             write_whole(path, b"data")  # /proc looks writable to root until it is written
         assert "-o" in e.value.try_next
     assert sorted(os.listdir(tmp_path)) == ["fifo", "file"]
+
+
+def test_reading_a_small_file_reserves_no_more_memory_than_it_has_bytes(tmp_path):
+    (tmp_path / "x").write_bytes(bytes(1000))
+    tracemalloc.start()
+    read_bounded(tmp_path / "x", 2**31, ModelError, "")
+    most = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert most < 2**20

@@ -2,19 +2,21 @@
 
 import json
 import math
+import os
 from dataclasses import replace
 
 import numpy as np
 import pytest
 
 from lnp_edge import config
-from lnp_edge.base.errors import ModelError, NetworkError
+from lnp_edge.base.errors import LnpError, ModelError, NetworkError
 from lnp_edge.cli import main
-from lnp_edge.commands.reproduce import ROWS, changed
-from lnp_edge.config import Config, NetworkSettings, PruneSettings, TrainSettings
-from lnp_edge.experiments.executors import in_process
+from lnp_edge.commands.reproduce import QUICK, ROWS, changed, row
+from lnp_edge.config import Config, LayerSettings, NetworkSettings, PruneSettings, TrainSettings
+from lnp_edge.experiments.executors import in_process, processes
 from lnp_edge.experiments.runs import Runs
 from lnp_edge.experiments.trial import Trial, run_trial
+from lnp_edge.network.draw import drawn
 from lnp_edge.network.file import load as load_network
 from lnp_edge.stages import pipeline
 from lnp_edge.task.split import load_data, split
@@ -172,3 +174,44 @@ def test_what_cannot_be_reproduced_is_said(capsys, tmp_path, words, what, hint):
     lines = capsys.readouterr().err.splitlines()
     assert len(lines) == 2 and what in lines[0] and hint in lines[1]
     assert not (tmp_path / "new").exists()
+
+
+LAYERS = Config(network=NetworkSettings(layer=(LayerSettings(60), LayerSettings(60, "adlif"))))
+
+
+def test_the_row_without_recurrence_has_none_in_layers():
+    network = drawn(row(LAYERS, ROWS["no recurrence"]).network, 3, 4, 0.04, np.random.default_rng(1))
+    inside = [network.w_rec[at, at].nnz for _, at in network.parts()]
+    assert inside == [0, 0]
+
+
+def test_quick_shrinks_layers_too():
+    assert changed(LAYERS, QUICK).network.total < LAYERS.network.total
+
+
+def test_a_row_that_cannot_be_run_is_refused_before_others_are_trained(tmp_path):
+    path = tmp_path / "c.toml"
+    path.write_text(
+        '[data]\nwindow = 1.0\nhop = 1.0\nlimit = 1\n[network]\nneurons = 6\nneuron = "adlif"\n[train]\nepochs = 1\n'
+    )
+    words = ["reproduce", str(path), "--rows", "dense,lnp 4 bits", "--jobs", "1", "-o", str(tmp_path / "r")]
+    assert main(words) == 0 or not list(tmp_path.rglob("result.json"))
+
+
+def _killed(item, tell):
+    os.kill(os.getpid(), 9)
+
+
+def test_a_worker_that_was_killed_is_an_error_in_two_lines():
+    with pytest.raises(LnpError):
+        list(processes(_killed, [1], lambda *a: None))
+
+
+def test_a_damaged_picture_of_predictions_is_an_error_in_two_lines(tmp_path):
+    class One:
+        key = "x"
+
+    (tmp_path / "x").mkdir()
+    (tmp_path / "x/predictions.npz").write_bytes(b"PK\3\4" + bytes(20))
+    with pytest.raises(LnpError):
+        Runs(tmp_path).picture(One(), None, None)

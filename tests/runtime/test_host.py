@@ -12,7 +12,7 @@ from naive import Naive
 from tiny import MODELS, tiny_counts, tiny_loop, tiny_model, with_entry
 
 from lnp_edge import boards
-from lnp_edge.base.errors import ModelError
+from lnp_edge.base.errors import DataError, ModelError
 from lnp_edge.firmware_gen.build import build
 from lnp_edge.firmware_gen.generate import generate, write
 from lnp_edge.runtime.device import Device
@@ -191,3 +191,9 @@ def test_digests_that_differ_once_and_not_again_are_transient():
     free_run(both, LOOP, WARM_UP, 50)
     report = both.report()
     assert report.transient and not report.ok and report.state_difference is None
+
+
+def test_a_forecast_without_warm_up_is_refused():
+    model = tiny_loop()
+    with pytest.raises(DataError):
+        free_run(Reference(model), model, np.zeros((0, model.n_in), np.int16), 3)

@@ -192,3 +192,18 @@ def test_known_digests_of_a_known_model(kind, digests):
 def test_a_run_without_digests_gives_none():
     model = tiny_model()
     assert len(Reference(model).steps(tiny_counts(model, 3), digests=False).digests) == 0
+
+
+def test_no_steps_leave_the_read_out_as_it_is_on_a_device_too():
+    model = tiny_model(n=8)
+    reference, device = Reference(model), Device(FakePort(model), model)
+    for runner in (reference, device):
+        runner.reset()
+        runner.steps(tiny_counts(model, 20))
+    none = np.zeros((0, model.n_in), np.int16)
+    assert device.steps(none).y.tolist() == reference.steps(none).y.tolist()
+
+
+def test_rows_of_different_length_are_refused_in_two_lines():
+    with pytest.raises(DataError):
+        Reference(tiny_model(n=8)).steps([[1, 2, 3], [1, 2]])

@@ -1,6 +1,7 @@
 """What every neuron's file promises, for each that is found, and for two that only the tests have."""
 
 from dataclasses import replace
+from pathlib import Path
 
 import naive
 import numpy as np
@@ -8,6 +9,8 @@ import pytest
 from numba import njit
 from tiny import random_tables, tiny_counts, tiny_model
 
+from lnp_edge import neurons
+from lnp_edge.cli import main
 from lnp_edge.neurons import adlif
 from lnp_edge.runtime.reference import Reference
 from lnp_edge.spec import ops, plugins
@@ -284,3 +287,17 @@ def test_the_compiled_step_is_the_step_of_python(neuron, module):
     for tables in zip(*(values.tolist() for values in random_tables(neuron, 1, 200).values()), strict=True):
         state = rng.integers(-(2**20), 2**20, len(module.STATE) + 1).tolist()
         assert compiled(*state, *tables) == plain(*state, *tables)
+
+
+def test_a_step_whose_arguments_are_in_another_order_is_refused_before_training(tmp_path, monkeypatch, capsys):
+    """Pruning, training, quantisation and the reference run it by position: another neuron, in silence."""
+    source = (Path(neurons.__path__[0]) / "cuba_lif.py").read_text()
+    swapped = source.replace("v, drive, c_syn, c_mem,", "v, drive, c_mem, c_syn,", 1)
+    assert swapped != source
+    folder = tmp_path / "more"
+    folder.mkdir()
+    (folder / "swapped.py").write_text(swapped)
+    monkeypatch.setattr(neurons, "__path__", [*neurons.__path__, str(folder)])
+    path = tmp_path / "c.toml"
+    path.write_text('[data]\nlimit = 1\n[network]\nneurons = 8\nneuron = "swapped"\n[prune]\nmethod = "random"\n')
+    assert main(["prune", str(path), "-o", str(tmp_path / "p.safetensors")]) == 2

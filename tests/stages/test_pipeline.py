@@ -107,3 +107,9 @@ def test_the_encoder_of_the_configuration_reaches_the_model(at, capsys):
     assert main(["prune", "c.toml", "-o", "pruned.safetensors"]) == 0
     assert main(["quantize", "pruned.safetensors", "-o", "model.onnx"]) == 0
     assert onnx_file.load(at / "model.onnx").encoder == "clamped"
+
+
+def test_windows_with_gaps_are_refused_before_the_work(tmp_path, capsys):
+    path = tmp_path / "c.toml"
+    path.write_text("[data]\nwindow = 2.0\nhop = 4.0\nlimit = 1\n[network]\nneurons = 8\n[prune]\nmethod = 'random'\n")
+    assert main(["prune", str(path), "-o", str(tmp_path / "p.safetensors")]) == 2

@@ -7,9 +7,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from nets import SPIKING
+from nets import SPIKING, tiny_layers, tiny_network
 
-from lnp_edge.base.errors import ModelError
+from lnp_edge.base.errors import ModelError, NetworkError
 from lnp_edge.config import Augmentation, Config, LayerSettings, NetworkSettings, TrainSettings
 from lnp_edge.datasets import spar
 from lnp_edge.encoders import affine
@@ -191,3 +191,29 @@ def test_layers_train_together_and_keep_their_synapses(network):
     assert (after.w_skip is not None) == network.skip and (not network.skip or (after.w_skip != before.w_skip).all())
     for was, now in zip(before.populations, after.populations, strict=True):
         assert (was.params["bias"] != now.params["bias"]).any()
+
+
+class Few:
+    """Batches of noise."""
+
+    batches, steps, identity = 2, 30, "noise"
+
+    def epoch(self, rng):
+        for _ in range(2):
+            yield rng.normal(size=(4, 30, 3)).astype(np.float32), rng.integers(0, 4, 4)
+
+
+def test_a_training_that_is_no_longer_finite_is_refused():
+    network = tiny_network(n=8, neuron="adlif", jump=1e9)
+    with pytest.raises(NetworkError, match="diverged in epoch 1"):
+        train(network, Few(), TrainSettings(epochs=3, batch=4), 1)
+
+
+def test_a_checkpoint_in_which_a_bit_flipped_is_refused(tmp_path):
+    network, settings, path = tiny_layers(sizes=(5, 4)), TrainSettings(epochs=10, batch=4), tmp_path / "c"
+    train(network, Few(), settings, 1, None, path)
+    data = bytearray(path.read_bytes())
+    data[-3] ^= 1
+    path.write_bytes(data)
+    with pytest.raises(ModelError):
+        train(network, Few(), settings, 1, None, path)
