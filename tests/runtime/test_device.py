@@ -366,7 +366,7 @@ def test_the_firmware_ends_with_its_port(firmware):
     assert process.poll() is not None
 
 
-def test_steps_of_no_rows_ask_nothing():
+def test_steps_of_no_rows_step_nothing():
     port = FakePort(MODEL)
     found = Device(port, MODEL).steps(np.zeros((0, MODEL.n_in), np.int16))
-    assert (len(found.digests), port.requests) == (0, ["hello"])
+    assert (len(found.digests), port.requests) == (0, ["hello", "state"])  # the state holds y
