@@ -315,7 +315,7 @@ def test_a_forecast_is_printed_with_its_name(capsys, at):
             assert f"{name}: {value:.0f}" in line
 
 
-def test_a_loop_needs_a_whole_window_and_a_model_that_foretells(capsys, at):
+def test_a_loop_needs_a_whole_window_and_a_model_that_forecasts(capsys, at):
     (at / "short.csv").write_text("1,2,3\n" * 19)
     onnx_file.save(tiny_loop(), at / "l.onnx")
     for words, what in (

@@ -107,7 +107,7 @@ def _model(rng, populations, projections, n_in) -> QuantizedModel:
 
 
 def tiny_loop(seed=1, n=40, n_in=3) -> QuantizedModel:
-    """One that foretells every channel a step ahead, by some hundred counts."""
+    """One that forecasts every channel a step ahead, by some hundred counts."""
     forecast = Forecast(tuple(range(n_in)), 1, tuple(0.01 / (k + 3) for k in range(n_in)))
     names = tuple(f"c{k} in 0.01 s" for k in range(n_in))
     return replace(tiny_model(seed, n, n_in, n_in), forecast=forecast, classes=names).check()

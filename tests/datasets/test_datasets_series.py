@@ -1,4 +1,4 @@
-"""The data sets without classes: what they hold, what they refuse, and what is trivially foretold of them."""
+"""The data sets without classes: what they hold, what they refuse, and the forecast that needs no network."""
 
 import numpy as np
 import pytest

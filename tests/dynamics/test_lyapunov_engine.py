@@ -435,3 +435,10 @@ def test_a_spectrum_over_nothing_is_refused(steps, every):
 def test_a_trajectory_that_runs_away_is_refused():
     with pytest.raises(NetworkError, match="the trajectory diverged"):
         lyapunov.of_map(lambda s: s**2, lambda s: np.diag(2 * s), np.full(2, 3.0), 50, 0)
+
+
+def test_a_neuron_that_forgets_its_potential_has_finite_exponents(more_neurons):
+    """A spike sets it to zero: what is left of a vector there is nothing, and its logarithm -inf."""
+    network = with_weights(tiny_network(n=6, neuron="lif_zero_reset", dt=0.04), 0)
+    found = lyapunov.of_network(network, steps=200)
+    assert np.isfinite(found.exponents).all() and np.isfinite(found.per_neuron).all()

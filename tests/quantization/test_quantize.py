@@ -551,8 +551,8 @@ def integer_run(model, counts):
 
 def unit_of_y(network, bits, of=None):
     """Integer units of the read-out per float unit: the unit of a forecast of 1 says it."""
-    foretold = replace(of or task(), forecast=Forecast((0, 1, 2, 0), 1, (1.0,) * 4))
-    return 1 / quantize(network, foretold, bits=bits).forecast.unit[0]
+    forecasting = replace(of or task(), forecast=Forecast((0, 1, 2, 0), 1, (1.0,) * 4))
+    return 1 / quantize(network, forecasting, bits=bits).forecast.unit[0]
 
 
 # Of spikes, of steps and neurons, that may differ; and of the largest |y|, by how much y may. A level of a weight is
@@ -697,12 +697,12 @@ def test_the_level_of_a_read_out_is_halved_where_no_shift_is_small_enough():
 @pytest.mark.parametrize("bits", [8, 16])
 def test_a_forecast_with_a_way_past_the_neurons_is_that_of_the_floats(name, bits):
     net = without_recurrence(STRUCTURES[name]())
-    foretold = replace(task(), forecast=Forecast((0, 1, 2, 0), 1, (3.0, 1.0, 2.0, 5.0)))
-    model = quantize(net, foretold, bits=bits)
+    forecasting = replace(task(), forecast=Forecast((0, 1, 2, 0), 1, (3.0, 1.0, 2.0, 5.0)))
+    model = quantize(net, forecasting, bits=bits)
     counts = np.random.default_rng(2).integers(-127, 128, (100, 3)).astype(np.int16)
     y, _ = float_run(net, encode("affine", counts, model.encoder_params).astype(float))
     found = model.forecast.of(counts, integer_run(model, counts)[0]) - counts[:, [0, 1, 2, 0]]
-    wanted = foretold.forecast.of(counts, y) - counts[:, [0, 1, 2, 0]]
+    wanted = forecasting.forecast.of(counts, y) - counts[:, [0, 1, 2, 0]]
     assert np.abs(found - wanted).max() < CLOSE[bits][1] * np.abs(wanted).max()
 
 

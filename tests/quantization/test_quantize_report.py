@@ -93,9 +93,9 @@ def test_a_good_model_needs_nothing():
 
 
 def test_of_a_series_it_tells_the_error_in_counts():
-    foretold = replace(task(), forecast=Forecast((0, 1, 2, 0), 1, (3.0, 1.0, 2.0, 5.0)))
-    model = quantize(NET, foretold)
-    found = report.compare(NET, model, foretold, 8, COUNTS)
+    forecasting = replace(task(), forecast=Forecast((0, 1, 2, 0), 1, (3.0, 1.0, 2.0, 5.0)))
+    model = quantize(NET, forecasting)
+    found = report.compare(NET, model, forecasting, 8, COUNTS)
     a = report.in_floats(NET, model, COUNTS).y * [3.0, 1.0, 2.0, 5.0]
     b = report.in_integers(model, COUNTS).y * model.forecast.unit
     assert found["read-out"]["error"] == pytest.approx(np.linalg.norm(a - b) / np.linalg.norm(a))
