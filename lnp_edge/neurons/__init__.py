@@ -7,8 +7,8 @@ A file defines
     TABLES      {name: Stored}, the tables on a device, in the order of `step`'s last arguments
     step(*STATE, drive, *TABLES) -> (*STATE, z)
                 lines `name = op(...)` with the operations of spec/ops.py. Numba compiles it, C and
-                ONNX are printed from it, and training, pruning and spectra run it in floats. A
-                neuron without z does not spike: it is a read-out.
+                ONNX are printed from it, and training, pruning and spectra run it in floats. z is
+                made by `greater`. A neuron without z does not spike: it is a read-out.
     bound(drive, *TABLES) -> int
                 the largest |value| that any variable of a step can reach while |drive| <= drive;
                 all in Python integers

@@ -32,6 +32,9 @@ def _check(name: str, state: tuple[str, ...], tables: tuple[str, ...], step: Cal
     found = trace(step)
     spike = found.returns[len(state) :][:1]
     found.require((*state, "drive", *tables), (*state, *spike), name)
+    made = {statement.target: statement.op for statement in found.statements}  # the last one of each name
+    if spike and made[spike[0]] != "greater":  # kernels store a bit of it, the ONNX graph its value
+        raise ConfigError(f"{name}: the spike {spike[0]} is made by {made[spike[0]]}", "make it 0 or 1, with greater")
     wanted, taken = ("drive", *tables), tuple(inspect.signature(bound).parameters)
     if taken != wanted:
         raise ConfigError(f"{name}: bound takes ({', '.join(taken)})", f"it takes ({', '.join(wanted)})")

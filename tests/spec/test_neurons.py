@@ -289,15 +289,24 @@ def test_the_compiled_step_is_the_step_of_python(neuron, module):
         assert compiled(*state, *tables) == plain(*state, *tables)
 
 
-def test_a_step_whose_arguments_are_in_another_order_is_refused_before_training(tmp_path, monkeypatch, capsys):
-    """Pruning, training, quantisation and the reference run it by position: another neuron, in silence."""
+@pytest.mark.parametrize(
+    ("name", "old", "new", "said"),
+    [
+        # Arguments are passed by position: another neuron, in silence.
+        ("swapped", "v, drive, c_syn, c_mem,", "v, drive, c_mem, c_syn,", "its function takes"),
+        # Kernels store a bit of the spike, the ONNX graph its value.
+        ("twice", "    kick = ", "    z = mul(z, 2)\n    kick = ", "spike z is made by mul"),
+    ],
+)
+def test_a_step_of_another_form_is_refused_before_training(tmp_path, monkeypatch, capsys, name, old, new, said):
     source = (Path(neurons.__path__[0]) / "cuba_lif.py").read_text()
-    swapped = source.replace("v, drive, c_syn, c_mem,", "v, drive, c_mem, c_syn,", 1)
+    swapped = source.replace(old, new, 1).replace("leak, sub", "leak, mul, sub")
     assert swapped != source
     folder = tmp_path / "more"
     folder.mkdir()
-    (folder / "swapped.py").write_text(swapped)
+    (folder / f"{name}.py").write_text(swapped)
     monkeypatch.setattr(neurons, "__path__", [*neurons.__path__, str(folder)])
     path = tmp_path / "c.toml"
-    path.write_text('[data]\nlimit = 1\n[network]\nneurons = 8\nneuron = "swapped"\n[prune]\nmethod = "random"\n')
+    path.write_text('[data]\nlimit = 1\n[network]\nneurons = 8\nneuron = "' + name + '"\n[prune]\nmethod = "random"\n')
     assert main(["prune", str(path), "-o", str(tmp_path / "p.safetensors")]) == 2
+    assert said in capsys.readouterr().err
