@@ -11,6 +11,7 @@ import lnp_edge
 from lnp_edge.base.errors import ConfigError
 from lnp_edge.firmware_gen import neuron, tables
 from lnp_edge.spec import layout
+from lnp_edge.spec.frontend import GROUP
 from lnp_edge.spec.model import INPUT, Population, Projection, QuantizedModel
 
 CSRC = Path(__file__).parent / "csrc"
@@ -100,6 +101,7 @@ def _source(model: QuantizedModel, name: str) -> str:
         '#include "lnp_ops.h"',
         f'#include "lnp_{name}_tables.h"',
         "",
+        *([] if model.front.stacks else [neuron.front_end(model, name)]),
         *([neuron.encoder(model, name)] if inputs else []),
         *([_encode(model)] if len(inputs) > 1 else []),
     ]
@@ -123,7 +125,7 @@ def _encode(model: QuantizedModel) -> str:
     return f"""// Encodes the input once per step, because several projections read it.
 LNP_PHASE void encode_input(int8_t *x, const int16_t *counts)
 {{
-    for (uint32_t k = 0; k < {model.n_in}u; k++) {{
+    for (uint32_t k = 0; k < {len(model.inputs)}u; k++) {{
         x[k] = (int8_t)encode_channel(k, counts[k]);
     }}
 }}
@@ -150,7 +152,7 @@ def _projection(model: QuantizedModel, p: Projection, name: str, encodes: bool) 
 
     if p.source == INPUT:
         kind, value = ("int16_t *counts", "encode_channel(k, counts[k])") if encodes else ("int8_t *input", "input[k]")
-        body = f"""    for (uint32_t k = 0; k < {model.n_in}u; k++) {{
+        body = f"""    for (uint32_t k = 0; k < {len(model.inputs)}u; k++) {{
         const int32_t x = {value};
         if (x == 0) {{
             continue;
@@ -206,14 +208,17 @@ LNP_PHASE void update_{p.name}(lnp_{name}_t *s)
 
 def _step(model: QuantizedModel, name: str, inputs: int) -> str:
     """inputs : number of projections that read the input"""
-    lines = []
-    if inputs == 0:
-        lines += ["    (void)counts;"]
+    lines, counts = [], "counts"
+    if not model.front.stacks:
+        counts = "features"
+        lines += [f"    int16_t features[{len(model.inputs)}];", "    sense(s, features, counts);"]
     if inputs > 1:
-        lines += [f"    int8_t input[{model.n_in}];", "    encode_input(input, counts);"]
+        lines += [f"    int8_t input[{len(model.inputs)}];", f"    encode_input(input, {counts});"]
+    elif inputs == 0:
+        lines += [f"    (void){counts};"]
     for population in model.populations:
         for p in model.into(population):
-            source = ("counts" if inputs == 1 else "input") if p.source == INPUT else f"s->{p.source}_z"
+            source = (counts if inputs == 1 else "input") if p.source == INPUT else f"s->{p.source}_z"
             lines.append(f"    project_{p.name}(s->drive, {source});")
         lines.append(f"    update_{population.name}(s);")
     body = "\n".join(lines)
@@ -228,10 +233,11 @@ def _step(model: QuantizedModel, name: str, inputs: int) -> str:
 def _fields(model: QuantizedModel) -> str:
     """The definition of LNP_FIELDS, see lnp_state.h."""
     most = {p.name: max(model.bounds(p)) for p in model.populations}
-    rows = [
-        f"SPIKES({f.full_name}, {f.words}u, {model.population(f.population).n}u)"
-        if f.name == "z"
-        else f"WORDS({f.full_name}, {f.words}u, {most[f.population]}u)"
-        for f in model.fields
-    ]
+    rows = []
+    for f in model.fields:
+        if f.name == "z":
+            rows.append(f"SPIKES({f.full_name}, {f.words}u, {model.population(f.population).n}u)")
+        else:
+            limit = model.front.state[f.name] if f.population == GROUP else most[f.population]
+            rows.append(f"WORDS({f.full_name}, {f.words}u, {limit}u)")
     return " \\\n    ".join(["#define LNP_FIELDS(WORDS, SPIKES)", *rows])

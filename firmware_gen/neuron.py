@@ -1,4 +1,4 @@
-"""Neurons and encoders as C, generated from the one Python function that defines each."""
+"""Neurons, encoders and front ends as C, generated from the one Python function that defines each."""
 
 from __future__ import annotations
 
@@ -43,6 +43,35 @@ def encoder(model: QuantizedModel, name: str) -> str:
             "{",
             *_body(found, set(), tables),
             f"    return {found.returns[0]}_;",
+            "}",
+            "",
+        ]
+    )
+
+
+def front_end(model: QuantizedModel, name: str) -> str:
+    """`sense(s, features, counts)`: the features of one step, which are what the encoder reads."""
+    front, c = model.front, len(model.channels)
+    found, state, count = front.trace, list(front.state), len(front.features)
+    results = [f"{result}_" for result in found.returns]
+    features, kept = results[:count], zip(state, results[count:], strict=True)
+
+    def at(k: int) -> str:
+        return "c" if k == 0 else f"{k * c}u + c"
+
+    return "\n".join(
+        [
+            f"// The front end, generated from lnp_edge/frontends/{front.kind}.py.",
+            f"LNP_PHASE void sense(lnp_{name}_t *s, int16_t *features, const int16_t *counts)",
+            "{",
+            "    const int32_t first_ = s->t == 0;",
+            f"    for (uint32_t c = 0; c < {c}u; c++) {{",
+            *(f"        const int32_t x{k}_ = counts[{at(k)}];" for k in range(front.frame)),
+            *(f"        const int32_t {variable}_ = s->front_{variable}[c];" for variable in state),
+            *(f"    {line}" for line in _body(found, set(found.args), {})),
+            *(f"        features[{at(k)}] = (int16_t){value};" for k, value in enumerate(features)),
+            *(f"        s->front_{variable}[c] = {value};" for variable, value in kept),
+            "    }",
             "}",
             "",
         ]

@@ -39,6 +39,8 @@ class DataSettings:
     hop: float = _number(2.0, 1e-6, 1e9)  # s from one prediction to the next
     limit: int = _number(0, 0, 10**6)  # recordings per class and group, or windows; 0: all
     encoder: str = "affine"  # lnp_edge/encoders/<encoder>.py
+    front: str = "stack"  # lnp_edge/frontends/<front>.py
+    frame: int = _number(1, 1, 1024)  # samples of each channel that one step of the network takes
 
 
 @dataclass(frozen=True)
@@ -190,8 +192,9 @@ class Config:
     def to_json(self) -> str:
         """The configuration as JSON, the same text for equal ones: a key of stored results."""
         found = asdict(self)
-        if self.data.encoder == DataSettings.encoder:  # older stored results lack this key
-            del found["data"]["encoder"]
+        for key in ("encoder", "front", "frame"):  # older stored results lack these keys
+            if found["data"][key] == getattr(DataSettings, key):
+                del found["data"][key]
         return json.dumps(found | {"network": _flat(found["network"])}, sort_keys=True)
 
     @classmethod

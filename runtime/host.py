@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from lnp_edge.base.errors import DataError, ModelError
 from lnp_edge.runtime.runner import Runner
+from lnp_edge.spec.frontend import RAW
 from lnp_edge.spec.model import QuantizedModel
 
 
@@ -34,7 +35,7 @@ class Prediction:
 
 
 def infer(runner: Runner, model: QuantizedModel, rows: Iterable[NDArray[np.int16]]) -> Iterator[Prediction]:
-    """Yield a prediction each time a window of the stream is complete. rows : int16 [n_in] each.
+    """Yield a prediction each time a window of the stream is complete. rows : samples, int16 [C] each.
 
     Each window starts from reset, as in training, so a prediction depends only on its own rows.
     """
@@ -44,15 +45,15 @@ def infer(runner: Runner, model: QuantizedModel, rows: Iterable[NDArray[np.int16
         if number < model.window or (number - model.window) % model.hop:
             continue
         begin = time.perf_counter()
-        y = classify(runner, np.stack(recent))
+        y = classify(runner, model.rows(np.stack(recent)))
         label = None if model.forecast else int(np.argmax(y))
         forecast = None
         if model.forecast:
             forecast = dict(zip(model.classes, model.forecast.of(row, y).tolist(), strict=True))
         yield Prediction(
             window=(number - model.window) // model.hop,
-            start=round((number - model.window) * model.dt, 6),
-            end=round(number * model.dt, 6),
+            start=round((number - model.window) * model.sample_dt, 6),
+            end=round(number * model.sample_dt, 6),
             label=label,
             name="" if label is None else model.classes[label],
             forecast=forecast,
@@ -75,7 +76,7 @@ def feed_back(
     runners with equal y produce equal rows. Raises ModelError unless the model forecasts every
     channel, one step ahead, and DataError for an empty warm-up.
     """
-    if not (model.forecast and model.forecast.closes(model.n_in)):
+    if not (model.forecast and model.forecast.closes(model.n_in) and model.front == RAW):
         raise ModelError("this model's forecast cannot be fed back", "use a model of every channel, one step ahead")
     if not len(warm_up):
         raise DataError("the warm-up of a forecast has no rows", "give at least one row, better a window")
@@ -88,7 +89,7 @@ def feed_back(
 
 
 def classify(runner: Runner, counts: NDArray[np.int16]) -> NDArray[np.int32]:
-    """Read-out y [n_out] after one window, int16 [T, n_in].
+    """Read-out y [n_out] after the rows of one window, int16 [T, n_in].
 
     The class is the index of the largest read-out, the lowest of equal ones.
     """
@@ -96,12 +97,10 @@ def classify(runner: Runner, counts: NDArray[np.int16]) -> NDArray[np.int32]:
     return runner.steps(counts).y
 
 
-def predict(
-    runner: Runner, windows: NDArray[np.int16], progress: Callable[[], None] = lambda: None
-) -> NDArray[np.intp]:
-    """The class of each window, [W]. windows : int16 [W, T, n_in]."""
-    found = np.zeros(len(windows), np.intp)
-    for k, counts in enumerate(windows):
+def predict(runner: Runner, rows: NDArray[np.int16], progress: Callable[[], None] = lambda: None) -> NDArray[np.intp]:
+    """The class of each window, [W]. rows : QuantizedModel.rows of the windows, int16 [W, T, n_in]."""
+    found = np.zeros(len(rows), np.intp)
+    for k, counts in enumerate(rows):
         found[k] = np.argmax(classify(runner, counts))
         progress()
     return found

@@ -286,7 +286,8 @@ def stimulus(model: QuantizedModel, steps: int, seed: int) -> Iterator[NDArray[n
 
     Each run has at most RUN steps and six equal parts: rest, sensor-like noise, jumps, full scale,
     rest and noise. It ends with noise so that the reset before the next run has an active network
-    to clear; for the same reason there are at least two runs.
+    to clear; for the same reason there are at least two runs. The noise is that of ordinary inputs of
+    the network; with a front end, whose features are not counts, it has another size in each run.
     """
     encoder = plugins.get("lnp_edge.encoders", model.encoder)
     most = min(RUN, -(-steps // 2))
@@ -299,6 +300,9 @@ def stimulus(model: QuantizedModel, steps: int, seed: int) -> Iterator[NDArray[n
         for noise in (1, 5):
             x[at[noise] : at[noise + 1]] = rng.normal(0, encoder.TARGET_STD, (part[noise], model.n_in))
         x[at[2] : at[3]] = 100 * rng.choice([-1.0, 0.0, 1.0], (part[2], model.n_in))
-        counts = encoder.decode(x, **model.encoder_params)
+        if model.front.stacks:
+            counts = encoder.decode(x, **model.encoder_params)
+        else:
+            counts = np.rint(x * 4.0 ** (number % 5 - 1)).astype(np.int16)
         counts[at[3] : at[4]] = rng.choice([-32768, 32767], (part[3], model.n_in))
         yield counts

@@ -59,6 +59,77 @@ def clamped(count, e, k):
 ENCODERS = {"affine": affine, "clamped": clamped}
 
 
+def octaves(x):
+    """64 times a logarithm that is exact at powers of 2 and straight between them, rounded down."""
+    if x < 1:
+        return 0
+    e = len(bin(x)) - 3
+    return 64 * e + 64 * (x - 2**e) // 2**e
+
+
+class LogDiff:
+    """Keeps the whole signal of a channel, preceded by its first sample for ever."""
+
+    def __init__(self, frame):
+        self.frame, self.heard = frame, []
+
+    def features(self, samples):
+        first = (self.heard or samples)[0]
+        signal = [first] * self.frame + self.heard + samples
+        self.heard += samples
+        now = range(len(signal) - self.frame, len(signal))
+        found, lag = [(2 * sum(samples) // self.frame + 1) // 2], 1
+        while lag <= self.frame:
+            found.append(octaves(1 + sum(abs(signal[t] - signal[t - lag]) for t in now)))
+            lag *= 2
+        return found
+
+    def state(self):
+        return self.heard[-self.frame :] or [0] * self.frame
+
+
+class Bands:
+    """The wavelet transform of each frame, with the end of the one before."""
+
+    def __init__(self, frame):
+        self.splits = len(bin(frame)) - 3
+        self.kept = [[0, 0, 0] for _ in range(self.splits)]
+        self.heard = False
+
+    def features(self, samples):
+        x, found = list(samples), []
+        for split in range(self.splits):
+            before, last, detail = self.kept[split]
+            if not self.heard:
+                before = last = x[0]
+            signal, details, smooth = [before, last, *x], [detail], []
+            for k in range(len(x) // 2):
+                details.append(signal[2 * k + 1] - (signal[2 * k] + signal[2 * k + 2] + 1) // 2)
+                smooth.append(signal[2 * k] + (details[k] + details[k + 1] + 2) // 4)
+            found.append(octaves(1 + sum(abs(d) for d in details[1:])))
+            self.kept[split] = [x[-2], x[-1], details[-1]]
+            x = smooth
+        self.heard = True
+        return [min(max(x[0], -32768), 32767), *found]
+
+    def state(self):
+        return [kept[k] for kept in self.kept for k in range(3)]
+
+
+class Stack:
+    def __init__(self, frame):
+        pass
+
+    def features(self, samples):
+        return samples
+
+    def state(self):
+        return []
+
+
+FRONT_ENDS = {"stack": Stack, "logdiff": LogDiff, "bands": Bands}
+
+
 class Naive:
     def __init__(self, model):
         self.m = model
@@ -68,6 +139,7 @@ class Naive:
         self.s = [{name: [0] * p.n for name in NEURONS[p.neuron][0]} for p in model.populations]
         self.z = {p.name: [0] * p.n for p in model.populations}
         self.h = 0
+        self.front = [FRONT_ENDS[model.front.kind](model.front.frame) for _ in model.channels]
 
     @property
     def y(self):
@@ -75,7 +147,10 @@ class Naive:
 
     def step(self, count):
         m = self.m
-        sent = self.z | {"input": [ENCODERS[m.encoder](int(c), self.e, k) for k, c in enumerate(count)]}
+        channels = len(self.front)
+        found = [front.features([int(a) for a in count[c::channels]]) for c, front in enumerate(self.front)]
+        features = [of_channel[f] for f in range(len(found[0])) for of_channel in found]
+        sent = self.z | {"input": [ENCODERS[m.encoder](a, self.e, k) for k, a in enumerate(features)]}
         for population, s, p in zip(m.populations, self.s, self.p, strict=True):
             z = []
             for i in range(population.n):
@@ -91,7 +166,8 @@ class Naive:
             self.h = mix(self.h, w)
 
     def words(self):
-        found = []
+        states = [front.state() for front in self.front]
+        found = [of_channel[k] % 2**32 for k in range(len(states[0])) for of_channel in states]
         for population, s in zip(self.m.populations, self.s, strict=True):
             for name in NEURONS[population.neuron][0]:
                 found += [x % 2**32 for x in s[name]]

@@ -1,13 +1,14 @@
 """Small random models that pass QuantizedModel.check and fire, and what the oracle says of them."""
 
 from dataclasses import replace
-from functools import cache
+from functools import cache, partial
 
 import numpy as np
-from naive import ENCODERS, NEURONS, Naive
+from naive import ENCODERS, FRONT_ENDS, NEURONS, Naive
 
 from lnp_edge.base.errors import ModelError
 from lnp_edge.spec import plugins
+from lnp_edge.spec.frontend import FrontEnd, inputs
 from lnp_edge.spec.model import CSR, INPUT, LARGEST, Forecast, Population, Projection, QuantizedModel
 
 
@@ -231,7 +232,19 @@ def _sparse(rng, n_pre, n_post, density, most):
     return CSR.from_dense(np.where(rng.random((n_pre, n_post)) < density, w, 0))
 
 
+def tiny_front(kind, frame, seed=1) -> QuantizedModel:
+    """tiny_stack behind a front end."""
+    front = FrontEnd(kind, frame)
+    model = tiny_stack(seed, n_in=len(inputs(front, "abc")))
+    return replace(model, front=front, channels=("a", "b", "c"), window=20 * frame, hop=10 * frame + 1).check()
+
+
 MODELS = {"layer": tiny_model, "stack": tiny_stack}
+# A small frame of every front end that the oracle knows.
+MODELS |= {
+    f"{kind} of 4": partial(tiny_front, kind, 4)
+    for kind in plugins.names("lnp_edge.frontends") if kind in FRONT_ENDS
+}  # fmt: skip
 
 
 @cache

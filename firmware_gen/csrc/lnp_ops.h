@@ -36,6 +36,44 @@ static inline int32_t lnp_leak(int32_t x, int32_t c)
     return x - c * (x >> 16) - (int32_t)part + (x < 0);
 }
 
+static inline int32_t lnp_absolute(int32_t x)
+{
+    return x < 0 ? -x : x;
+}
+
+static inline int32_t lnp_choose(int32_t z, int32_t a, int32_t b)
+{
+    return z != 0 ? a : b;
+}
+
+// The number of zeros above the highest 1 of x, which is not 0.
+static inline uint32_t lnp_leading_zeros(uint32_t x)
+{
+#if defined(__GNUC__) && !defined(__ARM_ARCH_6M__)
+    return (uint32_t)__builtin_clzl(x) - 8u * (uint32_t)(sizeof(long) - sizeof(uint32_t));
+#else
+    uint32_t zeros = 0;
+    for (uint32_t half = 16; half != 0; half >>= 1) {
+        if (x >> (32u - half) == 0) {
+            zeros += half;
+            x <<= half;
+        }
+    }
+    return zeros;
+#endif
+}
+
+// The binary logarithm in units of 1/64, by straight lines between powers of 2; 0 if x < 1.
+static inline int32_t lnp_log2(int32_t x)
+{
+    if (x < 1) {
+        return 0;
+    }
+    const uint32_t zeros = lnp_leading_zeros((uint32_t)x);
+    const uint32_t part = (((uint32_t)x << zeros) >> 25) & 63u;  // the six bits below the highest 1
+    return (int32_t)(64u * (31u - zeros) + part);
+}
+
 static inline int32_t lnp_greater(int32_t a, int32_t b)
 {
     return a > b ? 1 : 0;

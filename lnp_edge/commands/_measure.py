@@ -108,7 +108,7 @@ def _instructions(emulator: Emulator, model: QuantizedModel, windows: NDArray[np
     """The instructions of each step of each window, from a state of zeros."""
     device = Device(emulator, model)
     with emulator.count("lnp_net_step") as counted:
-        for counts in windows:
+        for rows in model.rows(windows):
             device.reset()
-            device.steps(counts)
+            device.steps(rows)
     return counted.calls

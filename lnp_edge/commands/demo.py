@@ -113,6 +113,7 @@ def _on_device(args: argparse.Namespace, board: Board, model: QuantizedModel, wi
     write(generate(model, board), folder)
     sizes = build(folder)
     progress.update(task, completed=1, info=f"{sizes.flash} B flash")
+    windows = model.rows(windows)
     runs = [*windows, *stimulus(model, 1000, seed=1)]
     task = progress.add_task("run and verify", total=sum(map(len, runs)), info="steps")
     with closing(open_board(board, sizes.image, args.port)) as port:

@@ -105,4 +105,4 @@ def _free_run(args: argparse.Namespace, model: QuantizedModel, runner, stream: I
 
 
 def _too_short(model: QuantizedModel) -> str:
-    return f"the stream ended before {model.window} rows ({model.window * model.dt:g} s)"
+    return f"the stream ended before {model.window} rows ({model.window * model.sample_dt:g} s)"

@@ -23,11 +23,9 @@ from numpy.typing import NDArray
 
 from lnp_edge.spec import ops, plugins
 
-_OVER_ARRAYS = {name: getattr(ops, name).py_func for name in ops.OPS} | {"clamp": np.clip}
 
-
-def encode(name: str, counts: NDArray[np.int16], params: dict[str, NDArray[np.int32]]) -> NDArray[np.int64]:
-    """The network input, integers in -127..127, for an array of counts [..., C]."""
+def encode(name: str, counts: NDArray[np.integer], params: dict[str, NDArray[np.int32]]) -> NDArray[np.int64]:
+    """The network input, integers in -127..127, for an array of features [..., inputs]."""
     encoder = plugins.get("lnp_edge.encoders", name)
     values = (params[p].astype(np.int64) for p in encoder.PARAMS)
-    return ops.bind(encoder.encode, _OVER_ARRAYS)(counts.astype(np.int64), *values)
+    return ops.bind(encoder.encode, ops.OVER_ARRAYS)(counts.astype(np.int64), *values)

@@ -34,13 +34,13 @@ def of_network(config: Config, data: Split, network: Network) -> NDArray:
 def of_model(data: Split, model: QuantizedModel, progress: Callable[[], None] = lambda: None) -> NDArray:
     """The predictions in integers, on the reference. progress is called after each window."""
     runner, found = Reference(model), list[NDArray]()
-    for counts in data.test_windows.counts:
+    for rows, counts in zip(model.rows(data.test_windows.counts), data.test_windows.counts, strict=True):
         if model.forecast and data.test.series and data.test.series.free_run:
             found.append(host.free_run(runner, model, counts, data.test.series.free_run))
         elif model.forecast:
-            y = host.classify(runner, counts)
+            y = host.classify(runner, rows)
             found.append(model.forecast.of(counts[-1], y)[None])
         else:
-            found.append(np.array(host.classify(runner, counts).argmax()))
+            found.append(np.array(host.classify(runner, rows).argmax()))
         progress()
     return np.array(found)

@@ -29,6 +29,7 @@ from onnx import TensorProto, helper, numpy_helper
 from lnp_edge.base.errors import LnpError, ModelError
 from lnp_edge.base.files import read_bounded, write_whole
 from lnp_edge.spec import plugins
+from lnp_edge.spec.frontend import RAW, FrontEnd
 from lnp_edge.spec.layout import weight_type
 from lnp_edge.spec.model import (
     CSR,
@@ -94,6 +95,7 @@ def _from_proto(proto: onnx.ModelProto) -> QuantizedModel:
     populations = _tables(info.pop("populations"), "population", POPULATION, MAX_POPULATIONS)
     projections = _tables(info.pop("projections"), "projection", PROJECTION, MAX_PROJECTIONS)
     forecast = _forecast(info.pop("forecast")) if "forecast" in info else None
+    front = _front(info.pop("front")) if "front" in info else RAW
     info.pop("crc32", None)  # compared with the whole graph
     if info:
         raise ModelError(f"unknown metadata {sorted(info)[0][:40]!r}", HINT)
@@ -108,6 +110,7 @@ def _from_proto(proto: onnx.ModelProto) -> QuantizedModel:
         populations=tuple(_population(found, tensors) for found in populations),
         projections=tuple(_projection(found, tensors) for found in projections),
         forecast=forecast,
+        front=front,
         **plain,
         **names,
     )
@@ -170,6 +173,12 @@ def _forecast(found: object) -> Forecast:
     return Forecast(tuple(target), horizon, tuple(unit))
 
 
+def _front(found: object) -> FrontEnd:
+    if not (isinstance(found, dict) and {k: type(v) for k, v in found.items()} == {"kind": str, "frame": int}):
+        raise ModelError(f"its front end is {str(found)[:80]!r}", HINT)
+    return FrontEnd(**found).check()
+
+
 def _text(value: object) -> str:
     if not (isinstance(value, str) and 0 < len(value) <= 64 and value.isprintable()):
         raise ModelError(f"it has the name {str(value)[:40]!r}", "names are 1 to 64 printable characters")
@@ -192,18 +201,19 @@ def to_proto(model: QuantizedModel) -> onnx.ModelProto:
     g = _Body()
     carried = _carried(model)
     _step(g, model)
+    first = [] if model.front.stacks else [("First", TensorProto.INT64, 1)]  # carried, but no output
     body = helper.make_graph(
         g.nodes + [helper.make_node("Identity", [f"After_{s}"], [f"Traced_{s}"]) for s, _, _ in carried],
         "step",
-        [helper.make_tensor_value_info(f"Before_{s}", kind, [size]) for s, kind, size in carried]
+        [helper.make_tensor_value_info(f"Before_{s}", kind, [size]) for s, kind, size in first + carried]
         + [helper.make_tensor_value_info("Count", TensorProto.INT16, [model.n_in])],
         [helper.make_tensor_value_info(f"{end}_{s}", kind, [size])
-         for end in ("After", "Traced") for s, kind, size in carried],
+         for end, those in (("After", first + carried), ("Traced", carried)) for s, kind, size in those],
     )  # fmt: skip
     scan = helper.make_node(
         "Scan",
-        [f"Reset_{s}" for s, _, _ in carried] + ["counts"],
-        [f"Last_{s}" for s, _, _ in carried] + [s for s, _, _ in carried],
+        [f"Reset_{s}" for s, _, _ in first + carried] + ["counts"],
+        [f"Last_{s}" for s, _, _ in first + carried] + [s for s, _, _ in carried],
         body=body,
         num_scan_inputs=1,
     )
@@ -225,16 +235,17 @@ def to_proto(model: QuantizedModel) -> onnx.ModelProto:
 def _carried(model: QuantizedModel) -> list[tuple[str, int, int]]:
     """Name, type and size of each field that a step passes on: the state, with z unpacked."""
     return [
-        (f.full_name, TensorProto.UINT8 if f.name == "z" else TensorProto.INT32, model.population(f.population).n)
+        (f.full_name, TensorProto.UINT8, model.population(f.population).n)
+        if f.name == "z" else (f.full_name, TensorProto.INT32, f.words)
         for f in model.fields
-    ]
+    ]  # fmt: skip
 
 
 def _step(g: _Body, model: QuantizedModel) -> None:
     """The nodes of one step, from Count and Before_<field> to After_<field>."""
     encoder = plugins.get("lnp_edge.encoders", model.encoder)
     params = [g.cast(f"encoder_{p}", TensorProto.INT64) for p in encoder.PARAMS]
-    (x,) = g.play(trace(encoder.encode), [g.cast("Count", TensorProto.INT64), *params])
+    (x,) = g.play(trace(encoder.encode), [_features(g, model), *params])
     sent = {p.name: f"Before_{p.name}_z" for p in model.populations} | {INPUT: g.cast(x, TensorProto.INT8)}
     for population in model.populations:
         drives = [g.project(sent[p.source], p) for p in model.into(population)]
@@ -249,6 +260,21 @@ def _step(g: _Body, model: QuantizedModel) -> None:
             sent[own] = g.cast(after[-1], TensorProto.UINT8, f"After_{own}_z")
 
 
+def _features(g: _Body, model: QuantizedModel) -> str:
+    """The features of a step [inputs]; the state of the front end goes to After_<field>."""
+    row, front, c = g.cast("Count", TensorProto.INT64), model.front, len(model.channels)
+    if front.stacks:
+        return row
+    samples = [g.node("Slice", row, g.constant(k * c, 1), g.constant((k + 1) * c, 1)) for k in range(front.frame)]
+    fields = [f.full_name for f in model.fields[: len(front.state)]]
+    before = [g.cast(f"Before_{field}", TensorProto.INT64) for field in fields]
+    made = g.play(front.trace, ["Before_First", *samples, *before])
+    for field, value in zip(fields, made[len(front.features) :], strict=True):
+        g.cast(value, TensorProto.INT32, f"After_{field}")
+    g.node("Identity", g.constant(0, 1), output="After_First")
+    return g.node("Concat", *made[: len(front.features)], axis=0)
+
+
 def _initializers(model: QuantizedModel, carried: list, constants: dict[str, NDArray]) -> dict[str, NDArray]:
     found = {f"encoder_{p}": a for p, a in model.encoder_params.items()}
     found |= {f"w_{p.name}": p.w.dense().astype(weight_type(p.bits)) for p in model.projections}
@@ -256,6 +282,8 @@ def _initializers(model: QuantizedModel, carried: list, constants: dict[str, NDA
         found |= {f"{p.name}_{table}": p.params[table] for table in p.module.TABLES}
     for s, kind, size in carried:
         found[f"Reset_{s}"] = np.zeros(size, helper.tensor_dtype_to_np_dtype(kind))
+    if not model.front.stacks:
+        found["Reset_First"] = np.ones(1, np.int64)
     return found | constants
 
 
@@ -265,6 +293,8 @@ def _metadata(model: QuantizedModel) -> dict:
     own["projections"] = _described(model.projections, PROJECTION)
     if model.forecast:
         own["forecast"] = asdict(model.forecast)
+    if model.front != RAW:
+        own["front"] = asdict(model.front)
     crc = zlib.crc32(json.dumps(own, sort_keys=True).encode(), model.fingerprint)
     return {"format": FORMAT, "crc32": crc} | own
 
@@ -350,3 +380,19 @@ class _Body:
 
     def clamp(self, x: str, low: str, high: str) -> str:
         return self.node("Min", self.node("Max", x, low), high)
+
+    def absolute(self, x: str) -> str:
+        return self.node("Abs", x)
+
+    def choose(self, z: str, a: str, b: str) -> str:
+        return self.node("Where", self.cast(z, TensorProto.BOOL), a, b)
+
+    def log2(self, x: str) -> str:
+        """Counts the powers of 2 up to x for the whole part."""
+        x = self.node("Max", x, self.constant(1))
+        self.constants["Powers"] = 2 ** np.arange(1, 31)
+        at_least = self.node("GreaterOrEqual", self.node("Unsqueeze", x, self.constant(1, 1)), "Powers")
+        e = self.node("ReduceSum", self.cast(at_least, TensorProto.INT64), self.constant(1, 1), keepdims=0)
+        power, unit = self.node("Pow", self.constant(2), e), self.constant(64)
+        part = self.node("Div", self.node("Mul", unit, self.node("Sub", x, power)), power)
+        return self.node("Add", self.node("Mul", unit, e), part)

@@ -168,6 +168,7 @@ def to_integers(
         channels=task.channels,
         classes=task.classes,
         provenance=provenance or {},
+        front=task.front,
     )
     model, scale, gain = _with_readout(model, network, task, scale)
     if task.forecast:
@@ -210,7 +211,7 @@ def _bounds(task: Task, population: Population, projections: list[Projection]) -
     """The largest |value| of each neuron with these projections, SEMANTICS.md section 6."""
     of_it, sums = (population,), tuple(projections)
     return QuantizedModel(
-        task.encoder, task.encoder_params, of_it, sums, 1.0, 1, 1, task.channels, task.classes
+        task.encoder, task.encoder_params, of_it, sums, 1.0, 1, 1, task.channels, task.classes, front=task.front
     ).bounds(population)  # fmt: skip
 
 

@@ -52,12 +52,12 @@ def some(counts: NDArray[np.int16], n: int) -> NDArray[np.int16]:
 
 
 def in_floats(network: Network, model: QuantizedModel, counts: NDArray[np.int16]) -> Activity:
-    """Run the float network on counts [W, T, C], with the encoder of the model."""
-    x = encode(model.encoder, counts, model.encoder_params) / X_SCALE
+    """Run the float network on counts [W, T, C], with the front end and encoder of the model."""
+    x = encode(model.encoder, model.front.run(counts), model.encoder_params) / X_SCALE
     run, y = Simulation(network, len(counts)), np.zeros((len(counts), model.n_out))
-    spikes = np.zeros((counts.shape[1], len(counts), network.n), bool)
+    spikes = np.zeros((x.shape[1], len(counts), network.n), bool)
     gamma = np.exp(-network.dt / network.tau_out)
-    for t in range(counts.shape[1]):
+    for t in range(x.shape[1]):
         spikes[t] = run.step(x[:, t])
         y = gamma * y + spikes[t] @ network.w_out + network.bias_out
         if network.w_skip is not None:
@@ -67,9 +67,9 @@ def in_floats(network: Network, model: QuantizedModel, counts: NDArray[np.int16]
 
 def in_integers(model: QuantizedModel, counts: NDArray[np.int16]) -> Activity:
     """Run the model on counts [W, T, C] on the reference; spikes are read from its state words."""
-    reference = Reference(model)
-    spikes, ys = np.zeros((counts.shape[1], len(counts), model.n), bool), []
-    for w, window in enumerate(counts):
+    reference, rows = Reference(model), model.rows(counts)
+    spikes, ys = np.zeros((rows.shape[1], len(counts), model.n), bool), []
+    for w, window in enumerate(rows):
         reference.reset()
         for t in range(len(window)):
             y = reference.steps(window[t : t + 1], digests=False).y
@@ -96,7 +96,7 @@ def compare(network: Network, model: QuantizedModel, task: Task, bits: int, coun
     """The report: the findings for each layer on held-out windows. counts : [W, T, C]"""
     floats, integers = in_floats(network, model, counts), in_integers(model, counts)
     most, readout = largest_weight(bits), model.readout.name
-    x = np.abs(encode(model.encoder, counts, model.encoder_params))
+    x = np.abs(encode(model.encoder, model.front.run(counts), model.encoder_params))
     from_input = [p.w for p in model.projections if p.source == INPUT and p.target != readout]
     recurrent = [p.w for p in model.projections if p.source != INPUT and p.target != readout]
     to_readout = [p.w for p in model.projections if p.target == readout]
@@ -109,7 +109,7 @@ def compare(network: Network, model: QuantizedModel, task: Task, bits: int, coun
     found: Findings = {
         "input": {
             "inputs_at_127": float((x == X_MAX).mean()),
-            "worst_channel": model.channels[int((x == X_MAX).mean((0, 1)).argmax())],
+            "worst_channel": model.inputs[int((x == X_MAX).mean((0, 1)).argmax())],
             "worst_channel_at_127": float((x == X_MAX).mean((0, 1)).max()),
             **_weights(from_input, int(np.count_nonzero(network.w_in)), most),
         },

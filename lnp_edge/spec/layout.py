@@ -67,7 +67,7 @@ def sized(model: QuantizedModel, neurons: int, synapses: int) -> QuantizedModel:
     All weights from the input and to the read-out count as stored.
     """
     hidden, out = model.populations
-    sizes = {INPUT: model.n_in, hidden.name: neurons, out.name: out.n}
+    sizes = {INPUT: len(model.inputs), hidden.name: neurons, out.name: out.n}
 
     def resized(p: Projection) -> Projection:
         pre, post = sizes[p.source], sizes[p.target]

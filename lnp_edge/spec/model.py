@@ -17,8 +17,9 @@ from types import ModuleType
 import numpy as np
 from numpy.typing import NDArray
 
-from lnp_edge.base.errors import ModelError
+from lnp_edge.base.errors import ConfigError, ModelError
 from lnp_edge.spec import plugins
+from lnp_edge.spec.frontend import GROUP, RAW, FrontEnd, inputs
 from lnp_edge.spec.neuron import neuron_module
 
 MAX_IN, MAX_NEURONS, MAX_OUT = 1024, 65535, 256
@@ -191,7 +192,10 @@ class Projection:
 
 @dataclass(frozen=True)
 class Field:
-    """A range of state words: one state variable of a population, or its packed spikes z."""
+    """A range of state words: one state variable of a population or of the front end, or spikes z.
+
+    population : its name; GROUP for the front end, whose variables have one word per channel
+    """
 
     population: str
     name: str
@@ -216,17 +220,33 @@ class QuantizedModel:
     populations: tuple[Population, ...]
     projections: tuple[Projection, ...]
     # The integers do not depend on the rest: it is not part of the fingerprint.
-    dt: float  # s
-    window: int  # steps per prediction
-    hop: int  # steps from one prediction to the next
+    dt: float  # s, of a step
+    window: int  # samples per prediction
+    hop: int  # samples from one prediction to the next
     channels: tuple[str, ...]
     classes: tuple[str, ...]
     provenance: dict = field(default_factory=dict)
     forecast: Forecast | None = None  # None: a classifier, whose largest y is the class
+    front: FrontEnd = RAW  # part of the fingerprint
 
     @property
     def n_in(self) -> int:
-        return len(self.channels)
+        """Number of counts that one step takes: `front.frame` samples of every channel."""
+        return self.front.frame * len(self.channels)
+
+    @cached_property
+    def inputs(self) -> tuple[str, ...]:
+        """The name of each input of the network: a feature of a channel."""
+        return inputs(self.front, self.channels)
+
+    @property
+    def sample_dt(self) -> float:
+        """s from one sample to the next."""
+        return self.dt / self.front.frame
+
+    def rows(self, counts: NDArray[np.int16]) -> NDArray[np.int16]:
+        """Samples [..., T, C] as the rows of steps, [..., T / frame, n_in]."""
+        return counts.reshape(*counts.shape[:-2], -1, self.n_in)
 
     @property
     def n(self) -> int:
@@ -266,7 +286,7 @@ class QuantizedModel:
     @cached_property
     def fields(self) -> tuple[Field, ...]:
         """The fields of the state words in their order, SEMANTICS.md section 5."""
-        found = []
+        found = [Field(GROUP, name, len(self.channels)) for name in self.front.state]
         for p in self.populations:
             found += [Field(p.name, name, p.n) for name in p.module.STATE]
             found += [Field(p.name, "z", p.z_words)] if p.spikes else []
@@ -275,7 +295,7 @@ class QuantizedModel:
     @property
     def state_words(self) -> int:
         """Number of 32-bit words of state."""
-        return sum(p.state_words for p in self.populations)
+        return sum(f.words for f in self.fields)
 
     def y_of(self, words: NDArray) -> NDArray[np.int32]:
         """The read-out y, a copy [n_out], in all state words, uint32 or int32 [state_words]."""
@@ -302,7 +322,7 @@ class QuantizedModel:
 
     def arrays(self) -> Iterator[tuple[str, NDArray]]:
         """Every array and size that the integers depend on, in the order of the fingerprint."""
-        sizes = [self.n_in, *(p.n for p in self.populations), *(p.shift for p in self.projections)]
+        sizes = [len(self.inputs), *(p.n for p in self.populations), *(p.shift for p in self.projections)]
         yield "sizes", np.array(sizes, np.int32)
         for name in plugins.get("lnp_edge.encoders", self.encoder).PARAMS:
             yield f"encoder_{name}", self.encoder_params[name]
@@ -330,7 +350,8 @@ class QuantizedModel:
 
         Each array is preceded by its length; all numbers are little-endian int32.
         """
-        crc = zlib.crc32(f"lnp-edge model 1,{self.structure},{self.encoder}".encode())
+        front = "" if self.front.stacks else f",{self.front.kind} {self.front.frame}"
+        crc = zlib.crc32(f"lnp-edge model 1,{self.structure},{self.encoder}{front}".encode())
         for _, array in self.arrays():
             crc = zlib.crc32(len(array).to_bytes(4, "little"), crc)
             crc = zlib.crc32(np.ascontiguousarray(array, "<i4").tobytes(), crc)
@@ -340,8 +361,14 @@ class QuantizedModel:
         """Return self. Raises ModelError naming whatever SEMANTICS.md does not allow."""
         damaged = "the model file is damaged or not ours: write it again with lnp quantize"
         self._check_shape(damaged)
+        try:
+            self.front.check()
+        except ConfigError as e:
+            raise ModelError(e.what, damaged) from None
         for what, value, most in (
-            ("channels", self.n_in, MAX_IN),
+            ("channels", len(self.channels), MAX_IN),
+            ("counts a step", self.n_in, MAX_IN),
+            ("inputs", len(self.inputs), MAX_IN),
             ("neurons", self.n, MAX_NEURONS),
             ("read-outs", self.n_out, MAX_OUT),
         ):
@@ -349,12 +376,12 @@ class QuantizedModel:
                 raise ModelError(f"the model has {value} {what}", f"choose from 1 to {most}")
         if not (np.isfinite(self.dt) and 0 < self.dt < 1e6):
             raise ModelError(f"dt is {self.dt} s", "choose a step above 0 s and below 1e6 s")
-        if not (1 <= self.hop <= self.window <= 2**20):
-            what = f"the window has {self.window} steps and the hop {self.hop}"
-            raise ModelError(what, "choose 1 <= hop <= window <= 2**20")
+        if not (1 <= self.hop <= self.window <= 2**20) or self.window % self.front.frame:
+            what = f"the window has {self.window} samples, the hop {self.hop} and a step {self.front.frame}"
+            raise ModelError(what, "choose 1 <= hop <= window <= 2**20, and a window of whole steps")
         if len(self.classes) != self.n_out:
             raise ModelError(f"expected {self.n_out} class names, got {len(self.classes)}", damaged)
-        sizes = {INPUT: self.n_in} | {p.name: p.n for p in self.populations}
+        sizes = {INPUT: len(self.inputs)} | {p.name: p.n for p in self.populations}
         for projection in self.projections:
             name, shape = f"w_{projection.name}", (sizes[projection.source], sizes[projection.target])
             if not 0 <= projection.shift <= MAX_SHIFT:
@@ -365,9 +392,9 @@ class QuantizedModel:
                 self._check_range(f"{p.name}_{name}", p.params.get(name), p.n, stored.low, stored.high)
         encoder = plugins.get("lnp_edge.encoders", self.encoder)
         for name, (low, high) in encoder.PARAMS.items():
-            self._check_range(f"encoder {name}", self.encoder_params.get(name), self.n_in, low, high)
+            self._check_range(f"encoder {name}", self.encoder_params.get(name), len(self.inputs), low, high)
         if self.forecast:
-            self.forecast.check(self.n_in, self.n_out)
+            self.forecast.check(len(self.channels), self.n_out)
         self._check_full_names()
         self._prove_no_overflow()
         return self
@@ -380,7 +407,7 @@ class QuantizedModel:
         for kind, parts in (("population", self.populations), ("projection", self.projections)):
             names = [part.name for part in parts]
             for name in names:
-                if not NAME.fullmatch(name) or names.count(name) > 1 or name == INPUT:
+                if not NAME.fullmatch(name) or names.count(name) > 1 or name in (INPUT, GROUP):
                     hint = f"{damaged}; names must be distinct lower-case words"
                     raise ModelError(f"{name[:40]!r} cannot name a {kind}", hint)
         *inner, last = self.populations

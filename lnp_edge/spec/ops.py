@@ -1,4 +1,4 @@
-"""The integer operations: the only arithmetic that a neuron or an encoder may use.
+"""The integer operations: the only arithmetic that a neuron, an encoder or a front end may use.
 
 Each operation exists here (Python and Numba), in firmware_gen/csrc/lnp_ops.h (C) and in
 interchange/onnx_file.py (ONNX nodes); tests compare the three over all pairs of edge values. Every
@@ -11,6 +11,7 @@ from collections.abc import Callable, Mapping
 from types import FunctionType
 from typing import Any
 
+import numpy as np
 from numba import njit
 
 
@@ -65,7 +66,56 @@ def clamp(x, low, high):
     return low if x < low else (high if x > high else x)
 
 
-OPS = ("add", "clamp", "gate", "greater", "leak", "mul", "shift_round", "sub")
+@njit
+def absolute(x):
+    """|x|"""
+    return abs(x)
+
+
+@njit
+def choose(z, a, b):
+    """a if z is 1, b if z is 0."""
+    return a if z else b
+
+
+@njit
+def log2(x):
+    """The binary logarithm of x in units of 1/64, by straight lines between powers of 2; 0 if x < 1.
+
+    64 * e + floor(64 * (x - 2**e) / 2**e) with e = floor(log2(x)). At most 5.5 below 64 * log2(x).
+    """
+    if x < 1:
+        return 0
+    e = 0
+    for half in (16, 8, 4, 2, 1):
+        if x >> (e + half) > 0:
+            e += half
+    return 64 * e + ((64 * (x - (1 << e))) >> e)
+
+
+OPS = ("add", "clamp", "gate", "greater", "leak", "mul", "shift_round", "sub")  # of neurons and encoders
+FRONT_END_OPS = (*OPS, "absolute", "choose", "log2")
+
+
+def _log2_of_arrays(x):
+    mantissa, e = np.frexp(np.maximum(x, 1))  # exact: x = mantissa * 2**e, 1/2 <= mantissa < 1
+    return 64 * (e.astype(np.int64) - 1) + np.floor(64 * (2 * mantissa - 1)).astype(np.int64)
+
+
+# For arrays of int64.
+OVER_ARRAYS = {
+    "absolute": np.abs,
+    "add": np.add,
+    "choose": np.where,
+    "clamp": np.clip,
+    "gate": lambda z, x: np.where(z, x, 0),
+    "greater": lambda a, b: np.greater(a, b).astype(np.int64),
+    "leak": lambda x, c: x + ((-c * x) >> 16) + (x < 0),
+    "log2": _log2_of_arrays,
+    "mul": np.multiply,
+    "shift_round": lambda x, k: (x + (1 << (k - 1))) >> k,
+    "sub": np.subtract,
+}
 
 
 def bind(function: Any, meaning: Mapping[str, Callable]) -> FunctionType:

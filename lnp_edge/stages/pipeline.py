@@ -37,7 +37,7 @@ def stage_seed(config: Config, stage: int) -> int:
 
 def new_network(config: Config, data: Split) -> Network:
     """The unpruned network."""
-    c, o = len(data.task.channels), len(data.task.classes)
+    c, o = len(data.task.inputs), len(data.task.classes)
     return _on_axes(data, drawn(config.network, c, o, data.dt, _first_draw(config)))
 
 

@@ -13,6 +13,7 @@ from lnp_edge.config import Config
 from lnp_edge.encoders import encode
 from lnp_edge.network import X_SCALE, Network
 from lnp_edge.spec import plugins
+from lnp_edge.spec.frontend import RAW, FrontEnd
 from lnp_edge.spec.model import Forecast
 from lnp_edge.task.dataset import Dataset, Windows, check, in_samples, require_long, windows
 from lnp_edge.task.task import Task, encoded
@@ -51,7 +52,7 @@ class Split:
         if not self.train.pixel:
             return None
         some = self.train.recordings[:: max(1, len(self.train.recordings) // AXES_FROM)]
-        x = encoded(self.task, np.asarray(some)).reshape(-1, len(self.task.channels))
+        x = encoded(self.task, np.asarray(some)).reshape(-1, len(self.task.inputs))
         std = plugins.get("lnp_edge.encoders", self.task.encoder).TARGET_STD
         variance, axis = np.linalg.eigh(np.cov(x.T, dtype=np.float64) / np.square(std / X_SCALE))
         return (axis / np.sqrt(variance + AXES_FLOOR)) @ axis.T * np.sqrt(6 / len(axis))
@@ -64,7 +65,8 @@ class Split:
 
     @property
     def dt(self) -> float:
-        return self.train.dt
+        """s of a step of the network."""
+        return self.train.dt * self.task.front.frame
 
 
 def load_data(config: Config) -> Dataset:
@@ -92,10 +94,20 @@ def split(config: Config, dataset: Dataset, held_out: tuple[int, ...] | None = N
     train, test = dataset.of_groups(everyone - chosen), dataset.of_groups(chosen)
     for part in (train, test):
         require_long(part, window)
-    encoder = config.data.encoder
-    fitted = plugins.get("lnp_edge.encoders", encoder).fit(train.samples())
+    front = FrontEnd(config.data.front, config.data.frame).check()
+    if window % front.frame:
+        raise ConfigError(
+            f"a window of {window} samples is not a whole number of steps of {front.frame} samples",
+            f"choose [data] window = {(window // front.frame or 1) * front.frame * dataset.dt:g} or another frame",
+        )
+    if dataset.series and dataset.series.free_run and front != RAW:
+        what = f"{dataset.name} is forecast from its own forecasts, which takes each sample as it is"
+        raise ConfigError(what, 'choose [data] front = "stack" and frame = 1')
+    encoder, features = config.data.encoder, _features(train, front)
+    fitted = plugins.get("lnp_edge.encoders", encoder).fit(features)
     if dataset.series:
-        fitted["gain"][list(dataset.series.unheard)] = 0
+        unheard = np.isin(np.arange(features.shape[1]) % len(dataset.channels), list(dataset.series.unheard))
+        fitted["gain"][unheard] = 0
     task = Task(
         encoder=encoder,
         encoder_params=fitted,
@@ -104,16 +116,25 @@ def split(config: Config, dataset: Dataset, held_out: tuple[int, ...] | None = N
         channels=dataset.channels,
         classes=dataset.classes or _forecast_names(dataset),
         forecast=_forecast(train),
-        products=_mean_products(train.samples(), encoder, fitted),
+        products=_mean_products(features, encoder, fitted),
+        front=front,
     )
     return Split(train, test, task, (config.data.window, config.data.hop))
 
 
+def _features(train: Dataset, front: FrontEnd) -> NDArray[np.int16]:
+    """The features of all recordings, [S, inputs]."""
+    if front == RAW:
+        return train.samples()
+    whole = [a[: len(a) // front.frame * front.frame] for a in train.recordings]
+    return np.concatenate([front.run(a).astype(np.int16) for a in whole if len(a)])
+
+
 def _mean_products(
-    samples: NDArray[np.int16], encoder: str, fitted: dict[str, NDArray[np.int32]]
+    features: NDArray[np.int16], encoder: str, fitted: dict[str, NDArray[np.int32]]
 ) -> NDArray[np.float64]:
-    """Mean products [C, C] of pairs of integer inputs, over a subset of the samples [S, C]."""
-    x = encode(encoder, samples[:: max(1, len(samples) // PRODUCTS_FROM)], fitted).astype(np.float64)
+    """Mean products [I, I] of pairs of integer inputs, over a subset of the features [S, I]."""
+    x = encode(encoder, features[:: max(1, len(features) // PRODUCTS_FROM)], fitted).astype(np.float64)
     return x.T @ x / max(1, len(x))
 
 
@@ -139,14 +160,14 @@ def _forecast(train: Dataset) -> Forecast | None:
 def data_for(config: Config, network: Network) -> Split:
     """The data for a network from a file.
 
-    Raises ModelError if the network has other numbers of channels or classes, or another time step.
+    Raises ModelError if the network has other numbers of inputs or classes, or another time step.
     """
     data = split(config, load_data(config))
     theirs = (len(network.w_in), len(network.tau_out), network.dt)
-    wanted = (len(data.task.channels), len(data.task.classes), data.dt)
+    wanted = (len(data.task.inputs), len(data.task.classes), data.dt)
     if theirs != wanted:
         raise ModelError(
-            f"the network has {theirs[0]} channels, {theirs[1]} classes and dt {theirs[2]:g} s, "
+            f"the network has {theirs[0]} inputs, {theirs[1]} classes and dt {theirs[2]:g} s, "
             f"{config.data.name} has {wanted[0]}, {wanted[1]} and {wanted[2]:g} s",
             "draw it again with lnp prune CONFIG.toml",
         )

@@ -31,13 +31,13 @@ class _Recordings:
         self.length = np.array([len(dataset.recordings[r]) for r in usable])
         self.start = np.cumsum(self.length) - self.length
         self.labels = dataset.labels[usable]
-        self.task, self.steps, self.batch = task, task.window, batch
+        self.task, self.samples, self.steps, self.batch = task, task.window, task.steps, batch
         self.std = moments(self.signal)[1].astype(np.float32)
         parts = (self.signal, self.labels, self.length)
-        self.identity = f"{[zlib.crc32(a.tobytes()) for a in parts]} {task.window} {batch} {settings}"
+        self.identity = f"{[zlib.crc32(a.tobytes()) for a in parts]} {task.window} {task.front} {batch} {settings}"
         # As many windows as with a hop of half a window; once each if a recording is one window.
-        overlap = 2 if self.length.max() > self.steps else 1
-        self.batches = max(1, round(overlap * self.length.sum() / self.steps / batch))
+        overlap = 2 if self.length.max() > self.samples else 1
+        self.batches = max(1, round(overlap * self.length.sum() / self.samples / batch))
 
 
 class Crops(_Recordings):
@@ -58,16 +58,17 @@ class Crops(_Recordings):
         self.pixel = dataset.pixel
 
     def epoch(self, rng: np.random.Generator) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-        """Yield pairs of x float32 [B, T, C] and labels [B]."""
+        """Yield pairs of x float32 [B, T, inputs] and labels [B]."""
         for _ in range(self.batches):
             r = rng.choice(len(self.length), self.batch, p=self.share)
             yield encoded(self.task, np.rint(self._windows(r, rng))), self.labels[r]
 
     def _windows(self, r: np.ndarray, rng: np.random.Generator) -> np.ndarray:
         s, size = self.strength, len(r)
-        speed = np.minimum(np.exp(rng.normal(0, s.speed, size)), (self.length[r] - 1) / max(self.steps - 1, 1))
-        first = rng.random(size) * (self.length[r] - 1 - speed * (self.steps - 1))
-        at = np.minimum(first[:, None] + speed[:, None] * np.arange(self.steps), self.length[r][:, None] - 1)
+        last = self.samples - 1
+        speed = np.minimum(np.exp(rng.normal(0, s.speed, size)), (self.length[r] - 1) / max(last, 1))
+        first = rng.random(size) * (self.length[r] - 1 - speed * last)
+        at = np.minimum(first[:, None] + speed[:, None] * np.arange(self.samples), self.length[r][:, None] - 1)
         below = np.minimum(at.astype(np.int64), np.maximum(self.length[r][:, None] - 2, 0))
         part = (at - below).astype(np.float32)[..., None]
         below += self.start[r][:, None]
@@ -82,7 +83,7 @@ class Crops(_Recordings):
         counts = np.where(rng.random((size, 1, 1)) < MIRRORED, mirrored, counts)
         if s.shift and self.pixel:
             counts = self._moved(counts, rng)
-        if s.noise:
+        if s.noise and self.task.front.module.NOISE:
             counts = counts + rng.standard_normal(counts.shape, np.float32) * (s.noise * self.std)
         return counts
 
@@ -107,25 +108,28 @@ class Stretches(_Recordings):
         assert task.forecast
         self.horizon, self.target = task.forecast.horizon, list(task.forecast.target)
         super().__init__(dataset, task, batch, self.horizon, (strength.noise, washout))
-        self.noise, self.unit = strength.noise, np.array(task.forecast.unit, np.float32)
+        self.noise = strength.noise if task.front.module.NOISE else 0.0
+        self.unit = np.array(task.forecast.unit, np.float32)
         self.first = min(int(washout * self.steps), self.steps - 1)
 
     def epoch(self, rng: np.random.Generator) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-        """Yield pairs of x float32 [B, T, C] and wanted float32 [B, T - washout, O].
+        """Yield pairs of x float32 [B, T, inputs] and wanted float32 [B, T - washout, O].
 
         Wanted is in units of the float read-out.
         """
-        starts = self.length - self.steps - self.horizon + 1
+        starts = self.length - self.samples - self.horizon + 1
+        frame = self.task.front.frame
+        ends = slice(frame * (self.first + 1) - 1, self.samples, frame)  # the last sample of each step
         for _ in range(self.batches):
             r = rng.choice(len(self.length), self.batch, p=starts / starts.sum())
             first = self.start[r] + rng.integers(0, starts[r])
-            clean = self.signal[first[:, None] + np.arange(self.steps + self.horizon)].astype(np.float32)
-            counts = clean[:, : self.steps]
+            clean = self.signal[first[:, None] + np.arange(self.samples + self.horizon)].astype(np.float32)
+            counts = clean[:, : self.samples]
             if self.noise:
                 counts = counts + rng.standard_normal(counts.shape, np.float32) * (self.noise * self.std)
             counts = np.clip(np.rint(counts), -32768, 32767)
-            later = clean[:, self.first + self.horizon :, self.target]
-            yield encoded(self.task, counts), (later - counts[:, self.first :, self.target]) / self.unit
+            later = clean[:, self.horizon :][:, ends, self.target]
+            yield encoded(self.task, counts), (later - counts[:, ends, self.target]) / self.unit
 
 
 def rotations(vectors: np.ndarray) -> np.ndarray:

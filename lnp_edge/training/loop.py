@@ -304,7 +304,7 @@ def free_run(network: Network, counts: np.ndarray, steps: int, task: Task) -> np
     now = counts[:, 0]
     with torch.no_grad():
         for t in range(counts.shape[1] + steps - 1):
-            x = torch.from_numpy(encoded(task, now)).double()
+            x = torch.from_numpy(encoded(task, now[:, None])[:, 0]).double()
             y = run.step(x, x @ run.w_in)
             if t + 1 < counts.shape[1]:
                 now = counts[:, t + 1]
