@@ -12,7 +12,7 @@ from pathlib import Path
 
 import hypothesis
 import pytest
-from tiny import MODELS
+from tiny import ALL
 
 from lnp_edge import boards, neurons
 
@@ -57,14 +57,14 @@ def plain_pictures(monkeypatch):
 
 @pytest.fixture(scope="session")
 def firmware(tmp_path_factory):
-    """firmware(board, seed=1, kind="layer", toolchain="") -> the image of MODELS[kind](seed), built once a session."""
+    """firmware(board, seed=1, kind="layer", toolchain="") -> the image of ALL[kind](seed), built once a session."""
     from lnp_edge.firmware_gen.build import build
     from lnp_edge.firmware_gen.generate import generate, write
 
     @cache
     def compiled(board: str, seed: int, kind: str, toolchain: str) -> Path:
         folder = tmp_path_factory.mktemp(f"{board}-{kind}-{seed}")
-        write(generate(MODELS[kind](seed), boards.get(board)), folder)
+        write(generate(ALL[kind](seed), boards.get(board)), folder)
         return build(folder, toolchain).image
 
     def image(board: str, seed: int = 1, kind: str = "layer", toolchain: str = "") -> Path:

@@ -233,24 +233,27 @@ def _sparse(rng, n_pre, n_post, density, most):
 
 
 def tiny_front(kind, frame, seed=1) -> QuantizedModel:
-    """tiny_stack behind a front end."""
+    """tiny_stack behind a front end, with an encoder for the features of tiny_counts."""
     front = FrontEnd(kind, frame)
-    model = tiny_stack(seed, n_in=len(inputs(front, "abc")))
-    return replace(model, front=front, channels=("a", "b", "c"), window=20 * frame, hop=10 * frame + 1).check()
+    model = replace(tiny_stack(seed, n_in=len(inputs(front, "abc"))), front=front, channels=("a", "b", "c"))
+    features = front.run(tiny_counts(model, 100).reshape(-1, 3))
+    fitted = plugins.get("lnp_edge.encoders", "affine").fit(features)
+    return replace(model, encoder_params=fitted, window=20 * frame, hop=10 * frame + 1).check()
 
 
 MODELS = {"layer": tiny_model, "stack": tiny_stack}
-# A small frame of every front end that the oracle knows.
-MODELS |= {
+# Behind a small frame of every front end that the oracle knows.
+FRONTS = {
     f"{kind} of 4": partial(tiny_front, kind, 4)
     for kind in plugins.names("lnp_edge.frontends") if kind in FRONT_ENDS
 }  # fmt: skip
+ALL = MODELS | FRONTS
 
 
 @cache
 def oracle(steps=150, kind="layer", **model):
     """(digests, state words, y) of the slow reference."""
-    naive = Naive(MODELS[kind](**model))
+    naive = Naive(ALL[kind](**model))
     digests = []
     for row in tiny_counts(naive.m, steps):
         naive.step(row)

@@ -16,7 +16,7 @@ from types import SimpleNamespace
 
 import pytest
 from conftest import need, need_for
-from tiny import MODELS, oracle, tiny_counts, tiny_model, tiny_stack
+from tiny import ALL, FRONTS, MODELS, oracle, tiny_counts, tiny_model, tiny_stack
 
 from lnp_edge import boards
 from lnp_edge.base.errors import BoardError, ConfigError, DoesNotFit
@@ -42,7 +42,7 @@ def folder_for(model, board, path, name="net"):
 
 
 def assert_runs_like_the_oracle(port, steps=150, kind="layer", **which):
-    model = MODELS[kind](**which)
+    model = ALL[kind](**which)
     digests, words, y = oracle(steps, kind, **which)
     with closing(Device(port, model)) as device:
         device.reset()
@@ -65,6 +65,12 @@ def test_gcc_gives_the_same_results_at_every_level(tmp_path, optimize, kind):
     board = boards.get("host")
     image = build(folder_for(MODELS[kind](), board, tmp_path), optimize=optimize).image
     assert_runs_like_the_oracle(open_board(board, image), kind=kind)
+
+
+@pytest.mark.parametrize("kind", FRONTS)
+@pytest.mark.parametrize("board", ["host", "cortex-m4"])
+def test_a_front_end_runs_like_the_oracle(firmware, board, kind):
+    assert_runs_like_the_oracle(open_board(boards.get(board), firmware(board, kind=kind)), kind=kind)
 
 
 LEVELS = [("host", "host"), *((cpu, tools) for cpu in ("cortex-m4", "cortex-m0") for tools in ("gcc", "zig"))]

@@ -12,7 +12,7 @@ import pytest
 from conftest import need
 from naive import Naive
 from onnx import TensorProto, helper, numpy_helper
-from tiny import MODELS, random_model, tiny_counts, tiny_loop, tiny_model, tiny_stack
+from tiny import ALL, random_model, tiny_counts, tiny_loop, tiny_model, tiny_stack
 
 from lnp_edge.base.errors import LnpError, ModelError
 from lnp_edge.interchange import onnx_file
@@ -62,7 +62,7 @@ SIZES = [(1, 40, 3, 4), (2, 1, 1, 1), (3, 64, 5, 2)]
 LAYERS = [pytest.param(lambda sizes=sizes: tiny_model(*sizes), id=f"layer {sizes}") for sizes in SIZES]
 
 
-@pytest.mark.parametrize("build", [*LAYERS, *MODELS.values(), lambda: tiny_stack(2, n_in=1, n_out=1)])
+@pytest.mark.parametrize("build", [*LAYERS, *ALL.values(), lambda: tiny_stack(2, n_in=1, n_out=1)])
 def test_onnxruntime_gives_the_bits_of_the_oracle(build):
     model = build()
     counts = tiny_counts(model, 120)
@@ -76,7 +76,7 @@ def test_onnxruntime_gives_the_bits_of_the_oracle_for_any_structure(build):
     assert_equals_the_oracle(model, counts, run_in_onnxruntime(model, counts))
 
 
-@pytest.mark.parametrize("build", [*MODELS.values(), *STRUCTURES[:8]])
+@pytest.mark.parametrize("build", [*ALL.values(), *STRUCTURES[:8]])
 def test_the_reference_evaluator_of_onnx_gives_the_bits_of_the_oracle(build):
     from onnx.reference import ReferenceEvaluator
 
@@ -86,7 +86,7 @@ def test_the_reference_evaluator_of_onnx_gives_the_bits_of_the_oracle(build):
     assert_equals_the_oracle(model, counts, found)
 
 
-@pytest.mark.parametrize("build", [*MODELS.values(), *STRUCTURES[:8]])
+@pytest.mark.parametrize("build", [*ALL.values(), *STRUCTURES[:8]])
 def test_it_is_a_valid_graph_of_the_standard_operators(build):
     proto = onnx_file.to_proto(build())
     onnx.checker.check_model(proto, full_check=True)
@@ -97,10 +97,10 @@ def test_it_is_a_valid_graph_of_the_standard_operators(build):
 
 
 @pytest.mark.parametrize("seed", [1, 2, 3])
-@pytest.mark.parametrize("kind", [*MODELS, "structure"])
+@pytest.mark.parametrize("kind", [*ALL, "structure"])
 def test_a_model_comes_back_with_its_fingerprint_and_the_same_bytes(tmp_path, kind, seed):
     model = replace(
-        (MODELS | {"structure": random_model})[kind](seed),
+        (ALL | {"structure": random_model})[kind](seed),
         provenance={"config": {"seed": 1}, "note": "a \u00e9\ud800 \x1b[31m"},
     )
     onnx_file.save(model, tmp_path / "a.onnx")
@@ -138,9 +138,9 @@ def test_a_model_without_a_single_synapse_comes_back(tmp_path):
 
 def test_the_same_model_gives_the_same_bytes_in_another_process():
     code = (
-        "import sys, zlib; sys.path[:0] = ['tests']; from tiny import MODELS;"
+        "import sys, zlib; sys.path[:0] = ['tests']; from tiny import ALL;"
         "from lnp_edge.interchange import onnx_file;"
-        "print([zlib.crc32(onnx_file.to_proto(m()).SerializeToString(deterministic=True)) for m in MODELS.values()])"
+        "print([zlib.crc32(onnx_file.to_proto(m()).SerializeToString(deterministic=True)) for m in ALL.values()])"
     )
     runs = {
         subprocess.run(

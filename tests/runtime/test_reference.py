@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from fakes import FakePort
 from naive import Naive
-from tiny import MODELS, known_neurons, random_model, tiny_counts, tiny_model, tiny_stack
+from tiny import ALL, known_neurons, random_model, tiny_counts, tiny_model, tiny_stack
 
 from lnp_edge.base.errors import DataError
 from lnp_edge.runtime.device import Device
@@ -36,9 +36,9 @@ def test_every_state_word_of_a_stack_equals_the_oracle(seed):
     assert_same_run(model, tiny_counts(model, 40))
 
 
-@pytest.mark.parametrize("kind", MODELS)
+@pytest.mark.parametrize("kind", ALL)
 def test_the_compared_runs_have_spikes_negative_states_and_silence(kind):
-    model = MODELS[kind]()
+    model = ALL[kind]()
     naive, fired, lowest = Naive(model), {p.name: 0 for p in model.populations if p.spikes}, 0
     for row in tiny_counts(model, 60):
         naive.step(row)
@@ -50,9 +50,9 @@ def test_the_compared_runs_have_spikes_negative_states_and_silence(kind):
     assert lowest < -10_000
 
 
-@pytest.mark.parametrize("kind", MODELS)
+@pytest.mark.parametrize("kind", ALL)
 def test_full_scale_counts_for_ever_equal_the_oracle(kind):
-    model = MODELS[kind](3)
+    model = ALL[kind](3)
     for value in (-32768, 32767):
         assert_same_run(model, np.full((80, model.n_in), value, np.int16))
 
@@ -80,9 +80,9 @@ def test_the_random_structures_hold_every_case():
     assert min(int(t.min()) for m in models for p in m.populations for n, t in p.params.items() if n == "c_mem") < 64
 
 
-@pytest.mark.parametrize("kind", MODELS)
+@pytest.mark.parametrize("kind", ALL)
 def test_state_is_the_same_without_digests(kind):
-    model = MODELS[kind]()
+    model = ALL[kind]()
     counts = tiny_counts(model, 100)
     with_them, without = Reference(model), Reference(model)
     y = with_them.steps(counts).y
@@ -90,10 +90,10 @@ def test_state_is_the_same_without_digests(kind):
     assert without.state().tolist() == with_them.state().tolist()
 
 
-@pytest.mark.parametrize("kind", MODELS)
+@pytest.mark.parametrize("kind", ALL)
 @pytest.mark.parametrize("batch", [1, 7, 99, 100])
 def test_how_steps_are_batched_does_not_matter(batch, kind):
-    model = MODELS[kind]()
+    model = ALL[kind]()
     counts = tiny_counts(model, 100)
     whole, pieces = Reference(model), Reference(model)
     expected = whole.steps(counts).digests.tolist()
@@ -103,9 +103,9 @@ def test_how_steps_are_batched_does_not_matter(batch, kind):
     assert (pieces.t, pieces.digest) == (100, expected[-1])
 
 
-@pytest.mark.parametrize("kind", MODELS)
+@pytest.mark.parametrize("kind", ALL)
 def test_reset_forgets_everything(kind):
-    model = MODELS[kind]()
+    model = ALL[kind]()
     counts = tiny_counts(model, 80)
     used = Reference(model)
     used.steps(counts[::-1])
@@ -114,9 +114,9 @@ def test_reset_forgets_everything(kind):
     assert used.steps(counts).digests.tolist() == Reference(model).steps(counts).digests.tolist()
 
 
-@pytest.mark.parametrize("kind", MODELS)
+@pytest.mark.parametrize("kind", ALL)
 def test_no_steps_change_nothing(kind):
-    model = MODELS[kind]()
+    model = ALL[kind]()
     reference = Reference(model)
     reference.steps(tiny_counts(model, 5))
     before = reference.state().tolist()
@@ -184,7 +184,7 @@ def test_small_unsigned_counts_are_taken():
 ])  # fmt: skip
 def test_known_digests_of_a_known_model(kind, digests):
     """Literal, so that a change of reference and oracle together does not pass unseen."""
-    model = MODELS[kind]()
+    model = ALL[kind]()
     found = Reference(model).steps(tiny_counts(model, 3)).digests
     assert [f"{d:08x}" for d in found.tolist()] == digests
 

@@ -1,0 +1,157 @@
+"""What every front end's file promises, for each that is found, and what the check of a file refuses."""
+
+from dataclasses import replace
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+from naive import FRONT_ENDS, octaves
+from tiny import tiny_front
+
+from lnp_edge.base.errors import ConfigError, ModelError
+from lnp_edge.runtime.host import infer
+from lnp_edge.runtime.reference import Reference
+from lnp_edge.spec import frontend, ops, plugins
+from lnp_edge.spec.frontend import RAW, FrontEnd, inputs
+
+KINDS = plugins.names(frontend.PACKAGE)
+FRAMES = (4, 8, 16)
+EXTREMES = np.array([-32768, -1, 0, 1, 32767], np.int16)
+
+
+def signals(frame, seed=1):
+    """Windows [W, T, 2]: noise, full-scale noise, extremes only, a constant, a ramp."""
+    rng, length = np.random.default_rng(seed), 6 * frame
+    windows = [
+        rng.normal(0, 300, (length, 2)),
+        rng.integers(-32768, 32768, (length, 2)),
+        rng.choice(EXTREMES, (length, 2)),
+        np.full((length, 2), 32767),
+        np.linspace(-32768, 32767, length)[:, None] * [1, -1],
+    ]
+    return np.stack(windows).clip(-32768, 32767).astype(np.int16)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("frame", FRAMES)
+def test_a_file_keeps_its_promises(kind, frame):
+    front = FrontEnd(kind, frame).check()
+    found = front.run(signals(frame))
+    assert found.shape == (5, 6, 2 * len(front.features)) and front.features
+    assert len(set(inputs(front, ("a", "b")))) == 2 * len(front.features)
+    assert isinstance(front.module.NOISE, bool)
+    assert found.min() >= -32768 and found.max() <= 32767
+    assert np.array_equal(front.run(signals(frame)[:, ::1]), found)
+
+
+@pytest.mark.parametrize("kind", [kind for kind in KINDS if kind in FRONT_ENDS])
+@pytest.mark.parametrize("frame", FRAMES)
+def test_features_are_those_of_the_oracle(kind, frame):
+    found = FrontEnd(kind, frame).run(signals(frame))
+    for w, window in enumerate(signals(frame).tolist()):
+        channels = [FRONT_ENDS[kind](frame) for _ in range(2)]
+        for t in range(6):
+            step = window[t * frame : (t + 1) * frame]
+            made = [one.features([row[c] for row in step]) for c, one in enumerate(channels)]
+            assert found[w, t].tolist() == [of[f] for f in range(len(made[0])) for of in made], (w, t)
+
+
+def test_the_features_of_logdiff_by_hand():
+    """A frame of 2: its mean, and the logarithms of 1 + the moves by 1 and by 2 samples."""
+    found = FrontEnd("logdiff", 2).run(np.array([[[10], [13]], [[5], [5]]], np.int16).reshape(1, 4, 1))
+    assert found[0, 0].tolist() == [12, octaves(1 + 3), octaves(1 + 3)]
+    # then from 10, 13 to 5, 5: moves by 1 are 8 and 0, by 2 are 5 and 8
+    assert found[0, 1].tolist() == [5, octaves(9), octaves(14)]
+
+
+def test_bands_tell_frequencies_apart():
+    """A wave of two samples is in the highest band, one of a whole frame of 64 in low ones; silence is in none."""
+    t, front = np.arange(64 * 4), FrontEnd("bands", 64)
+    fast, slow = ((3000 * np.cos(np.pi * t)), (3000 * np.sin(2 * np.pi * t / 64)))
+    found = front.run(np.stack([fast, slow, 0 * t], axis=1).astype(np.int16))[-1].reshape(-1, 3)[1:]
+    assert found[:, 0].argmax() == 0 and found[:, 1].argmax() >= 3
+    assert found[:, 2].tolist() == [0] * 6
+
+
+def test_windows_of_whole_frames_are_the_rows_of_a_model():
+    model = tiny_front("logdiff", 4)
+    counts = np.arange(24, dtype=np.int16).reshape(8, 3)
+    assert model.rows(counts).tolist() == counts.reshape(2, 12).tolist()
+    assert (model.n_in, len(model.inputs), model.sample_dt) == (12, 12, 0.0025)
+
+
+def test_a_stream_is_cut_into_windows_of_samples():
+    """The hop is no multiple of the frame: a window starts with its own first sample."""
+    model = tiny_front("logdiff", 4)
+    stream = np.random.default_rng(1).normal(0, 400, (170, 3)).astype(np.int16)
+    found = list(infer(Reference(model), model, stream))
+    assert [p.start for p in found] == pytest.approx([41 * k * 0.0025 for k in range(3)])
+    for k, prediction in enumerate(found):
+        alone = Reference(model)
+        assert prediction.y == tuple(alone.steps(model.rows(stream[41 * k : 41 * k + 80])).y)
+
+
+def test_the_front_end_is_in_the_fingerprint_and_its_names_are_reserved():
+    model = tiny_front("logdiff", 4)
+    assert model.fingerprint != replace(model, front=FrontEnd("stack", 4)).fingerprint
+    assert [f.full_name for f in model.fields[:4]] == [f"front_past{k}" for k in range(4)]
+    renamed = replace(model.populations[0], name="front")
+    with pytest.raises(ModelError, match="'front' cannot name a population"):
+        replace(model, populations=(renamed, *model.populations[1:])).check()
+
+
+@pytest.mark.parametrize(("kind", "frame", "said"), [
+    ("logdiff", 3, "logdiff takes frames of 2 to 32"),
+    ("logdiff", 64, "logdiff takes frames of 2 to 32"),
+    ("bands", 2, "bands takes frames of 4 to 128"),
+    ("stack", 0, "a step of 0 samples"),
+    ("stack", 1025, "a step of 1025 samples"),
+    ("nosuch", 4, "no frontend is called 'nosuch'"),
+])  # fmt: skip
+def test_a_wrong_front_end_is_refused(kind, frame, said):
+    with pytest.raises(ConfigError, match=said):
+        FrontEnd(kind, frame).check()
+
+
+WRONG = {
+    "feature 'a' of front end wrong may reach -65536..65534": lambda op, first, x, s: ((op.add(x[0], x[0]),), (s,)),
+    "state 's' of front end wrong may reach": lambda op, first, x, s: ((x[0],), (op.add(s, x[0]),)),
+    "mul in front end wrong may overflow": lambda op, first, x, s: ((op.clamp(op.mul(op.mul(x[0], x[0]), 3), 0, 9),), (s,)),
+    "gives 2 features and 1 state variables": lambda op, first, x, s: ((x[0], x[0]), (s,)),
+    "shift_round in front end wrong may overflow":
+        lambda op, first, x, s: ((op.clamp(op.shift_round(op.mul(x[0], 32769), 3), 0, 9),), (s,)),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("said", WRONG)
+def test_a_file_that_may_leave_its_ranges_is_refused(monkeypatch, said):
+    names = {"features": lambda frame: ("a",), "state": lambda frame: {"s": 32768}}
+    module = SimpleNamespace(NOISE=True, run=WRONG[said], **names)
+    monkeypatch.setattr(frontend.plugins, "get", lambda package, name: module)
+    with pytest.raises(ConfigError, match=said.replace(".", r"\.")):
+        FrontEnd("wrong", 1).check()
+
+
+def test_operations_over_arrays_and_ranges_are_those_on_numbers():
+    """Of every operation: over arrays the same values, and its range holds them."""
+    assert set(ops.OVER_ARRAYS) == set(ops.FRONT_END_OPS) == set(frontend._RANGES)
+    rng = np.random.default_rng(3)
+    value = rng.integers(-(2**20), 2**20, (3, 200))
+    value[:, :5] = [-(2**20), -1, 0, 1, 2**20]
+    bits, leaks, shifts = rng.integers(0, 2, 200), rng.integers(1, 32769, 200), 3
+    cases = {"leak": (value[0], leaks), "gate": (bits, value[0]), "choose": (bits, value[0], value[1]),
+             "shift_round": (value[0], shifts), "clamp": (value[0], -500, 900), "mul": (value[0], value[1] >> 10),
+             "absolute": (value[0],), "log2": (value[0],)}  # fmt: skip
+    for name in ops.FRONT_END_OPS:
+        args = cases.get(name, (value[0], value[1]))
+        one, several = getattr(ops, name).py_func, ops.OVER_ARRAYS[name](*args)
+        columns = [np.broadcast_to(a, 200).tolist() for a in args]
+        expected = [one(*row) for row in zip(*columns, strict=True)]
+        assert several.tolist() == expected, name
+        low, high = frontend._RANGES[name](*((min(column), max(column)) for column in columns))
+        assert low <= min(expected) and max(expected) <= high, name
+
+
+def test_raw_is_one_sample_as_it_is():
+    x = np.arange(12, dtype=np.int16).reshape(2, 3, 2)
+    assert RAW.run(x).tolist() == x.tolist() and inputs(RAW, ("a", "b")) == ("a", "b")
