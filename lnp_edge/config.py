@@ -78,12 +78,14 @@ class NetworkSettings:
     heterogeneous: bool = True  # false: all neurons have the means, and time constants do not train
     clusters: int = _number(1, 1, 100)  # of neighbours, each with its own time constants
     tau_out: float = _number(4.0, 1e-6, 1e9)  # s
+    readout: str = "li"  # lnp_edge/neurons/<readout>.py, one that does not spike
     skip: bool = False  # whether the input also projects directly to the read-out
     params: dict[str, float] = field(default_factory=dict)
     layer: tuple[LayerSettings, ...] = ()
 
     def __post_init__(self):
         object.__setattr__(self, "params", _means(self.neuron, self.params))
+        require_readout(self.readout)
 
     @property
     def layers(self) -> tuple[LayerSettings, ...]:
@@ -213,6 +215,13 @@ def parameters(neuron: str) -> dict[str, Any]:
     return {name: p for name, p in module.PARAMETERS.items() if p.in_config}
 
 
+def require_readout(name: str) -> None:
+    """Raise ConfigError unless a neuron of this name exists and does not spike."""
+    module = neuron_module(str(name))
+    if hasattr(module, "drive_for"):
+        raise ConfigError(f"read-out {name!r} spikes", "choose 'li', which leaks, or 'mean', over the window")
+
+
 def names() -> list[str]:
     """The names of the configurations that come with lnp-edge."""
     return sorted(path.stem for path in FOLDER.glob("*.toml"))
@@ -327,10 +336,12 @@ def _range(p: Any) -> tuple[float, float]:
 
 
 def _flat(network: dict) -> dict:
-    """The section as in a file: parameters are keys; no layers and no skip are left out."""
+    """The section as in a file: parameters are keys; what older results lack is left out if it is the default."""
     params, layers = network.pop("params"), network.pop("layer")
     if not network["skip"]:
         del network["skip"]
+    if network["readout"] == NetworkSettings.readout:
+        del network["readout"]
     return network | params | ({"layer": [one | one.pop("params") for one in layers]} if layers else {})
 
 

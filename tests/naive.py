@@ -40,7 +40,17 @@ def li(s, drive, p, i):
     return 0
 
 
-NEURONS = {"cuba_lif": (("i_syn", "v"), cuba_lif), "adlif": (("v", "w"), adlif), "li": (("y",), li)}
+def mean(s, drive, p, i):
+    s["y"][i] = min(max(s["y"][i] + drive + p["bias"][i], -(2**30)), 2**30)
+    return 0
+
+
+NEURONS = {
+    "cuba_lif": (("i_syn", "v"), cuba_lif),
+    "adlif": (("v", "w"), adlif),
+    "li": (("y",), li),
+    "mean": (("y",), mean),
+}
 
 
 def affine(count, e, k):
@@ -171,7 +181,7 @@ class Naive:
         for population, s in zip(self.m.populations, self.s, strict=True):
             for name in NEURONS[population.neuron][0]:
                 found += [x % 2**32 for x in s[name]]
-            if population.neuron != "li":
+            if population.neuron not in ("li", "mean"):
                 packed = [0] * ((population.n + 31) // 32)
                 for i, z in enumerate(self.z[population.name]):
                     packed[i // 32] += z << (i % 32)

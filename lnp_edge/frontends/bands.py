@@ -31,7 +31,7 @@ def _splits(frame):
 
 def state(frame):
     """Of each split the last two samples and the last detail."""
-    found = {}
+    found: dict[str, int] = {}
     for k in range(_splits(frame)):
         most = 32769 * 2**k - 1  # a split at most doubles the largest |value|
         found |= {f"even{k}": most, f"odd{k}": most, f"detail{k}": 2 * most + 1}

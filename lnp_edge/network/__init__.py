@@ -68,6 +68,7 @@ class Network:
 
         y = gamma * y + spikes @ w_out + x[t] @ w_skip + bias_out     gamma = exp(-dt / tau_out)
 
+    A read-out without a leak, such as "mean", has gamma = 1; its tau_out only scales its start weights.
     x is the encoder's integer output divided by X_SCALE, so full scale is about +-2.
     spec/SEMANTICS.md defines the same in integers.
     """
@@ -81,10 +82,21 @@ class Network:
     tau_out: Floats  # s, [O]
     bias_out: Floats  # [O]
     w_skip: Floats | None = None  # [C, O], directly from the input to the read-out
+    readout: str = "li"  # a neuron that does not spike
 
     @property
     def n(self) -> int:
         return len(self.sign)
+
+    @property
+    def leaks(self) -> bool:
+        """Whether the read-out leaks."""
+        return "c" in neuron_module(self.readout).TABLES
+
+    @property
+    def gamma(self) -> Floats:
+        """What stays of y in a step, [O]."""
+        return np.exp(-self.dt / self.tau_out) if self.leaks else np.ones(len(self.tau_out))
 
     def parts(self) -> list[tuple[Population, slice]]:
         """Each population with the slice of its neurons among all."""
@@ -125,7 +137,8 @@ class Network:
 
         rest : everything else that the work depends on
         """
-        h = hashlib.sha256(repr((rest, [(p.name, p.neuron, p.hears, p.feeds) for p in self.populations])).encode())
+        parts = [(p.name, p.neuron, p.hears, p.feeds) for p in self.populations]
+        h = hashlib.sha256(repr((rest, parts, self.readout)).encode())
         arrays = [a for p in self.populations for a in p.params.values()]
         arrays += [getattr(self, name) for name in ("dt", "sign", "w_in", "w_out", "tau_out", "bias_out")]
         arrays += [self.w_rec.data, self.w_rec.indices, self.w_rec.indptr]

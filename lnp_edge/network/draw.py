@@ -79,6 +79,7 @@ def drawn(settings: NetworkSettings, c: int, o: int, dt: float, rng: np.random.G
         tau_out=np.zeros(0),
         bias_out=np.zeros(0),
         w_skip=np.zeros((0, 0)) if settings.skip else None,
+        readout=settings.readout,
     )
     network = with_ports(core, c, o, dt, settings.tau_out, rng)
     for k in range(1, len(layers)):

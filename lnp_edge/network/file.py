@@ -9,7 +9,8 @@ safetensors holds plain tensors and a table of text, so loading a file cannot ru
     w_rec_data                 float64 [nnz]
     tau_out, bias_out, dt      float64 [O], [O], [1]
 
-The text is JSON: format, populations (name, neuron, hears, feeds of each), config, history, crc32.
+The text is JSON: format, populations (name, neuron, hears, feeds of each), config, history, crc32,
+and readout if it is not li.
 Format 1 can still be read: it has one population of cuba_lif, with the parameters' plain names.
 """
 
@@ -30,7 +31,7 @@ from scipy import sparse
 
 from lnp_edge.base.errors import ConfigError, LnpError, ModelError
 from lnp_edge.base.files import read_bounded, write_whole
-from lnp_edge.config import MAX_LAYERS, Config
+from lnp_edge.config import MAX_LAYERS, Config, require_readout
 from lnp_edge.network import Network, Population
 from lnp_edge.spec.model import INPUT, NAME, READOUT
 from lnp_edge.spec.neuron import neuron_module
@@ -65,6 +66,7 @@ def save(file: NetworkFile, path: Path) -> None:
     populations = [{key: getattr(p, key) for key in ONE[0]} for p in n.populations]
     meta = {"format": FORMAT, "populations": json.dumps(populations)}
     meta |= {"config": file.config.to_json(), "history": json.dumps(file.history)}
+    meta |= {} if n.readout == "li" else {"readout": n.readout}  # older files lack it
     meta["crc32"] = _crc(arrays, meta)
     # One key only, because safetensors writes several in arbitrary order.
     write_whole(path, save_tensors(arrays, {"lnp_edge": json.dumps(meta, sort_keys=True)}))
@@ -88,7 +90,9 @@ def load(path: Path) -> NetworkFile:
         history = json.loads(meta["history"])
         if not isinstance(history, dict):
             raise ModelError(f"{path}: its history is not a table", HINT)
-        return NetworkFile(_network(path, populations, arrays), Config.from_json(meta["config"]), history)
+        return NetworkFile(
+            _network(path, populations, arrays, meta.get("readout", "li")), Config.from_json(meta["config"]), history
+        )
     except ConfigError as e:
         raise ModelError(f"{path}: {e.what}", e.try_next) from None
     except LnpError:
@@ -110,7 +114,8 @@ def _crc(arrays: Arrays, meta: dict[str, str]) -> str:
     return f"{crc:08x}"
 
 
-def _network(path: Path, populations: object, a: Arrays) -> Network:
+def _network(path: Path, populations: object, a: Arrays, readout: str) -> Network:
+    require_readout(readout)
     parts = _populations(path, populations, a)
     n, o, c = sum(p.n for p in parts), len(a["tau_out"]), len(a["w_in"])
     if min(n, o, c) < 1:
@@ -137,7 +142,7 @@ def _network(path: Path, populations: object, a: Arrays) -> Network:
     if not w_rec.has_canonical_format:
         raise ModelError(f"{path}: w_rec repeats synapses or is not sorted", HINT)
     vectors = {name: a[name] for name in ("sign", "w_in", "w_out", "tau_out", "bias_out")}
-    network = Network(float(a["dt"][0]), parts, w_rec=w_rec, w_skip=a.get("w_skip"), **vectors)
+    network = Network(float(a["dt"][0]), parts, w_rec=w_rec, w_skip=a.get("w_skip"), readout=readout, **vectors)
     for p, at in network.parts():
         if (not p.hears and network.w_in[:, at].any()) or (not p.feeds and network.w_out[at].any()):
             raise ModelError(f"{path}: {p.name} has weights for a missing projection", HINT)

@@ -222,13 +222,13 @@ def _with_readout(
 
     All read-outs share one gain, because the largest of them is the class.
     """
-    c = leak_factors("tau_out", network.tau_out, network.dt)
     fed = [part for part in network.parts() if part[0].feeds]
     for down in range(MAX_SHIFT + INT32_MAX.bit_length()):
         shift, level = max(0, MAX_SHIFT - down), scale.level_out / 2.0 ** max(0, down - MAX_SHIFT)
         gain = level * 2.0**shift
         bias = np.clip(np.round(network.bias_out * gain), -INT32_MAX, INT32_MAX).astype(np.int32)
-        readout = Population(READOUT, "li", len(c), {"c": c, "bias": bias})
+        params = {"bias": bias} | ({"c": leak_factors("tau_out", network.tau_out, network.dt)} if network.leaks else {})
+        readout = Population(READOUT, network.readout, len(bias), params)
         found = list[Projection]()
         for part, at in fed:
             w_out = CSR.from_dense(_levels(network.w_out[at] * level, scale.most))
@@ -237,9 +237,16 @@ def _with_readout(
         if network.w_skip is not None:
             found.append(_past(network.w_skip / X_SCALE * gain, task, scale))
         grown = replace(model, populations=(*model.populations, readout), projections=(*model.projections, *found))
-        if max(grown.bounds(readout)) <= INT32_MAX and all(p.shift <= MAX_SHIFT for p in found):
+        if _fits(grown, task) and all(p.shift <= MAX_SHIFT for p in found):
             break
     return grown, replace(scale, level_out=level), gain
+
+
+def _fits(model: QuantizedModel, task: Task) -> bool:
+    """Whether the read-out cannot overflow, and if it only sums, cannot reach its limit within a window."""
+    out = model.readout
+    a_step = max(a + abs(b) for a, b in zip(model.drive_bounds(out), out.params["bias"].tolist(), strict=True))
+    return max(model.bounds(out)) <= INT32_MAX and ("c" in out.params or a_step * task.steps <= 2**30)
 
 
 def _past(w: Floats, task: Task, scale: Scale) -> Projection:

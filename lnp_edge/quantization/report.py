@@ -56,10 +56,9 @@ def in_floats(network: Network, model: QuantizedModel, counts: NDArray[np.int16]
     x = encode(model.encoder, model.front.run(counts), model.encoder_params) / X_SCALE
     run, y = Simulation(network, len(counts)), np.zeros((len(counts), model.n_out))
     spikes = np.zeros((x.shape[1], len(counts), network.n), bool)
-    gamma = np.exp(-network.dt / network.tau_out)
     for t in range(x.shape[1]):
         spikes[t] = run.step(x[:, t])
-        y = gamma * y + spikes[t] @ network.w_out + network.bias_out
+        y = network.gamma * y + spikes[t] @ network.w_out + network.bias_out
         if network.w_skip is not None:
             y += x[:, t] @ network.w_skip
     return Activity(spikes, y)

@@ -103,7 +103,7 @@ def _log2_of_arrays(x):
 
 
 # For arrays of int64.
-OVER_ARRAYS = {
+OVER_ARRAYS: dict[str, Callable] = {
     "absolute": np.abs,
     "add": np.add,
     "choose": np.where,

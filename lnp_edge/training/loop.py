@@ -74,7 +74,8 @@ class Trainable:
             unit["w_skip"], value["w_skip"] = np.broadcast_to(leak_out, network.w_skip.shape), network.w_skip
         if axes is not None:
             value["w_in"] = np.linalg.solve(axes, network.w_in)
-        self.logarithms = {"tau_out"}  # the names of leaves that are logarithms of time constants
+        # The names of leaves that are logarithms of time constants.
+        self.logarithms = {"tau_out"} if network.leaks else set()
         self.bounds: dict[str, tuple[float, float]] = {}  # of other parameters, in their own unit
         self.fixed: dict[str, torch.Tensor] = {}  # parameters that do not train
         for part in network.populations:
@@ -89,7 +90,8 @@ class Trainable:
                     value[full] = now
                     unit[full] = parameter.scale(dt, part.params) if parameter.scale else np.ones(part.n)
                     self.bounds[full] = parameter.low, parameter.high
-        value["tau_out"] = network.tau_out
+        if network.leaks:
+            value["tau_out"] = network.tau_out
         self.unit = {name: _tensor(u) for name, u in unit.items()}
         self.leaf = {name: _tensor(value[name] / unit[name]) for name in unit}
         self.leaf |= {name: _tensor(np.log(value[name])) for name in sorted(self.logarithms)}
@@ -100,7 +102,8 @@ class Trainable:
         values = self._values(leaf)
         weights = ("w_rec", "w_in", "w_out", "bias_out", "w_skip")
         p: Parameters = {name: values[name] for name in weights if name in values}
-        p["gamma"] = torch.exp(-self.network.dt / values["tau_out"])
+        leaks = self.network.leaks
+        p["gamma"] = torch.exp(-self.network.dt / values["tau_out"]) if leaks else _tensor(self.network.gamma)
         for part in self.network.populations:
             for table, stored in part.module.TABLES.items():
                 source = values[f"{part.name}.{stored.source}"]
@@ -318,7 +321,7 @@ def exact(network: Network) -> Parameters:
     """The Parameters of a network in float64, without leaves."""
     found = {name: getattr(network, name) for name in ("w_in", "w_out", "bias_out")} | {"w_rec": network.w_rec.data}
     found |= {} if network.w_skip is None else {"w_skip": network.w_skip}
-    found["gamma"] = np.exp(-network.dt / network.tau_out)
+    found["gamma"] = network.gamma
     for part in network.populations:
         tables = zip(part.module.TABLES, part.constants(network.dt), strict=True)
         found |= {f"{part.name}.{table}": a for table, a in tables}

@@ -113,14 +113,17 @@ def test_a_wrong_front_end_is_refused(kind, frame, said):
         FrontEnd(kind, frame).check()
 
 
+# fmt: off
 WRONG = {
     "feature 'a' of front end wrong may reach -65536..65534": lambda op, first, x, s: ((op.add(x[0], x[0]),), (s,)),
     "state 's' of front end wrong may reach": lambda op, first, x, s: ((x[0],), (op.add(s, x[0]),)),
-    "mul in front end wrong may overflow": lambda op, first, x, s: ((op.clamp(op.mul(op.mul(x[0], x[0]), 3), 0, 9),), (s,)),
+    "mul in front end wrong may overflow":
+        lambda op, first, x, s: ((op.clamp(op.mul(op.mul(x[0], x[0]), 3), 0, 9),), (s,)),
     "gives 2 features and 1 state variables": lambda op, first, x, s: ((x[0], x[0]), (s,)),
     "shift_round in front end wrong may overflow":
         lambda op, first, x, s: ((op.clamp(op.shift_round(op.mul(x[0], 32769), 3), 0, 9),), (s,)),
-}  # fmt: skip
+}
+# fmt: on
 
 
 @pytest.mark.parametrize("said", WRONG)
