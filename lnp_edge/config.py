@@ -80,6 +80,7 @@ class NetworkSettings:
     tau_out: float = _number(4.0, 1e-6, 1e9)  # s
     readout: str = "li"  # lnp_edge/neurons/<readout>.py, one that does not spike
     skip: bool = False  # whether the input also projects directly to the read-out
+    inputs: int = _number(0, 0, 1024)  # synapses from the input to each neuron, at random; 0: from all
     params: dict[str, float] = field(default_factory=dict)
     layer: tuple[LayerSettings, ...] = ()
 
@@ -340,8 +341,9 @@ def _flat(network: dict) -> dict:
     params, layers = network.pop("params"), network.pop("layer")
     if not network["skip"]:
         del network["skip"]
-    if network["readout"] == NetworkSettings.readout:
-        del network["readout"]
+    for key in ("readout", "inputs"):
+        if network[key] == getattr(NetworkSettings, key):
+            del network[key]
     return network | params | ({"layer": [one | one.pop("params") for one in layers]} if layers else {})
 
 

@@ -81,14 +81,18 @@ def drawn(settings: NetworkSettings, c: int, o: int, dt: float, rng: np.random.G
         w_skip=np.zeros((0, 0)) if settings.skip else None,
         readout=settings.readout,
     )
-    network = with_ports(core, c, o, dt, settings.tau_out, rng)
+    network = with_ports(core, c, o, dt, settings.tau_out, rng, settings.inputs)
     for k in range(1, len(layers)):
         network = _match_first_rate(network, k)
     return network
 
 
-def with_ports(core: Network, c: int, o: int, dt: float, tau_out: float, rng: np.random.Generator) -> Network:
+def with_ports(
+    core: Network, c: int, o: int, dt: float, tau_out: float, rng: np.random.Generator, inputs: int = 0
+) -> Network:
     """The network `core` with new inputs and outputs, for a task of time step dt.
+
+    inputs : how many of the inputs each neuron receives; 0: all
 
     Time constants of `core` keep their length in steps. The weights follow `hears` and `feeds` of
     each population; w_skip is drawn if `core` has one.
@@ -103,6 +107,8 @@ def with_ports(core: Network, c: int, o: int, dt: float, tau_out: float, rng: np
                     for end in ("hears", "feeds"))  # fmt: skip
     w_in, w_out, gain = np.zeros((c, core.n)), np.zeros((core.n, o)), 1 - np.exp(-dt / tau_out)
     w_in[:, hears] = GAIN_IN * rng.standard_normal((c, hears.sum())) * network.drive_for()[1][hears]
+    if 0 < inputs < c:
+        w_in *= (rng.random((c, core.n)).argsort(0) < inputs) * np.sqrt(c / inputs)
     w_out[feeds] = rng.standard_normal((feeds.sum(), o)) * gain / np.sqrt(feeds.sum())
     skip = None if core.w_skip is None else rng.standard_normal((c, o)) * gain / np.sqrt(c)
     return replace(network, w_in=w_in, w_out=w_out, w_skip=skip)

@@ -281,7 +281,7 @@ def _levels_together(w: Floats, most: int, products: Floats | None) -> Floats:
     upper = np.linalg.cholesky(np.linalg.inv(damped)).T
     left, found = w.copy(), np.empty_like(w)
     for c in range(len(w)):
-        found[c] = _levels(left[c], most)
+        found[c] = _levels(left[c], most) * (w[c] != 0)  # no new synapse
         left[c + 1 :] -= np.outer(upper[c, c + 1 :] / upper[c, c], left[c] - found[c])
     return found
 

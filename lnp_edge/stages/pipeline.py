@@ -89,7 +89,7 @@ def prune(
     core = pruned(drawn(config.network.in_steps(network.dt), *TASK_FREE, 1.0, _first_draw(config)))
     c, o = len(network.w_in), len(network.tau_out)
     ports = np.random.default_rng(stage_seed(config, 3))
-    return _on_axes(data, with_ports(core, c, o, network.dt, config.network.tau_out, ports))
+    return _on_axes(data, with_ports(core, c, o, network.dt, config.network.tau_out, ports, config.network.inputs))
 
 
 def _some_inputs(data: Split) -> NDArray[np.float32]:

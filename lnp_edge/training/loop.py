@@ -65,7 +65,8 @@ class Trainable:
         fan_in = np.sqrt(np.maximum(1, np.bincount(columns, minlength=network.n)))
         unit = {
             "w_rec": (potential / fan_in)[columns],
-            "w_in": np.broadcast_to(potential, network.w_in.shape),
+            # Of dense images all weights train; else an input that a neuron lacks stays away.
+            "w_in": potential * (network.w_in != 0 if axes is None else np.ones(network.w_in.shape)),
             "w_out": np.broadcast_to(leak_out, network.w_out.shape),
             "bias_out": leak_out,
         }
@@ -93,7 +94,7 @@ class Trainable:
         if network.leaks:
             value["tau_out"] = network.tau_out
         self.unit = {name: _tensor(u) for name, u in unit.items()}
-        self.leaf = {name: _tensor(value[name] / unit[name]) for name in unit}
+        self.leaf = {name: _tensor(value[name] / np.where(u == 0, 1, u)) for name, u in unit.items()}
         self.leaf |= {name: _tensor(np.log(value[name])) for name in sorted(self.logarithms)}
         self.sign = torch.from_numpy(network.sign[self.rows].astype(np.float32))
 

@@ -100,3 +100,12 @@ def test_new_ports_leave_the_network_the_same_in_steps(net):
             np.testing.assert_allclose(a, b, rtol=1e-12)
     np.testing.assert_array_equal(other.w_rec.data, net.w_rec.data)
     assert ((other.w_in == 0) == np.all(net.w_in == 0, axis=0)).all()
+
+
+def test_each_neuron_receives_as_many_inputs_as_configured_with_an_undiminished_drive():
+    settings = NetworkSettings(neurons=400, inputs=6)
+    found = drawn(settings, 24, 3, 0.04, np.random.default_rng(1))
+    every = drawn(replace(settings, inputs=0), 24, 3, 0.04, np.random.default_rng(1))
+    assert ((found.w_in != 0).sum(0) == 6).all() and ((found.w_in != 0).sum(1) > 60).all()
+    assert np.square(found.w_in).sum() == pytest.approx(np.square(every.w_in).sum(), rel=0.1)  # 2,400 random weights
+    assert (found.w_rec != every.w_rec).nnz == 0

@@ -14,6 +14,7 @@ from lnp_edge.config import Augmentation, Config, LayerSettings, NetworkSettings
 from lnp_edge.datasets import spar
 from lnp_edge.encoders import affine
 from lnp_edge.network.draw import drawn, random_network
+from lnp_edge.quantization.quantize import quantize
 from lnp_edge.stages import pipeline
 from lnp_edge.task.dataset import windows
 from lnp_edge.task.split import load_data, split
@@ -49,6 +50,20 @@ def test_training_learns_and_keeps_synapses_signs_and_shortest_time_constants():
     assert (after.w_rec.data * np.repeat(before.sign, np.diff(before.w_rec.indptr)) >= 0).all()
     assert min(after.params["tau_mem"].min(), after.params["tau_syn"].min()) >= 1.5 * after.dt
     assert not np.allclose(after.params["tau_mem"], before.params["tau_mem"])
+
+
+def test_an_input_that_a_neuron_lacks_is_neither_trained_nor_quantised_into_being():
+    """Inputs that go together: rounding makes up for one weight with the others, but not with those that are absent."""
+    before, after, _ = small_training(epochs=1, network=replace(SMALL, inputs=2))
+    assert ((before.w_in != 0).sum(0) == 2).all()
+    assert ((after.w_in != 0) == (before.w_in != 0)).all() and (after.w_in != before.w_in).any()
+    x = np.random.default_rng(1).normal(0, 30, (2000, 1)) + np.random.default_rng(2).normal(0, 3, (2000, 6))
+    data = spar.load()
+    task = Task("affine", affine.fit(data.samples()), 100, 50, data.channels, data.classes, products=x.T @ x / len(x))
+    model = quantize(after, task, bits=4)
+    assert set(zip(*np.nonzero(model.projection("in").w.dense()), strict=True)) <= set(
+        zip(*np.nonzero(after.w_in), strict=True)
+    )
 
 
 def test_time_constants_stay_unless_asked():
