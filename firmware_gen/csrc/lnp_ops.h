@@ -24,11 +24,11 @@ static inline int32_t lnp_mul(int32_t a, int32_t b)
 // In C, >> of a negative number is implementation-defined. Here it must round down, as in Python.
 _Static_assert(-3 >> 1 == -2, "this compiler's >> does not round down");
 
-// x + floor(-c * x / 2^16) + [x < 0], for any x and c in 1..32768.
+// x + floor(-c * x / 2^16) + [x < 0], for any x and c in 1..65535.
 // With x = 2^16 * high + low, the integer -c * high moves out of the floor, and
-// 0 <= c * low + 65535 < 2^32: no product needs 64 bits. For x >= 0 the sums stay within 0..x. For
-// x < 0 they stay within x..32767: -c * high is at most |x| / 2 + 32768, and the remaining terms
-// lead to a value between x and 0.
+// 0 <= c * low + 65535 < 2^32 and |c * high| < 2^31: no product needs 64 bits. For x >= 0 the sums stay
+// within 0..x. For x < 0 they stay within x..65535: -c * high is at most |x| + 65535, and the
+// remaining terms lead to a value between x and 0.
 static inline int32_t lnp_leak(int32_t x, int32_t c)
 {
     const uint32_t low = (uint32_t)x & 0xFFFFu;

@@ -37,7 +37,7 @@ def mul(a, b):
 def leak(x, c):
     """x moved towards zero by (c * |x| + 65535 + [x < 0]) >> 16, which is at least 1 if x != 0.
 
-    x any int32; c in 1..32768, the leak over one step in units of 2**-16.
+    x any int32; c in 1..65535, the leak over one step in units of 2**-16.
     """
     return x + ((-c * x) >> 16) + (x < 0)
 

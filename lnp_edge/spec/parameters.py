@@ -21,7 +21,8 @@ Draw = Callable[[np.random.Generator, int, float], Floats]  # (rng, n, mean) -> 
 Scale = Callable[[float, dict[str, Any]], Any]  # (dt, parameters drawn before this one) -> [n]
 
 SHAPE = 3.0  # of the gamma distributions of time constants
-SHORTEST = 1.5  # steps, of a time constant; a 16-bit leak can store 1.44 steps or more
+SHORTEST = 1.5  # steps, of a time constant that is drawn or pruned
+SHORTEST_TRAINED = 0.25  # steps: 1.8 % of a state stays; a 16-bit leak can store 0.0902 steps or more
 
 
 def constant(rng: np.random.Generator, n: int, mean: float) -> Floats:
@@ -48,7 +49,8 @@ class Parameter:
     draw      : the distribution
     scale     : the parameter's natural size, given dt and the parameters before it in the file;
                 None means 1. Drawn values are multiplied by it; training steps are in units of it.
-    low, high : range of the values, in training too. A time constant is at least SHORTEST steps.
+    low, high : range of the values, in training too. A time constant is drawn
+                at SHORTEST steps or more, and trained to SHORTEST_TRAINED or more.
     trains    : whether training changes it
     is_time   : whether it is a time constant in s; these are trained by their logarithm, and their
                 means differ between `clusters`
@@ -115,12 +117,12 @@ class Stored:
 
 def LEAK(source: str) -> Stored:
     """A 16-bit decay table: the leak of the time constant `source`."""
-    return Stored(source, 1, 32768, "uint16", "leak")
+    return Stored(source, 1, 65535, "uint16", "leak")
 
 
 def SHARE(source: str) -> Stored:
-    """A 16-bit decay table of `source`, the fraction that one step removes, up to 0.5."""
-    return Stored(source, 1, 32768, "uint16", "share")
+    """A 16-bit decay table of `source`, the fraction that one step removes, below 1."""
+    return Stored(source, 1, 65535, "uint16", "share")
 
 
 def SCALED(source: str) -> Stored:
@@ -140,18 +142,18 @@ def leak_factors(name: str, tau: Floats, dt: float) -> NDArray[np.int32]:
     tau  : float [N], s
     dt   : float, s
 
-    Returns int32 [N], round((1 - exp(-dt / tau)) * 2**16), each within 1..32768.
-    Raises ModelError, naming the neuron, if tau is under 1.44 steps or over 65,536 steps.
+    Returns int32 [N], round((1 - exp(-dt / tau)) * 2**16), each within 1..65535.
+    Raises ModelError, naming the neuron, if tau is under 0.0902 steps or over 65,536 steps.
 
     Exact while the input is constant within a step: Rotter & Diesmann 1999, Biol. Cybern. 81:381.
     """
     with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
         c = np.round(-np.expm1(-dt / tau) * 2.0**16)
-    bad = ~((tau > 0) & (tau <= 65536 * dt) & (c <= 32768))
+    bad = ~((tau > 0) & (tau <= 65536 * dt) & (c <= 65535))
     if bad.any():
         i = int(np.argmax(bad))
         raise ModelError(
             f"{name}[{i}] is {tau[i]:.6g} s at dt = {dt:g} s: a leak of {c[i]:g} / 65536",
-            f"choose it from {1.4427 * dt:.4g} s (1.44 steps) to {65536 * dt:.4g} s (65,536 steps)",
+            f"choose it from {0.0902 * dt:.4g} s (0.0902 steps) to {65536 * dt:.4g} s (65,536 steps)",
         )
     return c.astype(np.int32)

@@ -17,7 +17,7 @@ from lnp_edge.base.errors import NetworkError
 from lnp_edge.base.progress import EpochProgress
 from lnp_edge.config import TrainSettings
 from lnp_edge.network import Network
-from lnp_edge.spec.parameters import SHORTEST
+from lnp_edge.spec.parameters import SHORTEST_TRAINED
 from lnp_edge.task.task import Task, encoded
 from lnp_edge.training import checkpoint
 from lnp_edge.training.layer import Parameters, Stepper
@@ -121,7 +121,7 @@ class Trainable:
     def project(self, longest: float) -> None:
         """Project the leaves onto their ranges.
 
-        These are Dale's law, time constants from SHORTEST steps to `longest` s, and the neurons'
+        These are Dale's law, time constants from SHORTEST_TRAINED steps to `longest` s, and the neurons'
         ranges.
         """
         with torch.no_grad():
@@ -129,7 +129,7 @@ class Trainable:
             w.copy_(torch.clamp(w * self.sign, min=0) * self.sign)
             for name in self.logarithms:
                 if self.leaf[name].requires_grad:
-                    self.leaf[name].clamp_(math.log(SHORTEST * self.network.dt), math.log(longest))
+                    self.leaf[name].clamp_(math.log(SHORTEST_TRAINED * self.network.dt), math.log(longest))
             for name, (low, high) in self.bounds.items():
                 if math.isfinite(low) or math.isfinite(high):
                     unit = self.unit[name]
@@ -139,7 +139,7 @@ class Trainable:
         doubles = {name: a.detach().double().numpy() for name, a in self._values(leaf).items()}
         # In float32, the exponential of a logarithm would lose the last digits of a time constant.
         taus = {name: np.exp(leaf[name].detach().double().numpy()) for name in self.logarithms}
-        doubles |= {name: np.maximum(tau, SHORTEST * self.network.dt) for name, tau in taus.items()}
+        doubles |= {name: np.maximum(tau, SHORTEST_TRAINED * self.network.dt) for name, tau in taus.items()}
         populations = []
         for part in self.network.populations:
             full = {name: f"{part.name}.{name}" for name in part.params}

@@ -40,7 +40,7 @@ def library(path, sources, flags=()):
 
 BASES = (0, 1, 255, 32767, 65535, 65536, 2**24, 2**30, INT32 - 2)
 EDGES = sorted({sign * (base + d) for sign in (1, -1) for base in BASES for d in (-1, 0, 1, 2)})
-LEAKS = [1, 2, 3, 255, 256, 4000, 16383, 16384, 32766, 32767, 32768]
+LEAKS = [1, 2, 3, 255, 256, 4000, 16383, 16384, 32766, 32767, 32768, 50000, 65534, 65535]
 
 
 def fits(value):

@@ -7,7 +7,7 @@ from lnp_edge.spec import ops
 
 EDGES = sorted({s * (2**k + d) for k in (0, 1, 7, 15, 16, 17, 30) for d in (-1, 0, 1) for s in (-1, 1)} | {0})
 INT32 = [*EDGES, 2**31 - 1, -(2**31) + 1]
-LEAKS = [1, 2, 3, 255, 256, 4000, 32767, 32768]
+LEAKS = [1, 2, 3, 255, 256, 4000, 32767, 32768, 50000, 65534, 65535]
 
 
 @pytest.fixture(params=["compiled", "python"])

@@ -61,9 +61,7 @@ def test_an_input_that_a_neuron_lacks_is_neither_trained_nor_quantised_into_bein
     data = spar.load()
     task = Task("affine", affine.fit(data.samples()), 100, 50, data.channels, data.classes, products=x.T @ x / len(x))
     model = quantize(after, task, bits=4)
-    assert set(zip(*np.nonzero(model.projection("in").w.dense()), strict=True)) <= set(
-        zip(*np.nonzero(after.w_in), strict=True)
-    )
+    assert not model.projection("in").w.dense()[after.w_in == 0].any()
 
 
 def test_time_constants_stay_unless_asked():
