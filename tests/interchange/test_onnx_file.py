@@ -555,6 +555,21 @@ def test_metadata_as_deep_as_json_reads_is_taken_or_refused_but_never_fatal(tmp_
             onnx_file.load(tmp_path / "m.onnx")
 
 
+LONG_NUMBERS = {
+    "window": lambda i: i.update(window=10**4000),
+    "hop": lambda i: i.update(hop=-(10**4000)),
+    "bits": lambda i: i["projections"][0].update(bits=10**4000),
+    "shift": lambda i: i["projections"][0].update(shift=10**4000),
+    "horizon": lambda i: i.update(forecast={"target": [0, 1], "horizon": 10**4000, "unit": [1.0, 1.0]}),
+    "target": lambda i: i.update(forecast={"target": [10**4000] * 9, "horizon": 1, "unit": [1.0] * 9}),
+}
+
+
+@pytest.mark.parametrize("name", LONG_NUMBERS)
+def test_a_number_of_thousands_of_digits_is_not_printed(tmp_path, name):
+    assert len(refusal(tmp_path, with_metadata(LONG_NUMBERS[name]))) < 800
+
+
 @pytest.mark.parametrize("value", ["[" * 9 + "]" * 9, '{"a": {}}', '"' + "x" * 200 + '"'])
 def test_metadata_that_would_fill_the_memory_is_refused_unread(tmp_path, value):
     """It took 18 times its bytes; now two copies of them, by protobuf and as text, and what is counted in them."""
