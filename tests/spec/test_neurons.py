@@ -306,24 +306,49 @@ def test_the_compiled_step_is_the_step_of_python(neuron, module):
         assert compiled(*state, *tables) == plain(*state, *tables)
 
 
-@pytest.mark.parametrize(
-    ("name", "old", "new", "said"),
-    [
-        # Arguments are passed by position: another neuron, in silence.
-        ("swapped", "v, drive, c_syn, c_mem,", "v, drive, c_mem, c_syn,", "its function takes"),
-        # Kernels store a bit of the spike, the ONNX graph its value.
-        ("twice", "    kick = ", "    z = mul(z, 2)\n    kick = ", "spike z is made by mul"),
-    ],
-)
-def test_a_step_of_another_form_is_refused_before_training(tmp_path, monkeypatch, capsys, name, old, new, said):
-    source = (Path(neurons.__path__[0]) / "cuba_lif.py").read_text()
-    swapped = source.replace(old, new, 1).replace("leak, sub", "leak, mul, sub")
-    assert swapped != source
-    folder = tmp_path / "more"
+CUBA = (Path(neurons.__path__[0]) / "cuba_lif.py").read_text()
+MISTAKES = {
+    # Arguments are passed by position: another neuron, in silence.
+    "swapped": ("i_syn, v, drive, c_syn, c_mem,", "i_syn, v, drive, c_mem, c_syn,", "its function takes"),
+    # Kernels store a bit of the spike, the ONNX graph its value.
+    "twice": ("    kick = ", "    z = mul(z, 2)\n    kick = ", "spike z is made by mul"),
+    "unknown_operation": ("v = leak(v,", "v = decay(v,", "'decay' is not an operation"),
+    "negative_shift": ("    kick = ", "    v = shift_round(v, -3)\n    kick = ", "ValueError: negative shift"),
+    "name_in_the_file": ("STATE = (", "STATE = FOO + (", "FILE:29: NameError: name 'FOO' is not defined"),
+    "syntax": ("def step(", "def step)(", "FILE:45: SyntaxError: unmatched ')'"),
+    "imports": ("import numpy", "import nunpy", "FILE:10: ModuleNotFoundError: No module named 'nunpy'"),
+    "name_in_bound": ("a = drive +", "a = drve +", "FILE:71: NameError: name 'drve' is not defined"),
+    "name_in_drive_for": ("current = 1 - np", "current = 1 - npp", "FILE:21: NameError: name 'npp' is not defined"),
+    "key_of_scale": ("scale=_potential", 'scale=lambda dt, p: p["tau"]', "FILE:35: KeyError: 'tau'"),
+    "float_bound": ("* 65536 // c_mem)", "* 65536 / c_mem)", ", of type float"),
+    "no_bound": ("    return -(-(s + 1)", "    -(-(s + 1)", "bound gives None, of type NoneType"),
+    "low_bound": ("return -(-(s + 1) * 65536 // c_mem) + abs(v_th)", "return 9", "a step from rest reaches"),
+    "bound_is_a_number": ("def bound(", "bound = 3\n\n\ndef unused(", "bound is a int"),
+    "no_drive_for": ("def drive_for(", "def drive(", "spikes, but has no drive_for"),
+    "drive_of_a_number": ("return current, current *", "return 0.5, current *", "drive_for gives (0.5, array"),
+    "state_is_text": ('STATE = ("i_syn", "v")', 'STATE = "i_syn, v"', "STATE is a str"),
+    "table_is_text": ('LEAK("tau_syn")', '"tau_syn"', "c_syn of TABLES is no Stored"),
+    "table_of_nothing": ('LEAK("tau_syn")', 'LEAK("tau_sin")', "PARAMETERS lacks 'tau_sin'"),
+    "parameter_is_a_number": ('time_constant("time constant of the membrane potential", 0.2)', "0.2", "tau_mem of PAR"),
+    "no_threshold": ('"v_th": Parameter(', '"threshold": Parameter(', "PARAMETERS lacks 'v_th'"),
+    "limits": ("def limits(most, c_syn,", "def limits(most, c_sin,", "limits takes or returns something else"),
+    "empty": (CUBA, "", "has no STATE"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("mistake", MISTAKES)
+def test_a_mistake_in_a_neurons_file_is_refused_before_training(tmp_path, monkeypatch, capsys, mistake):
+    old, new, said = MISTAKES[mistake]
+    name, folder = f"wrong_{mistake}", tmp_path / "more"
+    source = CUBA.replace(old, new, 1).replace("leak, sub\n", "leak, mul, shift_round, sub\n")
+    assert old in CUBA
     folder.mkdir()
-    (folder / f"{name}.py").write_text(swapped)
+    (folder / f"{name}.py").write_text(source)
     monkeypatch.setattr(neurons, "__path__", [*neurons.__path__, str(folder)])
     path = tmp_path / "c.toml"
-    path.write_text('[data]\nlimit = 1\n[network]\nneurons = 8\nneuron = "' + name + '"\n[prune]\nmethod = "random"\n')
+    path.write_text(f'[data]\nlimit = 1\n[network]\nneurons = 8\nneuron = "{name}"\n[prune]\nmethod = "random"\n')
     assert main(["prune", str(path), "-o", str(tmp_path / "p.safetensors")]) == 2
-    assert said in capsys.readouterr().err
+    error = capsys.readouterr().err
+    assert said.replace("FILE", f"{name}.py") in error
+    assert name in error and len(error.splitlines()) == 2
+    assert not (tmp_path / "p.safetensors").exists()
