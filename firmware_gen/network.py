@@ -108,12 +108,15 @@ def _source(model: QuantizedModel, name: str) -> str:
     for population in model.populations:
         parts += [_projection(model, p, name, len(inputs) == 1) for p in model.into(population)]
         parts += [neuron.neuron(population, name), _population(population, name)]
+    most = {p.name: max(model.bounds(p)) for p in model.populations}
+    limits = {p.name: neuron.limits(p, most[p.name], name) for p in model.populations}
     parts += [
         _step(model, name, len(inputs)),
+        *(function for functions in limits.values() for function in functions.values()),
         f"#define LNP_MODEL(x) lnp_{name}_##x",
         *(f"#define LNP_{key} LNP_{up}_{key}" for key in used),
         f"#define LNP_READOUT {readout(model)}",
-        _fields(model),
+        _fields(model, most, limits),
         "",
         '#include "lnp_state.h"',
         "",
@@ -230,14 +233,19 @@ def _step(model: QuantizedModel, name: str, inputs: int) -> str:
 """
 
 
-def _fields(model: QuantizedModel) -> str:
-    """The definition of LNP_FIELDS, see lnp_state.h."""
-    most = {p.name: max(model.bounds(p)) for p in model.populations}
+def _fields(model: QuantizedModel, most: dict[str, int], limits: dict[str, dict[str, str]]) -> str:
+    """The definition of LNP_FIELDS, see lnp_state.h.
+
+    most : the largest bound of each population;  limits : neuron.limits of each
+    """
     rows = []
     for f in model.fields:
         if f.name == "z":
             rows.append(f"SPIKES({f.full_name}, {f.words}u, {model.population(f.population).n}u)")
+        elif f.population == GROUP:
+            rows.append(f"WORDS({f.full_name}, {f.words}u, {model.front.state[f.name]}u)")
+        elif f.name in limits[f.population]:
+            rows.append(f"WORDS({f.full_name}, {f.words}u, limit_{f.full_name}(i))")
         else:
-            limit = model.front.state[f.name] if f.population == GROUP else most[f.population]
-            rows.append(f"WORDS({f.full_name}, {f.words}u, {limit}u)")
+            rows.append(f"WORDS({f.full_name}, {f.words}u, {most[f.population]}u)")
     return " \\\n    ".join(["#define LNP_FIELDS(WORDS, SPIKES)", *rows])

@@ -30,6 +30,31 @@ def neuron(population: Population, name: str) -> str:
     )
 
 
+def limits(population: Population, most: int, name: str) -> dict[str, str]:
+    """`limit_<population>_<variable>(i)` of each state variable whose limit in a loaded state is not `most`.
+
+    Returns {variable: C}.
+    """
+    module, own = population.module, population.name
+    if not hasattr(module, "limits"):
+        return {}
+    found = trace(module.limits)
+    values = {table: f"lnp_{name}_tables.{own}_{table}[i]" for table in module.TABLES}
+    values["most"] = str(most)
+    functions = {}
+    for variable, limit in zip(module.STATE, found.returns, strict=True):
+        if limit != "most":
+            body = "\n".join(_body(found.only(limit), set(), values))
+            functions[variable] = f"""// Of a loaded state, generated from lnp_edge/neurons/{population.neuron}.py.
+static inline uint32_t limit_{own}_{variable}(uint32_t i)
+{{
+{body}
+    return (uint32_t){limit}_;
+}}
+"""
+    return functions
+
+
 def encoder(model: QuantizedModel, name: str) -> str:
     """`encode_channel(k, count)`: turns a sensor count of channel k into network input."""
     module = plugins.get("lnp_edge.encoders", model.encoder)

@@ -17,6 +17,7 @@ HINT = "lnp train --help shows an example"
 MAX_BYTES = 16384  # tomllib needs seconds for a dotted key of 64 KiB
 MAX_NEURONS = 15_000  # of a network; model.onnx stores synapses as dense matrices
 MAX_LAYERS = 15
+BITS = (2, 3, 4, 5, 6, 7, 8, 16)  # of a weight; a projection has 4, 8 or 16
 NO_FIELD = ("params", "layer")  # not keys in the file: _network and _flat convert them
 
 
@@ -244,11 +245,31 @@ def load(path: Path) -> Config:
     """
     text = read_bounded(path, MAX_BYTES, ConfigError, HINT)
     try:
-        return _read(Config, tomllib.loads(text.decode()), "")
+        found = _read(Config, tomllib.loads(text.decode()), "")
+        _check_quantize(found)
+        return found
     except (ValueError, RecursionError) as e:  # TOML, UTF-8, or too long an integer
         raise ConfigError(f"{path}: {e}", HINT) from None
     except ConfigError as e:
         raise ConfigError(f"{path}: {e.what}", e.try_next) from None
+
+
+def _check_quantize(config: Config) -> None:
+    """Refuse what lnp quantize would refuse after the training, if not told otherwise on its command line."""
+    wanted, network = config.quantize, config.network
+    if wanted.bits not in BITS:
+        raise ConfigError(f"quantize.bits is {wanted.bits}", f"choose one of {', '.join(map(str, BITS))}")
+    if wanted.epochs and not trains_in_integers([one.neuron for one in network.layers], network.skip, wanted.bits):
+        kinds = " and ".join(one.neuron for one in network.layers)
+        raise ConfigError(
+            f"quantize.epochs is {wanted.epochs}, with {wanted.bits} bits and {kinds}{' and a skip' * network.skip}",
+            "set it to 0, which rounds; training in integers needs one layer of cuba_lif, no skip, up to 8 bits",
+        )
+
+
+def trains_in_integers(neurons: list[str], skip: bool, bits: int) -> bool:
+    """Can training/integer.py train a network with these layers?"""
+    return neurons == ["cuba_lif"] and not skip and bits <= 8
 
 
 def _read(cls: type, raw: Any, where: str):

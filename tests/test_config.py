@@ -245,3 +245,26 @@ def test_any_json_is_a_configuration_or_refused(value):
         assert isinstance(Config.from_json(json.dumps(value)), Config)
     except ConfigError as e:
         assert e.what and e.try_next
+
+
+STACK = "[[network.layer]]\nneurons = 8\n[[network.layer]]\nneurons = 8\n"
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        *((f"[quantize]\nbits = {bits}", f"quantize.bits is {bits}") for bits in range(9, 16)),
+        ('[network]\nneuron = "adlif"\n[quantize]\nepochs = 2', "epochs is 2, with 8 bits and adlif"),
+        (STACK + "[quantize]\nepochs = 2", "8 bits and cuba_lif and cuba_lif"),
+        ("[network]\nskip = true\n[quantize]\nepochs = 1", "8 bits and cuba_lif and a skip"),
+        ("[quantize]\nepochs = 1\nbits = 16", "16 bits and cuba_lif"),
+    ],
+)
+def test_what_only_quantising_would_refuse_is_refused_before_the_training(tmp_path, text, said):
+    assert said in refusal(tmp_path, text).what
+
+
+def test_a_trained_network_keeps_a_configuration_that_its_command_line_can_mend():
+    changed = json.loads(Config().to_json())
+    changed["quantize"] |= {"epochs": 3, "bits": 9}
+    assert Config.from_json(json.dumps(changed)).quantize.bits == 9

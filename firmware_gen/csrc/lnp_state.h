@@ -2,7 +2,8 @@
 // lnp_<name>.c includes this file last. It must define
 //   LNP_MODEL(x)                lnp_<name>_x
 //   LNP_FIELDS(WORDS, SPIKES)   all fields in the order of the state words, SEMANTICS.md section 5:
-//                               WORDS(field, words, most) holds int32_t within -most..most;
+//                               WORDS(field, words, most) holds int32_t; load accepts element i
+//                               within -most..most;
 //                               SPIKES(field, words, neurons) holds one bit per neuron
 //   LNP_READOUT                 the field that argmax compares
 // C11 6.5p7 allows an int32_t to be read or written through a pointer to uint32_t.
@@ -123,16 +124,10 @@ bool LNP_MODEL(save)(const LNP_MODEL(t) * s, uint8_t *to, size_t size)
     return true;
 }
 
-// No network reaches a state outside the bounds of SEMANTICS.md section 6.
-LNP_ONCE bool words_are_within(const uint8_t *from, uint32_t count, uint32_t most)
+LNP_ONCE bool word_is_within(const uint8_t *from, uint32_t most)
 {
-    for (uint32_t i = 0; i < count; i++) {
-        const uint32_t word = lnp_get_u32(from + 4u * i);
-        if ((word > INT32_MAX ? 0u - word : word) > most) {
-            return false;
-        }
-    }
-    return true;
+    const uint32_t word = lnp_get_u32(from);
+    return (word > INT32_MAX ? 0u - word : word) <= most;
 }
 
 // A spike of a neuron that does not exist would cause a read beyond the tables.
@@ -142,13 +137,16 @@ static bool unused_bits_are_zero(const uint8_t *from, uint32_t words, uint32_t n
     return used == 0 || lnp_get_u32(from + 4u * (words - 1u)) >> used == 0;
 }
 
-static bool is_reachable(const uint8_t *from)
+// The limits of SEMANTICS.md section 10.
+static bool is_safe(const uint8_t *from)
 {
-#define CHECK_WORDS(field, words, most)         \
-    if (!words_are_within(from, words, most)) { \
-        return false;                           \
-    }                                           \
-    from += 4u * (words);
+#define CHECK_WORDS(field, words, most)      \
+    for (uint32_t i = 0; i < (words); i++) { \
+        if (!word_is_within(from, most)) {   \
+            return false;                    \
+        }                                    \
+        from += 4;                           \
+    }
 #define CHECK_SPIKES(field, words, neurons)            \
     if (!unused_bits_are_zero(from, words, neurons)) { \
         return false;                                  \
@@ -167,8 +165,7 @@ bool LNP_MODEL(load)(LNP_MODEL(t) * s, const uint8_t *from, size_t size)
         return false;
     }
     const uint8_t *crc = from + LNP_SAVE_BYTES - SAVE_CRC;
-    if (lnp_get_u32(crc) != lnp_crc32(0, from, LNP_SAVE_BYTES - SAVE_CRC) ||
-        !is_reachable(from + SAVE_HEAD)) {
+    if (lnp_get_u32(crc) != lnp_crc32(0, from, LNP_SAVE_BYTES - SAVE_CRC) || !is_safe(from + SAVE_HEAD)) {
         return false;
     }
     LNP_MODEL(init)(s);

@@ -3,16 +3,22 @@
 Any other exception is our bug: it keeps its traceback and the command exits with 70.
 """
 
+import re
+
+LONG = re.compile(r"([^\s/,]{60})[^\s/,]{60,}")  # a number or a word, not a path of many folders
+
 
 class LnpError(Exception):
     """Says what failed, with its value, and then what to try next.
 
-    The command line prints both lines and exits with 2.
+    The command line prints both lines and exits with 2. A word of 120 characters or more, such as a
+    number of a foreign file, is cut to 60.
     """
 
     exit_code = 2
 
     def __init__(self, what: str, try_next: str):
+        what, try_next = LONG.sub(r"\1...", what), LONG.sub(r"\1...", try_next)
         super().__init__(what, try_next)  # pickling from a worker needs both
         self.what = what
         self.try_next = try_next

@@ -6,6 +6,7 @@ import stat
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 from lnp_edge.base.errors import ConfigError, LnpError
 
@@ -28,6 +29,18 @@ def read_bounded(path: Path, limit: int, error: type[LnpError], hint: str) -> by
     except (OSError, ValueError) as e:
         reason = e.strerror if isinstance(e, OSError) and e.strerror else str(e)
         raise error(f"cannot read {path}: {reason}", hint) from None
+
+
+def parse_json(text: str | bytes, most: int) -> Any:
+    """The value of a JSON text of at most `most` bytes, with at most a list, table or comma in 16 of them.
+
+    Raises ValueError if there are more: a value of two bytes may take 100 in memory.
+    """
+    plain = text if isinstance(text, bytes) else text.encode(errors="surrogatepass")
+    values = sum(plain.count(mark) for mark in (b"[", b"{", b","))
+    if len(plain) > most or values > most // 16:
+        raise ValueError(f"{len(plain)} bytes of JSON with {values} values, more than {most} with {most // 16}")
+    return json.loads(text)
 
 
 def refuse_unwritable(path: Path) -> None:

@@ -18,12 +18,11 @@ from rich.text import Text
 from lnp_edge.base.console import bars, note, out, table
 from lnp_edge.base.errors import ConfigError, WentSilent
 from lnp_edge.base.files import beside, discard, refuse_unwritable
-from lnp_edge.config import QuantizeSettings
+from lnp_edge.config import BITS, QuantizeSettings
 from lnp_edge.experiments import predict
 from lnp_edge.interchange import onnx_file
 from lnp_edge.network import file as network_file
 from lnp_edge.quantization import report as quantize_report
-from lnp_edge.quantization.quantize import BITS
 from lnp_edge.spec.layout import state_bytes, table_bytes
 from lnp_edge.stages import pipeline
 from lnp_edge.task.split import data_for
@@ -111,7 +110,8 @@ def run(args: argparse.Namespace) -> int:
 def _checked(settings: QuantizeSettings) -> QuantizeSettings:
     """The settings, checked against the ranges of a configuration file."""
     if settings.bits not in BITS:
-        raise ConfigError(f"--bits is {settings.bits}", f"choose one of {', '.join(map(str, BITS))}")
+        hint = f"choose --bits from {', '.join(map(str, BITS))}"
+        raise ConfigError(f"a weight has {settings.bits} bits", hint)
     if not 0 <= settings.epochs <= 100_000:
         raise ConfigError(f"--epochs is {settings.epochs}", "choose a number from 0 to 100000")
     return settings

@@ -27,7 +27,7 @@ from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
 
 from lnp_edge.base.errors import LnpError, ModelError
-from lnp_edge.base.files import read_bounded, write_whole
+from lnp_edge.base.files import parse_json, read_bounded, write_whole
 from lnp_edge.spec import plugins
 from lnp_edge.spec.frontend import RAW, FrontEnd
 from lnp_edge.spec.layout import weight_type
@@ -48,6 +48,7 @@ from lnp_edge.spec.trace import Trace, trace
 
 OPSET, IR_VERSION, FORMAT = 18, 9, 2
 MAX_BYTES = 256 * 2**20
+MAX_METADATA = 2 * 2**20  # 1280 names of 64 escaped characters take half of it
 HINT = "use a model.onnx written by lnp quantize"
 PLAIN = ("encoder", "dt", "window", "hop", "provenance")
 NAMES = ("channels", "classes")
@@ -121,7 +122,7 @@ def _info(proto: onnx.ModelProto) -> dict[str, Any]:
     meta = [p.value for p in proto.metadata_props if p.key == "lnp_edge"]
     if len(meta) != 1:
         raise ModelError("no lnp-edge metadata", HINT)
-    info = json.loads(meta[0])
+    info = parse_json(meta[0], MAX_METADATA)
     found = info.pop("format")
     if found != FORMAT:
         what = f"it has format {str(found)[:20]}, this lnp-edge reads format {FORMAT}"

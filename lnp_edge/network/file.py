@@ -30,13 +30,14 @@ from safetensors.numpy import save as save_tensors
 from scipy import sparse
 
 from lnp_edge.base.errors import ConfigError, LnpError, ModelError
-from lnp_edge.base.files import read_bounded, write_whole
+from lnp_edge.base.files import parse_json, read_bounded, write_whole
 from lnp_edge.config import MAX_LAYERS, Config, require_readout
 from lnp_edge.network import Network, Population
 from lnp_edge.spec.model import INPUT, NAME, READOUT
 from lnp_edge.spec.neuron import neuron_module
 
 MAX_BYTES = 2**31
+MAX_METADATA = 8 * 2**20  # the history of the most epochs that [train] allows takes 7.5 MB
 FORMAT, FORMER = "network 2", "network 1"
 HINT = "give it a file written by lnp prune or lnp train"
 DTYPES = {"sign": np.int8, "w_rec_indptr": np.int64, "w_rec_indices": np.int64}  # others: float64
@@ -76,18 +77,18 @@ def load(path: Path) -> NetworkFile:
     """The checked network of a file. Raises ModelError if the file is damaged or not ours."""
     data = read_bounded(path, MAX_BYTES, ModelError, HINT)
     try:
+        header = parse_json(data[8 : 8 + int.from_bytes(data[:8], "little")], MAX_METADATA)
+        meta = parse_json(header["__metadata__"]["lnp_edge"], MAX_METADATA)
         arrays = load_tensors(data)
-        header = json.loads(data[8 : 8 + int.from_bytes(data[:8], "little")])
-        meta = json.loads(header["__metadata__"]["lnp_edge"])
         if meta["format"] not in (FORMAT, FORMER):
             raise ModelError(f"{path} was written by another version of lnp-edge", "run lnp prune or lnp train again")
         if meta.pop("crc32") != _crc(arrays, meta):
             raise ModelError(f"{path} is damaged: its CRC-32 differs", HINT)
-        populations: Any = json.loads(meta["populations"]) if meta["format"] == FORMAT else ONE
+        populations: Any = parse_json(meta["populations"], MAX_METADATA) if meta["format"] == FORMAT else ONE
         if meta["format"] == FORMER:
             own = neuron_module(str(ONE[0]["neuron"])).PARAMETERS
             arrays = {f"{ONE[0]['name']}.{name}" if name in own else name: a for name, a in arrays.items()}
-        history = json.loads(meta["history"])
+        history = parse_json(meta["history"], MAX_METADATA)
         if not isinstance(history, dict):
             raise ModelError(f"{path}: its history is not a table", HINT)
         return NetworkFile(

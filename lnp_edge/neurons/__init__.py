@@ -13,6 +13,14 @@ A file defines
                 the largest |value| that any variable of a step can reach while |drive| <= drive;
                 all in Python integers
 
+It may define
+
+    limits(most, *TABLES) -> (*STATE)
+                for a saved state that a device loads: the largest |value| of each state variable,
+                by operations as in `step`. most is the largest bound of the population. No step
+                may leave these limits, and a state within `bound` must be within them. Without it
+                every limit is most, which is right if a neuron has one state variable.
+
 A neuron that spikes has the parameters v_th and bias, and also defines
 
     drive_for(dt, parameters) -> (current, potential)

@@ -12,7 +12,9 @@ oscillations decay because w follows the new v and not the old.
 from functools import lru_cache
 
 import numpy as np
+from numba import njit
 
+from lnp_edge.base.jit import cached
 from lnp_edge.spec.ops import add, gate, greater, leak, mul, sub
 from lnp_edge.spec.parameters import LEAK, SCALED, SHARE, THRESHOLD, Parameter, time_constant, uniform
 
@@ -82,70 +84,98 @@ def bound(drive, c_mem, c_ad, c_pull, v_th, jump, bias):
     and at most 2 + |jump| along (0, 1), from the rounding of two leaks and the jump. So |v| and |w|
     are at most these amounts times the sums over k of |M**k (1, p)| and |M**k (0, 1)|.
 
-    All arguments are Python integers; the arithmetic is exact.
+    All arguments are Python integers; the arithmetic rounds up.
     """
     along_v, along_w = drive + abs(bias) + 1 + v_th, 2 + abs(jump)
     reach = 0
     for of_v, of_w in _sums(c_mem, c_ad, c_pull):  # the sums for v, then those for w
-        reach -= -(of_v * along_v + of_w * along_w) >> _DIGITS
+        reach -= -(_fixed(of_v) * along_v + _fixed(of_w) * along_w) >> _DIGITS
     return reach + drive + abs(bias) + abs(jump) + 2
 
 
 _DIGITS = 64  # bits after the binary point of a sum
-_FINE = 192  # bits after the binary point of the powers of M
 _STEPS = 4096  # powers that are summed one by one
+_SMALL = 2.0**-40
+_ROUND = 3 * 2.0**-53  # bounds the rounding of two products and a sum, as a share of the terms
+
+
+def _fixed(x):
+    return int(x * 2.0**_DIGITS) + 1
 
 
 @lru_cache(2**17)
+@cached
 def _sums(c_mem, c_ad, c_pull):
-    """Sums over all k >= 0 of |M**k (1, p)| and |M**k (0, 1)|, rounded up, in units of 2**-_DIGITS.
+    """Sums over all k >= 0 of |M**k (1, p)| and |M**k (0, 1)|, never too small: floats.
 
     Returns ((two sums for v), (two sums for w)).
 
     With S the sum of |M**k| for k < K and E = |M**K|, the sum over all k is at most
     S + S E + S E**2 + ..., because M**(j K + k) = M**k (M**K)**j. K doubles until E is small, by
-    squaring M**K and replacing S by S + S E. Powers are truncated to 2**-_FINE at each step, which
-    changes a sum by less than 2**-100 of it; 2**-40 of it is added.
+    squaring M**K and replacing S by S + S E.
+
+    What rounding can hide is added. A step from column (v, w) is off by at most
+    _ROUND (|v| + |w|, p b |v| + |w|) = _ROUND N |(v, w)|, and M**j carries that on. So the true sum S
+    is at most s + _ROUND S N s, s the sum found, and M**K is off by at most _ROUND S N largest. Here
+    S <= 2 s: no |entry| of M**k exceeds 2 k (Cayley-Hamilton; both |eigenvalues| are below 1), and
+    that of row w, column v is at most p b k, so that _ROUND S N s <= S / 2. All else is sums and
+    products without signs, fewer than 2**13 in a row: 2**-40 of the result is added for them.
     """
-    one = 1 << _FINE
-    keep_v, keep_w = 65536 - c_mem, 65536 - c_ad
-
-    def advance(v, w):
-        v = (keep_v * v >> 16) - w
-        return v, (keep_w * w >> 16) + (c_pull * v >> 16)
-
-    columns = [(one, 0), (0, one)]  # M**k
-    impulse = (one, c_pull << (_FINE - 16))  # M**k (1, p)
-    sums = [[0, 0], [0, 0]]  # rows v, w; columns as in M
-    along = [0, 0]
-    k = 0
-    while k < _STEPS and (k == 0 or max(abs(x) for column in columns for x in column) > one >> 32):
-        for row in (0, 1):
-            along[row] += abs(impulse[row])
-            for column in (0, 1):
-                sums[row][column] += abs(columns[column][row])
-        columns, impulse, k = [advance(*column) for column in columns], advance(*impulse), k + 1
-    power = [[columns[0][0], columns[1][0]], [columns[0][1], columns[1][1]]]
-    first_powers = None
-    while max(abs(x) for row in power for x in row) > one >> 32:
-        size = [[abs(x) + 1 for x in row] for row in power]
-        sums = _plus(sums, _times(sums, size))
+    b, r, p = 1 - c_mem / 65536, 1 - c_ad / 65536, c_pull / 65536
+    pull, keep = p * b, r - p  # exact
+    v, x, w, y = 1.0, 0.0, 0.0, 1.0  # M**k: rows (v, x) and (w, y)
+    sum_v = sum_x = sum_w = sum_y = most_v = most_x = most_w = most_y = 0.0
+    along_v = along_w = 0.0  # sums of |M**k (1, p)|
+    for k in range(_STEPS):
+        along_v, along_w = along_v + abs(v + p * x), along_w + abs(w + p * y)
+        sum_v, sum_x, sum_w, sum_y = sum_v + abs(v), sum_x + abs(x), sum_w + abs(w), sum_y + abs(y)
+        most_v, most_x = max(most_v, abs(v)), max(most_x, abs(x))
+        most_w, most_y = max(most_w, abs(w)), max(most_y, abs(y))
+        v, x, w, y = b * v - w, b * x - y, pull * v + keep * w, pull * x + keep * y
+        if k % 16 == 15 and max(abs(v), abs(x), abs(w), abs(y)) < _SMALL:
+            break
+    found = (sum_v, sum_x, sum_w, sum_y)
+    carried = _scaled(2 * _ROUND, _times(found, (1.0, 1.0, pull, 1.0)))
+    error = _times(carried, found)
+    first, more = _plus(found, error), (0.0, 0.0, 0.0, 0.0)
+    along_v, along_w = along_v + 2 * (error[0] + p * error[1]), along_w + 2 * (error[2] + p * error[3])
+    power, off = (v, x, w, y), _times(carried, (most_v, most_x, most_w, most_y))
+    size = _plus(_sizes(power), off)
+    while max(size) > _SMALL:
+        more = _plus(more, _times(_plus(first, more), size))
+        off = _plus(_plus(_times(size, off), _times(off, size)), _scaled(_ROUND, _times(size, size)))
         power = _times(power, power)
-        first_powers = sums
-    if first_powers is not None:  # then the columns' sums bound those along (1, p)
-        along = [row[0] + (row[1] * c_pull >> 16) + 1 for row in sums]
-    # S (E + E**2 + ...) with every |entry| of E at most 2**-32.
-    tail = [2 * (row[0] + row[1]) >> 32 for row in sums]
-    found = []
-    for row in (0, 1):
-        both = (along[row] + 2 * tail[row], sums[row][1] + tail[row])
-        found.append(tuple(((x + (x >> 40)) >> (_FINE - _DIGITS)) + 1 for x in both))
-    return tuple(found)
+        size = _plus(_sizes(power), off)
+    # S (E + E**2 + ...) with every |entry| of E at most _SMALL.
+    sums = _plus(first, more)
+    more = _plus(more, _times(sums, (2 * _SMALL, 2 * _SMALL, 2 * _SMALL, 2 * _SMALL)))
+    up = 1 + 2.0**-40
+    return (
+        (up * (along_v + more[0] + p * more[1]), up * (first[1] + more[1])),
+        (up * (along_w + more[2] + p * more[3]), up * (first[3] + more[3])),
+    )
 
 
+@njit
 def _times(a, b):
-    return [[(a[i][0] * b[0][j] + a[i][1] * b[1][j]) >> _FINE for j in (0, 1)] for i in (0, 1)]
+    return (
+        a[0] * b[0] + a[1] * b[2],
+        a[0] * b[1] + a[1] * b[3],
+        a[2] * b[0] + a[3] * b[2],
+        a[2] * b[1] + a[3] * b[3],
+    )
 
 
+@njit
 def _plus(a, b):
-    return [[a[i][j] + b[i][j] + 1 for j in (0, 1)] for i in (0, 1)]
+    return a[0] + b[0], a[1] + b[1], a[2] + b[2], a[3] + b[3]
+
+
+@njit
+def _scaled(x, a):
+    return x * a[0], x * a[1], x * a[2], x * a[3]
+
+
+@njit
+def _sizes(a):
+    return abs(a[0]), abs(a[1]), abs(a[2]), abs(a[3])

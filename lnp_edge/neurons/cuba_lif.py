@@ -55,6 +55,13 @@ def step(i_syn, v, drive, c_syn, c_mem, v_th, bias):
     return i_syn, v, z
 
 
+def limits(most, c_syn, c_mem, v_th, bias):
+    """The largest |i_syn| and |v| of a loaded state: v's leak then removes from most what i_syn adds."""
+    rest = leak(most, c_mem)
+    room = sub(most, rest)
+    return room, most
+
+
 def bound(drive, c_syn, c_mem, v_th, bias):
     """Largest |value| that any variable of a step can ever reach while |drive| <= drive.
 

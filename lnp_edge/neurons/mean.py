@@ -22,6 +22,12 @@ def step(y, drive, bias):
     return y
 
 
+def limits(most, bias):
+    """The largest |y| of a loaded state: the limit that every step keeps."""
+    y = clamp(most, -1073741824, 1073741824)
+    return y
+
+
 def bound(drive, bias):
     """Largest |value| that any variable of a step can reach while |drive| <= drive. Python integers."""
     return 2**30 + drive + abs(bias)

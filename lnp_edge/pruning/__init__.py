@@ -101,9 +101,11 @@ def budget(network: Network, keep: float) -> int:
         raise ConfigError(f"keep = {keep!r} is out of range", "choose 0 < keep <= 1, for example 0.3")
     count = round(keep * network.w_rec.nnz)
     if count == 0:
+        hint = "keep more, or start from a larger or denser network"
+        none = "set [prune] keep = 1, for there is nothing to prune; or recurrent = true and a density above 0"
         raise NetworkError(
             f"keep = {keep!r} of {network.w_rec.nnz} synapses between neurons leaves none",
-            "keep more, or start from a larger or denser network",
+            hint if network.w_rec.nnz else none,
         )
     return count
 

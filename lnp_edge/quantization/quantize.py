@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import sparse
 
+from lnp_edge import config
 from lnp_edge.base.errors import ConfigError, ModelError, NetworkError
 from lnp_edge.network import X_SCALE, Floats, Network
 from lnp_edge.spec import plugins
@@ -29,7 +30,6 @@ from lnp_edge.spec.model import (
 from lnp_edge.spec.parameters import leak_factors
 from lnp_edge.task.task import Task
 
-BITS = (2, 3, 4, 5, 6, 7, 8, 16)  # of a weight; a projection has 4, 8 or 16
 # Gains are limited so that no threshold exceeds this. It only affects neurons that never fire: the
 # proof keeps their potential below 2**30. Without it, one neuron of tiny weights would make the
 # whole network be refused.
@@ -71,7 +71,7 @@ def trains_in_integers(network: Network, bits: int) -> bool:
 
     At most 8 bits are supported.
     """
-    return [p.neuron for p in network.populations] == ["cuba_lif"] and network.w_skip is None and bits <= 8
+    return config.trains_in_integers([p.neuron for p in network.populations], network.w_skip is not None, bits)
 
 
 def quantize(
@@ -90,8 +90,8 @@ def quantize(
     neuron's inputs cancel (_levels_together). Weights that round to 0 are dropped. Raises
     NetworkError, which names the neuron, if there is no gain without a possible overflow.
     """
-    if bits not in BITS:
-        raise ConfigError(f"{bits} bits per weight", f"choose one of {', '.join(map(str, BITS))}")
+    if bits not in config.BITS:
+        raise ConfigError(f"{bits} bits per weight", f"choose one of {', '.join(map(str, config.BITS))}")
     _check_sizes(network)
     try:
         return to_integers(network, task, scale or fit_scale(network, task, bits), provenance)[0].check()
@@ -239,6 +239,13 @@ def _with_readout(
         grown = replace(model, populations=(*model.populations, readout), projections=(*model.projections, *found))
         if _fits(grown, task) and all(p.shift <= MAX_SHIFT for p in found):
             break
+    else:
+        if network.w_skip is not None:
+            ratio = np.abs(network.w_skip).max() / max(np.abs(network.w_out).max(), SMALLEST)
+            raise ModelError(
+                f"the largest weight of w_skip is {ratio:.3g} times that of w_out: no scale of the read-out fits both",
+                "leave the skip out ([network] skip = false), or train again with a lower [train] lr",
+            )
     return grown, replace(scale, level_out=level), gain
 
 

@@ -8,10 +8,12 @@ dynamics/tangent.py with tangents; tests compare them.
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 
 # For Python numbers, for NumPy arrays, and inside Numba functions.
-PLAIN = {
+PLAIN: dict[str, Any] = {
     "add": lambda a, b: a + b,
     "sub": lambda a, b: a - b,
     "mul": lambda a, b: a * b,

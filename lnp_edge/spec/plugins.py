@@ -2,10 +2,12 @@
 
 import importlib
 import pkgutil
+import traceback
 from difflib import get_close_matches
+from pathlib import Path
 from types import ModuleType
 
-from lnp_edge.base.errors import ConfigError
+from lnp_edge.base.errors import ConfigError, LnpError
 
 
 def names(package: str) -> list[str]:
@@ -20,12 +22,27 @@ def names(package: str) -> list[str]:
 def get(package: str, name: str) -> ModuleType:
     """The plug-in called `name`.
 
-    Raises ConfigError that lists the available ones and says where a new one goes.
+    Raises ConfigError that lists the available ones and says where a new one goes, or that says why
+    its file cannot be imported.
     """
     known = names(package)
     if name not in known:
         raise unknown(package.rpartition(".")[2].rstrip("s"), name, known, f"{package.replace('.', '/')}/")
-    return importlib.import_module(f"{package}.{name}")
+    try:
+        return importlib.import_module(f"{package}.{name}")
+    except LnpError:
+        raise
+    except Exception as e:  # whatever the file does
+        raise broken(f"{package.replace('.', '/')}/{name}.py", e) from None
+
+
+def broken(file: str, e: Exception) -> ConfigError:
+    """The error for what the file of a plug-in raises, with the line in it."""
+    frames = [(e.filename, e.lineno)] if isinstance(e, SyntaxError) else []
+    frames += [(frame.filename, frame.lineno) for frame in traceback.extract_tb(e.__traceback__)]
+    lines = [line for path, line in frames if Path(path or "").name == Path(file).name]
+    where = f"{file}:{lines[-1]}" if lines else file
+    return ConfigError(f"{where}: {type(e).__name__}: {str(e).splitlines()[0] if str(e) else ''}", "correct this file")
 
 
 def unknown(kind: str, name: str, known: list[str], folder: str) -> ConfigError:

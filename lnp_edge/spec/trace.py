@@ -11,7 +11,7 @@ import inspect
 import re
 import textwrap
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from types import FunctionType
 from typing import Any
 
@@ -48,6 +48,15 @@ class Trace:
                 f"{name}: its function takes ({', '.join(self.args)}) and returns ({', '.join(self.returns)})",
                 f"it takes ({', '.join(args)}); a neuron returns its state in the same order, then its spike",
             )
+
+    def only(self, name: str) -> Trace:
+        """The operations that the value of this name depends on."""
+        needed, kept = {name}, list[Statement]()
+        for statement in reversed(self.statements):
+            if statement.target in needed:
+                kept.insert(0, statement)
+                needed.update(arg for arg in statement.args if isinstance(arg, str))
+        return replace(self, statements=tuple(kept), returns=(name,))
 
 
 def trace(function: Callable) -> Trace:

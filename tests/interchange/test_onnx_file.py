@@ -3,6 +3,7 @@
 import json
 import subprocess
 import sys
+import tracemalloc
 from dataclasses import replace
 from pathlib import Path
 
@@ -559,6 +560,43 @@ def test_metadata_as_deep_as_json_reads_is_taken_or_refused_but_never_fatal(tmp_
         )
         with pytest.raises(LnpError):  # its checksum is of other metadata
             onnx_file.load(tmp_path / "m.onnx")
+
+
+LONG_NUMBERS = {
+    "window": lambda i: i.update(window=10**4000),
+    "hop": lambda i: i.update(hop=-(10**4000)),
+    "bits": lambda i: i["projections"][0].update(bits=10**4000),
+    "shift": lambda i: i["projections"][0].update(shift=10**4000),
+    "horizon": lambda i: i.update(forecast={"target": [0, 1], "horizon": 10**4000, "unit": [1.0, 1.0]}),
+    "target": lambda i: i.update(forecast={"target": [10**4000] * 9, "horizon": 1, "unit": [1.0] * 9}),
+}
+
+
+@pytest.mark.parametrize("name", LONG_NUMBERS)
+def test_a_number_of_thousands_of_digits_is_not_printed(tmp_path, name):
+    assert len(refusal(tmp_path, with_metadata(LONG_NUMBERS[name]))) < 800
+
+
+@pytest.mark.parametrize("value", ["[" * 9 + "]" * 9, '{"a": {}}', '"' + "x" * 200 + '"'])
+def test_metadata_that_would_fill_the_memory_is_refused_unread(tmp_path, value):
+    """It took 18 times its bytes; now two copies of them, by protobuf and as text, and what is counted in them."""
+    many = '"provenance": {"a": [' + ", ".join([value] * (9_000_000 // len(value))) + "]}"
+    data = with_metadata(lambda i: json.dumps(i).replace('"provenance": {}', many))
+    (tmp_path / "m.onnx").write_bytes(data)
+    tracemalloc.start()
+    with pytest.raises(ModelError, match="bytes of JSON"):
+        onnx_file.load(tmp_path / "m.onnx")
+    assert tracemalloc.get_traced_memory()[1] < 3.2 * len(data)
+    tracemalloc.stop()
+
+
+def test_the_longest_names_are_read(tmp_path):
+    """Of 64 characters that JSON writes as twelve each."""
+    long = replace(tiny_model(1, n=6, n_in=1024, n_out=256), **{
+        key: tuple(chr(0x20000 + k) * 64 for k in range(n)) for key, n in (("channels", 1024), ("classes", 256))
+    })  # fmt: skip
+    onnx_file.save(long, tmp_path / "m.onnx")
+    assert onnx_file.load(tmp_path / "m.onnx").channels == long.channels
 
 
 def test_a_control_character_in_a_refused_name_does_not_reach_the_message(tmp_path):

@@ -1,6 +1,7 @@
 """network.safetensors comes back as it was; a damaged, foreign or hostile one is refused with what is wrong."""
 
 import json
+import tracemalloc
 from dataclasses import replace
 from pathlib import Path
 
@@ -264,6 +265,39 @@ def test_a_header_that_claims_other_shapes_or_types_is_refused(tmp_path, entry):
     header["hidden.bias"] |= entry
     text = json.dumps(header).encode()
     refusal(tmp_path, len(text).to_bytes(8, "little") + text + GOOD[8 + HEADER :])
+
+
+NESTED = {
+    "deep lists": "[" * 9 + "]" * 9,
+    "tables": '{"a": {}}',
+    "long text": '"' + "x" * 200 + '"',
+}
+
+
+def memory_of_a_refusal(tmp_path, data):
+    """The most that it takes besides the file's own bytes, in bytes."""
+    (tmp_path / "n.safetensors").write_bytes(data)
+    tracemalloc.start()
+    with pytest.raises(ModelError, match="bytes of JSON"):
+        network_file.load(tmp_path / "n.safetensors")
+    most = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    return most - len(data)
+
+
+@pytest.mark.parametrize("kind", NESTED)
+def test_metadata_that_would_fill_the_memory_is_refused_unread(tmp_path, kind):
+    """The file is read; a copy of the metadata is all that comes to it. It took 18 times as much."""
+    many = '{"a": [' + ", ".join([NESTED[kind]] * (9_000_000 // len(NESTED[kind]))) + "]}"
+    data = file_of(meta={"history": many})
+    assert memory_of_a_refusal(tmp_path, data) < 1.2 * len(data)
+
+
+def test_the_history_of_the_most_epochs_of_a_training_is_read(tmp_path):
+    epoch = {"loss": 0.12345678901234567, "accuracy": 0.98765432109876543}
+    history = {"train": [epoch] * 100_000, "float_measures": {"accuracy": epoch["accuracy"]}}
+    network_file.save(NetworkFile(NET, Config(), history), tmp_path / "n")
+    assert network_file.load(tmp_path / "n").history == history
 
 
 def test_a_file_too_large_is_refused_unread(tmp_path):

@@ -225,8 +225,9 @@ def test_a_senseless_share_is_refused_in_two_lines(method, keep):
 
 @pytest.mark.parametrize("method", METHODS)
 def test_a_network_without_recurrence_is_refused(method):
-    with pytest.raises(NetworkError, match="leaves none"):
+    with pytest.raises(NetworkError, match="leaves none") as e:
         prune(method, graph(np.zeros((3, 3))), 0.5)
+    assert "keep = 1" in e.value.try_next
 
 
 EVERY_OPTION = st.builds(

@@ -16,9 +16,10 @@ from scipy import sparse
 from tiny import MODELS, tiny_model
 
 from lnp_edge.base.errors import ConfigError, ModelError, NetworkError
+from lnp_edge.config import BITS
 from lnp_edge.encoders import encode
 from lnp_edge.neurons import cuba_lif
-from lnp_edge.quantization.quantize import BITS, fit_scale, quantize, to_integers
+from lnp_edge.quantization.quantize import fit_scale, quantize, to_integers
 from lnp_edge.runtime.reference import Reference
 from lnp_edge.spec.model import CSR, INPUT, INT32_MAX, LARGEST, MAX_SHIFT, Forecast
 from lnp_edge.spec.parameters import leak_factors
@@ -671,6 +672,15 @@ def test_large_weights_past_the_neurons_leave_those_of_the_neurons_what_the_proo
     assert largest == 127 or out.shift == 0
     assert skip.shift == MAX_SHIFT or max(twice.bounds(twice.readout)) > INT32_MAX
     assert (size <= 30) == (largest == 127)
+
+
+@pytest.mark.parametrize("size", [1e15, 1e25])
+def test_weights_past_the_neurons_that_no_scale_fits_are_named(size):
+    """Before, the file was said to be damaged, or time constants to be too long."""
+    net = STRUCTURES["skip"]()
+    with pytest.raises(NetworkError, match=r"w_skip is [0-9.]+e\+\d+ times that of w_out") as e:
+        quantize(replace(net, w_skip=size * net.w_skip), task())
+    assert "skip = false" in e.value.try_next
 
 
 def test_weights_past_the_neurons_have_no_shift_that_a_model_has_not():
