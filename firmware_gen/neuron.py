@@ -45,6 +45,8 @@ def limits(population: Population, most: int, name: str) -> dict[str, str]:
     for variable, limit in zip(module.STATE, found.returns, strict=True):
         if limit != "most":
             body = "\n".join(_body(found.only(limit), set(), values))
+            if "[i]" not in body:
+                body = f"    (void)i;\n{body}"
             functions[variable] = f"""// Of a loaded state, generated from lnp_edge/neurons/{population.neuron}.py.
 static inline uint32_t limit_{own}_{variable}(uint32_t i)
 {{

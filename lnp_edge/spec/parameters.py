@@ -22,7 +22,7 @@ Scale = Callable[[float, dict[str, Any]], Any]  # (dt, parameters drawn before t
 
 SHAPE = 3.0  # of the gamma distributions of time constants
 SHORTEST = 1.5  # steps, of a time constant that is drawn or pruned
-SHORTEST_TRAINED = 0.25  # steps: 1.8 % of a state stays; a 16-bit leak can store 0.0902 steps or more
+SHORTEST_TRAINED = 0.25  # steps: 1.8 % of a state stays; a 16-bit leak can store 0.085 steps or more
 
 
 def constant(rng: np.random.Generator, n: int, mean: float) -> Floats:
@@ -143,7 +143,7 @@ def leak_factors(name: str, tau: Floats, dt: float) -> NDArray[np.int32]:
     dt   : float, s
 
     Returns int32 [N], round((1 - exp(-dt / tau)) * 2**16), each within 1..65535.
-    Raises ModelError, naming the neuron, if tau is under 0.0902 steps or over 65,536 steps.
+    Raises ModelError, naming the neuron, if tau is under 0.085 steps or over 65,536 steps.
 
     Exact while the input is constant within a step: Rotter & Diesmann 1999, Biol. Cybern. 81:381.
     """
@@ -154,6 +154,6 @@ def leak_factors(name: str, tau: Floats, dt: float) -> NDArray[np.int32]:
         i = int(np.argmax(bad))
         raise ModelError(
             f"{name}[{i}] is {tau[i]:.6g} s at dt = {dt:g} s: a leak of {c[i]:g} / 65536",
-            f"choose it from {0.0902 * dt:.4g} s (0.0902 steps) to {65536 * dt:.4g} s (65,536 steps)",
+            f"choose it from {0.085 * dt:.4g} s (0.085 steps) to {65536 * dt:.4g} s (65,536 steps)",
         )
     return c.astype(np.int32)
