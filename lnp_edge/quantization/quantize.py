@@ -28,6 +28,7 @@ from lnp_edge.spec.model import (
 )
 from lnp_edge.spec.parameters import leak_factors
 from lnp_edge.task.task import Task
+from lnp_edge.training.kernels.derive import derived
 
 BITS = (2, 3, 4, 5, 6, 7, 8, 16)  # of a weight; a projection has 4, 8 or 16
 # Gains are limited so that no threshold exceeds this. It only affects neurons that never fire: the
@@ -67,11 +68,15 @@ def largest_weight(bits: int) -> int:
 
 
 def trains_in_integers(network: Network, bits: int) -> bool:
-    """Can training/integer.py train this network? It must be one cuba_lif layer without w_skip.
+    """Can training/integer.py train this network?
 
-    At most 8 bits are supported.
+    It must be one layer without w_skip, of a neuron that the fused kernels run and that compares its
+    potential with one of its tables. At most 8 bits are supported.
     """
-    return [p.neuron for p in network.populations] == ["cuba_lif"] and network.w_skip is None and bits <= 8
+    if len(network.populations) > 1 or network.w_skip is not None or bits > 8:
+        return False
+    neuron = derived(network.populations[0].neuron)
+    return neuron is not None and bool(neuron.threshold)
 
 
 def quantize(

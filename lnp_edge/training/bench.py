@@ -203,7 +203,8 @@ def measure(
                     raise
                 row.failed = f"{type(e).__name__}: {e}"  # an error of the other library
             if row.name == OURS:
-                row.kept = bytes_a_step(FusedLayer(network, 0).work.wiring, BATCH, STEPS)
+                work = FusedLayer(network, 0).work
+                row.kept = bytes_a_step(work.wiring, work.neuron, BATCH, STEPS)
         for k in range(rounds):
             progress(sizes.index(n) * rounds + k, total, f"N={n}")
             for _, step, times in steps:
