@@ -19,6 +19,7 @@ from lnp_edge.base.files import write_whole
 from lnp_edge.config import Config
 from lnp_edge.experiments.executors import for_jobs, processes
 from lnp_edge.experiments.trial import Trial
+from lnp_edge.quantization.quantize import layers_train_in_integers
 from lnp_edge.stages import pipeline
 from lnp_edge.task import metrics
 from lnp_edge.task.dataset import Dataset
@@ -117,8 +118,8 @@ def row(base: Config, change: dict[str, dict]) -> Config:
     training/integer.py can train the network; other networks are rounded.
     """
     found = changed(base, change)
-    alone = [one.neuron for one in found.network.layers] == ["cuba_lif"] and not found.network.skip
-    if found.quantize.bits < 8 and alone:
+    neurons, bits = [one.neuron for one in found.network.layers], found.quantize.bits
+    if bits < 8 and layers_train_in_integers(neurons, found.network.skip, bits):
         found = changed(found, {"quantize": {"epochs": max(1, found.train.epochs // 4)}})
     return found
 

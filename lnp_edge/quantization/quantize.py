@@ -73,10 +73,13 @@ def trains_in_integers(network: Network, bits: int) -> bool:
     It must be one layer without w_skip, of a neuron that the fused kernels run and that compares its
     potential with one of its tables. At most 8 bits are supported.
     """
-    if len(network.populations) > 1 or network.w_skip is not None or bits > 8:
-        return False
-    neuron = derived(network.populations[0].neuron)
-    return neuron is not None and bool(neuron.threshold)
+    return layers_train_in_integers([p.neuron for p in network.populations], network.w_skip is not None, bits)
+
+
+def layers_train_in_integers(neurons: list[str], skip: bool, bits: int) -> bool:
+    """trains_in_integers() of a network that need not exist yet. neurons : of its populations"""
+    found = derived(neurons[0])
+    return len(neurons) == 1 and not skip and bits <= 8 and found is not None and bool(found.threshold)
 
 
 def quantize(
