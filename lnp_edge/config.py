@@ -256,20 +256,8 @@ def load(path: Path) -> Config:
 
 def _check_quantize(config: Config) -> None:
     """Refuse what lnp quantize would refuse after the training, if not told otherwise on its command line."""
-    wanted, network = config.quantize, config.network
-    if wanted.bits not in BITS:
-        raise ConfigError(f"quantize.bits is {wanted.bits}", f"choose one of {', '.join(map(str, BITS))}")
-    if wanted.epochs and not trains_in_integers([one.neuron for one in network.layers], network.skip, wanted.bits):
-        kinds = " and ".join(one.neuron for one in network.layers)
-        raise ConfigError(
-            f"quantize.epochs is {wanted.epochs}, with {wanted.bits} bits and {kinds}{' and a skip' * network.skip}",
-            "set it to 0, which rounds; training in integers needs one layer of cuba_lif, no skip, up to 8 bits",
-        )
-
-
-def trains_in_integers(neurons: list[str], skip: bool, bits: int) -> bool:
-    """Can training/integer.py train a network with these layers?"""
-    return neurons == ["cuba_lif"] and not skip and bits <= 8
+    if config.quantize.bits not in BITS:
+        raise ConfigError(f"quantize.bits is {config.quantize.bits}", f"choose one of {', '.join(map(str, BITS))}")
 
 
 def _read(cls: type, raw: Any, where: str):

@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 
 from lnp_edge import config
 from lnp_edge.base.errors import ConfigError
+from lnp_edge.cli import main
 from lnp_edge.config import Config, LayerSettings, NetworkSettings
 from lnp_edge.spec.plugins import get, names
 
@@ -254,14 +255,24 @@ STACK = "[[network.layer]]\nneurons = 8\n[[network.layer]]\nneurons = 8\n"
     ("text", "said"),
     [
         *((f"[quantize]\nbits = {bits}", f"quantize.bits is {bits}") for bits in range(9, 16)),
-        ('[network]\nneuron = "adlif"\n[quantize]\nepochs = 2', "epochs is 2, with 8 bits and adlif"),
+    ],
+)
+def test_bits_that_no_model_has_are_refused(tmp_path, text, said):
+    assert said in refusal(tmp_path, text).what
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
         (STACK + "[quantize]\nepochs = 2", "8 bits and cuba_lif and cuba_lif"),
         ("[network]\nskip = true\n[quantize]\nepochs = 1", "8 bits and cuba_lif and a skip"),
         ("[quantize]\nepochs = 1\nbits = 16", "16 bits and cuba_lif"),
     ],
 )
-def test_what_only_quantising_would_refuse_is_refused_before_the_training(tmp_path, text, said):
-    assert said in refusal(tmp_path, text).what
+def test_a_training_in_integers_that_cannot_be_is_refused_before_the_first_training(tmp_path, text, said, capsys):
+    (tmp_path / "c.toml").write_text(text)
+    assert main(["prune", str(tmp_path / "c.toml"), "-o", str(tmp_path / "p.safetensors")]) == 2
+    assert said in capsys.readouterr().err and not (tmp_path / "p.safetensors").exists()
 
 
 def test_a_trained_network_keeps_a_configuration_that_its_command_line_can_mend():

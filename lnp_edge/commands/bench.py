@@ -78,6 +78,8 @@ def _train(args: argparse.Namespace) -> int:
     for v in verdicts:
         aim = "" if v["aim"] is None else f"   aim: {v['aim']:g}, {'met' if v['met'] else 'missed'}"
         out.print(f"{v['density']:>4.0%}  N={v['neurons']:<4} {v['times']:5.1f} times as fast as {v['best']}{aim}")
+    for v in verdicts:
+        out.print(f"{v['density']:>4.0%}  N={v['neurons']:<4} adlif / cuba_lif: {v['adaptive']:.2f} of the time")
     met = "met" if stack["times"] >= stack["aim"] else "missed"
     layers = f"two layers of {stack['neurons']}, {bench.SPARSE:.0%}"
     out.print(f"{layers}: {stack['times']:.1f} times as fast as plain PyTorch   aim: {stack['aim']:g}, {met}")

@@ -26,6 +26,7 @@ from lnp_edge.quantization import report as quantize_report
 from lnp_edge.spec.layout import state_bytes, table_bytes
 from lnp_edge.stages import pipeline
 from lnp_edge.task.split import data_for
+from lnp_edge.training.kernels.derive import trains_in_integers
 
 HELP = "turn a trained network into an integer model, model.onnx"
 EXAMPLE = """  lnp quantize trained.safetensors -o model.onnx
@@ -65,7 +66,9 @@ def run(args: argparse.Namespace) -> int:
         predicted = predict.of_model(data, model, lambda: progress.update(task, advance=1))
     some = quantize_report.some(windows, model.n)
     layers = quantize_report.compare(file.network, model, data.task, settings.bits, some)
-    advice = quantize_report.proposals(layers, settings.bits, settings.epochs)
+    kinds, skip = [p.neuron for p in file.network.populations], file.network.w_skip is not None
+    trains = trains_in_integers(kinds, skip, settings.bits)
+    advice = quantize_report.proposals(layers, settings.bits, settings.epochs, trains)
     v_th = np.concatenate([p.params["v_th"] for p in model.populations[:-1]])
     report: dict[str, Any] = {
         "fingerprint": f"{model.fingerprint:08x}",

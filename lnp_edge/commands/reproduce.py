@@ -23,6 +23,7 @@ from lnp_edge.stages import pipeline
 from lnp_edge.task import metrics
 from lnp_edge.task.dataset import Dataset
 from lnp_edge.task.split import Split, folds, load_data, split
+from lnp_edge.training.kernels.derive import trains_in_integers
 
 HELP = "print a task's table: dense, pruned, controls, integers, baselines"
 EXAMPLE = """  lnp reproduce spar
@@ -117,8 +118,8 @@ def row(base: Config, change: dict[str, dict]) -> Config:
     training/integer.py can train the network; other networks are rounded.
     """
     found = changed(base, change)
-    alone = [one.neuron for one in found.network.layers] == ["cuba_lif"] and not found.network.skip
-    if found.quantize.bits < 8 and alone:
+    neurons, bits = [one.neuron for one in found.network.layers], found.quantize.bits
+    if bits < 8 and trains_in_integers(neurons, found.network.skip, bits):
         found = changed(found, {"quantize": {"epochs": max(1, found.train.epochs // 4)}})
     return found
 

@@ -66,14 +66,6 @@ def largest_weight(bits: int) -> int:
     return 2 ** (bits - 1) - 1
 
 
-def trains_in_integers(network: Network, bits: int) -> bool:
-    """Can training/integer.py train this network? It must be one cuba_lif layer without w_skip.
-
-    At most 8 bits are supported.
-    """
-    return config.trains_in_integers([p.neuron for p in network.populations], network.w_skip is not None, bits)
-
-
 def quantize(
     network: Network, task: Task, provenance: dict | None = None, bits: int = 8, scale: Scale | None = None
 ) -> QuantizedModel:

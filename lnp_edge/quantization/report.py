@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from lnp_edge.encoders import encode
 from lnp_edge.network import X_SCALE, Floats, Network
 from lnp_edge.network.simulate import Simulation
-from lnp_edge.quantization.quantize import largest_weight, trains_in_integers
+from lnp_edge.quantization.quantize import largest_weight
 from lnp_edge.runtime.reference import Reference
 from lnp_edge.spec.model import CSR, INPUT, X_MAX, Population, QuantizedModel
 from lnp_edge.task.task import Task
@@ -117,7 +117,6 @@ def compare(network: Network, model: QuantizedModel, task: Task, bits: int, coun
         | {name: sum(p[name] for p in populations.values()) for name in LIMITS}
         | {
             "distance_tau": TAU * network.dt,
-            "trains_in_integers": trains_in_integers(network, bits),
             "populations": populations,
         },
         "read-out": _weights(to_readout, int(np.count_nonzero(network.w_out)) + skips, most),
@@ -199,10 +198,13 @@ def shown_name(found: Findings, population: str) -> str:
     return population if len(found["neurons"]["populations"]) > 1 else "the network"
 
 
-def proposals(found: Findings, bits: int, epochs: int) -> list[str]:
-    """One or two sentences that name the worst problems and what would help."""
+def proposals(found: Findings, bits: int, epochs: int, trains: bool) -> list[str]:
+    """One or two sentences that name the worst problems and what would help.
+
+    trains : whether this network can be trained in integers
+    """
     n, rec, inputs = found["neurons"], found["recurrent"], found["input"]
-    more = [f"--epochs {2 * epochs or 20}"] if n["trains_in_integers"] else []
+    more = [f"--epochs {2 * epochs or 20}"] if trains else []
     more += [f"--bits {min(8, bits + 2) if bits < 8 else 16}"] if bits < 16 else []
     better = " or ".join(more) or "train again with more weight_decay"
     said, silent = list[str](), silenced(found)

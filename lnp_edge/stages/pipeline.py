@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from lnp_edge.base.errors import ConfigError
 from lnp_edge.base.install import require
 from lnp_edge.base.progress import EpochProgress
 from lnp_edge.config import Config, TrainSettings
@@ -23,6 +24,7 @@ from lnp_edge.spec.model import QuantizedModel
 from lnp_edge.task import metrics
 from lnp_edge.task.split import Split
 from lnp_edge.task.task import encoded
+from lnp_edge.training.kernels.derive import trains_in_integers
 
 if TYPE_CHECKING:
     from lnp_edge.training.loop import Batches
@@ -36,7 +38,18 @@ def stage_seed(config: Config, stage: int) -> int:
 
 
 def new_network(config: Config, data: Split) -> Network:
-    """The unpruned network."""
+    """The unpruned network.
+
+    Raises ConfigError if the network cannot be trained in integers as [quantize] says: before hours of
+    training, not after.
+    """
+    wanted, kinds = config.quantize, [one.neuron for one in config.network.layers]
+    if wanted.epochs and not trains_in_integers(kinds, config.network.skip, wanted.bits):
+        skips = " and a skip" * config.network.skip
+        raise ConfigError(
+            f"quantize.epochs is {wanted.epochs}, with {wanted.bits} bits and {' and '.join(kinds)}{skips}",
+            "set it to 0, which rounds; training in integers needs one layer, no skip, up to 8 bits",
+        )
     c, o = len(data.task.inputs), len(data.task.classes)
     return _on_axes(data, drawn(config.network, c, o, data.dt, _first_draw(config)))
 

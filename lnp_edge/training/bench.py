@@ -33,7 +33,7 @@ SPARSE, DENSE = 0.1, 1.0
 AIMS = {SPARSE: 6.0, DENSE: 1.5}  # times as fast as the fastest other one, at the sizes of AIMED
 AIMED = (256, 512)
 STACK_AIM = 4.0  # times as fast as a plain loop, for two layers
-OURS = "lnp-edge"
+OURS, ADAPTIVE = "lnp-edge", "lnp-edge, adlif"  # other libraries have no such neuron
 
 
 @dataclass
@@ -167,8 +167,8 @@ def stack(n: int, rounds: int) -> dict[str, float]:
     return found | {"neurons": n, "times": found["plain_ms"] / found["ms"], "aim": STACK_AIM}
 
 
-def start_network(n: int, density: float) -> Network:
-    return random_network(n, INPUTS, CLASSES, 0.04, density, np.random.default_rng(1))
+def start_network(n: int, density: float, neuron: str = "cuba_lif") -> Network:
+    return random_network(n, INPUTS, CLASSES, 0.04, density, np.random.default_rng(1), neuron)
 
 
 def measure(
@@ -182,17 +182,17 @@ def measure(
     total = len(sizes) * rounds
     for n in sizes:
         x = torch.from_numpy(np.random.default_rng(2).standard_normal((BATCH, STEPS, INPUTS)).astype(np.float32))
-        sparse, dense = start_network(n, SPARSE), start_network(n, DENSE)
         rows = [Row(name, (SPARSE, DENSE), n, failed=why) for name, why in broken.items()]
         rows += [Row("plain PyTorch", (share,), n) for share in (SPARSE, DENSE)]
         rows += [Row("torch sparse CSR", (SPARSE,), n)]
-        rows += [Row(OURS, (share,), n) for share in (SPARSE, DENSE)]
-        build = bench_peers.BUILD | {"plain PyTorch": plain, "torch sparse CSR": sparse_csr, OURS: ours}
+        rows += [Row(name, (share,), n) for name in (OURS, ADAPTIVE) for share in (SPARSE, DENSE)]
+        build = bench_peers.BUILD | {"plain PyTorch": plain, "torch sparse CSR": sparse_csr, OURS: ours, ADAPTIVE: ours}
         steps: list[tuple[Row, Callable[[], None], list[float]]] = []
         for row in rows:
-            network = dense if DENSE in row.densities else sparse
             if row.failed:
                 continue
+            neuron = "adlif" if row.name == ADAPTIVE else "cuba_lif"
+            network = start_network(n, DENSE if DENSE in row.densities else SPARSE, neuron)
             try:
                 step = _training_step(*build[row.name](network, x))
                 row.kept = _kept(step)
@@ -202,8 +202,9 @@ def measure(
                 if row.name not in broken:
                     raise
                 row.failed = f"{type(e).__name__}: {e}"  # an error of the other library
-            if row.name == OURS:
-                row.kept = bytes_a_step(FusedLayer(network, 0).work.wiring, BATCH, STEPS)
+            if row.name in (OURS, ADAPTIVE):
+                work = FusedLayer(network, 0).work
+                row.kept = bytes_a_step(work.wiring, work.neuron, BATCH, STEPS)
         for k in range(rounds):
             progress(sizes.index(n) * rounds + k, total, f"N={n}")
             for _, step, times in steps:
@@ -244,18 +245,22 @@ def _kept(step: Callable[[], None]) -> int:
 
 
 def ratios(rows: list[Row]) -> list[dict[str, Any]]:
-    """Our time, that of the fastest other and their ratio, with the aim, by density and size."""
+    """Our time, that of the fastest other and their ratio, with the aim, by density and size.
+
+    "adaptive" : adlif's time in units of cuba_lif's
+    """
     found = []
     for share, aim in AIMS.items():
         for n in sorted({row.n for row in rows}):
             here = [row for row in rows if row.n == n and share in row.densities and not row.failed]
             mine = next(row for row in here if row.name == OURS)
-            best = min((row for row in here if row is not mine), key=lambda row: row.ms)
+            adaptive = next(row for row in here if row.name == ADAPTIVE)
+            best = min((row for row in here if row not in (mine, adaptive)), key=lambda row: row.ms)
             wanted = aim if n in AIMED else None
             times = best.ms / mine.ms
             met = None if wanted is None else times >= wanted
             found.append(
                 {"density": share, "neurons": n, "ms": mine.ms, "best": best.name, "best_ms": best.ms}
-                | {"times": times, "aim": wanted, "met": met}
+                | {"times": times, "aim": wanted, "met": met, "adaptive": adaptive.ms / mine.ms}
             )
     return found

@@ -32,9 +32,10 @@ from lnp_edge.base.errors import ConfigError
 from lnp_edge.base.progress import EpochProgress
 from lnp_edge.config import TrainSettings
 from lnp_edge.network import X_SCALE, Network
-from lnp_edge.quantization.quantize import Scale, fit_scale, quantize, to_integers, trains_in_integers
+from lnp_edge.quantization.quantize import Scale, fit_scale, quantize, to_integers
 from lnp_edge.spec.model import QuantizedModel
 from lnp_edge.task.task import Task
+from lnp_edge.training.kernels.derive import Derived, trains_in_integers
 from lnp_edge.training.kernels.fused import Arrays, Sparse, Workspace
 from lnp_edge.training.kernels.integer_kernel import State, aligned, run
 from lnp_edge.training.kernels.sparse import Wiring
@@ -57,7 +58,7 @@ class InIntegers(Trainable):
         self.task, self.start = task, _spared(fit_scale(network, task, bits))
         self.leaf |= {"step": torch.zeros(network.n), "step_out": torch.zeros(1)}
         self.wiring = self.layer.work.wiring
-        self.layer.work = self.work = _Work(self.wiring)
+        self.layer.work = self.work = _Work(self.wiring, self.layer.work.neuron)
         self.columns = torch.from_numpy(self.wiring.columns.astype(int))
 
     def scale(self, leaf: Parameters) -> Scale:
@@ -83,14 +84,15 @@ class InIntegers(Trainable):
             "w_out": snap(p["w_out"], levels[2], step_out, used.most, leaf["step_out"]),
         }
         exact = {
-            f"{hidden.name}.bias": hidden.params["bias"] / used.gain,
             "bias_out": out.params["bias"] / (used.level_out * 2.0**w_out.shift),
-            f"{hidden.name}.c_syn": 1 - hidden.params["c_syn"] / 2.0**16,
-            f"{hidden.name}.c_mem": 1 - hidden.params["c_mem"] / 2.0**16,
             "gamma": 1 - out.params["c"] / 2.0**16,
         }
+        fixed, module = dict[str, np.ndarray](), self.network.populations[0].module
+        for table, stored in module.TABLES.items():
+            into = exact if module.PARAMETERS[stored.source].trains else fixed
+            into[f"{hidden.name}.{table}"] = stored.floats(hidden.params[table], used.gain)
         snapped |= {name: p[name] + (_float32(value) - p[name]).detach() for name, value in exact.items()}
-        return snapped | {f"{hidden.name}.v_th": _float32(hidden.params["v_th"] / used.gain)}
+        return snapped | {name: _float32(value) for name, value in fixed.items()}
 
     def run(self, p: Parameters, x: torch.Tensor) -> torch.Tensor:
         """Read-out y [B, T, O] in float units of x float32 [B, T, C], integers / X_SCALE."""
@@ -110,14 +112,14 @@ def train_in_integers(
 ) -> tuple[QuantizedModel, History]:
     """Continue training a network in integers; returns the checked model and its learning curve.
 
-    Raises ConfigError unless the network is one layer of cuba_lif without w_skip. There is no
-    dropout, as on the device. Resumes like lnp_edge.training.loop.train.
+    Raises ConfigError unless trains_in_integers(). There is no dropout, as on the device. Resumes
+    like lnp_edge.training.loop.train.
     """
-    if not trains_in_integers(network, bits):
-        kinds = " and ".join(p.neuron for p in network.populations)
-        what = f"{bits} bits, {kinds}" + " and a skip" * (network.w_skip is not None)
+    kinds = [p.neuron for p in network.populations]
+    if not trains_in_integers(kinds, network.w_skip is not None, bits):
+        what = f"{bits} bits, {' and '.join(kinds)}" + " and a skip" * (network.w_skip is not None)
         raise ConfigError(
-            f"training in integers needs one layer of cuba_lif in up to 8 bits, this network has {what}",
+            f"training in integers needs one layer in up to 8 bits that the fused kernels run, not {what}",
             "set [quantize] epochs = 0, which rounds the trained network instead",
         )
     model = InIntegers(network, task, bits)
@@ -149,9 +151,9 @@ def _spared(scale: Scale) -> Scale:
 class _Integers(Sparse):
     """The sparse kernel with a forward pass in integers. p : the float values of the integers"""
 
-    def __init__(self, wiring: Wiring, p: Arrays, model: QuantizedModel, scale: Scale):
-        super().__init__(wiring, p)
-        self.model, self.gain, self.v_th = model, scale.gain, p["v_th"]
+    def __init__(self, wiring: Wiring, neuron: Derived, p: Arrays, model: QuantizedModel, scale: Scale):
+        super().__init__(wiring, neuron, p)
+        self.model, self.gain, self.threshold = model, scale.gain, p["tables"][neuron.tables.index(neuron.threshold)]
         self.gain_out = scale.level_out * 2.0 ** model.projection("out").shift
         # The last input is always 1: for the bias in the backward pass. Forwards the neuron adds
         # it.
@@ -161,12 +163,14 @@ class _Integers(Sparse):
     def currents(self, x: np.ndarray, t0: int, v: np.ndarray) -> None:
         super().currents(x * np.float32(X_SCALE), t0, v)  # integers below 2**24: exact
 
-    def forward(self, v: np.ndarray, start: np.ndarray, y: np.ndarray, t0: int) -> None:
-        before = self.states.setdefault(t0, State.reset(len(v), self.wiring.n, self.wiring.o))
+    def forward(self, kept: np.ndarray, start: np.ndarray, y: np.ndarray, t0: int) -> None:
+        groups, steps = kept.shape[1:3]
+        before = self.states.setdefault(t0, State.reset(self.neuron, groups, self.wiring.n, self.wiring.o))
         state = deepcopy(before)
-        y[:, t0 : t0 + v.shape[1]] = run(self.model, self.wiring, v, state, self.gain, self.v_th) / self.gain_out
-        self.states[t0 + v.shape[1]] = state
-        start[0], start[1] = state.i_syn / self.gain[:, None], v[:, -1]
+        found = run(self.model, self.neuron, self.wiring, kept, state, self.gain, self.threshold)
+        y[:, t0 : t0 + steps] = found / self.gain_out
+        self.states[t0 + steps] = state
+        start[:, :-1], start[:, -1] = state.x / self.gain[:, None], state.z
 
 
 class _Work(Workspace):
@@ -176,4 +180,4 @@ class _Work(Workspace):
     scale: Scale
 
     def kernel(self, p: Arrays) -> Sparse:
-        return _Integers(self.wiring, p, self.model, self.scale)
+        return _Integers(self.wiring, self.neuron, p, self.model, self.scale)

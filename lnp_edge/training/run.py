@@ -9,7 +9,8 @@ import numpy as np
 import torch
 
 from lnp_edge.network import Network
-from lnp_edge.training.kernels.fused import SERVES, Workspace, fused, samples
+from lnp_edge.training.kernels.derive import derived
+from lnp_edge.training.kernels.fused import Workspace, fused, samples
 from lnp_edge.training.kernels.sparse import Wiring
 from lnp_edge.training.layer import Parameters, generic
 
@@ -20,8 +21,7 @@ def runner(network: Network) -> Run:
     """The function run(p, x) -> y [B, T, O], x [B, T, C]. Only the network's structure is used."""
     place = np.repeat(np.arange(len(network.populations)), [p.n for p in network.populations])
     rows, columns = network.w_rec.nonzero()
-    neurons = all(p.neuron in SERVES and not p.module.PARAMETERS["v_th"].trains for p in network.populations)
-    served = neurons and any(p.feeds for p in network.populations)
+    served = all(derived(p.neuron) for p in network.populations) and any(p.feeds for p in network.populations)
     if served and (place[rows] <= place[columns]).all():  # no backward connections
         return Layers(network)
     return lambda p, x: generic(network, p, x)
@@ -64,12 +64,15 @@ class FusedLayer:
         self.recurrent = slice(None) if whole else torch.from_numpy(first + np.flatnonzero(own))
         self.forward = torch.from_numpy(first + np.flatnonzero(~own))
         self.later = network.n - self.at.stop  # neurons of later populations
-        self.work = Workspace(Wiring.of(
+        wiring = Wiring.of(
             network.w_rec[self.at, self.at],
             len(network.w_in),
             len(network.tau_out) if self.feeds else 0,
             network.w_rec[self.at, self.at.stop :] if self.later else None,
-        ))  # fmt: skip
+        )
+        neuron = derived(part.neuron)
+        assert neuron is not None, part.neuron
+        self.work = Workspace(wiring, neuron)
 
     def parameters(self, p: Parameters) -> Parameters:
         """The parameters of this population, with the kernel's names."""
@@ -80,10 +83,8 @@ class FusedLayer:
             "w_out": p["w_out"][self.at],
             "bias": p[f"{self.name}.bias"],
             "bias_out": p["bias_out"] if self.last else torch.zeros_like(p["bias_out"]),
-            "alpha": p[f"{self.name}.c_syn"],
-            "beta": p[f"{self.name}.c_mem"],
+            "tables": torch.stack([p[f"{self.name}.{table}"] for table in self.work.neuron.tables]),
             "gamma": p["gamma"],
-            "v_th": p[f"{self.name}.v_th"],
         }
         return own if self.feeds else own | {name: own[name][..., :0] for name in ("w_out", "bias_out", "gamma")}
 

@@ -87,7 +87,7 @@ def test_a_good_model_needs_nothing():
     assert report.silenced(found) == []
     rounded = found["recurrent"]["rounded_to_0"]
     assert 0 < rounded == NET.w_rec.nnz - quantize(NET, task()).projection("rec").w.nnz
-    assert report.proposals(found | {"recurrent": found["recurrent"] | {"rounded_to_0": 0}}, 8, 0) == [
+    assert report.proposals(found | {"recurrent": found["recurrent"] | {"rounded_to_0": 0}}, 8, 0, True) == [
         "Nothing to improve."
     ]
 
@@ -112,8 +112,8 @@ def test_a_network_that_went_silent():
     assert report.silenced(found) == ["hidden"]
     assert found["neurons"]["distance"] == pytest.approx(1)
     assert found["neurons"]["silent"][1] == NET.n and found["neurons"]["cannot_reach_v_th"] > 0
-    assert "fires in floats but is silent in integers" in report.proposals(found, 4, 0)[0]
-    assert "--epochs 20 or --bits 6" in report.proposals(found, 4, 0)[0]
+    assert "fires in floats but is silent in integers" in report.proposals(found, 4, 0, True)[0]
+    assert "--epochs 20 or --bits 6" in report.proposals(found, 4, 0, True)[0]
 
 
 def test_a_network_silenced_by_one_useless_large_weight():
@@ -129,7 +129,7 @@ def test_a_network_that_never_fired_did_not_go_silent():
     net = NET.with_params(v_th=1e6 * NET.params["v_th"])
     found = found_of(net, quantize(net, task()))
     assert report.silenced(found) == []
-    assert "does not fire in floats either" in report.proposals(found, 8, 0)[0]
+    assert "does not fire in floats either" in report.proposals(found, 8, 0, True)[0]
 
 
 def test_single_neurons_that_went_silent_or_fire_always():
@@ -139,12 +139,14 @@ def test_single_neurons_that_went_silent_or_fire_always():
     v_th[active] = 2**30
     found = found_of(NET, with_params(model, v_th=v_th))
     assert found["neurons"]["went_silent"] >= 3
-    assert f"{found['neurons']['went_silent']} neurons fire in floats but never" in report.proposals(found, 8, 0)[0]
+    assert (
+        f"{found['neurons']['went_silent']} neurons fire in floats but never" in report.proposals(found, 8, 0, True)[0]
+    )
     v_th = model.populations[0].params["v_th"].copy()
     v_th[active[0]], bias[active[0]] = 1000, 10**7
     found = found_of(NET, with_params(model, v_th=v_th, bias=bias))
     assert found["neurons"]["always"][1] == found["neurons"]["always"][0] + 1 and found["neurons"]["went_always"] == 1
-    assert any("fire at every step in integers" in line for line in report.proposals(found, 8, 0))
+    assert any("fire at every step in integers" in line for line in report.proposals(found, 8, 0, True))
 
 
 def test_inputs_that_are_clamped_by_channel():
@@ -152,7 +154,7 @@ def test_inputs_that_are_clamped_by_channel():
     narrow.encoder_params["gain"][1] *= 4
     found = report.compare(NET, quantize(NET, narrow), narrow, 8, COUNTS)
     assert found["input"]["worst_channel"] == "c1" and 0.7 < found["input"]["worst_channel_at_127"] < 0.8
-    assert any(line.startswith("c1 is clamped in") for line in report.proposals(found, 8, 0))
+    assert any(line.startswith("c1 is clamped in") for line in report.proposals(found, 8, 0, True))
 
 
 def test_decays_that_round_to_nothing():
@@ -167,7 +169,7 @@ def test_decays_that_round_to_nothing():
     slow = NET.with_params(tau_mem=tau)
     found = found_of(slow, quantize(slow, task()))
     assert found["neurons"]["coarse_leaks"] == 1
-    assert any("may be off by over" in line for line in report.proposals(found, 8, 0))
+    assert any("may be off by over" in line for line in report.proposals(found, 8, 0, True))
 
 
 # ---- networks of several layers, and other neurons
@@ -209,7 +211,7 @@ def test_one_layer_of_several_that_went_silent_is_named():
     model = quantize(STACK, task())
     found = found_of(STACK, with_tables(model, "layer2", v_th=np.full(30, 2**30)))
     assert "layer2" in report.silenced(found) and "layer1" not in report.silenced(found)
-    first = report.proposals(found, 4, 0)[0]
+    first = report.proposals(found, 4, 0, False)[0]
     assert first.startswith("layer2 fires in floats but is silent in integers; 30 of 30 can never reach")
     assert "--bits 6" in first and "--epochs" not in first  # training in integers needs one layer of cuba_lif
 
@@ -217,9 +219,9 @@ def test_one_layer_of_several_that_went_silent_is_named():
 def test_the_advice_is_what_can_be_done():
     model = quantize(NET, task())
     silent = with_params(model, v_th=np.full(NET.n, 2**30))
-    assert "--epochs 20 or --bits 16" in report.proposals(found_of(NET, silent), 8, 0)[0]
-    assert "--epochs 60 or --bits 16" in report.proposals(found_of(NET, silent), 8, 30)[0]
-    only = report.proposals(found_of(NET, silent, bits=16), 16, 0)[0]
+    assert "--epochs 20 or --bits 16" in report.proposals(found_of(NET, silent), 8, 0, True)[0]
+    assert "--epochs 60 or --bits 16" in report.proposals(found_of(NET, silent), 8, 30, True)[0]
+    only = report.proposals(found_of(NET, silent, bits=16), 16, 0, True)[0]
     assert "--epochs" not in only and "--bits" not in only and "weight_decay" in only
 
 

@@ -5,7 +5,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
-from nets import task, tiny_network
+from nets import SPIKING, task, tiny_network
 from scipy import sparse
 
 from lnp_edge import config
@@ -59,14 +59,18 @@ def lanes(counts):
     return padded.reshape(-1, LANES, *counts.shape[1:]).transpose(0, 2, 3, 1)
 
 
+@pytest.mark.parametrize("neuron", SPIKING)
 @pytest.mark.parametrize("bits", [2, 4, 8])
 @pytest.mark.parametrize("seed", [1, 2, 3])
-def test_every_spike_and_read_out_is_the_reference_s(seed, bits):
-    model = off_the_grid(tiny_network(seed), bits, seed)
+def test_every_spike_and_read_out_is_the_reference_s(seed, bits, neuron):
+    model = off_the_grid(tiny_network(seed, neuron=neuron), bits, seed)
+    derived = model.work.neuron
     v_th = model.parameters(model.leaf)["hidden.v_th"].numpy()
     counts = inputs(batch=45, steps=120)
     v = np.einsum("gtcl,cn->gtnl", lanes(counts), model.work.model.projection("in").w.dense()).astype(np.float32)
-    y = run(model.work.model, model.wiring, v, State.reset(2, 40, 4), model.work.scale.gain, v_th)
+    kept, state = np.stack([v] * len(derived.kept)), State.reset(derived, 2, 40, 4)
+    y = run(model.work.model, derived, model.wiring, kept, state, model.work.scale.gain, v_th)
+    v = kept[0]
     y, z = (a.transpose(0, 3, 1, 2).reshape(-1, 120, a.shape[2])[:45] for a in (y, v > v_th[:, None]))
     y_reference, z_reference = on_the_reference(model.work.model.check(), counts)
     assert z_reference.sum() > 5000
@@ -81,21 +85,24 @@ def test_a_potential_one_unit_from_its_threshold_is_on_the_right_side_in_float32
     integers = model.integers(model.leaf)[0]
     hidden = replace(integers.populations[0], params={k: np.array([value], np.int32) for k, value in params.items()})
     integers = replace(integers, populations=(hidden, integers.readout))
-    state = State.reset(1, 1, 1)
-    state.v[:] = 2**29 + np.arange(LANES) - LANES // 2  # from which the leak takes 2**13, or 1 more from 2**29 + 1 on
-    away = state.v - 2**13 - (state.v > 2**29) - params["v_th"]
-    v, gain = np.zeros((1, 1, 1, LANES), np.float32), np.array([0.3])
+    state = State.reset(model.work.neuron, 1, 1, 1)
+    potential = state.x[:, 1]
+    potential[:] = 2**29 + np.arange(LANES) - LANES // 2  # the leak takes 2**13 of it, or 1 more from 2**29 + 1 on
+    away = potential - 2**13 - (potential > 2**29) - params["v_th"]
+    kept, gain = np.zeros((1, 1, 1, 1, LANES), np.float32), np.array([0.3])
     v_th = np.array([params["v_th"] / 0.3], np.float32)
-    run(integers, model.wiring, v, state, gain, v_th)
+    run(integers, model.work.neuron, model.wiring, kept, state, gain, v_th)
+    v = kept[0]
     assert (state.z == (away > 0)).all() and 0 < state.z.sum() < LANES
     assert ((v[0] > v_th[0]) == (away > 0)).all()
     assert np.abs(v / v_th - 1).max() < 1e-6
 
 
+@pytest.mark.parametrize("neuron", SPIKING)
 @pytest.mark.parametrize("bits", [4, 8])
-def test_the_layer_trains_on_these_read_outs(bits):
+def test_the_layer_trains_on_these_read_outs(bits, neuron):
     """As float32, and unchanged if a long sequence is computed in segments."""
-    model = off_the_grid(tiny_network(), bits)
+    model = off_the_grid(tiny_network(neuron=neuron), bits)
     counts = inputs(batch=33, steps=50)
     p = model.parameters(model.leaf)
     y = model.run(p, torch.from_numpy(counts / np.float32(X_SCALE)))
@@ -112,8 +119,12 @@ def gradients(model, x, run_):
     return y.detach(), {name: leaf.grad.clone() for name, leaf in model.leaf.items()}
 
 
-def test_segments_change_no_bit_of_the_read_out_and_nothing_of_the_gradients(monkeypatch):
-    model, x = InIntegers(tiny_network(), task(), 4), torch.from_numpy(inputs(40, 60) / np.float32(X_SCALE))
+@pytest.mark.parametrize("neuron", SPIKING)
+def test_segments_change_no_bit_of_the_read_out_and_nothing_of_the_gradients(neuron, monkeypatch):
+    model, x = (
+        InIntegers(tiny_network(neuron=neuron), task(), 4),
+        torch.from_numpy(inputs(40, 60) / np.float32(X_SCALE)),
+    )
     y, whole = gradients(model, x, model.run)
     monkeypatch.setattr("lnp_edge.training.kernels.fused.KEPT", 0)
     y_again, parts = gradients(model, x, model.run)
@@ -122,23 +133,28 @@ def test_segments_change_no_bit_of_the_read_out_and_nothing_of_the_gradients(mon
         torch.testing.assert_close(parts[name], grad, rtol=1e-3, atol=1e-4 * float(grad.abs().max()), msg=name)
 
 
-def test_gradients_equal_the_float_layer_s_where_integers_hold_the_network_exactly():
+@pytest.mark.parametrize("neuron", SPIKING)
+def test_gradients_equal_the_float_layer_s_where_integers_hold_the_network_exactly(neuron):
     """Decays of 16 bits and 8-bit weights as they are; what is left is that a leak rounds away from the float by up
     to 1 unit of a state of 2**20, and float32."""
-    net = tiny_network(n=24)
+    net = tiny_network(n=24, neuron=neuron)
     net = replace(net, w_rec=sparse.csr_array(net.w_rec.shape))
     model, x = InIntegers(net, task(), 8), torch.from_numpy(inputs(20, 20) / np.float32(X_SCALE))
     y, found = gradients(model, x, model.run)
     y_float, wanted = gradients(model, x, runner(net))
     torch.testing.assert_close(y, y_float, rtol=1e-3, atol=1e-3)
-    of_neurons = ("hidden.bias", "hidden.tau_syn", "hidden.tau_mem")
+    of_neurons = [name for name in model.leaf if name.startswith("hidden.")]
     for name in ("w_in", "w_out", "bias_out", "tau_out", "step", "step_out", *of_neurons):
         error = (found[name] - wanted[name]).norm() / wanted[name].norm()
         assert error < 1e-3, name
 
 
-def test_recurrent_gradients_equal_the_float_layer_s_while_no_spike_differs():
-    model, x = InIntegers(tiny_network(), task(), 4), torch.from_numpy(inputs(32, 12) / np.float32(X_SCALE))
+@pytest.mark.parametrize("neuron", SPIKING)
+def test_recurrent_gradients_equal_the_float_layer_s_while_no_spike_differs(neuron):
+    model, x = (
+        InIntegers(tiny_network(neuron=neuron), task(), 4),
+        torch.from_numpy(inputs(32, 12) / np.float32(X_SCALE)),
+    )
     y, found = gradients(model, x, model.run)
     y_float, wanted = gradients(model, x, runner(model.network))
     assert (y - y_float).abs().max() < 1e-3  # a spike more or less would show here
@@ -164,8 +180,8 @@ class Stopped(Exception):
     pass
 
 
-def small(bits=4, epochs=4, progress=None, resume=None, seed=0):
-    settings = config.Config(network=config.NetworkSettings(neurons=24), train=TrainSettings(epochs=0))
+def small(bits=4, epochs=4, progress=None, resume=None, seed=0, neuron="cuba_lif"):
+    settings = config.Config(network=config.NetworkSettings(neurons=24, neuron=neuron), train=TrainSettings(epochs=0))
     data = split(settings, load_data(settings))
     network = pipeline.new_network(settings, data)
     batches = pipeline._batches(settings, data)
@@ -173,11 +189,12 @@ def small(bits=4, epochs=4, progress=None, resume=None, seed=0):
     return network, data, train_in_integers(network, data.task, batches, wanted, seed, bits, progress, resume)
 
 
-def test_it_learns_and_hands_over_the_model_that_it_ran(monkeypatch):
+@pytest.mark.parametrize("neuron", SPIKING)
+def test_it_learns_and_hands_over_the_model_that_it_ran(neuron, monkeypatch):
     fitted = []
     fit = integer.fit
     monkeypatch.setattr(integer, "fit", lambda *a: fitted.append((a[0], fit(*a), a[3])) or fitted[-1][1])
-    _, data, (model, history) = small()
+    _, data, (model, history) = small(neuron=neuron)
     assert history[-1]["loss"] < 0.9 * history[0]["loss"]
     assert max(np.abs(p.w.data).max() for p in model.projections) == 7
     layer, (leaf, _), settings = fitted[0]
@@ -225,10 +242,10 @@ def test_the_pipeline_rounds_or_trains_as_asked():
     assert np.abs(run_trial(Trial("short", trial)).model.projection("rec").w.data).max() == 7
 
 
-@pytest.mark.parametrize("change", [{"neuron": "adlif"}, {"layer": (config.LayerSettings(12),) * 2}, {"skip": True}])
+@pytest.mark.parametrize("change", [{"layer": (config.LayerSettings(12),) * 2}, {"skip": True}])
 def test_training_in_integers_refuses_what_it_does_not_serve(change):
     settings = config.Config(network=config.NetworkSettings(neurons=24, **change))
     settings = replace(settings, quantize=config.QuantizeSettings(epochs=1))
     data = split(settings, load_data(settings))
-    with pytest.raises(ConfigError, match="one layer of cuba_lif in up to 8 bits, this network has 8 bits"):
+    with pytest.raises(ConfigError, match="one layer in up to 8 bits that the fused kernels run, not 8 bits"):
         pipeline.quantize(settings, data, pipeline.new_network(settings, data))

@@ -14,10 +14,16 @@ neuron.
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import cache
+from typing import Any
+
 import numpy as np
 from numba import njit
 
-from lnp_edge.training.kernels.lanes import LANES, above, compiled, fma, load, magnitude, splat, store
+from lnp_edge.spec.ops import bind
+from lnp_edge.training.kernels.derive import Derived
+from lnp_edge.training.kernels.lanes import LANES, fma, load, splat, store, which
 
 BLOCK = 8  # samples: 8 x 2 AVX-512 accumulators of 32 registers; 115 GFLOP/s, BLAS had 54 to 97
 _CHUNK = 16  # steps between additions to the weight gradient
@@ -46,53 +52,51 @@ def _add_rows(rows, wide, picked, count, sums):
 
 
 @njit(inline="always")
-def _fired(p, th, picked):
-    """Write the indices of p > th to picked; returns their number. Avoids branches."""
-    count = 0
-    for j in range(len(th)):
-        picked[count] = j
-        count += p[j] > th[j]
+def _pick(bits, c, picked, count):
+    """Append the neurons of tile c whose bit is set to picked; returns their new number. Avoids branches."""
+    for lane in range(LANES):
+        picked[count] = c * LANES + lane
+        count += (bits >> np.uint32(lane)) & np.uint32(1)
     return count
 
 
-@compiled
-def forward(v, start, w, alpha, beta, v_th, gamma, bias_out, y, t0):
+def _forward(kept, start, w, tables, gamma, bias_out, y, t0):
     """Compute steps t0, t0 + 1, ... of y [B,T,O].
 
-    v : [B,K,Np], the input currents; on return, v before the reset
-    start : [2,B,Np], i_syn and v before the reset of the previous step; on return, of the last
-    w : [Np,Mp];  the others [Np] or [O]
+    kept : [M,B,K,Np], the input currents in kept[0]; on return, what Derived.kept says
+    start : [B,S+1,Np], the state after the previous step and its spikes; on return, after the last
+    w : [Np,Mp]
+    tables : [tables*Np/LANES,LANES]
     """
-    samples, steps, n = v.shape
+    samples, steps, n = kept.shape[1:]
     o, tiles, wide = len(gamma), n // LANES, w.shape[1] // LANES
-    w, th, al = w.reshape(-1, LANES), v_th.reshape(-1, LANES), alpha.reshape(-1, LANES)
-    be = beta.reshape(-1, LANES)
+    w, apart, rows = w.reshape(-1, LANES), samples * steps * tiles, kept.reshape(-1, LANES)
     picked, sums = np.empty(n + 1, np.int32), np.empty((wide, LANES), np.float32)
     flat, zero = sums.reshape(-1), splat(np.float32(0))
     for b in range(samples):
-        i_syn, last, now = start[0, b].reshape(-1, LANES), start[1, b], v[b].reshape(-1, LANES)
-        count = _fired(last, v_th, picked)
-        before = last.reshape(-1, LANES)
+        state, spikes, count = start[b].reshape(-1, LANES), start[b, -1].reshape(-1, LANES), 0
+        for c in range(tiles):
+            count = _pick(which(load(spikes, c), zero), c, picked, count)
         for t in range(steps):
             if t == 0:
                 for c in range(wide):
                     store(sums, c, zero)
                 _add_rows(w, wide, picked, count, sums)
+            count = 0
             for c in range(tiles):
-                at = t * tiles + c
-                p = load(before, c)
-                i = fma(load(al, c), load(i_syn, c), load(now, at)) + load(sums, c)
-                p = fma(load(be, c), p - load(th, c) * above(p, load(th, c)), i)
-                store(i_syn, c, i)
-                store(before, c, p)
-                store(now, at, p)
-            count = _fired(last, v_th, picked)
+                at = (b * steps + t) * tiles + c
+                drive = neuron_start(state, tables, tiles, c, load(rows, at)) + load(sums, c)
+                fired = neuron_advance(state, rows, at, apart, tables, tiles, c, drive)
+                count = _pick(fired, c, picked, count)
             for c in range(wide):
                 store(sums, c, zero)
             _add_rows(w, wide, picked, count, sums)
             for k in range(o):
                 old = y[b, t0 + t - 1, k] if t0 + t > 0 else np.float32(0)
                 y[b, t0 + t, k] = gamma[k] * old + (flat[n + k] + bias_out[k])
+        start[b, -1] = 0
+        for k in range(count):
+            start[b, -1, picked[k]] = 1
 
 
 @njit(inline="always")
@@ -125,61 +129,79 @@ def _product(h, w, out):
         store(out[7], p, a7)
 
 
-@compiled
-def backward(v, start, carry, grad_y, t0, w_back, alpha, beta, v_th, slope, d_w, d_alpha, d_beta):
+def _backward(kept, start, carry, grad_y, t0, w_back, tables, slope, d_w, d_tables):
     """Compute the gradients of steps t0 .. t0+K-1.
 
-    v : [B,K,Np], the result of forward; on return, the gradient of i_syn
+    kept : [M,B,K,Np], the result of forward; on return, kept[0] is the gradient of the drive
     start : the argument of forward
-    carry : [2,B,Np], gradients of i_syn and of v (after its leak) of the next step; on return, of t0
+    carry : [B,1+C,Np], gradients of the drive and of the carried states of the next step; on return, of t0
     grad_y : [B,T,O], the gradient of y, with the read-out's leak
     w_back : [Np/LANES, N+O, LANES], W transposed
 
-    Adds to d_w [Np,Mp], d_alpha and d_beta [Np].
+    Adds to d_w [Np,Mp] and to d_tables [trained*Np/LANES,LANES].
     """
-    samples, steps, n = v.shape
+    samples, steps, n = kept.shape[1:]
     o, tiles, wide = grad_y.shape[2], n // LANES, d_w.shape[1] // LANES
-    th_, al, be_ = v_th.reshape(-1, LANES), alpha.reshape(-1, LANES), beta.reshape(-1, LANES)
-    d_w, d_al, d_be = d_w.reshape(-1, LANES), d_alpha.reshape(-1, LANES), d_beta.reshape(-1, LANES)
-    h = np.zeros((_CHUNK, BLOCK, wide * LANES), np.float32)  # [gradient of i_syn t+1; of y t]
+    apart, kept_rows, slope_ = samples * steps * tiles, kept.reshape(-1, LANES), splat(slope)
+    d_w = d_w.reshape(-1, LANES)
+    h = np.zeros((_CHUNK, BLOCK, wide * LANES), np.float32)  # [gradient of the drive t+1; of y t]
     rows = h.reshape(-1, LANES)
     grad_z = np.empty((BLOCK, tiles, LANES), np.float32)
-    picked, one = np.empty(n + 1, np.int32), splat(np.float32(1))
-    events, count = np.empty((n, _CHUNK * BLOCK), np.int32), np.zeros(n, np.int32)  # rows of h
+    picked = np.empty(n + 1, np.int32)
+    events, number = np.empty((n, _CHUNK * BLOCK), np.int32), np.zeros(n, np.int32)  # rows of h
     for first in range(0, samples, BLOCK):
         here = min(BLOCK, samples - first)
         for t in range(steps - 1, -1, -1):
             slot = (steps - 1 - t) % _CHUNK
             for s in range(here):
                 b = first + s
-                h[slot, s, :n] = carry[0, b]
+                before, count = start[b].reshape(-1, LANES), 0
+                h[slot, s, :n] = carry[b, 0]
                 h[slot, s, n : n + o] = grad_y[b, t0 + t]
-                for k in range(_fired(v[b, t], v_th, picked)):
+                for c in range(tiles):
+                    at = (b * steps + t) * tiles + c
+                    fired = neuron_fired(kept_rows, at, apart, t, before, tables, tiles, c)
+                    count = _pick(fired, c, picked, count)
+                for k in range(count):
                     j = picked[k]
-                    events[j, count[j]] = slot * BLOCK + s
-                    count[j] += 1
+                    events[j, number[j]] = slot * BLOCK + s
+                    number[j] += 1
             _product(h[slot], w_back, grad_z)
             for s in range(here):
                 b = first + s
-                now = v[b, t].reshape(-1, LANES)
-                before = (v[b, t - 1] if t > 0 else start[1, b]).reshape(-1, LANES)
-                earlier = (v[b, t - 2] if t > 1 else start[1, b]).reshape(-1, LANES)
-                i_start = start[0, b].reshape(-1, LANES)
-                later, gv = carry[0, b].reshape(-1, LANES), carry[1, b].reshape(-1, LANES)
-                for c in range(tiles):
-                    th, be = load(th_, c), load(be_, c)
-                    q = one + splat(slope) * magnitude(load(now, c) / th - one)
-                    grad_v = load(gv, c) + load(grad_z[s], c) / (q * q * th)
-                    grad_i = fma(load(al, c), load(later, c), grad_v)
-                    store(later, c, grad_i)
-                    store(gv, c, be * grad_v)
-                    store(now, c, grad_i)
-                    # The previous state follows from v: i_syn[t-1] = vp[t-1] - beta * v[t-2].
-                    p1, p2 = load(before, c), load(earlier, c)
-                    i_last = p1 - be * (p2 - th * above(p2, th)) if t > 0 else load(i_start, c)
-                    store(d_al, c, fma(grad_i, i_last, load(d_al, c)))
-                    store(d_be, c, fma(grad_v, p1 - th * above(p1, th), load(d_be, c)))
+                before, carried, at = start[b].reshape(-1, LANES), carry[b].reshape(-1, LANES), (b * steps + t) * tiles
+                if t > 1:  # a neuron looks back two steps at most: with 2 the compiler drops its branches
+                    neurons_back(kept_rows, at, apart, 2, before, tables, carried, d_tables, grad_z[s], slope_)
+                else:
+                    neurons_back(kept_rows, at, apart, t, before, tables, carried, d_tables, grad_z[s], slope_)
             if slot == _CHUNK - 1 or t == 0:
                 for j in range(n):
-                    _add_rows(rows, wide, events[j], count[j], d_w[j * wide : (j + 1) * wide])
-                    count[j] = 0
+                    _add_rows(rows, wide, events[j], number[j], d_w[j * wide : (j + 1) * wide])
+                    number[j] = 0
+
+
+def _neurons_back(kept, at, apart, t, start, tables, carry, d_tables, grad_z, slope):
+    """One step of _backward for every neuron of a sample."""
+    tiles = len(grad_z)
+    for c in range(tiles):
+        grad = neuron_retreat(
+            kept, at + c, apart, t, start, tables, tiles, c, carry, d_tables, load(grad_z, c), load(carry, c), slope
+        )
+        store(carry, c, grad)
+        store(kept, at + c, grad)
+
+
+@cache
+def kernels(neuron: Derived) -> tuple[Callable, Callable]:
+    """The compiled forward and backward pass of a neuron."""
+    scope = globals() | neuron.functions(load)
+    scope["neurons_back"] = njit(bind(_neurons_back, scope), inline="always")
+    return neuron.compile(_forward, scope, "dense_forward"), neuron.compile(_backward, scope, "dense_backward")
+
+
+def _unbound(*_: Any) -> Any:
+    """Placeholder for what kernels() binds to a neuron."""
+    raise NotImplementedError
+
+
+neuron_start = neuron_advance = neuron_fired = neuron_retreat = neurons_back = _unbound

@@ -1,9 +1,10 @@
-"""A recurrent cuba-LIF layer with its read-out, as one autograd function of the whole sequence.
+"""A recurrent layer with its read-out, as one autograd function of the whole sequence.
 
-It also computes the currents of later layers. Input currents and their weight gradient are products
-over all steps (products.py). The recurrence is in sparse.py or, at high density, in dense.py. For a
-long sequence only the state at the start of each segment is kept, and the backward pass computes
-the segments again, with the same operations and therefore the same spikes.
+It also computes the currents of later layers, and runs any neuron that derive.py can derive. Input
+currents and their weight gradient are products over all steps (products.py). The recurrence is in
+sparse.py or, at high density, in dense.py. For a long sequence only the state at the start of each
+segment is kept, and the backward pass computes the segments again, with the same operations and
+therefore the same spikes.
 """
 
 from __future__ import annotations
@@ -15,18 +16,17 @@ import numpy as np
 import torch
 
 from lnp_edge.training.kernels import dense, products, sparse
+from lnp_edge.training.kernels.derive import Derived
 from lnp_edge.training.kernels.lanes import FOLDED, LANES
 from lnp_edge.training.kernels.sparse import Wiring
 from lnp_edge.training.layer import SLOPE
-
-SERVES = ("cuba_lif",)  # neurons
 
 # Density from which dense.py is faster. Measured ms at N = 128, 256, 512:
 # density 0.2: sparse 8, 19, 59; dense 9, 23, 71
 # density 0.3: sparse 11, 26, 92; dense 10, 24, 74
 DENSE_FROM = 0.25
-KEPT = 2**28  # bytes of v that a training step may keep; above, segments are computed twice
-NAMES = ("w_rec", "w_forward", "w_in", "w_out", "bias", "bias_out", "alpha", "beta", "gamma", "v_th")
+KEPT = 2**28  # bytes of Derived.kept that a training step may keep; above, segments are computed twice
+NAMES = ("w_rec", "w_forward", "w_in", "w_out", "bias", "bias_out", "tables", "gamma")
 Arrays = dict[str, np.ndarray]
 
 
@@ -35,14 +35,14 @@ class Sparse:
 
     lanes = LANES
 
-    def __init__(self, wiring: Wiring, p: Arrays):
-        self.wiring, self.n = wiring, wiring.n
+    def __init__(self, wiring: Wiring, neuron: Derived, p: Arrays):
+        self.wiring, self.neuron, self.n = wiring, neuron, wiring.n
         weights = np.concatenate([p["w_rec"], p["w_forward"], p["w_out"].ravel()])
         self.w, self.w_back = weights[wiring.by_target], weights[wiring.by_source]
-        self.neurons = p["alpha"], p["beta"], p["v_th"]
-        self.read_out = p["gamma"], p["bias_out"]
+        self.tables, self.read_out = p["tables"].ravel(), (p["gamma"], p["bias_out"])
         self.w_in, self.bias = p["w_in"], p["bias"]
-        self.sums = np.zeros((len(weights), FOLDED), np.float32), *np.zeros((2, wiring.n, LANES), np.float32)
+        sizes = (len(weights), FOLDED), (len(neuron.trained) * wiring.n, LANES)
+        self.sums = tuple(np.zeros(size, np.float32) for size in sizes)
 
     def place(self, a: torch.Tensor) -> np.ndarray:
         """A copy of [B, T, K] in this layout, with the batch zero-padded to whole lanes."""
@@ -63,23 +63,24 @@ class Sparse:
     def add_d_w_in(self, x: np.ndarray, t0: int, h: np.ndarray, d_w_in: np.ndarray) -> None:
         products.gradient_of_samples(x, t0, h, d_w_in)
 
-    def forward(self, v: np.ndarray, start: np.ndarray, y: np.ndarray, t0: int) -> None:
-        into, pre = self.wiring.into, self.wiring.pre
-        sparse.forward(v, start, into, pre, self.w, *self.neurons, *self.read_out, y, t0)
+    def forward(self, kept: np.ndarray, start: np.ndarray, y: np.ndarray, t0: int) -> None:
+        ends = self.wiring.into, self.wiring.pre, self.w
+        sparse.kernels(self.neuron)[0](kept, start, *ends, self.tables, *self.read_out, y, t0)
 
-    def backward(self, v: np.ndarray, start: np.ndarray, carry: np.ndarray, grad_y: np.ndarray, t0: int) -> None:
+    def backward(self, kept: np.ndarray, start: np.ndarray, carry: np.ndarray, grad_y: np.ndarray, t0: int) -> None:
         k = self.wiring
         ends = k.into, k.pre, k.out, k.post, self.w_back
-        sparse.backward(v, start, carry, grad_y, t0, *ends, *self.neurons, np.float32(SLOPE), *self.sums)
+        slope = np.float32(SLOPE)
+        sparse.kernels(self.neuron)[1](kept, start, carry, grad_y, t0, *ends, self.tables, slope, *self.sums)
 
     def gradients(self) -> Arrays:
-        k, (d_w, d_alpha, d_beta) = self.wiring, self.sums
+        k, (d_w, d_tables) = self.wiring, self.sums
         weights = np.empty(len(d_w), np.float32)
         weights[k.by_target] = d_w.sum(1)
         ends = len(k.rows), len(k.rows) + len(k.onwards[0])
         w_rec, w_forward, w_out = np.split(weights, ends)
         found = {"w_rec": w_rec, "w_forward": w_forward, "w_out": w_out.reshape(k.n, k.o)}
-        return found | {"alpha": d_alpha.sum(1), "beta": d_beta.sum(1)}
+        return found | {"tables": _of_all(self.neuron, d_tables.sum(1).reshape(-1, k.n))}
 
 
 class Dense:
@@ -87,8 +88,8 @@ class Dense:
 
     lanes = 1
 
-    def __init__(self, wiring: Wiring, p: Arrays):
-        self.wiring, n, others = wiring, wiring.n, wiring.m + wiring.o
+    def __init__(self, wiring: Wiring, neuron: Derived, p: Arrays):
+        self.wiring, self.neuron, n, others = wiring, neuron, wiring.n, wiring.m + wiring.o
         self.n = LANES * -(-n // LANES)
         w = np.zeros((self.n, self.n + LANES * -(-others // LANES)), np.float32)
         self.at = wiring.rows * w.shape[1] + wiring.columns
@@ -100,11 +101,11 @@ class Dense:
         self.w = w
         end = self.n + others
         self.w_back = np.ascontiguousarray(w[:, :end].reshape(-1, LANES, end).transpose(0, 2, 1))
-        self.neurons = [np.pad(p[name], (0, self.n - n), constant_values=1) for name in ("alpha", "beta", "v_th")]
+        self.tables = np.pad(p["tables"], ((0, 0), (0, self.n - n)), constant_values=1).reshape(-1, LANES)
         self.read_out = p["gamma"], p["bias_out"]
         self.bias = p["bias"]
         self.w_in = None if p["w_in"] is None else np.pad(p["w_in"], ((0, 0), (0, self.n - n)))
-        self.sums = np.zeros_like(w), *np.zeros((2, self.n), np.float32)
+        self.sums = np.zeros_like(w), np.zeros((len(neuron.trained) * self.n // LANES, LANES), np.float32)
 
     def place(self, a: torch.Tensor) -> np.ndarray:
         return np.array(a.detach().numpy(), np.float32)[..., None]
@@ -125,19 +126,27 @@ class Dense:
     def add_d_w_in(self, x: np.ndarray, t0: int, h: np.ndarray, d_w_in: np.ndarray) -> None:
         products.gradient_of_neurons(x[..., 0], t0, h[..., 0], d_w_in[..., 0])
 
-    def forward(self, v: np.ndarray, start: np.ndarray, y: np.ndarray, t0: int) -> None:
-        dense.forward(v[..., 0], start[..., 0], self.w, *self.neurons, *self.read_out, y[..., 0], t0)
+    def forward(self, kept: np.ndarray, start: np.ndarray, y: np.ndarray, t0: int) -> None:
+        run = dense.kernels(self.neuron)[0]
+        run(kept[..., 0], start[..., 0], self.w, self.tables, *self.read_out, y[..., 0], t0)
 
-    def backward(self, v: np.ndarray, start: np.ndarray, carry: np.ndarray, grad_y: np.ndarray, t0: int) -> None:
-        arrays = (a[..., 0] for a in (v, start, carry, grad_y))
-        dense.backward(*arrays, t0, self.w_back, *self.neurons, np.float32(SLOPE), *self.sums)
+    def backward(self, kept: np.ndarray, start: np.ndarray, carry: np.ndarray, grad_y: np.ndarray, t0: int) -> None:
+        arrays = (a[..., 0] for a in (kept, start, carry, grad_y))
+        dense.kernels(self.neuron)[1](*arrays, t0, self.w_back, self.tables, np.float32(SLOPE), *self.sums)
 
     def gradients(self) -> Arrays:
-        n, (d_w, d_alpha, d_beta) = self.wiring.n, self.sums
+        n, (d_w, d_tables) = self.wiring.n, self.sums
         flat = d_w.reshape(-1)
         found = {"w_rec": flat[self.at], "w_forward": flat[self.forward_at]}
         w_out = np.ascontiguousarray(d_w[:n, self.out_at])
-        return found | {"w_out": w_out, "alpha": d_alpha[:n], "beta": d_beta[:n]}
+        return found | {"w_out": w_out, "tables": _of_all(self.neuron, d_tables.reshape(-1, self.n)[:, :n])}
+
+
+def _of_all(neuron: Derived, d_tables: np.ndarray) -> np.ndarray:
+    """The gradients of all tables, [tables, N], from those of the tables that train."""
+    found = np.zeros((len(neuron.tables), d_tables.shape[1]), np.float32)
+    found[[neuron.tables.index(name) for name in neuron.trained]] = d_tables
+    return found
 
 
 def _kernel(wiring: Wiring) -> type[Sparse] | type[Dense]:
@@ -145,42 +154,46 @@ def _kernel(wiring: Wiring) -> type[Sparse] | type[Dense]:
     return Dense if synapses >= DENSE_FROM * wiring.n * (wiring.n + wiring.m) else Sparse
 
 
-def _segment(steps: int, bytes_a_time_step: int) -> int:
-    """The number of steps K whose v is kept: all, if that is within KEPT.
+def _segment(steps: int, neuron: Derived, bytes_a_variable: int) -> int:
+    """The number of steps K whose variables are kept: all, if that is within KEPT.
 
-    Otherwise the K with the least memory for T/K states and K steps of v.
+    Otherwise the K with the least memory for T/K states and K steps. bytes_a_variable : of one step
     """
-    return steps if steps * bytes_a_time_step <= KEPT else math.ceil(math.sqrt(2 * steps))
+    kept = len(neuron.kept)
+    if steps * kept * bytes_a_variable <= KEPT:
+        return steps
+    return math.ceil(math.sqrt(len(neuron.states) / kept * steps))
 
 
-def bytes_a_step(wiring: Wiring, batch: int, steps: int) -> int:
+def bytes_a_step(wiring: Wiring, neuron: Derived, batch: int, steps: int) -> int:
     """Bytes kept between the forward and backward pass of a training step.
 
-    They are v, states, inputs and read-out.
+    They are the variables of Derived.kept, states with their spikes, inputs and read-out.
     """
     whole = _kernel(wiring) is Dense
     samples, n = (batch, LANES * -(-wiring.n // LANES)) if whole else (LANES * -(-batch // LANES), wiring.n)
-    length = _segment(steps, 4 * samples * n)
-    states = 2 * -(-steps // length)
-    return 4 * samples * ((length + states) * n + steps * (wiring.c + 1 + wiring.m + wiring.o))
+    length = _segment(steps, neuron, 4 * samples * n)
+    states = (len(neuron.states) + 1) * -(-steps // length)
+    return 4 * samples * ((len(neuron.kept) * length + states) * n + steps * (wiring.c + 1 + wiring.m + wiring.o))
 
 
 class Workspace:
-    """The buffer of v, reused between calls. Each forward pass needs its backward pass next."""
+    """The buffer of what is kept, reused between calls. Each forward pass needs its backward pass next."""
 
-    def __init__(self, wiring: Wiring):
-        self.wiring = wiring
+    def __init__(self, wiring: Wiring, neuron: Derived):
+        self.wiring, self.neuron = wiring, neuron
         self.buffer = np.empty(0, np.float32)
 
-    def v(self, *shape: int) -> np.ndarray:
-        """An uninitialised array [G, K, N, L] for v before the reset."""
+    def kept(self, *shape: int) -> np.ndarray:
+        """An uninitialised array [M, G, K, N, L] for the variables of Derived.kept. shape : [G, K, N, L]"""
+        shape = len(self.neuron.kept), *shape
         if math.prod(shape) > len(self.buffer):
             self.buffer = np.empty(math.prod(shape), np.float32)
         return self.buffer[: math.prod(shape)].reshape(shape)
 
     def kernel(self, p: Arrays) -> Sparse | Dense:
         """The kernel with the parameters of one training step."""
-        return _kernel(self.wiring)(self.wiring, p)
+        return _kernel(self.wiring)(self.wiring, self.neuron, p)
 
 
 class _Fused(torch.autograd.Function):
@@ -200,9 +213,9 @@ class _Fused(torch.autograd.Function):
         kernel = work.kernel(p)
         inputs = _placed(x, kernel, batch)
         groups, steps = inputs.shape[:2]
-        length = _segment(steps, 4 * groups * kernel.n * kernel.lanes)
+        length = _segment(steps, work.neuron, 4 * groups * kernel.n * kernel.lanes)
         y = np.empty((groups, steps, wiring.m + wiring.o, kernel.lanes), np.float32)
-        state = np.zeros((2, groups, kernel.n, kernel.lanes), np.float32)
+        state = np.zeros((groups, len(work.neuron.states) + 1, kernel.n, kernel.lanes), np.float32)
         starts = {}
         for t0 in range(0, steps, length):
             starts[t0] = state.copy()
@@ -214,26 +227,27 @@ class _Fused(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, grad_onwards: torch.Tensor, grad_out: torch.Tensor) -> tuple:
         if ctx.kept is None:
-            raise RuntimeError("second backward pass: the first one has overwritten v")
+            raise RuntimeError("second backward pass: the first one has overwritten what was kept")
         work, kernel, gamma, inputs, y, starts, length, shape = ctx.kept
         ctx.kept = None
         x, n, m = inputs, work.wiring.n, work.wiring.m
         grad_y = np.empty_like(y)
         grad_y[:, :, :m], grad_y[:, :, m:] = grad_onwards.numpy(), kernel.place(grad_out)
         sparse.leak_back(grad_y, gamma)
-        carry = np.zeros((2, inputs.shape[0], kernel.n, kernel.lanes), np.float32)
+        carry = np.zeros((len(inputs), 1 + len(work.neuron.carried), kernel.n, kernel.lanes), np.float32)
         d_w_in = None if kernel.w_in is None else kernel.new_d_w_in()
         last = max(starts)
         for t0 in sorted(starts, reverse=True):
             now = x[:, t0 : t0 + length]
-            v = work.v(*now.shape[:2], kernel.n, kernel.lanes)
+            kept = work.kept(*now.shape[:2], kernel.n, kernel.lanes)
             if t0 != last:
                 _run(work, kernel, x, starts[t0].copy(), y, t0, length)
-            kernel.backward(v, starts[t0], carry, grad_y, t0)  # v is now the gradient of the currents
+            kernel.backward(kept, starts[t0], carry, grad_y, t0)
+            d_currents = kept[0]
             if d_w_in is None:
-                now[:] = v[:, :, :n]  # the currents themselves are no longer needed
+                now[:] = d_currents[:, :, :n]  # the currents themselves are no longer needed
             else:
-                kernel.add_d_w_in(x, t0, v, d_w_in)
+                kernel.add_d_w_in(x, t0, d_currents, d_w_in)
         d_gamma = np.einsum("gtol,gtol->o", grad_y[:, 1:, m:], y[:, :-1, m:])
         found = {name: torch.from_numpy(a) for name, a in kernel.gradients().items()}
         found |= {"gamma": torch.from_numpy(d_gamma), "bias_out": torch.from_numpy(grad_y[:, :, m:].sum((0, 1, 3)))}
@@ -277,11 +291,11 @@ def placed(a: np.ndarray, lanes: int) -> np.ndarray:
 def _run(
     work: Workspace, kernel: Sparse | Dense, x: np.ndarray, state: np.ndarray, y: np.ndarray, t0: int, length: int
 ) -> None:
-    """Run steps t0 .. t0+length-1 forward from `state`, which is updated; v stays in work."""
+    """Run steps t0 .. t0+length-1 forward from `state`, which is updated; what is kept stays in work."""
     now = x[:, t0 : t0 + length]
-    v = work.v(*now.shape[:2], kernel.n, kernel.lanes)
-    kernel.currents(x, t0, v)
-    kernel.forward(v, state, y, t0)
+    kept = work.kept(*now.shape[:2], kernel.n, kernel.lanes)
+    kernel.currents(x, t0, kept[0])
+    kernel.forward(kept, state, y, t0)
 
 
 def fused(
@@ -289,7 +303,8 @@ def fused(
 ) -> tuple[torch.Tensor, torch.Tensor]:
     """Currents of later neurons, in this kernel's layout [G, T, M, L], and the read-out [B, T, O].
 
-    p : parameters with the names NAMES, float32; v_th gets no gradient
+    p : parameters with the names NAMES, float32. tables [tables, N] has the rows Derived.tables; those
+        that do not train get the gradient 0
     x : with w_in [C, N], inputs [B, T, C] without a gradient; with w_in None, currents without the
         bias, [B, T, N] or in the layout of another layer, which get a gradient and are overwritten
         in the backward pass

@@ -13,64 +13,78 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cache
+from typing import Any
 
 import numpy as np
 from numba import njit
 
-from lnp_edge.base.jit import cached
-from lnp_edge.neurons import cuba_lif
+from lnp_edge.base.jit import tuple_of
 from lnp_edge.spec import ops
 from lnp_edge.spec.model import CSR, QuantizedModel
-from lnp_edge.training.kernels import lanes
+from lnp_edge.training.kernels.derive import Derived
 from lnp_edge.training.kernels.lanes import LANES, fma, load, splat, store
 from lnp_edge.training.kernels.sparse import Wiring
 
 
 @dataclass
 class State:
-    """State of G groups after a step: i_syn, v int64 and z float32 [G, N, L], y int64 [G, O, L]."""
+    """After a step of G groups: x int64 [G, S, N, L], the neurons' state; z float32 [G, N, L]; y int64 [G, O, L]."""
 
-    i_syn: np.ndarray
-    v: np.ndarray
+    x: np.ndarray
     z: np.ndarray
     y: np.ndarray
 
     @classmethod
-    def reset(cls, groups: int, n: int, o: int) -> State:
-        i_syn, v = np.zeros((2, groups, n, LANES), np.int64)
-        return cls(i_syn, v, np.zeros((groups, n, LANES), np.float32), np.zeros((groups, o, LANES), np.int64))
+    def reset(cls, neuron: Derived, groups: int, n: int, o: int) -> State:
+        x = np.zeros((groups, len(neuron.states), n, LANES), np.int64)
+        return cls(x, np.zeros((groups, n, LANES), np.float32), np.zeros((groups, o, LANES), np.int64))
 
 
 def run(
-    model: QuantizedModel, wiring: Wiring, v: np.ndarray, state: State, gain: np.ndarray, v_th: np.ndarray
-) -> np.ndarray:
+    model: QuantizedModel, neuron: Derived, wiring: Wiring, kept: np.ndarray, state: State,
+    gain: np.ndarray, threshold: np.ndarray,
+) -> np.ndarray:  # fmt: skip
     """Run a model from a state, which is updated; returns the read-out y, int64 [G, K, O, L].
 
-    v [G, K, N, L] has x @ w_in of the integers. On return it has v before the reset divided by the
-    gain [N], as float32. If rounding to float32 would change whether it is above v_th float32 [N],
-    the value is adjusted: v > v_th holds exactly for the spikes.
+    kept [M, G, K, N, L] has x @ w_in of the integers in kept[0]. On return it has the variables of
+    neuron.kept divided by the gain [N], as float32. If rounding to float32 would change whether the
+    first of them is above `threshold`, float32 [N], the value is adjusted: it is above exactly for
+    the spikes.
     """
     hidden, out = model.populations
     w_in, w_rec, w_out = (model.projection(name) for name in ("in", "rec", "out"))
     levels = np.concatenate([aligned(w_rec.w, wiring), w_out.w.dense().ravel()]).astype(np.float32)
-    y = np.empty((*v.shape[:2], wiring.o, LANES), np.int64)
+    y = np.empty((*kept.shape[1:3], wiring.o, LANES), np.int64)
     scales = 1 << np.array([w_in.shift, w_rec.shift, w_out.shift], np.int64)
-    params = [hidden.params[name].astype(np.int64) for name in cuba_lif.TABLES]
-    _kernel()(
-        v, wiring.into, wiring.pre, levels[wiring.by_target], scales, *params,
-        out.params["c"].astype(np.int64), out.params["bias"].astype(np.int64), gain, v_th,
-        state.i_syn, state.v, state.z, state.y, y,
+    tables = np.stack([hidden.params[name].astype(np.int64) for name in neuron.module.TABLES])
+    _kernel(neuron)(
+        kept, wiring.into, wiring.pre, levels[wiring.by_target], scales, tables,
+        out.params["c"].astype(np.int64), out.params["bias"].astype(np.int64), gain, threshold,
+        state.x, state.z, state.y, y,
     )  # fmt: skip
     return y
 
 
 @cache
-def _kernel() -> Callable:
+def _kernel(neuron: Derived) -> Callable:
     """_run, compiled with the neuron's own step."""
-    return cached(ops.bind(_run, globals() | {"neuron_step": njit(cuba_lif.step)}), ops, cuba_lif, lanes)
+    scope = globals() | {
+        "neuron_step": neuron.integers(),
+        "state_of": tuple_of("x, i, lane", "x[{s}, i, lane]", len(neuron.states)),
+        "tables_of": tuple_of("a, i", "a[{s}, i]", len(neuron.module.TABLES)),
+        "STATES": len(neuron.states),
+        "KEPT": len(neuron.kept),
+    }
+    return neuron.compile(_run, scope, "integers")
 
 
-neuron_step = cuba_lif.step  # _kernel() replaces it with the compiled function
+def _unbound(*_: Any) -> Any:
+    """Placeholder for what _kernel() binds to a neuron."""
+    raise NotImplementedError
+
+
+neuron_step = state_of = tables_of = _unbound
+STATES = KEPT = 0
 
 
 @njit(inline="always")
@@ -82,29 +96,29 @@ def _gather(start, stop, index, w, rows):
     return acc
 
 
-def _run(
-    v, into, pre, w, scales, c_syn, c_mem, v_th, bias, c_out, bias_out, gain, v_th_float, i_all, v_all, z_all, y_all, y
-):
+def _run(kept, into, pre, w, scales, tables, c_out, bias_out, gain, threshold, x_all, z_all, y_all, y):
     """Run the steps of SEMANTICS.md section 4."""
-    groups, steps, n, _ = v.shape
+    groups, steps, n = kept.shape[1:4]
     sums = np.empty((1, LANES), np.float32)
     fired = np.empty((n, LANES), np.float32)
     for g in range(groups):
-        i_syn, charge, z, out = i_all[g], v_all[g], z_all[g], y_all[g]
+        x, z, out = x_all[g], z_all[g], y_all[g]
         for t in range(steps):
-            now = v[g, t]
+            now = kept[0, g, t]
             for i in range(n):
                 store(sums, 0, _gather(into[i], into[i + 1], pre, w, z))
-                limit = v_th_float[i]
+                limit, fixed = threshold[i], tables_of(tables, i)
                 above = np.nextafter(limit, np.float32(np.inf))
                 for lane in range(LANES):
                     drive = np.int64(now[i, lane]) * scales[0] + np.int64(sums[0, lane]) * scales[1]
-                    i_syn[i, lane], charge[i, lane], spike = neuron_step(
-                        i_syn[i, lane], charge[i, lane], drive, c_syn[i], c_mem[i], v_th[i], bias[i]
-                    )
-                    fired[i, lane] = spike
-                    before = np.float32((charge[i, lane] + spike * v_th[i]) / gain[i])
-                    now[i, lane] = max(before, above) if spike else min(before, limit)
+                    after = neuron_step(*state_of(x, i, lane), drive, *fixed)
+                    for s in range(STATES):
+                        x[s, i, lane] = after[s]
+                    fired[i, lane] = after[STATES]
+                    before = np.float32(after[STATES + 1] / gain[i])
+                    now[i, lane] = max(before, above) if after[STATES] else min(before, limit)
+                    for k in range(1, KEPT):
+                        kept[k, g, t, i, lane] = np.float32(after[STATES + 1 + k] / gain[i])
             z[:] = fired
             for k in range(len(c_out)):
                 store(sums, 0, _gather(into[n + k], into[n + k + 1], pre, w, z))

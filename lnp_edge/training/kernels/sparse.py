@@ -1,12 +1,11 @@
-"""Fused forward and backward pass of a recurrent cuba-LIF layer with its read-out.
+"""Fused forward and backward pass of a recurrent layer with its read-out, for sparse recurrence.
 
-This is a fast version of neurons/cuba_lif.py. training/layer.py is the readable definition; tests
-compare the two. This file loops over synapses; dense.py is for networks of high density.
+training/layer.py is the readable definition; tests compare the two. This file loops over synapses;
+dense.py is for networks of high density; derive.py makes the code of one neuron.
 
 The layout is [block][T][N][LANES] with the batch innermost, so that a synapse is a few vector
 operations over LANES samples. Recurrent and read-out weights form one sparse matrix, `Wiring`, from
-neurons to the targets [neurons; outputs]. Between the passes only v before the reset is kept: 4
-bytes per neuron, step and sample.
+neurons to the targets [neurons; outputs].
 """
 
 # mypy: disable-error-code="call-arg, var-annotated"
@@ -14,26 +13,19 @@ bytes per neuron, step and sample.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cache
+from typing import Any
 
 import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 from scipy import sparse
 
-from lnp_edge.training.kernels.lanes import (
-    LANES,
-    above,
-    compiled,
-    fma,
-    fold_into,
-    load,
-    magnitude,
-    splat,
-    store,
-    where,
-    which,
-)
+from lnp_edge.spec.ops import bind
+from lnp_edge.training.kernels.derive import Derived
+from lnp_edge.training.kernels.lanes import LANES, compiled, fma, fold_into, load, splat, store, where, which
 
 _CHUNK = 4  # steps whose weight gradients are summed in registers before they are stored
 
@@ -104,39 +96,36 @@ def _gather_spikes(start, stop, index, w, spikes, acc):
     return acc
 
 
-@compiled
-def forward(v, start, into, pre, w, alpha, beta, v_th, gamma, bias_out, y, t0):
+def _forward(kept, start, into, pre, w, tables, gamma, bias_out, y, t0):
     """Compute steps t0, t0 + 1, ... of y [G,T,O,L].
 
-    v : [G,K,N,L], the input currents; on return, v before the reset
-    start : [2,G,N,L], i_syn and v before the reset of the previous step; on return, of the last
+    kept : [M,G,K,N,L], the input currents in kept[0]; on return, what Derived.kept says
+    start : [G,S+1,N,L], the state after the previous step and its spikes; on return, after the last
     w : [S], ordered by target
+    tables : the neuron's, one after the other
     """
-    blocks, steps = v.shape[:2]
-    n, o = len(alpha), len(gamma)
+    groups, steps, n = kept.shape[1:4]
+    o, apart, rows = len(gamma), groups * steps * n, kept.reshape(-1, LANES)
     nothing = np.zeros((o, LANES), np.float32)
-    z = np.empty(n, np.uint32)
-    for g in range(blocks):
-        i_syn, before = start[0, g], start[1, g]
+    z, fired = np.empty(n, np.uint32), np.empty(n, np.uint32)
+    zero, one = splat(np.float32(0)), splat(np.float32(1))
+    for g in range(groups):
+        state, spikes = start[g].reshape(-1, LANES), start[g, -1]
         for i in range(n):
-            z[i] = which(load(before, i), splat(v_th[i]))
+            z[i] = which(load(spikes, i), zero)
         for t in range(steps):
-            now, y_now = v[g, t], y[g, t0 + t]
+            at, y_now = (g * steps + t) * n, y[g, t0 + t]
             y_last = y[g, t0 + t - 1] if t0 + t > 0 else nothing
             for i in range(n):
-                drive = fma(splat(alpha[i]), load(i_syn, i), load(now, i))
+                drive = neuron_start(state, tables, n, i, load(rows, at + i))
                 drive = _gather_spikes(into[i], into[i + 1], pre, w, z, drive)
-                store(i_syn, i, drive)
-                last = load(before, i)
-                last = where(z[i], last - splat(v_th[i]), last)
-                store(now, i, fma(splat(beta[i]), last, drive))
-            for i in range(n):
-                p = load(now, i)
-                store(before, i, p)
-                z[i] = which(p, splat(v_th[i]))
+                fired[i] = neuron_advance(state, rows, at + i, apart, tables, n, i, drive)
+            z, fired = fired, z
             for k in range(o):
                 drive = fma(splat(gamma[k]), load(y_last, k), splat(bias_out[k]))
                 store(y_now, k, _gather_spikes(into[n + k], into[n + k + 1], pre, w, z, drive))
+        for i in range(n):
+            store(spikes, i, where(z[i], one, zero))
 
 
 @njit(inline="always")
@@ -152,54 +141,75 @@ def _add_weight_gradients(into, pre, u, h, d_w):
             fold_into(d_w, k, d + e)
 
 
-@compiled
-def backward(v, start, carry, grad_y, t0, into, pre, out, post, w_back, alpha, beta, v_th, slope, d_w, d_alpha, d_beta):
+def _backward(kept, start, carry, grad_y, t0, into, pre, out, post, w_back, tables, slope, d_w, d_tables):
     """Compute the gradients of steps t0 .. t0+K-1.
 
-    The reset is detached; the surrogate is dz/dv = 1/v_th / (1 + slope*|v/v_th - 1|)^2.
-
-    v : [G,K,N,L], the result of forward; on return, the gradient of i_syn
+    kept : [M,G,K,N,L], the result of forward; on return, kept[0] is the gradient of the drive
     start : the argument of forward
-    carry : [2,G,N,L], gradients of i_syn and of v (after its leak) of the next step; on return, of t0
+    carry : [G,1+C,N,L], gradients of the drive and of the carried states of the next step; on return, of t0
     grad_y : [G,T,O,L], the gradient of y, with the read-out's leak
     w_back : [S], ordered by neuron
 
-    Adds to d_w [S by target, FOLDED] and to d_alpha and d_beta [N, L]; the caller sums over lanes.
+    Adds to d_w [S by target, FOLDED] and to d_tables [trained * N, L]; the caller sums over lanes.
     """
-    blocks, steps = v.shape[:2]
-    n, o = len(alpha), grad_y.shape[2]
-    one, zero = splat(np.float32(1)), splat(np.float32(0))
+    groups, steps, n = kept.shape[1:4]
+    o, apart, rows, slope_ = grad_y.shape[2], groups * steps * n, kept.reshape(-1, LANES), splat(slope)
     u = np.zeros((_CHUNK, n), np.uint32)  # spikes t
-    h = np.zeros((_CHUNK, n + o, LANES), np.float32)  # [gradient of i_syn t+1; of y t]
-    for g in range(blocks):
-        i_start, gv, following = start[0, g], carry[1, g], carry[0, g]
-        h[0, :n] = following
+    h = np.zeros((_CHUNK, n + o, LANES), np.float32)  # [gradient of the drive t+1; of y t]
+    for g in range(groups):
+        first, carried = start[g].reshape(-1, LANES), carry[g].reshape(-1, LANES)
+        h[0, :n] = carry[g, 0]
         for t in range(steps - 1, -1, -1):
             slot = (steps - 1 - t) % _CHUNK
-            later, spikes, now = h[slot], u[slot], v[g, t]
+            later, spikes, at = h[slot], u[slot], (g * steps + t) * n
             later[n:] = grad_y[g, t0 + t]
-            before = v[g, t - 1] if t > 0 else start[1, g]
-            earlier = v[g, t - 2] if t > 1 else start[1, g]
-            following = h[(slot + 1) % _CHUNK] if t > 0 else carry[0, g]
             for j in range(n):
-                spikes[j] = which(load(now, j), splat(v_th[j]))
+                spikes[j] = neuron_fired(rows, at + j, apart, t, first, tables, n, j)
             if slot == _CHUNK - 1 or t == 0:
                 h[slot + 1 :] = 0
                 _add_weight_gradients(into, pre, u, h, d_w)
-            for j in range(n):
-                th, be = splat(v_th[j]), splat(beta[j])
-                grad_z = _gather(out[j], out[j + 1], post, w_back, later, zero)
-                q = one + splat(slope) * magnitude(load(now, j) / th - one)
-                grad_v = load(gv, j) + grad_z / (q * q * th)
-                grad_i = fma(splat(alpha[j]), load(later, j), grad_v)
-                store(gv, j, be * grad_v)
-                store(now, j, grad_i)
-                store(following, j, grad_i)
-                # The previous state follows from v: i_syn[t-1] = vp[t-1] - beta * v[t-2].
-                p1, p2 = load(before, j), load(earlier, j)
-                i_last = p1 - be * (p2 - th * above(p2, th)) if t > 0 else load(i_start, j)
-                store(d_alpha, j, fma(grad_i, i_last, load(d_alpha, j)))
-                store(d_beta, j, fma(grad_v, p1 - th * above(p1, th), load(d_beta, j)))
+            onto = h[(slot + 1) % _CHUNK] if t > 0 else carry[g, 0]
+            if t > 1:  # a neuron looks back two steps at most: with 2 the compiler drops its branches
+                neurons_back(
+                    rows, at, apart, 2, first, tables, carried, d_tables, out, post, w_back, later, onto, slope_
+                )
+            else:
+                neurons_back(
+                    rows, at, apart, t, first, tables, carried, d_tables, out, post, w_back, later, onto, slope_
+                )
+
+
+def _neurons_back(rows, at, apart, t, first, tables, carried, d_tables, out, post, w_back, later, onto, slope):
+    """One step of _backward for every neuron."""
+    n, zero = len(out) - 1, splat(np.float32(0))
+    for j in range(n):
+        grad_z = _gather(out[j], out[j + 1], post, w_back, later, zero)
+        grad = neuron_retreat(
+            rows, at + j, apart, t, first, tables, n, j, carried, d_tables, grad_z, load(later, j), slope
+        )
+        store(rows, at + j, grad)
+        store(onto, j, grad)
+
+
+@cache
+def kernels(neuron: Derived) -> tuple[Callable, Callable]:
+    """The compiled forward and backward pass of a neuron."""
+
+    @njit(inline="always")
+    def constant(tables, row):
+        return splat(tables[row])
+
+    scope = globals() | neuron.functions(constant)
+    scope["neurons_back"] = njit(bind(_neurons_back, scope), inline="always")
+    return neuron.compile(_forward, scope, "sparse_forward"), neuron.compile(_backward, scope, "sparse_backward")
+
+
+def _unbound(*_: Any) -> Any:
+    """Placeholder for what kernels() binds to a neuron."""
+    raise NotImplementedError
+
+
+neuron_start = neuron_advance = neuron_fired = neuron_retreat = neurons_back = _unbound
 
 
 @compiled
