@@ -7,6 +7,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from stops import Stopped, stopping_at
 
 from lnp_edge import config
 from lnp_edge.base.errors import LnpError, ModelError, NetworkError
@@ -88,15 +89,8 @@ def test_a_stopped_trial_goes_on_to_the_same_result(tmp_path, monkeypatch):
     trial = Trial("x", SMALL)
     whole = run_trial(trial)
 
-    class Stopped(Exception):
-        pass
-
-    def stop(share, what):
-        if share == 1:
-            raise Stopped
-
     with pytest.raises(Stopped):
-        run_trial(trial, stop, tmp_path)
+        run_trial(trial, stopping_at(1), tmp_path)
     assert list(tmp_path.iterdir())
     seen = []
     resumed = run_trial(trial, lambda share, what: seen.append(share), tmp_path)

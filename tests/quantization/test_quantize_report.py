@@ -6,8 +6,8 @@ from dataclasses import replace
 import numpy as np
 import pytest
 from nets import STRUCTURES, float_run, task, tiny_network
+from quantized import changed, integer_run, of_population, with_tables
 from test_layers import loaded_after
-from test_quantize import changed, integer_run, of_population, with_tables
 
 from lnp_edge.cli import main
 from lnp_edge.config import Config
