@@ -3,6 +3,7 @@
 import importlib
 import pkgutil
 from difflib import get_close_matches
+from functools import lru_cache
 from types import ModuleType
 
 from lnp_edge.base.errors import ConfigError
@@ -22,10 +23,19 @@ def get(package: str, name: str) -> ModuleType:
 
     Raises ConfigError that lists the available ones and says where a new one goes.
     """
+    _require(package, str(name), tuple(importlib.import_module(package).__path__))
+    return importlib.import_module(f"{package}.{name}")
+
+
+@lru_cache
+def _require(package: str, name: str, path: tuple[str, ...]) -> None:
+    """Raise ConfigError unless there is such a plug-in.
+
+    Folders are listed once for each name: every step of a network asks for its neurons.
+    """
     known = names(package)
     if name not in known:
         raise unknown(package.rpartition(".")[2].rstrip("s"), name, known, f"{package.replace('.', '/')}/")
-    return importlib.import_module(f"{package}.{name}")
 
 
 def unknown(kind: str, name: str, known: list[str], folder: str) -> ConfigError:
