@@ -109,23 +109,19 @@ def _sums(c_mem, c_ad, c_pull):
     """
     one = 1 << _FINE
     keep_v, keep_w = 65536 - c_mem, 65536 - c_ad
-
-    def advance(v, w):
-        v = (keep_v * v >> 16) - w
-        return v, (keep_w * w >> 16) + (c_pull * v >> 16)
-
-    columns = [(one, 0), (0, one)]  # M**k
-    impulse = (one, c_pull << (_FINE - 16))  # M**k (1, p)
-    sums = [[0, 0], [0, 0]]  # rows v, w; columns as in M
-    along = [0, 0]
+    # M**k by columns, M**k (1, p), and the sums of all. Written out, as most of a proof's time goes here.
+    v0, w0, v1, w1, v2, w2 = one, 0, 0, one, one, c_pull << (_FINE - 16)
+    sum_v0, sum_w0, sum_v1, sum_w1, sum_v2, sum_w2 = 0, 0, 0, 0, 0, 0
     k = 0
-    while k < _STEPS and (k == 0 or max(abs(x) for column in columns for x in column) > one >> 32):
-        for row in (0, 1):
-            along[row] += abs(impulse[row])
-            for column in (0, 1):
-                sums[row][column] += abs(columns[column][row])
-        columns, impulse, k = [advance(*column) for column in columns], advance(*impulse), k + 1
-    power = [[columns[0][0], columns[1][0]], [columns[0][1], columns[1][1]]]
+    while k < _STEPS and (k == 0 or max(abs(v0), abs(w0), abs(v1), abs(w1)) > one >> 32):
+        sum_v0, sum_v1, sum_v2 = sum_v0 + abs(v0), sum_v1 + abs(v1), sum_v2 + abs(v2)
+        sum_w0, sum_w1, sum_w2 = sum_w0 + abs(w0), sum_w1 + abs(w1), sum_w2 + abs(w2)
+        v0, v1, v2 = (keep_v * v0 >> 16) - w0, (keep_v * v1 >> 16) - w1, (keep_v * v2 >> 16) - w2
+        w0 = (keep_w * w0 >> 16) + (c_pull * v0 >> 16)
+        w1 = (keep_w * w1 >> 16) + (c_pull * v1 >> 16)
+        w2 = (keep_w * w2 >> 16) + (c_pull * v2 >> 16)
+        k += 1
+    power, sums, along = [[v0, v1], [w0, w1]], [[sum_v0, sum_v1], [sum_w0, sum_w1]], [sum_v2, sum_w2]
     first_powers = None
     while max(abs(x) for row in power for x in row) > one >> 32:
         size = [[abs(x) + 1 for x in row] for row in power]

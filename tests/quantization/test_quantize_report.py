@@ -247,7 +247,8 @@ def test_leaks_of_the_adaptation_count_too():
 
 
 @pytest.fixture
-def network(tmp_path):
+def network(tmp_path, monkeypatch):
+    monkeypatch.setattr(report, "STEPS", 1000)
     settings = Config()
     data = split(settings, load_data(settings))
     shape = len(data.task.channels), len(data.task.classes)
