@@ -67,13 +67,21 @@ def test_gcc_gives_the_same_results_at_every_level(tmp_path, optimize):
     assert_runs_like_the_oracle(open_board(board, image), kind="stack")
 
 
+MANY = {"n": 300, "density": 0.05}
+
+
+def board_of(cpu):
+    return replace(boards.get("host" if cpu == "host" else "cortex-m4"), cpu=cpu)
+
+
 @pytest.fixture(scope="module")
 def rest(tmp_path_factory):
-    """rest(board, toolchain) -> the objects of a firmware but for its network, compiled once."""
+    """rest(cpu, toolchain) -> the objects of a firmware of MANY neurons but for its network, compiled once."""
 
     @cache
-    def compiled(board, toolchain):
-        path = folder_for(tiny_model(), board, tmp_path_factory.mktemp("rest"))
+    def compiled(cpu, toolchain):
+        board = board_of(cpu)
+        path = folder_for(tiny_model(**MANY), board, tmp_path_factory.mktemp("rest"))
         sources = [p.name for p in path.glob("*.c") if not p.name.startswith("lnp_net")]
         tools = replace(commands.toolchain(board, toolchain), cc=build_module.compiler(toolchain))
         command = [*tools.cc, "-std=c11", tools.optimize, *tools.flags, "-c", *sources]
@@ -92,19 +100,17 @@ def test_more_than_256_neurons_run_like_the_oracle_at_every_level(
     tmp_path, monkeypatch, rest, cpu, toolchain, optimize
 ):
     """Beyond 256 neurons synapse indices have 16 bits: gcc 12.2 then dropped input and recurrence at some levels."""
-    name = "host" if cpu == "host" else "cortex-m4"
-    need_for(name, toolchain)
-    board = replace(boards.get(name), cpu=cpu)
+    board = board_of(cpu)
+    need_for(board.name, toolchain)
+    command, objects = commands.compile_command, rest(cpu, toolchain)
     monkeypatch.setattr(boards, "get", lambda name: board)
-    command, objects = commands.compile_command, rest(board, toolchain)
     monkeypatch.setattr(
         commands,
         "compile_command",
         lambda tools, sources, *more: command(tools, [s for s in sources if s.startswith("lnp_net")] + objects, *more),
     )
-    which = {"n": 300, "density": 0.05}
-    image = build(folder_for(tiny_model(**which), board, tmp_path), toolchain, optimize).image
-    assert_runs_like_the_oracle(open_board(board, image), 40, **which)
+    image = build(folder_for(tiny_model(**MANY), board, tmp_path), toolchain, optimize).image
+    assert_runs_like_the_oracle(open_board(board, image), 40, **MANY)
 
 
 @pytest.mark.parametrize("compiler", ["clang", "gcc"])
