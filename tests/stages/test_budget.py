@@ -319,8 +319,9 @@ def test_what_cannot_be_asked_is_refused_in_two_lines(at, capsys, words, what):
 
 
 @pytest.mark.parametrize("neuron", ["cuba_lif", "adlif"])
-def test_what_is_written_fits_when_it_is_quantised_and_built(at, capsys, neuron):
+def test_what_is_written_fits_when_it_is_quantised_and_built(at, capsys, monkeypatch, neuron):
     need_for("cortex-m4")
+    monkeypatch.setattr(_measure, "STEPS", 100)
     (at / "small.toml").write_text(SMALL.replace("[network]", f'[network]\nneuron = "{neuron}"'))
     words = "prune small.toml --board cortex-m4 --flash 11k --ops 7k --json"
     assert main(words.split()) == 0
