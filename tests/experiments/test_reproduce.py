@@ -185,9 +185,8 @@ def test_quick_shrinks_layers_too():
 
 def test_a_row_that_cannot_be_run_is_refused_before_others_are_trained(plain_pictures, tmp_path):
     path = tmp_path / "c.toml"
-    path.write_text(
-        '[data]\nwindow = 1.0\nhop = 1.0\nlimit = 1\n[network]\nneurons = 6\nneuron = "adlif"\n[train]\nepochs = 1\nbatch = 256\n'
-    )
+    sections = ("[data]", "window = 1.0", "hop = 1.0", "limit = 1", "[network]", "neurons = 6", 'neuron = "adlif"')
+    path.write_text("\n".join((*sections, "[train]", "epochs = 1", "batch = 256")))
     words = ["reproduce", str(path), "--rows", "dense,lnp 4 bits", "--jobs", "1", "-o", str(tmp_path / "r")]
     assert main(words) == 0 or not list(tmp_path.rglob("result.json"))
 
