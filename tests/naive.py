@@ -3,6 +3,8 @@
 Shares no code with the project: it reads the model's arrays and nothing else.
 """
 
+from operator import mul
+
 
 def leak(x, c):
     away = (c * abs(x) + 65535 + (1 if x < 0 else 0)) // 65536
@@ -10,11 +12,12 @@ def leak(x, c):
 
 
 def dense(w):
-    rows = [[0] * w.shape[1] for _ in range(w.shape[0])]
+    """The weights from every unit, zeros too, of each neuron."""
+    columns = [[0] * w.shape[0] for _ in range(w.shape[1])]
     for pre in range(w.shape[0]):
         for k in range(int(w.indptr[pre]), int(w.indptr[pre + 1])):
-            rows[pre][int(w.indices[k])] = int(w.data[k])
-    return rows
+            columns[int(w.indices[k])][pre] = int(w.data[k])
+    return columns
 
 
 def cuba_lif(s, drive, p, i):
@@ -167,8 +170,7 @@ class Naive:
                 drive = 0
                 for projection, w in zip(m.projections, self.w, strict=True):
                     if projection.target == population.name:
-                        x = sent[projection.source]
-                        drive += 2**projection.shift * sum(w[j][i] * x[j] for j in range(len(x)))
+                        drive += 2**projection.shift * sum(map(mul, w[i], sent[projection.source]))
                 z.append(NEURONS[population.neuron][1](s, drive, p, i))
             sent[population.name] = self.z[population.name] = z
         assert all(abs(x) < 2**31 for s in self.s for values in s.values() for x in values)

@@ -1,5 +1,6 @@
 """Small float networks and the task they are for, before quantisation; and what the equations say of them."""
 
+from copy import deepcopy
 from dataclasses import replace
 from functools import partial
 
@@ -18,12 +19,23 @@ def tiny_network(seed=1, n=40, c=3, o=4, dt=0.02, density=0.3, neuron="cuba_lif"
     return random_network(n, c, o, dt, density, np.random.default_rng(seed), neuron, **means)
 
 
+DRAWN = {}
+
+
+def _drawn(settings, c, o, dt, seed):
+    """drawn(), once for equal arguments, as it runs a network of layers: a copy, which may be changed."""
+    key = repr((settings, c, o, dt, seed))
+    if key not in DRAWN:
+        DRAWN[key] = drawn(settings, c, o, dt, np.random.default_rng(seed))
+    return deepcopy(DRAWN[key])
+
+
 def tiny_layers(seed=1, sizes=(20, 16), c=3, o=4, dt=0.04, neurons=("cuba_lif", "adlif"), first_recurrent=True):
     """Layers of these neurons, in turn, with a skip from the input to the read-out."""
     layers = tuple(
         LayerSettings(n, neurons[k % len(neurons)], 0.4, first_recurrent or k > 0) for k, n in enumerate(sizes)
     )
-    return drawn(NetworkSettings(skip=True, layer=layers), c, o, dt, np.random.default_rng(seed))
+    return _drawn(NetworkSettings(skip=True, layer=layers), c, o, dt, seed)
 
 
 # What every part that runs a network must run: each neuron alone, and layers.
@@ -33,7 +45,7 @@ NETWORKS = {name: partial(tiny_network, neuron=name, dt=0.04) for name in SPIKIN
 def stacked(*layers, seed=1, c=3, o=4, dt=0.02, skip=False):
     """A network of layers, each a dict of LayerSettings' fields."""
     settings = NetworkSettings(layer=tuple(LayerSettings(**{"density": 0.3} | layer) for layer in layers), skip=skip)
-    return drawn(settings, c, o, dt, np.random.default_rng(seed))
+    return _drawn(settings, c, o, dt, seed)
 
 
 def with_way_back(network, synapses=60, seed=3):

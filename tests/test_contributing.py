@@ -32,12 +32,14 @@ epochs = 1
 
 @pytest.fixture(scope="module")
 def house(tmp_path_factory):
-    """A folder to put first on the path: lnp_edge as it is installed, and the recipes' files in their places."""
+    """A folder to put first on the path: lnp_edge as it is installed, and the recipes' files in their places.
+
+    With the kernels that are compiled already: Numba knows them by the times of their files, which are copied.
+    """
     folder = tmp_path_factory.mktemp("house")
-    keep_out = shutil.ignore_patterns("__pycache__")
-    shutil.copytree(ROOT / "lnp_edge", folder / "lnp_edge", ignore=keep_out)
+    shutil.copytree(ROOT / "lnp_edge", folder / "lnp_edge")
     for inside in ("firmware_gen", "runtime", "boards"):
-        shutil.copytree(ROOT / inside, folder / "lnp_edge" / inside, ignore=keep_out)
+        shutil.copytree(ROOT / inside, folder / "lnp_edge" / inside)
     for place, text in FILES.items():
         path = folder / (place if place.startswith("lnp_edge/") else f"lnp_edge/{place}")
         assert not path.exists(), f"{place} is no recipe: it is there already"
@@ -75,12 +77,13 @@ for line in ("prune c.toml -o pruned.safetensors", "train pruned.safetensors -o 
 
 
 def test_the_contract_tests_find_what_was_added_and_hold(house):
-    """Those that CONTRIBUTING names, and those of boards; where no test has the name, pytest fails."""
+    """Those that CONTRIBUTING names, and those of boards: some of each name, and all pass."""
     need("torch")
-    places = ["spec", "pruning/test_pruning.py", "training/test_train_layer.py"]
-    for name in ("alif", "fan_in", "lm3s6965evb"):
-        chosen = [str(ROOT / "tests" / place) for place in places]
-        command = [sys.executable, "-P", "-m", "pytest", "-q", "-p", "no:cacheprovider", "-k", name, *chosen]
-        environment = os.environ | {"PYTHONPATH": str(house)}
-        done = subprocess.run(command, capture_output=True, text=True, cwd=house, env=environment)
-        assert done.returncode == 0, f"{name}: {done.stdout[-3000:]}"
+    names = ("alif", "fan_in", "lm3s6965evb")
+    chosen = [ROOT / "tests" / place for place in ("spec", "pruning/test_pruning.py", "training/test_train_layer.py")]
+    command = [sys.executable, "-P", "-m", "pytest", "-v", "-p", "no:cacheprovider", "-k", " or ".join(names), *chosen]
+    environment = os.environ | {"PYTHONPATH": str(house)}
+    done = subprocess.run(command, capture_output=True, text=True, cwd=house, env=environment)
+    assert done.returncode == 0, done.stdout[-3000:]
+    passed = [line for line in done.stdout.splitlines() if " PASSED" in line]
+    assert all(any(name in line for line in passed) for name in names), done.stdout[-3000:]

@@ -8,9 +8,13 @@ from pathlib import Path
 
 import pytest
 from conftest import need
+from nets import tiny_network
 from tiny import tiny_model
 
+from lnp_edge.config import Config
 from lnp_edge.interchange import onnx_file
+from lnp_edge.network import file as network_file
+from lnp_edge.network.file import NetworkFile
 
 ROOT = Path(__file__).parents[1]
 
@@ -123,12 +127,15 @@ def test_importing_every_module_of_generator_runtime_and_boards_loads_no_torch()
 def test_no_command_but_training_loads_torch(tmp_path):
     need("cc")
     onnx_file.save(tiny_model(), tmp_path / "m.onnx")
+    of_spar = tiny_network(n=8, c=6, o=7, dt=0.04)
+    network_file.save(NetworkFile(of_spar, Config(), {}), tmp_path / "n.safetensors")
     (tmp_path / "a.csv").write_text("1,2,3\n" * 25)
     code = """
 from lnp_edge.cli import main
 folder = sys.argv[1]
 for line in ("boards", "doctor --json", "generate F/m.onnx --board host -o F/firmware", "build F/firmware",
-             "flash F/firmware --dry-run", "verify F/m.onnx --board host --steps 20", "run F/m.onnx --source F/a.csv"):
+             "flash F/firmware --dry-run", "verify F/m.onnx --board host --steps 20", "run F/m.onnx --source F/a.csv",
+             "quantize F/n.safetensors --bits 6 -o F/q.onnx"):
     assert main([word.replace("F/", folder + "/") for word in line.split()]) == 0, line
 """
     assert "torch" not in loaded_after(code, tmp_path)

@@ -106,23 +106,26 @@ def operating_point(
     """
     rng = np.random.default_rng(0)
     batch = batch or (16 if network.n <= LARGE else 4)
-    if x is not None:
+    if x is None:
+        each_step = np.clip(rng.normal(0, X_STD, (steps, batch, len(network.w_in))), -2, 2)
+    else:
         batch, steps = x.shape[:2]
+        each_step = np.moveaxis(x, 1, 0)
     run, *shadows = (Simulation(network, batch) for _ in range(3))
     nudge = 0.05 * network.all("v_th")
     more = nudge * network.drive_for()[0]
     nudges = [more[at] for _, at in network.parts()]
-    counts = np.zeros((3, network.n))
-    for t in range(steps):
-        now = np.clip(rng.normal(0, X_STD, (batch, len(network.w_in))), -2, 2) if x is None else x[:, t]
+    counts = np.zeros((3, batch, network.n), np.int64)
+    for t, now in enumerate(each_step):
         for k, own in enumerate(nudges):
             drive = run.drive(k, now)
             run.integrate(k, drive)
             for shadow, sign in zip(shadows, (1, -1), strict=True):
                 shadow.integrate(k, drive + sign * own)
         if t >= steps // 5:
-            counts += [s.z.sum(0) for s in (run, *shadows)]
-    rate, up, down = counts / (batch * (steps - steps // 5))
+            for count, simulation in zip(counts, (run, *shadows), strict=True):
+                count += simulation.z
+    rate, up, down = counts.sum(1) / (batch * (steps - steps // 5))
     return OperatingPoint(rate, np.maximum(up - down, 0) / (2 * nudge))
 
 

@@ -292,15 +292,19 @@ class QuantizedModel:
             found += [Field(p.name, "z", p.z_words)] if p.spikes else []
         return tuple(found)
 
-    @property
+    @cached_property
     def state_words(self) -> int:
         """Number of 32-bit words of state."""
         return sum(f.words for f in self.fields)
 
+    @cached_property
+    def _y(self) -> slice:
+        first = self.state_words - self.readout.state_words
+        return slice(first, first + self.n_out)
+
     def y_of(self, words: NDArray) -> NDArray[np.int32]:
         """The read-out y, a copy [n_out], in all state words, uint32 or int32 [state_words]."""
-        first = self.state_words - self.readout.state_words
-        return words[first : first + self.n_out].view(np.int32).copy()
+        return words[self._y].view(np.int32).copy()
 
     def locate(self, word: int) -> tuple[Field, int]:
         """The field of a state word and the index in it; for z, that of the word's first neuron."""

@@ -4,6 +4,7 @@ import importlib
 import pkgutil
 import traceback
 from difflib import get_close_matches
+from functools import lru_cache
 from pathlib import Path
 from types import ModuleType
 
@@ -25,15 +26,24 @@ def get(package: str, name: str) -> ModuleType:
     Raises ConfigError that lists the available ones and says where a new one goes, or that says why
     its file cannot be imported.
     """
-    known = names(package)
-    if name not in known:
-        raise unknown(package.rpartition(".")[2].rstrip("s"), name, known, f"{package.replace('.', '/')}/")
+    _require(package, str(name), tuple(importlib.import_module(package).__path__))
     try:
         return importlib.import_module(f"{package}.{name}")
     except LnpError:
         raise
     except Exception as e:  # whatever the file does
         raise broken(f"{package.replace('.', '/')}/{name}.py", e) from None
+
+
+@lru_cache
+def _require(package: str, name: str, path: tuple[str, ...]) -> None:
+    """Raise ConfigError unless there is such a plug-in.
+
+    Folders are listed once for each name: every step of a network asks for its neurons.
+    """
+    known = names(package)
+    if name not in known:
+        raise unknown(package.rpartition(".")[2].rstrip("s"), name, known, f"{package.replace('.', '/')}/")
 
 
 def broken(file: str, e: Exception) -> ConfigError:

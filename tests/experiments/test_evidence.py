@@ -25,6 +25,12 @@ from lnp_edge.network.draw import random_network
 from lnp_edge.spec.plugins import names
 
 
+@pytest.fixture(autouse=True)
+def short_runs(monkeypatch):
+    """Of the run that shows whether a rate drifts."""
+    monkeypatch.setattr(trials, "LONG", 400)
+
+
 def cell(**changes):
     return replace(Cell("lnp", PruneSettings(keep=0.3), "heterogeneous", 1, ("recall",), 40), **changes)
 

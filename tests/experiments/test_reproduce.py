@@ -7,6 +7,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from stops import Stopped, stopping_at
 
 from lnp_edge import config
 from lnp_edge.base.errors import LnpError, ModelError, NetworkError
@@ -88,15 +89,8 @@ def test_a_stopped_trial_goes_on_to_the_same_result(tmp_path, monkeypatch):
     trial = Trial("x", SMALL)
     whole = run_trial(trial)
 
-    class Stopped(Exception):
-        pass
-
-    def stop(share, what):
-        if share == 1:
-            raise Stopped
-
     with pytest.raises(Stopped):
-        run_trial(trial, stop, tmp_path)
+        run_trial(trial, stopping_at(1), tmp_path)
     assert list(tmp_path.iterdir())
     seen = []
     resumed = run_trial(trial, lambda share, what: seen.append(share), tmp_path)
@@ -114,13 +108,13 @@ def test_what_starts_from_a_network_that_starts_from_another_goes_on_too(tmp_pat
         assert run_trial(trial, None, tmp_path).model.fingerprint == whole.model.fingerprint
 
 
-def test_a_finished_run_leaves_nothing_to_go_on_from(tmp_path):
+def test_a_finished_run_leaves_nothing_to_go_on_from(plain_pictures, tmp_path):
     runs, trial = Runs(tmp_path), Trial("x", SMALL)
     runs.all([trial], in_process)
     assert not list((tmp_path / trial.key).glob("*.checkpoint"))
 
 
-def test_a_stored_network_is_the_trained_one(tmp_path):
+def test_a_stored_network_is_the_trained_one(plain_pictures, tmp_path):
     runs, trial = Runs(tmp_path), Trial("x", SMALL)
     (result,) = runs.all([trial], in_process)
     stored = load_network((tmp_path / trial.key) / "network.safetensors")
@@ -132,7 +126,7 @@ def test_a_stored_network_is_the_trained_one(tmp_path):
             runs.all([trial], in_process)
 
 
-def test_what_starts_from_a_failure_trains_for_itself(tmp_path):
+def test_what_starts_from_a_failure_trains_for_itself(plain_pictures, tmp_path):
     runs, after = Runs(tmp_path), Trial("activity", changed(SMALL, ROWS["activity"]))
     (alone,) = Runs(tmp_path / "alone").all([after], in_process)
     (tmp_path / after.before.key).mkdir()
@@ -150,7 +144,7 @@ def test_a_damaged_checkpoint_is_no_failure_of_a_network(tmp_path):
     assert runs.load(trial) is None
 
 
-def test_a_failure_is_raised_or_a_result(tmp_path):
+def test_a_failure_is_raised_or_a_result(plain_pictures, tmp_path):
     runs, good = Runs(tmp_path), Trial("good", SMALL)
     bad = Trial("bad", replace(SMALL, prune=PruneSettings(keep=1e-6)))
     results = Runs(tmp_path, failures=True).all([bad, good], in_process)
@@ -189,11 +183,10 @@ def test_quick_shrinks_layers_too():
     assert changed(LAYERS, QUICK).network.total < LAYERS.network.total
 
 
-def test_a_row_that_cannot_be_run_is_refused_before_others_are_trained(tmp_path):
+def test_a_row_that_cannot_be_run_is_refused_before_others_are_trained(plain_pictures, tmp_path):
     path = tmp_path / "c.toml"
-    path.write_text(
-        '[data]\nwindow = 1.0\nhop = 1.0\nlimit = 1\n[network]\nneurons = 6\nneuron = "adlif"\n[train]\nepochs = 1\n'
-    )
+    sections = ("[data]", "window = 1.0", "hop = 1.0", "limit = 1", "[network]", "neurons = 6", 'neuron = "adlif"')
+    path.write_text("\n".join((*sections, "[train]", "epochs = 1", "batch = 256")))
     words = ["reproduce", str(path), "--rows", "dense,lnp 4 bits", "--jobs", "1", "-o", str(tmp_path / "r")]
     assert main(words) == 0 or not list(tmp_path.rglob("result.json"))
 

@@ -346,15 +346,20 @@ def test_a_neuron_whose_step_disagrees_with_its_lists_is_refused(monkeypatch):
         neuron.neuron(tiny_model().population("hidden"), "net")
 
 
-def test_a_state_variable_cannot_be_called_as_the_spikes_are(monkeypatch):
+def other_readout(monkeypatch, state, step):
+    """li with another state variable and the step that has it."""
     from lnp_edge.neurons import li
 
+    monkeypatch.setattr(li, "STATE", (state,))
+    monkeypatch.setattr(li, "step", step)
+
+
+def test_a_state_variable_cannot_be_called_as_the_spikes_are(monkeypatch):
     def step(z, drive, c, bias):
         z = add(z, drive)
         return z
 
-    monkeypatch.setattr(li, "STATE", ("z",))
-    monkeypatch.setattr(li, "step", step)
+    other_readout(monkeypatch, "z", step)
     with pytest.raises(ConfigError, match="a state variable is called 'z'"):
         neuron.neuron(tiny_model().population("out"), "net")
 
@@ -384,14 +389,11 @@ def test_names_that_meet_when_they_are_joined_are_refused():
 
 
 def test_a_population_that_makes_a_word_of_c_is_refused(monkeypatch):
-    from lnp_edge.neurons import li
-
     def step(cast, drive, c, bias):
         cast = add(cast, drive)
         return cast
 
-    monkeypatch.setattr(li, "STATE", ("cast",))
-    monkeypatch.setattr(li, "step", step)
+    other_readout(monkeypatch, "cast", step)
     with pytest.raises(ConfigError, match="'static_cast' means something in C"):
         generate(renamed(tiny_model(), {"out": "static"}.items()), board())
 

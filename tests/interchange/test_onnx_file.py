@@ -11,6 +11,7 @@ import numpy as np
 import onnx
 import pytest
 from conftest import need
+from damage import cut, flipped
 from naive import Naive
 from onnx import TensorProto, helper, numpy_helper
 from tiny import ALL, random_model, tiny_counts, tiny_loop, tiny_model, tiny_stack
@@ -174,24 +175,20 @@ def test_the_file_that_the_others_here_damage_is_good(tmp_path):
 
 
 def test_a_file_cut_anywhere_is_refused(tmp_path):
-    for at in range(0, len(GOOD), 13):
-        refusal(tmp_path, GOOD[:at])
+    for data in cut(GOOD, 13):
+        refusal(tmp_path, data)
 
 
 def test_a_flipped_bit_anywhere_is_refused(tmp_path):
-    for at in range(0, len(GOOD), 7):
-        damaged = bytearray(GOOD)
-        damaged[at] ^= 1 << at % 8
-        refusal(tmp_path, bytes(damaged))
+    for data in flipped(GOOD, 7):
+        refusal(tmp_path, data)
 
 
 def test_any_flipped_bit_of_weights_and_parameters_is_refused(tmp_path):
     for tensor in onnx_file.to_proto(SMALL).graph.initializer:
         at = GOOD.index(tensor.raw_data, GOOD.index(b"\x42" + bytes([len(tensor.name)]) + tensor.name.encode()))
-        for k in range(len(tensor.raw_data)):
-            damaged = bytearray(GOOD)
-            damaged[at + k] ^= 1 << k % 8
-            refusal(tmp_path, bytes(damaged))
+        for data in flipped(GOOD, 1, at, at + len(tensor.raw_data)):
+            refusal(tmp_path, data)
 
 
 @pytest.mark.parametrize(
@@ -439,57 +436,67 @@ def part(which, k, **changes):
     return edit
 
 
+CHANGES = {
+    ("populations", 0): {
+        "population too much": {"more": 1},
+        "population without a size": {"n": None},
+        "bool as size": {"n": True},
+        "float as size": {"n": 6.0},
+        "text as size": {"n": "6"},
+        "size 0": {"n": 0},
+        "negative size": {"n": -6},
+        "another size": {"n": 5},
+        "huge size": {"n": 2**31},
+        "size of many digits": {"n": 10**40},
+        "another name": {"name": "other"},
+        "the name of the input": {"name": "input"},
+        "the same name": {"name": "out"},
+        "path as name": {"name": "../x"},
+        "empty name": {"name": ""},
+        "capital": {"name": "Hidden"},
+        "line feed in a name": {"name": "hidden\n"},
+        "long name": {"name": "h" * 100_000},
+        "number as name": {"name": 5},
+        "list as name": {"name": ["hidden"]},
+        "inner name": {"name": "Before_hidden"},
+        "path as neuron": {"neuron": "../../evil"},
+        "module as neuron": {"neuron": "os"},
+        "list as neuron": {"neuron": ["cuba_lif"]},
+        "another neuron": {"neuron": "adlif"},
+        "read-out as neuron": {"neuron": "li"},
+    },
+    ("populations", 1): {
+        "read-out that spikes": {"neuron": "cuba_lif"},
+    },
+    ("projections", 0): {
+        "projection too much": {"w": [[1]]},
+        "projection without bits": {"bits": None},
+        "name of another projection": {"name": "rec"},
+        "expression as name": {"name": "__import__('os')"},
+        "source nowhere": {"source": "nowhere"},
+        "source the read-out": {"source": "out"},
+        "target the input": {"target": "input"},
+        "source a number": {"source": 0},
+        "3 bits": {"bits": 3},
+        "other bits": {"bits": 4},
+        "16 bits": {"bits": 16},
+        "bool as bits": {"bits": True},
+        "float bits": {"bits": 8.0},
+        "bool as shift": {"shift": False},
+        "shift 17": {"shift": 17},
+        "negative shift": {"shift": -1},
+        "huge shift": {"shift": 10**30},
+        "another shift": {"shift": 1},
+    },
+    ("projections", 1): {
+        "another target": {"target": "out"},
+    },
+}
 PARTS = {
     "population a list": lambda i: i["populations"].__setitem__(0, ["hidden", "cuba_lif", 6]),
     "population null": lambda i: i["populations"].__setitem__(0, None),
-    "population too much": part("populations", 0, more=1),
-    "population without a size": part("populations", 0, n=None),
-    "bool as size": part("populations", 0, n=True),
-    "float as size": part("populations", 0, n=6.0),
-    "text as size": part("populations", 0, n="6"),
-    "size 0": part("populations", 0, n=0),
-    "negative size": part("populations", 0, n=-6),
-    "another size": part("populations", 0, n=5),
-    "huge size": part("populations", 0, n=2**31),
-    "size of many digits": part("populations", 0, n=10**40),
-    "another name": part("populations", 0, name="other"),
-    "the name of the input": part("populations", 0, name="input"),
-    "the same name": part("populations", 0, name="out"),
-    "path as name": part("populations", 0, name="../x"),
-    "empty name": part("populations", 0, name=""),
-    "capital": part("populations", 0, name="Hidden"),
-    "line feed in a name": part("populations", 0, name="hidden\n"),
-    "long name": part("populations", 0, name="h" * 100_000),
-    "number as name": part("populations", 0, name=5),
-    "list as name": part("populations", 0, name=["hidden"]),
-    "inner name": part("populations", 0, name="Before_hidden"),
-    "path as neuron": part("populations", 0, neuron="../../evil"),
-    "module as neuron": part("populations", 0, neuron="os"),
-    "list as neuron": part("populations", 0, neuron=["cuba_lif"]),
-    "another neuron": part("populations", 0, neuron="adlif"),
-    "read-out as neuron": part("populations", 0, neuron="li"),
-    "read-out that spikes": part("populations", 1, neuron="cuba_lif"),
     "projection a number": lambda i: i["projections"].__setitem__(0, 7),
-    "projection too much": part("projections", 0, w=[[1]]),
-    "projection without bits": part("projections", 0, bits=None),
-    "name of another projection": part("projections", 0, name="rec"),
-    "expression as name": part("projections", 0, name="__import__('os')"),
-    "source nowhere": part("projections", 0, source="nowhere"),
-    "source the read-out": part("projections", 0, source="out"),
-    "target the input": part("projections", 0, target="input"),
-    "another target": part("projections", 1, target="out"),
-    "source a number": part("projections", 0, source=0),
-    "3 bits": part("projections", 0, bits=3),
-    "other bits": part("projections", 0, bits=4),
-    "16 bits": part("projections", 0, bits=16),
-    "bool as bits": part("projections", 0, bits=True),
-    "float bits": part("projections", 0, bits=8.0),
-    "bool as shift": part("projections", 0, shift=False),
-    "shift 17": part("projections", 0, shift=17),
-    "negative shift": part("projections", 0, shift=-1),
-    "huge shift": part("projections", 0, shift=10**30),
-    "another shift": part("projections", 0, shift=1),
-}
+} | {name: part(*where, **change) for where, edits in CHANGES.items() for name, change in edits.items()}
 
 
 @pytest.mark.parametrize("name", PARTS)

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from damage import cut, flipped
 from nets import NETWORKS, tiny_layers, tiny_network
 from safetensors.numpy import load as load_tensors
 from safetensors.numpy import save as save_tensors
@@ -160,15 +161,13 @@ def test_the_file_that_the_others_here_damage_is_good(tmp_path):
 
 
 def test_a_file_cut_anywhere_is_refused(tmp_path):
-    for at in range(0, len(GOOD), 11):
-        refusal(tmp_path, GOOD[:at])
+    for data in cut(GOOD, 11):
+        refusal(tmp_path, data)
 
 
 def test_a_flipped_bit_anywhere_is_refused(tmp_path):
-    for at in range(0, len(GOOD), 3):
-        damaged = bytearray(GOOD)
-        damaged[at] ^= 1 << at % 8
-        refusal(tmp_path, bytes(damaged))
+    for data in flipped(GOOD, 3):
+        refusal(tmp_path, data)
 
 
 @pytest.mark.parametrize(

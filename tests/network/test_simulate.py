@@ -4,29 +4,10 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from nets import NETWORKS, tiny_layers, tiny_network
+from nets import EQUATIONS, NETWORKS, tiny_layers, tiny_network
 from scipy import sparse
 
 from lnp_edge.network.simulate import Simulation, filtered
-
-
-def cuba_lif(s, drive, p, dt):
-    s["i_syn"] = np.exp(-dt / p["tau_syn"]) * s["i_syn"] + drive + p["bias"]
-    s["v"] = np.exp(-dt / p["tau_mem"]) * s["v"] + s["i_syn"]
-    z = s["v"] > p["v_th"]
-    s["v"] = s["v"] - p["v_th"] * z
-    return z
-
-
-def adlif(s, drive, p, dt):
-    v = np.exp(-dt / p["tau_mem"]) * s["v"] + drive + p["bias"] - s["w"]
-    z = v > p["v_th"]
-    s["v"] = v - p["v_th"] * z
-    s["w"] = np.exp(-dt / p["tau_ad"]) * s["w"] + p["pull"] * s["v"] + p["jump"] * z
-    return z
-
-
-EQUATIONS = {"cuba_lif": cuba_lif, "adlif": adlif}  # of the neurons that have their equations here
 
 
 def simulated(net, x):
@@ -36,7 +17,7 @@ def simulated(net, x):
     z, found = np.zeros((x.shape[1], net.n)), []
     for now in x:
         for (p, at), s in zip(parts, states, strict=True):
-            z[:, at] = EQUATIONS[p.neuron](s, z @ w[:, at] + now @ net.w_in[:, at], p.params, net.dt)
+            z[:, at] = EQUATIONS[p.neuron][1](s, z @ w[:, at] + now @ net.w_in[:, at], p.params, net.dt)
         found.append(z.copy())
     return np.array(found), states
 

@@ -284,6 +284,7 @@ def test_magnitude_breaks_ties_by_seed_and_not_by_place():
 
 def test_random_keeps_each_synapse_equally_often(monkeypatch):
     monkeypatch.setattr(get("lnp_edge.pruning", "random"), "with_loop_gain", lambda net, *rest, **more: net)
+    monkeypatch.setattr(get("lnp_edge.pruning", "random"), "loop_gain", lambda net: 0.5)
     start = graph(0.01 * (1 - np.eye(12)))
     often = sum((prune("random", start, 0.25, seed).w_rec != 0).toarray() for seed in range(200))
     off = often[~np.eye(12, dtype=bool)]

@@ -6,8 +6,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 from nets import STRUCTURES, float_run, task, tiny_network
-from test_layers import loaded_after
-from test_quantize import changed, integer_run, of_population, with_tables
+from quantized import changed, integer_run, of_population, with_tables
 
 from lnp_edge.cli import main
 from lnp_edge.config import Config
@@ -249,7 +248,8 @@ def test_leaks_of_the_adaptation_count_too():
 
 
 @pytest.fixture
-def network(tmp_path):
+def network(tmp_path, monkeypatch):
+    monkeypatch.setattr(report, "STEPS", 1000)
     settings = Config()
     data = split(settings, load_data(settings))
     shape = len(data.task.channels), len(data.task.classes)
@@ -295,10 +295,3 @@ def test_a_silent_model_is_a_no_and_not_written(network, capsys, monkeypatch):
     assert "the network went silent" in captured.err and len(captured.err.splitlines()) == 2
     assert "silent in integers" in json.loads(captured.out)["proposals"][0]
     assert not out.exists()
-
-
-def test_rounding_loads_no_torch(network):
-    code = (
-        "from lnp_edge.cli import main; assert main(['quantize', sys.argv[1], '-o', sys.argv[2], '--bits', '6']) == 0"
-    )
-    assert "torch" not in loaded_after(code, network, network.with_name("m.onnx"))

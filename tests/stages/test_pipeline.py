@@ -11,6 +11,7 @@ from lnp_edge.cli import main
 from lnp_edge.config import Config
 from lnp_edge.interchange import onnx_file
 from lnp_edge.network import file as network_file
+from lnp_edge.quantization import report
 from lnp_edge.runtime.reference import Reference
 from lnp_edge.task.split import data_for
 
@@ -41,6 +42,7 @@ NETWORKS = {
 def at(tmp_path, monkeypatch):
     need("torch")
     monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(report, "STEPS", 1000)
     return tmp_path
 
 
@@ -53,9 +55,9 @@ def run(capsys, line):
 @pytest.mark.parametrize("kind", NETWORKS)
 def test_a_configuration_is_pruned_trained_and_quantised(at, capsys, kind):
     (at / "c.toml").write_text(NETWORKS[kind] + REST)
-    report = run(capsys, "prune c.toml -o pruned.safetensors")
+    said = run(capsys, "prune c.toml -o pruned.safetensors")
     pruned = network_file.load(at / "pruned.safetensors").network
-    assert report["before"]["synapses"] > report["after"]["synapses"] == pruned.w_rec.nnz > 0
+    assert said["before"]["synapses"] > said["after"]["synapses"] == pruned.w_rec.nnz > 0
     run(capsys, "train pruned.safetensors -o trained.safetensors")
     file = network_file.load(at / "trained.safetensors")
     assert file.network.w_rec.nnz == pruned.w_rec.nnz and (file.network.w_rec.data != pruned.w_rec.data).all()
@@ -63,11 +65,11 @@ def test_a_configuration_is_pruned_trained_and_quantised(at, capsys, kind):
         (p.name, p.neuron, p.n) for p in pruned.populations
     ]
     for bits in (4, 8, 16):
-        report = run(capsys, f"quantize trained.safetensors --bits {bits} -o model.onnx")
+        said = run(capsys, f"quantize trained.safetensors --bits {bits} -o model.onnx")
         model = onnx_file.load(at / "model.onnx")
-        assert report["fingerprint"] == f"{model.fingerprint:08x}"
-        assert list(report["layers"]["neurons"]["populations"]) == [p.name for p in file.network.populations]
-        assert report["synapses"] == {p.name: p.w.nnz for p in model.projections}
+        assert said["fingerprint"] == f"{model.fingerprint:08x}"
+        assert list(said["layers"]["neurons"]["populations"]) == [p.name for p in file.network.populations]
+        assert said["synapses"] == {p.name: p.w.nnz for p in model.projections}
         assert {p.bits for p in model.projections} == {bits}
         assert [(p.neuron, p.n) for p in model.populations[:-1]] == [(p.neuron, p.n) for p in file.network.populations]
         assert Config.from_json(json.dumps(model.provenance["config"])).network == file.config.network
@@ -76,21 +78,21 @@ def test_a_configuration_is_pruned_trained_and_quantised(at, capsys, kind):
     for counts, wanted in zip(windows.counts, windows.wanted, strict=True):
         runner.reset()
         right += int(np.argmax(runner.steps(counts).y)) == wanted
-    assert report["measures"]["accuracy"] == right / len(windows)
+    assert said["measures"]["accuracy"] == right / len(windows)
 
 
 @pytest.mark.parametrize("kind", ["two recurrent", "mixed"])
 def test_a_configuration_of_layers_trains_without_a_step_between(at, capsys, kind):
     (at / "c.toml").write_text(NETWORKS[kind] + REST)
-    report = run(capsys, "train c.toml -o trained.safetensors")
-    assert np.isfinite([epoch["loss"] for epoch in report["train"]]).all()
+    said = run(capsys, "train c.toml -o trained.safetensors")
+    assert np.isfinite([epoch["loss"] for epoch in said["train"]]).all()
     assert main(["quantize", "trained.safetensors", "-o", "model.onnx"]) == 0
     lines = capsys.readouterr().out.splitlines()
     for name in ("input", "between neurons", "layer1", "layer2", "read-out"):
         assert any(name in line for line in lines)
 
 
-@pytest.mark.parametrize("kind", ["two recurrent", "skip", *OTHERS])
+@pytest.mark.parametrize("kind", ["two recurrent", "skip"])
 def test_training_in_integers_is_refused_where_it_does_not_serve(at, capsys, kind):
     (at / "c.toml").write_text(NETWORKS[kind] + REST)
     assert main(["prune", "c.toml", "-o", "pruned.safetensors"]) == 0
@@ -98,7 +100,7 @@ def test_training_in_integers_is_refused_where_it_does_not_serve(at, capsys, kin
     assert main(["quantize", "pruned.safetensors", "--epochs", "1", "-o", "model.onnx"]) == 2
     captured = capsys.readouterr()
     first, second = captured.err.splitlines()
-    assert "training in integers needs one layer of cuba_lif" in first and "epochs = 0" in second
+    assert "training in integers needs one layer" in first and "epochs = 0" in second
     assert captured.out == "" and not (at / "model.onnx").exists()
 
 

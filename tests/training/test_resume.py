@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 from conftest import need
 from nets import tiny_network
+from stops import Stopped, stopping_at
 
 from lnp_edge import config
 from lnp_edge.base.errors import ModelError
@@ -25,18 +26,6 @@ LYAPUNOV = NoiseSettings(rounds=4, score="wl", nodes=0.3)
 TUNED = NoiseSettings(rounds=2, timescales=13)
 
 
-class Stopped(Exception):
-    pass
-
-
-def stopped_at(share):
-    def progress(done, what):
-        if done >= share:
-            raise Stopped
-
-    return progress
-
-
 def same(a, b):
     assert a.identity() == b.identity()
 
@@ -47,11 +36,11 @@ def same(a, b):
     ids=["rounds", "Lyapunov matrix", "time constants"],
 )
 def test_a_stopped_pruning_goes_on_to_the_same_network(tmp_path, options, shares):
-    start, path = random_network(40, 24, 7, 1.0, 0.3, np.random.default_rng(4)), tmp_path / "x.pruning"
+    start, path = random_network(24, 24, 7, 1.0, 0.3, np.random.default_rng(4)), tmp_path / "x.pruning"
     whole = lnp.prune(start, 0.2, 1, None, options)
     for share in shares:
         with pytest.raises(Stopped):
-            lnp.prune(start, 0.2, 1, stopped_at(share), options, path)
+            lnp.prune(start, 0.2, 1, stopping_at(share), options, path)
     same(lnp.prune(start, 0.2, 1, None, options, path), whole)
     same(lnp.prune(start, 0.2, 1, None, options, path), whole)  # all of it was done
 
@@ -59,7 +48,7 @@ def test_a_stopped_pruning_goes_on_to_the_same_network(tmp_path, options, shares
 def test_what_was_done_is_not_done_again(tmp_path, monkeypatch):
     start, path = tiny_network(n=30), tmp_path / "x.pruning"
     with pytest.raises(Stopped):
-        lnp.prune(start, 0.2, 1, stopped_at(0.8), TUNED, path)
+        lnp.prune(start, 0.2, 1, stopping_at(0.8), TUNED, path)
     seen, spectra, find = [], [], _timescales.lyapunov.of_network
     monkeypatch.setattr(_timescales.lyapunov, "of_network", lambda *a, **k: spectra.append(0) or find(*a, **k))
     lnp.prune(start, 0.2, 1, lambda done, what: seen.append(done), TUNED, path)
@@ -72,7 +61,7 @@ def test_what_was_done_is_not_done_again(tmp_path, monkeypatch):
 def stop(tmp_path):
     path = tmp_path / "x.pruning"
     with pytest.raises(Stopped):
-        lnp.prune(tiny_network(n=30), 0.2, 1, stopped_at(0.4), MANY, path)
+        lnp.prune(tiny_network(n=30), 0.2, 1, stopping_at(0.4), MANY, path)
     return path
 
 

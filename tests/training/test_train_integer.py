@@ -7,6 +7,7 @@ import pytest
 import torch
 from nets import SPIKING, task, tiny_network
 from scipy import sparse
+from stops import Stopped, stopping_at
 
 from lnp_edge import config
 from lnp_edge.base.errors import ConfigError, ModelError
@@ -176,10 +177,6 @@ def test_the_step_learns_by_the_rule_of_lsq():
         np.testing.assert_allclose(grad_step, by_step * step, rtol=1e-4)
 
 
-class Stopped(Exception):
-    pass
-
-
 def small(bits=4, epochs=4, progress=None, resume=None, seed=0, neuron="cuba_lif"):
     settings = config.Config(network=config.NetworkSettings(neurons=24, neuron=neuron), train=TrainSettings(epochs=0))
     data = split(settings, load_data(settings))
@@ -210,15 +207,10 @@ def test_it_learns_and_hands_over_the_model_that_it_ran(neuron, monkeypatch):
 
 def test_a_stopped_training_resumes_to_the_same_model(tmp_path, monkeypatch):
     monkeypatch.setattr("lnp_edge.training.loop.SAVE_EVERY", 1)
-
-    def stop(epoch, epochs, now):
-        if epoch == 2:
-            raise Stopped
-
     file = tmp_path / "integers.checkpoint"
     _, _, (whole, history) = small(epochs=3)
     with pytest.raises(Stopped):
-        small(epochs=3, progress=stop, resume=file)
+        small(epochs=3, progress=stopping_at(2), resume=file)
     with pytest.raises(ModelError, match="another training"):
         small(bits=5, epochs=3, resume=file)
     _, _, (resumed, again) = small(epochs=3, resume=file)
