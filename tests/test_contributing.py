@@ -18,6 +18,8 @@ CONFIGURATION = """
 name = "vibration"
 window = 0.5
 hop = 0.5
+front = "loudness"
+frame = 5
 [network]
 neuron = "alif"
 neurons = 16
@@ -56,13 +58,13 @@ def python(house, code):
     return done.stdout
 
 
-def test_the_four_recipes_are_there():
-    kinds = ("boards/", "lnp_edge/neurons/", "lnp_edge/datasets/", "lnp_edge/pruning/")
+def test_the_five_recipes_are_there():
+    kinds = ("boards/", "lnp_edge/neurons/", "lnp_edge/datasets/", "lnp_edge/pruning/", "lnp_edge/frontends/")
     assert all(any(place.startswith(kind) for place in FILES) for kind in kinds)
 
 
 def test_the_recipes_work_together_without_another_line(house):
-    """The neuron is drawn, pruned by the method, trained on the data set, quantised, and verified on the board."""
+    """The neuron, behind the front end, is drawn, pruned, trained, quantised, and verified on the board."""
     need("torch", "arm-none-eabi-gcc", "qemu-system-arm")
     (house / "c.toml").write_text(CONFIGURATION)
     out = python(house, """
@@ -79,7 +81,7 @@ for line in ("prune c.toml -o pruned.safetensors", "train pruned.safetensors -o 
 def test_the_contract_tests_find_what_was_added_and_hold(house):
     """Those that CONTRIBUTING names, and those of boards: some of each name, and all pass."""
     need("torch")
-    names = ("alif", "fan_in", "lm3s6965evb")
+    names = ("alif", "fan_in", "lm3s6965evb", "loudness")
     chosen = [ROOT / "tests" / place for place in ("spec", "pruning/test_pruning.py", "training/test_train_layer.py")]
     command = [sys.executable, "-P", "-m", "pytest", "-v", "-p", "no:cacheprovider", "-k", " or ".join(names), *chosen]
     environment = os.environ | {"PYTHONPATH": str(house)}
