@@ -44,6 +44,8 @@ class Integers:
         """C: put(feature) for each feature in turn, then lnp_finish(scores)."""
         return f"""#define FEATURES {len(self.shift)}u
 #define LIMIT {LIMIT}
+// Not copied into every caller: that would double the code.
+#define LNP_ALONE __attribute__((noinline))
 
 {_c.array("shift", self.shift)}
 {_c.array("offset", self.offset)}
@@ -55,7 +57,7 @@ static uint32_t filled;
 
 _Static_assert(-3 >> 1 == -2, "this compiler's >> does not round down");
 
-static void put(int64_t feature)
+LNP_ALONE static void put(int64_t feature)
 {{
     const int64_t found = (feature >> shift[filled]) - offset[filled];
     z[filled] = (int16_t)(found < -LIMIT ? -LIMIT : (found > LIMIT ? LIMIT : found));

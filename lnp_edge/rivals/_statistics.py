@@ -201,7 +201,7 @@ _COPY = "\n            signal[t] = now[t];"
 _SELECT = """
 // now[k] of the sorted channel; what is smaller lies before it, what is larger behind it.
 // Hoare 1961, CACM 4:321. Only the time depends on the order of the counts.
-static int32_t select(int32_t low, int32_t high, int32_t k)
+LNP_ALONE static int32_t select(int32_t low, int32_t high, int32_t k)
 {
     while (low < high) {
         const int32_t pivot = now[k];
@@ -225,7 +225,7 @@ static int32_t select(int32_t low, int32_t high, int32_t k)
     return now[k];
 }
 
-static int32_t least_from(uint32_t t)
+LNP_ALONE static int32_t least_from(uint32_t t)
 {
     int32_t found = now[t];
     for (; t < STEPS; t++) {
@@ -237,7 +237,7 @@ static int32_t least_from(uint32_t t)
 
 _ROOT = """
 // The root of the leading 31 or 32 bits, rounded down, times a power of two.
-static int64_t root(uint64_t n)
+LNP_ALONE static int64_t root(uint64_t n)
 {
     uint32_t half = 0;
     for (; n >> 32 != 0; half++) {
@@ -263,28 +263,19 @@ def _after(k: int, part: int, steps: int) -> str:
 
 def _bands_text(steps: int) -> str:
     levels, edges = _levels(steps), band_edges(steps)
-    rows = [row for level in levels for pair in level.tables for row in pair]
+    rows = [_in_turn(*pair) for level in levels for pair in level.tables]
     band = {k: b for b, (lo, hi) in enumerate(pairwise(edges)) for k in range(1 + lo, 1 + hi)}
     order = np.array([band[k] for level in levels for k in level.frequencies], np.uint8)
     ones = np.array([(hi - lo) * steps << 2 * KEPT for lo, hi in pairwise(edges)], np.uint32)
     return f"""
 #define BANDS {BANDS}u
 
-// For each frequency its cosines, then its sines, in 1/2^{ONE}.
+// For each frequency the cosine of n and the sine of n + 1 in turn, in 1/2^{ONE}.
 {_c.array("wave", np.concatenate(rows))}
 // The band of each frequency, in the order of their computation; a mean power of 1 in each band.
 {_c.array("band_of", order)}
 {_c.array("silence", ones)}
-static int32_t signal[STEPS], for_cos[STEPS / 2u + 1u], for_sin[STEPS / 2u + 1u];
-
-static int32_t dot(const int32_t *x, const int16_t *w, uint32_t count)
-{{
-    int64_t sum = 0;
-    for (uint32_t i = 0; i < count; i++) {{
-        sum += (int64_t)x[i] * w[i];
-    }}
-    return (int32_t)(sum >> {ONE - KEPT});
-}}
+static int32_t signal[STEPS], folded[STEPS + 2u];
 {_LOG2}
 // |sums| of folded counts stay within 2^15 STEPS <= 2^25; with {KEPT} bits of fraction within int32.
 // The power of all frequencies is at most STEPS^2 2^30 2^{2 * KEPT} / 2 (Parseval).
@@ -298,37 +289,38 @@ static void put_bands(void)
     const uint8_t *band = band_of;
     for (uint32_t length = STEPS; length > 1;) {{
         const uint32_t half = length / 2, even = 1 - length % 2;
-        // Frequencies, and terms of cosine and sine.
-        const uint32_t count = even ? (half + 1) / 2 : half;
-        const uint32_t a = even ? (half + 1) / 2 : half + 1, b = even ? half / 2 : half;
+        const uint32_t terms = even ? (half + 1) / 2 : half + 1, count = even ? terms : half;
         if (even) {{
-            // for_sin begins at n = 1; n and half - n share a cosine but for its sign.
+            // Odd frequencies: n and half - n share a sine, and a cosine but for its sign.
             int32_t *const y = signal + half;
             for (uint32_t n = 0; n < half; n++) {{
                 const int32_t first = signal[n], second = y[n];
                 signal[n] = first + second;
                 y[n] = first - second;
             }}
-            for_cos[0] = y[0];
-            for (uint32_t n = 1; n < a; n++) {{
-                for_cos[n] = y[n] - y[half - n];
-                for_sin[n - 1] = y[n] + y[half - n];
+            folded[0] = y[0];
+            for (uint32_t n = 1; n < terms; n++) {{
+                folded[2 * n] = y[n] - y[half - n];
+                folded[2 * n - 1] = y[n] + y[half - n];
             }}
-            if (b >= a && b > 0) {{
-                for_sin[b - 1] = y[b];
-            }}
+            folded[2 * terms - 1] = y[half / 2];  // times 0 if half is odd
         }} else {{
-            for_cos[0] = signal[0];
-            for (uint32_t n = 1; n < a; n++) {{
-                for_cos[n] = signal[n] + signal[length - n];
-                for_sin[n - 1] = signal[n] - signal[length - n];
+            folded[0] = signal[0];
+            for (uint32_t n = 1; n < terms; n++) {{
+                folded[2 * n] = signal[n] + signal[length - n];
+                folded[2 * n - 1] = signal[n] - signal[length - n];
             }}
+            folded[2 * terms - 1] = 0;
         }}
         for (uint32_t k = 0; k < count; k++) {{
-            const int64_t re = dot(for_cos, w, a);
-            const int64_t im = dot(for_sin, w + a, b);
-            w += a + b;
-            power[*band++] += (uint64_t)(re * re + im * im);
+            int64_t re = 0, im = 0;
+            const int32_t *x = folded;
+            for (const int16_t *const end = w + 2 * terms; w != end; w += 2, x += 2) {{
+                re += (int64_t)x[0] * w[0];
+                im += (int64_t)x[1] * w[1];
+            }}
+            const int64_t a = (int32_t)(re >> {ONE - KEPT}), b = (int32_t)(im >> {ONE - KEPT});
+            power[*band++] += (uint64_t)(a * a + b * b);
         }}
         length = even ? half : 1;
     }}
@@ -339,9 +331,16 @@ static void put_bands(void)
 """
 
 
+def _in_turn(cos: NDArray[np.int16], sin: NDArray[np.int16]) -> NDArray[np.int16]:
+    """Cosines and sines in turn; a missing last sine is 0."""
+    found = np.zeros(2 * len(cos), np.int16)
+    found[::2], found[1 : 2 * len(sin) : 2] = cos, sin
+    return found
+
+
 _LOG2 = f"""
 // log2(n) in 1/2^{LOG_ONE}, n >= 1: the leading bit, and a parabola for the 15 bits behind it.
-static int32_t log2_of(uint64_t n)
+LNP_ALONE static int32_t log2_of(uint64_t n)
 {{
     int32_t e = 0;
     uint32_t top = (uint32_t)(n >> 32);
