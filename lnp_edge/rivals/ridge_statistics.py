@@ -10,7 +10,7 @@ from lnp_edge.base.progress import Progress
 from lnp_edge.rivals import _ridge, _statistics
 from lnp_edge.task.split import Split
 
-TITLE = "ridge on statistics"
+TITLE = "ridge, statistics"
 
 
 def suits(data: Split) -> str:

@@ -15,9 +15,6 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.linalg import solve
 from scipy.stats import ttest_rel
-from sklearn.linear_model import Ridge
-from sklearn.pipeline import make_pipeline
-from sklearn.preprocessing import StandardScaler
 
 from lnp_edge.task import metrics
 from lnp_edge.task.dataset import Windows
@@ -214,12 +211,18 @@ def _solve(gram: NDArray, moment: NDArray, strength: float) -> NDArray[np.float6
 
 def autoregression(data: Split) -> NDArray[np.float64]:
     """The forecast change [W, O] of the targets, by a linear model of all counts of a window."""
-    assert data.test.series
-    target = list(data.test.series.target)
+    return autoregressive(data).scores(samples(data.test_windows.counts))
+
+
+def autoregressive(data: Split) -> Linear:
+    """A linear model of all counts of a window for the change of the targets, in counts; of the default strength."""
+    assert data.train.series
+    target = list(data.train.series.target)
     train = data.train_windows
-    model = make_pipeline(StandardScaler(), Ridge())
-    model.fit(samples(train.counts), train.wanted[:, 0].astype(float) - train.counts[:, -1, target])
-    return model.predict(samples(data.test_windows.counts)).reshape(len(data.test_windows), -1)
+    z, (mean, deviation) = _standardised(samples(train.counts))
+    y = train.wanted[:, 0].astype(float) - train.counts[:, -1, target]
+    w = _solve(*_products(z, y, np.ones(len(z))), DEFAULT)
+    return Linear(np.nan, DEFAULT, mean, deviation, w[:-1], w[-1])
 
 
 def reservoir(data: Split) -> NDArray[np.float64]:
