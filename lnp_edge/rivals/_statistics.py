@@ -1,4 +1,6 @@
-"""The features of task.baselines, in integers: statistics of a window, and log band powers. Exact for every int16 input.
+"""The features of task.baselines in integers: statistics of a window, and log band powers.
+
+They are exact for every int16 input.
 
 Each is a feature of the baseline times a constant, or plus one, which standardising takes out:
 
@@ -145,8 +147,7 @@ def c_text(steps: int, bands: bool) -> str:
 #define CHANNELS LNP_RIVAL_CHANNELS
 
 static int16_t now[STEPS];  // one channel
-{_SELECT}
-{_ROOT}
+{_SELECT}{_LEAST if part_lower or part_upper else ""}{_ROOT}
 static void put_statistics(void)
 {{
     int32_t total = 0, moved = 0, least = now[0], most = now[0], before = now[0];
@@ -224,7 +225,9 @@ LNP_ALONE static int32_t select(int32_t low, int32_t high, int32_t k)
     }
     return now[k];
 }
+"""
 
+_LEAST = """
 LNP_ALONE static int32_t least_from(uint32_t t)
 {
     int32_t found = now[t];
