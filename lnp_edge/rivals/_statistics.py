@@ -11,7 +11,8 @@ per pair      sum of the products
 per band      log2 of the power, in 1/1024: floor by the leading bit, the rest by a parabola (within 0.008)
 
 The power of a band comes from a discrete Fourier transform by tables of cos and sin in 1/2**14,
-summed in 64 bits and kept in 1/16 of a count. A step halves an even length: its odd frequencies
+summed in 64 bits and kept in 1/16 of a count. The first count is subtracted: the rounding of the
+tables would let a large mean through. A step halves an even length: its odd frequencies
 come from x[n] - x[n + T/2], which is folded once more by symmetry, and its even ones are the
 transform of x[n] + x[n + T/2]. An odd length is folded by symmetry. 100 steps take 1,902 products a
 channel in place of 10,000.
@@ -76,7 +77,7 @@ def log2(n: NDArray[np.int64]) -> NDArray[np.int64]:
 def log_powers(x: NDArray[np.int64]) -> NDArray[np.int64]:
     """log2 of the power in each band, [W, BANDS], of windows [W, T] of one channel."""
     steps, edges = x.shape[1], band_edges(x.shape[1])
-    power = np.zeros((len(x), steps // 2 + 1), np.int64)
+    power, x = np.zeros((len(x), steps // 2 + 1), np.int64), x - x[:, :1]
     for level in _levels(steps):
         a, b, x = level.fold(x)
         for k, (cos, sin) in zip(level.frequencies, level.tables, strict=True):
@@ -197,7 +198,7 @@ static void put_features(const int16_t *counts)
     return head + middle + tail
 
 
-_COPY = "\n            signal[t] = now[t];"
+_COPY = "\n            signal[t] = now[t] - counts[c];"
 
 _SELECT = """
 // now[k] of the sorted channel; what is smaller lies before it, what is larger behind it.
@@ -280,8 +281,9 @@ def _bands_text(steps: int) -> str:
 {_c.array("silence", ones)}
 static int32_t signal[STEPS], folded[STEPS + 2u];
 {_LOG2}
-// |sums| of folded counts stay within 2^15 STEPS <= 2^25; with {KEPT} bits of fraction within int32.
-// The power of all frequencies is at most STEPS^2 2^30 2^{2 * KEPT} / 2 (Parseval).
+// |counts| less the first are below 2^16, their sums within 2^16 STEPS <= 2^26; with {KEPT} bits of
+// fraction they fit int32. The power of all frequencies is at most STEPS^2 2^32 2^{2 * KEPT} / 2
+// (Parseval).
 static void put_bands(void)
 {{
     uint64_t power[BANDS];
