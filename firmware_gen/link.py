@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from lnp_edge.firmware_gen import network, wire
+from lnp_edge.firmware_gen import network, startup, wire
 from lnp_edge.spec import protocol
 from lnp_edge.spec.board import Board
 from lnp_edge.spec.model import QuantizedModel
@@ -35,7 +35,6 @@ def ram_bytes(model: QuantizedModel) -> int:
 def _config(model: QuantizedModel, board: Board, name: str) -> str:
     up = name.upper()
     keys = ("N_IN", "N", "N_OUT", "STATE_WORDS", "TABLES", "FINGERPRINT")
-    registers = [f"#define LNP_UART_{k.upper()} 0x{v:X}u" for k, v in sorted(board.registers.items())]
     return "\n".join(
         [
             f"// Generated: the constants of the link, and those of boards/{board.name}/board.toml.",
@@ -57,9 +56,7 @@ def _config(model: QuantizedModel, board: Board, name: str) -> str:
             f"#define LNP_MAX_STEPS {max_steps(model)}u  // in one request",
             "",
             f'#define LNP_BOARD_NAME "{board.name}"',
-            f"#define LNP_CLOCK_HZ {board.clock_hz}u",
-            f"#define LNP_BAUD {board.baud}u",
-            *registers,
+            *startup.constants(board),
             "",
             "#endif",
             "",

@@ -34,3 +34,9 @@ def files(board: Board) -> dict[str, str]:
         stack_bytes=STACK_BYTES,
     )
     return found
+
+
+def constants(board: Board) -> list[str]:
+    """The lines of lnp_config.h that the board's files need."""
+    registers = [f"#define LNP_UART_{k.upper()} 0x{v:X}u" for k, v in sorted(board.registers.items())]
+    return [f"#define LNP_CLOCK_HZ {board.clock_hz}u", f"#define LNP_BAUD {board.baud}u", *registers]

@@ -5,8 +5,10 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from lnp_edge.task.dataset import Dataset, Windows
+from lnp_edge.task.dataset import Dataset, Windows, in_samples
 
+DRAWS, FEWEST = 1000, 8  # of the bootstrap: draws, and units below which smaller ones are drawn
+STRETCH = 10  # windows' lengths
 THRESHOLDS = (0.3, 0.4, 0.5)  # of the normalised error at which a valid time ends
 TITLES = {"macro_f1": "macro F1", "rmse": "RMSE", "rmse_ratio": "RMSE / persistence", "valid_time": "valid time, 0.4"}
 
@@ -45,6 +47,66 @@ def of(dataset: Dataset, windows: Windows, predicted: NDArray) -> dict[str, floa
             found[f"valid_time_{threshold}"] = float(np.median(times))
         found["valid_time"] = found["valid_time_0.4"]
     return found
+
+
+def interval(
+    dataset: Dataset, windows: Windows, predicted: NDArray, cut: tuple[float, float]
+) -> tuple[float, float, str]:
+    """A 95 % interval of dataset.metric, and what was resampled: a percentile bootstrap, always the same draws.
+
+    predicted : as in of(); not for a closed loop
+    cut : window and hop, s
+
+    Whole groups are drawn with replacement if there are at least FEWEST; else whole recordings, and
+    if these are few too, stretches of STRETCH windows' lengths. So windows that overlap stay
+    together. With few groups the interval does not show how much people differ.
+    """
+    unit, what = _units(dataset, windows, cut)
+    sums = np.stack([np.bincount(unit, column) for column in _additive(dataset, windows, predicted).T], axis=1)
+    rng = np.random.default_rng(1)
+    drawn = [_from_sums(dataset, sums[rng.integers(0, len(sums), len(sums))].sum(0)) for _ in range(DRAWS)]
+    low, high = np.quantile(drawn, (0.025, 0.975))
+    return float(low), float(high), what
+
+
+def _units(dataset: Dataset, windows: Windows, cut: tuple[float, float]) -> tuple[NDArray[np.intp], str]:
+    """The unit of each window, and the name of the units."""
+    names, group = np.unique(windows.groups, return_inverse=True)
+    if len(names) >= FEWEST:
+        return group, f"{len(names)} {dataset.group_name}"
+    length, hop = in_samples(dataset, *cut)
+    ahead = dataset.series.horizon if dataset.series else 0
+    counts = [max(0, (len(a) - length - ahead) // hop + 1) for a in dataset.recordings]
+    source = np.repeat(np.arange(len(counts)), counts)
+    if np.count_nonzero(counts) >= FEWEST:
+        return np.unique(source, return_inverse=True)[1], f"{np.count_nonzero(counts)} recordings"
+    within = np.concatenate([np.arange(count) for count in counts])
+    stretch = within // max(1, STRETCH * length // hop)
+    unit = np.unique(np.stack([source, stretch]), axis=1, return_inverse=True)[1].ravel()
+    return unit, f"{unit.max() + 1} stretches of {STRETCH} windows"
+
+
+def _additive(dataset: Dataset, windows: Windows, predicted: NDArray) -> NDArray[np.float64]:
+    """What the metric is made of, [W, S]: the sum over windows gives the metric of these windows."""
+    if dataset.series is None:
+        size = len(dataset.classes)
+        return np.eye(size * size)[windows.wanted * size + predicted]
+    now = windows.counts[:, -1:][..., list(dataset.series.target)]
+    errors = [np.square(guess[:, 0] - windows.wanted[:, 0].astype(float)).sum(1) for guess in (predicted, now)]
+    return np.stack([*errors, np.ones(len(now))], axis=1)
+
+
+def _from_sums(dataset: Dataset, sums: NDArray[np.float64]) -> float:
+    if dataset.series is None:
+        table = sums.reshape(len(dataset.classes), -1)
+        right, both = np.diag(table), table.sum(0) + table.sum(1)
+        if dataset.metric == "accuracy":
+            return float(right.sum() / table.sum())
+        return float(np.mean(2 * right[both > 0] / both[both > 0]))
+    error, stays, count = sums
+    if dataset.metric == "rmse":
+        return float(np.sqrt(error / count) / dataset.series.per_unit)
+    return float(np.sqrt(error / stays))
 
 
 def confusion(classes: tuple[str, ...], wanted: NDArray, predicted: NDArray) -> NDArray[np.int64]:

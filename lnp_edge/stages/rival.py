@@ -1,0 +1,204 @@
+"""A rival (lnp_edge.rivals) on a board: trained, built, run, compared with its reference and counted.
+
+Instructions are those of one call of lnp_rival_scores: it takes a whole window. Every hop brings a
+window, so a second of signal costs the instructions of a window divided by the hop in seconds.
+Flash and RAM are those of the whole image: start-up code, UART driver, the buffer of a window and
+the reserved stack are in them.
+"""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import closing, contextmanager
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from lnp_edge import boards
+from lnp_edge.base.errors import ConfigError, LinkError
+from lnp_edge.base.progress import Progress
+from lnp_edge.firmware_gen import rival as firmware
+from lnp_edge.firmware_gen.build import Sizes, build
+from lnp_edge.firmware_gen.folder import write
+from lnp_edge.rivals import FORECAST_ONE, Rival
+from lnp_edge.runtime.device import Port
+from lnp_edge.runtime.emulator import Emulator
+from lnp_edge.runtime.ports import open_board
+from lnp_edge.spec import plugins
+from lnp_edge.spec.board import Board
+from lnp_edge.task import metrics
+from lnp_edge.task.split import Split
+
+PACKAGE = "lnp_edge.rivals"
+BOARD = "cortex-m4"
+ROOM = 2**26  # B of flash and of RAM: a rival that is too large is built too, to see by how much
+COUNTED = 8  # windows whose instructions are counted: each block is a call from the emulator
+COMPARED = 1000  # windows whose scores are compared, unless told otherwise
+AT_ONCE = 16  # windows in one request to the emulator
+PATIENCE = 100  # empty reads of 50 ms until a device that is no emulator counts as silent
+
+
+@dataclass(frozen=True)
+class Measured:
+    """What a rival gives and costs on the test windows of a task."""
+
+    name: str
+    title: str
+    metric: str  # key of metrics.of
+    value: float  # on all test windows, by the integer reference
+    low: float  # 95 % interval
+    high: float
+    units: str  # what the interval resamples
+    instructions: float  # of a window: mean over those counted
+    longest: int  # of a window
+    per_second: float  # instructions for a second of signal
+    flash: int  # B
+    ram: int  # B
+    compared: int  # windows whose scores were compared
+    differ: int  # windows whose scores differ between board and reference
+    board: str
+
+    def as_dict(self) -> dict:
+        return asdict(self)
+
+
+def names() -> list[str]:
+    return plugins.names(PACKAGE)
+
+
+def title(name: str) -> str:
+    return plugins.get(PACKAGE, name).TITLE
+
+
+def suiting(data: Split) -> list[str]:
+    """The names of all rivals that can take the task."""
+    return [name for name in names() if not plugins.get(PACKAGE, name).suits(data)]
+
+
+def trained(name: str, data: Split, seed: int, progress: Progress | None = None) -> Rival:
+    """Raises ConfigError if there is no such rival, or if it does not suit the task."""
+    module = plugins.get(PACKAGE, name)
+    if why := module.suits(data):
+        raise ConfigError(
+            f"{name} cannot take {data.train.name}: {why}", f"choose among {', '.join(suiting(data)) or 'other tasks'}"
+        )
+    return module.fit(data, seed, progress)
+
+
+def measure(name: str, data: Split, seed: int = 1, progress: Progress | None = None, most: int = COMPARED) -> Measured:
+    """Train a rival, and measure it on the test windows and on the emulated board.
+
+    most : windows whose scores are compared, spread over the test; hostile ones are added
+    """
+    tell = progress or (lambda share, what: None)
+    found = trained(name, data, seed, lambda share, what: tell(0.7 * share, what))
+    counts = data.test_windows.counts
+    reference = found.scores(counts)
+    some = counts[_spread(len(counts), most)]
+    windows = [*some, *hostile(counts.shape[1:], seed)]
+    wanted = np.concatenate([reference[_spread(len(counts), most)], found.scores(np.stack(windows[len(some) :]))])
+    tell(0.7, "build")
+    with on_board(found, shape_of(data), boards.get(BOARD)) as device:
+        calls = device.instructions(counts[_spread(len(counts), COUNTED)])
+        said = device.scores(windows, lambda done: tell(0.75 + 0.25 * done / len(windows), "run"))
+    predicted = predictions(data, reference)
+    metric = data.test.metric
+    low, high, units = metrics.interval(data.test, data.test_windows, predicted, data.cut)
+    return Measured(
+        name=name,
+        title=title(name),
+        metric=metric,
+        value=metrics.of(data.test, data.test_windows, predicted)[metric],
+        low=low,
+        high=high,
+        units=units,
+        instructions=float(np.mean(calls)),
+        longest=max(calls),
+        per_second=float(np.mean(calls)) / (data.task.hop * data.dt),
+        flash=device.sizes.flash,
+        ram=device.sizes.ram,
+        compared=len(windows),
+        differ=int((said != wanted).any(1).sum()),
+        board=BOARD,
+    )
+
+
+def shape_of(data: Split) -> tuple[int, int, int]:
+    """Steps and channels of a window, and the number of scores."""
+    return data.task.window, len(data.task.channels), len(data.task.classes)
+
+
+def predictions(data: Split, scores: NDArray[np.int32]) -> NDArray:
+    """What scores [W, K] say, in the form of metrics.of: classes [W], or counts [W, 1, K]."""
+    if data.test.series:
+        return scores[:, None] / FORECAST_ONE
+    return scores.argmax(1)
+
+
+def hostile(shape: Sequence[int], seed: int) -> NDArray[np.int16]:
+    """Windows [6, T, C] at the edges of int16: least, largest, both in turn, all bits random, a constant, silence."""
+    rng = np.random.default_rng(seed)
+    found = np.zeros((6, *shape), np.int16)
+    found[0], found[1] = -32768, 32767
+    found[2, ::2], found[2, 1::2] = 32767, -32768
+    found[3] = rng.integers(-32768, 32768, shape)
+    found[4] = rng.integers(-32768, 32768, shape[1])
+    return found
+
+
+def _spread(count: int, most: int) -> NDArray[np.intp]:
+    return np.unique(np.linspace(0, count - 1, min(count, most)).astype(np.intp))
+
+
+class Device:
+    """A rival's firmware on a board that is running."""
+
+    def __init__(self, port: Port, shape: tuple[int, int, int], sizes: Sizes):
+        self._port, self._scores, self.sizes = port, shape[2], sizes
+        self._at_once = AT_ONCE if isinstance(port, Emulator) else 1
+
+    def scores(
+        self, windows: Sequence[NDArray[np.int16]] | NDArray[np.int16], progress: Callable[[int], None] | None = None
+    ) -> NDArray[np.int32]:
+        """int32 [W, K] for windows int16 [T, C] each. Raises LinkError if the device falls silent."""
+        found = bytearray()
+        for k in range(0, len(windows), self._at_once):
+            some = windows[k : k + self._at_once]
+            self._port.write(b"".join(window.astype("<i2").tobytes() for window in some))
+            found += self._read(4 * self._scores * len(some))
+            if progress:
+                progress(k + len(some))
+        return np.frombuffer(bytes(found), "<i4").reshape(len(windows), self._scores)
+
+    def _read(self, size: int) -> bytearray:
+        found, empty = bytearray(), 0
+        while len(found) < size:
+            more = self._port.read(size - len(found))
+            empty = 0 if more else empty + 1
+            if empty > (1 if isinstance(self._port, Emulator) else PATIENCE):
+                raise LinkError("the firmware of the rival fell silent", "report this with the command line")
+            found += more
+        return found
+
+    def instructions(self, windows: NDArray[np.int16]) -> list[int]:
+        """The instructions of lnp_rival_scores for each window. Raises LinkError without an emulator that counts."""
+        if not isinstance(self._port, Emulator):
+            raise LinkError("this board does not count instructions", f"use {BOARD}")
+        with self._port.count("lnp_rival_scores") as counted:
+            self.scores(windows)
+        return counted.calls
+
+
+@contextmanager
+def on_board(rival: Rival, shape: tuple[int, int, int], board: Board, sanitize: bool = False) -> Iterator[Device]:
+    """The rival, built and started. sanitize : abort on undefined behaviour; on the host only"""
+    flash, ram = (replace(region, size=max(region.size, ROOM)) for region in (board.flash, board.ram))
+    roomy = replace(board, flash=flash, ram=ram)
+    with tempfile.TemporaryDirectory(prefix="lnp-") as folder:
+        write(firmware.generate(rival.c_files(), shape, roomy), Path(folder))
+        sizes = build(Path(folder), sanitize=sanitize)
+        with closing(open_board(roomy, sizes.image)) as port:
+            yield Device(port, shape, sizes)
