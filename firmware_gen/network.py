@@ -100,7 +100,7 @@ def _source(model: QuantizedModel, name: str) -> str:
         '#include "lnp_ops.h"',
         f'#include "lnp_{name}_tables.h"',
         "",
-        *([neuron.encoder(model, name)] if inputs else []),
+        *([neuron.encoder(model.encoder, f"lnp_{name}_tables.encoder_")] if inputs else []),
         *([_encode(model)] if len(inputs) > 1 else []),
     ]
     for population in model.populations:

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lnp_edge.base.errors import ConfigError, ModelError
-from lnp_edge.config import Config
+from lnp_edge.config import Augmentation, Config
 from lnp_edge.encoders import encode
 from lnp_edge.network import X_SCALE, Network
 from lnp_edge.spec import plugins
@@ -30,6 +30,8 @@ class Split:
     test: Dataset
     task: Task
     cut: tuple[float, float]  # window and hop, s
+    augment: Augmentation = Augmentation()
+    balance: float = 0.0  # as [train] balance
 
     @cached_property
     def train_windows(self) -> Windows:
@@ -106,7 +108,8 @@ def split(config: Config, dataset: Dataset, held_out: tuple[int, ...] | None = N
         forecast=_forecast(train),
         products=_mean_products(train.samples(), encoder, fitted),
     )
-    return Split(train, test, task, (config.data.window, config.data.hop))
+    cut = (config.data.window, config.data.hop)
+    return Split(train, test, task, cut, config.augment, config.train.balance)
 
 
 def _mean_products(

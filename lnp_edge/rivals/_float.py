@@ -1,0 +1,127 @@
+"""What the rivals with a trained float network share: training data, input, and the scale of their scores."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from lnp_edge.encoders import encode
+from lnp_edge.firmware_gen import neuron
+from lnp_edge.firmware_gen.network import CSRC
+from lnp_edge.rivals import FORECAST_ONE, _c
+from lnp_edge.task.split import Split
+from lnp_edge.task.task import Task, encoded
+
+CALIBRATION = 2000  # training windows, evenly spread, that give the ranges of activations
+LARGEST = 2**31 - 1
+
+
+def suits(data: Split) -> str:
+    series = data.train.series
+    return "its forecasts are fed back" if series and series.free_run else ""
+
+
+def are_trials(data: Split) -> bool:
+    """Whether every recording is one window, so that the place of a step has a meaning."""
+    return all(len(a) == data.task.window for a in data.train.recordings)
+
+
+def batches(data: Split, size: int) -> Any:
+    """Encoded random windows of the training part, changed as the task's [augment] says."""
+    from lnp_edge.training.augment import Crops, Stretches
+
+    if data.train.series:
+        return Stretches(data.train, data.task, size, data.augment, washout=1.0)  # the last step alone
+    return Crops(data.train, data.task, size, data.augment, data.balance)
+
+
+def calibration(data: Split) -> NDArray[np.float32]:
+    """Encoded training windows [W, T, C]."""
+    counts = data.train_windows.counts
+    return encoded(data.task, counts[:: max(1, -(-len(counts) // CALIBRATION))])
+
+
+def inputs(task: Task, counts: NDArray[np.int16]) -> NDArray[np.float64]:
+    """Integers in -127..127, as floats: sums of products stay below 2**53, so matrix products are exact."""
+    return encode(task.encoder, counts, task.encoder_params).astype(np.float64)
+
+
+def encoder_c(task: Task) -> str:
+    """C: the tables of the encoder, and encode_channel(k, count)."""
+    tables = [
+        _c.array(f"encoder_{name}", values.astype(np.int16)) for name, values in sorted(task.encoder_params.items())
+    ]
+    return "\n".join([*tables, neuron.encoder(task.encoder, "encoder_")])
+
+
+def ops_h() -> dict[str, str]:
+    return {"lnp_ops.h": (CSRC / "lnp_ops.h").read_text("utf-8")}
+
+
+def rows_quantised(w: NDArray[np.float64]) -> tuple[NDArray[np.int8], NDArray[np.float64]]:
+    """Weights int8, and the scale of each row [R] of w [R, ...], by the row's largest |w|."""
+    most = np.abs(w).reshape(len(w), -1).max(1)
+    scale = np.where(most > 0, most, 1.0) / 127
+    return np.rint(w / scale.reshape(-1, *[1] * (w.ndim - 1))).astype(np.int8), scale
+
+
+def fixed(values: NDArray[np.float64], bits: int, low: int = -LARGEST, high: int = LARGEST) -> NDArray[np.int64]:
+    """round(values * 2**bits), limited: a limited value is wrong, but equally in Python and C."""
+    return np.rint(np.clip(values * 2.0**bits, low, high)).astype(np.int64)
+
+
+class ReadOut:
+    """Scores from sums, for classes or a forecast: weights int8 of one scale, for scores to be comparable.
+
+    classes  : scores[k] = bias[k] + sum over f of w[k, f] * x[f]
+    forecast : that sum, s, is a change: scores[k] = FORECAST_ONE * last count of target k
+               + (s * multiplier[k] + 2**31 >> 32), in 64 bits
+
+    x : 0 <= |x[f]| <= `most`. Raises AssertionError if a sum could leave int32.
+    """
+
+    def __init__(self, w: NDArray[np.float64], bias: NDArray[np.float64], unit: float, most: int, task: Task):
+        scale = max(float(np.abs(w).max()), 1e-9) / 127
+        self.w = np.rint(w / scale).astype(np.int8)
+        self.bias = fixed(bias / (scale * unit), 0, -(2**30), 2**30).astype(np.int32)
+        reach = np.abs(self.bias.astype(np.int64)) + most * np.abs(self.w.astype(np.int64)).sum(1)
+        assert reach.max() <= LARGEST, "the sums of the read-out leave int32"
+        self.target: list[int] = []
+        if task.forecast:
+            self.target = list(task.forecast.target)
+            self.multiplier = fixed(np.array(task.forecast.unit) * scale * unit * FORECAST_ONE, 32).astype(np.int32)
+
+    def scores(self, x: NDArray[np.float64], counts: NDArray[np.int16]) -> NDArray[np.int32]:
+        """x [W, F], whole numbers; counts [W, T, C]."""
+        found = (x @ self.w.T.astype(np.float64)).astype(np.int64) + self.bias
+        if self.target:
+            change = (found * self.multiplier + 2**31) >> 32
+            found = counts[:, -1, self.target].astype(np.int64) * FORECAST_ONE + change
+        return found.astype(np.int32)
+
+    def c_text(self) -> str:
+        """C: read_out(x int32 [F], counts, scores)."""
+        classes = "        scores[k] = sum;"
+        forecast = f"""        const int64_t change = ((int64_t)sum * out_multiplier[k] + 0x80000000LL) >> 32;
+        scores[k] = last[out_target[k]] * {FORECAST_ONE} + (int32_t)change;"""
+        last = "    const int16_t *last = counts + (LNP_RIVAL_STEPS - 1u) * LNP_RIVAL_CHANNELS;\n"
+        tables = [_c.array("out_w", self.w), _c.array("out_bias", self.bias)]
+        if self.target:
+            tables += [_c.array("out_multiplier", self.multiplier), _c.array("out_target", np.uint16(self.target))]
+        size = self.w.shape[1]
+        return f"""{"".join(tables)}
+static void read_out(const int32_t *x, const int16_t *counts, int32_t *scores)
+{{
+{last if self.target else "    (void)counts;" + chr(10)}    const int8_t *w = out_w;
+    for (uint32_t k = 0; k < LNP_RIVAL_SCORES; k++) {{
+        int32_t sum = out_bias[k];
+        for (uint32_t f = 0; f < {size}u; f++) {{
+            sum += x[f] * w[f];
+        }}
+        w += {size};
+{forecast if self.target else classes}
+    }}
+}}
+"""

@@ -1,0 +1,214 @@
+"""A GRU over the steps of a window in integers, as reference and as C.
+
+How it is quantised, after training and without further training:
+
+* Weights: int8, one scale for each row (a gate of a unit) of the input's and of the state's matrix.
+  The read-out has one scale, so that its scores are comparable.
+* Input: the encoder's int8. State h: int16, 1 is 32767. Gates r and z: int16, 1 is 32767.
+* Sums: int32, begun at an int32 bias.
+* Arguments of sigmoid and tanh: int16 in units of 2**-12, from the two sums of a row by a multiplier
+  each of 24 bits below the point, added in 64 bits, rounded once and limited.
+* sigmoid and tanh: tables of 257 int16 over -8..8, linear between the entries; off by at most 4e-4.
+* h moves to n by z * (h - n), rounded to int16.
+
+Nothing overflows. A row's sums are at most 2**30 + 127 * 127 * channels and 2**30 + 127 * 32767 *
+units, which Gru checks from the weights as they are; the product of a sum and a multiplier is below
+2**62. z * (h - n) + 2**14 <= 32767 * 65534 + 2**14 < 2**31.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+from numpy.typing import NDArray
+
+from lnp_edge.base.progress import Progress
+from lnp_edge.rivals import _c, _float
+from lnp_edge.task.split import Split
+from lnp_edge.task.task import Task
+
+ONE = 32767  # of h, r and z
+ARGUMENT = 4096  # 1, as an argument of sigmoid or tanh
+POINT = 24  # bits of a multiplier below the point
+AT_ONCE = 4096  # windows
+STEPS, LR, WEIGHT_DECAY, SMOOTHING, DROPOUT = 3000, 0.01, 0.01, 0.1, 0.0
+
+
+def train(data: Split, units: int, seed: int, progress: Progress | None) -> Gru:
+    """Train and quantise."""
+    from lnp_edge.training import plain
+
+    task, mean = data.task, not (_float.are_trials(data) or data.train.series)
+    net = plain.fit(
+        lambda: plain.Gru(len(task.channels), units, len(task.classes), mean, DROPOUT),
+        _float.batches(data, plain.BATCH), STEPS, LR, WEIGHT_DECAY, SMOOTHING, seed, progress,
+    )  # fmt: skip
+    return Gru(task, net.gates(), net.read_out(), mean, plain.UNIT)
+
+
+def table(function: Callable[[NDArray[np.float64]], NDArray[np.float64]]) -> NDArray[np.int16]:
+    """int16 [257], function(x) * ONE for x = -8, -8 + 1/16, ..., 8."""
+    return np.rint(function(np.arange(-128, 129) / 16) * ONE).astype(np.int16)
+
+
+SIGMOID, TANH = table(lambda x: 1 / (1 + np.exp(-x))), table(np.tanh)
+
+
+def looked_up(values: NDArray[np.int16], x: NDArray[np.int64]) -> NDArray[np.int64]:
+    """A table at arguments x in -32768..32767."""
+    place = x + 32768
+    low = values[place >> 8].astype(np.int64)
+    return low + (((values[(place >> 8) + 1] - low) * (place & 255) + 128) >> 8)
+
+
+class Gru:
+    """The network in integers.
+
+    gates, read_out : of training.plain.Gru
+    mean            : whether the read-out takes the mean state of all steps, else the last
+    unit            : input integers per unit of the float network
+    """
+
+    def __init__(
+        self, task: Task, gates: tuple[NDArray, ...], read_out: tuple[NDArray, ...], mean: bool, unit: float
+    ):
+        self.task, self.mean = task, mean
+        w_x, w_h, b_x, b_h = gates
+        self.units = w_h.shape[1]
+        (self.w_x, of_x), (self.w_h, of_h) = _float.rows_quantised(w_x), _float.rows_quantised(w_h)
+        for_x, for_h = of_x / unit, of_h / ONE  # of the sums
+        self.b_x, self.b_h = self._bias(b_x / for_x), self._bias(b_h / for_h)
+        self.m_x, self.m_h = (_float.fixed(f * ARGUMENT, POINT).astype(np.int32) for f in (for_x, for_h))
+        for w, b, most in ((self.w_x, self.b_x, 127), (self.w_h, self.b_h, ONE)):
+            reach = np.abs(b.astype(np.int64)) + most * np.abs(w.astype(np.int64)).sum(1)
+            assert reach.max() <= _float.LARGEST, "a sum leaves int32"
+        # The mean state is a sum of 2**shift parts, so that it stays within int16 for any window.
+        self.shift = (task.window - 1).bit_length() if mean else 0
+        steps = task.window / 2**self.shift if mean else 1.0
+        assert not mean or task.window <= 2**15, "the sum of the states leaves int32"
+        self.out = _float.ReadOut(*read_out, 1 / (ONE * steps), ONE + 1, task)
+
+    @staticmethod
+    def _bias(values: NDArray[np.float64]) -> NDArray[np.int32]:
+        return _float.fixed(values, 0, -(2**30), 2**30).astype(np.int32)
+
+    @property
+    def parameters(self) -> int:
+        found = (self.w_x, self.w_h, self.b_x, self.b_h, self.out.w, self.out.bias)
+        return sum(a.size for a in found)
+
+    def scores(self, counts: NDArray[np.int16]) -> NDArray[np.int32]:
+        parts = [self._scores(counts[k : k + AT_ONCE]) for k in range(0, len(counts), AT_ONCE)]
+        return np.concatenate(parts) if parts else np.empty((0, len(self.out.w)), np.int32)
+
+    def _scores(self, counts: NDArray[np.int16]) -> NDArray[np.int32]:
+        h = np.zeros((len(counts), self.units), np.int64)
+        total, n = np.zeros_like(h), self.units
+        w_x, w_h = self.w_x.T.astype(np.float64), self.w_h.T.astype(np.float64)
+        for t in range(counts.shape[1]):
+            x = _float.inputs(self.task, counts[:, t])
+            from_x = ((x @ w_x).astype(np.int64) + self.b_x) * self.m_x
+            from_h = ((h.astype(np.float64) @ w_h).astype(np.int64) + self.b_h) * self.m_h
+            gates = looked_up(SIGMOID, self._argument(from_x[:, : 2 * n] + from_h[:, : 2 * n]))
+            r, z = gates[:, :n], gates[:, n:]
+            held = (r * self._argument(from_h[:, 2 * n :]) + 2**14) >> 15
+            new = looked_up(TANH, np.clip(self._argument(from_x[:, 2 * n :]) + held, -32768, 32767))
+            h = new + ((z * (h - new) + 2**14) >> 15)
+            total += h
+        if self.mean:
+            h = (total + (1 << self.shift >> 1)) >> self.shift
+        return self.out.scores(h.astype(np.float64), counts)
+
+    @staticmethod
+    def _argument(sums: NDArray[np.int64]) -> NDArray[np.int64]:
+        return np.clip((sums + (1 << (POINT - 1))) >> POINT, -32768, 32767)
+
+    def c_files(self) -> dict[str, str]:
+        """One file. Static RAM: two states, the input and the sums for the read-out."""
+        n, c = self.units, len(self.task.channels)
+        # [unit][input][gate], so that each input is loaded once for the three gates.
+        order = {"w_x": self.w_x.reshape(3, n, c), "w_h": self.w_h.reshape(3, n, n)}
+        tables = [_c.array(name, w.transpose(1, 2, 0)) for name, w in order.items()]
+        for name in ("b_x", "b_h", "m_x", "m_h"):
+            tables.append(_c.array(name, getattr(self, name).reshape(3, n).T))
+        tables += [_c.array("sigmoid", SIGMOID), _c.array("hyperbolic", TANH)]
+        before = "            state[i] += to[i];" if self.mean else "            state[i] = to[i];"
+        half = f"state[i] = (state[i] + {1 << self.shift >> 1}) >> {self.shift};"
+        after = f"    for (uint32_t i = 0; i < UNITS; i++) {{\n        {half}\n    }}\n" if self.mean else ""
+        text = f"""// A GRU of {n} units, {self.parameters:,} parameters, in integers: lnp_edge/rivals/_gru.py.
+#include "lnp_ops.h"
+#include "lnp_rival.h"
+
+enum {{ UNITS = {n} }};
+
+static int8_t input[LNP_RIVAL_CHANNELS];
+static int16_t h[2][UNITS];
+static int32_t state[UNITS];  // for the read-out
+
+// Tables: gates r, z, n of a unit side by side.
+{"".join(tables)}
+{_float.encoder_c(self.task)}
+// Linear between the entries of a table over -8..8.
+static inline int32_t looked_up(const int16_t *values, int32_t x)
+{{
+    const uint32_t place = (uint32_t)(x + 32768);
+    const int32_t low = values[place >> 8];
+    return low + (((values[(place >> 8) + 1u] - low) * (int32_t)(place & 255u) + 128) >> 8);
+}}
+
+static inline int32_t argument(int64_t sum)
+{{
+    const int64_t x = (sum + {1 << (POINT - 1)}) >> {POINT};
+    return (int32_t)(x < -32768 ? -32768 : (x > 32767 ? 32767 : x));
+}}
+
+static void step(const int16_t *from, int16_t *to)
+{{
+    const int8_t *wx = w_x, *wh = w_h;
+    for (uint32_t i = 0; i < UNITS; i++) {{
+        const int32_t *bx = b_x + 3 * i, *bh = b_h + 3 * i, *mx = m_x + 3 * i, *mh = m_h + 3 * i;
+        int32_t xr = bx[0], xz = bx[1], xn = bx[2];
+        for (uint32_t k = 0; k < LNP_RIVAL_CHANNELS; k++) {{
+            xr += input[k] * wx[0];
+            xz += input[k] * wx[1];
+            xn += input[k] * wx[2];
+            wx += 3;
+        }}
+        int32_t hr = bh[0], hz = bh[1], hn = bh[2];
+        for (uint32_t k = 0; k < UNITS; k++) {{
+            hr += from[k] * wh[0];
+            hz += from[k] * wh[1];
+            hn += from[k] * wh[2];
+            wh += 3;
+        }}
+        const int32_t r = looked_up(sigmoid, argument((int64_t)xr * mx[0] + (int64_t)hr * mh[0]));
+        const int32_t z = looked_up(sigmoid, argument((int64_t)xz * mx[1] + (int64_t)hz * mh[1]));
+        const int32_t held = (r * argument((int64_t)hn * mh[2]) + 16384) >> 15;
+        const int32_t n = looked_up(hyperbolic, lnp_clamp(argument((int64_t)xn * mx[2]) + held, -32768, 32767));
+        to[i] = (int16_t)(n + ((z * (from[i] - n) + 16384) >> 15));
+    }}
+}}
+
+{self.out.c_text()}
+void lnp_rival_scores(const int16_t *counts, int32_t *scores)
+{{
+    for (uint32_t i = 0; i < UNITS; i++) {{
+        h[0][i] = 0;
+        state[i] = 0;
+    }}
+    const int16_t *count = counts;
+    for (uint32_t t = 0; t < LNP_RIVAL_STEPS; t++) {{
+        for (uint32_t k = 0; k < LNP_RIVAL_CHANNELS; k++) {{
+            input[k] = (int8_t)encode_channel(k, *count++);
+        }}
+        int16_t *to = h[(t + 1u) & 1u];
+        step(h[t & 1u], to);
+        for (uint32_t i = 0; i < UNITS; i++) {{
+{before}
+        }}
+    }}
+{after}    read_out(state, counts, scores);
+}}
+"""
+        return {"lnp_rival.c": text} | _float.ops_h()
