@@ -219,8 +219,8 @@ def _layer(k: int, layer: Layer) -> str:
     else:
         kind = f"kernel {layer.kernel}"
         flat = layer.weight.transpose(0, 2, 1).reshape(width, taps)  # [O, K * I], as x lies in memory
-        together = next(n for n in (4, 3, 2, 1) if width % n == 0)
-        tables = _c.array(f"w{k}", flat.reshape(-1, together, taps).transpose(0, 2, 1)) + tables
+        together = next(n for n in (8, 4, 2, 1) if width % n == 0)
+        tables = _c.array(f"w{k}", _float.together(flat, together)) + tables
         each = range(together)
         sums = ", ".join(f"sum{n} = bias{k}[o + {n}u]" for n in each)
         adds = "\n".join(f"                sum{n} += v * w[{n}];" for n in each)

@@ -15,12 +15,18 @@ from lnp_edge.task.split import Split
 from lnp_edge.task.task import Task, encoded
 
 CALIBRATION = 2000  # training windows, evenly spread, that give the ranges of activations
+MOST_STEPS, MOST_CHANNELS = 8192, 256
 LARGEST = 2**31 - 1
+FURTHEST = 2**30  # forecast change, in the scores
 
 
 def suits(data: Split) -> str:
-    series = data.train.series
-    return "its forecasts are fed back" if series and series.free_run else ""
+    """The limits keep every sum within int32."""
+    if (series := data.train.series) and series.free_run:
+        return "its forecasts are fed back"
+    if data.task.window > MOST_STEPS:
+        return f"its windows have more than {MOST_STEPS:,} steps"
+    return f"it has more than {MOST_CHANNELS} channels" if len(data.task.channels) > MOST_CHANNELS else ""
 
 
 def are_trials(data: Split) -> bool:
@@ -67,6 +73,11 @@ def rows_quantised(w: NDArray[np.float64]) -> tuple[NDArray[np.int8], NDArray[np
     return np.rint(w / scale.reshape(-1, *[1] * (w.ndim - 1))).astype(np.int8), scale
 
 
+def together(rows: NDArray[np.int8], count: int = 4) -> NDArray[np.int8]:
+    """Rows [R, I] as C reads them, `count` rows at once: [R / count, I, count]."""
+    return rows.reshape(-1, count, rows.shape[1]).transpose(0, 2, 1)
+
+
 def fixed(values: NDArray[np.float64], bits: int, low: int = -LARGEST, high: int = LARGEST) -> NDArray[np.int64]:
     """round(values * 2**bits), limited: a limited value is wrong, but equally in Python and C."""
     return np.rint(np.clip(values * 2.0**bits, low, high)).astype(np.int64)
@@ -77,7 +88,8 @@ class ReadOut:
 
     classes  : scores[k] = bias[k] + sum over f of w[k, f] * x[f]
     forecast : that sum, s, is a change: scores[k] = FORECAST_ONE * last count of target k
-               + (s * multiplier[k] + 2**31 >> 32), in 64 bits
+               + (s * multiplier[k] + 2**(point - 1) >> point), in 64 bits, limited to +-2**30.
+               point is the largest up to 32 with which every multiplier is below 2**31.
 
     x : 0 <= |x[f]| <= `most`. Raises AssertionError if a sum could leave int32.
     """
@@ -89,23 +101,31 @@ class ReadOut:
         reach = np.abs(self.bias.astype(np.int64)) + most * np.abs(self.w.astype(np.int64)).sum(1)
         assert reach.max() <= LARGEST, "the sums of the read-out leave int32"
         self.target: list[int] = []
+        self.point = 32
         if task.forecast:
             self.target = list(task.forecast.target)
-            self.multiplier = fixed(np.array(task.forecast.unit) * scale * unit * FORECAST_ONE, 32).astype(np.int32)
+            factor = np.array(task.forecast.unit) * scale * unit * FORECAST_ONE  # 1/FORECAST_ONE of a count for 1
+            self.point = min(32, 30 - int(np.ceil(np.log2(factor.max()))))
+            self.multiplier = fixed(factor, self.point).astype(np.int32)
 
     def scores(self, x: NDArray[np.float64], counts: NDArray[np.int16]) -> NDArray[np.int32]:
         """x [W, F], whole numbers; counts [W, T, C]."""
         found = (x @ self.w.T.astype(np.float64)).astype(np.int64) + self.bias
         if self.target:
-            change = (found * self.multiplier + 2**31) >> 32
-            found = counts[:, -1, self.target].astype(np.int64) * FORECAST_ONE + change
+            change = (found * self.multiplier + (1 << (self.point - 1))) >> self.point
+            now = counts[:, -1, self.target].astype(np.int64)
+            found = now * FORECAST_ONE + np.clip(change, -FURTHEST, FURTHEST)
         return found.astype(np.int32)
+
+    def _forecast_c(self) -> str:
+        return f"""        const int64_t far = ((int64_t)sum * out_multiplier[k] + (1LL << {self.point - 1})) >> {self.point};
+        const int32_t change = (int32_t)(far < -{FURTHEST} ? -{FURTHEST} : (far > {FURTHEST} ? {FURTHEST} : far));
+        scores[k] = last[out_target[k]] * {FORECAST_ONE} + change;"""
 
     def c_text(self) -> str:
         """C: read_out(x int32 [F], counts, scores)."""
         classes = "        scores[k] = sum;"
-        forecast = f"""        const int64_t change = ((int64_t)sum * out_multiplier[k] + 0x80000000LL) >> 32;
-        scores[k] = last[out_target[k]] * {FORECAST_ONE} + (int32_t)change;"""
+        forecast = self._forecast_c() if self.target else ""
         last = "    const int16_t *last = counts + (LNP_RIVAL_STEPS - 1u) * LNP_RIVAL_CHANNELS;\n"
         tables = [_c.array("out_w", self.w), _c.array("out_bias", self.bias)]
         if self.target:

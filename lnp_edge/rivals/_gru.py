@@ -4,16 +4,16 @@ How it is quantised, after training and without further training:
 
 * Weights: int8, one scale for each row (a gate of a unit) of the input's and of the state's matrix.
   The read-out has one scale, so that its scores are comparable.
-* Input: the encoder's int8. State h: int16, 1 is 32767. Gates r and z: int16, 1 is 32767.
+* Input: the encoder's int8 times 256. State h and gates r and z: int16, 1 is 32767.
 * Sums: int32, begun at an int32 bias.
 * Arguments of sigmoid and tanh: int16 in units of 2**-12, from the two sums of a row by a multiplier
-  each of 24 bits below the point, added in 64 bits, rounded once and limited.
+  each of 32 bits below the point, added in 64 bits, rounded once and limited.
 * sigmoid and tanh: tables of 257 int16 over -8..8, linear between the entries; off by at most 4e-4.
 * h moves to n by z * (h - n), rounded to int16.
 
-Nothing overflows. A row's sums are at most 2**30 + 127 * 127 * channels and 2**30 + 127 * 32767 *
-units, which Gru checks from the weights as they are; the product of a sum and a multiplier is below
-2**62. z * (h - n) + 2**14 <= 32767 * 65534 + 2**14 < 2**31.
+Nothing overflows. A row's sums are at most |bias| + 32767 * sum of |w|, which Gru checks from the
+weights as they are; a sum and a multiplier are below 2**31, so two products and 2**31 are below
+2**63. Rounded, an argument is below 2**31. z * (h - n) + 2**14 <= 32767 * 65534 + 2**14 < 2**31.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ from lnp_edge.task.task import Task
 
 ONE = 32767  # of h, r and z
 ARGUMENT = 4096  # 1, as an argument of sigmoid or tanh
-POINT = 24  # bits of a multiplier below the point
+INPUT = 256  # of the network, for 1 of the encoder
 AT_ONCE = 4096  # windows
 STEPS, LR, WEIGHT_DECAY, SMOOTHING, DROPOUT = 3000, 0.01, 0.01, 0.1, 0.0
 
@@ -70,17 +70,15 @@ class Gru:
     unit            : input integers per unit of the float network
     """
 
-    def __init__(
-        self, task: Task, gates: tuple[NDArray, ...], read_out: tuple[NDArray, ...], mean: bool, unit: float
-    ):
+    def __init__(self, task: Task, gates: tuple[NDArray, ...], read_out: tuple[NDArray, ...], mean: bool, unit: float):
         self.task, self.mean = task, mean
         w_x, w_h, b_x, b_h = gates
         self.units = w_h.shape[1]
         (self.w_x, of_x), (self.w_h, of_h) = _float.rows_quantised(w_x), _float.rows_quantised(w_h)
-        for_x, for_h = of_x / unit, of_h / ONE  # of the sums
+        for_x, for_h = of_x / (unit * INPUT), of_h / ONE  # of the sums
         self.b_x, self.b_h = self._bias(b_x / for_x), self._bias(b_h / for_h)
-        self.m_x, self.m_h = (_float.fixed(f * ARGUMENT, POINT).astype(np.int32) for f in (for_x, for_h))
-        for w, b, most in ((self.w_x, self.b_x, 127), (self.w_h, self.b_h, ONE)):
+        self.m_x, self.m_h = (_float.fixed(f * ARGUMENT, 32).astype(np.int32) for f in (for_x, for_h))
+        for w, b, most in ((self.w_x, self.b_x, 127 * INPUT), (self.w_h, self.b_h, ONE)):
             reach = np.abs(b.astype(np.int64)) + most * np.abs(w.astype(np.int64)).sum(1)
             assert reach.max() <= _float.LARGEST, "a sum leaves int32"
         # The mean state is a sum of 2**shift parts, so that it stays within int16 for any window.
@@ -107,7 +105,7 @@ class Gru:
         total, n = np.zeros_like(h), self.units
         w_x, w_h = self.w_x.T.astype(np.float64), self.w_h.T.astype(np.float64)
         for t in range(counts.shape[1]):
-            x = _float.inputs(self.task, counts[:, t])
+            x = _float.inputs(self.task, counts[:, t]) * INPUT
             from_x = ((x @ w_x).astype(np.int64) + self.b_x) * self.m_x
             from_h = ((h.astype(np.float64) @ w_h).astype(np.int64) + self.b_h) * self.m_h
             gates = looked_up(SIGMOID, self._argument(from_x[:, : 2 * n] + from_h[:, : 2 * n]))
@@ -122,18 +120,15 @@ class Gru:
 
     @staticmethod
     def _argument(sums: NDArray[np.int64]) -> NDArray[np.int64]:
-        return np.clip((sums + (1 << (POINT - 1))) >> POINT, -32768, 32767)
+        return np.clip((sums + 2**31) >> 32, -32768, 32767)
 
     def c_files(self) -> dict[str, str]:
-        """One file. Static RAM: two states, the input and the sums for the read-out."""
+        """One file. Static RAM: the state, the input, the sums of all rows and those for the read-out."""
         n, c = self.units, len(self.task.channels)
-        # [unit][input][gate], so that each input is loaded once for the three gates.
-        order = {"w_x": self.w_x.reshape(3, n, c), "w_h": self.w_h.reshape(3, n, n)}
-        tables = [_c.array(name, w.transpose(1, 2, 0)) for name, w in order.items()]
-        for name in ("b_x", "b_h", "m_x", "m_h"):
-            tables.append(_c.array(name, getattr(self, name).reshape(3, n).T))
+        tables = [_c.array(name, _float.together(w)) for name, w in (("w_x", self.w_x), ("w_h", self.w_h))]
+        tables += [_c.array(name, getattr(self, name)) for name in ("b_x", "b_h", "m_x", "m_h")]
         tables += [_c.array("sigmoid", SIGMOID), _c.array("hyperbolic", TANH)]
-        before = "            state[i] += to[i];" if self.mean else "            state[i] = to[i];"
+        before = "        state[i] += h[i];" if self.mean else "        state[i] = h[i];"
         half = f"state[i] = (state[i] + {1 << self.shift >> 1}) >> {self.shift};"
         after = f"    for (uint32_t i = 0; i < UNITS; i++) {{\n        {half}\n    }}\n" if self.mean else ""
         text = f"""// A GRU of {n} units, {self.parameters:,} parameters, in integers: lnp_edge/rivals/_gru.py.
@@ -142,11 +137,11 @@ class Gru:
 
 enum {{ UNITS = {n} }};
 
-static int8_t input[LNP_RIVAL_CHANNELS];
-static int16_t h[2][UNITS];
+static int16_t input[LNP_RIVAL_CHANNELS], h[UNITS];
+static int32_t from_x[3 * UNITS], from_h[3 * UNITS];
 static int32_t state[UNITS];  // for the read-out
 
-// Tables: gates r, z, n of a unit side by side.
+// Rows of w_x and w_h, m_x and m_h: gate r of every unit, then z, then n.
 {"".join(tables)}
 {_float.encoder_c(self.task)}
 // Linear between the entries of a table over -8..8.
@@ -159,34 +154,42 @@ static inline int32_t looked_up(const int16_t *values, int32_t x)
 
 static inline int32_t argument(int64_t sum)
 {{
-    const int64_t x = (sum + {1 << (POINT - 1)}) >> {POINT};
-    return (int32_t)(x < -32768 ? -32768 : (x > 32767 ? 32767 : x));
+    return lnp_clamp((int32_t)((sum + 0x80000000LL) >> 32), -32768, 32767);
 }}
 
-static void step(const int16_t *from, int16_t *to)
+// sums[r] = bias[r] + sum of w * x, for rows that lie four by four.
+static void rows(int32_t *sums, const int8_t *w, const int32_t *bias, const int16_t *x, uint32_t length)
 {{
-    const int8_t *wx = w_x, *wh = w_h;
+    for (uint32_t r = 0; r < 3 * UNITS; r += 4) {{
+        int32_t sum0 = bias[r], sum1 = bias[r + 1u], sum2 = bias[r + 2u], sum3 = bias[r + 3u];
+        for (uint32_t i = 0; i < length; i++) {{
+            const int32_t v = x[i];
+            sum0 += v * w[0];
+            sum1 += v * w[1];
+            sum2 += v * w[2];
+            sum3 += v * w[3];
+            w += 4;
+        }}
+        sums[r] = sum0;
+        sums[r + 1u] = sum1;
+        sums[r + 2u] = sum2;
+        sums[r + 3u] = sum3;
+    }}
+}}
+
+static void step(void)
+{{
+    rows(from_x, w_x, b_x, input, LNP_RIVAL_CHANNELS);
+    rows(from_h, w_h, b_h, h, UNITS);
     for (uint32_t i = 0; i < UNITS; i++) {{
-        const int32_t *bx = b_x + 3 * i, *bh = b_h + 3 * i, *mx = m_x + 3 * i, *mh = m_h + 3 * i;
-        int32_t xr = bx[0], xz = bx[1], xn = bx[2];
-        for (uint32_t k = 0; k < LNP_RIVAL_CHANNELS; k++) {{
-            xr += input[k] * wx[0];
-            xz += input[k] * wx[1];
-            xn += input[k] * wx[2];
-            wx += 3;
-        }}
-        int32_t hr = bh[0], hz = bh[1], hn = bh[2];
-        for (uint32_t k = 0; k < UNITS; k++) {{
-            hr += from[k] * wh[0];
-            hz += from[k] * wh[1];
-            hn += from[k] * wh[2];
-            wh += 3;
-        }}
-        const int32_t r = looked_up(sigmoid, argument((int64_t)xr * mx[0] + (int64_t)hr * mh[0]));
-        const int32_t z = looked_up(sigmoid, argument((int64_t)xz * mx[1] + (int64_t)hz * mh[1]));
-        const int32_t held = (r * argument((int64_t)hn * mh[2]) + 16384) >> 15;
-        const int32_t n = looked_up(hyperbolic, lnp_clamp(argument((int64_t)xn * mx[2]) + held, -32768, 32767));
-        to[i] = (int16_t)(n + ((z * (from[i] - n) + 16384) >> 15));
+        const uint32_t j = i + UNITS, k = j + UNITS;
+        const int32_t r = looked_up(sigmoid, argument((int64_t)from_x[i] * m_x[i] + (int64_t)from_h[i] * m_h[i]));
+        const int32_t z = looked_up(sigmoid, argument((int64_t)from_x[j] * m_x[j] + (int64_t)from_h[j] * m_h[j]));
+        const int32_t held = (r * argument((int64_t)from_h[k] * m_h[k]) + 16384) >> 15;
+        const int32_t x = argument((int64_t)from_x[k] * m_x[k]) + held;
+        const int32_t n = looked_up(hyperbolic, lnp_clamp(x, -32768, 32767));
+        h[i] = (int16_t)(n + ((z * (h[i] - n) + 16384) >> 15));
+{before}
     }}
 }}
 
@@ -194,19 +197,15 @@ static void step(const int16_t *from, int16_t *to)
 void lnp_rival_scores(const int16_t *counts, int32_t *scores)
 {{
     for (uint32_t i = 0; i < UNITS; i++) {{
-        h[0][i] = 0;
+        h[i] = 0;
         state[i] = 0;
     }}
     const int16_t *count = counts;
     for (uint32_t t = 0; t < LNP_RIVAL_STEPS; t++) {{
         for (uint32_t k = 0; k < LNP_RIVAL_CHANNELS; k++) {{
-            input[k] = (int8_t)encode_channel(k, *count++);
+            input[k] = (int16_t)(encode_channel(k, *count++) * {INPUT});
         }}
-        int16_t *to = h[(t + 1u) & 1u];
-        step(h[t & 1u], to);
-        for (uint32_t i = 0; i < UNITS; i++) {{
-{before}
-        }}
+        step();
     }}
 {after}    read_out(state, counts, scores);
 }}
