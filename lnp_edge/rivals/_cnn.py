@@ -153,7 +153,7 @@ class Cnn:
         first = self.layers[0]
         inside = f"a + {first.pad * first.channels}" if first.pad else "a"
         end = "ab"[len(self.layers) % 2]
-        text = f"""// A convolutional network of {self.parameters:,} parameters in 8-bit integers: lnp_edge/rivals/_cnn.py.
+        text = f"""// A CNN of {self.parameters:,} parameters in 8-bit integers: lnp_edge/rivals/_cnn.py.
 #include "lnp_ops.h"
 #include "lnp_rival.h"
 

@@ -118,7 +118,8 @@ class ReadOut:
         return found.astype(np.int32)
 
     def _forecast_c(self) -> str:
-        return f"""        const int64_t far = ((int64_t)sum * out_multiplier[k] + (1LL << {self.point - 1})) >> {self.point};
+        half = f"(1LL << {self.point - 1})"
+        return f"""        const int64_t far = ((int64_t)sum * out_multiplier[k] + {half}) >> {self.point};
         const int32_t change = (int32_t)(far < -{FURTHEST} ? -{FURTHEST} : (far > {FURTHEST} ? {FURTHEST} : far));
         scores[k] = last[out_target[k]] * {FORECAST_ONE} + change;"""
 

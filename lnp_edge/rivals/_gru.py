@@ -124,7 +124,7 @@ class Gru:
 
     def c_files(self) -> dict[str, str]:
         """One file. Static RAM: the state, the input, the sums of all rows and those for the read-out."""
-        n, c = self.units, len(self.task.channels)
+        n = self.units
         tables = [_c.array(name, _float.together(w)) for name, w in (("w_x", self.w_x), ("w_h", self.w_h))]
         tables += [_c.array(name, getattr(self, name)) for name in ("b_x", "b_h", "m_x", "m_h")]
         tables += [_c.array("sigmoid", SIGMOID), _c.array("hyperbolic", TANH)]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 
 import numpy as np
@@ -30,7 +30,7 @@ class Split:
     test: Dataset
     task: Task
     cut: tuple[float, float]  # window and hop, s
-    augment: Augmentation = Augmentation()
+    augment: Augmentation = field(default_factory=Augmentation)
     balance: float = 0.0  # as [train] balance
 
     @cached_property
