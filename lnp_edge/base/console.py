@@ -52,9 +52,12 @@ def bars() -> Iterator[Progress]:
         yield progress
 
 
-def table(title: str, columns: list[str], rows: list[list[str]]) -> Table:
-    """A table whose first column is aligned left and whose other columns are aligned right."""
-    wide = len(columns) > 7
+def table(title: str, columns: list[str], rows: list[list[str]], wide: bool = False) -> Table:
+    """A table whose first column is aligned left and whose other columns are aligned right.
+
+    wide : without frames, as a table of more than seven columns always is
+    """
+    wide = wide or len(columns) > 7
     box = SIMPLE_HEAD if wide else HEAVY_HEAD
     found = Table(title=title, title_justify="left", title_style="bold", box=box, pad_edge=not wide)
     for k, column in enumerate(columns):

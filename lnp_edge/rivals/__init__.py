@@ -2,7 +2,7 @@
 
 A file defines
 
-    TITLE       the name of its row in a table, at most 32 characters
+    TITLE       the name of its row in a table, at most 24 characters
     suits(data: Split) -> str
                 "" if the rival can take this task; else why not, in a few words
     fit(data: Split, seed: int, progress: Progress | None = None) -> Rival

@@ -78,14 +78,17 @@ def suiting(data: Split) -> list[str]:
     return [name for name in names() if not plugins.get(PACKAGE, name).suits(data)]
 
 
+def require(name: str, data: Split) -> None:
+    """Raises ConfigError if there is no such rival, or if it cannot take the task."""
+    if why := plugins.get(PACKAGE, name).suits(data):
+        others = ", ".join(suiting(data)) or "other tasks"
+        raise ConfigError(f"{name} cannot take {data.train.name}: {why}", f"choose among {others}")
+
+
 def trained(name: str, data: Split, seed: int, progress: Progress | None = None) -> Rival:
-    """Raises ConfigError if there is no such rival, or if it does not suit the task."""
-    module = plugins.get(PACKAGE, name)
-    if why := module.suits(data):
-        raise ConfigError(
-            f"{name} cannot take {data.train.name}: {why}", f"choose among {', '.join(suiting(data)) or 'other tasks'}"
-        )
-    return module.fit(data, seed, progress)
+    """Raises ConfigError as require does."""
+    require(name, data)
+    return plugins.get(PACKAGE, name).fit(data, seed, progress)
 
 
 def measure(name: str, data: Split, seed: int = 1, progress: Progress | None = None, most: int = COMPARED) -> Measured:

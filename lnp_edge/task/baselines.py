@@ -15,9 +15,6 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.linalg import solve
 from scipy.stats import ttest_rel
-from sklearn.linear_model import Ridge
-from sklearn.pipeline import make_pipeline
-from sklearn.preprocessing import StandardScaler
 
 from lnp_edge.task import metrics
 from lnp_edge.task.dataset import Windows
@@ -39,7 +36,7 @@ def simple(data: Split) -> dict[str, NDArray]:
     Ridge regressions are sorted by their score in cross-validation, best first.
     """
     if not (series := data.test.series):
-        found = {name: ridge(data, features) for name, features in _kinds(data).items()}
+        found = {name: ridge(data, features) for name, features in kinds(data).items()}
         best_first = sorted(found, key=lambda name: -found[name].score)
         return {name: found[name].predicted for name in best_first}
     if series.free_run:
@@ -48,19 +45,19 @@ def simple(data: Split) -> dict[str, NDArray]:
     return {"persistence": now, "linear autoregression": now + autoregression(data)[:, None]}
 
 
-def _kinds(data: Split) -> dict[str, Features]:
+def kinds(data: Split) -> dict[str, Features]:
     """The features for ridge regressions, by the name of their row."""
     if data.test.pixel:
         return {"ridge on pixels": samples}
     found: dict[str, Features] = {"ridge on statistics": statistics}
     if data.task.window >= SHORTEST:
         found["ridge on statistics and bands"] = statistics_and_bands
-    if _are_trials(data):  # then each step has its own meaning
+    if are_trials(data):  # then each step has its own meaning
         found["ridge on samples"] = samples
     return found
 
 
-def _are_trials(data: Split) -> bool:
+def are_trials(data: Split) -> bool:
     """Whether every recording is one window."""
     return all(len(a) == data.task.window for a in data.test.recordings)
 
@@ -90,11 +87,16 @@ def band_powers(counts: NDArray[np.int16]) -> NDArray[np.float64]:
     """
     x = counts - counts.mean(1, keepdims=True)
     power = np.square(np.abs(np.fft.rfft(x, axis=1)[:, 1:])) / x.shape[1]
-    most, edges = power.shape[1], [0]
+    bands = [power[:, a:b].mean(1) for a, b in pairwise(band_edges(x.shape[1]))]
+    return np.log(np.concatenate(bands, axis=1) + 1)
+
+
+def band_edges(steps: int) -> list[int]:
+    """Band b of a window has the frequencies 1 + edges[b] to edges[b + 1], in cycles a window."""
+    most, edges = steps // 2, [0]
     for k in range(1, BANDS + 1):
         edges.append(max(edges[-1] + 1, round((most + 1) ** (k / BANDS)) - 1))
-    bands = [power[:, a:b].mean(1) for a, b in pairwise(edges)]
-    return np.log(np.concatenate(bands, axis=1) + 1)
+    return edges
 
 
 def samples(counts: NDArray[np.int16]) -> NDArray[np.float64]:
@@ -114,15 +116,37 @@ class Fitted:
     predicted: NDArray[np.int64]  # classes of the test windows
 
 
+@dataclass(frozen=True)
+class Linear:
+    """A ridge regression on standardised features: scores [W, K] = (features - mean) / deviation @ w + intercept."""
+
+    score: float  # data.train.metric in cross-validation, the mean over the folds
+    strength: float
+    mean: NDArray[np.float64]  # [F]
+    deviation: NDArray[np.float64]  # [F], 1 where a feature is constant
+    w: NDArray[np.float64]  # [F, K]
+    intercept: NDArray[np.float64]  # [K]
+
+    def scores(self, features: NDArray) -> NDArray[np.float64]:
+        return (features - self.mean) / self.deviation @ self.w + self.intercept
+
+
 def ridge(data: Split, features: Features) -> Fitted:
-    """Classify by ridge regression on standardised features.
+    """Classify by ridge regression on standardised features, see linear."""
+    found = linear(data, features(data.train_windows.counts))
+    predicted = found.scores(features(data.test_windows.counts)).argmax(1)
+    return Fitted(found.score, found.strength, predicted)
+
+
+def linear(data: Split, features: NDArray, progress: Callable[[float], None] = lambda share: None) -> Linear:
+    """A ridge regression for classes on features [W, F] of the training windows.
 
     Classes are balanced unless the metric is accuracy. The strength is the best of STRENGTHS in
     cross-validation over the training groups if it is significantly better than the default in a
     paired t-test over the folds; else it is the default.
     """
     train = data.train_windows
-    z, scale = _standardised(features(train.counts))
+    z, (mean, deviation) = _standardised(features)
     y = 2.0 * np.eye(len(data.train.classes))[train.wanted] - 1
     weight = np.ones(len(z))
     if data.test.metric != "accuracy":
@@ -137,12 +161,12 @@ def ridge(data: Split, features: Features) -> Fitted:
         for i, strength in enumerate(STRENGTHS):
             predicted = (of_fold @ _solve(gram - sums[k][0], moment - sums[k][1], strength)).argmax(1)
             scores[i, k] = metrics.of(data.train, left, predicted)[data.train.metric]
+        progress((k + 1) / len(parts))
     best, default = int(scores.mean(1).argmax()), STRENGTHS.index(DEFAULT)
     if not (best != default and ttest_rel(scores[best], scores[default]).pvalue < SURELY):
         best = default
-    test, _ = _standardised(features(data.test_windows.counts), scale)
-    predicted = (test @ _solve(gram, moment, STRENGTHS[best])).argmax(1)
-    return Fitted(float(scores[best].mean()), STRENGTHS[best], predicted)
+    w = _solve(gram, moment, STRENGTHS[best])
+    return Linear(float(scores[best].mean()), STRENGTHS[best], mean, deviation, w[:-1], w[-1])
 
 
 def _folds(data: Split) -> NDArray[np.intp]:
@@ -155,18 +179,19 @@ def _folds(data: Split) -> NDArray[np.intp]:
     if len(names) > 1:
         return group % FOLDS
     windows = np.arange(len(group))
-    return windows % FOLDS if _are_trials(data) else windows * FOLDS // len(group)
+    return windows % FOLDS if are_trials(data) else windows * FOLDS // len(group)
 
 
-def _standardised(x: NDArray, scale: tuple[NDArray, NDArray] | None = None) -> tuple[NDArray, tuple[NDArray, NDArray]]:
-    """Features [W, F] standardised by their own scale or a given one, with a last column of ones.
+def _standardised(x: NDArray) -> tuple[NDArray, tuple[NDArray, NDArray]]:
+    """Features [W, F] standardised, with a last column of ones.
 
-    Returns the features [W, F + 1] and the scale (mean, standard deviation).
+    Returns the features [W, F + 1] and their scale: mean, and standard deviation or 1.
     """
-    mean, deviation = scale or (x.mean(0), x.std(0))
+    mean, deviation = x.mean(0), x.std(0)
+    deviation = np.where(deviation > 0, deviation, 1)
     found = np.ones((len(x), x.shape[1] + 1))
     np.subtract(x, mean, out=found[:, :-1])
-    found[:, :-1] /= np.where(deviation > 0, deviation, 1)
+    found[:, :-1] /= deviation
     return found, (mean, deviation)
 
 
@@ -186,12 +211,18 @@ def _solve(gram: NDArray, moment: NDArray, strength: float) -> NDArray[np.float6
 
 def autoregression(data: Split) -> NDArray[np.float64]:
     """The forecast change [W, O] of the targets, by a linear model of all counts of a window."""
-    assert data.test.series
-    target = list(data.test.series.target)
+    return autoregressive(data).scores(samples(data.test_windows.counts))
+
+
+def autoregressive(data: Split) -> Linear:
+    """A linear model of all counts of a window for the change of the targets, in counts; of the default strength."""
+    assert data.train.series
+    target = list(data.train.series.target)
     train = data.train_windows
-    model = make_pipeline(StandardScaler(), Ridge())
-    model.fit(samples(train.counts), train.wanted[:, 0].astype(float) - train.counts[:, -1, target])
-    return model.predict(samples(data.test_windows.counts)).reshape(len(data.test_windows), -1)
+    z, (mean, deviation) = _standardised(samples(train.counts))
+    y = train.wanted[:, 0].astype(float) - train.counts[:, -1, target]
+    w = _solve(*_products(z, y, np.ones(len(z))), DEFAULT)
+    return Linear(np.nan, DEFAULT, mean, deviation, w[:-1], w[-1])
 
 
 def reservoir(data: Split) -> NDArray[np.float64]:

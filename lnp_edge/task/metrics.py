@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 from lnp_edge.task.dataset import Dataset, Windows, in_samples
 
 DRAWS, FEWEST = 1000, 8  # of the bootstrap: draws, and units below which smaller ones are drawn
-STRETCH = 10  # windows' lengths
+STRETCH, STRETCHES = 10, 20  # windows' lengths in a stretch; or shorter ones, to have so many
 THRESHOLDS = (0.3, 0.4, 0.5)  # of the normalised error at which a valid time ends
 TITLES = {"macro_f1": "macro F1", "rmse": "RMSE", "rmse_ratio": "RMSE / persistence", "valid_time": "valid time, 0.4"}
 
@@ -58,7 +58,7 @@ def interval(
     cut : window and hop, s
 
     Whole groups are drawn with replacement if there are at least FEWEST; else whole recordings, and
-    if these are few too, stretches of STRETCH windows' lengths. So windows that overlap stay
+    if these are few too, stretches of at most STRETCH windows' lengths. So windows that overlap stay
     together. With few groups the interval does not show how much people differ.
     """
     unit, what = _units(dataset, windows, cut)
@@ -81,9 +81,9 @@ def _units(dataset: Dataset, windows: Windows, cut: tuple[float, float]) -> tupl
     if np.count_nonzero(counts) >= FEWEST:
         return np.unique(source, return_inverse=True)[1], f"{np.count_nonzero(counts)} recordings"
     within = np.concatenate([np.arange(count) for count in counts])
-    stretch = within // max(1, STRETCH * length // hop)
+    stretch = within // max(1, min(STRETCH * length // hop, len(windows) // STRETCHES))
     unit = np.unique(np.stack([source, stretch]), axis=1, return_inverse=True)[1].ravel()
-    return unit, f"{unit.max() + 1} stretches of {STRETCH} windows"
+    return unit, f"{unit.max() + 1} stretches of time"
 
 
 def _additive(dataset: Dataset, windows: Windows, predicted: NDArray) -> NDArray[np.float64]:

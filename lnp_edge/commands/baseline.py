@@ -1,0 +1,101 @@
+"""Measure what a user would try before a spiking network: ridge regressions and
+other rivals, as integers and generated C on the emulated Cortex-M4.
+
+Every rival is trained on the training groups alone. Its C runs on test windows
+and on hostile ones, and each score is compared with the integer reference, bit
+for bit. Accuracy is that of the integers on all test windows. Instructions are
+counted; flash and RAM are those of the whole image, with start-up code, UART
+driver, the buffer of a window and the stack."""
+
+import argparse
+import json
+
+from lnp_edge import boards, config
+from lnp_edge.base.console import bars, out, table
+from lnp_edge.base.errors import ConfigError
+from lnp_edge.firmware_gen.build import compiler
+from lnp_edge.stages import rival
+from lnp_edge.stages.rival import Measured
+from lnp_edge.task import metrics
+from lnp_edge.task.split import Split, load_data, split
+
+HELP = "measure rivals without a spiking network, as integers and C"
+EXAMPLE = "  lnp baseline spar\n  lnp baseline hapt --rivals ridge_statistics,ridge_bands"
+
+
+def arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("task", metavar="TASK", help=f"a TOML file or one of {', '.join(config.names())}")
+    parser.add_argument("--rivals", help=f"some of {', '.join(rival.names())} (default: all that suit the task)")
+    parser.add_argument("--seed", type=int, help="seed of a training that draws (default: that of the configuration)")
+    parser.add_argument(
+        "--windows", type=int, default=rival.COMPARED, metavar="N",
+        help="number of test windows whose scores are compared (default: %(default)s)",
+    )  # fmt: skip
+    parser.add_argument("--json", action="store_true", help="print the rows as JSON")
+
+
+def run(args: argparse.Namespace) -> int:
+    if args.windows < 1:
+        raise ConfigError(f"--windows is {args.windows}", "choose at least 1")
+    compiler(boards.get(rival.BOARD).toolchain)
+    settings = config.named(args.task)
+    data = split(settings, load_data(settings))
+    chosen = args.rivals.split(",") if args.rivals else rival.suiting(data)
+    if not chosen:
+        raise ConfigError(f"no rival can take {data.train.name}", f"known rivals: {', '.join(rival.names())}")
+    for name in chosen:
+        rival.require(name, data)
+    rows = []
+    with bars() as progress:
+        total = progress.add_task("rivals", total=len(chosen), info="")
+        for name in chosen:
+            task = progress.add_task(name, total=100, info="")
+            show = Show(progress, task)
+            rows.append(
+                rival.measure(name, data, settings.seed if args.seed is None else args.seed, show, args.windows)
+            )
+            progress.update(task, visible=False)
+            progress.update(total, advance=1)
+    if args.json:
+        print(json.dumps([row.as_dict() for row in rows]))
+    else:
+        _print(data, rows)
+    return 0 if not any(row.differ for row in rows) else 1
+
+
+class Show:
+    """Moves one bar."""
+
+    def __init__(self, progress, task):
+        self._progress, self._task = progress, task
+
+    def __call__(self, share: float, what: str) -> None:
+        self._progress.update(self._task, completed=round(100 * share), info=what)
+
+
+def _print(data: Split, rows: list[Measured]) -> None:
+    metric = data.test.metric
+    title = f"{data.train.name}: {data.held_out_text}, held out"
+    columns = ["", metrics.title(metric), "95 %", "a window", "a second", "flash B", "RAM B"]
+    cells = [
+        [
+            row.title, f"{row.value:.3f}", f"{row.low:.2f}–{row.high:.2f}", counted(row.instructions),
+            counted(row.per_second), f"{row.flash}", f"{row.ram}",
+        ]
+        for row in rows
+    ]  # fmt: skip
+    out.print(table(title, columns, cells, wide=True))
+    out.print(f"95 %: bootstrap over {rows[0].units}; a window, a second: instructions on the {rows[0].board}")
+    for row in rows:
+        if row.differ:
+            out.print(f"NOT equal: {row.title} differs from its reference in {row.differ} of {row.compared} windows")
+    if not any(row.differ for row in rows):
+        out.print(f"every score of {rows[0].compared} windows equals the integer reference, for each row")
+
+
+def counted(instructions: float) -> str:
+    """Instructions with three digits: 3.74, 912, 50.7 k, 1.21 M."""
+    for size, unit in ((1e6, " M"), (1e3, " k")):
+        if instructions >= size:
+            return f"{float(f'{instructions / size:.3g}'):g}{unit}"
+    return f"{instructions:.3g}"

@@ -1,0 +1,62 @@
+"""A ridge regression on integer features: what the ridge rivals share."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from lnp_edge.base.progress import Progress
+from lnp_edge.rivals import _linear, _statistics
+from lnp_edge.task.baselines import linear
+from lnp_edge.task.split import Split
+
+AT_ONCE = 2048  # windows: bounds the memory
+
+
+@dataclass(frozen=True)
+class Ridge:
+    model: _linear.Integers
+    steps: int
+    bands: bool
+
+    def scores(self, counts: NDArray[np.int16]) -> NDArray[np.int32]:
+        return self.model.scores(features(counts, self.bands))
+
+    def c_files(self) -> dict[str, str]:
+        return {
+            "lnp_rival.c": f"""#include "lnp_rival.h"
+
+{self.model.c_text()}
+{_statistics.c_text(self.steps, self.bands)}
+void lnp_rival_scores(const int16_t *counts, int32_t *scores)
+{{
+    put_features(counts);
+    finish(scores);
+}}
+"""
+        }
+
+
+def features(counts: NDArray[np.int16], bands: bool) -> NDArray[np.int64]:
+    parts = [_statistics.features(counts[k : k + AT_ONCE], bands) for k in range(0, len(counts), AT_ONCE)]
+    return np.concatenate(parts)
+
+
+def why_not(data: Split, most: int, least: int = 2) -> str:
+    if data.train.series:
+        return "it forecasts a series"
+    if data.train.pixel:
+        return "its channels are pixels"
+    if not least <= data.task.window <= most:
+        return f"its windows have {data.task.window} steps, {least} to {most} are possible"
+    return ""
+
+
+def fit(data: Split, bands: bool, progress: Progress | None) -> Ridge:
+    tell = progress or (lambda share, what: None)
+    tell(0.0, "features")
+    found = features(data.train_windows.counts, bands).astype(np.float64)
+    model = linear(data, found, lambda share: tell(share, "cross-validation"))
+    return Ridge(_linear.quantize(model), data.task.window, bands)
