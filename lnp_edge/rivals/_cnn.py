@@ -26,6 +26,7 @@ import numpy as np
 from numpy.lib.stride_tricks import sliding_window_view
 from numpy.typing import NDArray
 
+from lnp_edge.base.install import require
 from lnp_edge.base.progress import Progress
 from lnp_edge.rivals import _c, _float
 from lnp_edge.task.split import Split
@@ -34,21 +35,21 @@ from lnp_edge.task.task import Task
 ZERO = 128  # of the input
 MOST = 255
 AT_ONCE = 512  # windows
-STEPS, LR, WEIGHT_DECAY, SMOOTHING, DROPOUT = 3000, 0.01, 0.01, 0.1, 0.0
+BATCH, STEPS, LR, WEIGHT_DECAY, SMOOTHING, DROPOUT = 64, 2500, 0.01, 0.05, 0.1, 0.1
 
 
 def train(data: Split, blocks: Sequence[tuple[int, int]], seed: int, progress: Progress | None) -> Cnn:
     """Train and quantise. blocks : as in training.plain.Convolutions"""
+    require("torch")
     from lnp_edge.training import plain
 
     task, whole = data.task, _float.are_trials(data)
     sizes = len(task.channels), task.window, len(task.classes)
     net = plain.fit(
         lambda: plain.Convolutions(blocks, *sizes, whole, dropout=DROPOUT),
-        _float.batches(data, plain.BATCH), STEPS, LR, WEIGHT_DECAY, SMOOTHING, seed, progress,
+        _float.batches(data, BATCH), STEPS, LR, WEIGHT_DECAY, SMOOTHING, seed, progress,
     )  # fmt: skip
-    x = _float.calibration(data)
-    return Cnn(task, net.folded(x), *net.read_out(), plain.UNIT)
+    return Cnn(task, net.folded(_float.calibration(data)), net.read_out(), plain.UNIT)
 
 
 @dataclass(frozen=True)
@@ -93,12 +94,11 @@ class Layer:
 class Cnn:
     """The network in integers.
 
-    layers  : training.plain.Layer
-    w, bias : of the read-out
-    unit    : input integers per unit of the float network
+    layers, read_out : of training.plain.Convolutions
+    unit             : input integers per unit of the float network
     """
 
-    def __init__(self, task: Task, layers: Sequence, w: NDArray[np.float64], bias: NDArray[np.float64], unit: float):
+    def __init__(self, task: Task, layers: Sequence, read_out: tuple[NDArray, ...], unit: float):
         self.task, self.layers = task, []
         steps, scale, zero = task.window, 1 / unit, ZERO
         for one in layers:
@@ -117,7 +117,7 @@ class Cnn:
             reach = np.abs(self.layers[-1].bias.astype(np.int64)) + MOST * np.abs(weight.astype(np.int64)).sum((1, 2))
             assert reach.max() <= _float.LARGEST, "a sum leaves int32"
             steps, scale, zero = after, larger, 0
-        self.out = _float.ReadOut(w, bias, scale / steps, MOST * steps, task)
+        self.out = _float.ReadOut(read_out, scale / steps, MOST * steps, task)
 
     @property
     def parameters(self) -> int:
@@ -219,7 +219,7 @@ def _layer(k: int, layer: Layer) -> str:
     else:
         kind = f"kernel {layer.kernel}"
         flat = layer.weight.transpose(0, 2, 1).reshape(width, taps)  # [O, K * I], as x lies in memory
-        together = next(n for n in (8, 4, 2, 1) if width % n == 0)
+        together = next(n for n in (4, 2, 1) if width % n == 0)
         tables = _c.array(f"w{k}", _float.together(flat, together)) + tables
         each = range(together)
         sums = ", ".join(f"sum{n} = bias{k}[o + {n}u]" for n in each)

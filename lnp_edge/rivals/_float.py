@@ -91,10 +91,14 @@ class ReadOut:
                + (s * multiplier[k] + 2**(point - 1) >> point), in 64 bits, limited to +-2**30.
                point is the largest up to 32 with which every multiplier is below 2**31.
 
-    x : 0 <= |x[f]| <= `most`. Raises AssertionError if a sum could leave int32.
+    weights : w [K, F] and bias [K] of the float network
+    unit    : of x; most : largest |x|
+
+    Raises AssertionError if a sum could leave int32.
     """
 
-    def __init__(self, w: NDArray[np.float64], bias: NDArray[np.float64], unit: float, most: int, task: Task):
+    def __init__(self, weights: tuple[NDArray, ...], unit: float, most: int, task: Task):
+        w, bias = weights
         scale = max(float(np.abs(w).max()), 1e-9) / 127
         self.w = np.rint(w / scale).astype(np.int8)
         self.bias = fixed(bias / (scale * unit), 0, -(2**30), 2**30).astype(np.int32)
@@ -130,7 +134,10 @@ class ReadOut:
         last = "    const int16_t *last = counts + (LNP_RIVAL_STEPS - 1u) * LNP_RIVAL_CHANNELS;\n"
         tables = [_c.array("out_w", self.w), _c.array("out_bias", self.bias)]
         if self.target:
-            tables += [_c.array("out_multiplier", self.multiplier), _c.array("out_target", np.uint16(self.target))]
+            tables += [
+                _c.array("out_multiplier", self.multiplier),
+                _c.array("out_target", np.array(self.target, np.uint16)),
+            ]
         size = self.w.shape[1]
         return f"""{"".join(tables)}
 static void read_out(const int32_t *x, const int16_t *counts, int32_t *scores)

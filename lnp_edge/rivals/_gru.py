@@ -23,6 +23,7 @@ from collections.abc import Callable
 import numpy as np
 from numpy.typing import NDArray
 
+from lnp_edge.base.install import require
 from lnp_edge.base.progress import Progress
 from lnp_edge.rivals import _c, _float
 from lnp_edge.task.split import Split
@@ -32,17 +33,18 @@ ONE = 32767  # of h, r and z
 ARGUMENT = 4096  # 1, as an argument of sigmoid or tanh
 INPUT = 256  # of the network, for 1 of the encoder
 AT_ONCE = 4096  # windows
-STEPS, LR, WEIGHT_DECAY, SMOOTHING, DROPOUT = 3000, 0.01, 0.01, 0.1, 0.0
+BATCH, STEPS, LR, WEIGHT_DECAY, SMOOTHING, DROPOUT = 128, 1200, 0.01, 0.01, 0.1, 0.0
 
 
 def train(data: Split, units: int, seed: int, progress: Progress | None) -> Gru:
     """Train and quantise."""
+    require("torch")
     from lnp_edge.training import plain
 
     task, mean = data.task, not (_float.are_trials(data) or data.train.series)
     net = plain.fit(
         lambda: plain.Gru(len(task.channels), units, len(task.classes), mean, DROPOUT),
-        _float.batches(data, plain.BATCH), STEPS, LR, WEIGHT_DECAY, SMOOTHING, seed, progress,
+        _float.batches(data, BATCH), STEPS, LR, WEIGHT_DECAY, SMOOTHING, seed, progress,
     )  # fmt: skip
     return Gru(task, net.gates(), net.read_out(), mean, plain.UNIT)
 
@@ -85,7 +87,7 @@ class Gru:
         self.shift = (task.window - 1).bit_length() if mean else 0
         steps = task.window / 2**self.shift if mean else 1.0
         assert not mean or task.window <= 2**15, "the sum of the states leaves int32"
-        self.out = _float.ReadOut(*read_out, 1 / (ONE * steps), ONE + 1, task)
+        self.out = _float.ReadOut(read_out, 1 / (ONE * steps), ONE + 1, task)
 
     @staticmethod
     def _bias(values: NDArray[np.float64]) -> NDArray[np.int32]:

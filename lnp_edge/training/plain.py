@@ -10,6 +10,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Any, TypeVar
 
 import numpy as np
 import torch
@@ -21,15 +22,15 @@ from lnp_edge.base.progress import Progress
 from lnp_edge.network import X_SCALE
 from lnp_edge.training.loop import Batches
 
-BATCH = 64
 UNIT = 32.0  # encoded inputs per unit of the float network: TARGET_STD of the encoders
 BETAS = (0.9, 0.99)
 WARM_UP = 0.05  # share of the training
 KERNEL = 5  # steps
+Net = TypeVar("Net", bound=nn.Module)
 
 
 def fit(
-    build: Callable[[], nn.Module],
+    build: Callable[[], Net],
     data: Batches,
     steps: int,
     lr: float,
@@ -37,7 +38,7 @@ def fit(
     smoothing: float,
     seed: int,
     progress: Progress | None = None,
-) -> nn.Module:
+) -> Net:
     """The network that build() makes, trained for a number of batches, in evaluation mode.
 
     It maps x float32 [B, T, C] to [B, K]: logits of classes, or forecast changes in units of the
@@ -47,11 +48,12 @@ def fit(
     torch.set_num_threads(1)  # two threads on a busy machine are slower than one
     with torch.random.fork_rng():
         torch.manual_seed(seed)
-        net = build().train()
+        net = build()
+        net.train()
         rng = np.random.default_rng(seed)
-        matrices = [p for p in net.parameters() if p.ndim > 1]
+        matrices: dict[str, Any] = {"params": [p for p in net.parameters() if p.ndim > 1]}
         others = {"params": [p for p in net.parameters() if p.ndim <= 1], "weight_decay": 0.0}
-        optimiser = torch.optim.AdamW([{"params": matrices}, others], lr=lr, betas=BETAS, weight_decay=weight_decay)
+        optimiser = torch.optim.AdamW([matrices, others], lr=lr, betas=BETAS, weight_decay=weight_decay)
         done, shown = 0, 0.0
         while done < steps:
             for x, wanted in data.epoch(rng):
@@ -73,7 +75,8 @@ def fit(
                     progress(done / steps, f"loss {shown:.3f}")
                 if done == steps:
                     break
-    return net.eval()
+    net.eval()
+    return net
 
 
 def _schedule(done: float) -> float:
@@ -143,7 +146,7 @@ class Convolutions(nn.Module):
         found = []
         with torch.no_grad():
             now = (torch.from_numpy(x) * (X_SCALE / UNIT)).transpose(1, 2)
-            parts = list(self.layers)
+            parts: list[Any] = list(self.layers)
             for convolution, norm, relu in zip(parts[::3], parts[1::3], parts[2::3], strict=True):
                 now = relu(norm(convolution(now)))
                 scale = norm.weight / torch.sqrt(norm.running_var + norm.eps)
@@ -164,7 +167,7 @@ class Convolutions(nn.Module):
         return _doubles(self.out.weight, self.out.bias)
 
 
-def _doubles(*found: torch.Tensor) -> tuple[NDArray[np.float64], ...]:
+def _doubles(*found: Any) -> tuple[NDArray[np.float64], ...]:
     return tuple(a.detach().double().numpy() for a in found)
 
 
@@ -175,9 +178,10 @@ class Gru(nn.Module):
         super().__init__()
         self.gru, self.mean = nn.GRU(channels, units, batch_first=True), mean
         self.drop, self.out = nn.Dropout(dropout), nn.Linear(units, outputs)
+        gru: Any = self.gru
         with torch.no_grad():  # a memory at the start: z starts near 0.88
-            self.gru.bias_hh_l0[units : 2 * units] += 1.0
-            self.gru.bias_ih_l0[units : 2 * units] += 1.0
+            gru.bias_hh_l0[units : 2 * units] += 1.0
+            gru.bias_ih_l0[units : 2 * units] += 1.0
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         h, _ = self.gru(x)
@@ -189,7 +193,7 @@ class Gru(nn.Module):
         r = sigmoid(w_x x + b_x + w_h h + b_h), z likewise; n = tanh(w_x x + b_x + r (w_h h + b_h));
         h = (1 - z) n + z h
         """
-        g = self.gru
+        g: Any = self.gru
         return _doubles(g.weight_ih_l0, g.weight_hh_l0, g.bias_ih_l0, g.bias_hh_l0)
 
     def read_out(self) -> tuple[NDArray[np.float64], ...]:

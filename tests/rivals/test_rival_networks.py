@@ -49,7 +49,7 @@ def random_cnn(data, seed, whole=False):
     if whole:
         layers.append(_layer(rng, (before, 1, 6), 1, 0))
     w, bias = rng.standard_normal((len(data.task.classes), before)), rng.standard_normal(len(data.task.classes))
-    return _cnn.Cnn(data.task, layers, w, bias, plain.UNIT)
+    return _cnn.Cnn(data.task, layers, (w, bias), plain.UNIT)
 
 
 def _layer(rng, shape, stride, pad):
@@ -115,7 +115,7 @@ def trained(data, build, steps=150):
 def cnn_of(data, whole):
     sizes = CHANNELS, STEPS, len(data.task.classes)
     net = trained(data, lambda: plain.Convolutions(((8, 2), (12, 2)), *sizes, whole, 0.1))
-    return net, _cnn.Cnn(data.task, net.folded(_float.calibration(data)), *net.read_out(), plain.UNIT)
+    return net, _cnn.Cnn(data.task, net.folded(_float.calibration(data)), net.read_out(), plain.UNIT)
 
 
 def gru_of(data, mean):
@@ -190,7 +190,7 @@ def test_the_largest_task_that_is_taken_stays_in_int32():
     """Every weight 127, every bias at its limit: the sums that Cnn and Gru check are below 2**31."""
     task = replace(tones(1).task, window=8192, channels=("x",) * 256)
     layer = plain.Layer(np.ones((4, 256, 5)), np.full(4, 1e9), 8, 2, False, 3.0)
-    _cnn.Cnn(task, [layer], np.ones((2, 4)), np.full(2, 1e9), plain.UNIT)
+    _cnn.Cnn(task, [layer], (np.ones((2, 4)), np.full(2, 1e9)), plain.UNIT)
     n = 24
     gates = np.ones((3 * n, 256)), np.ones((3 * n, n)), np.full(3 * n, 1e9), np.full(3 * n, 1e9)
     _gru.Gru(task, gates, (np.ones((2, n)), np.full(2, 1e9)), True, plain.UNIT)
