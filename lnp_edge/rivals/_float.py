@@ -73,7 +73,7 @@ def rows_quantised(w: NDArray[np.float64]) -> tuple[NDArray[np.int8], NDArray[np
     return np.rint(w / scale.reshape(-1, *[1] * (w.ndim - 1))).astype(np.int8), scale
 
 
-def together(rows: NDArray[np.int8], count: int = 4) -> NDArray[np.int8]:
+def together(rows: NDArray[np.int8], count: int) -> NDArray[np.int8]:
     """Rows [R, I] as C reads them, `count` rows at once: [R / count, I, count]."""
     return rows.reshape(-1, count, rows.shape[1]).transpose(0, 2, 1)
 

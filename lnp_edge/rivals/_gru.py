@@ -37,6 +37,7 @@ ONE = 32767  # of h, r and z
 ARGUMENT = 4096  # 1, as an argument of sigmoid or tanh
 INPUT = 256  # of the network, for 1 of the encoder
 AT_ONCE = 4096  # windows
+TOGETHER = 4  # rows of a matrix that C takes at once: a divisor of 3 * units
 BATCH, STEPS, LR, WEIGHT_DECAY, SMOOTHING, DROPOUT = 128, 1200, 0.01, 0.01, 0.1, 0.0
 
 
@@ -128,10 +129,31 @@ class Gru:
     def _argument(sums: NDArray[np.int64]) -> NDArray[np.int64]:
         return np.clip((sums + 2**31) >> 32, -32768, 32767)
 
+    @staticmethod
+    def _rows_c() -> str:
+        each = range(TOGETHER)
+        begin = ", ".join(f"sum{n} = bias[r + {n}u]" for n in each)
+        add = "\n".join(f"            sum{n} += v * w[{n}];" for n in each)
+        end = "\n".join(f"        sums[r + {n}u] = sum{n};" for n in each)
+        return f"""// sums[r] = bias[r] + sum of w * x: each input is loaded once for {TOGETHER} rows.
+static void rows(int32_t *sums, const int8_t *w, const int32_t *bias, const int16_t *x, uint32_t length)
+{{
+    for (uint32_t r = 0; r < 3 * UNITS; r += {TOGETHER}) {{
+        int32_t {begin};
+        for (uint32_t i = 0; i < length; i++) {{
+            const int32_t v = x[i];
+{add}
+            w += {TOGETHER};
+        }}
+{end}
+    }}
+}}
+"""
+
     def c_files(self) -> dict[str, str]:
         """One file. Static RAM: the state, the input, the sums of all rows and those for the read-out."""
         n = self.units
-        tables = [_c.array(name, _float.together(w)) for name, w in (("w_x", self.w_x), ("w_h", self.w_h))]
+        tables = [_c.array(name, _float.together(w, TOGETHER)) for name, w in (("w_x", self.w_x), ("w_h", self.w_h))]
         tables += [_c.array(name, getattr(self, name)) for name in ("b_x", "b_h", "m_x", "m_h")]
         tables += [_c.array("sigmoid", SIGMOID), _c.array("hyperbolic", TANH)]
         before = "        state[i] += h[i];" if self.mean else "        state[i] = h[i];"
@@ -163,26 +185,7 @@ static inline int32_t argument(int64_t sum)
     return lnp_clamp((int32_t)((sum + 0x80000000LL) >> 32), -32768, 32767);
 }}
 
-// sums[r] = bias[r] + sum of w * x, for rows that lie four by four.
-static void rows(int32_t *sums, const int8_t *w, const int32_t *bias, const int16_t *x, uint32_t length)
-{{
-    for (uint32_t r = 0; r < 3 * UNITS; r += 4) {{
-        int32_t sum0 = bias[r], sum1 = bias[r + 1u], sum2 = bias[r + 2u], sum3 = bias[r + 3u];
-        for (uint32_t i = 0; i < length; i++) {{
-            const int32_t v = x[i];
-            sum0 += v * w[0];
-            sum1 += v * w[1];
-            sum2 += v * w[2];
-            sum3 += v * w[3];
-            w += 4;
-        }}
-        sums[r] = sum0;
-        sums[r + 1u] = sum1;
-        sums[r + 2u] = sum2;
-        sums[r + 3u] = sum3;
-    }}
-}}
-
+{self._rows_c()}
 static void step(void)
 {{
     rows(from_x, w_x, b_x, input, LNP_RIVAL_CHANNELS);
