@@ -2,19 +2,24 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from lnp_edge.base.progress import Progress
 from lnp_edge.encoders import encode
 from lnp_edge.firmware_gen import neuron
 from lnp_edge.firmware_gen.network import CSRC
 from lnp_edge.rivals import FORECAST_ONE, _c
+from lnp_edge.task import metrics
 from lnp_edge.task.split import Split
 from lnp_edge.task.task import Task, encoded
 
 CALIBRATION = 2000  # training windows, evenly spread, that give the ranges of activations
+Train = Callable[[Split, bool, int, Progress | None], Any]
 MOST_STEPS, MOST_CHANNELS = 8192, 256
 LARGEST = 2**31 - 1
 FURTHEST = 2**30  # forecast change, in the scores
@@ -32,6 +37,41 @@ def suits(data: Split) -> str:
 def are_trials(data: Split) -> bool:
     """Whether every recording is one window, so that the place of a step has a meaning."""
     return all(len(a) == data.task.window for a in data.train.recordings)
+
+
+def chosen(
+    data: Split, options: Sequence[bool], train: Train, steps: int, progress: Progress | None
+) -> tuple[Any, bool]:
+    """The network train(data, option, steps, progress) of the best option, and the option.
+
+    If there are several, each is trained for a third of the steps without every third group of the
+    training part (every third trial, if it has fewer than three groups), which tell the better one
+    by the metric of the data set, the first of equal ones.
+    """
+    tell = progress or (lambda share, text: None)
+    share, begin, scores = 1 / (len(options) + 3), 0.0, []
+    if len(options) == 1:
+        return train(data, options[0], steps, progress), options[0]
+    from lnp_edge.training import plain
+
+    inner = _inner(data)
+    for option in options:
+        net = train(inner, option, steps // 3, lambda done, text, at=begin: tell(at + share * done, text))  # type: ignore[misc]
+        said = plain.outputs(net, encoded(data.task, inner.test_windows.counts)).argmax(1)
+        scores.append(metrics.of(inner.test, inner.test_windows, said)[inner.test.metric])
+        begin += share
+    best = options[int(np.argmax(scores))]
+    return train(data, best, steps, lambda done, text: tell(begin + (1 - begin) * done, text)), best
+
+
+def _inner(data: Split) -> Split:
+    """The training part in two, for a choice."""
+    train = data.train
+    if len(names := np.unique(train.groups)) < 3:
+        train = replace(train, groups=np.arange(len(train.groups)) % 3)
+        names = np.arange(3)
+    held = set(names[2::3].tolist())
+    return replace(data, train=train.of_groups(set(names.tolist()) - held), test=train.of_groups(held))
 
 
 def batches(data: Split, size: int) -> Any:

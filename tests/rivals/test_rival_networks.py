@@ -11,6 +11,7 @@ from lnp_edge.rivals import FORECAST_ONE, _cnn, _float, _gru, cnn_1k, gru_12
 from lnp_edge.stages import rival
 from lnp_edge.task.dataset import Dataset, Series
 from lnp_edge.task.split import split
+from lnp_edge.task.task import encoded
 from lnp_edge.training import plain
 
 need("torch")
@@ -124,7 +125,7 @@ def gru_of(data, mean):
 
 
 def floats(data, net):
-    return plain.outputs(net, _float.encoded(data.task, data.test_windows.counts))
+    return plain.outputs(net, encoded(data.task, data.test_windows.counts))
 
 
 @pytest.mark.parametrize("make", [cnn_of, gru_of])
@@ -140,15 +141,17 @@ def test_integers_say_what_the_floats_say(make, option):
     assert (scores.argmax(1) == logits.argmax(1)).mean() > 0.9
 
 
-@pytest.mark.parametrize(("make", "option"), [(cnn_of, False), (gru_of, False)])
-def test_a_forecast_is_the_last_count_and_the_change_that_the_floats_say(make, option):
+@pytest.mark.parametrize("make", [cnn_of, gru_of])
+def test_a_forecast_is_the_last_count_and_the_change_that_the_floats_say(make):
+    """On the training windows, which gave the ranges of activations: beyond them the integers are limited."""
     data = tones(1, series=True)
-    net, integers = make(data, option)
-    change = floats(data, net) * np.array(data.task.forecast.unit)
-    now = data.test_windows.counts[:, -1, [0, 2]]
-    said = integers.scores(data.test_windows.counts) / FORECAST_ONE
+    net, integers = make(data, False)
+    counts = data.train_windows.counts
+    change = plain.outputs(net, encoded(data.task, counts)) * np.array(data.task.forecast.unit)
+    now = counts[:, -1, [0, 2]]
+    said = integers.scores(counts) / FORECAST_ONE
     assert np.square(said - now - change).mean() < 0.03**2 * np.square(change).mean()
-    wanted = data.test_windows.wanted[:, 0].astype(float)
+    wanted = data.train_windows.wanted[:, 0].astype(float)
     assert np.square(said - wanted).mean() < 0.5 * np.square(now - wanted).mean()
 
 
@@ -177,6 +180,33 @@ def test_the_rival_trains_on_the_training_part_and_reports_progress(module, monk
     other = replace(data, test=replace(data.test, labels=1 - data.test.labels))
     assert heard == [1.0]
     assert (module.fit(other, 1).scores(data.test_windows.counts) == found.scores(data.test_windows.counts)).all()
+
+
+def test_what_a_trial_needs_is_chosen_on_part_of_the_training_trials():
+    """The class is the order of two knocks, farther apart than a kernel and away from the ends."""
+    rng = np.random.default_rng(1)
+    label, sign = np.arange(600) % 2, 1 - 2 * (np.arange(600) % 2)
+    x = rng.normal(0, 1000, (600, STEPS, CHANNELS))
+    x[:, 6] = 4000 * sign[:, None]
+    x[:, 16] = -x[:, 6]
+    data = tones(1, trials=True)
+    trials = replace(data.train, recordings=x.astype(np.int16), labels=label, groups=np.zeros(600, int))
+    data = replace(data, train=trials)
+
+    def train(inner, whole, steps, progress):
+        heard.append((len(inner.train.labels), len(inner.test.labels), steps))
+        return plain.fit(
+            lambda: plain.Convolutions(((8, 2),), CHANNELS, STEPS, 2, whole, 0.0),
+            _float.batches(inner, 64), steps, 0.01, 0.01, 0.1, 3, progress,
+        )  # fmt: skip
+
+    heard = []
+    shares = []
+    net, whole = _float.chosen(data, (False, True), train, 300, lambda share, text: shares.append(share))
+    assert whole
+    assert heard == [(400, 200, 100), (400, 200, 100), (600, 8, 300)]
+    assert shares == sorted(shares) and shares[-1] == 1.0
+    assert isinstance(net, plain.Convolutions)
 
 
 def test_what_could_leave_int32_is_refused():
