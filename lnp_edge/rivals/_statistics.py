@@ -1,4 +1,6 @@
-"""The features of task.baselines, in integers: statistics of a window, and log band powers. Exact for every int16 input.
+"""The features of task.baselines in integers: statistics of a window, and log band powers.
+
+They are exact for every int16 input.
 
 Each is a feature of the baseline times a constant, or plus one, which standardising takes out:
 
@@ -9,7 +11,8 @@ per pair      sum of the products
 per band      log2 of the power, in 1/1024: floor by the leading bit, the rest by a parabola (within 0.008)
 
 The power of a band comes from a discrete Fourier transform by tables of cos and sin in 1/2**14,
-summed in 64 bits and kept in 1/16 of a count. A step halves an even length: its odd frequencies
+summed in 64 bits and kept in 1/16 of a count. The first count is subtracted: the rounding of the
+tables would let a large mean through. A step halves an even length: its odd frequencies
 come from x[n] - x[n + T/2], which is folded once more by symmetry, and its even ones are the
 transform of x[n] + x[n + T/2]. An odd length is folded by symmetry. 100 steps take 1,902 products a
 channel in place of 10,000.
@@ -74,7 +77,7 @@ def log2(n: NDArray[np.int64]) -> NDArray[np.int64]:
 def log_powers(x: NDArray[np.int64]) -> NDArray[np.int64]:
     """log2 of the power in each band, [W, BANDS], of windows [W, T] of one channel."""
     steps, edges = x.shape[1], band_edges(x.shape[1])
-    power = np.zeros((len(x), steps // 2 + 1), np.int64)
+    power, x = np.zeros((len(x), steps // 2 + 1), np.int64), x - x[:, :1]
     for level in _levels(steps):
         a, b, x = level.fold(x)
         for k, (cos, sin) in zip(level.frequencies, level.tables, strict=True):
@@ -145,8 +148,7 @@ def c_text(steps: int, bands: bool) -> str:
 #define CHANNELS LNP_RIVAL_CHANNELS
 
 static int16_t now[STEPS];  // one channel
-{_SELECT}
-{_ROOT}
+{_SELECT}{_LEAST if part_lower or part_upper else ""}{_ROOT}
 static void put_statistics(void)
 {{
     int32_t total = 0, moved = 0, least = now[0], most = now[0], before = now[0];
@@ -196,7 +198,7 @@ static void put_features(const int16_t *counts)
     return head + middle + tail
 
 
-_COPY = "\n            signal[t] = now[t];"
+_COPY = "\n            signal[t] = now[t] - counts[c];"
 
 _SELECT = """
 // now[k] of the sorted channel; what is smaller lies before it, what is larger behind it.
@@ -224,7 +226,9 @@ LNP_ALONE static int32_t select(int32_t low, int32_t high, int32_t k)
     }
     return now[k];
 }
+"""
 
+_LEAST = """
 LNP_ALONE static int32_t least_from(uint32_t t)
 {
     int32_t found = now[t];
@@ -277,8 +281,9 @@ def _bands_text(steps: int) -> str:
 {_c.array("silence", ones)}
 static int32_t signal[STEPS], folded[STEPS + 2u];
 {_LOG2}
-// |sums| of folded counts stay within 2^15 STEPS <= 2^25; with {KEPT} bits of fraction within int32.
-// The power of all frequencies is at most STEPS^2 2^30 2^{2 * KEPT} / 2 (Parseval).
+// |counts| less the first are below 2^16, their sums within 2^16 STEPS <= 2^26; with {KEPT} bits of
+// fraction they fit int32. The power of all frequencies is at most STEPS^2 2^32 2^{2 * KEPT} / 2
+// (Parseval).
 static void put_bands(void)
 {{
     uint64_t power[BANDS];

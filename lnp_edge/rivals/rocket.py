@@ -1,0 +1,227 @@
+"""Ridge regression on features like MiniRocket's: Dempster et al. 2021, KDD, arXiv 2012.08791.
+
+The 84 kernels of nine weights, three of them 2 and six -1, are dilated by 1, 3 and 9 steps; every
+second one continues beyond both ends of the window, where a channel rests at its mean over the
+training data, rounded. Each kernel and dilation reads one channel, drawn in turn. A feature is the
+number of steps where the sum exceeds a threshold; each kernel has four, quantiles of its sums over
+some training windows. The published method mixes channels, has more dilations and 10,000 features;
+these settings were chosen by cross-validation on the training people of SPAR and HAPT.
+
+All of this is exact in integers. The ridge regression is quantised by one rule: coefficients of the
+numbers of steps, times one factor for all, rounded to int16: the largest factor with |c| <= 32767
+and every score within 2**30. Features that vary by less than LEAST steps are left out. The strength
+is chosen by cross-validation over training groups.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from itertools import combinations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from lnp_edge.base.jit import cached
+from lnp_edge.base.progress import Progress
+from lnp_edge.rivals import _c, _ridge
+from lnp_edge.task.baselines import linear
+from lnp_edge.task.split import Split
+
+TITLE = "ridge, rocket"
+
+TAPS, CENTRE = 9, 4
+KERNELS = np.array(list(combinations(range(TAPS), 3)), np.uint8)  # [84, 3], where the weight is 2
+DILATIONS = (1, 3, 9)
+THRESHOLDS = 4
+SAMPLED = 256  # training windows whose sums give the thresholds
+GOLDEN = (np.sqrt(5) - 1) / 2
+LEAST = 0.25  # steps of standard deviation
+MOST_STEPS, LARGEST, WITHIN = 4096, 32767, 2**30
+MOST_VALUES = 2**26  # features of all training windows: 512 MB, and some copies
+
+
+def suits(data: Split) -> str:
+    if why := _ridge.why_not(data, MOST_STEPS, TAPS + 1):
+        return why
+    values = len(data.train_windows) * len(KERNELS) * len(DILATIONS) * THRESHOLDS
+    return f"its training would need {8 * values / 1e9:.1f} GB" if values > MOST_VALUES else ""
+
+
+def fit(data: Split, seed: int, progress: Progress | None = None) -> Rocket:
+    tell = progress or (lambda share, what: None)
+    tell(0.0, "features")
+    counts, rng = data.train_windows.counts, np.random.default_rng(seed)
+    steps, channels = counts.shape[1:]
+    rest = np.rint(counts.mean((0, 1), dtype=np.float64)).astype(np.int16)
+    dilations = [d for d in DILATIONS if (TAPS - 1) * d < steps]
+    reads = np.stack([rng.permutation(len(KERNELS)) % channels for _ in dilations])  # [D, 84]
+    order = [(c, d, k) for c in range(channels) for d in range(len(dilations)) for k in np.flatnonzero(reads[d] == c)]
+    channel, which, kernel = (np.array(column, np.uint8) for column in zip(*order, strict=True))
+    dilation = np.array(dilations, np.uint8)[which]
+    some = counts[rng.permutation(len(counts))[:SAMPLED]].astype(np.int64) - rest
+    quantiles = (np.arange(1, len(order) * THRESHOLDS + 1) * GOLDEN % 1).reshape(-1, THRESHOLDS)
+    threshold = np.empty(quantiles.shape, np.int32)
+    for p, q in enumerate(quantiles):
+        threshold[p] = np.floor(np.quantile(_sums(some[:, :, channel[p]], int(kernel[p]), int(dilation[p])), q))
+    empty = np.zeros((len(data.train.classes), threshold.size), np.int16)
+    found = Rocket(rest, channel, dilation, kernel, threshold, empty, np.zeros(len(empty), np.int32))
+    features = found.features(counts).astype(np.float64)
+    model = linear(data, features, lambda share: tell(share, "cross-validation"))
+    w = np.where(model.deviation[:, None] < LEAST, 0.0, model.w / model.deviation[:, None])
+    intercept = model.intercept - model.mean @ w
+    most = (np.abs(w).sum(0) * steps + np.abs(intercept)).max()
+    factor = min(LARGEST / max(np.abs(w).max(), 1e-30), 0.99 * WITHIN / max(most, 1e-30))
+    c, bias = np.rint(w.T * factor).astype(np.int16), np.rint(intercept * factor).astype(np.int32)
+    return Rocket(rest, channel, dilation, kernel, threshold, c, bias)
+
+
+def _sums(x: NDArray[np.int64], kernel: int, dilation: int) -> NDArray[np.int64]:
+    """What kernels compare with thresholds, for windows [W, T] of one channel at rest around 0."""
+    if kernel % 2 == 0:
+        x = np.pad(x, ((0, 0), (CENTRE * dilation, CENTRE * dilation)))
+    length = x.shape[1] - (TAPS - 1) * dilation
+    taps = [x[:, j * dilation : j * dilation + length] for j in range(TAPS)]
+    return 3 * sum(taps[j] for j in KERNELS[kernel]) - sum(taps)
+
+
+@dataclass(frozen=True)
+class Rocket:
+    """P pairs of kernel and dilation, those of a channel together, and in it those of a dilation."""
+
+    rest: NDArray[np.int16]  # [C]
+    channel: NDArray[np.uint8]  # [P]
+    dilation: NDArray[np.uint8]  # [P]
+    kernel: NDArray[np.uint8]  # [P]
+    threshold: NDArray[np.int32]  # [P, THRESHOLDS]
+    c: NDArray[np.int16]  # [K, P * THRESHOLDS]
+    bias: NDArray[np.int32]  # [K]
+
+    def features(self, counts: NDArray[np.int16]) -> NDArray[np.int32]:
+        """[W, P * THRESHOLDS], numbers of steps."""
+        taps = KERNELS[self.kernel].astype(np.int64)
+        found = _count(
+            np.ascontiguousarray(counts.transpose(0, 2, 1)), self.rest.astype(np.int32), self.channel,
+            self.dilation.astype(np.int64), taps, self.kernel % 2 == 0, self.threshold,
+        )  # fmt: skip
+        return found.reshape(len(counts), -1)
+
+    def scores(self, counts: NDArray[np.int16]) -> NDArray[np.int32]:
+        # Exact in float64: every partial sum is an integer below 2**31.
+        return (self.features(counts).astype(np.float64) @ self.c.T.astype(np.float64) + self.bias).astype(np.int32)
+
+    def c_files(self) -> dict[str, str]:
+        changes = (np.diff(self.channel, prepend=255) != 0) | (np.diff(self.dilation, prepend=0) != 0)
+        starts = np.flatnonzero(changes)
+        sizes = np.diff([*starts, len(self.kernel)])
+        # The coefficients of a feature lie together.
+        return {"lnp_rival.c": f"""#include "lnp_rival.h"
+
+#define STEPS LNP_RIVAL_STEPS
+#define CHANNELS LNP_RIVAL_CHANNELS
+#define SCORES LNP_RIVAL_SCORES
+#define BEYOND {CENTRE * int(self.dilation.max())}u  // steps at rest before and after a window
+#define GROUPS {len(starts)}u  // kernels of one channel and dilation
+
+{_c.array("tap", KERNELS)}
+{_c.array("rest", self.rest)}
+{_c.array("channel_of", self.channel[starts])}
+{_c.array("dilation_of", self.dilation[starts])}
+{_c.array("kernels_in", sizes.astype(np.uint8))}
+{_c.array("kernel", self.kernel)}
+{_c.array("threshold", self.threshold)}
+{_c.array("coefficient", self.c.T)}
+{_c.array("bias", self.bias)}
+static int32_t line[STEPS + 2u * BEYOND];  // a channel
+static int32_t nine[STEPS];                // sums of nine steps
+
+// |x| < 2^17, so |sum| < 18 * 2^17 and thresholds too: their difference fits.
+static void count(const int32_t *x, const uint8_t *taps, int32_t d, uint32_t from, uint32_t to, const int32_t *least,
+                  uint32_t *found)
+{{
+    const int32_t *const a = x + d * (taps[0] - {CENTRE});
+    const int32_t *const b = x + d * (taps[1] - {CENTRE});
+    const int32_t *const c = x + d * (taps[2] - {CENTRE});
+    const int32_t l0 = least[0], l1 = least[1], l2 = least[2], l3 = least[3];
+    uint32_t n0 = 0, n1 = 0, n2 = 0, n3 = 0;
+    for (uint32_t t = from; t < to; t++) {{
+        const int32_t sum = 3 * (a[t] + b[t] + c[t]) - nine[t];
+        n0 += (uint32_t)(l0 - sum) >> 31;
+        n1 += (uint32_t)(l1 - sum) >> 31;
+        n2 += (uint32_t)(l2 - sum) >> 31;
+        n3 += (uint32_t)(l3 - sum) >> 31;
+    }}
+    found[0] = n0;
+    found[1] = n1;
+    found[2] = n2;
+    found[3] = n3;
+}}
+
+void lnp_rival_scores(const int16_t *counts, int32_t *scores)
+{{
+    const uint8_t *k = kernel;
+    const int32_t *least = threshold;
+    const int16_t *c = coefficient;
+    int32_t *const x = line + BEYOND;
+    for (uint32_t s = 0; s < SCORES; s++) {{
+        scores[s] = bias[s];
+    }}
+    for (uint32_t g = 0; g < GROUPS; g++) {{
+        const uint32_t channel = channel_of[g];
+        const int32_t d = dilation_of[g];
+        const uint32_t beyond = {CENTRE}u * dilation_of[g];
+        for (uint32_t t = 0; t < STEPS; t++) {{
+            x[t] = counts[t * CHANNELS + channel] - rest[channel];
+        }}
+        for (int32_t t = 0; t < (int32_t)STEPS; t++) {{
+            int32_t sum = 0;
+            if (t < d) {{
+                for (int32_t j = -{CENTRE}; j <= {CENTRE}; j++) {{
+                    sum += x[t + j * d];
+                }}
+            }} else {{
+                sum = nine[t - d] + x[t + {CENTRE} * d] - x[t - {CENTRE + 1} * d];
+            }}
+            nine[t] = sum;
+        }}
+        for (uint32_t left = kernels_in[g]; left > 0; left--) {{
+            const uint32_t from = *k % 2 == 0 ? 0 : beyond;
+            uint32_t steps[{THRESHOLDS}];
+            count(x, tap + 3u * *k, d, from, STEPS - from, least, steps);
+            for (uint32_t f = 0; f < {THRESHOLDS}; f++) {{
+                for (uint32_t s = 0; s < SCORES; s++) {{
+                    scores[s] += *c++ * (int32_t)steps[f];
+                }}
+            }}
+            k++;
+            least += {THRESHOLDS};
+        }}
+    }}
+}}
+"""}  # fmt: skip
+
+
+@cached
+def _count(x, rest, channel, dilation, taps, beyond, threshold):
+    """int32 [W, P, THRESHOLDS]. x : int16 [W, C, T]; taps : [P, 3]; beyond : [P]"""
+    windows, _, steps = x.shape
+    pairs, most = threshold.shape
+    found = np.zeros((windows, pairs, most), np.int32)
+    longest = CENTRE * dilation.max()
+    line = np.zeros(steps + 2 * longest, np.int32)
+    for w in range(windows):
+        for p in range(pairs):
+            d = dilation[p]
+            line[longest : longest + steps] = x[w, channel[p]] - rest[channel[p]]
+            skipped = 0 if beyond[p] else CENTRE * d
+            for t in range(skipped, steps - skipped):
+                at = longest + t
+                total = 0
+                for j in range(-CENTRE, CENTRE + 1):
+                    total += line[at + j * d]
+                heavy = 0
+                for j in taps[p]:
+                    heavy += line[at + (j - CENTRE) * d]
+                total = 3 * heavy - total
+                for k in range(most):
+                    found[w, p, k] += total > threshold[p, k]
+    return found
