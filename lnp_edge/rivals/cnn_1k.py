@@ -6,7 +6,7 @@ from lnp_edge.base.progress import Progress
 from lnp_edge.rivals import _cnn, _float
 from lnp_edge.task.split import Split
 
-TITLE = "CNN, 1,000 parameters, int8"
+TITLE = "int8 CNN, 1k parameters"
 BLOCKS = ((8, 2), (16, 2), (20, 2))  # width and stride
 
 suits = _float.suits

@@ -6,7 +6,7 @@ from lnp_edge.base.progress import Progress
 from lnp_edge.rivals import _cnn, _float
 from lnp_edge.task.split import Split
 
-TITLE = "CNN, 3,000 parameters, int8"
+TITLE = "int8 CNN, 3k parameters"
 BLOCKS = ((16, 2), (24, 2), (32, 2), (24, 1))  # width and stride
 
 suits = _float.suits

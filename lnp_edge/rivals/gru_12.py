@@ -6,7 +6,7 @@ from lnp_edge.base.progress import Progress
 from lnp_edge.rivals import _float, _gru
 from lnp_edge.task.split import Split
 
-TITLE = "GRU, 12 units, int8"
+TITLE = "int8 GRU, 12 units"
 UNITS = 12
 
 suits = _float.suits

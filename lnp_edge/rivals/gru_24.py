@@ -6,7 +6,7 @@ from lnp_edge.base.progress import Progress
 from lnp_edge.rivals import _float, _gru
 from lnp_edge.task.split import Split
 
-TITLE = "GRU, 24 units, int8"
+TITLE = "int8 GRU, 24 units"
 UNITS = 24
 
 suits = _float.suits

@@ -172,9 +172,7 @@ def test_a_seed_gives_the_same_bits_and_leaves_the_global_random_state_alone(bui
 
 
 @pytest.mark.parametrize("module", [cnn_1k, gru_12])
-def test_the_rival_trains_on_the_training_part_and_reports_progress(module, monkeypatch):
-    for recipe in (_cnn, _gru):
-        monkeypatch.setattr(recipe, "STEPS", 50)
+def test_the_rival_trains_on_the_training_part_and_reports_progress(module):
     data, heard = tones(1), []
     found = module.fit(data, 1, lambda share, text: heard.append(share))
     other = replace(data, test=replace(data.test, labels=1 - data.test.labels))
