@@ -166,6 +166,7 @@ class Cnn:
         inside = f"a + {first.pad * first.channels}" if first.pad else "a"
         end = "ab"[len(self.layers) % 2]
         text = f"""// A CNN of {self.parameters:,} parameters in 8-bit integers: lnp_edge/rivals/_cnn.py.
+// Static RAM: {sum(sizes) + 4 * last.width:,} B.
 #include "lnp_ops.h"
 #include "lnp_rival.h"
 
