@@ -56,6 +56,8 @@ def run(args: argparse.Namespace) -> int:
             )
             progress.update(task, visible=False)
             progress.update(total, advance=1)
+    lower = data.test.metric.startswith("rmse")
+    rows.sort(key=lambda row: row.value if lower else -row.value)
     if args.json:
         print(json.dumps([row.as_dict() for row in rows]))
     else:

@@ -18,7 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lnp_edge import boards
-from lnp_edge.base.errors import ConfigError, LinkError
+from lnp_edge.base.errors import BoardError, ConfigError, LinkError
 from lnp_edge.base.progress import Progress
 from lnp_edge.firmware_gen import rival as firmware
 from lnp_edge.firmware_gen.build import Sizes, build
@@ -35,6 +35,15 @@ from lnp_edge.task.split import Split
 PACKAGE = "lnp_edge.rivals"
 BOARD = "cortex-m4"
 ROOM = 2**26  # B of flash and of RAM: a rival that is too large is built too, to see by how much
+# The rival of each row of task.baselines.simple that has one.
+OF_ROWS = {
+    "ridge on statistics": "ridge_statistics",
+    "ridge on statistics and bands": "ridge_bands",
+    "ridge on samples": "ridge_samples",
+    "ridge on pixels": "ridge_samples",
+    "persistence": "persistence",
+    "linear autoregression": "autoregression",
+}
 COUNTED = 8  # windows whose instructions are counted: each block is a call from the emulator
 COMPARED = 1000  # windows whose scores are compared, unless told otherwise
 AT_ONCE = 16  # windows in one request to the emulator
@@ -127,6 +136,20 @@ def measure(name: str, data: Split, seed: int = 1, progress: Progress | None = N
         differ=int((said != wanted).any(1).sum()),
         board=BOARD,
     )
+
+
+def of_row(row: str, data: Split, seed: int = 1, most: int = COMPARED) -> Measured | None:
+    """What a row of task.baselines.simple gives and costs as integers: for the tables of other commands.
+
+    None if the row has no rival, or the compiler or the emulator is missing.
+    """
+    name = OF_ROWS.get(row)
+    if name is None or name not in suiting(data):
+        return None
+    try:
+        return measure(name, data, seed, most=most)
+    except BoardError:
+        return None
 
 
 def shape_of(data: Split) -> tuple[int, int, int]:
