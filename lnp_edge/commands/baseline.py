@@ -78,21 +78,26 @@ class Show:
 def _print(data: Split, rows: list[Measured]) -> None:
     metric = data.test.metric
     title = f"{data.train.name}: {data.held_out_text}, held out"
-    columns = ["", metrics.title(metric), "95 %", "a window", "a second", "flash B", "RAM B"]
+    columns = ["", metrics.title(metric), "95 %", "a window", "a second", "flash", "RAM"]
     cells = [
         [
-            row.title, f"{row.value:.3f}", f"{row.low:.2f}–{row.high:.2f}", counted(row.instructions),
+            row.title, f"{row.value:.3f}", f"{_short(row.low)}–{_short(row.high)}", counted(row.instructions),
             counted(row.per_second), f"{row.flash}", f"{row.ram}",
         ]
         for row in rows
     ]  # fmt: skip
     out.print(table(title, columns, cells, wide=True))
-    out.print(f"95 %: bootstrap over {rows[0].units}; a window, a second: instructions on the {rows[0].board}")
+    out.print(f"95 %: bootstrap over {rows[0].units}. Instructions a window and a second of signal,")
+    out.print(f"flash and RAM in B: counted on the emulated {rows[0].board}.")
     for row in rows:
         if row.differ:
             out.print(f"NOT equal: {row.title} differs from its reference in {row.differ} of {row.compared} windows")
     if not any(row.differ for row in rows):
-        out.print(f"every score of {rows[0].compared} windows equals the integer reference, for each row")
+        out.print(f"Every score of {rows[0].compared} windows equals the integer reference, for each row.")
+
+
+def _short(value: float) -> str:
+    return f"{value:.2f}".removeprefix("0") if 0 <= value < 1 else f"{value:.2f}"
 
 
 def counted(instructions: float) -> str:

@@ -12,7 +12,7 @@ from lnp_edge.rivals import _ridge, _statistics
 from lnp_edge.task import baselines
 from lnp_edge.task.split import Split
 
-TITLE = "ridge, statistics, bands"
+TITLE = "ridge, with bands"
 
 
 def suits(data: Split) -> str:

@@ -262,7 +262,7 @@ def test_the_command_prints_a_row_for_each_rival(capsys):
     assert row["per_second"] == row["instructions"] / 2.0 and 500 < row["flash"] < 1500
     assert row["ram"] > 100 * 6 * 2 + 2048
     assert main(["baseline", "spar", "--rivals", "majority", "--windows", "20"]) == 0
-    assert "every score of 26 windows equals the integer reference" in capsys.readouterr().out
+    assert "Every score of 26 windows equals the integer reference" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize(("words", "said"), [
@@ -276,6 +276,33 @@ def test_errors_have_two_lines(capsys, words, said):
     assert main(["baseline", *words]) == 2
     lines = capsys.readouterr().err.splitlines()
     assert len(lines) == 2 and said in "\n".join(lines)
+
+
+def test_a_table_of_eighty_columns_is_not_broken(capsys, monkeypatch):
+    from rich.console import Console
+
+    from lnp_edge.commands import baseline
+
+    data = split(config.named("spar"), spar.load())
+    row = rival.Measured(
+        "x", "linear autoregression", "accuracy", 0.888, 0.82, 0.95, "42 recordings", 868281.0, 868281, 678344.5, 19132,
+        14920, 713, 0, "cortex-m4",
+    )  # fmt: skip
+    monkeypatch.setattr(baseline, "out", Console(width=80, highlight=False))
+    baseline._print(data, [row, replace(row, title="ridge, with bands", differ=3)])
+    lines = capsys.readouterr().out.splitlines()
+    cells = "linear autoregression 0.888 .82–.95 868 k 678 k 19132 14920"
+    assert cells in [" ".join(line.split()) for line in lines]
+    assert "NOT equal: ridge, with bands differs from its reference in 3 of 713 windows" in lines
+
+
+@pytest.mark.parametrize(("count", "shown"), [
+    (6.9e-05, "6.9e-05"), (3.738, "3.74"), (912.0, "912"), (50668.1, "50.7 k"), (1.2e6, "1.2 M"),
+])  # fmt: skip
+def test_instructions_are_printed_with_three_digits(count, shown):
+    from lnp_edge.commands.baseline import counted
+
+    assert counted(count) == shown
 
 
 def test_helpers_are_no_rivals():
