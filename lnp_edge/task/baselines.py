@@ -138,12 +138,15 @@ def ridge(data: Split, features: Features) -> Fitted:
     return Fitted(found.score, found.strength, predicted)
 
 
-def linear(data: Split, features: NDArray, progress: Callable[[float], None] = lambda share: None) -> Linear:
+def linear(
+    data: Split, features: NDArray, progress: Callable[[float], None] = lambda share: None, level: float = SURELY
+) -> Linear:
     """A ridge regression for classes on features [W, F] of the training windows.
 
     Classes are balanced unless the metric is accuracy. The strength is the best of STRENGTHS in
     cross-validation over the training groups if it is significantly better than the default in a
-    paired t-test over the folds; else it is the default.
+    paired t-test over the folds, at a level of significance; else it is the default. With level = 1
+    it is the best.
     """
     train = data.train_windows
     z, (mean, deviation) = _standardised(features)
@@ -163,7 +166,7 @@ def linear(data: Split, features: NDArray, progress: Callable[[float], None] = l
             scores[i, k] = metrics.of(data.train, left, predicted)[data.train.metric]
         progress((k + 1) / len(parts))
     best, default = int(scores.mean(1).argmax()), STRENGTHS.index(DEFAULT)
-    if not (best != default and ttest_rel(scores[best], scores[default]).pvalue < SURELY):
+    if level < 1 and not (best != default and ttest_rel(scores[best], scores[default]).pvalue < level):
         best = default
     w = _solve(gram, moment, STRENGTHS[best])
     return Linear(float(scores[best].mean()), STRENGTHS[best], mean, deviation, w[:-1], w[-1])
