@@ -102,7 +102,7 @@ def _source(model: QuantizedModel, name: str) -> str:
         f'#include "lnp_{name}_tables.h"',
         "",
         *([] if model.front.stacks else [neuron.front_end(model, name)]),
-        *([neuron.encoder(model, name)] if inputs else []),
+        *([neuron.encoder(model.encoder, f"lnp_{name}_tables.encoder_")] if inputs else []),
         *([_encode(model)] if len(inputs) > 1 else []),
     ]
     for population in model.populations:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from lnp_edge.spec import plugins
-from lnp_edge.spec.model import Population, QuantizedModel
+from lnp_edge.spec.model import Population
 from lnp_edge.spec.trace import Statement, Trace, trace
 
 
@@ -57,18 +57,20 @@ static inline uint32_t limit_{own}_{variable}(uint32_t i)
     return functions
 
 
-def encoder(model: QuantizedModel, name: str) -> str:
-    """`encode_channel(k, count)`: turns a sensor count of channel k into network input."""
-    module = plugins.get("lnp_edge.encoders", model.encoder)
+def encoder(encoder: str, tables: str) -> str:
+    """`encode_channel(k, count)`: turns a sensor count of channel k into network input.
+
+    encoder : its name;  tables : what a parameter's array is called in C, but for the parameter
+    """
+    module = plugins.get("lnp_edge.encoders", encoder)
     found = trace(module.encode)
-    found.require(("count", *module.PARAMS), found.returns[:1], model.encoder)
-    tables = {param: f"lnp_{name}_tables.encoder_{param}[k]" for param in module.PARAMS}
+    found.require(("count", *module.PARAMS), found.returns[:1], encoder)
     return "\n".join(
         [
-            f"// The encoder, generated from lnp_edge/encoders/{model.encoder}.py: turns a count into network input.",
+            f"// The encoder, generated from lnp_edge/encoders/{encoder}.py: turns a count into network input.",
             "static inline int32_t encode_channel(uint32_t k, int32_t count)",
             "{",
-            *_body(found, set(), tables),
+            *_body(found, set(), {param: f"{tables}{param}[k]" for param in module.PARAMS}),
             f"    return {found.returns[0]}_;",
             "}",
             "",

@@ -15,6 +15,7 @@ import pytest
 from tiny import ALL
 
 from lnp_edge import boards, neurons
+from lnp_edge.rivals import _cnn, _gru
 
 # The same examples in every run, and no clock: a busy machine is no failure.
 hypothesis.settings.register_profile("lnp", deadline=None, derandomize=True)
@@ -26,6 +27,15 @@ def need(*tools: str) -> None:
     missing = [tool for tool in tools if not (shutil.which(tool) or find_spec(tool))]
     if missing:
         (pytest.fail if os.environ.get("CI") else pytest.skip)(f"not installed: {', '.join(missing)}")
+
+
+@pytest.fixture(autouse=True, scope="session")
+def short_trainings_of_rivals():
+    """A few batches: tests of rivals ask whether C equals the reference, not how well it is trained."""
+    with pytest.MonkeyPatch.context() as patch:
+        for recipe in (_cnn, _gru):
+            patch.setattr(recipe, "STEPS", 50)
+        yield
 
 
 @pytest.fixture

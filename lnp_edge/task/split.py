@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
 
 from lnp_edge.base.errors import ConfigError, ModelError
-from lnp_edge.config import Config
+from lnp_edge.config import Augmentation, Config
 from lnp_edge.encoders import encode
 from lnp_edge.network import X_SCALE, Network
 from lnp_edge.spec import plugins
@@ -31,6 +31,8 @@ class Split:
     test: Dataset
     task: Task
     cut: tuple[float, float]  # window and hop, s
+    augment: Augmentation = field(default_factory=Augmentation)
+    balance: float = 0.0  # as [train] balance
 
     @cached_property
     def train_windows(self) -> Windows:
@@ -119,7 +121,8 @@ def split(config: Config, dataset: Dataset, held_out: tuple[int, ...] | None = N
         products=_mean_products(features, encoder, fitted),
         front=front,
     )
-    return Split(train, test, task, (config.data.window, config.data.hop))
+    cut = (config.data.window, config.data.hop)
+    return Split(train, test, task, cut, config.augment, config.train.balance)
 
 
 def _features(train: Dataset, front: FrontEnd) -> NDArray[np.int16]:
