@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from lnp_edge.spec import plugins
-from lnp_edge.spec.model import Population
+from lnp_edge.spec.model import Population, QuantizedModel
 from lnp_edge.spec.trace import Statement, Trace, trace
 
 
