@@ -28,7 +28,7 @@ STATE = {state}
 
 
 def bound(drive, {tables}):
-    return 2**20
+    return 2**30
 
 
 def step({arguments}):

@@ -237,7 +237,10 @@ def test_the_pipeline_rounds_or_trains_as_asked():
 @pytest.mark.parametrize("change", [{"layer": (config.LayerSettings(12),) * 2}, {"skip": True}])
 def test_training_in_integers_refuses_what_it_does_not_serve(change):
     settings = config.Config(network=config.NetworkSettings(neurons=24, **change))
-    settings = replace(settings, quantize=config.QuantizeSettings(epochs=1))
     data = split(settings, load_data(settings))
+    network = pipeline.new_network(settings, data)
+    settings = replace(settings, quantize=config.QuantizeSettings(epochs=1))
     with pytest.raises(ConfigError, match="one layer in up to 8 bits that the fused kernels run, not 8 bits"):
-        pipeline.quantize(settings, data, pipeline.new_network(settings, data))
+        pipeline.quantize(settings, data, network)
+    with pytest.raises(ConfigError, match="epochs is 1, with 8 bits"):  # before the first training
+        pipeline.new_network(settings, data)
