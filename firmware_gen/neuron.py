@@ -85,6 +85,12 @@ def front_end(model: QuantizedModel, name: str) -> str:
     results = [f"{result}_" for result in found.returns]
     features, kept = results[:count], zip(state, results[count:], strict=True)
 
+    used = {arg for statement in found.statements for arg in statement.args} | set(found.returns)
+
+    def read(argument: str, value: str) -> list[str]:
+        """Its declaration; none for one that is never used, of which compilers warn."""
+        return [f"        const int32_t {argument}_ = {value};"] if argument in used else []
+
     def at(k: int) -> str:
         return "c" if k == 0 else f"{k * c}u + c"
 
@@ -93,10 +99,10 @@ def front_end(model: QuantizedModel, name: str) -> str:
             f"// The front end, generated from lnp_edge/frontends/{front.kind}.py.",
             f"LNP_PHASE void sense(lnp_{name}_t *s, int16_t *features, const int16_t *counts)",
             "{",
-            "    const int32_t first_ = s->t == 0;",
             f"    for (uint32_t c = 0; c < {c}u; c++) {{",
-            *(f"        const int32_t x{k}_ = counts[{at(k)}];" for k in range(front.frame)),
-            *(f"        const int32_t {variable}_ = s->front_{variable}[c];" for variable in state),
+            *read("first", "s->t == 0"),
+            *(line for k in range(front.frame) for line in read(f"x{k}", f"counts[{at(k)}]")),
+            *(line for variable in state for line in read(variable, f"s->front_{variable}[c]")),
             *(f"    {line}" for line in _body(found, set(found.args), {})),
             *(f"        features[{at(k)}] = (int16_t){value};" for k, value in enumerate(features)),
             *(f"        s->front_{variable}[c] = {value};" for variable, value in kept),

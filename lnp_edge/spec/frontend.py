@@ -63,6 +63,7 @@ class FrontEnd:
         if not 1 <= self.frame <= MAX_FRAME:
             raise ConfigError(f"a step of {self.frame} samples", f"choose [data] frame from 1 to {MAX_FRAME}")
         _checked(self)
+        _traced(self)
         return self
 
     def run(self, counts: NDArray[np.int16]) -> NDArray[np.int64]:
@@ -120,6 +121,8 @@ def _traced(front: FrontEnd) -> Trace:
     op = SimpleNamespace(**{name: operation(name) for name in ops.FRONT_END_OPS})
     samples, state = [f"x{k}" for k in range(front.frame)], list(front.state)
     found, new = _run(front, op, "first", samples, state)
+    if not all(isinstance(value, str) for value in (*found, *new)):
+        raise ConfigError(f"front end {front.kind} gives a constant", "compute every feature from the samples")
     return Trace(("first", *samples, *state), tuple(statements), (*found, *new))
 
 

@@ -119,6 +119,7 @@ WRONG = {
     "state 's' of front end wrong may reach": lambda op, first, x, s: ((x[0],), (op.add(s, x[0]),)),
     "mul in front end wrong may overflow":
         lambda op, first, x, s: ((op.clamp(op.mul(op.mul(x[0], x[0]), 3), 0, 9),), (s,)),
+    "front end wrong gives a constant": lambda op, first, x, s: ((7,), (s,)),
     "gives 2 features and 1 state variables": lambda op, first, x, s: ((x[0], x[0]), (s,)),
     "shift_round in front end wrong may overflow":
         lambda op, first, x, s: ((op.clamp(op.shift_round(op.mul(x[0], 32769), 3), 0, 9),), (s,)),
@@ -131,6 +132,7 @@ def test_a_file_that_may_leave_its_ranges_is_refused(monkeypatch, said):
     names = {"features": lambda frame: ("a",), "state": lambda frame: {"s": 32768}}
     module = SimpleNamespace(NOISE=True, run=WRONG[said], **names)
     monkeypatch.setattr(frontend.plugins, "get", lambda package, name: module)
+    frontend._checked.cache_clear()  # of the file that had this name before
     with pytest.raises(ConfigError, match=said.replace(".", r"\.")):
         FrontEnd("wrong", 1).check()
 
