@@ -65,3 +65,11 @@ def table(title: str, columns: list[str], rows: list[list[str]], wide: bool = Fa
     for row in rows:
         found.add_row(*(Text(cell) for cell in row))
     return found
+
+
+def counted(instructions: float) -> str:
+    """Instructions with three digits: 3.74, 912, 50.7 k, 1.21 M."""
+    for size, unit in ((1e6, " M"), (1e3, " k")):
+        if instructions >= size:
+            return f"{float(f'{instructions / size:.3g}'):g}{unit}"
+    return f"{instructions:.3g}"

@@ -11,13 +11,13 @@ import argparse
 import json
 
 from lnp_edge import boards, config
-from lnp_edge.base.console import bars, out, table
+from lnp_edge.base.console import bars, counted, out, table
 from lnp_edge.base.errors import ConfigError
 from lnp_edge.firmware_gen.build import compiler
 from lnp_edge.stages import rival
 from lnp_edge.stages.rival import Measured
 from lnp_edge.task import metrics
-from lnp_edge.task.split import Split, load_data, split
+from lnp_edge.task.split import Split
 
 HELP = "measure rivals without a spiking network, as integers and C"
 EXAMPLE = "  lnp baseline spar\n  lnp baseline hapt --rivals ridge_statistics,ridge_bands"
@@ -39,7 +39,7 @@ def run(args: argparse.Namespace) -> int:
         raise ConfigError(f"--windows is {args.windows}", "choose at least 1")
     compiler(boards.get(rival.BOARD).toolchain)
     settings = config.named(args.task)
-    data = split(settings, load_data(settings))
+    data = rival.data_of(settings)
     chosen = args.rivals.split(",") if args.rivals else rival.suiting(data)
     if not chosen:
         raise ConfigError(f"no rival can take {data.train.name}", f"known rivals: {', '.join(rival.names())}")
@@ -98,11 +98,3 @@ def _print(data: Split, rows: list[Measured]) -> None:
 
 def _short(value: float) -> str:
     return f"{value:.2f}".removeprefix("0") if 0 <= value < 1 else f"{value:.2f}"
-
-
-def counted(instructions: float) -> str:
-    """Instructions with three digits: 3.74, 912, 50.7 k, 1.21 M."""
-    for size, unit in ((1e6, " M"), (1e3, " k")):
-        if instructions >= size:
-            return f"{float(f'{instructions / size:.3g}'):g}{unit}"
-    return f"{instructions:.3g}"

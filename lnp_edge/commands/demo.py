@@ -1,9 +1,10 @@
 """Run the whole chain on the SPAR smart-watch data: prune, train, quantise,
 generate, build, verify and classify.
 
-Trains a dense and a pruned network, then runs the pruned one in integers on a
-device, on every held-out window. To continue a stopped training, run the same
-command again."""
+Trains a pruned network and runs it in integers on a device, on every held-out
+window. Beside it, what needs no spiking network is trained, built and counted
+on the same windows. To continue a stopped training, run the same command
+again."""
 
 import argparse
 import json
@@ -11,20 +12,24 @@ import shutil
 import time
 from contextlib import closing
 from dataclasses import dataclass
+from functools import partial
 from importlib.util import find_spec
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from lnp_edge import boards, config
-from lnp_edge.base.console import bars, note, out, table
+from lnp_edge.base.console import bars, counted, note, out, table
 from lnp_edge.base.errors import BoardError
 from lnp_edge.base.files import discard, write_whole
 from lnp_edge.base.install import MCU
+from lnp_edge.base.progress import Progress
+from lnp_edge.config import Config
 from lnp_edge.experiments import store
 from lnp_edge.experiments.runs import Runs
 from lnp_edge.experiments.store import Store
-from lnp_edge.experiments.trial import Outcome, Trial, dense
+from lnp_edge.experiments.trial import Outcome, Trial
 from lnp_edge.firmware_gen.build import Sizes, build, compiler
 from lnp_edge.firmware_gen.generate import generate, write
 from lnp_edge.interchange import onnx_file
@@ -36,9 +41,13 @@ from lnp_edge.runtime.verify import Verdict, stimulus, verify
 from lnp_edge.spec.board import Board
 from lnp_edge.spec.model import QuantizedModel
 from lnp_edge.stages import pipeline, rival
+from lnp_edge.stages.rival import Measured
+from lnp_edge.task import metrics
 from lnp_edge.task.split import Split, load_data, split
 
+RIVALS, QUICK_RIVALS = ("ridge_bands", "cnn_3k"), ("ridge_bands",)  # a rival of each kind
 RIVAL_WINDOWS = 100  # whose scores on the emulated board are compared with the reference
+COUNTED = 8  # windows whose instructions are counted
 HELP = "run the whole chain on smart-watch data, up to a verified device"
 EXAMPLE = "  lnp demo --quick"
 
@@ -61,33 +70,60 @@ def run(args: argparse.Namespace) -> int:
         raise BoardError(f"{board.name} is a real board", "name its port: --port /dev/ttyACM0, or choose another board")
     compiler(board.toolchain)
     data = split(settings, load_data(settings))
-    outcomes: dict[str, Outcome] = {}
+    rivals = (QUICK_RIVALS if args.quick else RIVALS) if rival.available() else ()
+    trial, others = Trial("lnp-edge", settings), [_Rival(name, settings) for name in rivals]
+    outcomes: list[Outcome] = []
+    measured: list[Measured] = []
     proof: list[Proof] = []
-    trials = [Trial("pruned", settings), Trial("dense", dense(settings))]
     with bars() as progress:
 
         class Chain(Store):
-            def load(self, trial: Trial) -> None:
+            def load(self, item: Any) -> None:
                 """Returns nothing: every demo trains again."""
 
-            def save(self, trial: Trial, outcome: Outcome) -> None:
-                """Verifies the device while the larger, dense network is still training."""
-                outcomes[trial.name] = outcome
-                file = network_file.NetworkFile(outcome.network, trial.config, {"train": outcome.history})
-                network_file.save(file, args.output / f"{trial.name}.safetensors")
-                if trial.name == "pruned":
-                    onnx_file.save(outcome.model, args.output / "model.onnx")
-                    proof.append(_on_device(args, board, outcome.model, data.test_windows.counts, progress))
+            def save(self, item: Any, found: Any) -> None:
+                """Verifies the device while rivals are still training."""
+                if item is not trial:
+                    measured.append(found)
+                    return
+                outcomes.append(found)
+                file = network_file.NetworkFile(found.network, trial.config, {"train": found.history})
+                network_file.save(file, args.output / "network.safetensors")
+                onnx_file.save(found.model, args.output / "model.onnx")
+                proof.append(_on_device(args, board, found.model, data.test_windows.counts, progress))
 
-        store.run(trials, Runs(args.output).work, Chain(args.output), title="trainings", shown=progress)
-    found = _results(board.name, data, outcomes, proof[0]) | {"seconds": round(time.monotonic() - begin, 1)}
+        work = partial(_work, Runs(args.output))
+        store.run([trial, *others], work, Chain(args.output), title="trainings", shown=progress)
+    found = _results(board.name, data, outcomes[0], proof[0], measured)
+    found["seconds"] = round(time.monotonic() - begin, 1)
     write_whole(args.output / "report.json", json.dumps(found, indent=1).encode())
-    discard(*(args.output / trial.key for trial in trials))
+    discard(args.output / trial.key)
     _show(found)
     out.print("\n".join(proof[0].report.lines()), soft_wrap=True)
-    note(f"{found['seconds']} s; networks, model.onnx, firmware and report.json are in {args.output}")
-    equal = found["predictions_equal"] == found["windows"] and not (found["ridge"] or {}).get("differ")
+    note(f"{found['seconds']} s; the network, model.onnx, firmware and report.json are in {args.output}")
+    equal = found["predictions_equal"] == found["windows"] and not any(row.differ for row in measured)
     return 0 if proof[0].report.ok and equal else 1
+
+
+@dataclass(frozen=True)
+class _Rival:
+    """A rival to train and measure."""
+
+    name: str
+    config: Config
+
+    @property
+    def key(self) -> str:
+        return f"rival-{self.name}"
+
+    def valid(self, found: dict) -> bool:
+        return True
+
+
+def _work(runs: Runs, item: Trial | _Rival, progress: Progress) -> Any:
+    if isinstance(item, Trial):
+        return runs.work(item, progress)
+    return rival.measure(item.name, rival.data_of(item.config), item.config.seed, progress, RIVAL_WINDOWS)
 
 
 def best_board() -> str:
@@ -105,7 +141,7 @@ def best_board() -> str:
 class Proof:
     sizes: Sizes
     report: Verdict
-    cost: str  # of a step, with its unit; empty if the device has no counter
+    window: float  # instructions of a window; 0 if this board does not count them
 
 
 def _on_device(args: argparse.Namespace, board: Board, model: QuantizedModel, windows: np.ndarray, progress) -> Proof:
@@ -115,79 +151,74 @@ def _on_device(args: argparse.Namespace, board: Board, model: QuantizedModel, wi
     write(generate(model, board), folder)
     sizes = build(folder)
     progress.update(task, completed=1, info=f"{sizes.flash} B flash")
-    windows = model.rows(windows)
-    runs = [*windows, *stimulus(model, 1000, seed=1)]
+    rows = model.rows(windows)
+    runs = [*rows, *stimulus(model, 1000, seed=1)]
     task = progress.add_task("run and verify", total=sum(map(len, runs)), info="steps")
     with closing(open_board(board, sizes.image, args.port)) as port:
         device = Device(port, model, args.port or board.name)
         report = verify(model, device, runs, lambda steps: progress.update(task, advance=steps))
         if not isinstance(port, Emulator):
-            cycles = report.cycles_per_step
-            return Proof(sizes, report, f"{cycles:.0f} cycles" if cycles else "")
-        device.reset()
+            return Proof(sizes, report, 0.0)
+        some = rows[:: max(1, len(rows) // COUNTED)]
         with port.count("lnp_net_step") as counted:
-            device.steps(windows[0])
-        return Proof(sizes, report, f"{np.mean(counted.calls):.0f} instr.")
+            for window in some:
+                device.reset()
+                device.steps(window)
+        return Proof(sizes, report, sum(counted.calls) / len(some))
 
 
-def _results(board: str, data: Split, outcomes: dict[str, Outcome], proof: Proof) -> dict:
-    from lnp_edge.task.baselines import simple
-
-    pruned, windows = outcomes["pruned"], len(data.test_windows)
-    row, predicted = next(iter(simple(data).items()))  # the first baseline, ridge regression
-    ridge = rival.of_row(row, data, most=RIVAL_WINDOWS)
+def _results(board: str, data: Split, outcome: Outcome, proof: Proof, rivals: list[Measured]) -> dict:
+    windows = len(data.test_windows)
     classes = np.full(windows, -1)  # of the device; -1 after a difference, which ends the run
     classes[: len(proof.report.classes)] = proof.report.classes[:windows]
+    low, high, units = metrics.interval(data.test, data.test_windows, classes, data.cut)
+    row = {
+        "title": f"lnp-edge, {outcome.model.n} neurons",
+        "value": pipeline.measures(data, classes)["accuracy"],
+        "low": low,
+        "high": high,
+        "per_second": proof.window / data.cut[1],
+        "flash": proof.sizes.flash,
+        "ram": proof.sizes.ram,
+    }
     return {
         "board": board,
         "held_out": data.held_out_text,
         "windows": windows,
-        "accuracy": {
-            "ridge": ridge.value if ridge else pipeline.measures(data, predicted)["accuracy"],
-            "dense": outcomes["dense"].float_measures["accuracy"],
-            "pruned": pruned.float_measures["accuracy"],
-            "quantised": pruned.measures["accuracy"],
-            "device": pipeline.measures(data, classes)["accuracy"],
-        },
-        "recurrent_synapses": {
-            "dense": outcomes["dense"].network.w_rec.nnz,
-            "pruned": pruned.network.w_rec.nnz,
-            "quantised": pruned.model.projection("rec").w.nnz,
-        },
-        "flash": proof.sizes.flash,
-        "ram": proof.sizes.ram,
-        "cost_per_step": proof.cost,
-        "ridge": ridge.as_dict() | {"per_step": ridge.instructions / data.task.window} if ridge else None,
-        "float_and_integers_agree": int((pruned.float_predictions == pruned.predictions).sum()),
-        "predictions_equal": int((classes == pruned.predictions).sum()),
+        "rows": sorted([row, *(one.as_dict() for one in rivals)], key=lambda row: -row["value"]),
+        "interval_over": units,
+        "float_accuracy": outcome.float_measures["accuracy"],
+        "recurrent_synapses": [outcome.start_synapses, outcome.network.w_rec.nnz],
+        "float_and_integers_agree": int((outcome.float_predictions == outcome.predictions).sum()),
+        "predictions_equal": int((classes == outcome.predictions).sum()),
         "verify": {k: v for k, v in proof.report.as_dict().items() if k != "classes"},
     }
 
 
 def _show(found: dict) -> None:
-    synapses = found["recurrent_synapses"]
-    kept = f"{synapses['pruned']} ({synapses['pruned'] / synapses['dense']:.0%})"
-    cost = [f"{found['flash']}", f"{found['ram']}", found["cost_per_step"] or "not counted"]
-    ridge = found["ridge"]
-    of_ridge = ["", "", ""]
-    if ridge:
-        of_ridge = [f"{ridge['flash']}", f"{ridge['ram']}", f"{ridge['per_step']:.0f} instr."]
-    rows = [
-        ("ridge, no network", "ridge", "", of_ridge),
-        ("dense, float", "dense", f"{synapses['dense']}", ["", "", ""]),
-        ("pruned, float", "pruned", kept, ["", "", ""]),
-        ("pruned, integers", "quantised", f"{synapses['quantised']}", ["", "", ""]),
-        (f"on {found['board']}", "device", f"{synapses['quantised']}", cost),
-    ]
-    cells = [[title, f"{found['accuracy'][key]:.3f}", count, *rest] for title, key, count, rest in rows]
+    rows = found["rows"]
+    cells = [
+        [
+            row["title"], f"{row['value']:.3f}", f"{row['low']:.2f}–{row['high']:.2f}",
+            counted(row["per_second"]) if row["per_second"] else "not counted", f"{row['flash']}", f"{row['ram']}",
+        ]
+        for row in rows
+    ]  # fmt: skip
     title = f"SPAR smart watch: {found['held_out']}, held out"
-    out.print(table(title, ["", "accuracy", "synapses", "flash B", "RAM B", "a step"], cells))
-    if ridge:
-        same = ridge["compared"] - ridge["differ"]
-        out.print(
-            f"ridge, as C on {ridge['board']}: scores of {same} of {ridge['compared']} windows are the reference's"
-        )
+    out.print(table(title, ["", "accuracy", "95 %", "instr. a second", "flash B", "RAM B"], cells))
+    best = rows[0]
+    cheap = min((row for row in rows if row["value"] >= best["low"]), key=lambda row: row["per_second"])
+    said = f"Most accurate: {best['title']}."
+    if len(rows) > 1 and cheap is not best and cheap["per_second"]:
+        said += f" Cheapest within its interval: {cheap['title']}."
+    start, kept = found["recurrent_synapses"]
+    out.print(said)
+    out.print(f"Of the network, {kept} of {start} recurrent synapses were kept, before training.")
     out.print(
-        f"predictions that agree: floats and integers {found['float_and_integers_agree']}, "
-        f"integers and device {found['predictions_equal']} of {found['windows']}"
+        f"Predictions that agree: floats and integers {found['float_and_integers_agree']}, "
+        f"integers and device {found['predictions_equal']} of {found['windows']}."
     )
+    for row in rows:
+        if "differ" in row:
+            same = row["compared"] - row["differ"]
+            out.print(f"{row['title']}: as C, scores of {same} of {row['compared']} windows are the reference's.")

@@ -1,5 +1,6 @@
 """Print the table of a task: a dense network, networks pruned in several ways,
-controls, integers, and baselines without a network.
+controls, integers, and baselines without a network. Costs are those of the
+integers on the emulated Cortex-M4, for a second of signal and the whole image.
 
 Finished runs are kept in DIR and not repeated; a stopped training continues.
 DIR also receives the table as TASK.md, and figures."""
@@ -7,19 +8,22 @@ DIR also receives the table as TASK.md, and figures."""
 import argparse
 import json
 import time
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
 
-from lnp_edge import config
-from lnp_edge.base.console import note, out, table
+from lnp_edge import boards, config
+from lnp_edge.base.console import counted, note, out, table
 from lnp_edge.base.errors import ConfigError
 from lnp_edge.base.files import write_whole
+from lnp_edge.commands import _measure
 from lnp_edge.config import Config
 from lnp_edge.experiments.executors import for_jobs, processes
 from lnp_edge.experiments.trial import Trial
-from lnp_edge.stages import pipeline
+from lnp_edge.interchange import onnx_file
+from lnp_edge.stages import pipeline, rival
+from lnp_edge.stages.rival import Measured
 from lnp_edge.task import metrics
 from lnp_edge.task.dataset import Dataset
 from lnp_edge.task.split import Split, folds, load_data, split
@@ -29,6 +33,7 @@ HELP = "print a task's table: dense, pruned, controls, integers, baselines"
 EXAMPLE = """  lnp reproduce spar
   lnp reproduce spar --folds 5 --rows dense,lnp
   lnp reproduce lorenz --seeds 3 -o runs
+  lnp reproduce hapt --rows lnp --rivals ridge_bands,cnn_3k --seeds 5
   lnp reproduce hapt --rows none
   lnp reproduce spar hapt fashion_mnist --shared"""
 
@@ -52,6 +57,8 @@ SHARED = {
     "lnp, one for all": {"prune": {"shared": True}},
     "no recurrence": ROWS["no recurrence"],
 }
+COSTS = ["instr. a second", "flash B", "RAM B"]
+COUNTED = 4  # windows whose instructions are counted
 QUICK = {"data": {"limit": 4}, "train": {"epochs": 2}, "network": {"neurons": 48}}
 
 
@@ -68,6 +75,10 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--folds", type=int, default=0, help="number of folds by group; 0 uses the data set's test groups (default: 0)"
     )
+    parser.add_argument(
+        "--rivals", default=[], type=lambda text: text.split(","),
+        help=f"rivals to train and measure with each seed: some of {', '.join(rival.names())} (default: none)",
+    )  # fmt: skip
     parser.add_argument("--shared", action="store_true", help="prune one network for all these tasks, without a task")
     parser.add_argument("--quick", action="store_true", help="a few steps on little data: the figures mean nothing")
     parser.add_argument(
@@ -85,6 +96,10 @@ def run(args: argparse.Namespace) -> int:
         raise ConfigError(f"unknown row {sorted(unknown)[0][:40]!r}", f"available: {', '.join(ROWS)}")
     pipeline.require_torch()
     bases = [config.named(name) for name in args.tasks]
+    for base in bases if args.rivals else []:
+        data = rival.data_of(base)
+        for name in args.rivals:
+            rival.require(name, data)
     chosen = SHARED if args.shared else {name: ROWS[name] for name in rows}
     if args.shared:
         bases = [_same_network(base, bases[0]) for base in bases]
@@ -150,13 +165,17 @@ def _reproduce(base: Config, changes: dict[str, dict], args: argparse.Namespace)
     }
     runs = Runs(args.output)
     results = iter(runs.all([t for group in trials.values() for t in group], args.jobs))
-    rows = [Row(name, [], next_of(results, len(group))) for name, group in trials.items()]
     splits = [split(base, dataset, part) for part in parts]
+    rows = [
+        Row(name, [], next_of(results, len(group)), cost=_cost(runs.path(group[0]).with_name("model.onnx"), splits[0]))
+        for name, group in trials.items()
+    ]
     note("baselines")
     simple_rows = [Row(name, said, []) for name, said in _simple(splits).items()]
-    counted = f"{args.folds} folds by {dataset.group_name}" if args.folds else splits[0].held_out_text
+    rows += [_rival(name, [rival.data_of(base, part) for part in parts], seeds) for name in args.rivals]
+    held = f"{args.folds} folds by {dataset.group_name}" if args.folds else splits[0].held_out_text
     drawn = f"seeds {seeds[0]} to {seeds[-1]}" if len(seeds) > 1 else f"seed {seeds[0]}"
-    title = f"{base.data.name}: {counted}, held out; {drawn}"
+    title = f"{base.data.name}: {held}, held out; {drawn}"
     stem = f"{base.data.name}{'-shared' * args.shared}{f'-{args.folds}-folds' if args.folds else ''}"
     _write(args, dataset, title, simple_rows, rows, args.output / stem)
     if not args.folds:
@@ -173,22 +192,28 @@ class Row:
     name: str
     simple: list[dict[str, float]]
     trials: list[dict]  # results of runs.py
+    measured: list[Measured] = field(default_factory=list)  # of a rival, for each seed and fold
+    cost: list[str] = field(default_factory=lambda: [""] * len(COSTS))  # of the first
 
     @property
     def floats(self) -> list[dict[str, float]]:
         return self.simple or [r["float_measures"] for r in self.trials]
 
     def cells(self, metric: str, others: list[str]) -> list[str]:
-        integers = [r["measures"] for r in self.trials]
-        kinds = ("neurons", "synapses") if integers else ()
+        wide = len(others)
+        integers = [r["measures"] for r in self.trials] + [{m.metric: m.value} for m in self.measured]
+        kinds = ("neurons", "synapses") if self.trials else ()
         last = [f"{np.mean([r[kind] for r in self.trials]):.0f}" for kind in kinds]
+        others = [] if self.measured else others
         return [
             self.name, _spread(self.floats, metric), _spread(integers, metric),
-            *(f"{np.mean([m[k] for m in integers or self.floats]):.3f}" for k in others), *(last or [""] * 2),
+            *(f"{np.mean([m[k] for m in integers or self.floats]):.3f}" for k in others),
+            *[""] * (wide - len(others)), *(last or [""] * 2), *self.cost,
         ]  # fmt: skip
 
     def as_dict(self) -> dict:
-        return {"name": self.name, "simple": self.simple, "trials": self.trials}
+        measured = [one.as_dict() for one in self.measured]
+        return {"name": self.name, "simple": self.simple, "trials": self.trials, "measured": measured}
 
 
 def next_of(results, count: int) -> list[dict]:
@@ -201,6 +226,27 @@ def _spread(measures: list[dict[str, float]], key: str) -> str:
     if not values:
         return ""
     return f"{np.mean(values):.3f}" + (f"±{np.std(values, ddof=1):.3f}" if len(values) > 1 else "")
+
+
+def _cost(model: Path, data: Split) -> list[str]:
+    """The cells of COSTS for a model; empty if no emulator counts here."""
+    if not rival.available():
+        return [""] * len(COSTS)
+    windows = data.test_windows.counts
+    some = windows[:: max(1, len(windows) // COUNTED)]
+    cost = _measure.meter(boards.get(rival.BOARD), some)(onnx_file.load(model))
+    return [counted(cost.ops * data.task.steps / data.cut[1]), f"{cost.flash}", f"{cost.ram}"]
+
+
+def _rival(name: str, splits: list[Split], seeds: range) -> Row:
+    """A rival trained and measured with each seed, on each fold."""
+    found = []
+    for seed in seeds:
+        for data in splits:
+            found.append(rival.measure(name, data, seed, most=COUNTED))
+            note(f"{name}, seed {seed}: {found[-1].value:.3f}")
+    first = found[0]
+    return Row(first.title, [], [], found, [counted(first.per_second), f"{first.flash}", f"{first.ram}"])
 
 
 def _simple(splits: list[Split]) -> dict[str, list[dict[str, float]]]:
@@ -221,21 +267,26 @@ def _write(
     from lnp_edge.experiments.runs import machine
 
     metric, others = dataset.metric, metrics.shown(dataset)
-    columns = ["", metrics.title(metric), "integers", *map(metrics.title, others), "N", "synapses"]
+    columns = ["", metrics.title(metric), "integers", *map(metrics.title, others), "N", "synapses", *COSTS]
     cells = [row.cells(metric, others) for row in simple_rows + rows]
     if not args.json:
         out.print(table(title, columns, cells))
     asked = [*args.tasks, f"--rows {args.rows!r}" * (args.rows != DEFAULT), f"--seeds {args.seeds}"]
-    asked += [f"--folds {args.folds}" * bool(args.folds), "--shared" * args.shared, "--quick" * args.quick]
+    asked += [
+        f"--rivals {','.join(args.rivals)}" * bool(args.rivals),
+        f"--folds {args.folds}" * bool(args.folds),
+        "--shared" * args.shared,
+        "--quick" * args.quick,
+    ]
     days = sorted({r["date"] for row in rows for r in row.trials}) or [time.strftime("%Y-%m-%d")]
     head = f"`lnp reproduce {' '.join(filter(None, asked))}`, {' to '.join(sorted({days[0], days[-1]}))}, {machine()}."
     ruled = [columns, ["---", *["---:"] * (len(columns) - 1)], *cells]
     lines = [head, "", f"{title}.", "", *("| " + " | ".join(line) + " |" for line in ruled), ""]
     write_whole(stem.with_name(f"{stem.name}.md"), "\n".join(lines).encode())
-    if not rows:
+    if not any(row.trials for row in rows):
         return
-    curves = {row.name: row.trials[0]["history"] for row in rows}
+    curves = {row.name: row.trials[0]["history"] for row in rows if row.trials}
     figures.learning_curves(curves, stem.with_name(f"{stem.name}-curves.png"))
     lines_at = {row.name: float(np.mean([m[metric] for m in row.floats])) for row in simple_rows}
-    values = {row.name: [m[metric] for m in row.floats] for row in rows}
+    values = {row.name: [m[metric] for m in row.floats] for row in rows if row.trials}
     figures.comparison(values, metrics.title(metric), stem.with_name(f"{stem.name}.png"), lines_at)

@@ -12,6 +12,7 @@ import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import asdict, dataclass, replace
+from importlib.util import find_spec
 from pathlib import Path
 
 import numpy as np
@@ -20,8 +21,9 @@ from numpy.typing import NDArray
 from lnp_edge import boards
 from lnp_edge.base.errors import BoardError, ConfigError, LinkError
 from lnp_edge.base.progress import Progress
+from lnp_edge.config import Config
 from lnp_edge.firmware_gen import rival as firmware
-from lnp_edge.firmware_gen.build import Sizes, build
+from lnp_edge.firmware_gen.build import Sizes, build, compiler
 from lnp_edge.firmware_gen.folder import write
 from lnp_edge.rivals import FORECAST_ONE, Rival
 from lnp_edge.runtime.device import Port
@@ -29,21 +31,13 @@ from lnp_edge.runtime.emulator import Emulator
 from lnp_edge.runtime.ports import open_board
 from lnp_edge.spec import plugins
 from lnp_edge.spec.board import Board
+from lnp_edge.spec.frontend import RAW
 from lnp_edge.task import metrics
-from lnp_edge.task.split import Split
+from lnp_edge.task.split import Split, load_data, split
 
 PACKAGE = "lnp_edge.rivals"
 BOARD = "cortex-m4"
 ROOM = 2**26  # B of flash and of RAM: a rival that is too large is built too, to see by how much
-# The rival of each row of task.baselines.simple that has one.
-OF_ROWS = {
-    "ridge on statistics": "ridge_statistics",
-    "ridge on statistics and bands": "ridge_bands",
-    "ridge on samples": "ridge_samples",
-    "ridge on pixels": "ridge_samples",
-    "persistence": "persistence",
-    "linear autoregression": "autoregression",
-}
 COUNTED = 8  # windows whose instructions are counted: each block is a call from the emulator
 COMPARED = 1000  # windows whose scores are compared, unless told otherwise
 AT_ONCE = 16  # windows in one request to the emulator
@@ -87,6 +81,21 @@ def suiting(data: Split) -> list[str]:
     return [name for name in names() if not plugins.get(PACKAGE, name).suits(data)]
 
 
+def available() -> bool:
+    """Whether the compiler and the emulator that count are installed."""
+    try:
+        compiler(boards.get(BOARD).toolchain)
+    except BoardError:
+        return False
+    return find_spec("unicorn") is not None
+
+
+def data_of(config: Config, held_out: tuple[int, ...] | None = None) -> Split:
+    """The data of a task for rivals: every sample as it is, whatever frame and front end the network has."""
+    raw = replace(config, data=replace(config.data, front=RAW.kind, frame=RAW.frame))
+    return split(raw, load_data(raw), held_out)
+
+
 def require(name: str, data: Split) -> None:
     """Raises ConfigError if there is no such rival, or if it cannot take the task."""
     if why := plugins.get(PACKAGE, name).suits(data):
@@ -103,8 +112,10 @@ def trained(name: str, data: Split, seed: int, progress: Progress | None = None)
 def measure(name: str, data: Split, seed: int = 1, progress: Progress | None = None, most: int = COMPARED) -> Measured:
     """Train a rival, and measure it on the test windows and on the emulated board.
 
+    data : of data_of
     most : windows whose scores are compared, spread over the test; hostile ones are added
     """
+    assert data.task.front == RAW, "see data_of"
     tell = progress or (lambda share, what: None)
     found = trained(name, data, seed, lambda share, what: tell(0.7 * share, what))
     counts = data.test_windows.counts
@@ -136,20 +147,6 @@ def measure(name: str, data: Split, seed: int = 1, progress: Progress | None = N
         differ=int((said != wanted).any(1).sum()),
         board=BOARD,
     )
-
-
-def of_row(row: str, data: Split, seed: int = 1, most: int = COMPARED) -> Measured | None:
-    """What a row of task.baselines.simple gives and costs as integers: for the tables of other commands.
-
-    None if the row has no rival, or the compiler or the emulator is missing.
-    """
-    name = OF_ROWS.get(row)
-    if name is None or name not in suiting(data):
-        return None
-    try:
-        return measure(name, data, seed, most=most)
-    except BoardError:
-        return None
 
 
 def shape_of(data: Split) -> tuple[int, int, int]:

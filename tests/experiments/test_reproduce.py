@@ -28,17 +28,24 @@ SMALL = Config(network=NetworkSettings(neurons=24), train=TrainSettings(epochs=2
 
 def test_quick_prints_every_row_and_keeps_what_it_ran(tmp_path, capsys, request):
     rows = "dense,lnp,activity,lnp 4 bits,no recurrence"
-    words = ["reproduce", "spar", "--quick", "--rows", rows, "--jobs", "1", "-o", str(tmp_path / "r")]
+    words = ["reproduce", "spar", "--quick", "--rows", rows, "--rivals", "majority", "--jobs", "1"]
+    words += ["-o", str(tmp_path / "r")]
     assert main([*words, "--json"]) == 0
     rows = {row["name"]: row for row in json.loads(capsys.readouterr().out)}
     assert {*list(rows)[:2]} == {"ridge on statistics", "ridge on statistics and bands"}
-    assert list(rows)[2:] == ["dense", "lnp", "activity", "lnp 4 bits", "no recurrence"]
+    assert list(rows)[2:] == ["dense", "lnp", "activity", "lnp 4 bits", "no recurrence", "most frequent class"]
+    assert rows["most frequent class"]["measured"][0]["differ"] == 0
     synapses = {name: row["trials"][0]["synapses"] for name, row in rows.items() if row["trials"]}
-    assert synapses["lnp"] == synapses["activity"] == round(0.3 * synapses["dense"])
+    assert synapses["lnp"] == synapses["activity"] == round(config.named("spar").prune.keep * synapses["dense"])
     assert synapses["no recurrence"] == 0
     assert all(0 <= row["trials"][0]["measures"]["accuracy"] <= 1 for row in rows.values() if row["trials"])
     table = (tmp_path / "r" / "spar.md").read_text()
-    assert "lnp reproduce spar --rows 'dense,lnp,activity,lnp 4 bits,no recurrence' --seeds 1 --quick" in table
+    assert (
+        "lnp reproduce spar --rows 'dense,lnp,activity,lnp 4 bits,no recurrence' --seeds 1 --rivals majority --quick"
+        in table
+    )
+    costs = [line.split(" | ")[-3:] for line in table.splitlines() if line.startswith(("| lnp", "| dense", "| most"))]
+    assert len(costs) == 4 and all(cell.strip(" |") for cells in costs for cell in cells)
     pictures = sorted((tmp_path / "r").rglob("*.png"))
     assert len(pictures) == 2 + 5 * 2 and all(p.read_bytes().startswith(PNG) for p in pictures)
     before = {p: p.stat().st_mtime_ns for p in (tmp_path / "r").rglob("result.json")}
