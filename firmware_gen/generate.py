@@ -59,7 +59,7 @@ def _readme(model: QuantizedModel, board: Board, name: str) -> str:
         board=board.name,
         fingerprint=f"{model.fingerprint:08x}",
         populations=", ".join(f"{p.name} ({p.n} {p.neuron})" for p in model.populations),
-        n_in=model.n_in,
+        channels=len(model.channels),
         synapses=model.synapses,
         table_bytes=layout.table_bytes(model),
         state_bytes=layout.state_bytes(model),
@@ -74,31 +74,31 @@ def _readme(model: QuantizedModel, board: Board, name: str) -> str:
 def _example(model: QuantizedModel, name: str) -> dict[str, str]:
     """The parts of the README's example that differ between a class and a forecast."""
     up = name.upper()
-    row = f"const int16_t counts[LNP_{up}_N_IN]"
+    sample = f"const int16_t sample[LNP_{up}_CHANNELS]"
     if model.forecast is None:
         return {
             "takes": (
-                "// Takes the next row. Returns the class of the window that ends with it, or -1 if none does.\n"
-                f"int32_t classify({row})\n{{"
+                "// Takes the next sample. Returns the class of the window that ends with it, or -1 if none does.\n"
+                f"int32_t classify({sample})\n{{"
             ),
             "none": "-1",
             "answer": f"    return (int32_t)lnp_{name}_argmax(&net);",
         }
-    later = f"{model.forecast.horizon} step{'s' * (model.forecast.horizon > 1)} later"
+    later = f"{model.forecast.horizon} sample{'s' * (model.forecast.horizon > 1)} later"
     channels = ", ".join(map(str, model.forecast.target))
     units = ", ".join(f"{unit:.9e}f" for unit in model.forecast.unit)
     return {
         "takes": (
-            "// Takes the next row. If it completes a window, returns true and the forecast: for each read-out,\n"
+            "// Takes the next sample. If it completes a window, returns true and the forecast: for each read-out,\n"
             f"// the counts of its channel {later}.\n"
-            f"bool predict({row}, float forecast[LNP_{up}_N_OUT])\n{{\n"
+            f"bool predict({sample}, float forecast[LNP_{up}_N_OUT])\n{{\n"
             f"    static const uint16_t channel[LNP_{up}_N_OUT] = {{{channels}}};\n"
             f"    static const float unit[LNP_{up}_N_OUT] = {{{units}}};"
         ),
         "none": "false",
         "answer": (
             f"    for (uint32_t o = 0; o < LNP_{up}_N_OUT; o++) {{\n"
-            "        forecast[o] = (float)counts[channel[o]] + unit[o] * (float)net."
+            "        forecast[o] = (float)sample[channel[o]] + unit[o] * (float)net."
             f"{network.readout(model)}[o];\n    }}\n    return true;"
         ),
     }

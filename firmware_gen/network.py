@@ -49,7 +49,8 @@ def readout(model: QuantizedModel) -> str:
 
 def _top(model: QuantizedModel) -> str:
     parts = ", ".join(f"{p.name} ({p.n} {p.neuron})" for p in model.populations)
-    text = f"Generated for model {model.fingerprint:08x}: {model.n_in} channels, {parts}. Regenerate rather than edit."
+    what = f"model {model.fingerprint:08x}: {len(model.channels)} channels, {parts}"
+    text = f"Generated for {what}. Regenerate rather than edit."
     return "".join(f"// {line}\n" for line in textwrap.wrap(text, tables.WIDTH - 3))
 
 

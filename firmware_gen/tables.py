@@ -78,6 +78,8 @@ def directory(model: QuantizedModel, name: str) -> str:
 def sizes(model: QuantizedModel) -> dict[str, int]:
     """The compile-time constants of the public header, LNP_<NAME>_<key>."""
     return {
+        "CHANNELS": len(model.channels),
+        "FRAME": model.front.frame,
         "N_IN": model.n_in,
         "N": model.n,
         "N_OUT": model.n_out,

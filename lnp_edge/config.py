@@ -11,7 +11,8 @@ from typing import Any
 
 from lnp_edge.base.errors import ConfigError
 from lnp_edge.base.files import read_bounded
-from lnp_edge.spec.neuron import neuron_module
+from lnp_edge.spec import plugins
+from lnp_edge.spec.neuron import PACKAGE, neuron_module
 
 HINT = "lnp train --help shows an example"
 MAX_BYTES = 16384  # tomllib needs seconds for a dotted key of 64 KiB
@@ -78,7 +79,7 @@ class NetworkSettings:
     density: float = _number(0.3, 0.0, 1.0)  # of the possible synapses at the start
     heterogeneous: bool = True  # false: all neurons have the means, and time constants do not train
     clusters: int = _number(1, 1, 100)  # of neighbours, each with its own time constants
-    tau_out: float = _number(4.0, 1e-6, 1e9)  # s
+    tau_out: float = _number(4.0, 1e-6, 1e9)  # s; with the read-out mean it only scales the start weights
     readout: str = "li"  # lnp_edge/neurons/<readout>.py, one that does not spike
     skip: bool = False  # whether the input also projects directly to the read-out
     inputs: int = _number(0, 0, 1024)  # synapses from the input to each neuron, at random; 0: from all
@@ -219,9 +220,9 @@ def parameters(neuron: str) -> dict[str, Any]:
 
 def require_readout(name: str) -> None:
     """Raise ConfigError unless a neuron of this name exists and does not spike."""
-    module = neuron_module(str(name))
-    if hasattr(module, "drive_for"):
-        raise ConfigError(f"read-out {name!r} spikes", "choose 'li', which leaks, or 'mean', over the window")
+    known = [one for one in plugins.names(PACKAGE) if not hasattr(neuron_module(one), "drive_for")]
+    if name not in known:
+        raise ConfigError(f"no read-out is called {str(name)[:40]!r}", f"available: {', '.join(known)}")
 
 
 def names() -> list[str]:
@@ -356,11 +357,15 @@ def _flat(network: dict) -> dict:
     return network | params | ({"layer": [one | one.pop("params") for one in layers]} if layers else {})
 
 
+def _example(default: bool | str) -> str:
+    return "true or false" if isinstance(default, bool) else f"a text, such as {json.dumps(default)}"
+
+
 def _value(f, value: object, where: str) -> Any:
     default = f.default_factory() if f.default is MISSING else f.default
     if isinstance(default, bool | str):
         if type(value) is not type(default):
-            raise ConfigError(f"{where} is {str(value)[:40]!r}", f"write {type(default).__name__}, such as {default!r}")
+            raise ConfigError(f"{where} is {str(value)[:40]!r}", f"write {_example(default)}")
         if value not in f.metadata.get("choices", [value]):
             raise ConfigError(f"{where} is {str(value)[:40]!r}", f"choose from {', '.join(f.metadata['choices'])}")
         return value

@@ -267,6 +267,7 @@ def test_bits_that_no_model_has_are_refused(tmp_path, text, said):
         (STACK + "[quantize]\nepochs = 2", "8 bits and cuba_lif and cuba_lif"),
         ("[network]\nskip = true\n[quantize]\nepochs = 1", "8 bits and cuba_lif and a skip"),
         ("[quantize]\nepochs = 1\nbits = 16", "16 bits and cuba_lif"),
+        ('[network]\nreadout = "mean"\n[quantize]\nepochs = 1', "8 bits and cuba_lif and mean"),
     ],
 )
 def test_a_training_in_integers_that_cannot_be_is_refused_before_the_first_training(tmp_path, text, said, capsys):

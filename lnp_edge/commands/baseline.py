@@ -40,7 +40,7 @@ def run(args: argparse.Namespace) -> int:
     compiler(boards.get(rival.BOARD).toolchain)
     settings = config.named(args.task)
     data = rival.data_of(settings)
-    chosen = args.rivals.split(",") if args.rivals else rival.suiting(data)
+    chosen = [name.strip() for name in args.rivals.split(",")] if args.rivals else rival.suiting(data)
     if not chosen:
         raise ConfigError(f"no rival can take {data.train.name}", f"known rivals: {', '.join(rival.names())}")
     for name in chosen:
@@ -81,7 +81,7 @@ def _print(data: Split, rows: list[Measured]) -> None:
     columns = ["", metrics.title(metric), "95 %", "a window", "a second", "flash", "RAM"]
     cells = [
         [
-            row.title, f"{row.value:.3f}", f"{_short(row.low)}–{_short(row.high)}", counted(row.instructions),
+            row.name, f"{row.value:.3f}", f"{_short(row.low)}–{_short(row.high)}", counted(row.instructions),
             counted(row.per_second), f"{row.flash}", f"{row.ram}",
         ]
         for row in rows

@@ -67,7 +67,7 @@ def run(args: argparse.Namespace) -> int:
     some = quantize_report.some(windows, model.n)
     layers = quantize_report.compare(file.network, model, data.task, settings.bits, some)
     kinds, skip = [p.neuron for p in file.network.populations], file.network.w_skip is not None
-    trains = trains_in_integers(kinds, skip, settings.bits)
+    trains = trains_in_integers(kinds, skip, file.network.readout, settings.bits)
     advice = quantize_report.proposals(layers, settings.bits, settings.epochs, trains)
     v_th = np.concatenate([p.params["v_th"] for p in model.populations[:-1]])
     report: dict[str, Any] = {

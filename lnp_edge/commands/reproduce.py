@@ -76,7 +76,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
         "--folds", type=int, default=0, help="number of folds by group; 0 uses the data set's test groups (default: 0)"
     )
     parser.add_argument(
-        "--rivals", default=[], type=lambda text: text.split(","),
+        "--rivals", default=[], type=lambda text: [name.strip() for name in text.split(",")],
         help=f"rivals to train and measure with each seed: some of {', '.join(rival.names())} (default: none)",
     )  # fmt: skip
     parser.add_argument("--shared", action="store_true", help="prune one network for all these tasks, without a task")
@@ -134,7 +134,7 @@ def row(base: Config, change: dict[str, dict]) -> Config:
     """
     found = changed(base, change)
     neurons, bits = [one.neuron for one in found.network.layers], found.quantize.bits
-    if bits < 8 and trains_in_integers(neurons, found.network.skip, bits):
+    if bits < 8 and trains_in_integers(neurons, found.network.skip, found.network.readout, bits):
         found = changed(found, {"quantize": {"epochs": max(1, found.train.epochs // 4)}})
     return found
 

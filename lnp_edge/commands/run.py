@@ -35,7 +35,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
         "--source",
         required=True,
         metavar="FILE|-|PORT",
-        help="CSV of sensor counts, one row per step: a file, standard input or a serial port",
+        help="CSV of sensor counts, one row per sample: a file, standard input or a serial port",
     )
     parser.add_argument("--baud", type=int, default=115200, help="baud rate of a serial source (default: 115200)")
     parser.add_argument(

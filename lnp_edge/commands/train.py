@@ -30,13 +30,18 @@ EXAMPLE = """  lnp train demo.toml -o trained.safetensors
   [data]
   name = "spar"
   window = 4.0        # s
+  front = "stack"     # or logdiff, bands: features of each frame
+  frame = 4           # samples that one step takes
   [network]
-  neurons = 256
+  neuron = "adlif"    # or cuba_lif
+  neurons = 244
+  readout = "li"      # or mean
   [prune]
   method = "lnp"
-  keep = 0.3
+  keep = 0.1
   [train]
-  epochs = 60"""
+  epochs = 60
+  # docs/network.md explains them; config.py lists every key with its range"""
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from types import ModuleType, SimpleNamespace
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,6 +20,10 @@ STACK = "stack"  # the front end without arithmetic: its features are the counts
 GROUP = "front"  # what the state variables of front ends begin with; no population has this name
 MAX_FRAME = 1024
 COUNTS = -32768, 32767
+STATE_NAME, TAKEN = (
+    re.compile(r"[a-z][a-z0-9]{0,15}(_[a-z0-9]{1,16})?"),
+    re.compile(r"first|[xr]\d+|c|row|words|features"),
+)
 Range = tuple[int, int]
 
 
@@ -63,7 +67,6 @@ class FrontEnd:
         if not 1 <= self.frame <= MAX_FRAME:
             raise ConfigError(f"a step of {self.frame} samples", f"choose [data] frame from 1 to {MAX_FRAME}")
         _checked(self)
-        _traced(self)
         return self
 
     def run(self, counts: NDArray[np.int16]) -> NDArray[np.int64]:
@@ -96,67 +99,128 @@ def inputs(front: FrontEnd, channels: Sequence[str]) -> tuple[str, ...]:
     return tuple(f"{channel} {feature}".strip() for feature in front.features for channel in channels)
 
 
-def _run(front: FrontEnd, op: Any, first: Any, samples: list, state: list) -> tuple[list, list]:
-    """The features and the new state; raises ConfigError if the file gives other numbers of them."""
-    found, new = front.module.run(op, first, samples, *state)
-    if (len(found), len(new)) != (len(front.features), len(state)):
+class _Symbol:
+    """A value of which nothing is known but where it came from, or its range. It has no arithmetic."""
+
+    __slots__ = ("high", "low", "name")
+
+    def __init__(self, name: str, low: int = 0, high: int = 0):
+        self.name, self.low, self.high = name, low, high
+
+
+class _Operations:
+    """op.add(a, b) and so on: each calls `meaning` with the name and the operands, symbols and integers."""
+
+    def __init__(self, meaning: Callable[..., _Symbol]):
+        self._meaning = meaning
+
+    def __getattr__(self, name: str) -> Callable[..., _Symbol]:
+        if name not in ops.FRONT_END_OPS:
+            raise AttributeError(f"no operation op.{name}; available: {', '.join(ops.FRONT_END_OPS)}")
+        wanted = getattr(ops, name).py_func.__code__.co_argcount
+
+        def operation(*args: _Symbol | int) -> _Symbol:
+            if len(args) != wanted or not all(isinstance(arg, _Symbol) or type(arg) is int for arg in args):
+                given = ", ".join(arg.name if isinstance(arg, _Symbol) else str(arg)[:20] for arg in args)
+                raise TypeError(f"op.{name}({given}): it takes {wanted} values or integers")
+            return self._meaning(name, *args)
+
+        return operation
+
+
+def _run(front: FrontEnd, meaning: Callable, first: _Symbol, samples: list, state: list) -> list[_Symbol]:
+    """The features, then the new state. Raises ConfigError for whatever the file does wrong."""
+    file = f"lnp_edge/frontends/{front.kind}.py"
+    try:
+        found, new = front.module.run(_Operations(meaning), first, samples, *state)
+        made = [*found, *new]
+        counts = len(found), len(new)
+    except ConfigError:
+        raise
+    except Exception as e:  # whatever the file does
+        raise plugins.broken(file, e) from None
+    if counts != (len(front.features), len(state)):
         raise ConfigError(
-            f"front end {front.kind} gives {len(found)} features and {len(new)} state variables",
+            f"front end {front.kind} gives {counts[0]} features and {counts[1]} state variables",
             f"its file says {len(front.features)} and {len(state)}",
         )
-    return list(found), list(new)
+    if not all(isinstance(value, _Symbol) for value in made):
+        raise ConfigError(f"front end {front.kind} gives a constant", "compute every feature from the samples")
+    return made
 
 
 @lru_cache
 def _traced(front: FrontEnd) -> Trace:
     statements: list[Statement] = []
 
-    def operation(name: str) -> Callable:
-        def record(*args: str | int) -> str:
-            statements.append(Statement(f"r{len(statements)}", name, args))
-            return statements[-1].target
+    def record(name: str, *args: _Symbol | int) -> _Symbol:
+        operands = tuple(arg.name if isinstance(arg, _Symbol) else arg for arg in args)
+        statements.append(Statement(f"r{len(statements)}", name, operands))
+        return _Symbol(statements[-1].target)
 
-        return record
-
-    op = SimpleNamespace(**{name: operation(name) for name in ops.FRONT_END_OPS})
-    samples, state = [f"x{k}" for k in range(front.frame)], list(front.state)
-    found, new = _run(front, op, "first", samples, state)
-    if not all(isinstance(value, str) for value in (*found, *new)):
-        raise ConfigError(f"front end {front.kind} gives a constant", "compute every feature from the samples")
-    return Trace(("first", *samples, *state), tuple(statements), (*found, *new))
+    names = ("first", *(f"x{k}" for k in range(front.frame)), *front.state)
+    first, *rest = map(_Symbol, names)
+    made = _run(front, record, first, rest[: front.frame], rest[front.frame :])
+    return Trace(names, tuple(statements), tuple(value.name for value in made))
 
 
 @lru_cache
 def _checked(front: FrontEnd) -> None:
-    """Raise ConfigError unless every value stays in its range, whatever the samples."""
-    most = front.state
-    op = SimpleNamespace(**{name: _bounded(front, name) for name in ops.FRONT_END_OPS})
-    found, new = _run(front, op, (0, 1), [COUNTS] * front.frame, [(-limit, limit) for limit in most.values()])
-    limits = [(f"feature {name!r}", COUNTS) for name in front.features]
-    limits += [(f"state {name!r}", (-limit, limit)) for name, limit in most.items()]
-    for (what, (low, high)), got in zip(limits, [*found, *new], strict=True):
-        smallest, largest = _range(got)
-        if not (low <= smallest and largest <= high):
+    """Raise ConfigError unless the file is whole and every value stays in its range, whatever the samples."""
+    file = f"lnp_edge/frontends/{front.kind}.py"
+    for needed in ("NOISE", "features", "state", "run"):
+        if not hasattr(front.module, needed):
             raise ConfigError(
-                f"{what} of front end {front.kind} may reach {smallest}..{largest}",
-                f"its range is {low}..{high}: clamp or shift it in lnp_edge/frontends/{front.kind}.py",
+                f"front end {front.kind} has no {needed}", f"{file}: __init__.py beside it says what it is"
+            )
+    if type(front.module.NOISE) is not bool:
+        raise ConfigError(f"NOISE of front end {front.kind} is {front.module.NOISE!r:.40}", f"{file}: True or False")
+    try:
+        features, most = front.features, front.state
+        sound = features and all(isinstance(name, str) for name in features)
+        sound = sound and all(type(limit) is int and 0 < limit <= INT32_MAX for limit in most.values())
+    except ConfigError:
+        raise
+    except Exception as e:  # whatever the file does
+        raise plugins.broken(file, e) from None
+    if not sound:
+        raise ConfigError(f"front end {front.kind} has features {features!s:.60} and state {most!s:.60}",
+                          f"{file}: names of features, and of each state variable its largest |value|")  # fmt: skip
+    for name in most:
+        if not STATE_NAME.fullmatch(name) or TAKEN.fullmatch(name):
+            what = f"a state variable of front end {front.kind} is called {str(name)[:40]!r}"
+            raise ConfigError(what, "choose another lower-case word")
+
+    def bounded(name: str, *args: _Symbol | int) -> _Symbol:
+        return _Symbol(f"the result of op.{name}", *_range_of(front, name, *args))
+
+    samples = [_Symbol(f"x{k}", *COUNTS) for k in range(front.frame)]
+    state = [_Symbol(name, -limit, limit) for name, limit in most.items()]
+    made = _run(front, bounded, _Symbol("first", 0, 1), samples, state)
+    limits = [(f"feature {name!r}", COUNTS) for name in features]
+    limits += [(f"state {name!r}", (-limit, limit)) for name, limit in most.items()]
+    for (what, (low, high)), got in zip(limits, made, strict=True):
+        if not (low <= got.low and got.high <= high):
+            raise ConfigError(
+                f"{what} of front end {front.kind} may reach {got.low}..{got.high}",
+                f"its range is {low}..{high}: clamp or shift it in {file}",
             )
 
 
-def _range(value: Range | int) -> Range:
-    return value if isinstance(value, tuple) else (value, value)
-
-
-def _bounded(front: FrontEnd, name: str) -> Callable:
-    """An operation on ranges (low, high) that contain its operands."""
-
-    def run(*args: Range | int) -> Range:
-        low, high = _RANGES[name](*map(_range, args))
-        if max(-low, high) > INT32_MAX or (name == "shift_round" and max(map(abs, _range(args[0]))) > 2**30):
-            raise ConfigError(f"{name} in front end {front.kind} may overflow: {low}..{high}", "shift or clamp before")
-        return low, high
-
-    return run
+def _range_of(front: FrontEnd, name: str, *args: _Symbol | int) -> Range:
+    """A range that contains the result. Raises ConfigError for operands that C and Python read differently."""
+    for constant, allowed in zip(args[1:], _CONSTANTS.get(name, ()), strict=False):
+        if type(constant) is not int or constant not in allowed:
+            said = constant.name if isinstance(constant, _Symbol) else constant
+            what = f"{name} in front end {front.kind} has the operand {said}"
+            raise ConfigError(what, f"write a number from {allowed[0]} to {allowed[-1]}")
+    if name == "clamp" and args[1] > args[2]:  # type: ignore[operator]
+        raise ConfigError(f"clamp in front end {front.kind} is empty: {args[1]} to {args[2]}", "swap them")
+    ranges = [(arg.low, arg.high) if isinstance(arg, _Symbol) else (arg, arg) for arg in args]
+    low, high = _RANGES[name](*ranges)
+    if max(-low, high) > INT32_MAX or (name == "shift_round" and max(map(abs, ranges[0])) > 2**30):
+        raise ConfigError(f"{name} in front end {front.kind} may overflow: {low}..{high}", "shift or clamp before")
+    return low, high
 
 
 def _products(a: Range, b: Range) -> Range:
@@ -169,10 +233,13 @@ def _absolute(x: Range) -> Range:
 
 
 def _each(function: Callable) -> Callable[..., Range]:
-    """Of an operation that grows with its first operand and whose others are constants."""
+    """Of an operation that never falls as its first operand grows, and whose others are constants."""
     return lambda x, *others: tuple(function(end, *(other[0] for other in others)) for end in x)  # type: ignore[return-value]
 
 
+_INT32 = range(-INT32_MAX, INT32_MAX + 1)
+# The operands after the first that must be numbers, and which.
+_CONSTANTS = {"clamp": (_INT32, _INT32), "leak": (range(1, 65536),), "shift_round": (range(1, 16),)}
 _RANGES: dict[str, Callable[..., Range]] = {
     "absolute": _absolute,
     "add": lambda a, b: (a[0] + b[0], a[1] + b[1]),
@@ -180,7 +247,7 @@ _RANGES: dict[str, Callable[..., Range]] = {
     "clamp": _each(ops.clamp.py_func),
     "gate": lambda z, x: (min(0, x[0]), max(0, x[1])),
     "greater": lambda a, b: (0, 1),
-    "leak": lambda x, c: (min(0, x[0]), max(0, x[1])),
+    "leak": _each(ops.leak.py_func),
     "log2": _each(ops.log2.py_func),
     "mul": _products,
     "shift_round": _each(ops.shift_round.py_func),

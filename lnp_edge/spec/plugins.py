@@ -10,6 +10,8 @@ from types import ModuleType
 
 from lnp_edge.base.errors import ConfigError, LnpError
 
+KINDS = {"lnp_edge.frontends": "front end"}  # what a package holds, where its name does not say it
+
 
 def names(package: str) -> list[str]:
     """Names of the plug-ins in a package such as "lnp_edge.neurons", sorted.
@@ -43,7 +45,9 @@ def _require(package: str, name: str, path: tuple[str, ...]) -> None:
     """
     known = names(package)
     if name not in known:
-        raise unknown(package.rpartition(".")[2].rstrip("s"), name, known, f"{package.replace('.', '/')}/")
+        raise unknown(
+            KINDS.get(package, package.rpartition(".")[2].rstrip("s")), name, known, f"{package.replace('.', '/')}/"
+        )
 
 
 def broken(file: str, e: Exception) -> ConfigError:

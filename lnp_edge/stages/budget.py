@@ -37,6 +37,7 @@ RESERVE = 128
 MOST_TRIES = 8  # of one search; two are usual
 FEWEST = 2  # neurons
 NEAR = 0.99  # share of the instructions that suffices: training changes the firing rate by more
+FIRES_MORE = 1.1  # ratio of instructions up to which a network that fires more than expected is made smaller
 
 
 @dataclass(frozen=True)
@@ -146,6 +147,11 @@ def fit(
     found = _largest(pruned, few, most, {few: start}, budget, lambda model, k: layout.sized(model, model.n, k))
     if found is start:  # the method has not chosen its synapses yet
         found = pruned(few)
+        over = found.cost.ops / budget.ops if budget.ops else 0.0
+        if budget.exceeded_by(found.cost) and 1 < over < FIRES_MORE and found.dense.n > FEWEST:
+            # The neurons were counted with other synapses, and fire more with these: leave that much room.
+            tighter = replace(budget, ops=budget.ops / over * NEAR if budget.ops else None)
+            return replace(fit(config, data, tighter, meter, progress, folder), too_much=too_much)
         _refuse(budget, found)
     return replace(found, too_much=too_much)
 

@@ -44,11 +44,12 @@ def new_network(config: Config, data: Split) -> Network:
     training, not after.
     """
     wanted, kinds = config.quantize, [one.neuron for one in config.network.layers]
-    if wanted.epochs and not trains_in_integers(kinds, config.network.skip, wanted.bits):
-        skips = " and a skip" * config.network.skip
+    skip, readout = config.network.skip, config.network.readout
+    if wanted.epochs and not trains_in_integers(kinds, skip, readout, wanted.bits):
+        more = " and a skip" * skip + f" and {readout}" * (readout != "li")
         raise ConfigError(
-            f"quantize.epochs is {wanted.epochs}, with {wanted.bits} bits and {' and '.join(kinds)}{skips}",
-            "set it to 0, which rounds; training in integers needs one layer, no skip, up to 8 bits",
+            f"quantize.epochs is {wanted.epochs}, with {wanted.bits} bits and {' and '.join(kinds)}{more}",
+            'set it to 0, which rounds; training in integers needs one layer, no skip, readout = "li", up to 8 bits',
         )
     c, o = len(data.task.inputs), len(data.task.classes)
     return _on_axes(data, drawn(config.network, c, o, data.dt, _first_draw(config)))

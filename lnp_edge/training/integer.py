@@ -116,8 +116,8 @@ def train_in_integers(
     like lnp_edge.training.loop.train.
     """
     kinds = [p.neuron for p in network.populations]
-    if not trains_in_integers(kinds, network.w_skip is not None, bits):
-        what = f"{bits} bits, {' and '.join(kinds)}" + " and a skip" * (network.w_skip is not None)
+    if not trains_in_integers(kinds, network.w_skip is not None, network.readout, bits):
+        what = f"{bits} bits, {' and '.join(kinds)}, {network.readout}" + " and a skip" * (network.w_skip is not None)
         raise ConfigError(
             f"training in integers needs one layer in up to 8 bits that the fused kernels run, not {what}",
             "set [quantize] epochs = 0, which rounds the trained network instead",

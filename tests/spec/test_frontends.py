@@ -1,5 +1,6 @@
 """What every front end's file promises, for each that is found, and what the check of a file refuses."""
 
+import re
 from dataclasses import replace
 from types import SimpleNamespace
 
@@ -106,7 +107,7 @@ def test_the_front_end_is_in_the_fingerprint_and_its_names_are_reserved():
     ("bands", 2, "bands takes frames of 4 to 128"),
     ("stack", 0, "a step of 0 samples"),
     ("stack", 1025, "a step of 1025 samples"),
-    ("nosuch", 4, "no frontend is called 'nosuch'"),
+    ("nosuch", 4, "no front end is called 'nosuch'"),
 ])  # fmt: skip
 def test_a_wrong_front_end_is_refused(kind, frame, said):
     with pytest.raises(ConfigError, match=said):
@@ -119,6 +120,16 @@ WRONG = {
     "state 's' of front end wrong may reach": lambda op, first, x, s: ((x[0],), (op.add(s, x[0]),)),
     "mul in front end wrong may overflow":
         lambda op, first, x, s: ((op.clamp(op.mul(op.mul(x[0], x[0]), 3), 0, 9),), (s,)),
+    "leak in front end wrong has the operand 262144": lambda op, first, x, s: ((op.leak(x[0], 262144),), (s,)),
+    "shift_round in front end wrong has the operand 0": lambda op, first, x, s: ((op.shift_round(x[0], 0),), (s,)),
+    "clamp in front end wrong has the operand":
+        lambda op, first, x, s: ((op.clamp(x[0], -9, op.absolute(x[0])),), (s,)),
+    "clamp in front end wrong is empty: 9 to -9": lambda op, first, x, s: ((op.clamp(x[0], 9, -9),), (s,)),
+    "no operation op.less; available: add": lambda op, first, x, s: ((op.less(x[0], 3),), (s,)),
+    "op.mul(x0, 0.5): it takes 2 values": lambda op, first, x, s: ((op.mul(x[0], 0.5),), (s,)),
+    "op.add(x0): it takes 2 values": lambda op, first, x, s: ((op.add(x[0]),), (s,)),
+    "unsupported operand type": lambda op, first, x, s: ((x[0] * 8,), (s,)),
+    "takes 3 positional arguments": lambda op, first, x: ((x[0],), ()),
     "front end wrong gives a constant": lambda op, first, x, s: ((7,), (s,)),
     "gives 2 features and 1 state variables": lambda op, first, x, s: ((x[0], x[0]), (s,)),
     "shift_round in front end wrong may overflow":
@@ -133,7 +144,17 @@ def test_a_file_that_may_leave_its_ranges_is_refused(monkeypatch, said):
     module = SimpleNamespace(NOISE=True, run=WRONG[said], **names)
     monkeypatch.setattr(frontend.plugins, "get", lambda package, name: module)
     frontend._checked.cache_clear()  # of the file that had this name before
-    with pytest.raises(ConfigError, match=said.replace(".", r"\.")):
+    with pytest.raises(ConfigError, match=re.escape(said)):
+        FrontEnd("wrong", 1).check()
+
+
+@pytest.mark.parametrize("name", ["first", "x0", "r7", "c", "State", "a b", "row", ""])
+def test_a_state_variable_with_a_name_that_is_taken_is_refused(monkeypatch, name):
+    names = {"features": lambda frame: ("a",), "state": lambda frame: {name: 9}}
+    module = SimpleNamespace(NOISE=True, run=lambda op, first, x, s: ((x[0],), (s,)), **names)
+    monkeypatch.setattr(frontend.plugins, "get", lambda package, kind: module)
+    frontend._checked.cache_clear()
+    with pytest.raises(ConfigError, match="a state variable of front end wrong is called"):
         FrontEnd("wrong", 1).check()
 
 
@@ -153,6 +174,9 @@ def test_operations_over_arrays_and_ranges_are_those_on_numbers():
         columns = [np.broadcast_to(a, 200).tolist() for a in args]
         expected = [one(*row) for row in zip(*columns, strict=True)]
         assert several.tolist() == expected, name
+        if name == "leak":  # its leak is a constant
+            columns[1] = [columns[1][0]] * 200
+            expected = [one(*row) for row in zip(*columns, strict=True)]
         low, high = frontend._RANGES[name](*((min(column), max(column)) for column in columns))
         assert low <= min(expected) and max(expected) <= high, name
 

@@ -61,14 +61,15 @@ def derived(neuron: str) -> Derived | None:
         return None
 
 
-def trains_in_integers(neurons: list[str], skip: bool, bits: int) -> bool:
+def trains_in_integers(neurons: list[str], skip: bool, readout: str, bits: int) -> bool:
     """Can training/integer.py train a network of these populations?
 
-    It must be one layer without w_skip, of a neuron that the fused kernels run and that compares its
-    potential with one of its tables. At most 8 bits are supported.
+    It must be one layer without w_skip, with the read-out li, of a neuron that the fused kernels run
+    and that compares its potential with one of its tables. At most 8 bits are supported.
     """
     found = derived(neurons[0])
-    return len(neurons) == 1 and not skip and bits <= 8 and found is not None and bool(found.threshold)
+    simple = len(neurons) == 1 and not skip and readout == "li" and bits <= 8
+    return simple and found is not None and bool(found.threshold)
 
 
 class Derived:

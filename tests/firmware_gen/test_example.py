@@ -1,0 +1,88 @@
+"""The example in the generated README, compiled and run: it predicts what lnp run predicts."""
+
+import re
+import struct
+import subprocess
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from conftest import need
+from tiny import tiny_counts, tiny_front, tiny_loop, tiny_model
+
+from lnp_edge import boards
+from lnp_edge.firmware_gen.generate import generate
+from lnp_edge.runtime.host import infer
+from lnp_edge.runtime.reference import Reference
+
+CLASSIFY = """
+#include <stdio.h>
+int main(void)
+{
+    int16_t sample[LNP_NET_CHANNELS];
+    while (fread(sample, sizeof sample, 1, stdin) == 1) {
+        const int32_t label = classify(sample);
+        fwrite(&label, sizeof label, 1, stdout);
+    }
+}
+"""
+PREDICT = """
+#include <stdio.h>
+int main(void)
+{
+    int16_t sample[LNP_NET_CHANNELS];
+    while (fread(sample, sizeof sample, 1, stdin) == 1) {
+        float forecast[LNP_NET_N_OUT];
+        if (predict(sample, forecast)) {
+            fwrite(forecast, sizeof forecast, 1, stdout);
+        }
+    }
+}
+"""
+
+
+def run(folder, model, main, samples):
+    """What the README's example and `main` write for samples int16 [T, C]."""
+    need("gcc")
+    files = generate(model, boards.get("host"))
+    for path, text in files.items():
+        (folder / path).write_text(text)
+    (example,) = re.findall(r"```c\n(.*?)```", files["README.md"], re.S)
+    (folder / "example.c").write_text(example + main)
+    sources = ["example.c", "lnp_net.c", "lnp_net_tables.c", "lnp_crc32.c"]
+    checks = ("-std=c11", "-Wall", "-Wextra", "-Werror", "-fsanitize=undefined,address", "-fno-sanitize-recover=all")
+    subprocess.run(["gcc", *checks, "-o", "example", *sources], cwd=folder, check=True)
+    return subprocess.run([folder / "example"], input=samples.tobytes(), capture_output=True, check=True).stdout
+
+
+MODELS = {
+    "one sample a step": lambda: tiny_model(),
+    "a hop that is no multiple of the frame": lambda: tiny_front("logdiff", 4),
+    "samples stacked": lambda: replace(tiny_front("stack", 4), hop=80).check(),
+}
+
+
+@pytest.mark.parametrize("kind", MODELS)
+def test_the_example_finds_the_class_of_every_window(tmp_path, kind):
+    model = MODELS[kind]()
+    samples = tiny_counts(model, 300).reshape(-1, len(model.channels))[:300]
+    labels = np.frombuffer(run(tmp_path, model, CLASSIFY, samples), "<i4")
+    expected = [p.label for p in infer(Reference(model), model, samples)]
+    assert labels[labels >= 0].tolist() == expected and len(set(expected)) > 1
+    ends = [model.window - 1 + k * model.hop for k in range(len(expected))]
+    assert np.flatnonzero(labels >= 0).tolist() == ends
+
+
+@pytest.mark.parametrize("frame", [1, 4])
+def test_the_example_forecasts_what_lnp_run_forecasts(tmp_path, frame):
+    """From the last sample of the last step."""
+    model = tiny_loop() if frame == 1 else tiny_front("stack", 4)
+    if frame > 1:
+        forecast = replace(tiny_loop().forecast, target=(0, 1, 2, 0), unit=(0.01, 0.02, 0.03, 0.04))
+        model = replace(model, forecast=forecast).check()
+    samples = tiny_counts(model, 200).reshape(-1, 3)[:200]
+    said = run(tmp_path, model, PREDICT, samples)
+    found = np.array(list(struct.iter_unpack(f"<{model.n_out}f", said)))
+    expected = [list(p.forecast.values()) for p in infer(Reference(model), model, samples)]
+    np.testing.assert_allclose(found, expected, rtol=1e-6)  # the example computes in floats, lnp in doubles
+    assert len(expected) > 1
