@@ -285,13 +285,13 @@ def test_a_table_of_eighty_columns_is_not_broken(capsys, monkeypatch):
 
     data = split(config.named("spar"), spar.load())
     row = rival.Measured(
-        "x", "linear autoregression", "accuracy", 0.888, 0.82, 0.95, "42 recordings", 868281.0, 868281, 678344.5, 19132,
+        "ridge_statistics", "linear autoregression", "accuracy", 0.888, 0.82, 0.95, "42 recordings", 868281.0, 868281, 678344.5, 19132,
         14920, 713, 0, "cortex-m4",
     )  # fmt: skip
     monkeypatch.setattr(baseline, "out", Console(width=80, highlight=False))
     baseline._print(data, [row, replace(row, title="ridge, with bands", differ=3)])
     lines = capsys.readouterr().out.splitlines()
-    cells = "linear autoregression 0.888 .82–.95 868 k 678 k 19132 14920"
+    cells = "ridge_statistics 0.888 .82–.95 868 k 678 k 19132 14920"
     assert cells in [" ".join(line.split()) for line in lines]
     assert "NOT equal: ridge, with bands differs from its reference in 3 of 713 windows" in lines
 
