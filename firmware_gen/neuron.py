@@ -102,7 +102,7 @@ def front_end(model: QuantizedModel, name: str) -> str:
             f"    for (uint32_t c = 0; c < {c}u; c++) {{",
             *read("first", "s->t == 0"),
             *(line for k in range(front.frame) for line in read(f"x{k}", f"counts[{at(k)}]")),
-            *(line for variable in state for line in read(variable, f"s->front_{variable}[c]")),
+            *(line for k, variable in enumerate(state) for line in read(f"s{k}", f"s->front_{variable}[c]")),
             *(f"    {line}" for line in _body(found, set(found.args), {})),
             *(f"        features[{at(k)}] = (int16_t){value};" for k, value in enumerate(features)),
             *(f"        s->front_{variable}[c] = {value};" for variable, value in kept),

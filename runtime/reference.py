@@ -175,7 +175,7 @@ def _sense(front: FrontEnd) -> Callable:
     head = "sense(first, row, words, features)"
     if front.stacks:
         return _compiled(head, ["return row"])
-    trace, samples, state = front.trace, front.frame, list(front.state)
+    trace, samples, state = front.trace, front.frame, [f"s{k}" for k in range(len(front.state))]
     made, new = trace.returns[: len(front.features)], trace.returns[len(front.features) :]
     lines = [f"channels = len(row) // {samples}", "for c in range(channels):"]
     lines += [f"    x{k} = np.int64(row[{k} * channels + c])" for k in range(samples)]

@@ -35,8 +35,9 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    if args.windows < 1:
-        raise ConfigError(f"--windows is {args.windows}", "choose at least 1")
+    for name, least in (("windows", 1), ("seed", 0)):
+        if (value := getattr(args, name)) is not None and value < least:
+            raise ConfigError(f"--{name} is {value}", f"choose at least {least}")
     compiler(boards.get(rival.BOARD).toolchain)
     settings = config.named(args.task)
     data = rival.data_of(settings)

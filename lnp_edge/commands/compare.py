@@ -28,7 +28,7 @@ from lnp_edge.task.split import load_data
 HELP = "compare pruning methods, with controls: a report with figures, and CSV"
 EXAMPLE = """  lnp compare --parts frozen --tasks recall,adding --seeds 20
   lnp compare --parts trained --trained-tasks spar,hapt --keep 0.1,0.05"""
-TRAINED_TASKS = "symbol_recall,symbol_xor,symbol_adding,spar"
+TRAINED_TASKS = "symbol_recall-cuba_lif,symbol_xor,symbol_adding,spar-cuba_lif"
 PARTS = ("frozen", "ablation", "trained", "matrices")
 MEASURES = {"recall": ["recall", "recall as pruned", "xor", "recall, lost samples"], "adding": ["adding 4", "adding 8"]}
 ABLATED_AT = 0.1

@@ -142,7 +142,8 @@ def row(base: Config, change: dict[str, dict]) -> Config:
 def _same_network(base: Config, first: Config) -> Config:
     """base with the neurons and the time constants, in steps, of `first`, but its own read-out."""
     dt, theirs = (load_data(c).dt * c.data.frame for c in (base, first))
-    network = replace(first.network.in_steps(theirs / dt), tau_out=base.network.tau_out)
+    network = first.network.in_steps(theirs / dt)
+    network = replace(network, tau_out=base.network.tau_out, readout=base.network.readout)
     return replace(base, network=network, prune=first.prune)
 
 

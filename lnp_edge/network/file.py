@@ -33,6 +33,7 @@ from lnp_edge.base.errors import ConfigError, LnpError, ModelError
 from lnp_edge.base.files import parse_json, read_bounded, write_whole
 from lnp_edge.config import MAX_LAYERS, Config, require_readout
 from lnp_edge.network import Network, Population
+from lnp_edge.spec.frontend import GROUP
 from lnp_edge.spec.model import INPUT, NAME, READOUT
 from lnp_edge.spec.neuron import neuron_module
 
@@ -158,7 +159,7 @@ def _populations(path: Path, populations: object, a: Arrays) -> tuple[Population
         if not (isinstance(given, dict) and {key: type(value) for key, value in given.items()} == TYPES):
             raise ModelError(f"{path}: a population is {str(given)[:60]!r}", HINT)
         name, module = given["name"], neuron_module(given["neuron"])
-        if not NAME.fullmatch(name) or name in (INPUT, READOUT) or name in [p.name for p in found]:
+        if not NAME.fullmatch(name) or name in (INPUT, READOUT, GROUP) or name in [p.name for p in found]:
             raise ModelError(f"{path}: {name[:40]!r} cannot name a population", HINT)
         if not hasattr(module, "drive_for"):
             raise ModelError(f"{path}: {name} consists of {given['neuron']}, which does not spike", HINT)

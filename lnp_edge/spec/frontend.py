@@ -20,10 +20,7 @@ STACK = "stack"  # the front end without arithmetic: its features are the counts
 GROUP = "front"  # what the state variables of front ends begin with; no population has this name
 MAX_FRAME = 1024
 COUNTS = -32768, 32767
-STATE_NAME, TAKEN = (
-    re.compile(r"[a-z][a-z0-9]{0,15}(_[a-z0-9]{1,16})?"),
-    re.compile(r"first|[xr]\d+|c|row|words|features"),
-)
+STATE_NAME = re.compile(r"[a-z][a-z0-9]{0,15}(_[a-z0-9]{1,16})?")
 Range = tuple[int, int]
 
 
@@ -59,7 +56,7 @@ class FrontEnd:
 
     @property
     def trace(self) -> Trace:
-        """Its operations. Arguments: first, the samples, the state; returns the features, then the state."""
+        """Its operations: from first, the samples x0, x1, ... and the state s0, ... to features and new state."""
         return _traced(self)
 
     def check(self) -> FrontEnd:
@@ -100,12 +97,21 @@ def inputs(front: FrontEnd, channels: Sequence[str]) -> tuple[str, ...]:
 
 
 class _Symbol:
-    """A value of which nothing is known but where it came from, or its range. It has no arithmetic."""
+    """A value of which nothing is known but where it came from, or its range. It has no arithmetic.
 
-    __slots__ = ("high", "low", "name")
+    varies : whether it depends on a sample or a state, of which there is one for each channel
+    """
 
-    def __init__(self, name: str, low: int = 0, high: int = 0):
-        self.name, self.low, self.high = name, low, high
+    __slots__ = ("high", "low", "name", "varies")
+
+    def __init__(self, name: str, low: int = 0, high: int = 0, varies: bool = True):
+        self.name, self.low, self.high, self.varies = name, low, high, varies
+
+    def _look(self, *_: object) -> bool:
+        raise TypeError("it looks at a value: use op.choose, op.greater and op.clamp")
+
+    __bool__ = __eq__ = __ne__ = __lt__ = __le__ = __gt__ = __ge__ = _look  # type: ignore[assignment]
+    __hash__ = None  # type: ignore[assignment]
 
 
 class _Operations:
@@ -123,7 +129,9 @@ class _Operations:
             if len(args) != wanted or not all(isinstance(arg, _Symbol) or type(arg) is int for arg in args):
                 given = ", ".join(arg.name if isinstance(arg, _Symbol) else str(arg)[:20] for arg in args)
                 raise TypeError(f"op.{name}({given}): it takes {wanted} values or integers")
-            return self._meaning(name, *args)
+            found = self._meaning(name, *args)
+            found.varies = any(arg.varies for arg in args if isinstance(arg, _Symbol))
+            return found
 
         return operation
 
@@ -144,7 +152,7 @@ def _run(front: FrontEnd, meaning: Callable, first: _Symbol, samples: list, stat
             f"front end {front.kind} gives {counts[0]} features and {counts[1]} state variables",
             f"its file says {len(front.features)} and {len(state)}",
         )
-    if not all(isinstance(value, _Symbol) for value in made):
+    if not all(isinstance(value, _Symbol) and value.varies for value in made):
         raise ConfigError(f"front end {front.kind} gives a constant", "compute every feature from the samples")
     return made
 
@@ -158,8 +166,9 @@ def _traced(front: FrontEnd) -> Trace:
         statements.append(Statement(f"r{len(statements)}", name, operands))
         return _Symbol(statements[-1].target)
 
-    names = ("first", *(f"x{k}" for k in range(front.frame)), *front.state)
+    names = ("first", *(f"x{k}" for k in range(front.frame)), *(f"s{k}" for k in range(len(front.state))))
     first, *rest = map(_Symbol, names)
+    first.varies = False
     made = _run(front, record, first, rest[: front.frame], rest[front.frame :])
     return Trace(names, tuple(statements), tuple(value.name for value in made))
 
@@ -177,7 +186,7 @@ def _checked(front: FrontEnd) -> None:
         raise ConfigError(f"NOISE of front end {front.kind} is {front.module.NOISE!r:.40}", f"{file}: True or False")
     try:
         features, most = front.features, front.state
-        sound = features and all(isinstance(name, str) for name in features)
+        sound = len({*features}) == len(features) > 0 and all(isinstance(name, str) for name in features)
         sound = sound and all(type(limit) is int and 0 < limit <= INT32_MAX for limit in most.values())
     except ConfigError:
         raise
@@ -187,7 +196,7 @@ def _checked(front: FrontEnd) -> None:
         raise ConfigError(f"front end {front.kind} has features {features!s:.60} and state {most!s:.60}",
                           f"{file}: names of features, and of each state variable its largest |value|")  # fmt: skip
     for name in most:
-        if not STATE_NAME.fullmatch(name) or TAKEN.fullmatch(name):
+        if not isinstance(name, str) or not STATE_NAME.fullmatch(name) or name == "z":  # z: packed spikes
             what = f"a state variable of front end {front.kind} is called {str(name)[:40]!r}"
             raise ConfigError(what, "choose another lower-case word")
 
@@ -196,7 +205,7 @@ def _checked(front: FrontEnd) -> None:
 
     samples = [_Symbol(f"x{k}", *COUNTS) for k in range(front.frame)]
     state = [_Symbol(name, -limit, limit) for name, limit in most.items()]
-    made = _run(front, bounded, _Symbol("first", 0, 1), samples, state)
+    made = _run(front, bounded, _Symbol("first", 0, 1, varies=False), samples, state)
     limits = [(f"feature {name!r}", COUNTS) for name in features]
     limits += [(f"state {name!r}", (-limit, limit)) for name, limit in most.items()]
     for (what, (low, high)), got in zip(limits, made, strict=True):
@@ -216,6 +225,9 @@ def _range_of(front: FrontEnd, name: str, *args: _Symbol | int) -> Range:
             raise ConfigError(what, f"write a number from {allowed[0]} to {allowed[-1]}")
     if name == "clamp" and args[1] > args[2]:  # type: ignore[operator]
         raise ConfigError(f"clamp in front end {front.kind} is empty: {args[1]} to {args[2]}", "swap them")
+    if name in ("gate", "choose") and not (isinstance(args[0], _Symbol) and 0 <= args[0].low <= args[0].high <= 1):
+        what = f"{name} in front end {front.kind} decides by {getattr(args[0], 'name', args[0])}"
+        raise ConfigError(what, "decide by first or by op.greater")
     ranges = [(arg.low, arg.high) if isinstance(arg, _Symbol) else (arg, arg) for arg in args]
     low, high = _RANGES[name](*ranges)
     if max(-low, high) > INT32_MAX or (name == "shift_round" and max(map(abs, ranges[0])) > 2**30):

@@ -372,7 +372,7 @@ class QuantizedModel:
         for what, value, most in (
             ("channels", len(self.channels), MAX_IN),
             ("counts a step", self.n_in, MAX_IN),
-            ("inputs", len(self.inputs), MAX_IN),
+            ("inputs", len(self.front.features) * len(self.channels), MAX_IN),
             ("neurons", self.n, MAX_NEURONS),
             ("read-outs", self.n_out, MAX_OUT),
         ):

@@ -52,6 +52,8 @@ def new_network(config: Config, data: Split) -> Network:
             'set it to 0, which rounds; training in integers needs one layer, no skip, readout = "li", up to 8 bits',
         )
     c, o = len(data.task.inputs), len(data.task.classes)
+    if config.network.inputs and data.axes is not None:
+        raise ConfigError(f"network.inputs is {config.network.inputs}, but pixels are whitened together", "set it to 0")
     return _on_axes(data, drawn(config.network, c, o, data.dt, _first_draw(config)))
 
 

@@ -14,7 +14,7 @@ from lnp_edge.encoders import encode
 from lnp_edge.network import X_SCALE, Network
 from lnp_edge.spec import plugins
 from lnp_edge.spec.frontend import RAW, FrontEnd
-from lnp_edge.spec.model import Forecast
+from lnp_edge.spec.model import MAX_IN, Forecast
 from lnp_edge.task.dataset import Dataset, Windows, check, in_samples, require_long, windows
 from lnp_edge.task.task import Task, encoded
 
@@ -102,6 +102,11 @@ def split(config: Config, dataset: Dataset, held_out: tuple[int, ...] | None = N
             f"a window of {window} samples is not a whole number of steps of {front.frame} samples",
             f"choose [data] window = {(window // front.frame or 1) * front.frame * dataset.dt:g} or another frame",
         )
+    for what, count in (("counts", front.frame), ("inputs", len(front.features))):
+        if (many := count * len(dataset.channels)) > MAX_IN:
+            raise ConfigError(f"a step has {many} {what}", f"{MAX_IN} at most: shorten [data] frame")
+    if dataset.pixel and front != RAW:
+        raise ConfigError("a step takes one row of an image", 'choose [data] front = "stack" and frame = 1')
     if dataset.series and dataset.series.free_run and front != RAW:
         what = f"{dataset.name} is forecast from its own forecasts, which takes each sample as it is"
         raise ConfigError(what, 'choose [data] front = "stack" and frame = 1')

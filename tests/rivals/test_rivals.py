@@ -285,7 +285,8 @@ def test_a_table_of_eighty_columns_is_not_broken(capsys, monkeypatch):
 
     data = split(config.named("spar"), spar.load())
     row = rival.Measured(
-        "ridge_statistics", "linear autoregression", "accuracy", 0.888, 0.82, 0.95, "42 recordings", 868281.0, 868281, 678344.5, 19132,
+        "ridge_statistics", "linear autoregression", "accuracy", 0.888, 0.82, 0.95, "42 recordings", 868281.0,
+        868281, 678344.5, 19132,
         14920, 713, 0, "cortex-m4",
     )  # fmt: skip
     monkeypatch.setattr(baseline, "out", Console(width=80, highlight=False))

@@ -130,7 +130,9 @@ WRONG = {
     "op.add(x0): it takes 2 values": lambda op, first, x, s: ((op.add(x[0]),), (s,)),
     "unsupported operand type": lambda op, first, x, s: ((x[0] * 8,), (s,)),
     "takes 3 positional arguments": lambda op, first, x: ((x[0],), ()),
-    "front end wrong gives a constant": lambda op, first, x, s: ((7,), (s,)),
+    "it looks at a value": lambda op, first, x, s: ((x[0] if first else s,), (s,)),
+    "gate in front end wrong decides by x0": lambda op, first, x, s: ((op.gate(x[0], x[0]),), (s,)),
+    "front end wrong gives a constant": lambda op, first, x, s: ((op.gate(first, 100),), (s,)),
     "gives 2 features and 1 state variables": lambda op, first, x, s: ((x[0], x[0]), (s,)),
     "shift_round in front end wrong may overflow":
         lambda op, first, x, s: ((op.clamp(op.shift_round(op.mul(x[0], 32769), 3), 0, 9),), (s,)),
@@ -148,7 +150,7 @@ def test_a_file_that_may_leave_its_ranges_is_refused(monkeypatch, said):
         FrontEnd("wrong", 1).check()
 
 
-@pytest.mark.parametrize("name", ["first", "x0", "r7", "c", "State", "a b", "row", ""])
+@pytest.mark.parametrize("name", ["z", "State", "a b", "1a", "a-b", ""])
 def test_a_state_variable_with_a_name_that_is_taken_is_refused(monkeypatch, name):
     names = {"features": lambda frame: ("a",), "state": lambda frame: {name: 9}}
     module = SimpleNamespace(NOISE=True, run=lambda op, first, x, s: ((x[0],), (s,)), **names)
