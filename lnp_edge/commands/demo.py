@@ -53,7 +53,7 @@ EXAMPLE = "  lnp demo --quick"
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--quick", action="store_true", help="a smaller network and fewer epochs: about a minute")
+    parser.add_argument("--quick", action="store_true", help="a smaller network and fewer epochs: half a minute")
     parser.add_argument(
         "--board", help="name of a board (default: the first of cortex-m4, mps2-an386 and host that can run here)"
     )
@@ -173,7 +173,7 @@ def _results(board: str, data: Split, outcome: Outcome, proof: Proof, rivals: li
     classes[: len(proof.report.classes)] = proof.report.classes[:windows]
     low, high, units = metrics.interval(data.test, data.test_windows, classes, data.cut)
     row = {
-        "title": f"lnp-edge, {outcome.model.n} neurons",
+        "name": f"lnp-edge, {outcome.model.n} neurons",
         "value": pipeline.measures(data, classes)["accuracy"],
         "low": low,
         "high": high,
@@ -199,18 +199,18 @@ def _show(found: dict) -> None:
     rows = found["rows"]
     cells = [
         [
-            row["title"], f"{row['value']:.3f}", f"{row['low']:.2f}–{row['high']:.2f}",
+            row["name"], f"{row['value']:.3f}", f"{row['low']:.2f}–{row['high']:.2f}",
             counted(row["per_second"]) if row["per_second"] else "not counted", f"{row['flash']}", f"{row['ram']}",
         ]
         for row in rows
     ]  # fmt: skip
     title = f"SPAR smart watch: {found['held_out']}, held out"
-    out.print(table(title, ["", "accuracy", "95 %", "instr. a second", "flash B", "RAM B"], cells))
+    out.print(table(title, ["", "accuracy", "95 %", "instr. a s", "flash B", "RAM B"], cells))
     best = rows[0]
     cheap = min((row for row in rows if row["value"] >= best["low"]), key=lambda row: row["per_second"])
-    said = f"Most accurate: {best['title']}."
+    said = f"Most accurate: {best['name']}."
     if len(rows) > 1 and cheap is not best and cheap["per_second"]:
-        said += f" Cheapest within its interval: {cheap['title']}."
+        said += f" Cheapest within its interval: {cheap['name']}."
     start, kept = found["recurrent_synapses"]
     out.print(said)
     out.print(f"Of the network, {kept} of {start} recurrent synapses were kept, before training.")
@@ -221,4 +221,4 @@ def _show(found: dict) -> None:
     for row in rows:
         if "differ" in row:
             same = row["compared"] - row["differ"]
-            out.print(f"{row['title']}: as C, scores of {same} of {row['compared']} windows are the reference's.")
+            out.print(f"{row['name']}: as C, scores of {same} of {row['compared']} windows are the reference's.")
