@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -95,12 +95,3 @@ def classify(runner: Runner, counts: NDArray[np.int16]) -> NDArray[np.int32]:
     """
     runner.reset()
     return runner.steps(counts).y
-
-
-def predict(runner: Runner, rows: NDArray[np.int16], progress: Callable[[], None] = lambda: None) -> NDArray[np.intp]:
-    """The class of each window, [W]. rows : QuantizedModel.rows of the windows, int16 [W, T, n_in]."""
-    found = np.zeros(len(rows), np.intp)
-    for k, counts in enumerate(rows):
-        found[k] = np.argmax(classify(runner, counts))
-        progress()
-    return found
