@@ -99,17 +99,17 @@ def test_noise_is_added_only_where_the_front_end_bears_it(trained):
 
 
 def test_a_forecast_is_wanted_after_the_last_sample_of_a_step():
-    """Of a ramp of 1 a sample: what is wanted is the horizon, and the present is the last of the frame."""
-    t = np.arange(400, dtype=np.int16)[:, None]
+    """Of squares, in recordings of one window: (t + 3)**2 - t**2 at the last sample of each of the last five steps."""
+    t = np.arange(43, dtype=np.int16)[:, None]
     series = Series(target=(0,), horizon=3, per_unit=1.0, unit="")
-    ramp = Dataset("ramp", 1.0, ("x",), (), (t, t), np.zeros(2, int), np.arange(2), (1,), series=series)
+    squares = Dataset("squares", 1.0, ("x",), (), (t * t, t * t), np.zeros(2, int), np.arange(2), (1,), series=series)
     config = load_config({"front": "stack", "frame": 4})
-    data = split(config, ramp)
-    unit = data.task.forecast.unit[0]
-    batches = Stretches(data.train, data.task, 4, replace(config.augment, noise=0.0), 0.5)
+    data = split(config, squares)
+    batches = Stretches(data.train, data.task, 2, replace(config.augment, noise=0.0), 0.5)
     x, wanted = next(batches.epoch(np.random.default_rng(1)))
-    assert x.shape == (4, 10, 4) and wanted.shape == (4, 5, 1)
-    assert wanted.ravel().tolist() == pytest.approx([3 / unit] * 20)
+    assert x.shape == (2, 10, 4) and wanted.shape == (2, 5, 1)
+    expected = [6 * last + 9 for last in (23, 27, 31, 35, 39)]
+    np.testing.assert_allclose(wanted[..., 0] * data.task.forecast.unit[0], [expected] * 2, rtol=1e-6)  # float32
 
 
 def load_config(data):
