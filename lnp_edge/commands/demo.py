@@ -53,7 +53,7 @@ EXAMPLE = "  lnp demo --quick"
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--quick", action="store_true", help="a smaller network and fewer epochs: half a minute")
+    parser.add_argument("--quick", action="store_true", help="a smaller network and fewer epochs: about a minute")
     parser.add_argument(
         "--board", help="name of a board (default: the first of cortex-m4, mps2-an386 and host that can run here)"
     )
