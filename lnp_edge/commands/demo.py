@@ -44,6 +44,7 @@ from lnp_edge.stages import pipeline, rival
 from lnp_edge.stages.rival import Measured
 from lnp_edge.task import metrics
 from lnp_edge.task.split import Split, load_data, split
+from lnp_edge.training import schedule
 
 RIVALS, QUICK_RIVALS = ("ridge_bands", "cnn_3k"), ("ridge_bands",)  # a rival of each kind
 RIVAL_WINDOWS = 100  # whose scores on the emulated board are compared with the reference
@@ -95,6 +96,7 @@ def run(args: argparse.Namespace) -> int:
         work = partial(_work, Runs(args.output))
         store.run([trial, *others], work, Chain(args.output), title="trainings", shown=progress)
     found = _results(board.name, data, outcomes[0], proof[0], measured)
+    found["warning"] = schedule.warning(outcomes[0].history, settings.train)
     found["seconds"] = round(time.monotonic() - begin, 1)
     write_whole(args.output / "report.json", json.dumps(found, indent=1).encode())
     discard(args.output / trial.key)
@@ -213,6 +215,8 @@ def _show(found: dict) -> None:
         said += f" Cheapest within its interval: {cheap['name']}."
     start, kept = found["recurrent_synapses"]
     out.print(said)
+    if found["warning"]:
+        out.print(f"The network has not converged: {found['warning']}", soft_wrap=True)
     out.print(f"Of the network, {kept} of {start} recurrent synapses were kept, before training.")
     out.print(
         f"Predictions that agree: floats and integers {found['float_and_integers_agree']}, "

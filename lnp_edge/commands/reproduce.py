@@ -27,6 +27,7 @@ from lnp_edge.stages.rival import Measured
 from lnp_edge.task import metrics
 from lnp_edge.task.dataset import Dataset
 from lnp_edge.task.split import Split, folds, load_data, split
+from lnp_edge.training import schedule
 from lnp_edge.training.kernels.derive import trains_in_integers
 
 HELP = "print a task's table: dense, pruned, controls, integers, baselines"
@@ -200,6 +201,12 @@ class Row:
     def floats(self) -> list[dict[str, float]]:
         return self.simple or [r["float_measures"] for r in self.trials]
 
+    @property
+    def warnings(self) -> list[str]:
+        """Of each training that has not converged."""
+        found = [schedule.warning(r["history"], Config.from_json(json.dumps(r["config"])).train) for r in self.trials]
+        return [warning for warning in found if warning]
+
     def cells(self, metric: str, others: list[str]) -> list[str]:
         wide = len(others)
         integers = [r["measures"] for r in self.trials] + [{m.metric: m.value} for m in self.measured]
@@ -214,7 +221,8 @@ class Row:
 
     def as_dict(self) -> dict:
         measured = [one.as_dict() for one in self.measured]
-        return {"name": self.name, "simple": self.simple, "trials": self.trials, "measured": measured}
+        found = {"name": self.name, "simple": self.simple, "trials": self.trials, "measured": measured}
+        return found | {"warnings": self.warnings}
 
 
 def next_of(results, count: int) -> list[dict]:
@@ -270,8 +278,15 @@ def _write(
     metric, others = dataset.metric, metrics.shown(dataset)
     columns = ["", metrics.title(metric), "integers", *map(metrics.title, others), "N", "synapses", *COSTS]
     cells = [row.cells(metric, others) for row in simple_rows + rows]
+    notes = [
+        f"{row.name}: {len(row.warnings)} of {len(row.trials)} trainings not converged; {row.warnings[0]}."
+        for row in rows
+        if row.warnings
+    ]
     if not args.json:
         out.print(table(title, columns, cells))
+        for one in notes:
+            out.print(one, soft_wrap=True)
     asked = [*args.tasks, f"--rows {args.rows!r}" * (args.rows != DEFAULT), f"--seeds {args.seeds}"]
     asked += [
         f"--rivals {','.join(args.rivals)}" * bool(args.rivals),
@@ -283,6 +298,7 @@ def _write(
     head = f"`lnp reproduce {' '.join(filter(None, asked))}`, {' to '.join(sorted({days[0], days[-1]}))}, {machine()}."
     ruled = [columns, ["---", *["---:"] * (len(columns) - 1)], *cells]
     lines = [head, "", f"{title}.", "", *("| " + " | ".join(line) + " |" for line in ruled), ""]
+    lines += [f"* {one}" for one in notes] + [""] * bool(notes)
     write_whole(stem.with_name(f"{stem.name}.md"), "\n".join(lines).encode())
     if not any(row.trials for row in rows):
         return

@@ -28,6 +28,7 @@ from lnp_edge.interchange import onnx_file
 from lnp_edge.network import file as network_file
 from lnp_edge.network.file import NetworkFile
 from lnp_edge.task.dataset import Dataset, Windows
+from lnp_edge.training import schedule
 
 
 class Runs(Store):
@@ -84,6 +85,7 @@ class Runs(Store):
                 "machine": machine(),
                 "config": asked,
                 "history": found.history,
+                "warning": schedule.warning(found.history, trial.config.train),
             }
             history = {"train": found.history, "float_measures": found.float_measures}
             network_file.save(NetworkFile(found.network, trial.config, history), folder / NETWORK)

@@ -44,6 +44,8 @@ def test_quick_prints_every_row_and_keeps_what_it_ran(tmp_path, capsys, request)
         "lnp reproduce spar --rows 'dense,lnp,activity,lnp 4 bits,no recurrence' --seeds 1 --rivals majority --quick"
         in table
     )
+    assert "* lnp: 1 of 1 trainings not converged; 2 epochs are too few" in table
+    assert [bool(row["warnings"]) for row in rows.values()] == [bool(row["trials"]) for row in rows.values()]
     costs = [line.split(" | ")[-3:] for line in table.splitlines() if line.startswith(("| lnp", "| dense", "| most"))]
     assert len(costs) == 4 and all(cell.strip(" |") for cells in costs for cell in cells)
     pictures = sorted((tmp_path / "r").rglob("*.png"))
