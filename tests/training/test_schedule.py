@@ -37,6 +37,7 @@ def test_with_patience_the_rate_falls_once_the_loss_does_not():
     settings = TrainSettings(epochs=100, patience=2)
     ends = [schedule.plateau(losses(FALLS[:k]), settings) for k in range(11)]
     assert ends == [None] * 9 + [9, 9]
+    assert schedule.plateau(losses([1, 1, 1, 1]), settings) == 4
     assert schedule.length(losses(FALLS[:8]), settings) == 100 and schedule.length(losses(FALLS[:9]), settings) == 11
     rates = [schedule.rate(done, 11, settings) for done in (0, 0.25, 0.5, 8.9, 10, 11)]
     assert rates == pytest.approx([0, 0.5, 1, 1, 0.5, 0], abs=1e-12)
@@ -74,6 +75,11 @@ def test_a_training_that_its_loss_ends_resumes_to_the_same_bits(tmp_path, monkey
     for point in (length - 6, length - 2, length):  # before the rate falls, while it falls, at the end
         with pytest.raises(Stopped):
             stopped_by_its_loss(stopping_at(point), tmp_path / "c")
+    monkeypatch.setattr("lnp_edge.training.loop.SAVE_EVERY", 1000)
+    stopped_by_its_loss(None, tmp_path / "at the end")
+    seen.clear()
+    stopped_by_its_loss(lambda *progress: seen.append(progress[:2]), tmp_path / "at the end")
+    assert seen == [(length, length)]
     again, resumed = stopped_by_its_loss(None, tmp_path / "c")
     assert resumed == history and (again.w_in == whole.w_in).all() and (again.w_rec.data == whole.w_rec.data).all()
 
