@@ -216,7 +216,7 @@ def _show(found: dict) -> None:
     start, kept = found["recurrent_synapses"]
     out.print(said)
     if found["warning"]:
-        out.print(f"The network has not converged: {found['warning']}", soft_wrap=True)
+        out.print(f"The network has not converged: {found['warning']}", soft_wrap=True, markup=False)
     out.print(f"Of the network, {kept} of {start} recurrent synapses were kept, before training.")
     out.print(
         f"Predictions that agree: floats and integers {found['float_and_integers_agree']}, "

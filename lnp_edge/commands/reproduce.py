@@ -244,7 +244,7 @@ def _cost(model: Path, data: Split) -> list[str]:
     windows = data.test_windows.counts
     some = windows[:: max(1, len(windows) // COUNTED)]
     cost = _measure.meter(boards.get(rival.BOARD), some)(onnx_file.load(model))
-    return [counted(cost.ops * data.task.steps / data.cut[1]), f"{cost.flash}", f"{cost.ram}"]
+    return [counted(cost.ops * data.steps_a_second), f"{cost.flash}", f"{cost.ram}"]
 
 
 def _rival(name: str, splits: list[Split], seeds: range) -> Row:
@@ -286,7 +286,7 @@ def _write(
     if not args.json:
         out.print(table(title, columns, cells))
         for one in notes:
-            out.print(one, soft_wrap=True)
+            out.print(one, soft_wrap=True, markup=False)
     asked = [*args.tasks, f"--rows {args.rows!r}" * (args.rows != DEFAULT), f"--seeds {args.seeds}"]
     asked += [
         f"--rivals {','.join(args.rivals)}" * bool(args.rivals),

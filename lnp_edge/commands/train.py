@@ -79,7 +79,7 @@ def run(args: argparse.Namespace) -> int:
         for name, value in measures.items():
             out.print(f"  {name:<24}{value:.3f}")
         if warning:
-            out.print(f"not converged: {warning}", soft_wrap=True)
+            out.print(f"not converged: {warning}", soft_wrap=True, markup=False)
     note(f"written: {args.output}    next: lnp quantize {args.output} -o model.onnx")
     return 0
 

@@ -117,6 +117,7 @@ def test_lnp_train_says_what_has_not_converged(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "c.toml").write_text("[network]\nneurons = 8\n[data]\nlimit = 2\n[train]\nepochs = 2")
     assert main(["train", "c.toml"]) == 0
-    assert "not converged: 2 epochs are too few" in capsys.readouterr().out
+    said = "not converged: 2 epochs are too few to converge, or to tell: raise [train] epochs, now 2\n"
+    assert said in capsys.readouterr().out
     assert main(["train", "c.toml", "--json"]) == 0
     assert "2 epochs are too few" in json.loads(capsys.readouterr().out)["warning"]
