@@ -45,11 +45,12 @@ def test_quick_prints_every_row_and_keeps_what_it_ran(tmp_path, capsys, request)
         in table
     )
     assert "* lnp: 1 of 1 trainings not converged; 2 epochs are too few" in table
+    assert "* Recommended: " in table and "corrected for 6 rows" in table
     assert [bool(row["warnings"]) for row in rows.values()] == [bool(row["trials"]) for row in rows.values()]
     costs = [line.split(" | ")[-3:] for line in table.splitlines() if line.startswith(("| lnp", "| dense", "| most"))]
     assert len(costs) == 4 and all(cell.strip(" |") for cells in costs for cell in cells)
     pictures = sorted((tmp_path / "r").rglob("*.png"))
-    assert len(pictures) == 2 + 5 * 2 and all(p.read_bytes().startswith(PNG) for p in pictures)
+    assert len(pictures) == 3 + 5 * 2 and all(p.read_bytes().startswith(PNG) for p in pictures)
     before = {p: p.stat().st_mtime_ns for p in (tmp_path / "r").rglob("result.json")}
     request.getfixturevalue("plain_pictures")
     assert main(words) == 0
