@@ -10,6 +10,7 @@ import numpy as np
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.patheffects import Normal, Stroke
+from matplotlib.ticker import LogLocator
 from matplotlib.transforms import Bbox
 from numpy.typing import NDArray
 
@@ -138,9 +139,9 @@ def pareto(found: Sequence[Row], metric: str, title: str, path: Path) -> None:
     rim, costs = 0.06 * (high - low) or 0.01, [at[row.name][0] for row in whole]
     axes.set(xscale="log", xlabel="instructions for a second of signal, emulated Cortex-M4")
     axes.set(ylabel=metrics.title(metric), ylim=(low - 2 * rim, high + rim), xlim=(min(costs) / 3, max(costs) * 3))
-    left, edge = axes.get_xlim()[0], axes.get_ylim()[0]
+    (left, right), edge = axes.get_xlim(), axes.get_ylim()[0]
     steps = [at[row.name] for row in rows.front(whole, metric)]
-    axes.plot(*zip(*steps, (axes.get_xlim()[1], best), strict=True), color="#dddddd", lw=8, drawstyle="steps-post",
+    axes.plot(*zip(*steps, (right, best), strict=True), color="#dddddd", lw=8, drawstyle="steps-post",
               solid_capstyle="round", solid_joinstyle="round", zorder=1)  # fmt: skip
     points = []
     for row in found:
@@ -159,6 +160,7 @@ def pareto(found: Sequence[Row], metric: str, title: str, path: Path) -> None:
         points.append((row.name, x, y, colour))
     _clean(axes)
     axes.set_title(title, fontsize=10, loc="left")
+    axes.xaxis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0) if right < 500 * left else (1.0,), numticks=20))
     axes.xaxis.set_major_formatter(lambda x, _: counted(x))
     axes.xaxis.set_minor_formatter("")
     _legend(axes, found)
@@ -167,14 +169,18 @@ def pareto(found: Sequence[Row], metric: str, title: str, path: Path) -> None:
 
 
 def _legend(axes, found: Sequence[Row]) -> None:
-    handles = [
-        Line2D([], [], color=BLUE, marker="o", ms=8, ls="", label="lnp-edge"),
-        Line2D([], [], color=ORANGE, marker="D", ms=7, ls="", label="rival"),
-        Line2D([], [], color="#dddddd", lw=8, label="front: no row is cheaper and better"),
-        Line2D([], [], color="#888888", lw=1.2, alpha=0.6, label="95 % over what was held out, mean of seeds"),
-    ]
-    if any(len(row.integers) > 1 for row in found):
-        handles.append(Line2D([], [], color="#888888", marker="_", ms=9, ls="", label="a seed or fold"))
+    """Of what is in the picture."""
+    front = Line2D([], [], color="#dddddd", lw=8, label="front: no row is cheaper and better")
+    bar = Line2D([], [], color="#888888", lw=1.2, alpha=0.6, label="95 % over what was held out, mean of seeds")
+    dash = Line2D([], [], color="#888888", marker="_", ms=9, ls="", label="a seed or fold")
+    shown = {
+        Line2D([], [], color=BLUE, marker="o", ms=8, ls="", label="lnp-edge"): any(row.trials for row in found),
+        Line2D([], [], color=ORANGE, marker="D", ms=7, ls="", label="rival"): any(row.measured for row in found),
+        front: True,
+        bar: any(row.intervals for row in found),
+        dash: any(len(row.integers) > 1 for row in found),
+    }
+    handles = [handle for handle, there in shown.items() if there]
     axes.legend(handles=handles, frameon=False, fontsize=8, loc="upper center", bbox_to_anchor=(0.5, -0.13), ncols=3)
 
 

@@ -120,7 +120,7 @@ def notes(rows: Sequence[Row], dataset: Dataset) -> list[str]:
         f"{seeds} {'seed' if seeds == 1 else 'seeds'} and {units}."
     )
     if not units.endswith(dataset.group_name):
-        surely += f" Other {dataset.group_name} may differ by more."
+        surely += f" Groups ({dataset.group_name}) may differ by more."
     return [*unfinished, said, surely]
 
 

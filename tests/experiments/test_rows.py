@@ -6,8 +6,10 @@ import numpy as np
 import pytest
 from conftest import need
 
+from lnp_edge import config
 from lnp_edge.base.errors import ConfigError
-from lnp_edge.cli import main
+from lnp_edge.cli import main, parser
+from lnp_edge.commands import reproduce
 from lnp_edge.config import Augmentation, Config, DataSettings, NetworkSettings, TrainSettings
 from lnp_edge.experiments import figures, rivals
 from lnp_edge.experiments.rivals import Rivals, RivalTrial
@@ -113,7 +115,7 @@ def test_what_is_recommended_is_said_with_its_reason():
     assert said.startswith("Recommended: ridge (0.") and " at 3.5 instructions a second), the cheapest row that" in said
     assert f"not surely worse than {front(rows, 'accuracy')[-1].name}" in said
     assert " Of the networks: no recurrence (0." in said and said.endswith("at 5 k instructions a second).")
-    assert "corrected for 4 rows" in surely and "over 3 seeds and 30 recordings. Other people may differ" in surely
+    assert "corrected for 4 rows" in surely and "over 3 seeds and 30 recordings. Groups (people) may differ" in surely
     assert notes(rows[:1], CLASSES) == []
     assert notes([Row("closed loop", trials=rows[0].trials, costs=rows[0].costs)] * 2, CLASSES) == []
 
@@ -186,6 +188,16 @@ def test_what_was_measured_is_kept_and_what_was_stopped_goes_on(tmp_path, capsys
     assert len(asked) == 3 and capsys.readouterr().out == first
     assert [row["name"] for row in json.loads(first)] == ["ridge_statistics", "majority"]
     assert main([*words, "--seed", "2"]) == 0 and len(asked) == 5
+
+
+def test_without_a_value_all_rivals_that_suit_are_taken():
+    found = reproduce._rivals(config.named("wind"), "all")
+    assert {"autoregression", "persistence"} <= set(found) and "ridge_bands" not in found
+    assert reproduce._rivals(config.named("spar"), None) == []
+    with pytest.raises(ConfigError, match="persistence cannot take spar"):
+        reproduce._rivals(config.named("spar"), "majority, persistence")
+    words = parser().parse_args(["reproduce", "spar", "--rivals", "--seeds", "3"])
+    assert (words.rivals, words.tasks) == ("all", ["spar"])
 
 
 def test_a_damaged_result_of_a_rival_is_refused(tmp_path, capsys):
