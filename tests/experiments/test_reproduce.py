@@ -13,7 +13,7 @@ from lnp_edge import config
 from lnp_edge.base.errors import LnpError, ModelError, NetworkError
 from lnp_edge.cli import main
 from lnp_edge.commands.reproduce import QUICK, ROWS, changed, row
-from lnp_edge.config import Config, LayerSettings, NetworkSettings, PruneSettings, TrainSettings
+from lnp_edge.config import Config, DataSettings, LayerSettings, NetworkSettings, PruneSettings, TrainSettings
 from lnp_edge.experiments.executors import in_process, processes
 from lnp_edge.experiments.runs import Runs
 from lnp_edge.experiments.trial import Trial, run_trial
@@ -23,7 +23,15 @@ from lnp_edge.stages import pipeline
 from lnp_edge.task.split import load_data, split
 
 PNG = b"\x89PNG\r\n\x1a\n"
-SMALL = Config(network=NetworkSettings(neurons=24), train=TrainSettings(epochs=2))
+SMALL = Config(data=DataSettings(limit=1), network=NetworkSettings(neurons=24), train=TrainSettings(epochs=2))
+
+
+@pytest.fixture(autouse=True)
+def less_than_quick(monkeypatch):
+    """One recording of each class and person is enough for what is asked here."""
+    less = {"data": {"limit": 1}, "train": {"epochs": 1}, "network": {"neurons": 24}}
+    assert {section: set(values) for section, values in less.items()} == {k: set(v) for k, v in QUICK.items()}
+    monkeypatch.setattr("lnp_edge.commands.reproduce.QUICK", less)
 
 
 def test_quick_prints_every_row_and_keeps_what_it_ran(tmp_path, capsys, request):
