@@ -12,6 +12,7 @@ from conftest import need
 ROOT = Path(__file__).parents[1]
 TEXT = (ROOT / "CONTRIBUTING.md").read_text()
 FILES = dict(re.findall(r"^`([\w/.-]+)`\n\n```\w+\n(.*?)^```$", TEXT, re.M | re.S))
+PLACES = {place if place.startswith("lnp_edge/") else f"lnp_edge/{place}": text for place, text in FILES.items()}
 CONFIGURATION = """
 [data]
 name = "vibration"
@@ -32,26 +33,32 @@ epochs = 1
 
 
 @pytest.fixture(scope="module")
-def house(tmp_path_factory):
+def house(request, tmp_path_factory):
     """A folder to put first on the path: lnp_edge as it is installed, and the recipes' files in their places.
 
-    With the kernels that are compiled already: Numba knows them by the times of their files, which are copied.
+    With the kernels that are compiled already: Numba knows them by the times of their files, which are copied. The
+    folder stays in pytest's cache, and with it the kernels of the recipes.
     """
-    folder = tmp_path_factory.mktemp("house")
-    shutil.copytree(ROOT / "lnp_edge", folder / "lnp_edge")
+    kept = getattr(request.config, "cache", None)
+    folder = Path(kept.mkdir("house")) if kept else tmp_path_factory.mktemp("house")
+    for path in folder.rglob("*"):
+        if path.is_file() and path.parent.name != "__pycache__" and str(path.relative_to(folder)) not in PLACES:
+            path.unlink()
+    shutil.copytree(ROOT / "lnp_edge", folder / "lnp_edge", dirs_exist_ok=True)
     for inside in ("firmware_gen", "runtime", "boards"):
-        shutil.copytree(ROOT / inside, folder / "lnp_edge" / inside)
-    for place, text in FILES.items():
-        path = folder / (place if place.startswith("lnp_edge/") else f"lnp_edge/{place}")
-        assert not path.exists(), f"{place} is no recipe: it is there already"
+        shutil.copytree(ROOT / inside, folder / "lnp_edge" / inside, dirs_exist_ok=True)
+    for place, text in PLACES.items():
+        path = folder / place
         path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(text)
+        if not path.exists() or path.read_text() != text:
+            path.write_text(text)
     return folder
 
 
-def test_the_five_recipes_are_there():
+def test_the_five_recipes_are_there_and_change_no_file():
     kinds = ("boards/", "lnp_edge/neurons/", "lnp_edge/datasets/", "lnp_edge/pruning/", "lnp_edge/frontends/")
     assert all(any(place.startswith(kind) for place in FILES) for kind in kinds)
+    assert not [place for place in FILES if (ROOT / place).exists()]
 
 
 RUN = """
