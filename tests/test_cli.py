@@ -12,6 +12,7 @@ from importlib import import_module
 import pytest
 from conftest import need
 from nets import tiny_network
+from stops import crash
 from tiny import tiny_counts, tiny_loop, tiny_model, with_entry
 
 from lnp_edge import boards
@@ -421,10 +422,6 @@ def test_our_own_bugs_keep_their_traceback_and_have_a_code_of_their_own(monkeypa
     assert captured.out == ""
     assert lines[0].startswith("Traceback") and "in broken" in captured.err
     assert lines[-2:] == ["RuntimeError: a bug of ours", REPORT]
-
-
-def crash(item, tell):
-    raise RuntimeError(f"worker {item}")
 
 
 def test_a_bug_in_a_worker_shows_the_workers_own_traceback(monkeypatch, capfd):
