@@ -66,6 +66,11 @@ class Split:
         return f"{len(self.test_windows)} windows of {self.test.group_name} {', '.join(map(str, groups))}"
 
     @property
+    def steps_a_second(self) -> float:
+        """Steps of the network for a second of signal: every hop brings a window that starts from a reset."""
+        return self.task.steps / self.cut[1]
+
+    @property
     def dt(self) -> float:
         """s of a step of the network."""
         return self.train.dt * self.task.front.frame

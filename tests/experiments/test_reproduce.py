@@ -28,7 +28,7 @@ SMALL = Config(data=DataSettings(limit=1), network=NetworkSettings(neurons=24), 
 @pytest.fixture(autouse=True)
 def less_than_quick(monkeypatch):
     """One recording of each class and person is enough for what is asked here."""
-    less = {"data": {"limit": 1}, "train": {"epochs": 1}, "network": {"neurons": 24}}
+    less = {"data": {"limit": 1}, "train": {"epochs": 2}, "network": {"neurons": 24}}
     assert {section: set(values) for section, values in less.items()} == {k: set(v) for k, v in QUICK.items()}
     monkeypatch.setattr("lnp_edge.commands.reproduce.QUICK", less)
 
@@ -56,10 +56,13 @@ def test_quick_prints_every_row_and_keeps_what_it_ran(tmp_path, capsys, request)
         "lnp reproduce spar --rows 'dense,activity,lnp 4 bits,no recurrence' --seeds 1 --rivals majority --quick"
         in table
     )
+    assert "* dense: 1 of 1 trainings not converged; 2 epochs are too few" in table
+    assert "* Recommended: " in table and "corrected for 5 rows" in table
+    assert [bool(row["warnings"]) for row in rows.values()] == [bool(row["trials"]) for row in rows.values()]
     costs = [line.split(" | ")[-3:] for line in table.splitlines() if line.startswith(("| lnp", "| dense", "| most"))]
     assert len(costs) == 3 and all(cell.strip(" |") for cells in costs for cell in cells)
     pictures = sorted((tmp_path / "r").rglob("*.png"))
-    assert len(pictures) == 2 + 4 * 2 and all(p.read_bytes().startswith(PNG) for p in pictures)
+    assert len(pictures) == 3 + 4 * 2 and all(p.read_bytes().startswith(PNG) for p in pictures)
     before = {p: p.stat().st_mtime_ns for p in (tmp_path / "r").rglob("result.json")}
     request.getfixturevalue("plain_pictures")
     request.getfixturevalue("no_costs")
