@@ -14,6 +14,7 @@ from lnp_edge.cli import main
 from lnp_edge.commands.reproduce import QUICK, ROWS, changed, row
 from lnp_edge.config import Config, DataSettings, LayerSettings, NetworkSettings, PruneSettings, TrainSettings
 from lnp_edge.experiments.executors import in_process, processes
+from lnp_edge.experiments.rows import Row
 from lnp_edge.experiments.runs import Runs
 from lnp_edge.experiments.trial import Trial, run_trial
 from lnp_edge.network.draw import drawn
@@ -78,6 +79,21 @@ def test_baselines_need_no_training(tmp_path, capsys):
     assert len(rows) == 2 and all(row["simple"] and not row["trials"] for row in rows)
     assert [p.name for p in tmp_path.iterdir()] == ["spar.md"]
     assert "ridge on statistics and bands" in (tmp_path / "spar.md").read_text()
+
+
+def test_unequal_classes_have_a_table_of_their_own(tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr("lnp_edge.commands.reproduce.load_data", lambda c: replace(load_data(c), metric="macro_f1"))
+    assert main(["reproduce", "spar", "--quick", "--rows", "none", "-o", str(tmp_path)]) == 0
+    table = (tmp_path / "spar.md").read_text()
+    names = load_data(config.named("spar")).classes
+    head = " | ".join(["", *(f"recall {name}" for name in names), *(f"+P {name}" for name in names)])
+    assert f"| {head} |" in table and table.count("| ridge on statistics |") == 2 and "j-kappa" in table
+    assert "by class" in capsys.readouterr().out
+
+
+def test_a_result_of_an_earlier_version_leaves_a_new_measure_empty():
+    trial = {"float_measures": {"accuracy": 0.5}, "measures": {"accuracy": 0.5}, "neurons": 3, "synapses": 4}
+    assert Row("lnp", trials=[trial]).cells("accuracy", ["accuracy", "j_kappa"])[3:5] == ["0.500", ""]
 
 
 def test_one_pruned_network_serves_two_tasks(plain_pictures, no_costs, tmp_path, capsys):
