@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import textwrap
 from string import Template
 
 from lnp_edge.base.errors import ConfigError, DoesNotFit
@@ -72,33 +73,45 @@ def _readme(model: QuantizedModel, board: Board, name: str) -> str:
 
 
 def _example(model: QuantizedModel, name: str) -> dict[str, str]:
-    """The parts of the README's example that differ between a class and a forecast."""
+    """The parts of the README's example that differ between a class and a forecast, windows and a stream."""
     up = name.upper()
     sample = f"const int16_t sample[LNP_{up}_CHANNELS]"
+    if model.decision.stream:
+        when = (
+            f"The first decision comes after `LNP_{up}_WINDOW` samples, then one after every `LNP_{up}_HOP`. The "
+            f"network is never reset, and takes a step every `LNP_{up}_FRAME` samples."
+        )
+        more = ""
+    else:
+        when = f"A window of `LNP_{up}_WINDOW` samples gives a decision; one begins every `LNP_{up}_HOP` samples."
+        more = (
+            f"Each window starts from reset. Windows that overlap have a network each, `LNP_{up}_WINDOWS` in all, "
+            "which step as samples arrive: no sample is buffered beyond a step. "
+        )
+    how = f"{more}After a gap in the samples, begin again with `lnp_{name}_stream_init`."
+    words = {"when": textwrap.fill(when, 100), "how": textwrap.fill(how, 100)}
     if model.forecast is None:
-        return {
+        return words | {
             "takes": (
-                "// Takes the next sample. Returns the class of the window that ends with it, or -1 if none does.\n"
+                "// Takes the next sample. Returns the class that is decided, -1 if it is unknown, -2 if none is due.\n"
                 f"int32_t classify({sample})\n{{"
             ),
-            "none": "-1",
-            "answer": f"    return (int32_t)lnp_{name}_argmax(&net);",
+            "none": "-2",
+            "answer": "    return decision.unknown ? -1 : (int32_t)decision.label;",
         }
     later = f"{model.forecast.horizon} sample{'s' * (model.forecast.horizon > 1)} later"
-    channels = ", ".join(map(str, model.forecast.target))
-    units = ", ".join(f"{unit:.9e}f" for unit in model.forecast.unit)
-    return {
+    return words | {
         "takes": (
-            "// Takes the next sample. If it completes a window, returns true and the forecast: for each read-out,\n"
-            f"// the counts of its channel {later}.\n"
+            "// Takes the next sample. If a forecast is due, returns true and, for each read-out, the counts of its\n"
+            f"// channel {later}.\n"
             f"bool predict({sample}, float forecast[LNP_{up}_N_OUT])\n{{\n"
-            f"    static const uint16_t channel[LNP_{up}_N_OUT] = {{{channels}}};\n"
-            f"    static const float unit[LNP_{up}_N_OUT] = {{{units}}};"
+            f"    static const uint16_t channel[LNP_{up}_N_OUT] = LNP_{up}_TARGETS;\n"
+            f"    static const double unit[LNP_{up}_N_OUT] = LNP_{up}_UNITS;"
         ),
         "none": "false",
         "answer": (
             f"    for (uint32_t o = 0; o < LNP_{up}_N_OUT; o++) {{\n"
-            "        forecast[o] = (float)sample[channel[o]] + unit[o] * (float)net."
-            f"{network.readout(model)}[o];\n    }}\n    return true;"
+            "        forecast[o] = (float)sample[channel[o]] + (float)unit[o] * (float)decision.y[o];\n"
+            "    }\n    return true;"
         ),
     }
