@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import textwrap
+from pathlib import Path
 from string import Template
 
 from lnp_edge.base.errors import ConfigError, DoesNotFit
-from lnp_edge.firmware_gen import commands, folder, link, network, startup
+from lnp_edge.firmware_gen import commands, folder, link, network, startup, stream
 from lnp_edge.firmware_gen.folder import write
 from lnp_edge.firmware_gen.network import CSRC
 from lnp_edge.firmware_gen.startup import STACK_BYTES
@@ -17,24 +18,30 @@ from lnp_edge.spec.model import QuantizedModel
 __all__ = ["STACK_BYTES", "generate", "write"]
 
 
-def generate(model: QuantizedModel, board: Board, name: str = "net") -> dict[str, str]:
+def generate(model: QuantizedModel, board: Board, name: str = "net", app: bool = False) -> dict[str, str]:
     """Every file of the firmware, by its path. The same model and board always give the same bytes.
+
+    app : a program around the network, for a user to change, in place of the server that lnp verify asks
 
     Raises DoesNotFit if the tables or the state alone exceed the board's memory; the size of the
     code is known only after linking.
     """
     if not folder.NAME.fullmatch(name) or name in network.KEYWORDS | _our_names():
         raise ConfigError(f"{name[:40]!r} cannot name a model in C", "a-z first, then a-z, 0-9 and _, at most 24")
-    _check_fits(model, board)
-    files = network.files(model, name) | link.files(model, board, name)
-    files |= {p.name: p.read_text("utf-8") for p in sorted(CSRC.iterdir()) if p.suffix in (".c", ".h")}
-    files |= startup.files(board)
-    sources = sorted(path for path in files if path.endswith(".c"))
-    headers = sorted(path for path in files if path.endswith(".h"))
-    files["Makefile"] = commands.makefile(board, name, sources, headers)
-    files["README.md"] = _readme(model, board, name)
-    files[folder.MANIFEST] = folder.manifest(name, board, files)
-    return files
+    _check_fits(model, board, app)
+    files = network.files(model, name) | startup.files(board)
+    if app:
+        files["lnp_config.h"] = startup.config(board)
+        files["main.c"] = Template((CSRC / "app.c.in").read_text("utf-8")).substitute(name=name, NAME=name.upper())
+    else:
+        files |= link.files(model, board, name)
+        files["README.md"] = _readme(model, board, name)
+    files |= {p.name: p.read_text("utf-8") for p in sorted(CSRC.iterdir()) if _belongs(p, app)}
+    return folder.program(name, board, files)
+
+
+def _belongs(file: Path, app: bool) -> bool:
+    return file.suffix in (".c", ".h") and not (app and (file.stem in link.FILES or file.name == "main.c"))
 
 
 def _our_names() -> set[str]:
@@ -42,14 +49,17 @@ def _our_names() -> set[str]:
     return {path.stem.removeprefix("lnp_") for path in CSRC.iterdir()} | {"config", "table", "wire"}
 
 
-def _check_fits(model: QuantizedModel, board: Board) -> None:
+def _check_fits(model: QuantizedModel, board: Board, app: bool) -> None:
     try_next = "prune more, train fewer neurons, or choose another --board (lnp boards lists them)"
     flash = layout.table_bytes(model)
     if flash > board.flash.size:
         raise DoesNotFit(f"needs {flash} B flash for its tables, {board.name} has {board.flash.size}", try_next)
-    ram = layout.state_bytes(model) + link.ram_bytes(model) + STACK_BYTES
+    networks, more, what = 1, link.ram_bytes(model), "state, link and stack"
+    if app:
+        networks, more, what = stream.windows(model), 4 * model.n_in, "states and stack"
+    ram = networks * layout.state_bytes(model) + more + STACK_BYTES
     if ram > board.ram.size:
-        raise DoesNotFit(f"needs {ram} B RAM for state, link and stack, {board.name} has {board.ram.size}", try_next)
+        raise DoesNotFit(f"needs {ram} B RAM for {what}, {board.name} has {board.ram.size}", try_next)
 
 
 def _readme(model: QuantizedModel, board: Board, name: str) -> str:
