@@ -9,7 +9,7 @@ from string import Template
 
 import lnp_edge
 from lnp_edge.base.errors import ConfigError
-from lnp_edge.firmware_gen import neuron, tables
+from lnp_edge.firmware_gen import neuron, stream, tables
 from lnp_edge.spec import layout
 from lnp_edge.spec.frontend import GROUP
 from lnp_edge.spec.model import INPUT, Population, Projection, QuantizedModel
@@ -63,7 +63,8 @@ def _header(model: QuantizedModel, name: str) -> str:
         name=name,
         version=lnp_edge.__version__,
         fingerprint=f"0x{model.fingerprint:08X}u",
-        sizes=sizes,
+        sizes=f"{sizes}\n#define LNP_{up}_WINDOWS {stream.windows(model)}u",
+        names=stream.names(model, up),
         state="\n".join(_members(model)),
         drives=max(p.n for p in model.populations),
     )
@@ -125,6 +126,7 @@ def _source(model: QuantizedModel, name: str) -> str:
         "",
         '#include "lnp_state.h"',
         "",
+        stream.source(model, name),
     ]
     return "\n".join(parts)
 

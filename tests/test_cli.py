@@ -338,7 +338,8 @@ def test_a_stream_shorter_than_a_window_is_said(capsys, at):
 def test_verify_of_a_sound_device_says_so_and_returns_0(capsys, at):
     need("cc")
     assert main(["verify", "m.onnx", "--board", "host", "--steps", "50"]) == 0
-    assert capsys.readouterr().out == f"verified: 50 steps, {50 * MODEL.state_words} state words, 0 differences\n"
+    said = f"verified: 50 steps, {50 * MODEL.state_words} state words, 0 differences\n"
+    assert capsys.readouterr().out == said + "decisions: 40 from single samples, 0 differences\n"
     assert main(["verify", "m.onnx", "--board", "host", "--steps", "50", "--json"]) == 0
     found = json.loads(capsys.readouterr().out)
     assert (found["ok"], found["steps"], found["table_differences"]) == (True, 50, [])
