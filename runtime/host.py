@@ -18,48 +18,81 @@ from lnp_edge.spec.model import QuantizedModel
 
 @dataclass(frozen=True)
 class Prediction:
-    """The result for one window: its class, or the forecast of a time series."""
+    """The result for one window, or at one hop of a stream: its class, or the forecast of a time series."""
 
     window: int  # counts from 0
     start: float  # s since the stream began
     end: float  # s
     label: int | None  # None for a series
     name: str  # of the class; "" for a series
+    margin: int  # of the class's read-out over the others, see spec/decision.py
+    percent: int  # confidence
+    unknown: bool
     forecast: dict[str, float] | None  # counts that each read-out forecasts; None for a class
     y: tuple[int, ...]
     latency_us: float  # from the window's last row to this prediction
 
     def as_dict(self) -> dict:
-        hidden = ("forecast",) if self.forecast is None else ("label", "name")
+        hidden = ("forecast",) if self.forecast is None else ("label", "name", "margin", "percent", "unknown")
         return {key: value for key, value in self.__dict__.items() if key not in hidden}
 
 
 def infer(runner: Runner, model: QuantizedModel, rows: Iterable[NDArray[np.int16]]) -> Iterator[Prediction]:
-    """Yield a prediction each time a window of the stream is complete. rows : samples, int16 [C] each.
+    """Yield a prediction at every moment of SEMANTICS.md section 7. rows : samples, int16 [C] each.
 
-    Each window starts from reset, as in training, so a prediction depends only on its own rows.
+    Each window starts from reset, as in training, so its read-outs depend only on its own rows. The
+    network of a stream is reset once, before the first row.
     """
-    recent: deque[NDArray[np.int16]] = deque(maxlen=model.window)
-    for number, row in enumerate(rows, 1):
-        recent.append(row)
-        if number < model.window or (number - model.window) % model.hop:
-            continue
-        begin = time.perf_counter()
-        y = classify(runner, model.rows(np.stack(recent)))
-        label = None if model.forecast else int(np.argmax(y))
-        forecast = None
+    present: int | None = None
+    moments = _moments_of_stream if model.decision.stream else _windows
+    for index, (row, y, outside, begin) in enumerate(moments(runner, model, rows)):
+        forecast, decided = None, None
         if model.forecast:
             forecast = dict(zip(model.classes, model.forecast.of(row, y).tolist(), strict=True))
+        else:
+            decided = model.decision.next(present, y.tolist(), outside)
+            present = decided.label
         yield Prediction(
-            window=(number - model.window) // model.hop,
-            start=round((number - model.window) * model.sample_dt, 6),
-            end=round(number * model.sample_dt, 6),
-            label=label,
-            name="" if label is None else model.classes[label],
+            window=index,
+            start=round(index * model.hop * model.sample_dt, 6),
+            end=round((index * model.hop + model.window) * model.sample_dt, 6),
+            label=decided.label if decided else None,
+            name=model.classes[decided.label] if decided else "",
+            margin=decided.margin if decided else 0,
+            percent=decided.percent if decided else 0,
+            unknown=decided.unknown if decided else False,
             forecast=forecast,
             y=tuple(y.tolist()),
             latency_us=(time.perf_counter() - begin) * 1e6,
         )
+
+
+# The last row before a prediction, its read-outs, how many of its rows left the training range, and when it began.
+Moment = tuple[NDArray[np.int16], NDArray[np.int32], int, float]
+
+
+def _windows(runner: Runner, model: QuantizedModel, rows: Iterable[NDArray[np.int16]]) -> Iterator[Moment]:
+    recent: deque[NDArray[np.int16]] = deque(maxlen=model.window)
+    outside: deque[bool] = deque(maxlen=model.window)
+    for number, row in enumerate(rows, 1):
+        recent.append(row)
+        outside.append(model.decision.leaves(row.tolist()))
+        if number >= model.window and (number - model.window) % model.hop == 0:
+            begin = time.perf_counter()
+            yield row, classify(runner, model.rows(np.stack(recent))), sum(outside), begin
+
+
+def _moments_of_stream(runner: Runner, model: QuantizedModel, rows: Iterable[NDArray[np.int16]]) -> Iterator[Moment]:
+    runner.reset()
+    waiting: list[NDArray[np.int16]] = []  # rows of the next steps: those before a decision run with it
+    outside = 0
+    for number, row in enumerate(rows, 1):
+        waiting.append(row)
+        outside += model.decision.leaves(row.tolist())
+        if number >= model.window and (number - model.window) % model.hop == 0:
+            begin = time.perf_counter()
+            yield row, runner.steps(model.rows(np.stack(waiting))).y, outside, begin
+            waiting, outside = [], 0
 
 
 def free_run(runner: Runner, model: QuantizedModel, warm_up: NDArray[np.int16], steps: int) -> NDArray[np.int16]:

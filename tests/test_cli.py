@@ -12,6 +12,7 @@ from importlib import import_module
 import pytest
 from conftest import need
 from nets import tiny_network
+from stops import crash
 from tiny import tiny_counts, tiny_loop, tiny_model, with_entry
 
 from lnp_edge import boards
@@ -337,7 +338,8 @@ def test_a_stream_shorter_than_a_window_is_said(capsys, at):
 def test_verify_of_a_sound_device_says_so_and_returns_0(capsys, at):
     need("cc")
     assert main(["verify", "m.onnx", "--board", "host", "--steps", "50"]) == 0
-    assert capsys.readouterr().out == f"verified: 50 steps, {50 * MODEL.state_words} state words, 0 differences\n"
+    said = f"verified: 50 steps, {50 * MODEL.state_words} state words, 0 differences\n"
+    assert capsys.readouterr().out == said + "decisions: 40 from single samples, 0 differences\n"
     assert main(["verify", "m.onnx", "--board", "host", "--steps", "50", "--json"]) == 0
     found = json.loads(capsys.readouterr().out)
     assert (found["ok"], found["steps"], found["table_differences"]) == (True, 50, [])
@@ -421,10 +423,6 @@ def test_our_own_bugs_keep_their_traceback_and_have_a_code_of_their_own(monkeypa
     assert captured.out == ""
     assert lines[0].startswith("Traceback") and "in broken" in captured.err
     assert lines[-2:] == ["RuntimeError: a bug of ours", REPORT]
-
-
-def crash(item, tell):
-    raise RuntimeError(f"worker {item}")
 
 
 def test_a_bug_in_a_worker_shows_the_workers_own_traceback(monkeypatch, capfd):

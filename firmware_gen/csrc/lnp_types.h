@@ -2,6 +2,7 @@
 #ifndef LNP_TYPES_H
 #define LNP_TYPES_H
 
+#include <stdbool.h>
 #include <stdint.h>
 
 // One table in flash.
@@ -9,6 +10,20 @@ typedef struct {
     const void *data;
     uint32_t bytes;
 } lnp_table_t;
+
+// A decision, SEMANTICS.md section 7. Of a forecast only y has a meaning.
+typedef struct {
+    uint32_t label;    // the class
+    uint32_t margin;   // of its read-out over all others; 0 if another is larger
+    uint8_t percent;   // of decisions with this margin that were right on data kept back; 0: not known
+    bool unknown;      // the margin is too small, or the samples are not like those of the training
+    const int32_t *y;  // the read-outs; valid until the next sample
+} lnp_decision_t;
+
+typedef struct {
+    uint32_t margin;
+    uint8_t percent;
+} lnp_level_t;
 
 // Numbers outside the processor are little-endian.
 

@@ -271,10 +271,14 @@ def _write(
 
     metric, others = dataset.metric, metrics.shown(dataset)
     columns = ["", metrics.title(metric), "integers", *map(metrics.title, others), "N", "synapses", *COSTS]
-    cells = [row.cells(metric, others) for row in simple_rows + rows]
+    tables = [(columns, [row.cells(metric, others) for row in simple_rows + rows])]
+    if classes := metrics.shown_by_class(dataset):
+        known = [row for row in simple_rows + rows if not row.measured]
+        tables.append((["", *classes], [[row.name, *row.means(classes)] for row in known]))
     said = notes(rows, dataset)
     if not args.json:
-        out.print(table(title, columns, cells))
+        for name, (columns, cells) in zip((title, "by class"), tables, strict=False):
+            out.print(table(name, columns, cells))
         for one in said:
             out.print(one, soft_wrap=True, markup=False)
     asked = [*args.tasks, f"--rows {args.rows!r}" * (args.rows != DEFAULT), f"--seeds {args.seeds}"]
@@ -286,8 +290,10 @@ def _write(
     ]
     days = sorted({r["date"] for row in rows for r in row.trials}) or [time.strftime("%Y-%m-%d")]
     head = f"`lnp reproduce {' '.join(filter(None, asked))}`, {' to '.join(sorted({days[0], days[-1]}))}, {machine()}."
-    ruled = [columns, ["---", *["---:"] * (len(columns) - 1)], *cells]
-    lines = [head, "", f"{title}.", "", *("| " + " | ".join(line) + " |" for line in ruled), ""]
+    lines = [head, "", f"{title}.", ""]
+    for columns, cells in tables:
+        ruled = [columns, ["---", *["---:"] * (len(columns) - 1)], *cells]
+        lines += [*("| " + " | ".join(line) + " |" for line in ruled), ""]
     lines += [f"* {one}" for one in said] + [""] * bool(said)
     write_whole(stem.with_name(f"{stem.name}.md"), "\n".join(lines).encode())
     counted = [row for row in rows if row.costs]

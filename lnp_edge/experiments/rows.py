@@ -71,10 +71,14 @@ class Row:
     def cells(self, metric: str, others: list[str]) -> list[str]:
         kinds = ("neurons", "synapses")
         sizes = [f"{np.mean([r[kind] for r in self.trials]):.0f}" if self.trials else "" for kind in kinds]
-        shown = self.integers or self.floats
-        more = ["" if self.measured else f"{np.mean([m[key] for m in shown]):.3f}" for key in others]
+        more = self.means(others)
         costs = [counted(self.costs.per_second), f"{self.costs.flash}", f"{self.costs.ram}"] if self.costs else [""] * 3
         return [self.name, _spread(self.floats, metric), _spread(self.integers, metric), *more, *sizes, *costs]
+
+    def means(self, keys: list[str]) -> list[str]:
+        """Cells of further measures, of the integers if there are any; empty where one is not known."""
+        shown = self.integers or self.floats
+        return [f"{np.mean([m[key] for m in shown]):.3f}" if all(key in m for m in shown) else "" for key in keys]
 
     def as_dict(self) -> dict:
         measured = [one.as_dict() for one in self.measured]

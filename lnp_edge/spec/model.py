@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 
 from lnp_edge.base.errors import ConfigError, ModelError
 from lnp_edge.spec import plugins
+from lnp_edge.spec.decision import PLAIN, Decision
 from lnp_edge.spec.frontend import GROUP, RAW, FrontEnd, inputs
 from lnp_edge.spec.neuron import neuron_module
 
@@ -228,6 +229,7 @@ class QuantizedModel:
     provenance: dict = field(default_factory=dict)
     forecast: Forecast | None = None  # None: a classifier, whose largest y is the class
     front: FrontEnd = RAW  # part of the fingerprint
+    decision: Decision = PLAIN  # of a classifier
 
     @property
     def n_in(self) -> int:
@@ -399,6 +401,11 @@ class QuantizedModel:
             self._check_range(f"encoder {name}", self.encoder_params.get(name), len(self.inputs), low, high)
         if self.forecast:
             self.forecast.check(len(self.channels), self.n_out)
+        self.decision.check(len(self.channels), self.window)
+        if self.forecast and self.decision != PLAIN:
+            raise ModelError("a forecast has a rule for the decision of classes", damaged)
+        if self.decision.stream and self.hop % self.front.frame:
+            raise ModelError(f"a stream decides every {self.hop} samples, a step takes {self.front.frame}", damaged)
         self._check_full_names()
         self._prove_no_overflow()
         return self

@@ -10,7 +10,8 @@ from lnp_edge.task.dataset import Dataset, Windows, in_samples
 DRAWS, FEWEST = 1000, 8  # of the bootstrap: draws, and units below which smaller ones are drawn
 STRETCH, STRETCHES = 10, 20  # windows' lengths in a stretch; or shorter ones, to have so many
 THRESHOLDS = (0.3, 0.4, 0.5)  # of the normalised error at which a valid time ends
-TITLES = {"macro_f1": "macro F1", "rmse": "RMSE", "rmse_ratio": "RMSE / persistence", "valid_time": "valid time, 0.4"}
+TITLES = {"macro_f1": "macro F1", "rmse": "RMSE", "rmse_ratio": "RMSE / persistence", "valid_time": "valid time, 0.4",
+          "j_kappa": "j-kappa"}  # fmt: skip
 
 
 def title(key: str) -> str:
@@ -28,7 +29,14 @@ def shown(dataset: Dataset) -> list[str]:
         return ["valid_time_0.3", "valid_time_0.5", "rmse_ratio"] if dataset.series.free_run else ["rmse"]
     if dataset.metric == "accuracy":
         return ["macro_f1"]
-    return ["accuracy", *(f"recall {name}" for name in dataset.classes)]
+    return ["accuracy", "j_kappa"]
+
+
+def shown_by_class(dataset: Dataset) -> list[str]:
+    """The metrics of single classes for a second table; none where accuracy is the metric, or for a series."""
+    if dataset.series or dataset.metric == "accuracy":
+        return []
+    return [f"{what} {name}" for what in ("recall", "+P") for name in dataset.classes]
 
 
 def of(dataset: Dataset, windows: Windows, predicted: NDArray) -> dict[str, float]:
@@ -36,7 +44,7 @@ def of(dataset: Dataset, windows: Windows, predicted: NDArray) -> dict[str, floa
 
     predicted : classes [W], or forecast counts [W, F, O], as windows.wanted
 
-    Classes: accuracy, macro_f1, and the recall of each class. Series: rmse in the unit of the
+    Classes: see _of_classes. Series: rmse in the unit of the
     series, and rmse_ratio, the ratio to persistence (the forecast is the present value), both of
     the first step. Closed loop: also valid_time in Lyapunov times, the median over the windows, for
     each of THRESHOLDS.
@@ -137,17 +145,27 @@ def confusion(classes: tuple[str, ...], wanted: NDArray, predicted: NDArray) -> 
 
 
 def _of_classes(classes: tuple[str, ...], wanted: NDArray, predicted: NDArray) -> dict[str, float]:
-    """The metrics of classes.
+    """accuracy, macro_f1, j_kappa, and for each class its recall and its positive predictive value, +P.
 
-    A class without windows has recall 1 if it is never predicted, and else 0. macro_f1 is the mean
-    over the classes that occur or are predicted.
+    A class without windows has recall 1 if it is never predicted, and else 0; so has one that is never
+    predicted +P 1 if it has no windows, and else 0. macro_f1 is the mean over the classes that occur or
+    are predicted. j_kappa is that of tables of heart beats (Mar, Zaunseder, Martinez, Llamedo & Poll
+    2011, IEEE Trans. Biomed. Eng. 58:2168): half of Cohen's kappa and half of the mean of recall and +P
+    over all classes but the most frequent.
     """
     table = confusion(classes, wanted, predicted)
     right, occur, named = np.diag(table), np.bincount(wanted, minlength=len(classes)), table.sum(0)
     f1 = [2 * r / (a + b) for r, a, b in zip(right, occur, named, strict=True) if a + b]
     recall = np.where(occur > 0, right / np.maximum(occur, 1), named == 0)
-    found = {"accuracy": float(right.sum() / len(wanted)), "macro_f1": float(np.mean(f1))}
-    return found | {f"recall {name}": float(r) for name, r in zip(classes, recall, strict=True)}
+    precision = np.where(named > 0, right / np.maximum(named, 1), occur == 0)
+    agree, chance = right.sum() / len(wanted), occur @ named / len(wanted) ** 2
+    kappa = (agree - chance) / (1 - chance) if chance < 1 else 1.0
+    rare = np.arange(len(classes)) != occur.argmax()
+    j = np.mean([recall[rare], precision[rare]]) if rare.any() else 1.0
+    found = {"accuracy": float(agree), "macro_f1": float(np.mean(f1)), "j_kappa": float((kappa + j) / 2)}
+    for what, values in (("recall", recall), ("+P", precision)):
+        found |= {f"{what} {name}": float(value) for name, value in zip(classes, values, strict=True)}
+    return found
 
 
 def _of_series(dataset: Dataset, now: NDArray, wanted: NDArray, predicted: NDArray) -> dict[str, float]:

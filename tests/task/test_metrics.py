@@ -1,6 +1,8 @@
+from dataclasses import replace
+
 import numpy as np
 import pytest
-from sklearn.metrics import accuracy_score, f1_score, recall_score
+from sklearn.metrics import accuracy_score, cohen_kappa_score, f1_score, precision_score, recall_score
 
 from lnp_edge.task import metrics
 from lnp_edge.task.dataset import Dataset, Series, Windows
@@ -27,6 +29,22 @@ def test_classes_are_measured_as_scikit_learn_measures_them():
     assert found["macro_f1"] == pytest.approx(f1_score(wanted, said, average="macro"), abs=1e-15)
     recalls = recall_score(wanted, said, average=None)
     assert [found[f"recall {name}"] for name in NAMES] == pytest.approx(recalls.tolist(), abs=1e-15)
+    precisions = precision_score(wanted, said, average=None)
+    assert [found[f"+P {name}"] for name in NAMES] == pytest.approx(precisions.tolist(), abs=1e-15)
+    rare = [k for k in range(3) if k != np.bincount(wanted).argmax()]
+    j = recalls[rare].sum() + precisions[rare].sum()
+    assert found["j_kappa"] == pytest.approx(cohen_kappa_score(wanted, said) / 2 + j / 8, abs=1e-14)
+
+
+def test_measures_of_a_class_that_does_not_occur():
+    wanted = np.array([0, 0, 1])
+    windows = Windows(np.zeros((3, 1, 1), np.int16), wanted, wanted)
+    never = metrics.of(classes_data(), windows, wanted)
+    assert (never["recall c"], never["+P c"], never["+P b"], never["j_kappa"]) == (1.0, 1.0, 1.0, 1.0)
+    once = metrics.of(classes_data(), windows, np.array([0, 2, 1]))
+    assert (once["recall c"], once["+P c"]) == (0.0, 0.0)
+    missed = metrics.of(classes_data(), windows, np.array([0, 0, 0]))
+    assert (missed["+P b"], missed["+P c"], missed["j_kappa"]) == (0.0, 1.0, 0.25)
 
 
 def test_a_window_that_was_not_classified_is_wrong():
@@ -60,9 +78,9 @@ def test_valid_time_ends_where_the_normalised_error_first_exceeds_the_threshold(
 
 def test_every_measure_that_a_table_shows_is_measured():
     wanted = np.array([0, 1, 2])
-    assert set(metrics.shown(classes_data())) < set(
-        metrics.of(classes_data(), Windows(np.zeros((3, 1, 1), np.int16), wanted, wanted), wanted)
-    )
+    for data in (classes_data(), replace(classes_data(), metric="macro_f1")):
+        found = metrics.of(data, Windows(np.zeros((3, 1, 1), np.int16), wanted, wanted), wanted)
+        assert {data.metric, *metrics.shown(data), *metrics.shown_by_class(data)} <= set(found)
     for data, length in ((series_data(), 1), (series_data(free_run=5), 5)):
         came = np.arange(3 * length, dtype=np.int16).reshape(3, length, 1)
         windows = Windows(np.full((3, 1, 1), -5, np.int16), came, np.zeros(3, int))
