@@ -308,7 +308,7 @@ def dense(network, x, steps, warm_up):
 
     values, z, beside = np.zeros(size), np.zeros(network.n), np.zeros(network.n)
     start = lyapunov._Tangents(network, size, 0)
-    q, dz, log_r = np.concatenate([q[::-1].reshape(-1, size) for q in start._blocks()]), start.dz, np.zeros(size)
+    q, dz, log_r = np.concatenate([q[::-1].reshape(-1, size) for q in start._blocks]), start.dz, np.zeros(size)
     for t in range(warm_up + steps):
         after, fired = step(values, z, x[t])
         jacobian = np.zeros((size + network.n, size + network.n))
