@@ -7,8 +7,8 @@ import textwrap
 from pathlib import Path
 from string import Template
 
-import lnp_edge
 from lnp_edge.base.errors import ConfigError
+from lnp_edge.base.version import VERSION
 from lnp_edge.firmware_gen import neuron, stream, tables
 from lnp_edge.spec import layout
 from lnp_edge.spec.frontend import GROUP
@@ -61,7 +61,7 @@ def _header(model: QuantizedModel, name: str) -> str:
         top=_top(model),
         NAME=up,
         name=name,
-        version=lnp_edge.__version__,
+        version=VERSION,
         fingerprint=f"0x{model.fingerprint:08X}u",
         sizes=f"{sizes}\n#define LNP_{up}_WINDOWS {stream.windows(model)}u",
         names=stream.names(model, up),

@@ -17,9 +17,9 @@ import traceback
 from importlib import import_module
 from typing import NoReturn
 
-from lnp_edge import __version__
 from lnp_edge.base.console import fail
 from lnp_edge.base.errors import ConfigError, LnpError
+from lnp_edge.base.version import VERSION
 
 # In the order of use; each module has HELP, EXAMPLE, arguments(parser) and run(args) -> exit code.
 COMMANDS = (
@@ -44,7 +44,7 @@ def parser() -> argparse.ArgumentParser:
         epilog="Exit codes: 0 done, 1 the answer is no (mismatch, does not fit), 2 you can fix it, "
         f"{CRASHED} lnp itself failed (please report it).",
     )
-    top.add_argument("--version", action="version", version=f"lnp-edge {__version__}")
+    top.add_argument("--version", action="version", version=f"lnp-edge {VERSION}")
     commands = top.add_subparsers(dest="command", metavar="COMMAND", required=True)
     for name in COMMANDS:
         module = import_module(f"lnp_edge.commands.{name}")

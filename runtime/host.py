@@ -38,21 +38,64 @@ class Prediction:
 
 
 def infer(runner: Runner, model: QuantizedModel, rows: Iterable[NDArray[np.int16]]) -> Iterator[Prediction]:
-    """Yield a prediction at every moment of SEMANTICS.md section 7. rows : samples, int16 [C] each.
+    """Yield a prediction at every moment of SEMANTICS.md section 7. rows : samples, int16 [C] each."""
+    stream = Stream(runner, model)
+    for row in rows:
+        if found := stream.push(row):
+            yield found
 
-    Each window starts from reset, as in training, so its read-outs depend only on its own rows. The
-    network of a stream is reset once, before the first row.
+
+class Stream:
+    """A stream of samples: push gives the predictions.
+
+    Each window starts from reset, as in training, so its read-outs depend only on its own samples. A
+    network whose decision.stream is set is reset once, before the first sample.
     """
-    present: int | None = None
-    moments = _moments_of_stream if model.decision.stream else _windows
-    for index, (row, y, outside, begin) in enumerate(moments(runner, model, rows)):
-        forecast, decided = None, None
+
+    def __init__(self, runner: Runner, model: QuantizedModel):
+        self._runner, self.model = runner, model
+        self.begin()
+
+    def begin(self) -> None:
+        """Begin anew: what comes does not follow on what came."""
+        if self.model.decision.stream:
+            self._runner.reset()
+        # Of a stream, those since the decision before.
+        self._recent: deque[NDArray[np.int16]] = deque(maxlen=self.model.window)
+        self._outside: deque[bool] = deque(maxlen=self.model.window)  # of each, whether it leaves the range
+        self._samples, self._present = 0, None
+
+    _present: int | None  # the class of the prediction before
+
+    def push(self, row: NDArray[np.int16]) -> Prediction | None:
+        """Take the next sample, int16 [C]; the prediction that is due with it, if one is."""
+        model = self.model
+        self._recent.append(row)
+        self._outside.append(model.decision.leaves(row.tolist()))
+        self._samples += 1
+        index, early = divmod(self._samples - model.window, model.hop)
+        if self._samples < model.window or early:
+            return None
+        begin = time.perf_counter()
+        counts = model.rows(np.stack(self._recent))
+        if model.decision.stream:
+            y = self._runner.steps(counts).y
+            self._recent.clear()
+        else:
+            y = classify(self._runner, counts)
+        found = self._predict(index, y, row, sum(self._outside), begin)
+        if model.decision.stream:
+            self._outside.clear()
+        return found
+
+    def _predict(self, index: int, y: NDArray[np.int32], row: NDArray[np.int16], outside: int, begin: float):
+        model, forecast, decided = self.model, None, None
         if model.forecast:
             forecast = dict(zip(model.classes, model.forecast.of(row, y).tolist(), strict=True))
         else:
-            decided = model.decision.next(present, y.tolist(), outside)
-            present = decided.label
-        yield Prediction(
+            decided = model.decision.next(self._present, y.tolist(), outside)
+            self._present = decided.label
+        return Prediction(
             window=index,
             start=round(index * model.hop * model.sample_dt, 6),
             end=round((index * model.hop + model.window) * model.sample_dt, 6),
@@ -65,34 +108,6 @@ def infer(runner: Runner, model: QuantizedModel, rows: Iterable[NDArray[np.int16
             y=tuple(y.tolist()),
             latency_us=(time.perf_counter() - begin) * 1e6,
         )
-
-
-# The last row before a prediction, its read-outs, how many of its rows left the training range, and when it began.
-Moment = tuple[NDArray[np.int16], NDArray[np.int32], int, float]
-
-
-def _windows(runner: Runner, model: QuantizedModel, rows: Iterable[NDArray[np.int16]]) -> Iterator[Moment]:
-    recent: deque[NDArray[np.int16]] = deque(maxlen=model.window)
-    outside: deque[bool] = deque(maxlen=model.window)
-    for number, row in enumerate(rows, 1):
-        recent.append(row)
-        outside.append(model.decision.leaves(row.tolist()))
-        if number >= model.window and (number - model.window) % model.hop == 0:
-            begin = time.perf_counter()
-            yield row, classify(runner, model.rows(np.stack(recent))), sum(outside), begin
-
-
-def _moments_of_stream(runner: Runner, model: QuantizedModel, rows: Iterable[NDArray[np.int16]]) -> Iterator[Moment]:
-    runner.reset()
-    waiting: list[NDArray[np.int16]] = []  # rows of the next steps: those before a decision run with it
-    outside = 0
-    for number, row in enumerate(rows, 1):
-        waiting.append(row)
-        outside += model.decision.leaves(row.tolist())
-        if number >= model.window and (number - model.window) % model.hop == 0:
-            begin = time.perf_counter()
-            yield row, runner.steps(model.rows(np.stack(waiting))).y, outside, begin
-            waiting, outside = [], 0
 
 
 def free_run(runner: Runner, model: QuantizedModel, warm_up: NDArray[np.int16], steps: int) -> NDArray[np.int16]:

@@ -25,6 +25,15 @@ typedef struct {
     uint8_t percent;
 } lnp_level_t;
 
+// The nearest count, halves away from 0, within int16. Only LNP_<NAME>_COUNT_<k> uses floating point.
+static inline int16_t lnp_count(double value)
+{
+    if (!(value > -32768.0)) {  // NaN too
+        return INT16_MIN;
+    }
+    return value >= 32767.0 ? INT16_MAX : (int16_t)(value < 0 ? value - 0.5 : value + 0.5);
+}
+
 // Numbers outside the processor are little-endian.
 
 static inline void lnp_put_u16(uint8_t *to, uint16_t value)
