@@ -3,6 +3,7 @@
 import io
 import json
 import os
+import re
 import shlex
 import subprocess
 import sys
@@ -16,6 +17,7 @@ from stops import crash
 from tiny import tiny_counts, tiny_loop, tiny_model, with_entry
 
 from lnp_edge import boards
+from lnp_edge.base.console import bars
 from lnp_edge.cli import COMMANDS, main, parser
 from lnp_edge.config import Config
 from lnp_edge.experiments.executors import processes
@@ -55,6 +57,37 @@ def refused(capsys, at, *words, code=2):
 # ---- help
 
 
+def test_bare_lnp_shows_the_road_with_commands_that_exist(capsys):
+    assert main([]) == 0
+    lines = [line[line.index("lnp ") :] for line in capsys.readouterr().out.splitlines()[1:] if "lnp " in line]
+    words = [re.split(r"  +", line)[0] for line in lines if not line.startswith("lnp --help")]
+    assert len(words) > 8
+    for line in words:
+        assert parser().parse_args(shlex.split(line)[1:]).command in COMMANDS
+
+
+@pytest.mark.parametrize(("said", "meant"), [("trian", "'train'"), ("qantize", "'quantize'"), ("zzz", "")])
+def test_an_unknown_command_is_told_with_the_nearest_one(capsys, said, meant):
+    with pytest.raises(SystemExit) as e:
+        main([said])
+    first, second = capsys.readouterr().err.splitlines()
+    assert e.value.code == 2 and first == f"lnp has no command {said!r}" and meant in second
+    assert ("did you mean" in second) == bool(meant)
+
+
+def test_long_work_says_a_line_now_and_then_where_no_bar_can_be_drawn(capsys, monkeypatch):
+    now = iter([0.0, 1.0, 10.5, 11.0, 25.0])
+    monkeypatch.setattr("lnp_edge.base.console.time.monotonic", lambda: next(now))
+    with bars() as progress:
+        task = progress.add_task("train", total=60, info="")
+        for done in (5, 10, 15, 20):
+            progress.update(task, completed=done, info=f"loss {done}\x1b[2J")
+    assert capsys.readouterr().err.splitlines() == [
+        "train: 10 of 60 loss 10\\x1b[2J",
+        "train: 20 of 60 loss 20\\x1b[2J",
+    ]
+
+
 @pytest.mark.parametrize("name", COMMANDS)
 def test_help_shows_an_example_and_returns_0(capsys, name):
     with pytest.raises(SystemExit) as e:
@@ -87,7 +120,7 @@ def test_top_help_lists_every_command_and_the_exit_codes(capsys):
 
 
 @pytest.mark.parametrize(
-    "words", [[], ["nonsense"], ["verify"], ["run", "m.onnx"], ["verify", "m.onnx", "--steps", "x"]]
+    "words", [["nonsense"], ["verify"], ["run", "m.onnx"], ["verify", "m.onnx", "--steps", "x"]]
 )
 def test_wrong_usage_exits_with_2(capsys, words):
     with pytest.raises(SystemExit) as e:

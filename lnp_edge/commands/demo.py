@@ -104,9 +104,23 @@ def run(args: argparse.Namespace) -> int:
     discard(args.output / trial.key)
     _show(found)
     out.print("\n".join(proof[0].report.lines()), soft_wrap=True)
+    write_whole(args.output / "recording.csv", _csv(data))
     note(f"{found['seconds']} s; the network, model.onnx, firmware and report.json are in {args.output}")
+    out.print("Next:", style="bold")
+    out.print(f"  lnp run {args.output}/model.onnx --source {args.output}/recording.csv", soft_wrap=True, markup=False)
+    out.print("  lnp new my.toml --data FOLDER      with recordings of your own")
     equal = found["predictions_equal"] == found["windows"] and not any(row.differ for row in measured)
     return 0 if proof[0].report.ok and equal else 1
+
+
+def _csv(data: Split) -> bytes:
+    """The first held-out recording of each class of the first person, one after the other."""
+    test = data.test
+    own = np.flatnonzero(test.groups == test.groups[0])
+    first = [own[test.labels[own] == label][0] for label in np.unique(test.labels[own])]
+    rows = np.concatenate([test.recordings[r] for r in first])
+    lines = [",".join(test.channels), *(",".join(map(str, row)) for row in rows.tolist())]
+    return ("\n".join(lines) + "\n").encode()
 
 
 def _work(runs: Runs, item: Trial | RivalTrial, progress: Progress) -> Any:
