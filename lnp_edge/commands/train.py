@@ -9,7 +9,6 @@ import argparse
 import json
 from pathlib import Path
 
-from lnp_edge import config
 from lnp_edge.base.console import bars, note, out
 from lnp_edge.base.files import beside, discard, refuse_unwritable
 from lnp_edge.commands._pruned import PRUNING, pruned
@@ -20,6 +19,7 @@ from lnp_edge.network import Network
 from lnp_edge.network import file as network_file
 from lnp_edge.network.file import NetworkFile
 from lnp_edge.stages import pipeline
+from lnp_edge.task.fit import configuration
 from lnp_edge.task.split import Split, data_for, load_data, split
 
 HELP = "train a network (given a TOML file, draws and prunes it first)"
@@ -79,7 +79,7 @@ def _start(source: str, output: Path, before: Path) -> NetworkFile:
     """The network to train. before : checkpoint of the training before the pruning, if any"""
     if source.endswith(".safetensors"):
         return network_file.load(Path(source))
-    settings = config.named(source)
+    settings = configuration(source, note)
     data = split(settings, load_data(settings))
     network = pipeline.new_network(settings, data)
     if pipeline.after_training(settings):

@@ -30,10 +30,31 @@ class Series:
 
 
 @dataclass(frozen=True)
+class Quantity:
+    """What the counts of a channel mean: physical = (count - zero) * scale, in `unit`.
+
+    zero    : counts where the channel rests, for unsigned counts the middle; augmentation works about it
+    in_file : whether the files hold counts; else they hold physical values
+    low, high : the range of the training part, counts
+    """
+
+    unit: str = ""
+    zero: float = 0.0
+    scale: float = 1.0
+    in_file: bool = True
+    low: int = -32768
+    high: int = 32767
+
+    def counts(self, values: NDArray) -> NDArray:
+        """Counts, not rounded, of values as they stand in a file."""
+        return values if self.in_file else values / self.scale + self.zero
+
+
+@dataclass(frozen=True)
 class Dataset:
     """R recordings of raw sensor counts, each with a class, or with a series to forecast.
 
-    Consecutive channels ..x, ..y, ..z form a vector. A beat or an image is one recording. Each row
+    A beat or an image is one recording. Each row
     of an image is a step and its pixels are the channels, `pixel` of them (3 for colour) side by
     side.
     """
@@ -54,6 +75,10 @@ class Dataset:
     metric: str = "accuracy"  # the main metric, a key of metrics.of()
     series: Series | None = None
     group_name: str = "people"  # what the groups are, for messages
+    group_titles: tuple[str, ...] = ()  # the name of each group; (): its number
+    quantities: tuple[Quantity, ...] = ()  # of each channel; () if nothing is known but counts
+    # Triples of channels that form a vector, by index. None: channels ..x, ..y, ..z of one prefix.
+    vectors: tuple[tuple[int, int, int], ...] | None = None
 
     def samples(self) -> NDArray[np.int16]:
         """All recordings concatenated, [sum of T, C]; not copied if they are one array."""
@@ -110,6 +135,8 @@ def check(dataset: Dataset) -> Dataset:
         closes = series.horizon == 1 and series.target == tuple(range(width))
         hold(closes or not closed, "a closed loop must forecast all channels one step ahead")
         hold(closed == (series.free_run > 0), "set free_run and lyapunov together, or neither")
+    hold(len(dataset.quantities) in (0, width), f"{len(dataset.quantities)} quantities of {width} channels")
+    hold(all(0 <= c < width for three in dataset.vectors or () for c in three), f"vectors {dataset.vectors}")
     return dataset
 
 
