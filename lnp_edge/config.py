@@ -330,7 +330,11 @@ def load(path: Path) -> Config:
 
     Raises ConfigError naming a wrong key, with the nearest known one.
     """
-    text = read_bounded(path, MAX_BYTES, ConfigError, HINT)
+    return parse(read_bounded(path, MAX_BYTES, ConfigError, HINT), path)
+
+
+def parse(text: bytes, path: Path) -> Config:
+    """The configuration of a TOML text that stands, or will stand, at `path`."""
     try:
         raw = tomllib.loads(text.decode())
         found = _read(Config, raw, "")

@@ -29,7 +29,7 @@ def find(settings: DataSettings) -> tuple[list[File], list[str]]:
     Folders behind symbolic links are not entered, so that a loop ends. Raises DataError if there are none.
     """
     root, template = Path(settings.root or "."), template_of(settings.path)
-    pattern = settings.files or _NAME.sub("*", settings.path)
+    pattern = settings.files or _NAME.sub("*", settings.path.replace("[", "[[]"))
     if not root.is_dir():
         raise DataError(f"no folder {root}", "[data] root is relative to the TOML file")
     try:

@@ -51,7 +51,7 @@ def split(found: list[Recording], settings: DataSettings, classes: Sequence[str]
         return _by_group(found, chosen, groups, name, "as [data] held_out says")
     if not settings.target and len(groups) > 1:
         if chosen := _chosen(found, len(classes), len(groups)):
-            return _by_group(found, chosen, groups, name, f"about {SHARE:.0%} of them")
+            return _by_group(found, chosen, groups, name, f"about {SHARE:.0%} of the groups")
         why = f"the last {SHARE:.0%} of each class's time: no choice of whole groups leaves every class in both parts"
     elif settings.target:
         why = f"the last {SHARE:.0%} of each group's time" if len(groups) > 1 else f"the last {SHARE:.0%} of the time"

@@ -78,7 +78,8 @@ def load(settings: DataSettings) -> tuple[Dataset, Report]:
 def _load(settings: DataSettings, files: list[File], others: list[str]) -> tuple[Dataset, Report]:
     reading = _Reading(settings)
     reading.report.files, reading.report.others = len(files), others
-    dt = _step(files, reading)
+    reading.report.places = [file.place for file in files]
+    dt = _step(files, settings)
     found = list[Recording]()
     for k, file in enumerate(files):
         try:
@@ -109,15 +110,20 @@ def _remedy(reading: _Reading) -> str:
     return "check [data] label, files and channels"
 
 
-def _step(files: list[File], reading: _Reading) -> float:
+def step(settings: DataSettings) -> float:
+    """s from one sample to the next, without reading all files."""
+    return _step(find(settings)[0], settings)
+
+
+def _step(files: list[File], settings: DataSettings) -> float:
     """s from one sample to the next: as [data] rate says, or as most of some files do, rounded to a plain number."""
-    if reading.settings.rate:
-        return 1.0 / reading.settings.rate
+    if settings.rate:
+        return 1.0 / settings.rate
     some = files[:: max(1, len(files) // ASKED)][:ASKED]
     steps = []
     for file in some:
         try:
-            rows, _ = _rows(file, _Reading(reading.settings), blocks=1)
+            rows, _ = _rows(file, _Reading(settings), blocks=1)
             pieces = list(cut.ordered(rows, Counter()))
         except readers.Empty:
             continue
@@ -398,6 +404,7 @@ def _dataset(reading: _Reading, found: list[Recording], dt: float) -> tuple[Data
         vectors=tuple((at[a], at[b], at[c]) for a, b, c in settings.vectors),
     )
     report.splits = parts.why
+    report.spans = [(report.places[r.file], r.label, r.start, len(r.x) * dt) for r in found]
     return dataset, report
 
 

@@ -116,12 +116,15 @@ class Report:
 
     files: int = 0
     rows: int = 0
+    places: list[str] = field(default_factory=list)
     others: list[str] = field(default_factory=list)  # files that do not match `path`
     empty: list[str] = field(default_factory=list)
     events: dict[str, Counter[str]] = field(default_factory=lambda: defaultdict(Counter))
     channels: list[ChannelReport] = field(default_factory=list)
     dt: float = 0.0
     splits: str = ""  # how the test part was chosen
+    # Of each recording, for a picture of the time: file, label, start in s, length in s.
+    spans: list[tuple[str, int, float, float]] = field(default_factory=list)
 
     def saw(self, what: str, count: int, place: str) -> None:
         if count:
@@ -131,36 +134,43 @@ class Report:
         """A sentence for each thing that was changed, left out or is odd."""
         found = []
         if self.others:
-            found.append(f"{_files(len(self.others))} not of the form [data] path, such as {self.others[0]}: left out")
+            found.append(
+                f"{counted(len(self.others), 'file')} not of the form [data] path, such as {self.others[0]}: left out"
+            )
         if self.empty:
-            found.append(f"{_files(len(self.empty))} without rows, such as {self.empty[0]}: left out")
+            found.append(f"{counted(len(self.empty), 'file')} without rows, such as {self.empty[0]}: left out")
         for what, by_file in self.events.items():
             worst, most = by_file.most_common(1)[0]
-            where = f", {most} of them in {worst}" if len(by_file) > 1 and worst else f", in {worst}" if worst else ""
-            found.append(f"{by_file.total()} {what}{where}{_THEN.get(what, '')}")
+            where = f", {most} of them in {worst}" if len(by_file) > 1 and worst else f" in {worst}" if worst else ""
+            found.append(f"{what}: {by_file.total()}{where}{_THEN.get(what, '')}")
         return found + [remark for channel in self.channels for remark in channel.remarks()]
 
 
 _THEN = {
-    "lines that are no rows": ": passed over",
-    "lines that are too long": ": passed over",
-    "rows without a time": ": left out",
-    "rows without a label": ": left out",
-    "rows without a group": ": left out",
+    "lines that are no rows": "; passed over",
+    "lines that are too long": "; passed over",
+    "rows without a time": "; left out",
+    "rows without a label": "; left out",
+    "rows without a group": "; left out",
     "rows that [data] where leaves out": "",
-    "rows out of order": ": sorted by time",
-    "rows with a time that occurs twice": ": the first of each kept",
-    "rows with a coarse time": ": spread evenly",
-    "rows with an empty or invalid cell": ": left out, like missing rows",
-    "restarts of the clock": ": each begins a recording",
-    "gaps": ": each ends a recording",
-    "files with irregular times": ": resampled at even steps",
-    "rows resampled": ": linearly, after a mean where the rate falls",
+    "rows out of order": "; sorted by time",
+    "rows with a time that occurs twice": "; the first of each kept",
+    "rows with a coarse time": "; spread evenly",
+    "rows with an empty or invalid cell": "; left out, like missing rows",
+    "restarts of the clock": "; each begins a recording",
+    "gaps": "; each ends a recording",
+    "files with irregular times": "; resampled at even steps",
+    "rows resampled": "; linearly, after a mean where the rate falls",
 }
 
 
-def _files(count: int) -> str:
-    return f"{count} file{'s' * (count != 1)}"
+def counted(count: int, what: str) -> str:
+    return f"{count} {what}{'s' * (count != 1)}"
+
+
+def shown(minutes: float) -> str:
+    """Three digits, but no exponent."""
+    return f"{minutes:.3g}" if minutes < 1000 else f"{minutes:.0f}"
 
 
 @dataclass(frozen=True)
