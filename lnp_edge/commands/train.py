@@ -9,11 +9,11 @@ import argparse
 import json
 from pathlib import Path
 
-from lnp_edge.base.console import bars, note, out
+from lnp_edge.base.console import bars, note
 from lnp_edge.base.files import beside, discard, refuse_unwritable
+from lnp_edge.commands import _after
 from lnp_edge.commands._pruned import PRUNING, pruned
 from lnp_edge.config import Config
-from lnp_edge.experiments import predict
 from lnp_edge.experiments.trial import dense
 from lnp_edge.network import Network
 from lnp_edge.network import file as network_file
@@ -61,18 +61,21 @@ def run(args: argparse.Namespace) -> int:
     file = _start(args.source, args.output, before)
     data = data_for(file.config, file.network)
     trained, curve = _train("train", file.config, data, file.network, checkpoint)
-    measures = pipeline.measures(data, predict.of_network(file.config, data, trained))
-    history = file.history | {"train": curve, "float_measures": measures}
+    found = _after.results(file.config, data, trained, _task(args.source, file.config))
+    history = file.history | {"train": curve, "float_measures": found["measures"]}
     network_file.save(NetworkFile(trained, file.config, history), args.output)
     discard(before, checkpoint, beside(args.output, PRUNING))
     if args.json:
-        print(json.dumps({"measures": measures, "windows": len(data.test_windows), "train": curve}))
+        print(json.dumps(found | {"train": curve}))
     else:
-        out.print(f"on {data.held_out_text}:")
-        for name, value in measures.items():
-            out.print(f"  {name:<24}{value:.3f}")
+        _after.show(data, found)
     note(f"written: {args.output}    next: lnp quantize {args.output} -o model.onnx")
     return 0
+
+
+def _task(source: str, settings: Config) -> str:
+    """How other commands name the task of a source."""
+    return f"{settings.data.name}.toml" if source.endswith(".safetensors") and settings.data.own else source
 
 
 def _start(source: str, output: Path, before: Path) -> NetworkFile:
