@@ -119,9 +119,7 @@ def test_top_help_lists_every_command_and_the_exit_codes(capsys):
     assert "0 done, 1 the answer is no" in out and "70 lnp itself failed" in " ".join(out.split())
 
 
-@pytest.mark.parametrize(
-    "words", [["nonsense"], ["verify"], ["run", "m.onnx"], ["verify", "m.onnx", "--steps", "x"]]
-)
+@pytest.mark.parametrize("words", [["nonsense"], ["verify"], ["run", "m.onnx"], ["verify", "m.onnx", "--steps", "x"]])
 def test_wrong_usage_exits_with_2(capsys, words):
     with pytest.raises(SystemExit) as e:
         main(words)

@@ -84,6 +84,8 @@ def test_the_contract_imports_numpy_numba_and_itself_only():
     ("lnp_edge/network", ("lnp_edge.firmware_gen", "lnp_edge.runtime", "lnp_edge.training", "torch")),
     ("lnp_edge/dynamics", ("lnp_edge.firmware_gen", "lnp_edge.runtime", "lnp_edge.training", "torch")),
     ("lnp_edge/pruning", ("lnp_edge.firmware_gen", "lnp_edge.runtime", "torch")),
+    ("lnp_edge/readers", ("lnp_edge.recordings", "lnp_edge.task", "lnp_edge.runtime", "torch")),
+    ("lnp_edge/recordings", ("lnp_edge.firmware_gen", "lnp_edge.runtime", "lnp_edge.training", "torch")),
     ("lnp_edge/training", ("lnp_edge.firmware_gen", "lnp_edge.runtime", "lnp_edge.stages")),
 ])  # fmt: skip
 def test_no_package_imports_what_lies_behind_it(folder, forbidden):

@@ -15,7 +15,7 @@ import json
 from pathlib import Path
 
 from lnp_edge import boards, config
-from lnp_edge.base.console import counted, out, table
+from lnp_edge.base.console import counted, note, out, table
 from lnp_edge.base.errors import ConfigError
 from lnp_edge.experiments.executors import for_jobs, processes
 from lnp_edge.experiments.rivals import Rivals, RivalTrial
@@ -23,6 +23,7 @@ from lnp_edge.firmware_gen.build import compiler
 from lnp_edge.stages import rival
 from lnp_edge.stages.rival import Measured
 from lnp_edge.task import metrics
+from lnp_edge.task.fit import configuration
 from lnp_edge.task.split import Split
 
 HELP = "measure rivals without a spiking network, as integers and C"
@@ -49,7 +50,7 @@ def run(args: argparse.Namespace) -> int:
         if (value := getattr(args, name)) is not None and value < least:
             raise ConfigError(f"--{name} is {value}", f"choose at least {least}")
     compiler(boards.get(rival.BOARD).toolchain)
-    settings = config.named(args.task)
+    settings = configuration(args.task, note)
     data = rival.data_of(settings)
     chosen = [name.strip() for name in args.rivals.split(",")] if args.rivals else rival.suiting(data)
     if not chosen:

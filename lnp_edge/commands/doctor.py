@@ -30,6 +30,8 @@ PACKAGES = {
     "pyelftools": "reads images",
     "torch": "training only",
     "scikit-learn": "baseline of a training",
+    "pandas": "own data: CSV, clocks",
+    "pyarrow": "own data: Parquet",
     "matplotlib": "figures of lnp reproduce and compare",
     "onnxruntime": "runs model.onnx elsewhere; tests",
 }

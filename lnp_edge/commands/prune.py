@@ -17,7 +17,6 @@ import json
 from dataclasses import asdict, replace
 from pathlib import Path
 
-from lnp_edge import config
 from lnp_edge.base.console import bars, note, out, table
 from lnp_edge.base.errors import ConfigError, DoesNotFit
 from lnp_edge.base.files import beside, discard, make_folder, refuse_unwritable
@@ -29,6 +28,7 @@ from lnp_edge.network.file import NetworkFile
 from lnp_edge.spec.board import Board
 from lnp_edge.stages import budget, pipeline
 from lnp_edge.stages.budget import Budget, Fitted
+from lnp_edge.task.fit import configuration
 from lnp_edge.task.split import Split, load_data, split
 
 HELP = "draw a network and prune it before training"
@@ -60,7 +60,7 @@ def run(args: argparse.Namespace) -> int:
     from lnp_edge import pruning
 
     refuse_unwritable(args.output)
-    settings = config.named(args.config)
+    settings = configuration(args.config, note)
     if pipeline.after_training(settings):
         raise ConfigError(
             f"{settings.prune.method!r} prunes a trained network, but lnp prune does not train",
@@ -91,7 +91,7 @@ def run(args: argparse.Namespace) -> int:
         ]
         out.print(table("", ["", "neurons", "synapses", "abscissa", "radius"], rows))
         if goal:
-            _show(config.named(args.config), fitted, plain, board, limits)
+            _show(configuration(args.config), fitted, plain, board, limits)
     history = {"prune": {"method": settings.prune.method, "synapses_before": report.before.synapses}}
     network_file.save(NetworkFile(pruned, settings, history), args.output)
     discard(beside(args.output, PRUNING), fitting)

@@ -37,6 +37,7 @@ from lnp_edge.stages import pipeline, rival
 from lnp_edge.stages.rival import Measured
 from lnp_edge.task import metrics
 from lnp_edge.task.dataset import Dataset
+from lnp_edge.task.fit import configuration
 from lnp_edge.task.split import Split, folds, load_data, split
 from lnp_edge.training.kernels.derive import trains_in_integers
 
@@ -110,7 +111,7 @@ def run(args: argparse.Namespace) -> int:
     if unknown:
         raise ConfigError(f"unknown row {sorted(unknown)[0][:40]!r}", f"available: {', '.join(ROWS)}")
     pipeline.require_torch()
-    bases = [config.named(name) for name in args.tasks]
+    bases = [configuration(name, note) for name in args.tasks]
     against = [_rivals(base, args.rivals) for base in bases]
     chosen = SHARED if args.shared else {name: ROWS[name] for name in rows}
     if args.shared:

@@ -13,17 +13,17 @@ import argparse
 import json
 from pathlib import Path
 
-from lnp_edge import config
 from lnp_edge.base.console import bars, note, out
 from lnp_edge.base.files import beside, discard, refuse_unwritable
+from lnp_edge.commands import _after
 from lnp_edge.commands._pruned import PRUNING, pruned
 from lnp_edge.config import Config
-from lnp_edge.experiments import predict
 from lnp_edge.experiments.trial import dense
 from lnp_edge.network import Network
 from lnp_edge.network import file as network_file
 from lnp_edge.network.file import NetworkFile
 from lnp_edge.stages import pipeline
+from lnp_edge.task.fit import configuration
 from lnp_edge.task.split import Split, data_for, load_data, split
 from lnp_edge.training import schedule
 
@@ -66,29 +66,31 @@ def run(args: argparse.Namespace) -> int:
     file = _start(args.source, args.output, before)
     data = data_for(file.config, file.network)
     trained, curve = _train("train", file.config, data, file.network, checkpoint)
-    measures = pipeline.measures(data, predict.of_network(file.config, data, trained))
-    warning = schedule.warning(curve, file.config.train)
-    history = file.history | {"train": curve, "float_measures": measures, "warning": warning}
+    found = _after.results(file.config, data, trained, _task(args.source, file.config))
+    found["warning"] = schedule.warning(curve, file.config.train)
+    history = file.history | {"train": curve, "float_measures": found["measures"], "warning": found["warning"]}
     network_file.save(NetworkFile(trained, file.config, history), args.output)
     discard(before, checkpoint, beside(args.output, PRUNING))
     if args.json:
-        found = {"measures": measures, "windows": len(data.test_windows), "warning": warning, "train": curve}
-        print(json.dumps(found))
+        print(json.dumps(found | {"train": curve}))
     else:
-        out.print(f"on {data.held_out_text}:")
-        for name, value in measures.items():
-            out.print(f"  {name:<24}{value:.3f}")
-        if warning:
-            out.print(f"not converged: {warning}", soft_wrap=True, markup=False)
+        _after.show(data, found)
+        if found["warning"]:
+            out.print(f"not converged: {found['warning']}", soft_wrap=True, markup=False)
     note(f"written: {args.output}    next: lnp quantize {args.output} -o model.onnx")
     return 0
+
+
+def _task(source: str, settings: Config) -> str:
+    """How other commands name the task of a source."""
+    return f"{settings.data.name}.toml" if source.endswith(".safetensors") and settings.data.own else source
 
 
 def _start(source: str, output: Path, before: Path) -> NetworkFile:
     """The network to train. before : checkpoint of the training before the pruning, if any"""
     if source.endswith(".safetensors"):
         return network_file.load(Path(source))
-    settings = config.named(source)
+    settings = configuration(source, note)
     data = split(settings, load_data(settings))
     network = pipeline.new_network(settings, data)
     if pipeline.after_training(settings):

@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lnp_edge.base.errors import DataError
+from lnp_edge.spec.quantity import Quantity
 
 
 @dataclass(frozen=True)
@@ -33,7 +34,7 @@ class Series:
 class Dataset:
     """R recordings of raw sensor counts, each with a class, or with a series to forecast.
 
-    Consecutive channels ..x, ..y, ..z form a vector. A beat or an image is one recording. Each row
+    A beat or an image is one recording. Each row
     of an image is a step and its pixels are the channels, `pixel` of them (3 for colour) side by
     side.
     """
@@ -54,6 +55,10 @@ class Dataset:
     metric: str = "accuracy"  # the main metric, a key of metrics.of()
     series: Series | None = None
     group_name: str = "people"  # what the groups are, for messages
+    group_titles: tuple[str, ...] = ()  # the name of each group; (): its number
+    quantities: tuple[Quantity, ...] = ()  # of each channel; () if nothing is known but counts
+    # Triples of channels that form a vector, by index. None: channels ..x, ..y, ..z of one prefix.
+    vectors: tuple[tuple[int, int, int], ...] | None = None
 
     def samples(self) -> NDArray[np.int16]:
         """All recordings concatenated, [sum of T, C]; not copied if they are one array."""
@@ -110,6 +115,8 @@ def check(dataset: Dataset) -> Dataset:
         closes = series.horizon == 1 and series.target == tuple(range(width))
         hold(closes or not closed, "a closed loop must forecast all channels one step ahead")
         hold(closed == (series.free_run > 0), "set free_run and lyapunov together, or neither")
+    hold(len(dataset.quantities) in (0, width), f"{len(dataset.quantities)} quantities of {width} channels")
+    hold(all(0 <= c < width for three in dataset.vectors or () for c in three), f"vectors {dataset.vectors}")
     return dataset
 
 
