@@ -339,8 +339,8 @@ def test_what_cannot_be_asked_is_refused_in_two_lines(at, capsys, words, what):
     assert [p.name for p in at.iterdir()] == ["small.toml"]
 
 
-@pytest.mark.parametrize(("neuron", "flash", "ops"), [("cuba_lif", 11, 7), ("adlif", 9, 20)])
-def test_what_is_written_fits_when_it_is_quantised_and_built(at, capsys, monkeypatch, neuron, flash, ops):
+def test_what_is_written_fits_when_it_is_quantised_and_built(at, capsys, monkeypatch):
+    neuron, flash, ops = "adlif", 9, 20  # cuba_lif is that of the sizes above
     need_for("cortex-m4")
     monkeypatch.setattr(_measure, "STEPS", 100)
     (at / "small.toml").write_text(SMALL.replace("[network]", f'[network]\nneuron = "{neuron}"'))
