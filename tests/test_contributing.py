@@ -58,8 +58,15 @@ def python(house, code):
     return done.stdout
 
 
-def test_the_five_recipes_are_there():
-    kinds = ("boards/", "lnp_edge/neurons/", "lnp_edge/datasets/", "lnp_edge/pruning/", "lnp_edge/frontends/")
+def test_the_six_recipes_are_there():
+    kinds = (
+        "boards/",
+        "lnp_edge/neurons/",
+        "lnp_edge/datasets/",
+        "lnp_edge/pruning/",
+        "lnp_edge/frontends/",
+        "lnp_edge/readers/",
+    )
     assert all(any(place.startswith(kind) for place in FILES) for kind in kinds)
 
 
@@ -76,6 +83,22 @@ for line in ("prune c.toml -o pruned.safetensors", "train pruned.safetensors -o 
     assert main(line.split()) == 0, line
 """)  # fmt: skip
     assert "verified: 1000 steps" in out and ", 0 differences" in out
+
+
+def test_the_file_format_is_read_like_any_other(house):
+    need("pandas")
+    (house / "jsonl").mkdir()
+    for name in ("walk", "run"):
+        rows = "".join(f'{{"t": {k / 50}, "ax": {k % 9}, "who": "p{k // 200}"}}\n' for k in range(600))
+        (house / f"jsonl/{name}.jsonl").write_text(f"boot\n{rows}{'[' * 9999}\n")
+    out = python(
+        house,
+        """
+from lnp_edge.cli import main
+assert main("new j.toml --data jsonl --label file --group who".split()) == 0
+""",
+    )
+    assert "1 channel every 0.02 s" in out and "lines that are no rows: 4" in out
 
 
 def test_the_contract_tests_find_what_was_added_and_hold(house):

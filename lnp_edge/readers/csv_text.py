@@ -52,7 +52,7 @@ SPACES = " "  # as a delimiter: any number of blanks
 # In the order of preference where two explain the file alike.
 DIALECTS = tuple((d, p) for d in (",", ";", "\t", "|", SPACES, "") for p in ".,")
 _MARKS = {codecs.BOM_UTF8: "utf-8", codecs.BOM_UTF16_LE: "utf-16-le", codecs.BOM_UTF16_BE: "utf-16-be"}
-_NUMBERS = {p: re.compile(rf"[+-]?(\d+[{p}]?\d*|[{p}]\d+)([eE][+-]?\d+)?") for p in ".,"}
+_NUMBERS = {p: re.compile(rf"[+-]?(\d+([{p}]\d*)?|[{p}]\d+)([eE][+-]?\d+)?") for p in ".,"}
 _CLOCK = r"\d{1,2}:\d{2}(:\d{2}([.,]\d+)?)?( ?[AaPp][Mm])?"
 _DATE = re.compile(rf"\d{{1,4}}([-./])\d{{1,2}}\1\d{{1,4}}([T ]+{_CLOCK}( ?[Zz]|[+-]\d\d:?\d\d)?)?|{_CLOCK}")
 

@@ -198,6 +198,6 @@ def short(dataset: Dataset, samples: int) -> Short:
 
 def minutes(dataset: Dataset) -> NDArray[np.float64]:
     """Minutes of each group (row) and class (column; one of a series)."""
-    found = np.zeros((int(dataset.groups.max(initial=0)) + 1, max(1, len(dataset.classes))))
+    found = np.zeros((len(dataset.group_titles), max(1, len(dataset.classes))))
     np.add.at(found, (dataset.groups, dataset.labels), [len(a) * dataset.dt / 60 for a in dataset.recordings])
     return found

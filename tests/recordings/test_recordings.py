@@ -43,7 +43,7 @@ def test_labels_and_groups_from_the_path(tmp_path):
     found, report = loaded(tmp_path, two_people() | {"notes.csv": "x"}, PATH)
     assert found.classes == ("run", "walk") and found.group_titles == ("anna", "bert", "carla")
     assert found.dt == 0.1 and found.channels == ("a",) and found.name == "my"
-    assert found.held_out == (2,) and found.group_name == "person" and report.files == 6
+    assert found.held_out == (2,) and found.group_name == "persons" and report.files == 6
     assert [len(a) for a in found.recordings] == [40] * 6 and report.remarks() == []
 
 

@@ -32,7 +32,7 @@ def test_classes_from_files_to_a_model(at, capsys):
     assert main(["train", "my.toml", "-o", "t.safetensors"]) == 0
     said = capsys.readouterr().out
     assert (
-        "ridge on statistics and bands" in said and "the network, on training" in said and "The test has 1 who" in said
+        "ridge on statistics and bands" in said and "the network, on training" in said and "The test has 1 of 3 whos" in said
     )
     matrix = [line.split()[-2:] for line in said.splitlines() if line.startswith((" fast [b]", " slow"))]
     assert np.array(matrix, int).sum(1).tolist() == [7, 7]
