@@ -305,6 +305,11 @@ def test_others_get_a_scale_about_zero_or_about_their_level():
     np.testing.assert_allclose((exact - pressure.zero) * pressure.scale, 101_325 + x, atol=pressure.scale)
 
 
+def test_unsigned_counts_of_16_bits_are_moved():
+    x = np.array([0, 1, 40_000, 65_535])
+    assert quantity(x, False).counts(x).tolist() == [-32768, -32767, 7232, 32767]
+
+
 def test_a_wild_value_does_not_set_the_scale_and_is_clipped():
     x = np.append(np.random.default_rng(1).normal(0, 1, 10_000), 1e9)
     found, clipped = counts.converted(x[:, None], np.zeros(1), [quantity(x, False)])
