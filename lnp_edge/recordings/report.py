@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from lnp_edge.task.dataset import Dataset, Quantity
 
 STILL, STILL_ROWS = 0.1, 100  # share of a file's rows, and rows, that a value stands still for
+PART = 2**18  # values at once
 OFTEN = 0.01  # share of the rows at an extreme value
 FAR = 3.0  # standard deviations from the others: no extreme of a sensor, but a sign for "none"
 
@@ -38,7 +39,7 @@ class ChannelReport:
 
     def look(self, x: NDArray[np.float32], origin: float, place: str) -> None:
         """Take the values of another file, x + origin, into account."""
-        known = x[~np.isnan(x)].astype(np.float64)
+        known = x[~np.isnan(x)]
         self.missing += len(x) - len(known)
         self.rows += len(x)
         if not len(known):
@@ -46,9 +47,14 @@ class ChannelReport:
         low, high = float(known.min()), float(known.max())
         self._extreme(known, low, origin, -1)
         self._extreme(known, high, origin, 1)
-        self.total += float((known + origin).sum())
-        self.square += float(np.square(known + origin).sum())
-        edges = np.flatnonzero(np.diff(known) != 0) + 1
+        for k in range(0, len(known), PART):
+            part = known[k : k + PART] + origin  # float64
+            self.total += float(part.sum())
+            self.square += float(np.square(part).sum())
+        changes = known[1:] != known[:-1]
+        if len(known) - np.count_nonzero(changes) < max(STILL_ROWS, STILL * len(x)):
+            return
+        edges = np.flatnonzero(changes) + 1
         runs = np.diff(np.concatenate([[0], edges, [len(known)]]))
         longest = int(runs.max())
         if longest >= max(STILL_ROWS, STILL * len(x)) and longest > self.still[0]:

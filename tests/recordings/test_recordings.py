@@ -342,6 +342,17 @@ def test_odd_channels_are_told_with_the_remedy(tmp_path):
     assert "far from all others" not in "\n".join(clean[1].remarks())
 
 
+def test_small_blocks_give_the_same_recordings(tmp_path, monkeypatch):
+    rows = [(k / 10, k % 9, f"label {k // 100 % 3}", f"p{k // 300}") for k in range(1200)]
+    text = lines("t,x,y,who", rows) + "half a line\n"
+    settings = 'files = "*.csv"\ntime = "t"\nlabel = "y"\ngroup = "who"'
+    whole, _ = loaded(tmp_path, {"a.csv": text}, settings)
+    monkeypatch.setattr("lnp_edge.readers.csv_text.CHUNK", 64)
+    parts, report = loaded(tmp_path, {"a.csv": text + "\n"}, settings)
+    assert report.rows == 1200 and whole.classes == parts.classes and whole.group_titles == parts.group_titles
+    assert all(np.array_equal(a, b) for a, b in zip(whole.recordings, parts.recordings, strict=True))
+
+
 def test_too_many_values_are_refused(tmp_path, monkeypatch):
     monkeypatch.setattr("lnp_edge.recordings.load.MAX_VALUES", 100)
     with pytest.raises(DataError, match="more than 100 values"):
