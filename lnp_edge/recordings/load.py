@@ -82,24 +82,28 @@ def _load(settings: DataSettings, files: list[File], others: list[str]) -> tuple
     dt = _step(files, settings)
     found = list[Recording]()
     for k, file in enumerate(files):
-        try:
-            rows, clock = _rows(file, reading)
-        except readers.Empty:
-            reading.report.empty.append(file.place)
-            continue
-        seen = Counter[str]()
-        for piece in cut.ordered(rows, seen):
-            for label, start, x in cut.recordings(piece, dt, settings.gap, seen):
-                absolute = bool(clock and clock.absolute)
-                start += clock.start if clock else 0.0
-                found.append(Recording(x, label, int(piece.group[0]), start, absolute, k))
-        for what, count in seen.items():
-            reading.report.saw(what, count, file.place)
-    del rows, piece  # the clocks and labels of the last file
+        found += _recordings(file, k, reading, dt)
     found = cut.joined(found, dt)
     if not found:
         raise DataError(f"no rows are left of {len(files)} files", _remedy(reading))
     return _dataset(reading, found, dt)
+
+
+def _recordings(file: File, number: int, reading: _Reading, dt: float) -> list[Recording]:
+    """The recordings of a file; [] if it is empty, which the report tells."""
+    found, seen = list[Recording](), Counter[str]()
+    try:
+        rows, clock = _rows(file, reading)
+    except readers.Empty:
+        reading.report.empty.append(file.place)
+        return []
+    begin, absolute = (clock.start, clock.absolute) if clock else (0.0, False)
+    for piece in cut.ordered(rows, seen):
+        for label, start, x in cut.recordings(piece, dt, reading.settings.gap, seen):
+            found.append(Recording(x, label, int(piece.group[0]), begin + start, absolute, number))
+    for what, count in seen.items():
+        reading.report.saw(what, count, file.place)
+    return found
 
 
 def _remedy(reading: _Reading) -> str:

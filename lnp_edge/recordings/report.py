@@ -48,7 +48,7 @@ class ChannelReport:
         self._extreme(known, low, origin, -1)
         self._extreme(known, high, origin, 1)
         for k in range(0, len(known), PART):
-            part = known[k : k + PART] + origin  # float64
+            part = known[k : k + PART].astype(np.float64) + origin
             self.total += float(part.sum())
             self.square += float(np.square(part).sum())
         changes = known[1:] != known[:-1]
