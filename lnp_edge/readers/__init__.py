@@ -53,6 +53,7 @@ class Table(ABC):
     named       : whether the file names them; else they are called "1", "2", ...
     rate        : Hz, if the file says so; else 0
     rows        : read so far
+    expected    : about how many there are; 0 if unknown
     passed_over : what was not a row so far, with the number of lines of each reason
     """
 
@@ -60,7 +61,7 @@ class Table(ABC):
         if len(columns) > MAX_COLUMNS:
             raise DataError(f"{path} has {len(columns)} columns", f"{MAX_COLUMNS} at most: write fewer to the file")
         self.path, self.columns, self.named, self.rate = path, tuple(columns), named, rate
-        self.rows, self.passed_over = 0, Counter[str]()
+        self.rows, self.expected, self.passed_over = 0, 0, Counter[str]()
 
     @property
     def names(self) -> list[str]:

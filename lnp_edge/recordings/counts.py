@@ -15,6 +15,7 @@ from lnp_edge.config import ChannelSettings
 from lnp_edge.spec.quantity import Quantity
 
 LARGEST = 32767
+UNSIGNED = 65535  # of 16 bits: moved to int16 by half of its range
 ROOM = 2.0  # counts beyond the training part's range
 WILD = 20.0  # extremes further out than so many usual ranges are clipped
 TAIL = 5e-4  # share of the samples beyond the usual range, on each side
@@ -45,6 +46,8 @@ def quantity(
         middle = 2.0 ** max(1, int(high).bit_length()) / 2 if in_vector and low >= 0 and high > 1 else 0.0
         zero = middle if given.zero is None else given.zero
         return Quantity(unit, zero, 1.0 if given.scale is None else given.scale, True)
+    if low >= 0 and high <= UNSIGNED and given.zero is given.scale is None and (training == np.rint(training)).all():
+        return Quantity(unit, -(UNSIGNED + 1) / 2, 1.0, False)
     usual = np.quantile(training, (TAIL, 0.5, 1 - TAIL))
 
     def reach(about: float) -> float:
