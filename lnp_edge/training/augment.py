@@ -12,6 +12,7 @@ from lnp_edge.encoders.affine import moments
 from lnp_edge.task.dataset import Dataset
 from lnp_edge.task.task import Task, encoded
 
+LONGEST = 10.0  # windows; the data cannot tell longer time constants apart, integers lose precision
 MIRRORED = 0.5  # share of windows that are mirrored, if the data set defines how
 
 
@@ -32,6 +33,7 @@ class _Recordings:
         self.start = np.cumsum(self.length) - self.length
         self.labels = dataset.labels[usable]
         self.task, self.samples, self.steps, self.batch = task, task.window, task.steps, batch
+        self.longest = LONGEST * self.steps
         self.std = moments(self.signal)[1].astype(np.float32)
         parts = (self.signal, self.labels, self.length)
         self.identity = f"{[zlib.crc32(a.tobytes()) for a in parts]} {task.window} {task.front} {batch} {settings}"
@@ -72,6 +74,11 @@ class Crops(_Recordings):
         below = np.minimum(at.astype(np.int64), np.maximum(self.length[r][:, None] - 2, 0))
         part = (at - below).astype(np.float32)[..., None]
         below += self.start[r][:, None]
+        return self._changed(below, part, rng)
+
+    def _changed(self, below: np.ndarray, part: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+        """The signal between samples `below` [B, T] and the next, augmented. part : [B, T, 1], of the way to it"""
+        s, size = self.strength, len(below)
         counts = self.signal[below].astype(np.float32)
         counts += (self.signal[np.minimum(below + 1, len(self.signal) - 1)] - counts) * part
         if self.vectors:
