@@ -26,7 +26,7 @@ from lnp_edge.spec.layout import tables
 from lnp_edge.spec.model import INPUT, QuantizedModel
 
 RUN = 500  # steps of one stimulus at most; the next begins with a reset of the state it leaves
-RUNS = 4  # of a model that is never reset: runs before the long ones
+RUNS = 2  # of a model that is never reset: runs before the long ones
 LONGEST = 10**6  # steps of a long run
 BATCH = 200  # steps between two comparisons of the digests
 

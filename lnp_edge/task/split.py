@@ -148,6 +148,9 @@ def _require_streams(config: Config, dataset: Dataset, hop: int, frame: int) -> 
         raise ConfigError(f"{dataset.name} has no streams of classes", hint)
     if config.network.readout == "mean":
         raise ConfigError("the read-out mean never forgets, but a stream is never reset", 'choose readout = "li"')
+    if config.network.tau_out > config.data.window:
+        what = f"network.tau_out is {config.network.tau_out:g} s: a stream would not settle in a window"
+        raise ConfigError(what, f"choose up to {config.data.window:g}, or a longer [data] window")
     if hop % frame:
         what = f"a hop of {hop} samples is not a whole number of steps of {frame} samples"
         raise ConfigError(what, f"choose [data] hop = {(hop // frame or 1) * frame * dataset.dt:g}")
