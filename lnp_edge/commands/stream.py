@@ -26,8 +26,9 @@ from lnp_edge.task.split import Split, load_data, split
 
 HELP = "judge a task on streams: accuracy, delays and false changes"
 EXAMPLE = "  lnp stream spar-stream\n  lnp stream hapt-stream --left-out 6 -o runs --json"
+RULED = "  with its rule"
 METHODS = "windows", "stream", "ridge", "leaky"
-COLUMNS = ["", "all", "settled", "delay 50/90/95 %", "missed", "false", "unkn.", "instr."]
+COLUMNS = ["", "all", "settled", "delay, s", "missed", "false", "instr."]
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
@@ -105,22 +106,22 @@ def _print(settings: Config, data: Split, report: dict[str, Any]) -> None:
     first = report["rows"][0]
     title = f"{settings.data.name}: {data.test.group_name} {_groups(data)}, held out; seed {settings.seed}"
     out.print(table(title, COLUMNS, [_cells(row) for row in report["rows"]], wide=True))
-    out.print(f"A decision every {data.task.hop * data.train.dt:g} s; {first['changes']:.0f} changes of class")
-    out.print(
-        f"in {first['hours']:.2f} labelled hours. all: share of right decisions; settled: from {streams.SETTLED:g} s"
-    )
-    out.print("after a change; delay: s to the first right decision; missed: changes without one;")
-    out.print("false: decisions an hour for another class that is not there; unkn.: share of")
-    out.print("unknown decisions; instr.: instructions a second of signal, on the emulated M4.")
-    if rule := next((row for row in report["rows"] if row["name"] == "  with its rule"), None):
-        out.print(
-            f"\nUnknown by the rule: {rule['rejected']:.1%} of right decisions; right of the known {rule['known']:.3f}."
-        )
+    hop, hours = data.task.hop * data.train.dt, f"{first['hours']:.2f} labelled hours"
+    out.print(f"A decision every {hop:g} s; {first['changes']:.0f} changes of class in {hours}.")
+    out.print(f"all: share of right decisions; settled: from {streams.SETTLED:g} s after a change; delay: to the")
+    out.print("first right decision, of 50/90/95 % of the changes; missed: changes without one;")
+    out.print("false: decisions an hour for another class that is not there; instr.:")
+    out.print("instructions a second of signal, on the emulated Cortex-M4.")
+    if rule := next((row for row in report["rows"] if row["name"] == RULED), None):
+        shares = f"{rule['unknown']:.1%} of all decisions unknown, {rule['rejected']:.1%} of the right ones"
+        out.print(f"\nThe rule calls {shares};")
+        out.print(f"{rule['known']:.1%} of the known are right. Of what it should not know, it calls unknown:")
     for name, share in report["strangers"].items():
         out.print(f"  {share:6.1%} of {name}")
-    if report["levels"]:
-        out.print("Confidence, promised and right, percent (decisions):")
-        out.print("  " + "  ".join(f"{p:.0f} {r:.0f} ({n:.0f})" for p, r, n in report["levels"]), soft_wrap=False)
+    out.print("Confidence: percent promised, percent right (decisions):")
+    for part in range(0, len(report["levels"]), 4):
+        told = (f"{p:.0f}, {r:.0f} ({n:.0f})" for p, r, n in report["levels"][part : part + 4])
+        out.print("  " + "   ".join(told))
 
 
 def _groups(data: Split) -> str:
@@ -128,10 +129,9 @@ def _groups(data: Split) -> str:
 
 
 def _cells(row: dict[str, Any]) -> list[str]:
-    delays = "/".join("never" if row[k] is None else f"{row[k]:.1f}" for k in ("delay_50", "delay_90", "delay_95"))
+    delays = "/".join("–" if row[k] is None else f"{row[k]:.1f}" for k in ("delay_50", "delay_90", "delay_95"))
     instructions = counted(row["per_second"]) if "per_second" in row else ""
-    unknown = f"{row['unknown']:.3f}" if row["unknown"] else ""
     return [
         row["name"], f"{row['accuracy']:.3f}", f"{row['settled']:.3f}", delays, f"{row['missed']:.3f}",
-        f"{row['false_changes']:.0f}", unknown, instructions,
+        f"{row['false_changes']:.0f}", instructions,
     ]  # fmt: skip

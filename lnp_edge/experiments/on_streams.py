@@ -125,7 +125,7 @@ def _judged(
 ) -> Judge:
     judge = Judge(data.train.dt, data.task.window, data.task.hop)
     for k, stream in enumerate(some):
-        judge.add(stream, labels[k], unknown and unknown[k])
+        judge.add(stream, labels[k], None if unknown is None else unknown[k])
     return judge
 
 
