@@ -41,7 +41,7 @@ from lnp_edge.task.split import Split, folds, load_data, split
 from lnp_edge.task.streams import Judge
 
 ORDERS = 4  # in which the recordings of a held-out group are joined
-RIDGE = "ridge_bands"
+RIDGES = "ridge_bands", "ridge_statistics"  # the first that suits
 TAUS = 0.125, 0.5  # of leaky statistics, windows
 COUNTED = 8  # windows whose instructions are counted
 AT_ONCE = 1024  # windows
@@ -191,18 +191,20 @@ def _pair(name: str, config: Config, data: Split, some: Sequence[Stream], fit: C
 
 def _ridge(config: Config, data: Split, some: Sequence[Stream], share: int) -> Iterator[dict[str, Any]]:
     window = data.task.window // share
-    shorter = replace(config, data=replace(config.data, window=window * data.train.dt))
+    shorter = replace(config, data=replace(config.data, window=window * data.train.dt, frame=1, front="stack"))
+    raw = rival.data_of(replace(shorter, data=replace(shorter.data, hop=min(config.data.hop, shorter.data.window))))
+    kind = next((name for name in RIDGES if name in rival.suiting(raw)), None)
+    if kind is None:
+        return
 
     def fit(part: Split) -> Signals:
-        raw = replace(rival.data_of(shorter), train=part.train, test=part.test)
-        found = rival.trained(RIDGE, raw, config.seed)
+        found = rival.trained(kind, replace(raw, train=part.train, test=part.test), config.seed)
         return lambda some: [_on_windows(found.scores, s, window, part.task.window, part.task.hop) for s in some]
 
     more = {}
     if rival.available():
-        raw = rival.data_of(shorter)
         counts = raw.test_windows.counts
-        with rival.on_board(rival.trained(RIDGE, raw, config.seed), rival.shape_of(raw), boards.get(rival.BOARD)) as on:
+        with rival.on_board(rival.trained(kind, raw, config.seed), rival.shape_of(raw), boards.get(rival.BOARD)) as on:
             calls = on.instructions(counts[:: max(1, len(counts) // COUNTED)][:COUNTED])
         more["per_second"] = float(np.mean(calls)) / (data.task.hop * data.train.dt)
     yield from _pair(f"ridge, {window * data.train.dt:g} s windows", config, data, some, fit, **more)

@@ -74,20 +74,26 @@ class Crops(_Recordings):
         below = np.minimum(at.astype(np.int64), np.maximum(self.length[r][:, None] - 2, 0))
         part = (at - below).astype(np.float32)[..., None]
         below += self.start[r][:, None]
-        return self._changed(below, part, rng)
+        return self._changed(below, part, np.arange(size)[:, None], rng)
 
-    def _changed(self, below: np.ndarray, part: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-        """The signal between samples `below` [B, T] and the next, augmented. part : [B, T, 1], of the way to it"""
-        s, size = self.strength, len(below)
+    def _changed(self, below: np.ndarray, part: np.ndarray, of: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+        """The signal between samples `below` [B, T] and the next, augmented.
+
+        part : [B, T, 1], of the way to the next
+        of   : [B, 1] or [B, T], the stretch of each sample, counted from 0; each is changed in its own way
+        """
+        s, size = self.strength, int(of.max()) + 1
         counts = self.signal[below].astype(np.float32)
         counts += (self.signal[np.minimum(below + 1, len(self.signal) - 1)] - counts) * part
         if self.vectors:
             turn = rotations(rng.normal(0, s.rotation, (size, 3))).astype(np.float32)
             for k in self.vectors:
                 size_of = np.exp(rng.normal(0, s.scale, (size, 1, 1))).astype(np.float32)
-                counts[..., k : k + 3] = counts[..., k : k + 3] @ (turn * size_of)
+                x, change = counts[..., k : k + 3], turn * size_of
+                whole = of.shape[1] == 1  # then one product for each row
+                counts[..., k : k + 3] = x @ change if whole else np.einsum("bti,btij->btj", x, change[of])
         mirrored = counts[..., self.mirror_from] * self.mirror_sign
-        counts = np.where(rng.random((size, 1, 1)) < MIRRORED, mirrored, counts)
+        counts = np.where((rng.random(size) < MIRRORED)[of][..., None], mirrored, counts)
         if s.shift and self.pixel:
             counts = self._moved(counts, rng)
         if s.noise and self.task.front.module.NOISE:

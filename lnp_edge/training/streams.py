@@ -60,13 +60,13 @@ class Streams(Crops):
     def epoch(self, rng: np.random.Generator) -> Iterator[tuple[np.ndarray, np.ndarray]]:
         """Yield pairs of x float32 [B, T, inputs] and labels [B, T], UNLABELLED where there is no loss."""
         for _ in range(self.batches):
-            below, part = self._places(rng)
-            x = encoded(self.task, np.rint(self._changed(below, part, rng)))
+            below, part, of = self._places(rng)
+            x = encoded(self.task, np.rint(self._changed(below, part, of, rng)))
             frame = self.task.front.frame
             yield x, self._targets(self.label[below[:, frame - 1 :: frame]])
 
-    def _places(self, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
-        """The sample below each place [B, T], and its part of the way to the next [B, T, 1]."""
+    def _places(self, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """The sample below each place [B, T], its part of the way to the next [B, T, 1], and its stretch [B, T]."""
         shortest, longest = self.stretch
         shape = self.batch, -(-self.samples // shortest)
         middle = self.labelled[np.searchsorted(self.chance, rng.random(shape), side="right")]
@@ -85,7 +85,7 @@ class Streams(Crops):
         at = begin[row, slot] + (now - (stop - taken)[row, slot]) * speed[row, slot]
         last = (first + length - 1)[row, slot]
         below = np.minimum(at.astype(np.int64), np.maximum(last - 1, first[row, slot]))
-        return below, np.clip(at - below, 0, 1).astype(np.float32)[..., None]
+        return below, np.clip(at - below, 0, 1).astype(np.float32)[..., None], row * shape[1] + slot
 
     def _targets(self, label: np.ndarray) -> np.ndarray:
         """Labels [B, T] with UNLABELLED where there is no loss."""
