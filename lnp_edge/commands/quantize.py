@@ -2,7 +2,8 @@
 decays, and a proof that nothing overflows.
 
 With --epochs, first continues training with the device's integers; to continue
-a stopped training, run the same command again. A report compares integers and
+a stopped training, run the same command again. With --decide, also fits the
+rule of decisions (docs/streams.md). A report compares integers and
 floats for each layer. If a layer went silent, writes nothing and exits with 1.
 """
 
@@ -76,6 +77,7 @@ def run(args: argparse.Namespace) -> int:
             model = _decides(config, data, file.network, model, args.output, progress)
         task = progress.add_task("check on held-out windows", total=len(windows), info="")
         predicted = predict.of_model(data, model, lambda: progress.update(task, advance=1))
+        progress.update(task, completed=len(windows))
     some = quantize_report.some(windows, model.n)
     layers = quantize_report.compare(file.network, model, data.task, settings.bits, some)
     kinds, skip = [p.neuron for p in file.network.populations], file.network.w_skip is not None

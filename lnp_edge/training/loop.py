@@ -209,7 +209,7 @@ def fit(
         if history and progress:
             progress(len(history), settings.epochs, history[-1])
     for epoch in range(len(history), settings.epochs):
-        loss_sum = right = seen = 0.0
+        loss_sum = right = judged = seen = 0.0
         classes = False
         for k, (x, wanted) in enumerate(data.epoch(rng)):
             for group in optimiser.param_groups:
@@ -217,7 +217,7 @@ def fit(
             p = _drop(model.parameters(model.leaf), model.rows, settings.dropout, rng)
             y, target = run(p, torch.from_numpy(x)), torch.from_numpy(wanted)
             if classes := not target.is_floating_point():
-                right += _accuracy(y, target) * len(x)
+                right, judged = right + _right(y, target), judged + int((target != UNLABELLED).sum())
             loss = _loss(y, target, settings.smoothing)
             optimiser.zero_grad()
             loss.backward()
@@ -233,7 +233,7 @@ def fit(
                 f"the training diverged in epoch {epoch + 1}: its loss or its weights are not finite",
                 "choose a smaller [train] lr, or smaller values in [network]",
             )
-        history.append({"loss": loss_sum / seen} | ({"accuracy": right / seen} if classes else {}))
+        history.append({"loss": loss_sum / seen} | ({"accuracy": right / max(1, judged)} if classes else {}))
         if progress:
             progress(epoch + 1, settings.epochs, history[-1])
         if resume and (len(history) % SAVE_EVERY == 0 or len(history) == settings.epochs):
@@ -251,11 +251,10 @@ def _loss(y: torch.Tensor, target: torch.Tensor, smoothing: float = 0.0) -> torc
     return torch.nn.functional.cross_entropy(y[:, -1], target, label_smoothing=smoothing)
 
 
-def _accuracy(y: torch.Tensor, target: torch.Tensor) -> float:
-    if target.dim() == 1:
-        return (y[:, -1].argmax(1) == target).sum().item() / len(target)
-    counts = target != UNLABELLED
-    return ((y.argmax(2) == target) & counts).sum().item() / max(1, counts.sum().item())
+def _right(y: torch.Tensor, target: torch.Tensor) -> int:
+    """The number of targets that y [B, T, O] gets right."""
+    said = y.argmax(2) if target.dim() == 2 else y[:, -1].argmax(1)
+    return int((said == target).sum())
 
 
 def gradient(network: Network, data: Batches, seed: int, axes: np.ndarray | None = None, most: int = 10) -> np.ndarray:
