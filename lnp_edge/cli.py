@@ -26,7 +26,7 @@ from lnp_edge.base.version import VERSION
 # In the order of use; each module has HELP, EXAMPLE, arguments(parser) and run(args) -> exit code.
 COMMANDS = (
     "demo", "new", "data", "prune", "train", "quantize", "generate", "build", "flash", "verify", "run",
-    "reproduce", "baseline", "compare", "bench", "boards", "doctor",
+    "reproduce", "stream", "baseline", "compare", "bench", "boards", "doctor",
 )  # fmt: skip
 
 CRASHED = 70  # sysexits.h: EX_SOFTWARE. Python's default 1 already means that the answer is no.
