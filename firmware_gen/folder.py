@@ -13,6 +13,7 @@ from pathlib import Path
 
 from lnp_edge.base.errors import BoardError, ConfigError
 from lnp_edge.base.files import read_bounded
+from lnp_edge.firmware_gen import commands
 from lnp_edge.spec import board
 from lnp_edge.spec.board import Board
 
@@ -32,6 +33,14 @@ class Manifest:
     name: str
     board: str
     files: dict[str, str]
+
+
+def program(name: str, target: Board, files: dict[str, str]) -> dict[str, str]:
+    """The files of a program with its Makefile and its manifest. All files that end with .c are compiled."""
+    sources = sorted(path for path in files if path.endswith(".c"))
+    headers = sorted(path for path in files if path.endswith(".h"))
+    found = files | {"Makefile": commands.makefile(target, name, sources, headers)}
+    return found | {MANIFEST: manifest(name, target, found)}
 
 
 def manifest(name: str, target: Board, files: dict[str, str]) -> str:

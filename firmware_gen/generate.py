@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import textwrap
+from pathlib import Path
 from string import Template
 
 from lnp_edge.base.errors import ConfigError, DoesNotFit
-from lnp_edge.firmware_gen import commands, folder, link, network, startup
+from lnp_edge.firmware_gen import commands, folder, link, network, startup, stream
 from lnp_edge.firmware_gen.folder import write
 from lnp_edge.firmware_gen.network import CSRC
 from lnp_edge.firmware_gen.startup import STACK_BYTES
@@ -16,24 +18,30 @@ from lnp_edge.spec.model import QuantizedModel
 __all__ = ["STACK_BYTES", "generate", "write"]
 
 
-def generate(model: QuantizedModel, board: Board, name: str = "net") -> dict[str, str]:
+def generate(model: QuantizedModel, board: Board, name: str = "net", app: bool = False) -> dict[str, str]:
     """Every file of the firmware, by its path. The same model and board always give the same bytes.
+
+    app : a program around the network, for a user to change, in place of the server that lnp verify asks
 
     Raises DoesNotFit if the tables or the state alone exceed the board's memory; the size of the
     code is known only after linking.
     """
     if not folder.NAME.fullmatch(name) or name in network.KEYWORDS | _our_names():
         raise ConfigError(f"{name[:40]!r} cannot name a model in C", "a-z first, then a-z, 0-9 and _, at most 24")
-    _check_fits(model, board)
-    files = network.files(model, name) | link.files(model, board, name)
-    files |= {p.name: p.read_text("utf-8") for p in sorted(CSRC.iterdir()) if p.suffix in (".c", ".h")}
-    files |= startup.files(board)
-    sources = sorted(path for path in files if path.endswith(".c"))
-    headers = sorted(path for path in files if path.endswith(".h"))
-    files["Makefile"] = commands.makefile(board, name, sources, headers)
-    files["README.md"] = _readme(model, board, name)
-    files[folder.MANIFEST] = folder.manifest(name, board, files)
-    return files
+    _check_fits(model, board, app)
+    files = network.files(model, name) | startup.files(board)
+    if app:
+        files["lnp_config.h"] = startup.config(board)
+        files["main.c"] = Template((CSRC / "app.c.in").read_text("utf-8")).substitute(name=name, NAME=name.upper())
+    else:
+        files |= link.files(model, board, name)
+        files["README.md"] = _readme(model, board, name)
+    files |= {p.name: p.read_text("utf-8") for p in sorted(CSRC.iterdir()) if _belongs(p, app)}
+    return folder.program(name, board, files)
+
+
+def _belongs(file: Path, app: bool) -> bool:
+    return file.suffix in (".c", ".h") and not (app and (file.stem in link.FILES or file.name == "main.c"))
 
 
 def _our_names() -> set[str]:
@@ -41,14 +49,17 @@ def _our_names() -> set[str]:
     return {path.stem.removeprefix("lnp_") for path in CSRC.iterdir()} | {"config", "table", "wire"}
 
 
-def _check_fits(model: QuantizedModel, board: Board) -> None:
+def _check_fits(model: QuantizedModel, board: Board, app: bool) -> None:
     try_next = "prune more, train fewer neurons, or choose another --board (lnp boards lists them)"
     flash = layout.table_bytes(model)
     if flash > board.flash.size:
         raise DoesNotFit(f"needs {flash} B flash for its tables, {board.name} has {board.flash.size}", try_next)
-    ram = layout.state_bytes(model) + link.ram_bytes(model) + STACK_BYTES
+    networks, more, what = 1, link.ram_bytes(model), "state, link and stack"
+    if app:
+        networks, more, what = stream.windows(model), 4 * model.n_in, "states and stack"
+    ram = networks * layout.state_bytes(model) + more + STACK_BYTES
     if ram > board.ram.size:
-        raise DoesNotFit(f"needs {ram} B RAM for state, link and stack, {board.name} has {board.ram.size}", try_next)
+        raise DoesNotFit(f"needs {ram} B RAM for {what}, {board.name} has {board.ram.size}", try_next)
 
 
 def _readme(model: QuantizedModel, board: Board, name: str) -> str:
@@ -72,33 +83,45 @@ def _readme(model: QuantizedModel, board: Board, name: str) -> str:
 
 
 def _example(model: QuantizedModel, name: str) -> dict[str, str]:
-    """The parts of the README's example that differ between a class and a forecast."""
+    """The parts of the README's example that differ between a class and a forecast, windows and a stream."""
     up = name.upper()
     sample = f"const int16_t sample[LNP_{up}_CHANNELS]"
+    if model.decision.stream:
+        when = (
+            f"The first decision comes after `LNP_{up}_WINDOW` samples, then one after every `LNP_{up}_HOP`. The "
+            f"network is never reset, and takes a step every `LNP_{up}_FRAME` samples."
+        )
+        more = ""
+    else:
+        when = f"A window of `LNP_{up}_WINDOW` samples gives a decision; one begins every `LNP_{up}_HOP` samples."
+        more = (
+            f"Each window starts from reset. Windows that overlap have a network each, `LNP_{up}_WINDOWS` in all, "
+            "which step as samples arrive: no sample is buffered beyond a step. "
+        )
+    how = f"{more}After a gap in the samples, begin again with `lnp_{name}_stream_init`."
+    words = {"when": textwrap.fill(when, 100), "how": textwrap.fill(how, 100)}
     if model.forecast is None:
-        return {
+        return words | {
             "takes": (
-                "// Takes the next sample. Returns the class of the window that ends with it, or -1 if none does.\n"
+                "// Takes the next sample. Returns the class that is decided, -1 if it is unknown, -2 if none is due.\n"
                 f"int32_t classify({sample})\n{{"
             ),
-            "none": "-1",
-            "answer": f"    return (int32_t)lnp_{name}_argmax(&net);",
+            "none": "-2",
+            "answer": "    return decision.unknown ? -1 : (int32_t)decision.label;",
         }
     later = f"{model.forecast.horizon} sample{'s' * (model.forecast.horizon > 1)} later"
-    channels = ", ".join(map(str, model.forecast.target))
-    units = ", ".join(f"{unit:.9e}f" for unit in model.forecast.unit)
-    return {
+    return words | {
         "takes": (
-            "// Takes the next sample. If it completes a window, returns true and the forecast: for each read-out,\n"
-            f"// the counts of its channel {later}.\n"
+            "// Takes the next sample. If a forecast is due, returns true and, for each read-out, the counts of its\n"
+            f"// channel {later}.\n"
             f"bool predict({sample}, float forecast[LNP_{up}_N_OUT])\n{{\n"
-            f"    static const uint16_t channel[LNP_{up}_N_OUT] = {{{channels}}};\n"
-            f"    static const float unit[LNP_{up}_N_OUT] = {{{units}}};"
+            f"    static const uint16_t channel[LNP_{up}_N_OUT] = LNP_{up}_TARGETS;\n"
+            f"    static const double unit[LNP_{up}_N_OUT] = LNP_{up}_UNITS;"
         ),
         "none": "false",
         "answer": (
             f"    for (uint32_t o = 0; o < LNP_{up}_N_OUT; o++) {{\n"
-            "        forecast[o] = (float)sample[channel[o]] + unit[o] * (float)net."
-            f"{network.readout(model)}[o];\n    }}\n    return true;"
+            "        forecast[o] = (float)sample[channel[o]] + (float)unit[o] * (float)decision.y[o];\n"
+            "    }\n    return true;"
         ),
     }

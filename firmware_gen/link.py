@@ -7,6 +7,7 @@ from lnp_edge.spec import protocol
 from lnp_edge.spec.board import Board
 from lnp_edge.spec.model import QuantizedModel
 
+FILES = ("lnp_link", "lnp_serve", "lnp_cobs")  # stems in csrc
 REQUEST_HEAD = protocol.REQUESTS["steps"].struct.size
 REPLY_HEAD = protocol.REPLIES["steps"].struct.size
 

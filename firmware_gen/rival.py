@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from lnp_edge.firmware_gen import commands, folder, startup
+from lnp_edge.firmware_gen import folder, startup
 from lnp_edge.firmware_gen.network import CSRC
 from lnp_edge.spec.board import Board
 
@@ -17,16 +17,11 @@ def generate(files: dict[str, str], shape: tuple[int, int, int], board: Board) -
     found = dict(files)
     found |= {
         "lnp_rival.h": _header(shape),
-        "lnp_config.h": _config(board),
+        "lnp_config.h": startup.config(board),
         "lnp_board.h": (CSRC / "lnp_board.h").read_text("utf-8"),
         "main.c": (CSRC / "rival_main.c.in").read_text("utf-8"),
     }
-    found |= startup.files(board)
-    sources = sorted(path for path in found if path.endswith(".c"))
-    headers = sorted(path for path in found if path.endswith(".h"))
-    found["Makefile"] = commands.makefile(board, NAME, sources, headers)
-    found[folder.MANIFEST] = folder.manifest(NAME, board, found)
-    return found
+    return folder.program(NAME, board, found | startup.files(board))
 
 
 def _header(shape: tuple[int, int, int]) -> str:
@@ -46,9 +41,3 @@ void lnp_rival_scores(const int16_t *counts, int32_t *scores);
 
 #endif
 """
-
-
-def _config(board: Board) -> str:
-    head = f"// Generated: the constants of boards/{board.name}/board.toml."
-    guard = ["#ifndef LNP_CONFIG_H", "#define LNP_CONFIG_H"]
-    return "\n".join([head, *guard, "", *startup.constants(board), "", "#endif", ""])

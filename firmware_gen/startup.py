@@ -40,3 +40,10 @@ def constants(board: Board) -> list[str]:
     """The lines of lnp_config.h that the board's files need."""
     registers = [f"#define LNP_UART_{k.upper()} 0x{v:X}u" for k, v in sorted(board.registers.items())]
     return [f"#define LNP_CLOCK_HZ {board.clock_hz}u", f"#define LNP_BAUD {board.baud}u", *registers]
+
+
+def config(board: Board) -> str:
+    """lnp_config.h of a program without the link."""
+    head = f"// Generated: the constants of boards/{board.name}/board.toml."
+    guard = ["#ifndef LNP_CONFIG_H", "#define LNP_CONFIG_H"]
+    return "\n".join([head, *guard, "", *constants(board), "", "#endif", ""])

@@ -12,14 +12,16 @@ for _name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
 
 import argparse
 import io
+import re
 import sys
 import traceback
+from difflib import get_close_matches
 from importlib import import_module
 from typing import NoReturn
 
-from lnp_edge import __version__
 from lnp_edge.base.console import fail
 from lnp_edge.base.errors import ConfigError, LnpError
+from lnp_edge.base.version import VERSION
 
 # In the order of use; each module has HELP, EXAMPLE, arguments(parser) and run(args) -> exit code.
 COMMANDS = (
@@ -30,10 +32,32 @@ COMMANDS = (
 CRASHED = 70  # sysexits.h: EX_SOFTWARE. Python's default 1 already means that the answer is no.
 
 
+ROAD = """lnp-edge: recurrent spiking networks for microcontrollers, verified bit for bit.
+
+  see it work            lnp demo --quick        about a minute
+  use your own data      lnp new my.toml --data FOLDER
+                         lnp train my.toml -o trained.safetensors
+                         lnp quantize trained.safetensors -o model.onnx
+  put it on a board      lnp boards              which there are
+                         lnp generate model.onnx --board BOARD -o firmware
+                         lnp build firmware
+                         lnp flash firmware
+                         lnp verify model.onnx --board BOARD --port PORT
+  run it on a stream     lnp run model.onnx --source recording.csv
+
+lnp --help lists all commands, lnp COMMAND --help has an example of each."""
+INVALID = re.compile(r"argument COMMAND: invalid choice: '(.*?)' \(choose from (.*)\)", re.S)
+
+
 class Parser(argparse.ArgumentParser):
     def error(self, message: str) -> NoReturn:
-        """Print a usage error in two lines, like every other error."""
-        fail(ConfigError(message, f"{self.prog} --help shows how"))
+        """Print a usage error in two lines, like every other error; of a name that is unknown, the nearest."""
+        hint = f"{self.prog} --help shows how"
+        if found := INVALID.search(message):
+            near = get_close_matches(found[1], re.findall(r"[\w-]+", found[2]), 1)
+            message = f"lnp has no command {found[1][:60]!r}"
+            hint = f"did you mean {near[0]!r}? {hint}" if near else hint
+        fail(ConfigError(message, hint))
         sys.exit(2)
 
 
@@ -44,7 +68,7 @@ def parser() -> argparse.ArgumentParser:
         epilog="Exit codes: 0 done, 1 the answer is no (mismatch, does not fit), 2 you can fix it, "
         f"{CRASHED} lnp itself failed (please report it).",
     )
-    top.add_argument("--version", action="version", version=f"lnp-edge {__version__}")
+    top.add_argument("--version", action="version", version=f"lnp-edge {VERSION}")
     commands = top.add_subparsers(dest="command", metavar="COMMAND", required=True)
     for name in COMMANDS:
         module = import_module(f"lnp_edge.commands.{name}")
@@ -65,6 +89,9 @@ def main(argv: list[str] | None = None) -> int:
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="replace")
     try:
+        if not (sys.argv[1:] if argv is None else argv):
+            print(ROAD)
+            return 0
         args = parser().parse_args(argv)
         return args.run(args)
     except LnpError as e:

@@ -229,9 +229,12 @@ class PruneSettings:
 class TrainSettings:
     """[train]"""
 
-    epochs: int = _number(60, 0, 100_000)
+    epochs: int = _number(60, 0, 100_000)  # with patience, the most
+    # Stop by the training loss: once it has stopped falling within so many epochs, the learning rate
+    # falls over as many; 0: over all epochs. See lnp_edge/training/schedule.py.
+    patience: int = _number(0, 0, 100_000)
     batch: int = _number(64, 1, 65536)  # windows
-    lr: float = _number(0.02, 0.0, 10.0)  # of weights relative to their start size; cosine schedule
+    lr: float = _number(0.02, 0.0, 10.0)  # of weights relative to their start size; falls to 0 by half a cosine
     weight_decay: float = _number(0.01, 0.0, 10.0)
     dropout: float = _number(0.1, 0.0, 0.99)  # fraction of the neurons silenced in a batch
     smoothing: float = _number(0.1, 0.0, 0.99)  # of the labels
@@ -284,6 +287,8 @@ class Config:
         found["data"] = {k: _without_none(v) if k == "scale" else v for k, v in found["data"].items()}
         if not self.derive:
             del found["derive"]
+        if not self.train.patience:
+            del found["train"]["patience"]
         return json.dumps(found | {"network": _flat(found["network"])}, sort_keys=True)
 
     @classmethod

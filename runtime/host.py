@@ -18,44 +18,92 @@ from lnp_edge.spec.model import QuantizedModel
 
 @dataclass(frozen=True)
 class Prediction:
-    """The result for one window: its class, or the forecast of a time series."""
+    """The result for one window, or at one hop of a stream: its class, or the forecast of a time series."""
 
     window: int  # counts from 0
     start: float  # s since the stream began
     end: float  # s
     label: int | None  # None for a series
     name: str  # of the class; "" for a series
+    margin: int  # of the class's read-out over the others, see spec/decision.py
+    percent: int  # confidence
+    unknown: bool
     forecast: dict[str, float] | None  # counts that each read-out forecasts; None for a class
     y: tuple[int, ...]
     latency_us: float  # from the window's last row to this prediction
 
     def as_dict(self) -> dict:
-        hidden = ("forecast",) if self.forecast is None else ("label", "name")
+        hidden = ("forecast",) if self.forecast is None else ("label", "name", "margin", "percent", "unknown")
         return {key: value for key, value in self.__dict__.items() if key not in hidden}
 
 
 def infer(runner: Runner, model: QuantizedModel, rows: Iterable[NDArray[np.int16]]) -> Iterator[Prediction]:
-    """Yield a prediction each time a window of the stream is complete. rows : samples, int16 [C] each.
+    """Yield a prediction at every moment of SEMANTICS.md section 7. rows : samples, int16 [C] each."""
+    stream = Stream(runner, model)
+    for row in rows:
+        if found := stream.push(row):
+            yield found
 
-    Each window starts from reset, as in training, so a prediction depends only on its own rows.
+
+class Stream:
+    """A stream of samples: push gives the predictions.
+
+    Each window starts from reset, as in training, so its read-outs depend only on its own samples. A
+    network whose decision.stream is set is reset once, before the first sample.
     """
-    recent: deque[NDArray[np.int16]] = deque(maxlen=model.window)
-    for number, row in enumerate(rows, 1):
-        recent.append(row)
-        if number < model.window or (number - model.window) % model.hop:
-            continue
+
+    def __init__(self, runner: Runner, model: QuantizedModel):
+        self._runner, self.model = runner, model
+        self.begin()
+
+    def begin(self) -> None:
+        """Begin anew: what comes does not follow on what came."""
+        if self.model.decision.stream:
+            self._runner.reset()
+        # Of a stream, those since the decision before.
+        self._recent: deque[NDArray[np.int16]] = deque(maxlen=self.model.window)
+        self._outside: deque[bool] = deque(maxlen=self.model.window)  # of each, whether it leaves the range
+        self._samples, self._present = 0, None
+
+    _present: int | None  # the class of the prediction before
+
+    def push(self, row: NDArray[np.int16]) -> Prediction | None:
+        """Take the next sample, int16 [C]; the prediction that is due with it, if one is."""
+        model = self.model
+        self._recent.append(row)
+        self._outside.append(model.decision.leaves(row.tolist()))
+        self._samples += 1
+        index, early = divmod(self._samples - model.window, model.hop)
+        if self._samples < model.window or early:
+            return None
         begin = time.perf_counter()
-        y = classify(runner, model.rows(np.stack(recent)))
-        label = None if model.forecast else int(np.argmax(y))
-        forecast = None
+        counts = model.rows(np.stack(self._recent))
+        if model.decision.stream:
+            y = self._runner.steps(counts).y
+            self._recent.clear()
+        else:
+            y = classify(self._runner, counts)
+        found = self._predict(index, y, row, sum(self._outside), begin)
+        if model.decision.stream:
+            self._outside.clear()
+        return found
+
+    def _predict(self, index: int, y: NDArray[np.int32], row: NDArray[np.int16], outside: int, begin: float):
+        model, forecast, decided = self.model, None, None
         if model.forecast:
             forecast = dict(zip(model.classes, model.forecast.of(row, y).tolist(), strict=True))
-        yield Prediction(
-            window=(number - model.window) // model.hop,
-            start=round((number - model.window) * model.sample_dt, 6),
-            end=round(number * model.sample_dt, 6),
-            label=label,
-            name="" if label is None else model.classes[label],
+        else:
+            decided = model.decision.next(self._present, y.tolist(), outside)
+            self._present = decided.label
+        return Prediction(
+            window=index,
+            start=round(index * model.hop * model.sample_dt, 6),
+            end=round((index * model.hop + model.window) * model.sample_dt, 6),
+            label=decided.label if decided else None,
+            name=model.classes[decided.label] if decided else "",
+            margin=decided.margin if decided else 0,
+            percent=decided.percent if decided else 0,
+            unknown=decided.unknown if decided else False,
             forecast=forecast,
             y=tuple(y.tolist()),
             latency_us=(time.perf_counter() - begin) * 1e6,

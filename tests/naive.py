@@ -197,3 +197,27 @@ def mix(h, w):
     h = h ^ (k * 0x1B873593 % 2**32)
     h = (h << 13 | h >> 19) % 2**32
     return (h * 5 + 0xE6546B64) % 2**32
+
+
+def decisions(m, samples):
+    """Every decision, as (label, margin, percent, unknown); each runs the network anew from its reset."""
+    rule, found, before = m.decision, [], None
+    frame, end = m.front.frame, m.window
+    while end <= len(samples):
+        network, begin = Naive(m), 0 if rule.stream else end - m.window
+        for at in range(begin, end, frame):
+            network.step([count for sample in samples[at : at + frame] for count in sample])
+        y = network.y
+        label = y.index(max(y))
+        if before is not None and max(y) - y[before] < rule.lead:
+            label = before
+        margin = max(0, y[label] - max(y[:label] + y[label + 1 :])) if len(y) > 1 else 0
+        percent = ([0] + [share for least, share in rule.levels if least <= margin])[-1]
+        fresh = end - (m.hop if rule.stream and end > m.window else m.window)
+        strange = 0
+        for sample in samples[fresh:end]:
+            limits = list(zip(rule.low, rule.high, strict=True)) or [(-32768, 32767)] * len(sample)
+            strange += any(count < low or count > high for count, (low, high) in zip(sample, limits, strict=True))
+        found.append((label, margin, percent, margin < rule.least or strange > rule.outside))
+        before, end = label, end + m.hop
+    return found

@@ -3,6 +3,7 @@
 import io
 import json
 import os
+import re
 import shlex
 import subprocess
 import sys
@@ -12,9 +13,11 @@ from importlib import import_module
 import pytest
 from conftest import need
 from nets import tiny_network
+from stops import crash
 from tiny import tiny_counts, tiny_loop, tiny_model, with_entry
 
 from lnp_edge import boards
+from lnp_edge.base.console import bars
 from lnp_edge.cli import COMMANDS, main, parser
 from lnp_edge.config import Config
 from lnp_edge.experiments.executors import processes
@@ -54,6 +57,37 @@ def refused(capsys, at, *words, code=2):
 # ---- help
 
 
+def test_bare_lnp_shows_the_road_with_commands_that_exist(capsys):
+    assert main([]) == 0
+    lines = [line[line.index("lnp ") :] for line in capsys.readouterr().out.splitlines()[1:] if "lnp " in line]
+    words = [re.split(r"  +", line)[0] for line in lines if not line.startswith("lnp --help")]
+    assert len(words) > 8
+    for line in words:
+        assert parser().parse_args(shlex.split(line)[1:]).command in COMMANDS
+
+
+@pytest.mark.parametrize(("said", "meant"), [("trian", "'train'"), ("qantize", "'quantize'"), ("zzz", "")])
+def test_an_unknown_command_is_told_with_the_nearest_one(capsys, said, meant):
+    with pytest.raises(SystemExit) as e:
+        main([said])
+    first, second = capsys.readouterr().err.splitlines()
+    assert e.value.code == 2 and first == f"lnp has no command {said!r}" and meant in second
+    assert ("did you mean" in second) == bool(meant)
+
+
+def test_long_work_says_a_line_now_and_then_where_no_bar_can_be_drawn(capsys, monkeypatch):
+    now = iter([0.0, 1.0, 10.5, 11.0, 25.0])
+    monkeypatch.setattr("lnp_edge.base.console.time.monotonic", lambda: next(now))
+    with bars() as progress:
+        task = progress.add_task("train", total=60, info="")
+        for done in (5, 10, 15, 20):
+            progress.update(task, completed=done, info=f"loss {done}\x1b[2J")
+    assert capsys.readouterr().err.splitlines() == [
+        "train: 10 of 60 loss 10\\x1b[2J",
+        "train: 20 of 60 loss 20\\x1b[2J",
+    ]
+
+
 @pytest.mark.parametrize("name", COMMANDS)
 def test_help_shows_an_example_and_returns_0(capsys, name):
     with pytest.raises(SystemExit) as e:
@@ -85,9 +119,7 @@ def test_top_help_lists_every_command_and_the_exit_codes(capsys):
     assert "0 done, 1 the answer is no" in out and "70 lnp itself failed" in " ".join(out.split())
 
 
-@pytest.mark.parametrize(
-    "words", [[], ["nonsense"], ["verify"], ["run", "m.onnx"], ["verify", "m.onnx", "--steps", "x"]]
-)
+@pytest.mark.parametrize("words", [["nonsense"], ["verify"], ["run", "m.onnx"], ["verify", "m.onnx", "--steps", "x"]])
 def test_wrong_usage_exits_with_2(capsys, words):
     with pytest.raises(SystemExit) as e:
         main(words)
@@ -337,7 +369,8 @@ def test_a_stream_shorter_than_a_window_is_said(capsys, at):
 def test_verify_of_a_sound_device_says_so_and_returns_0(capsys, at):
     need("cc")
     assert main(["verify", "m.onnx", "--board", "host", "--steps", "50"]) == 0
-    assert capsys.readouterr().out == f"verified: 50 steps, {50 * MODEL.state_words} state words, 0 differences\n"
+    said = f"verified: 50 steps, {50 * MODEL.state_words} state words, 0 differences\n"
+    assert capsys.readouterr().out == said + "decisions: 40 from single samples, 0 differences\n"
     assert main(["verify", "m.onnx", "--board", "host", "--steps", "50", "--json"]) == 0
     found = json.loads(capsys.readouterr().out)
     assert (found["ok"], found["steps"], found["table_differences"]) == (True, 50, [])
@@ -421,10 +454,6 @@ def test_our_own_bugs_keep_their_traceback_and_have_a_code_of_their_own(monkeypa
     assert captured.out == ""
     assert lines[0].startswith("Traceback") and "in broken" in captured.err
     assert lines[-2:] == ["RuntimeError: a bug of ours", REPORT]
-
-
-def crash(item, tell):
-    raise RuntimeError(f"worker {item}")
 
 
 def test_a_bug_in_a_worker_shows_the_workers_own_traceback(monkeypatch, capfd):

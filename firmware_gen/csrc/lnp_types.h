@@ -2,6 +2,7 @@
 #ifndef LNP_TYPES_H
 #define LNP_TYPES_H
 
+#include <stdbool.h>
 #include <stdint.h>
 
 // One table in flash.
@@ -9,6 +10,29 @@ typedef struct {
     const void *data;
     uint32_t bytes;
 } lnp_table_t;
+
+// A decision, SEMANTICS.md section 7. Of a forecast only y has a meaning.
+typedef struct {
+    uint32_t label;    // the class
+    uint32_t margin;   // of its read-out over all others; 0 if another is larger
+    uint8_t percent;   // of decisions with this margin that were right on data kept back; 0: not known
+    bool unknown;      // the margin is too small, or the samples are not like those of the training
+    const int32_t *y;  // the read-outs; valid until the next sample
+} lnp_decision_t;
+
+typedef struct {
+    uint32_t margin;
+    uint8_t percent;
+} lnp_level_t;
+
+// The nearest count, halves away from 0, within int16. Only LNP_<NAME>_COUNT_<k> uses floating point.
+static inline int16_t lnp_count(double value)
+{
+    if (!(value > -32768.0)) {  // NaN too
+        return INT16_MIN;
+    }
+    return value >= 32767.0 ? INT16_MAX : (int16_t)(value < 0 ? value - 0.5 : value + 0.5);
+}
 
 // Numbers outside the processor are little-endian.
 

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import sys
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Any
 
 from rich.box import HEAVY_HEAD, SIMPLE_HEAD
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 from rich.table import Table
 from rich.text import Text
 
@@ -38,9 +40,31 @@ def note(text: str) -> None:
     err.print(Text(text, style="dim"), soft_wrap=True)
 
 
+EVERY = 10.0  # s between two lines of progress where no bar can be drawn
+
+
+class Lines(Progress):
+    """Progress as plain lines, for a log: one every EVERY seconds, so that short work is silent."""
+
+    def __init__(self) -> None:
+        super().__init__(console=err, disable=True)
+        self._said = time.monotonic()
+
+    def update(self, task_id: TaskID, **changes: Any) -> None:
+        super().update(task_id, **changes)
+        if (now := time.monotonic()) - self._said >= EVERY:
+            self._said = now
+            task = self._tasks[task_id]
+            share = f" {task.completed:.0f} of {task.total:.0f}" if task.total else ""
+            note(f"{task.description}:{share} {ascii_only(str(task.fields.get('info', '')))}".rstrip())
+
+
 @contextmanager
 def bars() -> Iterator[Progress]:
-    """Progress bars with the time left; silent if standard error is not a terminal."""
+    """Progress bars with the time left; lines if standard error is not a terminal."""
+    if not err.is_terminal:
+        yield Lines()
+        return
     columns = (
         TextColumn("{task.description:<24}"),
         BarColumn(32),
@@ -48,7 +72,7 @@ def bars() -> Iterator[Progress]:
         TimeRemainingColumn(compact=True),
         TextColumn("{task.fields[info]}"),
     )
-    with Progress(*columns, console=err, disable=not err.is_terminal) as progress:
+    with Progress(*columns, console=err) as progress:
         yield progress
 
 
@@ -65,6 +89,20 @@ def table(title: str, columns: list[str], rows: list[list[str]], wide: bool = Fa
     for row in rows:
         found.add_row(*(Text(cell) for cell in row))
     return found
+
+
+def listing(rows: list[list[Text]]) -> Table:
+    """Rows without a head or frames. Only the last column is folded, and only between words."""
+    found = Table.grid(padding=(0, 2))
+    for k in range(len(rows[0])):
+        found.add_column(no_wrap=k + 1 < len(rows[0]))
+    for row in rows:
+        found.add_row(*row)
+    return found
+
+
+def mark(good: bool) -> Text:
+    return Text("✓", style="green") if good else Text("✗", style="red")
 
 
 def counted(instructions: float) -> str:

@@ -17,17 +17,25 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 @contextmanager
 def device(model: QuantizedModel, name: str, port: str | None) -> Iterator:
     """A runtime.device.Device. Without a port, it builds and starts the firmware."""
+    from lnp_edge.runtime.device import Device
+
+    with opened(model, name, port) as line:
+        yield Device(line, model, port or name)
+
+
+@contextmanager
+def opened(model: QuantizedModel, name: str, port: str | None, app: bool = False) -> Iterator:
+    """A runtime.device.Port. Without the name of a port, it builds and starts the firmware: the server, or the app."""
     from lnp_edge import boards
     from lnp_edge.firmware_gen.build import build
     from lnp_edge.firmware_gen.generate import generate, write
-    from lnp_edge.runtime.device import Device
     from lnp_edge.runtime.ports import open_board
 
     board = boards.get(name)
     with tempfile.TemporaryDirectory(prefix="lnp-") as folder:
         image = None
         if port is None and board.start != "serial":
-            write(generate(model, board), Path(folder))
+            write(generate(model, board, app=app), Path(folder))
             image = build(Path(folder)).image
         with closing(open_board(board, image, port)) as line:
-            yield Device(line, model, port or name)
+            yield line

@@ -1,5 +1,9 @@
 """Write a folder of C that runs a model on a board; `make` builds it without
-Python."""
+Python.
+
+Without --app, the program answers lnp verify and lnp run. With it, the program
+is the beginning of your own: it takes samples and acts on decisions, in two
+functions that you replace."""
 
 import argparse
 from pathlib import Path
@@ -9,7 +13,8 @@ from lnp_edge.interchange import onnx_file
 
 HELP = "write C firmware for a model and a board"
 EXAMPLE = """  lnp generate model.onnx --board nucleo-f401re -o firmware
-  lnp build firmware"""
+  lnp build firmware
+  lnp generate model.onnx --board nucleo-f401re --app -o my_program"""
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
@@ -18,6 +23,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "-o", "--output", type=Path, required=True, metavar="DIR", help="a new folder, or one written by lnp generate"
     )
+    parser.add_argument("--app", action="store_true", help="a program that takes samples and acts on decisions")
     parser.add_argument("--name", default="net", help="part of every C identifier: lnp_NAME_step (default: net)")
 
 
@@ -26,7 +32,7 @@ def run(args: argparse.Namespace) -> int:
     from lnp_edge.firmware_gen.generate import generate, write
 
     board = boards.get(args.board)
-    files = generate(onnx_file.load(args.model), board, args.name)
+    files = generate(onnx_file.load(args.model), board, args.name, args.app)
     write(files, args.output)
     note(f"written: {len(files)} files in {args.output}    next: lnp build {args.output}")
     return 0

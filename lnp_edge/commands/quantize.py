@@ -25,6 +25,7 @@ from lnp_edge.network import file as network_file
 from lnp_edge.quantization import report as quantize_report
 from lnp_edge.spec.layout import state_bytes, table_bytes
 from lnp_edge.stages import pipeline
+from lnp_edge.task import metrics
 from lnp_edge.task.split import data_for
 from lnp_edge.training.kernels.derive import trains_in_integers
 
@@ -88,10 +89,15 @@ def run(args: argparse.Namespace) -> int:
         print(json.dumps(report | {"layers": layers, "proposals": advice}))
     else:
         metric = data.test.metric
-        for key in ("measures", "float_measures"):
-            report[key] = f"{metric} {report[key][metric]:.4f}" if report[key] else "not in the file"
+        integers, floats = report.pop("measures")[metric], report.pop("float_measures")
+        before = f", {floats[metric]:.3f} in floats" if floats else ""
+        what = f"{metrics.title(metric)} on held-out data: {integers:.3f} in integers{before}"
+        out.print(Text(what, style="bold"), soft_wrap=True)
         for key, value in report.items():
-            out.print(f"{key:<24}{value}")
+            said = ", ".join(f"{k} {v}" for k, v in value.items()) if isinstance(value, dict) else value
+            said = f"{value:.1f} of 31" if isinstance(value, float) else said
+            said = " to ".join(map(str, value)) if isinstance(value, list) else said
+            out.print(Text(f"{key.replace('_', ' '):<24}{said}"), soft_wrap=True)
         title = f"{len(some)} of {len(windows)} held-out windows"
         out.print(table(title, ["layer", "", "floats", "integers"], quantize_report.rows(layers)))
         for sentence in advice:

@@ -73,11 +73,15 @@ def _windows(args: argparse.Namespace, model: QuantizedModel, runner, stream: It
             print(json.dumps(p.as_dict()), flush=True)
         else:
             forecast = (p.forecast or {}).items()
-            said = ", ".join(f"{name}: {value:.0f}" for name, value in forecast) or f"{p.name:<16}"
+            said = ", ".join(f"{name}: {value:.0f}" for name, value in forecast) or _decided(p)
             print(f"{p.start:9.2f} to {p.end:9.2f} s   {said} {p.latency_us:9.0f} us", flush=True)
     if count == 0:
         note(f"no window: {_too_short(model)}")
     return 0
+
+
+def _decided(p) -> str:
+    return f"{'unknown' if p.unknown else p.name:<16}" + f" {p.percent:3d} %" * (p.percent > 0)
 
 
 def _free_run(args: argparse.Namespace, model: QuantizedModel, runner, stream: Iterator) -> int:

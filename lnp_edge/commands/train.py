@@ -3,13 +3,17 @@
 Given CONFIG.toml or TASK, draws the network, prunes it as [prune] says and
 trains it. A method that prunes a trained network, such as "activity", trains
 it before the pruning too. A file written by lnp prune is trained as it is.
+[train] epochs is their number; with patience = K it is the most, and training
+ends soon after its loss has stopped falling within K epochs. A training that
+has plainly not converged is said.
+
 To continue a stopped training, run the same command again."""
 
 import argparse
 import json
 from pathlib import Path
 
-from lnp_edge.base.console import bars, note
+from lnp_edge.base.console import bars, note, out
 from lnp_edge.base.files import beside, discard, refuse_unwritable
 from lnp_edge.commands import _after
 from lnp_edge.commands._pruned import PRUNING, pruned
@@ -21,6 +25,7 @@ from lnp_edge.network.file import NetworkFile
 from lnp_edge.stages import pipeline
 from lnp_edge.task.fit import configuration
 from lnp_edge.task.split import Split, data_for, load_data, split
+from lnp_edge.training import schedule
 
 HELP = "train a network (given a TOML file, draws and prunes it first)"
 EXAMPLE = """  lnp train demo.toml -o trained.safetensors
@@ -62,13 +67,16 @@ def run(args: argparse.Namespace) -> int:
     data = data_for(file.config, file.network)
     trained, curve = _train("train", file.config, data, file.network, checkpoint)
     found = _after.results(file.config, data, trained, _task(args.source, file.config))
-    history = file.history | {"train": curve, "float_measures": found["measures"]}
+    found["warning"] = schedule.warning(curve, file.config.train)
+    history = file.history | {"train": curve, "float_measures": found["measures"], "warning": found["warning"]}
     network_file.save(NetworkFile(trained, file.config, history), args.output)
     discard(before, checkpoint, beside(args.output, PRUNING))
     if args.json:
         print(json.dumps(found | {"train": curve}))
     else:
         _after.show(data, found)
+        if found["warning"]:
+            out.print(f"not converged: {found['warning']}", soft_wrap=True, markup=False)
     note(f"written: {args.output}    next: lnp quantize {args.output} -o model.onnx")
     return 0
 
@@ -95,6 +103,8 @@ def _train(what: str, settings: Config, data: Split, network: Network, checkpoin
         task = progress.add_task(what, total=settings.train.epochs, info="")
 
         def show(done: int, total: int, now: dict) -> None:
-            progress.update(task, completed=done, info=" ".join(f"{name} {value:.3f}" for name, value in now.items()))
+            progress.update(
+                task, completed=done, total=total, info=" ".join(f"{name} {value:.3f}" for name, value in now.items())
+            )
 
         return pipeline.train(settings, data, network, show, checkpoint)

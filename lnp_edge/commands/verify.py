@@ -3,7 +3,8 @@ every step, and its tables in flash.
 
 The stimulus is seeded and covers extreme inputs: rest, noise, jumps and full
 scale. It comes in runs of at most 500 steps, each after a reset. The C
-functions argmax, save and load are not run."""
+functions argmax, save and load are not run. On an emulated board the program
+of lnp generate --app runs too: its decisions from single samples are compared."""
 
 import argparse
 import json
@@ -29,6 +30,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
+    from lnp_edge.runtime import decisions
     from lnp_edge.runtime.verify import stimulus, verify
 
     if not 1 <= args.steps <= MAX_STEPS:
@@ -40,8 +42,12 @@ def run(args: argparse.Namespace) -> int:
         task = progress.add_task(f"verify on {device.greeting.board}", total=args.steps, info="steps")
         runs = stimulus(model, args.steps, args.seed)
         report = verify(model, device, runs, lambda steps: progress.update(task, advance=steps))
+    decided = None
+    if args.port is None:
+        with _device.opened(model, args.board or "cortex-m4", None, app=True) as line:
+            decided = decisions.compare(model, line, decisions.samples_for(model, args.seed))
     if args.json:
-        print(json.dumps(report.as_dict()))
+        print(json.dumps(report.as_dict() | {"decisions": decided and decided.as_dict()}))
     else:
-        out.print("\n".join(report.lines()), soft_wrap=True)
-    return 0 if report.ok else 1
+        out.print("\n".join(report.lines() + (decided.lines() if decided else [])), soft_wrap=True)
+    return 0 if report.ok and (decided is None or decided.ok) else 1

@@ -29,6 +29,8 @@ from onnx import TensorProto, helper, numpy_helper
 from lnp_edge.base.errors import LnpError, ModelError
 from lnp_edge.base.files import parse_json, read_bounded, write_whole
 from lnp_edge.spec import plugins
+from lnp_edge.spec.decision import PLAIN as PLAIN_DECISION
+from lnp_edge.spec.decision import Decision
 from lnp_edge.spec.frontend import RAW, FrontEnd
 from lnp_edge.spec.layout import weight_type
 from lnp_edge.spec.model import (
@@ -44,6 +46,7 @@ from lnp_edge.spec.model import (
     Projection,
     QuantizedModel,
 )
+from lnp_edge.spec.quantity import Quantity
 from lnp_edge.spec.trace import Trace, trace
 
 OPSET, IR_VERSION, FORMAT = 18, 9, 2
@@ -97,6 +100,8 @@ def _from_proto(proto: onnx.ModelProto) -> QuantizedModel:
     projections = _tables(info.pop("projections"), "projection", PROJECTION, MAX_PROJECTIONS)
     forecast = _forecast(info.pop("forecast")) if "forecast" in info else None
     front = _front(info.pop("front")) if "front" in info else RAW
+    decision = _decision(info.pop("decision")) if "decision" in info else PLAIN_DECISION
+    quantities = _quantities(info.pop("quantities")) if "quantities" in info else ()
     info.pop("crc32", None)  # compared with the whole graph
     if info:
         raise ModelError(f"unknown metadata {sorted(info)[0][:40]!r}", HINT)
@@ -112,6 +117,8 @@ def _from_proto(proto: onnx.ModelProto) -> QuantizedModel:
         projections=tuple(_projection(found, tensors) for found in projections),
         forecast=forecast,
         front=front,
+        decision=decision,
+        quantities=quantities,
         **plain,
         **names,
     )
@@ -178,6 +185,36 @@ def _front(found: object) -> FrontEnd:
     if not (isinstance(found, dict) and {k: type(v) for k, v in found.items()} == {"kind": str, "frame": int}):
         raise ModelError(f"its front end is {str(found)[:80]!r}", HINT)
     return FrontEnd(**found).check()
+
+
+def _decision(found: object) -> Decision:
+    """The rule of decisions of a table; its ranges are checked with those of the model."""
+    kinds = {name: type(value) for name, value in _listed(PLAIN_DECISION).items()}
+    if not (isinstance(found, dict) and {k: type(v) for k, v in found.items()} == kinds):
+        raise ModelError(f"its decision is {str(found)[:80]!r}", HINT)
+    pairs, low, high = found["levels"], found["low"], found["high"]
+    if not all(isinstance(pair, list) and len(pair) == 2 for pair in pairs):
+        raise ModelError(f"its levels are {str(pairs)[:80]!r}", HINT)
+    if not all(type(value) is int for values in (low, high, *pairs) for value in values):
+        raise ModelError(f"its decision is {str(found)[:80]!r}", HINT)
+    return Decision(**found | {"low": tuple(low), "high": tuple(high), "levels": tuple(map(tuple, pairs))})
+
+
+def _listed(decision: Decision) -> dict[str, Any]:
+    """The decision as JSON has it: lists for tuples."""
+    found = json.loads(json.dumps(asdict(decision)))
+    assert isinstance(found, dict)
+    return found
+
+
+def _quantities(found: object) -> tuple[Quantity, ...]:
+    kinds = {"unit": str, "zero": float, "scale": float, "in_file": bool}
+    if not (isinstance(found, list) and found):
+        raise ModelError(f"its quantities are {str(found)[:40]!r}", HINT)
+    for one in found:
+        if not (isinstance(one, dict) and {k: type(v) for k, v in one.items()} == kinds):
+            raise ModelError(f"a quantity is {str(one)[:80]!r}", HINT)
+    return tuple(Quantity(**one) for one in found)
 
 
 def _text(value: object) -> str:
@@ -296,6 +333,10 @@ def _metadata(model: QuantizedModel) -> dict:
         own["forecast"] = asdict(model.forecast)
     if model.front != RAW:
         own["front"] = asdict(model.front)
+    if model.decision != PLAIN_DECISION:
+        own["decision"] = _listed(model.decision)
+    if model.quantities:
+        own["quantities"] = [asdict(quantity) for quantity in model.quantities]
     crc = zlib.crc32(json.dumps(own, sort_keys=True).encode(), model.fingerprint)
     return {"format": FORMAT, "crc32": crc} | own
 

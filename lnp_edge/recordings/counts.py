@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lnp_edge.config import ChannelSettings
-from lnp_edge.task.dataset import Quantity
+from lnp_edge.spec.quantity import Quantity
 
 LARGEST = 32767
 UNSIGNED = 65535  # of 16 bits: moved to int16 by half of its range

@@ -28,7 +28,8 @@ from lnp_edge.recordings.find import File, find, natural
 from lnp_edge.recordings.report import ChannelReport, Report
 from lnp_edge.recordings.times import Clock
 from lnp_edge.spec.model import MAX_OUT
-from lnp_edge.task.dataset import Dataset, Quantity, Series
+from lnp_edge.spec.quantity import Quantity
+from lnp_edge.task.dataset import Dataset, Series
 
 MAX_VALUES = 2**28  # a gigabyte of float32
 MAX_GROUPS = 10_000
@@ -404,7 +405,6 @@ def _dataset(reading: _Reading, found: list[Recording], dt: float) -> tuple[Data
         made, beyond = counts.converted(recording.x, origin, quantities)
         whole.append(made)
         clipped += beyond
-    quantities = _with_ranges(quantities, [x for x, test in zip(whole, parts.test, strict=True) if not test])
     for channel, quantity, count in zip(reading.channel, quantities, clipped.tolist(), strict=True):
         channel.quantity, channel.clipped = quantity, count
     at = {name: c for c, name in enumerate(reading.channels)}
@@ -429,12 +429,6 @@ def _dataset(reading: _Reading, found: list[Recording], dt: float) -> tuple[Data
     report.splits = parts.why
     report.spans = [(report.places[r.file], r.label, r.start, len(r.x) * dt) for r in found]
     return dataset, report
-
-
-def _with_ranges(quantities: list[Quantity], training: list[NDArray[np.int16]]) -> list[Quantity]:
-    low = np.min([x.min(0) for x in training], axis=0)
-    high = np.max([x.max(0) for x in training], axis=0)
-    return [replace(q, low=int(a), high=int(b)) for q, a, b in zip(quantities, low, high, strict=True)]
 
 
 def _metric(recordings: list[Recording], classes: int) -> str:

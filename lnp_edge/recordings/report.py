@@ -8,7 +8,8 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
-from lnp_edge.task.dataset import Dataset, Quantity
+from lnp_edge.spec.quantity import Quantity
+from lnp_edge.task.dataset import Dataset
 
 STILL, STILL_ROWS = 0.1, 100  # share of a file's rows, and rows, that a value stands still for
 PART = 2**18  # values at once

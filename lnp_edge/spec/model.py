@@ -19,8 +19,10 @@ from numpy.typing import NDArray
 
 from lnp_edge.base.errors import ConfigError, ModelError
 from lnp_edge.spec import plugins
+from lnp_edge.spec.decision import PLAIN, Decision
 from lnp_edge.spec.frontend import GROUP, RAW, FrontEnd, inputs
 from lnp_edge.spec.neuron import neuron_module
+from lnp_edge.spec.quantity import Quantity
 
 MAX_IN, MAX_NEURONS, MAX_OUT = 1024, 65535, 256
 MAX_POPULATIONS, MAX_PROJECTIONS = 16, 64
@@ -228,6 +230,8 @@ class QuantizedModel:
     provenance: dict = field(default_factory=dict)
     forecast: Forecast | None = None  # None: a classifier, whose largest y is the class
     front: FrontEnd = RAW  # part of the fingerprint
+    decision: Decision = PLAIN  # of a classifier
+    quantities: tuple[Quantity, ...] = ()  # of each channel; () if nothing is known but counts
 
     @property
     def n_in(self) -> int:
@@ -399,6 +403,15 @@ class QuantizedModel:
             self._check_range(f"encoder {name}", self.encoder_params.get(name), len(self.inputs), low, high)
         if self.forecast:
             self.forecast.check(len(self.channels), self.n_out)
+        self.decision.check(len(self.channels), self.window)
+        if self.forecast and self.decision != PLAIN:
+            raise ModelError("a forecast has a rule for the decision of classes", damaged)
+        if self.decision.stream and self.hop % self.front.frame:
+            raise ModelError(f"a stream decides every {self.hop} samples, a step takes {self.front.frame}", damaged)
+        if len(self.quantities) not in (0, len(self.channels)):
+            raise ModelError(f"{len(self.quantities)} quantities of {len(self.channels)} channels", damaged)
+        for channel, quantity in zip(self.channels, self.quantities, strict=False):
+            quantity.check(channel)
         self._check_full_names()
         self._prove_no_overflow()
         return self

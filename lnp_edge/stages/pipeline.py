@@ -168,7 +168,7 @@ def quantize(
     require_torch()
     from lnp_edge.training.integer import train_in_integers
 
-    settings = replace(_train_settings(config), epochs=wanted.epochs, lr=wanted.lr)
+    settings = replace(_train_settings(config), epochs=wanted.epochs, patience=0, lr=wanted.lr)
     return train_in_integers(
         network, data.task, _batches(config, data), settings, stage_seed(config, 4), wanted.bits,
         progress, resume, provenance,

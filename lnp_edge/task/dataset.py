@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lnp_edge.base.errors import DataError
+from lnp_edge.spec.quantity import Quantity
 
 
 @dataclass(frozen=True)
@@ -27,27 +28,6 @@ class Series:
     lyapunov: float = 0.0  # largest exponent, 1/s
     free_run: int = 0  # steps
     unheard: tuple[int, ...] = ()  # channels that are not input: only forecasts are added to them
-
-
-@dataclass(frozen=True)
-class Quantity:
-    """What the counts of a channel mean: physical = (count - zero) * scale, in `unit`.
-
-    zero    : counts where the channel rests, for unsigned counts the middle; augmentation works about it
-    in_file : whether the files hold counts; else they hold physical values
-    low, high : the range of the training part, counts
-    """
-
-    unit: str = ""
-    zero: float = 0.0
-    scale: float = 1.0
-    in_file: bool = True
-    low: int = -32768
-    high: int = 32767
-
-    def counts(self, values: NDArray) -> NDArray:
-        """Counts, not rounded, of values as they stand in a file."""
-        return values if self.in_file else values / self.scale + self.zero
 
 
 @dataclass(frozen=True)

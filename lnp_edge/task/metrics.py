@@ -19,6 +19,10 @@ def title(key: str) -> str:
     return TITLES.get(key, key.replace("_", " "))
 
 
+def lower_is_better(key: str) -> bool:
+    return key.startswith("rmse")
+
+
 def shown(dataset: Dataset) -> list[str]:
     """The metrics that a table shows besides dataset.metric."""
     if dataset.series:
@@ -69,12 +73,24 @@ def interval(
     if these are few too, stretches of at most STRETCH windows' lengths. So windows that overlap stay
     together. With few groups the interval does not show how much people differ.
     """
-    unit, what = _units(dataset, windows, cut)
-    sums = np.stack([np.bincount(unit, column) for column in _additive(dataset, windows, predicted).T], axis=1)
+    sums, what = by_unit(dataset, windows, predicted, cut)
     rng = np.random.default_rng(1)
-    drawn = [_from_sums(dataset, sums[rng.integers(0, len(sums), len(sums))].sum(0)) for _ in range(DRAWS)]
+    drawn = redrawn(dataset, sums, np.stack([rng.integers(0, len(sums), len(sums)) for _ in range(DRAWS)]))
     low, high = np.quantile(drawn, (0.025, 0.975))
     return float(low), float(high), what
+
+
+def by_unit(
+    dataset: Dataset, windows: Windows, predicted: NDArray, cut: tuple[float, float]
+) -> tuple[NDArray[np.float64], str]:
+    """What the metric is made of, [U, S], for each unit that interval() resamples; and what the units are."""
+    unit, what = _units(dataset, windows, cut)
+    return np.stack([np.bincount(unit, column) for column in _additive(dataset, windows, predicted).T], axis=1), what
+
+
+def redrawn(dataset: Dataset, sums: NDArray[np.float64], draws: NDArray[np.integer]) -> NDArray[np.float64]:
+    """dataset.metric for each row of units, [D]. sums : of by_unit; draws [D, U]"""
+    return np.array([_from_sums(dataset, sums[units].sum(0)) for units in draws])
 
 
 def _units(dataset: Dataset, windows: Windows, cut: tuple[float, float]) -> tuple[NDArray[np.intp], str]:

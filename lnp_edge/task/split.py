@@ -73,6 +73,11 @@ class Split:
         return f"{len(self.test_windows)} windows of {self.test.group_name} {', '.join(names)}"
 
     @property
+    def steps_a_second(self) -> float:
+        """Steps of the network for a second of signal: every hop brings a window that starts from a reset."""
+        return self.task.steps / self.cut[1]
+
+    @property
     def dt(self) -> float:
         """s of a step of the network."""
         return self.train.dt * self.task.front.frame
@@ -164,6 +169,7 @@ def split(config: Config, dataset: Dataset, held_out: tuple[int, ...] | None = N
         forecast=_forecast(train),
         products=_mean_products(features, encoder, fitted),
         front=front,
+        quantities=dataset.quantities,
     )
     cut = (config.data.window, config.data.hop)
     return Split(train, test, task, cut, config.augment, config.train.balance)

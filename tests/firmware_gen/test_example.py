@@ -14,12 +14,14 @@ from lnp_edge import boards
 from lnp_edge.firmware_gen.generate import generate
 from lnp_edge.runtime.host import infer
 from lnp_edge.runtime.reference import Reference
+from lnp_edge.spec.decision import Decision
 
 CLASSIFY = """
 #include <stdio.h>
 int main(void)
 {
     int16_t sample[LNP_NET_CHANNELS];
+    lnp_net_stream_init(&stream);
     while (fread(sample, sizeof sample, 1, stdin) == 1) {
         const int32_t label = classify(sample);
         fwrite(&label, sizeof label, 1, stdout);
@@ -31,6 +33,7 @@ PREDICT = """
 int main(void)
 {
     int16_t sample[LNP_NET_CHANNELS];
+    lnp_net_stream_init(&stream);
     while (fread(sample, sizeof sample, 1, stdin) == 1) {
         float forecast[LNP_NET_N_OUT];
         if (predict(sample, forecast)) {
@@ -55,10 +58,17 @@ def run(folder, model, main, samples):
     return subprocess.run([folder / "example"], input=samples.tobytes(), capture_output=True, check=True).stdout
 
 
+LEVELS = ((100, 40), (5000, 60), (20000, 90))
+RULE = Decision(stream=True, lead=3000, least=400, low=(-9000,) * 3, high=(9000,) * 3, outside=3, levels=LEVELS)
 MODELS = {
     "one sample a step": lambda: tiny_model(),
     "a hop that is no multiple of the frame": lambda: tiny_front("logdiff", 4),
     "samples stacked": lambda: replace(tiny_front("stack", 4), hop=80).check(),
+    "windows side by side": lambda: replace(tiny_model(), hop=20).check(),
+    "a window at every sample": lambda: replace(tiny_model(), hop=1).check(),
+    "a stream": lambda: replace(tiny_model(), hop=7, decision=RULE).check(),
+    "a stream of frames": lambda: replace(tiny_front("logdiff", 4), hop=8, decision=RULE).check(),
+    "windows with a rule": lambda: replace(tiny_model(), decision=replace(RULE, stream=False)).check(),
 }
 
 
@@ -67,10 +77,10 @@ def test_the_example_finds_the_class_of_every_window(tmp_path, kind):
     model = MODELS[kind]()
     samples = tiny_counts(model, 300).reshape(-1, len(model.channels))[:300]
     labels = np.frombuffer(run(tmp_path, model, CLASSIFY, samples), "<i4")
-    expected = [p.label for p in infer(Reference(model), model, samples)]
-    assert labels[labels >= 0].tolist() == expected and len(set(expected)) > 1
+    expected = [-1 if p.unknown else p.label for p in infer(Reference(model), model, samples)]
+    assert labels[labels >= -1].tolist() == expected and len(set(expected)) > 1
     ends = [model.window - 1 + k * model.hop for k in range(len(expected))]
-    assert np.flatnonzero(labels >= 0).tolist() == ends
+    assert np.flatnonzero(labels >= -1).tolist() == ends
 
 
 @pytest.mark.parametrize("frame", [1, 4])

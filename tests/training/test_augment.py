@@ -6,7 +6,8 @@ import pytest
 from lnp_edge.config import Augmentation, Config, DataSettings
 from lnp_edge.datasets import spar
 from lnp_edge.spec.model import Forecast
-from lnp_edge.task.dataset import Dataset, Quantity, Series
+from lnp_edge.spec.quantity import Quantity
+from lnp_edge.task.dataset import Dataset, Series
 from lnp_edge.task.split import split
 from lnp_edge.task.task import Task
 from lnp_edge.training.augment import Crops, Stretches, vectors

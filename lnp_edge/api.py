@@ -1,0 +1,200 @@
+"""lnp-edge from Python: a trained model, its predictions, and the proof that a board gives the same.
+
+>>> import lnp_edge
+>>> model = lnp_edge.load("model.onnx")
+>>> model.channels, model.classes, model.rate
+(('ax', 'ay'), ('rest', 'walk'), 25.0)
+>>> [p.name for p in model.predict(recording)]     # recording: counts, one row per sample
+['rest', 'walk', 'walk']
+>>> stream = model.stream()
+>>> said = [stream.push(sample) for sample in recording]
+>>> sum(p is not None for p in said)
+3
+>>> model.verify("host").ok
+True
+
+Counts are integers of int16. Floats are physical values if the model knows the unit of each channel
+(model.quantities), and else must be whole numbers. A pandas DataFrame may have the channels in any
+order, and other columns.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from contextlib import closing
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from lnp_edge.base.errors import DataError, LnpError
+from lnp_edge.interchange import onnx_file
+from lnp_edge.runtime import host
+from lnp_edge.runtime.host import Prediction
+from lnp_edge.runtime.reference import Reference
+from lnp_edge.runtime.verify import Verdict, stimulus
+from lnp_edge.runtime.verify import verify as compare
+from lnp_edge.spec.model import QuantizedModel
+from lnp_edge.spec.quantity import Quantity
+
+__all__ = ["LnpError", "Model", "Prediction", "Stream", "load"]
+
+
+def load(path: str | os.PathLike) -> Model:
+    """The model of a model.onnx. Raises LnpError (ModelError) if the file is damaged or foreign."""
+    return Model(onnx_file.load(Path(path)))
+
+
+class Model:
+    """A trained, quantised model. Everything it computes has the bits of the device."""
+
+    def __init__(self, model: QuantizedModel):
+        self.quantized = model
+
+    def __repr__(self) -> str:
+        what = f"forecasts {', '.join(self.classes)}" if self.quantized.forecast else f"{len(self.classes)} classes"
+        return f"<lnp_edge.Model {self.fingerprint:08x}: {len(self.channels)} channels, {self.rate:g} Hz, {what}>"
+
+    @property
+    def channels(self) -> tuple[str, ...]:
+        return self.quantized.channels
+
+    @property
+    def classes(self) -> tuple[str, ...]:
+        """The names of the classes, or of what is forecast."""
+        return self.quantized.classes
+
+    @property
+    def rate(self) -> float:
+        """Samples a second, Hz."""
+        return round(1 / self.quantized.sample_dt, 9)
+
+    @property
+    def window(self) -> int:
+        """Samples from which a prediction is made; of a stream, those before the first one."""
+        return self.quantized.window
+
+    @property
+    def hop(self) -> int:
+        """Samples from one prediction to the next."""
+        return self.quantized.hop
+
+    @property
+    def quantities(self) -> tuple[Quantity, ...]:
+        """Unit, zero and scale of each channel; () if nothing is known but counts."""
+        return self.quantized.quantities
+
+    @property
+    def fingerprint(self) -> int:
+        return self.quantized.fingerprint
+
+    def counts(self, x: Any) -> NDArray[np.int16]:
+        """Samples as counts, int16 [..., channels].
+
+        x : counts, or floats in physical units; a DataFrame of samples is taken by the names of its columns
+
+        Floats beyond the range of int16 counts are clipped to it, as a sensor would. Raises DataError
+        for another number of channels, NaN, counts outside int16, or floats that have no known unit.
+        """
+        if hasattr(x, "columns"):
+            missing = [name for name in self.channels if name not in x.columns]
+            if missing:
+                raise DataError(f"no column {missing[0]!r}", f"the model's channels are {', '.join(self.channels)}")
+            x = x[list(self.channels)]
+        try:
+            x = np.asarray(x)
+        except ValueError:
+            raise DataError("the samples differ in length", "give one value per channel in every sample") from None
+        if x.ndim == 0 or x.shape[-1] != len(self.channels):
+            hint = f"the last axis must be the channels {', '.join(self.channels)}"
+            raise DataError(f"samples have shape {x.shape}, not (..., {len(self.channels)})", hint)
+        if x.dtype.kind == "f":
+            x = self._of_floats(x)
+        if x.dtype.kind not in "iu":
+            raise DataError(f"samples are {x.dtype}, not numbers", "give integers or floats")
+        wrong = np.argwhere((x < -32768) | (x > 32767))
+        if len(wrong):
+            value = x[tuple(wrong[0])]
+            raise DataError(f"count {value} is outside -32768..32767", "scale the counts like the training data")
+        return x.astype(np.int16)
+
+    def _of_floats(self, x: NDArray) -> NDArray:
+        if not np.isfinite(x).all():
+            raise DataError("a sample is NaN or infinite", "drop it, or begin a new stream after it")
+        if not self.quantities:
+            if (x != np.rint(x)).any():
+                value = x[x != np.rint(x)].flat[0]
+                hint = "the model knows no units: give counts, scaled like the training data"
+                raise DataError(f"{value:g} is not a whole number", hint)
+            return np.clip(x, -(2.0**31), 2.0**31).astype(np.int64)
+        zero, scale = (np.array([getattr(q, name) for q in self.quantities]) for name in ("zero", "scale"))
+        return np.clip(np.rint(x / scale + zero), -32768, 32767).astype(np.int64)
+
+    def predict(self, x: Any) -> list[Prediction]:
+        """Every prediction for a recording [T, channels], or one for each window [W, window, channels].
+
+        A recording shorter than a window gives none. Raises DataError as counts() does, and for windows
+        of another length.
+        """
+        counts = self.counts(x)
+        if counts.ndim == 2:
+            return list(host.infer(Reference(self.quantized), self.quantized, counts))
+        if counts.ndim != 3 or counts.shape[1] != self.window:
+            hint = f"give a recording (T, {len(self.channels)}), or windows of {self.window} samples"
+            raise DataError(f"samples have shape {counts.shape}", hint)
+        runner = Reference(self.quantized)
+        return [found for window in counts for found in host.infer(runner, self.quantized, window)]
+
+    def stream(self) -> Stream:
+        """A stream of samples that arrive one by one."""
+        return Stream(self)
+
+    def verify(self, board: str = "cortex-m4", steps: int = 2000, seed: int = 1) -> Verdict:
+        """Build the model's firmware, run it on an emulated board and compare every state word.
+
+        The result's `ok` says whether all are equal, `lines()` the rest. Raises LnpError if a compiler or
+        an emulator is missing, or for a real board: `lnp verify --port` asks those.
+        """
+        from lnp_edge import boards
+        from lnp_edge.firmware_gen.build import build
+        from lnp_edge.firmware_gen.generate import generate, write
+        from lnp_edge.runtime.device import Device
+        from lnp_edge.runtime.ports import open_board
+
+        target = boards.get(board)
+        with TemporaryDirectory(prefix="lnp-") as folder:
+            image = None
+            if target.start != "serial":
+                write(generate(self.quantized, target), Path(folder))
+                image = build(Path(folder)).image
+            with closing(open_board(target, image)) as port:
+                device = Device(port, self.quantized, board)
+                return compare(self.quantized, device, stimulus(self.quantized, steps, seed))
+
+
+class Stream:
+    """Samples in, predictions out; see Model.stream."""
+
+    def __init__(self, model: Model):
+        self._model = model
+        self._stream = host.Stream(Reference(model.quantized), model.quantized)
+
+    def push(self, sample: Any) -> Prediction | None:
+        """Take the next sample [channels], counts or physical values; the prediction that is due, if one is."""
+        counts = self._model.counts(sample)
+        if counts.ndim != 1:
+            raise DataError(f"a sample has shape {counts.shape}", f"give {len(self._model.channels)} values")
+        return self._stream.push(counts)
+
+    def extend(self, samples: Any) -> Iterator[Prediction]:
+        """Take samples [T, channels]; yields the predictions that are due."""
+        for row in self._model.counts(samples).reshape(-1, len(self._model.channels)):
+            if found := self._stream.push(row):
+                yield found
+
+    def begin(self) -> None:
+        """Begin anew after a gap: the next sample does not follow on the last."""
+        self._stream.begin()

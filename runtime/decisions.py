@@ -1,0 +1,108 @@
+"""Compare the decisions of a device with the host's: the program that lnp generate --app writes, fed with samples.
+
+It takes each sample as a row of text and answers with a row for each decision, as csrc/app.c.in says. So
+what runs is lnp_<name>_push, and with it the whole path from a sample to a decision.
+"""
+
+from __future__ import annotations
+
+from contextlib import nullcontext
+from dataclasses import asdict, dataclass
+from itertools import islice
+
+import numpy as np
+from numpy.typing import NDArray
+
+from lnp_edge.base.errors import LinkError
+from lnp_edge.runtime.device import Port
+from lnp_edge.runtime.emulator import Emulator
+from lnp_edge.runtime.host import infer
+from lnp_edge.runtime.reference import Reference
+from lnp_edge.runtime.verify import stimulus
+from lnp_edge.spec.model import QuantizedModel
+
+DECISIONS, MOST_SAMPLES = 40, 20_000
+AT_ONCE = 64  # samples in one write
+PATIENCE = 100  # empty reads in a row until the program counts as silent
+LONGEST = 2**20  # bytes of an answer without a line's end
+
+# End in samples, label, margin, percent, unknown, read-outs.
+Row = tuple[int, ...]
+
+
+@dataclass(frozen=True)
+class Decisions:
+    """The comparison. expected, found : of the first decision that differs, else ()"""
+
+    compared: int
+    differ: int
+    expected: Row
+    found: Row
+    mean: float = 0.0  # instructions of lnp_net_push for a sample; 0 where none are counted
+    largest: int = 0
+    per_second: float = 0.0
+
+    @property
+    def ok(self) -> bool:
+        return self.differ == 0
+
+    def as_dict(self) -> dict:
+        return asdict(self)
+
+    def lines(self) -> list[str]:
+        if self.ok:
+            found = [f"decisions: {self.compared} from single samples, 0 differences"]
+            if self.mean:
+                found.append(
+                    f"cost of a sample: {self.mean:,.0f} instructions, {self.largest:,} at most; "
+                    f"{self.per_second:,.0f} a second (these samples are hostile: more spikes than real ones)"
+                )
+            return found
+        what = "sample, label, margin, percent, unknown, read-outs"
+        return [
+            f"DIFFERENT: {self.differ} of {self.compared} decisions ({what})",
+            f"  first: device {self.found}, reference {self.expected}",
+        ]
+
+
+def samples_for(model: QuantizedModel, seed: int) -> NDArray[np.int16]:
+    """Samples [T, C] of the stimulus of lnp verify, for DECISIONS decisions, or fewer if they would be very many."""
+    count = max(model.window, min(MOST_SAMPLES, model.window + (DECISIONS - 1) * model.hop))
+    steps = -(-count // model.front.frame)
+    runs = np.concatenate(list(stimulus(model, steps, seed)))
+    return runs.reshape(-1, len(model.channels))[:count]
+
+
+def compare(model: QuantizedModel, port: Port, samples: NDArray[np.int16]) -> Decisions:
+    """Raises LinkError if the program falls silent or answers with anything but rows of integers."""
+    expected: list[Row] = []
+    for p in infer(Reference(model), model, samples):
+        end = model.window + p.window * model.hop
+        expected.append((end, p.label or 0, p.margin, p.percent, int(p.unknown), *p.y))
+    text = b"".join(",".join(map(str, row)).encode() + b"\n" for row in samples.tolist())
+    with port.count("lnp_net_push") if isinstance(port, Emulator) else nullcontext() as counted:
+        rows = _answers(port, text.splitlines(keepends=True), len(expected))
+    calls = counted.calls if counted else [0]
+    wrong = [k for k, (a, b) in enumerate(zip(expected, rows, strict=True)) if a != b]
+    first = (expected[wrong[0]], rows[wrong[0]]) if wrong else ((), ())
+    mean = float(np.mean(calls))
+    return Decisions(len(expected), len(wrong), *first, mean, max(calls), mean / model.sample_dt)
+
+
+def _answers(port: Port, lines: list[bytes], count: int) -> list[Row]:
+    """The first `count` rows that the program writes while it is given the lines."""
+    todo, found, silent = iter(lines), bytearray(), 0
+    while found.count(b"\n") < count:
+        if some := b"".join(islice(todo, AT_ONCE)):
+            port.write(some)
+        more = port.read(4096)
+        silent = 0 if more or some else silent + 1
+        found += more
+        if silent > PATIENCE or len(found) > LONGEST + 400 * count:
+            raise LinkError(
+                f"the program gave {found.count(10)} of {count} decisions", "report this with the model file"
+            )
+    try:
+        return [tuple(map(int, row.split())) for row in bytes(found).decode("ascii").splitlines()[:count]]
+    except ValueError:
+        raise LinkError(f"the program wrote {bytes(found[:60])!r}", "report this with the model file") from None

@@ -1,0 +1,126 @@
+"""The program that lnp generate --app writes decides as the host does, and a difference is found."""
+
+from contextlib import closing
+from dataclasses import replace
+from functools import cache
+from pathlib import Path
+
+import numpy as np
+import pytest
+from conftest import need_for
+from tiny import tiny_front, tiny_loop, tiny_model
+
+from lnp_edge import boards
+from lnp_edge.base.errors import DoesNotFit, LinkError
+from lnp_edge.cli import main
+from lnp_edge.firmware_gen.build import build
+from lnp_edge.firmware_gen.generate import generate, write
+from lnp_edge.interchange import onnx_file
+from lnp_edge.runtime import decisions
+from lnp_edge.runtime.host import infer
+from lnp_edge.runtime.ports import open_board
+from lnp_edge.runtime.reference import Reference
+from lnp_edge.spec.decision import Decision
+
+RULE = Decision(lead=6000, least=900, low=(-1000,) * 3, high=(1000,) * 3, outside=12, levels=((5000, 60), (20000, 90)))
+KINDS = {
+    "windows": lambda: replace(tiny_model(), decision=RULE).check(),
+    "stream": lambda: replace(tiny_front("logdiff", 4), hop=8, decision=replace(RULE, stream=True)).check(),
+    "forecast": lambda: tiny_loop(),
+}
+
+
+@pytest.fixture(scope="module")
+def program(tmp_path_factory):
+    """program(board, kind) -> the image, built once."""
+
+    @cache
+    def built(board: str, kind: str) -> Path:
+        need_for(board)
+        folder = tmp_path_factory.mktemp("app")
+        write(generate(KINDS[kind](), boards.get(board), app=True), folder)
+        return build(folder).image
+
+    return built
+
+
+@pytest.mark.parametrize(
+    ("board", "kind"),
+    [("host", "windows"), ("host", "stream"), ("host", "forecast"), ("cortex-m4", "stream"), ("mps2-an386", "windows")],
+)
+def test_a_program_decides_as_the_host_does(program, board, kind):
+    model = KINDS[kind]()
+    with closing(open_board(boards.get(board), program(board, kind))) as port:
+        found = decisions.compare(model, port, decisions.samples_for(model, 1))
+    assert found.ok and found.compared == decisions.DECISIONS
+    counts = board == "cortex-m4"
+    assert (found.largest >= found.mean > 0) == counts and (len(found.lines()) == 2) == counts
+
+
+def test_another_rule_is_found(program):
+    model = KINDS["windows"]()
+    other = replace(model, decision=replace(RULE, lead=0))
+    with closing(open_board(boards.get("host"), program("host", "windows"))) as port:
+        found = decisions.compare(other, port, decisions.samples_for(other, 1))
+    assert not found.ok and found.expected[1] != found.found[1] and found.expected[5:] == found.found[5:]
+    assert "DIFFERENT" in found.lines()[0]
+
+
+def test_rows_that_are_no_samples_are_passed_over(program):
+    """Half a row, boot messages, too few, too many, too large and empty values: no decision moves."""
+    model = KINDS["windows"]()
+    samples = decisions.samples_for(model, 1)[:40]
+    expected = [p.label for p in infer(Reference(model), model, samples)]
+    junk = [
+        "3,4",
+        "boot v1.2: 7,7,7",
+        "1,2",
+        "1,2,3,4",
+        "1,2,40000",
+        "1,,3",
+        "1,-,3",
+        "--1,2,3",
+        "1,2,3x",
+        "1234567,1,1",
+        "",
+    ]
+    rows = [",".join(map(str, row)) for row in samples.tolist()]
+    text = "\r\n".join(line for k, row in enumerate(rows) for line in (junk[k % len(junk)], row)) + "\n"
+    with closing(open_board(boards.get("host"), program("host", "windows"))) as port:
+        lines = decisions._answers(port, text.encode().splitlines(keepends=True), len(expected))
+    assert [row[1] for row in lines] == expected
+
+
+class Port:
+    def __init__(self, said):
+        self.said = said
+
+    def write(self, data):
+        return len(data)
+
+    def read(self, size):
+        found, self.said = self.said[:size], self.said[size:]
+        return found
+
+
+@pytest.mark.parametrize("said", [b"", b"hello\n" * 50, b"\xff\n" * 50, b"x" * 2**21])
+def test_a_program_that_says_something_else_is_told(said):
+    model = KINDS["windows"]()
+    with pytest.raises(LinkError, match="the program"):
+        decisions.compare(model, Port(said), decisions.samples_for(model, 1))
+
+
+def test_lnp_verify_compares_decisions_and_says_so(program, tmp_path, capsys):
+    need_for("host")
+    onnx_file.save(KINDS["windows"](), tmp_path / "model.onnx")
+    assert main(["verify", str(tmp_path / "model.onnx"), "--board", "host", "--steps", "10"]) == 0
+    assert "decisions: 40 from single samples, 0 differences" in capsys.readouterr().out
+
+
+def test_states_of_all_windows_must_fit():
+    """The server needs one state, the program one for each window that overlaps."""
+    model = replace(tiny_model(n=2000, density=0.001), window=1000, hop=10).check()
+    generate(model, boards.get("nucleo-f401re"))
+    with pytest.raises(DoesNotFit, match="states and stack"):
+        generate(model, boards.get("nucleo-f401re"), app=True)
+    assert np.ceil(1000 / 10) * 4 * model.state_words > boards.get("nucleo-f401re").ram.size
