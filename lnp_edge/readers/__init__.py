@@ -26,6 +26,7 @@ from numpy.typing import NDArray
 from lnp_edge.base.console import ascii_only
 from lnp_edge.base.errors import DataError
 from lnp_edge.spec import plugins
+from lnp_edge.spec.quantity import MAX_UNIT_TEXT
 
 BLOCK_ROWS = 65_536
 MAX_COLUMNS = 4096
@@ -117,7 +118,7 @@ def named_columns(names: Sequence[str], kinds: Sequence[str], units: Sequence[st
         seen[name] += 1
         if seen[name] > 1:
             name = f"{name}.{seen[name]}"
-        found.append(Column(name, ascii_only(unit)[:MAX_NAME], kind))
+        found.append(Column(name, ascii_only(unit)[:MAX_UNIT_TEXT], kind))
     return found
 
 

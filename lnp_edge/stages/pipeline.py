@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
-from dataclasses import asdict, replace
+from dataclasses import replace
 from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
@@ -176,8 +176,6 @@ def quantize(
     provenance = {"config": json.loads(config.to_json())}
     if config.data.own or config.data.module:
         del provenance["config"]["data"]["root"]  # a path would make other bytes of the same model elsewhere
-    if data.train.quantities:
-        provenance["channels"] = [asdict(quantity) for quantity in data.train.quantities]
     if wanted.epochs == 0:
         return _resets(config, to_model(network, data.task, provenance, wanted.bits)), []
     require_torch()

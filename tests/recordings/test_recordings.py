@@ -305,6 +305,12 @@ def test_others_get_a_scale_about_zero_or_about_their_level():
     np.testing.assert_allclose((exact - pressure.zero) * pressure.scale, 101_325 + x, atol=pressure.scale)
 
 
+@pytest.mark.parametrize("x", [1e20 + np.arange(50) * 1e4, np.arange(50) * 1e-29, np.full(9, 0.5), np.arange(9) * 1e28])
+def test_every_scale_is_one_that_a_model_may_have(x):
+    quantity(x, False, unit="m" * 99).check("a")
+    assert np.abs(quantity(x, False).counts(x)).max() <= 32767
+
+
 def test_unsigned_counts_of_16_bits_are_moved():
     x = np.array([0, 1, 40_000, 65_535])
     assert quantity(x, False).counts(x).tolist() == [-32768, -32767, 7232, 32767]

@@ -37,7 +37,7 @@ def test_classes_from_files_to_a_model(at, capsys):
     assert np.array(matrix, int).sum(1).tolist() == [7, 7]
     assert main(["quantize", "t.safetensors", "-o", "m.onnx"]) == 0
     model = onnx_file.load(at / "m.onnx")
-    assert model.classes == ("fast [b]", "slow") and len(model.provenance["channels"]) == 3
+    assert model.classes == ("fast [b]", "slow") and len(model.quantities) == 3
     assert model.provenance["config"]["data"]["path"] == "{who}_{what}.csv"
 
 
