@@ -15,6 +15,7 @@ import io
 import re
 import sys
 import traceback
+from collections.abc import Sequence
 from difflib import get_close_matches
 from importlib import import_module
 from typing import NoReturn
@@ -26,7 +27,7 @@ from lnp_edge.base.version import VERSION
 # In the order of use; each module has HELP, EXAMPLE, arguments(parser) and run(args) -> exit code.
 COMMANDS = (
     "demo", "new", "data", "prune", "train", "quantize", "generate", "build", "flash", "verify", "run",
-    "reproduce", "baseline", "compare", "bench", "boards", "doctor",
+    "reproduce", "stream", "baseline", "compare", "bench", "boards", "doctor",
 )  # fmt: skip
 
 CRASHED = 70  # sysexits.h: EX_SOFTWARE. Python's default 1 already means that the answer is no.
@@ -61,7 +62,8 @@ class Parser(argparse.ArgumentParser):
         sys.exit(2)
 
 
-def parser() -> argparse.ArgumentParser:
+def parser(names: Sequence[str] = COMMANDS) -> argparse.ArgumentParser:
+    """The parser of these commands: only their modules are imported, which takes a second for all."""
     top = Parser(
         prog="lnp",
         description="Recurrent spiking networks for microcontrollers: pruned before training, verified bit for bit.",
@@ -70,7 +72,7 @@ def parser() -> argparse.ArgumentParser:
     )
     top.add_argument("--version", action="version", version=f"lnp-edge {VERSION}")
     commands = top.add_subparsers(dest="command", metavar="COMMAND", required=True)
-    for name in COMMANDS:
+    for name in names:
         module = import_module(f"lnp_edge.commands.{name}")
         sub = commands.add_parser(
             name,
@@ -89,10 +91,11 @@ def main(argv: list[str] | None = None) -> int:
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="replace")
     try:
-        if not (sys.argv[1:] if argv is None else argv):
+        words = sys.argv[1:] if argv is None else argv
+        if not words:
             print(ROAD)
             return 0
-        args = parser().parse_args(argv)
+        args = parser(words[:1] if words[0] in COMMANDS else COMMANDS).parse_args(words)
         return args.run(args)
     except LnpError as e:
         fail(e)

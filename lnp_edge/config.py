@@ -245,6 +245,19 @@ class TrainSettings:
 
 
 @dataclass(frozen=True)
+class StreamSettings:
+    """[stream]: train for continuous inference, in which the network is never reset. docs/streams.md explains.
+
+    [data] window is then the time that the network gets to settle: the first decision follows after it, and
+    no time constant exceeds it.
+    """
+
+    batches: int = _number(0, 0, 10**6)  # of training, in place of train.epochs; 0: windows from a reset
+    grace: float = _number(1.5, 0.0, 1e9)  # s after a change of class without loss
+    false_changes: float = _number(60.0, 0.0, 1e6)  # an hour on held-out training groups, which `lead` allows
+
+
+@dataclass(frozen=True)
 class Augmentation:
     """[augment]: random changes of training windows; 0 switches one off."""
 
@@ -262,6 +275,7 @@ class QuantizeSettings:
     bits: int = _number(8, 2, 16)  # per weight: 2 to 8, or 16
     epochs: int = _number(0, 0, 100_000)  # of further training in integers; 0: only round
     lr: float = _number(0.003, 0.0, 10.0)  # as train.lr
+    decide: bool = False  # fit the rule of decisions, see docs/streams.md; else the class of the largest read-out
 
 
 @dataclass(frozen=True)
@@ -273,6 +287,7 @@ class Config:
     network: NetworkSettings = field(default_factory=NetworkSettings)
     prune: PruneSettings = PruneSettings()
     train: TrainSettings = TrainSettings()
+    stream: StreamSettings = StreamSettings()
     augment: Augmentation = Augmentation()
     quantize: QuantizeSettings = QuantizeSettings()
     # No key: what the file leaves to the data, such as "data.window", see task/fit.py. () once it is fitted.
@@ -289,6 +304,10 @@ class Config:
             del found["derive"]
         if not self.train.patience:
             del found["train"]["patience"]
+        if self.stream == StreamSettings():
+            del found["stream"]
+        if not self.quantize.decide:
+            del found["quantize"]["decide"]
         return json.dumps(found | {"network": _flat(found["network"])}, sort_keys=True)
 
     @classmethod

@@ -13,6 +13,7 @@ from __future__ import annotations
 import zlib
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import asdict, dataclass
+from itertools import islice
 
 import numpy as np
 from numpy.typing import NDArray
@@ -25,6 +26,8 @@ from lnp_edge.spec.layout import tables
 from lnp_edge.spec.model import INPUT, QuantizedModel
 
 RUN = 500  # steps of one stimulus at most; the next begins with a reset of the state it leaves
+RUNS = 2  # of a model that is never reset: runs before the long ones
+LONGEST = 10**6  # steps of a long run
 BATCH = 200  # steps between two comparisons of the digests
 
 
@@ -76,6 +79,7 @@ class TableDifference:
 class Verdict:
     steps: int
     state_words: int  # compared in all
+    longest: int  # steps without a reset
     tables: int
     table_differences: tuple[TableDifference, ...]
     state_difference: StateDifference | None
@@ -98,7 +102,8 @@ class Verdict:
         if self.transient:
             found.append("a digest differed once but not when repeated: a transient fault of memory, clock or supply")
         if self.ok:
-            found.append(f"verified: {self.steps} steps, {self.state_words} state words, 0 differences")
+            unbroken = f", {self.longest} steps without a reset" * (self.longest > RUN)
+            found.append(f"verified: {self.steps} steps, {self.state_words} state words, 0 differences{unbroken}")
         else:
             tables = f"{len(self.table_differences)} of {self.tables} tables differ"
             differs = self.state_difference or self.transient
@@ -129,6 +134,7 @@ def verify(
     return Verdict(
         steps=done,
         state_words=done * model.state_words,
+        longest=max((c.steps for c in found), default=0),
         tables=len(tables(model)),
         table_differences=tuple(compare_tables(model, device)),
         state_difference=last.difference,
@@ -214,6 +220,7 @@ class Lockstep:
         return Verdict(
             steps=done,
             state_words=done * model.state_words,
+            longest=done,
             tables=len(tables(model)),
             table_differences=tuple(compare_tables(model, self.device)),
             state_difference=place,
@@ -282,9 +289,20 @@ def _place(model: QuantizedModel, table: str, k: int) -> str:
 
 
 def stimulus(model: QuantizedModel, steps: int, seed: int) -> Iterator[NDArray[np.int16]]:
-    """Yield seeded counts that cover extreme inputs: runs int16 [T, n_in], `steps` in total.
+    """Yield seeded counts that cover extreme inputs: runs int16 [T, n_in], `steps` in total, each after a reset.
 
-    Each run has at most RUN steps and six equal parts: rest, sensor-like noise, jumps, full scale,
+    Of a model that is never reset, all but the first RUNS are joined to runs of at most LONGEST steps.
+    """
+    runs = _runs(model, steps, seed)
+    yield from islice(runs, RUNS) if model.decision.stream else runs
+    while joined := list(islice(runs, LONGEST // RUN)):
+        yield np.concatenate(joined)
+
+
+def _runs(model: QuantizedModel, steps: int, seed: int) -> Iterator[NDArray[np.int16]]:
+    """Runs of at most RUN steps.
+
+    Each has six equal parts: rest, sensor-like noise, jumps, full scale,
     rest and noise. It ends with noise so that the reset before the next run has an active network
     to clear; for the same reason there are at least two runs. The noise is that of ordinary inputs of
     the network; with a front end, whose features are not counts, it has another size in each run.

@@ -55,8 +55,9 @@ def house(request, tmp_path_factory):
     return folder
 
 
-def test_the_five_recipes_are_there_and_change_no_file():
-    kinds = ("boards/", "lnp_edge/neurons/", "lnp_edge/datasets/", "lnp_edge/pruning/", "lnp_edge/frontends/")
+def test_the_six_recipes_are_there_and_change_no_file():
+    packages = ("neurons", "datasets", "pruning", "frontends", "readers")
+    kinds = ("boards/", *(f"lnp_edge/{package}/" for package in packages))
     assert all(any(place.startswith(kind) for place in FILES) for kind in kinds)
     assert not [place for place in FILES if (ROOT / place).exists()]
 
@@ -68,7 +69,8 @@ import lnp_edge, lnp_edge.boards
 assert lnp_edge.__file__.startswith(sys.path[0]) and lnp_edge.boards.__file__.startswith(sys.path[0])
 from lnp_edge.cli import main
 for line in ("prune c.toml -o pruned.safetensors", "train pruned.safetensors -o trained.safetensors",
-             "quantize trained.safetensors -o model.onnx", "verify model.onnx --board lm3s6965evb --steps 1000"):
+             "quantize trained.safetensors -o model.onnx", "verify model.onnx --board lm3s6965evb --steps 1000",
+             "new j.toml --data jsonl --label file --group who --overwrite"):
     assert main(line.split()) == 0, line
 import pytest
 sys.exit(pytest.main(["-v", "-p", "no:cacheprovider", *{tests!r}]))
@@ -76,19 +78,25 @@ sys.exit(pytest.main(["-v", "-p", "no:cacheprovider", *{tests!r}]))
 
 
 def test_the_recipes_work_together_without_another_line_and_the_contract_tests_find_them(house):
-    """The neuron, behind the front end, is drawn, pruned, trained, quantised, and verified on the board. Then the
-    tests that CONTRIBUTING names and those of boards run for what was added: some of each name, and all pass.
+    """The neuron, behind the front end, is drawn, pruned, trained, quantised, and verified on the board. The file
+    format is read like any other. Then the tests that CONTRIBUTING names and those of boards run for what was added:
+    some of each name, and all pass.
 
     In one process, as every new one would compile and load again what the neuron needs. Of the kernels for training,
     that of sparse layers, which the commands have compiled: test_derive has one of dense layers.
     """
-    need("torch", "arm-none-eabi-gcc", "qemu-system-arm")
+    need("torch", "arm-none-eabi-gcc", "qemu-system-arm", "pandas")
     (house / "c.toml").write_text(CONFIGURATION)
+    (house / "jsonl").mkdir(exist_ok=True)
+    for name in ("walk", "run"):
+        rows = "".join(f'{{"t": {k / 50}, "ax": {k % 9}, "who": "p{k // 200}"}}\n' for k in range(600))
+        (house / f"jsonl/{name}.jsonl").write_text(f"boot\n{rows}{'[' * 9999}\n")
     names = ("alif", "fan_in", "lm3s6965evb", "loudness")
     chosen = [f"{ROOT}/tests/{place}" for place in ("spec", "pruning/test_pruning.py", "training/test_train_layer.py")]
     code = RUN.format(house=str(house), tests=["-k", f"({' or '.join(names)}) and not dense-", *chosen])
     done = subprocess.run([sys.executable, "-P", "-c", code], capture_output=True, text=True, cwd=house)
     assert done.returncode == 0, done.stdout[-3000:] + done.stderr
     assert "verified: 1000 steps" in done.stdout and ", 0 differences" in done.stdout
+    assert "1 channel every 0.02 s" in done.stdout and "lines that are no rows: 4" in done.stdout
     passed = [line for line in done.stdout.splitlines() if " PASSED" in line]
     assert all(any(name in line for line in passed) for name in names), done.stdout[-3000:]

@@ -27,10 +27,10 @@ def results(config: Config, data: Split, network: Network, task: str) -> dict[st
     """Measures of the network and of the baselines, on the test; of the network on the training part too."""
     predicted = predict.of_network(config, data, network)
     found: dict[str, Any] = {"measures": pipeline.measures(data, predicted), "windows": len(data.test_windows)}
-    every = data.train_windows
-    some = np.unique(np.linspace(0, len(every) - 1, min(ON_TRAINING, len(every))).astype(int))
-    windows = Windows(every.counts[some], every.wanted[some], every.groups[some])
     swapped = replace(data, test=data.train)
+    every = swapped.test_windows
+    some = np.unique(np.linspace(0, len(every) - 1, min(ON_TRAINING, len(every))).astype(int))
+    windows = every if data.streaming else Windows(every.counts[some], every.wanted[some], every.groups[some])
     again = predict.of_network(config, swapped, network, windows)
     found["training"] = metrics.of(data.train, windows, again)
     note("baselines")

@@ -13,7 +13,7 @@ from rich.text import Text
 
 from lnp_edge import config
 from lnp_edge.base.console import note, out, table
-from lnp_edge.base.errors import ConfigError
+from lnp_edge.base.errors import ConfigError, LnpError
 from lnp_edge.base.files import refuse_unwritable
 from lnp_edge.base.install import require
 from lnp_edge.config import Config
@@ -51,7 +51,7 @@ def show(name: str, html: Path | None, as_json: bool = False) -> None:
     remarks = [*report.remarks(), *unequal(dataset, settings)]
     try:
         remarks += fit.remarks(settings, dataset)
-    except ConfigError as e:
+    except LnpError as e:  # what would stop a training is part of the report
         remarks.append(f"{e.what}: {e.try_next}")
     if as_json:
         print(json.dumps(as_dict(dataset, report, settings, remarks)))
@@ -130,12 +130,12 @@ def _print(dataset: Dataset, report: Report, settings: Config, remarks: list[str
             ]
             for k, name in enumerate(dataset.classes)
         ]
-        _table("minutes of each class", ["", "training", "test", "recordings", f"of {dataset.group_name}s"], cells)
+        _table("minutes of each class", ["", "training", "test", "recordings", f"of {dataset.group_name}"], cells)
     cells = []
     for g, name in enumerate(dataset.group_titles):
         lacks = [c for c, t in zip(dataset.classes, time[g], strict=False) if t == 0]
         cells.append([name, "test" if test[g] else "training", shown(time[g].sum()), ", ".join(lacks)[:40]])
-    _table(f"minutes of each {dataset.group_name}", ["", "part", "minutes", "lacks"], cells)
+    _table(f"minutes of {dataset.group_name}", ["", "part", "minutes", "lacks"], cells)
     cells = [
         [c.name, c.unit, f"{c.low:.5g}", f"{c.high:.5g}", f"{c.missing}", f"{q.scale:g}", f"{q.zero:.12g}"]
         for c, q in zip(report.channels, dataset.quantities, strict=True)

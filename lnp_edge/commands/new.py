@@ -30,14 +30,16 @@ EXAMPLE = """  lnp new --example recordings
 AHEAD = 6  # steps, if nobody says how far to forecast
 FRAME, SLOW = 4, 0.1  # samples a step of the network, unless they are further apart than SLOW s
 
+# As lnp_edge/configs/spar.toml and wind.toml: of about the same cost.
+OF_CLASSES, OF_SERIES = {"neurons": 244, "keep": 0.1}, {"neurons": 128, "keep": 0.3}
 NETWORK = """
 [network]
 neuron = "adlif"
-neurons = 128
+neurons = {neurons}
 
 [prune]
 method = "lnp"
-keep = 0.3                # of the synapses between neurons
+keep = {keep}                # of the synapses between neurons
 
 [train]
 lr = 0.03
@@ -76,7 +78,8 @@ def run(args: argparse.Namespace) -> int:
     settings = _parsed(found, args.config, args.data)
     dataset, _ = load(settings.data)
     fitted = fit.fitted(settings, dataset)
-    text = _text(found, args.config, args.data, dataset) + _open_keys(fitted, dataset) + NETWORK
+    text = _text(found, args.config, args.data, dataset) + _open_keys(fitted, dataset)
+    text += NETWORK.format(**(OF_SERIES if dataset.series else OF_CLASSES))
     text += f"# epochs = {fitted.train.epochs:<16} # about {fit.STEPS} steps of the optimiser\n"
     write_whole(args.config, text.encode())
     note(f"written: {args.config}")

@@ -2,36 +2,43 @@
 decays, and a proof that nothing overflows.
 
 With --epochs, first continues training with the device's integers; to continue
-a stopped training, run the same command again. A report compares integers and
+a stopped training, run the same command again. With --decide, also fits the
+rule of decisions (docs/streams.md). A report compares integers and
 floats for each layer. If a layer went silent, writes nothing and exits with 1.
 """
 
 import argparse
 import json
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import rich.progress
 from rich.text import Text
 
 from lnp_edge.base.console import bars, note, out, table
 from lnp_edge.base.errors import ConfigError, WentSilent
 from lnp_edge.base.files import beside, discard, refuse_unwritable
-from lnp_edge.config import BITS, QuantizeSettings
+from lnp_edge.base.progress import EpochProgress
+from lnp_edge.config import BITS, Config, QuantizeSettings
 from lnp_edge.experiments import predict
 from lnp_edge.interchange import onnx_file
+from lnp_edge.network import Network
 from lnp_edge.network import file as network_file
 from lnp_edge.quantization import report as quantize_report
 from lnp_edge.spec.layout import state_bytes, table_bytes
-from lnp_edge.stages import pipeline
+from lnp_edge.spec.model import QuantizedModel
+from lnp_edge.stages import decide, pipeline
 from lnp_edge.task import metrics
-from lnp_edge.task.split import data_for
+from lnp_edge.task.split import Split, data_for
 from lnp_edge.training.kernels.derive import trains_in_integers
 
 HELP = "turn a trained network into an integer model, model.onnx"
 EXAMPLE = """  lnp quantize trained.safetensors -o model.onnx
   lnp quantize trained.safetensors --bits 4 --epochs 20 -o model.onnx"""
+
+FOLDED = [f"{what}{k}" for what in ("pruning", "fold") for k in range(decide.FOLDS)]  # checkpoints
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
@@ -43,12 +50,16 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--epochs", type=int, help="epochs of training in integers; 0 only rounds (default: [quantize] of the network)"
     )
+    parser.add_argument(
+        "--decide", action="store_const", const=True,
+        help="fit the rule of decisions on training groups: trains three more networks (default: [quantize] decide)",
+    )  # fmt: skip
     parser.add_argument("--json", action="store_true", help="print the report as JSON")
 
 
 def run(args: argparse.Namespace) -> int:
     refuse_unwritable(args.output)
-    wanted = {name: value for name in ("bits", "epochs") if (value := getattr(args, name)) is not None}
+    wanted = {name: value for name in ("bits", "epochs", "decide") if (value := getattr(args, name)) is not None}
     file = network_file.load(args.network)
     settings = _checked(replace(file.config.quantize, **wanted))
     config = replace(file.config, quantize=settings)
@@ -63,8 +74,11 @@ def run(args: argparse.Namespace) -> int:
             progress.update(training, completed=done, info=f"loss {now['loss']:.3f}")
 
         model, _ = pipeline.quantize(config, data, file.network, show, checkpoint)
+        if settings.decide:
+            model = _decides(config, data, file.network, model, args.output, progress)
         task = progress.add_task("check on held-out windows", total=len(windows), info="")
         predicted = predict.of_model(data, model, lambda: progress.update(task, advance=1))
+        progress.update(task, completed=len(windows))
     some = quantize_report.some(windows, model.n)
     layers = quantize_report.compare(file.network, model, data.task, settings.bits, some)
     kinds, skip = [p.neuron for p in file.network.populations], file.network.w_skip is not None
@@ -82,6 +96,7 @@ def run(args: argparse.Namespace) -> int:
         "largest_state_bits": float(np.log2(max(max(model.bounds(p)) for p in model.populations[:-1]))),
         "table_bytes": table_bytes(model),
         "state_bytes": state_bytes(model),
+        "decision": asdict(model.decision),
         "measures": pipeline.measures(data, predicted),
         "float_measures": file.history.get("float_measures"),
     }
@@ -111,9 +126,26 @@ def run(args: argparse.Namespace) -> int:
             "nothing was written; the report says what to try",
         )
     onnx_file.save(model, args.output)
-    discard(checkpoint)
+    discard(checkpoint, *(beside(args.output, name) for name in FOLDED))
     note(f"written: {args.output}    next: lnp generate {args.output} --board cortex-m4 -o firmware")
     return 0
+
+
+def _decides(
+    config: Config, data: Split, network: Network, model: QuantizedModel, output: Path, progress: rich.progress.Progress
+) -> QuantizedModel:
+    """The model with a fitted rule of decisions; a stopped fit continues from files beside the output."""
+
+    def shown(fold: int) -> EpochProgress:
+        task = progress.add_task(f"fold {fold + 1} of {decide.FOLDS}", total=None, info="")
+
+        def show(done: int, total: int, now: dict) -> None:
+            progress.update(task, completed=done, total=total, info=f"loss {now['loss']:.3f}")
+
+        return show
+
+    found = decide.rule(config, data, network, model, shown, lambda name: beside(output, name))
+    return replace(model, decision=found).check()
 
 
 def _checked(settings: QuantizeSettings) -> QuantizeSettings:

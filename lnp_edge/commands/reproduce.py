@@ -117,7 +117,7 @@ def run(args: argparse.Namespace) -> int:
     if args.shared:
         bases = [_same_network(base, bases[0]) for base in bases]
     for base, names in zip(bases, against, strict=True):
-        base = changed(base, QUICK) if args.quick else base
+        base = quick(base) if args.quick else base
         found = _reproduce(base, chosen, names, args)
         if args.json:
             print(json.dumps(found))
@@ -150,6 +150,11 @@ def changed(base: Config, changes: dict[str, dict]) -> Config:
         layers = tuple(replace(one, recurrent=False) for one in layers)
     found = replace(base, **sections)
     return replace(found, network=replace(found.network, layer=layers))
+
+
+def quick(base: Config) -> Config:
+    streams = {"stream": {"batches": 20}} if base.stream.batches else {}
+    return changed(base, QUICK | streams)
 
 
 def row(base: Config, change: dict[str, dict]) -> Config:

@@ -2,7 +2,8 @@
 every step, and its tables in flash.
 
 The stimulus is seeded and covers extreme inputs: rest, noise, jumps and full
-scale. It comes in runs of at most 500 steps, each after a reset. The C
+scale. It comes in runs of at most 500 steps, each after a reset; of a stream,
+all but the first two are joined to runs of up to a million steps. The C
 functions argmax, save and load are not run. On an emulated board the program
 of lnp generate --app runs too: its decisions from single samples are compared."""
 

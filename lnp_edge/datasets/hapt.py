@@ -2,8 +2,8 @@
 
 Accelerometer and gyroscope at 50 Hz; counts are acceleration * 8192 in g and angular rate * 2048 in
 rad/s. A recording is a continuous run of one activity; postural transitions and unlabelled parts
-are left out. Reyes-Ortiz et al. 2016, Neurocomputing 171:754; UCI data set 341. docs/data.md covers
-the licence.
+are left out. A stream is a whole experiment, with both. Reyes-Ortiz et al. 2016, Neurocomputing
+171:754; UCI data set 341. docs/data.md covers the licence.
 """
 
 from pathlib import Path
@@ -12,7 +12,7 @@ import numpy as np
 
 from lnp_edge.base.errors import DataError
 from lnp_edge.datasets import _files as files
-from lnp_edge.task.dataset import Dataset
+from lnp_edge.task.dataset import Dataset, Stream
 
 FILE = "hapt_raw_int16.npz"
 ORIGINAL = "RawData"  # folder of UCI's archive
@@ -52,7 +52,14 @@ def load(root=None) -> Dataset:
         groups=np.array([user for _, _, user in runs], np.int64),
         held_out=HELD_OUT,
         group_name="users",
+        streams=tuple(_stream(*run) for run in whole),
     )
+
+
+def _stream(signal, label, user) -> Stream:
+    """A whole experiment. label [T] : 1..6, another number for a transition, or less for none"""
+    known = (label >= 1) & (label <= len(CLASSES))
+    return Stream(signal, np.where(known, label.astype(np.int64) - 1, -1), int(user))
 
 
 def _runs(signal, label, user):

@@ -18,7 +18,7 @@ from lnp_edge.experiments import predict
 from lnp_edge.network import Network
 from lnp_edge.network import file as network_file
 from lnp_edge.spec.model import QuantizedModel
-from lnp_edge.stages import pipeline
+from lnp_edge.stages import decide, pipeline
 from lnp_edge.task.split import load_data, split
 
 NETWORK, RESULT = "network.safetensors", "result.json"  # of a finished trial, in its folder
@@ -110,6 +110,12 @@ def run_trial(trial: Trial, progress: Progress | None = None, folder: Path | Non
 
     network, history = trained(trial, "")
     model, _ = pipeline.quantize(config, data, network, shown("integers "), resume("integers"))
+    if config.quantize.decide:
+
+        def fold(number: int) -> EpochProgress:
+            return shown(f"fold {number + 1} ")
+
+        model = replace(model, decision=decide.rule(config, data, network, model, fold, resume)).check()
     floats, integers = predict.of_network(config, data, network), predict.of_model(data, model)
     return Outcome(
         start.w_rec.nnz, network, model, history, floats, integers,

@@ -26,6 +26,7 @@ from numpy.typing import NDArray
 from lnp_edge.base.console import ascii_only
 from lnp_edge.base.errors import DataError
 from lnp_edge.spec import plugins
+from lnp_edge.spec.quantity import MAX_UNIT_TEXT
 
 BLOCK_ROWS = 65_536
 MAX_COLUMNS = 4096
@@ -53,6 +54,7 @@ class Table(ABC):
     named       : whether the file names them; else they are called "1", "2", ...
     rate        : Hz, if the file says so; else 0
     rows        : read so far
+    expected    : about how many there are; 0 if unknown
     passed_over : what was not a row so far, with the number of lines of each reason
     """
 
@@ -60,7 +62,7 @@ class Table(ABC):
         if len(columns) > MAX_COLUMNS:
             raise DataError(f"{path} has {len(columns)} columns", f"{MAX_COLUMNS} at most: write fewer to the file")
         self.path, self.columns, self.named, self.rate = path, tuple(columns), named, rate
-        self.rows, self.passed_over = 0, Counter[str]()
+        self.rows, self.expected, self.passed_over = 0, 0, Counter[str]()
 
     @property
     def names(self) -> list[str]:
@@ -116,7 +118,7 @@ def named_columns(names: Sequence[str], kinds: Sequence[str], units: Sequence[st
         seen[name] += 1
         if seen[name] > 1:
             name = f"{name}.{seen[name]}"
-        found.append(Column(name, ascii_only(unit)[:MAX_NAME], kind))
+        found.append(Column(name, ascii_only(unit)[:MAX_UNIT_TEXT], kind))
     return found
 
 

@@ -52,7 +52,7 @@ SPACES = " "  # as a delimiter: any number of blanks
 # In the order of preference where two explain the file alike.
 DIALECTS = tuple((d, p) for d in (",", ";", "\t", "|", SPACES, "") for p in ".,")
 _MARKS = {codecs.BOM_UTF8: "utf-8", codecs.BOM_UTF16_LE: "utf-16-le", codecs.BOM_UTF16_BE: "utf-16-be"}
-_NUMBERS = {p: re.compile(rf"[+-]?(\d+[{p}]?\d*|[{p}]\d+)([eE][+-]?\d+)?") for p in ".,"}
+_NUMBERS = {p: re.compile(rf"[+-]?(\d+([{p}]\d*)?|[{p}]\d+)([eE][+-]?\d+)?") for p in ".,"}
 _CLOCK = r"\d{1,2}:\d{2}(:\d{2}([.,]\d+)?)?( ?[AaPp][Mm])?"
 _DATE = re.compile(rf"\d{{1,4}}([-./])\d{{1,2}}\1\d{{1,4}}([T ]+{_CLOCK}( ?[Zz]|[+-]\d\d:?\d\d)?)?|{_CLOCK}")
 
@@ -228,13 +228,15 @@ class _Text(Table):
     def blocks(self, numbers: Sequence[str], others: Sequence[str]) -> Iterator[Block]:
         at = {column.name: k for k, column in self.dialect.columns.items()}
         self.rows, self.passed_over = 0, Counter({"no row": self.dialect.junk} if self.dialect.junk else {})
-        skip = self.dialect.skip
+        skip, size, consumed = self.dialect.skip, self.path.stat().st_size, 0
         try:
             for whole in self._whole_lines():
+                consumed += len(whole)
                 if skip:
                     whole, skip = _without(whole, skip)
                 if kept := self._kept(whole):
                     block = self._parsed(kept, [at[n] for n in numbers], [at[n] for n in others], [*numbers, *others])
+                    self.expected = round(self.rows * max(1.0, size / consumed))
                     yield block
         except OSError as e:
             raise damaged(self.path, e.strerror) from None

@@ -40,12 +40,13 @@ def open_table(path: Path) -> Table:
     if len({name for name, _ in known}) < len(known):
         raise DataError(f"{path} has two columns of one name", "rename one")
     columns = named_columns([name for name, _ in known], [of for _, of in known])
-    return _Parquet(path, columns, [name for name, _ in known])
+    return _Parquet(path, columns, [name for name, _ in known], rows)
 
 
 class _Parquet(Table):
-    def __init__(self, path: Path, columns: Sequence, inside: list[str]):
+    def __init__(self, path: Path, columns: Sequence, inside: list[str], expected: int):
         super().__init__(path, columns)
+        self.expected = min(expected, 2**31)
         self.inside = dict(zip(self.names, inside, strict=True))
 
     def blocks(self, numbers: Sequence[str], others: Sequence[str]) -> Iterator[Block]:

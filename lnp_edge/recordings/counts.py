@@ -11,13 +11,17 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
+from lnp_edge.base.console import ascii_only
 from lnp_edge.config import ChannelSettings
-from lnp_edge.spec.quantity import Quantity
+from lnp_edge.spec.quantity import MAX_UNIT_TEXT, Quantity
 
 LARGEST = 32767
+UNSIGNED = 65535  # of 16 bits: moved to int16 by half of its range
 ROOM = 2.0  # counts beyond the training part's range
 WILD = 20.0  # extremes further out than so many usual ranges are clipped
 TAIL = 5e-4  # share of the samples beyond the usual range, on each side
+SMALLEST = 1e-30  # scale of a model
+FURTHEST = 5e11  # |zero|, of which a model may have twice as much
 FROM = 200_000  # samples
 
 
@@ -38,13 +42,15 @@ def quantity(
 
     whole : whether all values are whole numbers within int16
     """
-    unit = given.unit or unit
+    unit = ascii_only(given.unit)[:MAX_UNIT_TEXT] or unit
     low, high = float(training.min()), float(training.max())
     if whole:
         # An unsigned converter rests in the middle of its range: 0..1023 at 512.
         middle = 2.0 ** max(1, int(high).bit_length()) / 2 if in_vector and low >= 0 and high > 1 else 0.0
         zero = middle if given.zero is None else given.zero
         return Quantity(unit, zero, 1.0 if given.scale is None else given.scale, True)
+    if low >= 0 and high <= UNSIGNED and given.zero is given.scale is None and (training == np.rint(training)).all():
+        return Quantity(unit, -(UNSIGNED + 1) / 2, 1.0, False)
     usual = np.quantile(training, (TAIL, 0.5, 1 - TAIL))
 
     def reach(about: float) -> float:
@@ -53,7 +59,8 @@ def quantity(
 
     centre = 0.0 if reach(0.0) <= 4 * reach(float(usual[1])) or given.zero == 0 else float(usual[1])
     size = reach(centre) or abs(centre) or 1.0
-    scale = plain(ROOM * size / LARGEST) if given.scale is None else given.scale
+    finest = abs(centre) / FURTHEST  # of a channel that hardly moves about a high level
+    scale = plain(max(ROOM * size / LARGEST, finest, SMALLEST)) if given.scale is None else given.scale
     zero = float(-np.rint(centre / scale)) + 0.0 if given.zero is None else given.zero
     return Quantity(unit, zero, scale, False)
 

@@ -18,6 +18,7 @@ JITTER = 0.5  # of a step: what lies within is a regular step
 REGULAR = 0.8  # share of regular steps below which the times themselves are used, not their order
 SAME_RATE = 0.02  # rates that differ less are the same; a crystal is better, a busy phone is not
 LEFT_OUT = -2  # the label of rows that [data] where leaves out: recordings end there
+ENOUGH = 1_000_000  # rows that the usual step is taken from
 BRIDGED = 2.5  # steps: one missing row is interpolated, more end the recording; [data] gap changes it
 
 
@@ -27,8 +28,8 @@ class Rows:
 
     t: NDArray[np.float64] | None
     x: NDArray[np.float32]
-    label: NDArray[np.int32]  # -1: none; LEFT_OUT
-    group: NDArray[np.int32]
+    label: NDArray[np.int16]  # -1: none; LEFT_OUT
+    group: NDArray[np.int16]
 
     def __getitem__(self, at) -> Rows:
         return Rows(None if self.t is None else self.t[at], self.x[at], self.label[at], self.group[at])
@@ -52,7 +53,8 @@ def step_of(t: NDArray[np.float64]) -> float:
 
     Milliseconds round 33.3 to 33: the median alone would be wrong by a hundredth.
     """
-    steps = np.diff(t[np.isfinite(t)])
+    some = t[:ENOUGH]
+    steps = np.diff(some[np.isfinite(some)])
     steps = steps[steps > 0]
     if not len(steps):
         return 0.0
@@ -108,13 +110,15 @@ def _pieces(rows: Rows, seen: Counter) -> Iterator[Rows]:
 
 def _together(t: NDArray[np.float64]) -> NDArray[np.float64]:
     """Times of rows that a radio sends in bursts: all rows of a burst get the time of its first."""
-    steps = np.diff(t)
+    steps = np.diff(t[:ENOUGH])
     pauses = steps > 5 * np.median(steps) if len(steps) else np.zeros(0, bool)
     if pauses.sum() < 5 or not 0.05 < pauses.mean() < 0.5:
         return t
     usual = np.median(steps[pauses])
     if np.mean(np.abs(steps[pauses] - usual) < JITTER * usual) < REGULAR:
         return t  # gaps, not the rhythm of a radio
+    steps = np.diff(t)
+    pauses = steps > 0.5 * usual
     first = np.concatenate([[0], np.flatnonzero(pauses) + 1])
     return np.repeat(t[first], np.diff(np.append(first, len(t))))
 
@@ -151,10 +155,14 @@ def recordings(rows: Rows, dt: float, gap: float, seen: Counter) -> Iterator[tup
         at = np.arange(len(rows), dtype=np.float64)
         regular = True
     else:
-        steps = np.diff(rows.t) / own
-        regular = not len(steps) or float(np.mean(np.abs(steps - 1) <= JITTER)) >= REGULAR
+        at = np.zeros(len(rows.t))
+        steps = np.diff(rows.t)
+        steps /= own
+        regular = not len(steps) or float(np.mean(np.abs(steps[:ENOUGH] - 1) <= JITTER)) >= REGULAR
         if regular:
-            at = np.concatenate([[0.0], np.cumsum(np.maximum(np.rint(steps), 1.0))])
+            np.maximum(np.rint(steps, out=steps), 1.0, out=steps)
+            np.cumsum(steps, out=at[1:])
+            del steps
         else:
             at = (rows.t - rows.t[0]) / own
             seen["files with irregular times"] += 1

@@ -9,7 +9,7 @@ from itertools import combinations, islice
 
 import numpy as np
 
-from lnp_edge.base.errors import ConfigError
+from lnp_edge.base.errors import ConfigError, DataError
 from lnp_edge.config import DataSettings
 from lnp_edge.recordings.cut import Recording
 
@@ -36,7 +36,7 @@ def split(found: list[Recording], settings: DataSettings, classes: Sequence[str]
 
     Raises ConfigError if held_out names no group, or all.
     """
-    name = settings.group or "part"
+    name = settings.group + "s" * (not settings.group.endswith("s")) if settings.group else "part"
     if settings.held_out:
         known = {group: k for k, group in enumerate(groups)}
         for one in settings.held_out:
@@ -106,6 +106,9 @@ def _in_time(found: list[Recording], groups: Sequence[str], series: bool, why: s
             pieces[members[-1]] = [(found[members[-1]], True)]
     flat = [one for k in range(len(found)) for one in pieces[k]]
     tests = [t for _, t in flat]
+    if len(set(tests)) < 2:
+        rows = sum(len(r.x) for r in found)
+        raise DataError(f"{rows} rows are too few to hold some out for the test", "record more, or check [data] gap")
     ids = [2 * r.group + t for r, t in flat]
     several = len(groups) > 1
     titles = [f"{group} ({part})" if several else part for group in groups for part in ("first", "last")]

@@ -69,7 +69,8 @@ def look(folder: Path, given: dict[str, object]) -> Guess:
         else:
             found.say("rate", 50.0, "CHECK: the files do not say how many rows a second they have, in Hz")
     by_path = _by_path(places)
-    _label(found, given, texts, by_path, inside)
+    texts = {alias[name]: values for name, values in texts.items()}
+    _label(found, given, texts, by_path, {alias[name]: column for name, column in inside.items()})
     _group(found, given, texts, by_path, places)
     _channels(found, given, inside, blocks, alias, clock)
     for key, value in given.items():
@@ -270,10 +271,10 @@ def _channels(
     alias: dict[str, str],
     clock: list[str],
 ) -> None:
-    taken = {found.keys.get("label"), found.keys.get("group"), given.get("label"), given.get("group"), *clock}
+    taken = {found.keys.get("label"), found.keys.get("group"), given.get("label"), given.get("group")}
     chosen = []
     for name, column in inside.items():
-        if name in taken or alias[name] in taken or column.kind != NUMBER:
+        if alias[name] in taken or name in clock or column.kind != NUMBER:
             continue
         parts = [block[name] for block in blocks if name in block]
         x = np.concatenate(parts) if parts else np.zeros(0)

@@ -12,6 +12,7 @@ from lnp_edge.spec.quantity import Quantity
 from lnp_edge.task.dataset import Dataset
 
 STILL, STILL_ROWS = 0.1, 100  # share of a file's rows, and rows, that a value stands still for
+PART = 2**18  # values at once
 OFTEN = 0.01  # share of the rows at an extreme value
 FAR = 3.0  # standard deviations from the others: no extreme of a sensor, but a sign for "none"
 
@@ -39,7 +40,7 @@ class ChannelReport:
 
     def look(self, x: NDArray[np.float32], origin: float, place: str) -> None:
         """Take the values of another file, x + origin, into account."""
-        known = x[~np.isnan(x)].astype(np.float64)
+        known = x[~np.isnan(x)]
         self.missing += len(x) - len(known)
         self.rows += len(x)
         if not len(known):
@@ -47,9 +48,14 @@ class ChannelReport:
         low, high = float(known.min()), float(known.max())
         self._extreme(known, low, origin, -1)
         self._extreme(known, high, origin, 1)
-        self.total += float((known + origin).sum())
-        self.square += float(np.square(known + origin).sum())
-        edges = np.flatnonzero(np.diff(known) != 0) + 1
+        for k in range(0, len(known), PART):
+            part = known[k : k + PART].astype(np.float64) + origin
+            self.total += float(part.sum())
+            self.square += float(np.square(part).sum())
+        changes = known[1:] != known[:-1]
+        if len(known) - np.count_nonzero(changes) < max(STILL_ROWS, STILL * len(x)):
+            return
+        edges = np.flatnonzero(changes) + 1
         runs = np.diff(np.concatenate([[0], edges, [len(known)]]))
         longest = int(runs.max())
         if longest >= max(STILL_ROWS, STILL * len(x)) and longest > self.still[0]:
@@ -199,6 +205,6 @@ def short(dataset: Dataset, samples: int) -> Short:
 
 def minutes(dataset: Dataset) -> NDArray[np.float64]:
     """Minutes of each group (row) and class (column; one of a series)."""
-    found = np.zeros((int(dataset.groups.max(initial=0)) + 1, max(1, len(dataset.classes))))
+    found = np.zeros((len(dataset.group_titles), max(1, len(dataset.classes))))
     np.add.at(found, (dataset.groups, dataset.labels), [len(a) * dataset.dt / 60 for a in dataset.recordings])
     return found

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
-from dataclasses import asdict, replace
+from dataclasses import replace
 from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
@@ -20,6 +20,7 @@ from lnp_edge.network import Network
 from lnp_edge.network.draw import drawn, with_ports
 from lnp_edge.quantization.quantize import quantize as to_model
 from lnp_edge.spec import plugins
+from lnp_edge.spec.decision import Decision
 from lnp_edge.spec.model import QuantizedModel
 from lnp_edge.task import metrics
 from lnp_edge.task.split import Split
@@ -144,35 +145,53 @@ def _batches(config: Config, data: Split) -> Batches:
     from lnp_edge.training.augment import Crops, Stretches
 
     settings = config.train
+    if config.stream.batches:
+        from lnp_edge.training.streams import Streams
+
+        return Streams(
+            data.train, data.task, settings.batch, config.augment, settings.balance, settings.washout, config.stream
+        )
     if data.task.forecast:
         return Stretches(data.train, data.task, settings.batch, config.augment, settings.washout)
     return Crops(data.train, data.task, settings.batch, config.augment, settings.balance)
 
 
 def _train_settings(config: Config) -> TrainSettings:
-    return replace(config.train, train_taus=config.train.train_taus and config.network.heterogeneous)
+    epochs = config.train.epochs
+    if config.stream.batches:
+        from lnp_edge.training.streams import EPOCH
+
+        epochs = -(-config.stream.batches // EPOCH)
+    return replace(config.train, epochs=epochs, train_taus=config.train.train_taus and config.network.heterogeneous)
 
 
 def quantize(
     config: Config, data: Split, network: Network, progress: EpochProgress | None = None, resume: Path | None = None
 ) -> tuple[QuantizedModel, list]:
-    """The integer model as [quantize] says: rounded, or first trained in integers, with torch."""
+    """The integer model as [quantize] says: rounded, or first trained in integers, with torch.
+
+    Its decisions are those of the largest read-out, see decide.py.
+    """
     wanted = config.quantize
     provenance = {"config": json.loads(config.to_json())}
     if config.data.own or config.data.module:
         del provenance["config"]["data"]["root"]  # a path would make other bytes of the same model elsewhere
-    if data.train.quantities:
-        provenance["channels"] = [asdict(quantity) for quantity in data.train.quantities]
     if wanted.epochs == 0:
-        return to_model(network, data.task, provenance, wanted.bits), []
+        return _resets(config, to_model(network, data.task, provenance, wanted.bits)), []
     require_torch()
     from lnp_edge.training.integer import train_in_integers
 
     settings = replace(_train_settings(config), epochs=wanted.epochs, patience=0, lr=wanted.lr)
-    return train_in_integers(
+    model, history = train_in_integers(
         network, data.task, _batches(config, data), settings, stage_seed(config, 4), wanted.bits,
         progress, resume, provenance,
     )  # fmt: skip
+    return _resets(config, model), history
+
+
+def _resets(config: Config, model: QuantizedModel) -> QuantizedModel:
+    """The model, never reset if it was trained so."""
+    return replace(model, decision=Decision(stream=True)).check() if config.stream.batches else model
 
 
 def measures(data: Split, predicted: NDArray) -> dict[str, float]:

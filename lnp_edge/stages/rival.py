@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 from lnp_edge import boards
 from lnp_edge.base.errors import BoardError, ConfigError, LinkError
 from lnp_edge.base.progress import Progress
-from lnp_edge.config import Config
+from lnp_edge.config import Config, StreamSettings
 from lnp_edge.firmware_gen import rival as firmware
 from lnp_edge.firmware_gen.build import Sizes, build, compiler
 from lnp_edge.firmware_gen.folder import write
@@ -93,12 +93,12 @@ def available() -> bool:
 
 
 def data_of(config: Config, held_out: tuple[int, ...] | None = None) -> Split:
-    """The data of a task for rivals: every sample as it is, whatever frame and front end the network has."""
+    """The data of a task for rivals: windows of every sample as it is, whatever the network takes."""
     return split(raw(config), load_data(config), held_out)
 
 
 def raw(config: Config) -> Config:
-    return replace(config, data=replace(config.data, front=RAW.kind, frame=RAW.frame))
+    return replace(config, data=replace(config.data, front=RAW.kind, frame=RAW.frame), stream=StreamSettings())
 
 
 def require(name: str, data: Split) -> None:

@@ -58,10 +58,10 @@ def advice(data: Split, scores: Scores, task: str) -> list[str]:
         )
     groups = len(set(data.test.groups.tolist()))
     if groups < FEW_GROUPS and not data.test.series and data.test.group_name != "part":
-        several = min(5, groups + len(set(data.train.groups.tolist())))
+        every = groups + len(set(data.train.groups.tolist()))
         found.append(
-            f"The test has {groups} {data.test.group_name}, too few for a sure figure: "
-            f"lnp reproduce {task} --rows lnp --folds {several} holds out each in turn."
+            f"The test has {groups} of {every} {data.test.group_name}, too few for a sure figure: "
+            f"lnp reproduce {task} --rows lnp --folds {min(5, every)} holds out each in turn."
         )
     return found
 

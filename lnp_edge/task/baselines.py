@@ -139,22 +139,23 @@ def ridge(data: Split, features: Features) -> Fitted:
 
 
 def linear(
-    data: Split, features: NDArray, progress: Callable[[float], None] = lambda share: None, level: float = SURELY
-) -> Linear:
-    """A ridge regression for classes on features [W, F] of the training windows.
+    data: Split, features: NDArray, progress: Callable[[float], None] = lambda share: None, level: float = SURELY,
+    windows: Windows | None = None,
+) -> Linear:  # fmt: skip
+    """A ridge regression for classes on features [W, F] of the training windows, or of other windows.
 
     Classes are balanced unless the metric is accuracy. The strength is the best of STRENGTHS in
     cross-validation over the training groups if it is significantly better than the default in a
     paired t-test over the folds, at a level of significance; else it is the default. With level = 1
     it is the best.
     """
-    train = data.train_windows
+    train = windows or data.train_windows
     z, (mean, deviation) = _standardised(features)
     y = 2.0 * np.eye(len(data.train.classes))[train.wanted] - 1
     weight = np.ones(len(z))
     if data.test.metric != "accuracy":
         weight = len(z) / np.maximum(1, np.bincount(train.wanted, minlength=y.shape[1]))[train.wanted] / y.shape[1]
-    fold = _folds(data)
+    fold = _folds(data, train)
     if len(np.unique(fold)) < 2:  # one window: nothing to choose by
         w = _solve(*_products(z, y, weight), DEFAULT)
         return Linear(np.nan, DEFAULT, mean, deviation, w[:-1], w[-1])
@@ -175,13 +176,13 @@ def linear(
     return Linear(float(scores[best].mean()), STRENGTHS[best], mean, deviation, w[:-1], w[-1])
 
 
-def _folds(data: Split) -> NDArray[np.intp]:
+def _folds(data: Split, train: Windows) -> NDArray[np.intp]:
     """The fold of each training window.
 
     Whole groups are assigned to folds in turn. If there is one group, trials are assigned in turn,
     and a series is divided into contiguous parts.
     """
-    names, group = np.unique(data.train_windows.groups, return_inverse=True)
+    names, group = np.unique(train.groups, return_inverse=True)
     if len(names) > 1:
         return group % FOLDS
     windows = np.arange(len(group))

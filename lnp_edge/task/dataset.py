@@ -31,6 +31,15 @@ class Series:
 
 
 @dataclass(frozen=True)
+class Stream:
+    """A continuous recording in which the class changes."""
+
+    signal: NDArray[np.int16]  # [T, C]
+    labels: NDArray[np.int64]  # [T], the class of each sample; -1 without one, such as in a transition
+    group: int
+
+
+@dataclass(frozen=True)
 class Dataset:
     """R recordings of raw sensor counts, each with a class, or with a series to forecast.
 
@@ -59,6 +68,7 @@ class Dataset:
     quantities: tuple[Quantity, ...] = ()  # of each channel; () if nothing is known but counts
     # Triples of channels that form a vector, by index. None: channels ..x, ..y, ..z of one prefix.
     vectors: tuple[tuple[int, int, int], ...] | None = None
+    streams: tuple[Stream, ...] = ()  # continuous recordings; () if there are none: task/streams.py joins some
 
     def samples(self) -> NDArray[np.int16]:
         """All recordings concatenated, [sum of T, C]; not copied if they are one array."""
@@ -68,7 +78,9 @@ class Dataset:
 
     def of_groups(self, groups) -> Dataset:
         """The data set with the recordings of these groups only."""
-        return self._only(np.flatnonzero(np.isin(self.groups, list(groups))))
+        wanted = set(groups)
+        streams = tuple(stream for stream in self.streams if stream.group in wanted)
+        return replace(self._only(np.flatnonzero(np.isin(self.groups, list(wanted)))), streams=streams)
 
     def _only(self, index: NDArray[np.intp]) -> Dataset:
         all_of_them = self.recordings
@@ -78,7 +90,8 @@ class Dataset:
     def limited(self, most: int, steps: int) -> Dataset:
         """The data set with at most `most` recordings of each class and group.
 
-        For a series, the recordings are shortened to `most` windows of `steps` steps.
+        Streams are shortened to `most` times ten windows of `steps` samples, the recordings of a series to
+        `most` windows.
         """
         if self.series:
             ahead = max(self.series.horizon, self.series.free_run)
@@ -87,7 +100,9 @@ class Dataset:
         for r, key in enumerate(zip(self.labels.tolist(), self.groups.tolist(), strict=True)):
             keep[r] = seen[key] < most
             seen[key] += 1
-        return self._only(np.flatnonzero(keep))
+        most *= 10 * steps
+        short = tuple(replace(s, signal=s.signal[:most], labels=s.labels[:most]) for s in self.streams)
+        return replace(self._only(np.flatnonzero(keep)), streams=short)
 
 
 def check(dataset: Dataset) -> Dataset:
@@ -107,6 +122,10 @@ def check(dataset: Dataset) -> Dataset:
         hold(recording.shape[1:] == (width,), f"recording {r}: expected shape [T, {width}], got {recording.shape}")
     for r in np.flatnonzero((dataset.labels < 0) | (dataset.labels >= max(classes, 1)))[:1]:
         hold(False, f"recording {r} has label {dataset.labels[r]}")
+    for r, stream in enumerate(dataset.streams):
+        hold(stream.signal.dtype == np.int16, f"stream {r}: expected int16, got {stream.signal.dtype}")
+        hold(stream.signal.shape == (len(stream.labels), width), f"stream {r} has shape {stream.signal.shape}")
+        hold(bool(((stream.labels >= -1) & (stream.labels < classes)).all()), f"stream {r} has a label without a class")
     hold(sorted(map(abs, dataset.mirror)) in ([], [*range(1, width + 1)]), "mirror is not a signed permutation")
     if series:
         hold(series.horizon > 0 and series.per_unit > 0, f"horizon {series.horizon}, {series.per_unit} counts per unit")

@@ -21,7 +21,8 @@ from lnp_edge.recordings import load as own
 from lnp_edge.spec import plugins
 from lnp_edge.spec.frontend import RAW, FrontEnd
 from lnp_edge.spec.model import MAX_IN, Forecast
-from lnp_edge.task.dataset import Dataset, Windows, check, in_samples, require_long, windows
+from lnp_edge.task import streams
+from lnp_edge.task.dataset import Dataset, Stream, Windows, check, in_samples, require_long, windows
 from lnp_edge.task.task import Task, encoded
 
 PRODUCTS_FROM = 100_000  # samples
@@ -39,13 +40,20 @@ class Split:
     cut: tuple[float, float]  # window and hop, s
     augment: Augmentation = field(default_factory=Augmentation)
     balance: float = 0.0  # as [train] balance
+    streaming: bool = False  # whether the test is on streams, and test_windows are those before each decision
 
     @cached_property
     def train_windows(self) -> Windows:
         return windows(self.train, *self.cut)
 
     @cached_property
+    def test_streams(self) -> tuple[Stream, ...]:
+        return streams.of(self.test)
+
+    @cached_property
     def test_windows(self) -> Windows:
+        if self.streaming:
+            return streams.windows(self.test_streams, self.task.window, self.task.hop)
         return windows(self.test, *self.cut)
 
     @cached_property
@@ -70,12 +78,13 @@ class Split:
         """A description of the test windows, such as "707 windows of people 8, 9, 10"."""
         groups, titles = sorted(set(self.test.groups.tolist())), self.test.group_titles
         names = [titles[g] if titles else str(g) for g in groups]
-        return f"{len(self.test_windows)} windows of {self.test.group_name} {', '.join(names)}"
+        what = "decisions on streams" if self.streaming else "windows"
+        return f"{len(self.test_windows)} {what} of {self.test.group_name} {', '.join(names)}"
 
     @property
     def steps_a_second(self) -> float:
         """Steps of the network for a second of signal: every hop brings a window that starts from a reset."""
-        return self.task.steps / self.cut[1]
+        return 1 / self.dt if self.streaming else self.task.steps / self.cut[1]
 
     @property
     def dt(self) -> float:
@@ -154,6 +163,8 @@ def split(config: Config, dataset: Dataset, held_out: tuple[int, ...] | None = N
     if dataset.series and dataset.series.free_run and front != RAW:
         what = f"{dataset.name} is forecast from its own forecasts, which takes each sample as it is"
         raise ConfigError(what, 'choose [data] front = "stack" and frame = 1')
+    if streaming := bool(config.stream.batches):
+        _require_streams(config, dataset, hop, front.frame)
     encoder, features = config.data.encoder, _features(train, front)
     fitted = plugins.get("lnp_edge.encoders", encoder).fit(features)
     if dataset.series:
@@ -172,7 +183,22 @@ def split(config: Config, dataset: Dataset, held_out: tuple[int, ...] | None = N
         quantities=dataset.quantities,
     )
     cut = (config.data.window, config.data.hop)
-    return Split(train, test, task, cut, config.augment, config.train.balance)
+    return Split(train, test, task, cut, config.augment, config.train.balance, streaming)
+
+
+def _require_streams(config: Config, dataset: Dataset, hop: int, frame: int) -> None:
+    """Raise ConfigError if these data, hop or read-outs cannot run without a reset."""
+    hint = "set [stream] batches = 0, which trains on windows"
+    if dataset.series or dataset.pixel:
+        raise ConfigError(f"{dataset.name} has no streams of classes", hint)
+    if config.network.readout == "mean":
+        raise ConfigError("the read-out mean never forgets, but a stream is never reset", 'choose readout = "li"')
+    if config.network.tau_out > config.data.window:
+        what = f"network.tau_out is {config.network.tau_out:g} s: a stream would not settle in a window"
+        raise ConfigError(what, f"choose up to {config.data.window:g}, or a longer [data] window")
+    if hop % frame:
+        what = f"a hop of {hop} samples is not a whole number of steps of {frame} samples"
+        raise ConfigError(what, f"choose [data] hop = {(hop // frame or 1) * frame * dataset.dt:g}")
 
 
 def _features(train: Dataset, front: FrontEnd) -> NDArray[np.int16]:

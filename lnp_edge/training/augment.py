@@ -12,6 +12,7 @@ from lnp_edge.encoders.affine import moments
 from lnp_edge.task.dataset import Dataset
 from lnp_edge.task.task import Task, encoded
 
+LONGEST = 10.0  # windows; the data cannot tell longer time constants apart, integers lose precision
 MIRRORED = 0.5  # share of windows that are mirrored, if the data set defines how
 
 
@@ -39,6 +40,7 @@ class _Recordings:
         self.start = np.cumsum(self.length) - self.length
         self.labels = dataset.labels[usable]
         self.task, self.samples, self.steps, self.batch = task, task.window, task.steps, batch
+        self.longest = LONGEST * self.steps
         self.std = moments(self.signal)[1].astype(np.float32)
         parts = (self.signal, self.labels, self.length)
         self.identity = f"{[zlib.crc32(a.tobytes()) for a in parts]} {task.window} {task.front} {batch} {settings}"
@@ -82,6 +84,15 @@ class Crops(_Recordings):
         below = np.minimum(at.astype(np.int64), np.maximum(self.length[r][:, None] - 2, 0))
         part = (at - below).astype(np.float32)[..., None]
         below += self.start[r][:, None]
+        return self._changed(below, part, np.arange(size)[:, None], rng)
+
+    def _changed(self, below: np.ndarray, part: np.ndarray, of: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+        """The signal between samples `below` [B, T] and the next, augmented.
+
+        part : [B, T, 1], of the way to the next
+        of   : [B, 1] or [B, T], the stretch of each sample, counted from 0; each is changed in its own way
+        """
+        s, size = self.strength, int(of.max()) + 1
         counts = self.signal[below].astype(np.float32)
         counts += (self.signal[np.minimum(below + 1, len(self.signal) - 1)] - counts) * part
         if self.vectors:
@@ -90,11 +101,13 @@ class Crops(_Recordings):
             turn = rotations(rng.normal(0, s.rotation, (size, 3))).astype(np.float32)
             for three in self.vectors:
                 size_of = np.exp(rng.normal(0, s.scale, (size, 1, 1))).astype(np.float32)
-                counts[..., three] = counts[..., three] @ (turn * size_of)
+                x, change = counts[..., three], turn * size_of
+                whole = of.shape[1] == 1  # then one product for each row
+                counts[..., three] = x @ change if whole else np.einsum("bti,btij->btj", x, change[of])
             if self.zero is not None:
                 counts += self.zero
         mirrored = counts[..., self.mirror_from] * self.mirror_sign
-        counts = np.where(rng.random((size, 1, 1)) < MIRRORED, mirrored, counts)
+        counts = np.where((rng.random(size) < MIRRORED)[of][..., None], mirrored, counts)
         if s.shift and self.pixel:
             counts = self._moved(counts, rng)
         if s.noise and self.task.front.module.NOISE:

@@ -18,6 +18,7 @@ from lnp_edge.base.progress import EpochProgress
 from lnp_edge.config import TrainSettings
 from lnp_edge.network import Network
 from lnp_edge.spec.parameters import SHORTEST_TRAINED
+from lnp_edge.task.streams import UNLABELLED
 from lnp_edge.task.task import Task, encoded
 from lnp_edge.training import checkpoint, schedule
 from lnp_edge.training.layer import Parameters, Stepper
@@ -25,19 +26,19 @@ from lnp_edge.training.run import Run, runner
 
 OUT_UNIT = 5.0  # read-out weights grow most in training: a larger unit means a larger learning rate
 SAVE_EVERY = 10  # epochs
-LONGEST = 10.0  # windows; the data cannot tell longer time constants apart, integers lose precision
 History = list[dict[str, float]]
 
 
 class Batches(Protocol):
     """The training data: epoch() yields batches of x float32 [B, T, C] and their targets.
 
-    Targets are classes int [B] for the read-out after the last step, or values float32 [B, S, O] of
-    the read-out after each of the last S steps.
+    Targets are classes int [B] for the read-out after the last step, classes int [B, T] after every
+    step, UNLABELLED without a loss, or values float32 [B, S, O] of the read-out after each of the last
+    S steps.
     """
 
-    batches: int
-    steps: int  # of a window, T
+    batches: int  # of an epoch
+    longest: float  # steps; no time constant is longer
     identity: str  # differs for different data
 
     def epoch(self, rng: np.random.Generator) -> Iterator[tuple[np.ndarray, np.ndarray]]: ...
@@ -208,7 +209,7 @@ def fit(
         if history and progress:
             progress(len(history), schedule.length(history, settings), history[-1])
     while (epoch := len(history)) < (epochs := schedule.length(history, settings)):
-        loss_sum = right = seen = 0.0
+        loss_sum = right = judged = seen = 0.0
         classes = False
         for k, (x, wanted) in enumerate(data.epoch(rng)):
             for group in optimiser.param_groups:
@@ -216,12 +217,12 @@ def fit(
             p = _drop(model.parameters(model.leaf), model.rows, settings.dropout, rng)
             y, target = run(p, torch.from_numpy(x)), torch.from_numpy(wanted)
             if classes := not target.is_floating_point():
-                right += (y[:, -1].argmax(1) == target).sum().item()
+                right, judged = right + _right(y, target), judged + int((target != UNLABELLED).sum())
             loss = _loss(y, target, settings.smoothing)
             optimiser.zero_grad()
             loss.backward()
             optimiser.step()
-            model.project(LONGEST * data.steps * model.network.dt)
+            model.project(data.longest * model.network.dt)
             with torch.no_grad():
                 for name, leaf in model.leaf.items():
                     average[name].lerp_(leaf, 1 - settings.averaging)
@@ -232,7 +233,7 @@ def fit(
                 f"the training diverged in epoch {epoch + 1}: its loss or its weights are not finite",
                 "choose a smaller [train] lr, or smaller values in [network]",
             )
-        history.append({"loss": loss_sum / seen} | ({"accuracy": right / seen} if classes else {}))
+        history.append({"loss": loss_sum / seen} | ({"accuracy": right / max(1, judged)} if classes else {}))
         epochs = schedule.length(history, settings)
         if progress:
             progress(epoch + 1, epochs, history[-1])
@@ -242,10 +243,19 @@ def fit(
 
 
 def _loss(y: torch.Tensor, target: torch.Tensor, smoothing: float = 0.0) -> torch.Tensor:
-    """The loss of y [B, T, O]: cross-entropy after the last step, or MSE of the last steps."""
+    """The loss of y [B, T, O]: cross-entropy after the last or after every step, or MSE of the last steps."""
     if target.is_floating_point():
         return torch.nn.functional.mse_loss(y[:, -target.shape[1] :], target)
+    if target.dim() == 2:
+        y, target = y.flatten(0, 1), target.flatten()
+        return torch.nn.functional.cross_entropy(y, target, label_smoothing=smoothing, ignore_index=UNLABELLED)
     return torch.nn.functional.cross_entropy(y[:, -1], target, label_smoothing=smoothing)
+
+
+def _right(y: torch.Tensor, target: torch.Tensor) -> int:
+    """The number of targets that y [B, T, O] gets right."""
+    said = y.argmax(2) if target.dim() == 2 else y[:, -1].argmax(1)
+    return int((said == target).sum())
 
 
 def gradient(network: Network, data: Batches, seed: int, axes: np.ndarray | None = None, most: int = 10) -> np.ndarray:
@@ -289,6 +299,14 @@ def read_out(network: Network, x: np.ndarray) -> np.ndarray:
     with torch.no_grad():
         parts = [run(p, torch.from_numpy(x[k : k + 256]))[:, -1] for k in range(0, len(x), 256)]
     return torch.cat(parts).numpy()
+
+
+def read_outs(network: Network, x: np.ndarray) -> np.ndarray:
+    """Read-out y float32 [B, T, O] after every step of streams x float32 [B, T, C], from a reset before the first."""
+    model = Trainable(network)
+    run, p = runner(network), model.parameters(model.leaf)
+    with torch.no_grad():
+        return torch.cat([run(p, torch.from_numpy(x[k : k + 8])) for k in range(0, len(x), 8)]).numpy()
 
 
 def free_run(network: Network, counts: np.ndarray, steps: int, task: Task) -> np.ndarray:

@@ -224,3 +224,10 @@ def test_parquet_with_an_index_of_times(tmp_path):
 def test_no_two_readers_claim_an_ending():
     claimed = [e for name in plugins.names("lnp_edge.readers") for e in plugins.get("lnp_edge.readers", name).ENDINGS]
     assert len(claimed) == len(set(claimed)) == len(readers.endings())
+
+
+def test_the_time_to_tell_a_number_grows_with_its_length_only():
+    """Operations, not seconds: a pattern that tries every way to divide digits would need hours for this one."""
+    digits = "9" * 2**18
+    for decimal in ".,":
+        assert csv_text._is_number(digits, decimal) and not csv_text._is_number(digits + "x", decimal)

@@ -133,22 +133,6 @@ def test_a_report_on_a_built_in_task_is_refused(capsys):
     assert "no files of your own" in capsys.readouterr().err
 
 
-def test_the_example_is_spar(tmp_path, capsys):
-    """As lnp new finds it, with the same windows and, but for the encoder's rounding, the same values."""
-    assert main(["new", "--example", str(tmp_path / "rec")]) == 0
-    assert main(["new", "--example", str(tmp_path / "rec")]) == 2, "nothing is written over"
-    data, found = new(tmp_path, {})
-    spar = load_data(config.named("spar"))
-    assert (data.window, data.hop, data.frame, found.dt) == (4.0, 2.0, 4, spar.dt)
-    assert [found.group_titles[g] for g in found.held_out] == [f"p{g:02d}" for g in spar.held_out]
-    assert set(found.classes) == set(spar.classes) and "Burns" in (tmp_path / "rec/LICENSE").read_text()
-    r = int(np.flatnonzero((found.groups == 0) & (found.labels == 0))[0])
-    label = spar.classes.index(found.classes[0])
-    first = int(np.flatnonzero((spar.groups == 1) & (spar.labels == label))[0])
-    physical = found.recordings[r] * np.array([q.scale for q in found.quantities])
-    np.testing.assert_allclose(physical, spar.recordings[first] / np.repeat([16, 8], 3), atol=0.001)
-
-
 def test_vectors_are_named_alike():
     assert triples(["ax", "ay", "az", "gx", "gy", "w"]) == [["ax", "ay", "az"]]
     assert triples(["x_acc", "y_acc", "z_acc", "Gyro Z", "Gyro X", "Gyro Y"]) == [

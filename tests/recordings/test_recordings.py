@@ -43,7 +43,7 @@ def test_labels_and_groups_from_the_path(tmp_path):
     found, report = loaded(tmp_path, two_people() | {"notes.csv": "x"}, PATH)
     assert found.classes == ("run", "walk") and found.group_titles == ("anna", "bert", "carla")
     assert found.dt == 0.1 and found.channels == ("a",) and found.name == "my"
-    assert found.held_out == (2,) and found.group_name == "person" and report.files == 6
+    assert found.held_out == (2,) and found.group_name == "persons" and report.files == 6
     assert [len(a) for a in found.recordings] == [40] * 6 and report.remarks() == []
 
 
@@ -305,6 +305,17 @@ def test_others_get_a_scale_about_zero_or_about_their_level():
     np.testing.assert_allclose((exact - pressure.zero) * pressure.scale, 101_325 + x, atol=pressure.scale)
 
 
+@pytest.mark.parametrize("x", [1e20 + np.arange(50) * 1e4, np.arange(50) * 1e-29, np.full(9, 0.5), np.arange(9) * 1e28])
+def test_every_scale_is_one_that_a_model_may_have(x):
+    quantity(x, False, unit="m" * 99).check("a")
+    assert np.abs(quantity(x, False).counts(x)).max() <= 32767
+
+
+def test_unsigned_counts_of_16_bits_are_moved():
+    x = np.array([0, 1, 40_000, 65_535])
+    assert quantity(x, False).counts(x).tolist() == [-32768, -32767, 7232, 32767]
+
+
 def test_a_wild_value_does_not_set_the_scale_and_is_clipped():
     x = np.append(np.random.default_rng(1).normal(0, 1, 10_000), 1e9)
     found, clipped = counts.converted(x[:, None], np.zeros(1), [quantity(x, False)])
@@ -335,6 +346,17 @@ def test_odd_channels_are_told_with_the_remedy(tmp_path):
     assert "dead stands still at 0.5 for 200 rows" in said and "good" not in said
     clean = loaded(tmp_path, {}, 'files = "*.csv"\ntime = "t"\nlabel = "file"\nmissing = [-999]')
     assert "far from all others" not in "\n".join(clean[1].remarks())
+
+
+def test_small_blocks_give_the_same_recordings(tmp_path, monkeypatch):
+    rows = [(k / 10, k % 9, f"label {k // 100 % 3}", f"p{k // 300}") for k in range(1200)]
+    text = lines("t,x,y,who", rows) + "half a line\n"
+    settings = 'files = "*.csv"\ntime = "t"\nlabel = "y"\ngroup = "who"'
+    whole, _ = loaded(tmp_path, {"a.csv": text}, settings)
+    monkeypatch.setattr("lnp_edge.readers.csv_text.CHUNK", 64)
+    parts, report = loaded(tmp_path, {"a.csv": text + "\n"}, settings)
+    assert report.rows == 1200 and whole.classes == parts.classes and whole.group_titles == parts.group_titles
+    assert all(np.array_equal(a, b) for a, b in zip(whole.recordings, parts.recordings, strict=True))
 
 
 def test_too_many_values_are_refused(tmp_path, monkeypatch):

@@ -2,6 +2,7 @@
 
 import shutil
 from contextlib import closing
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -19,6 +20,7 @@ from lnp_edge.runtime.ports import open_board
 from lnp_edge.runtime.reference import Reference
 from lnp_edge.runtime.runner import Steps
 from lnp_edge.runtime.verify import StateDifference, compare, compare_tables, stimulus, verify
+from lnp_edge.spec.decision import Decision
 from lnp_edge.spec.layout import tables
 
 MODEL = tiny_model()
@@ -375,3 +377,22 @@ def test_the_stimulus_is_seeded_and_reaches_the_corners():
         [250, 250],
         [500, 500, 1],
     ]
+
+
+def test_a_model_that_is_never_reset_is_run_for_long_without_one():
+    model = replace(MODEL, decision=Decision(stream=True))
+    runs = list(stimulus(model, 3300, seed=1))
+    assert [len(run) for run in runs] == [500, 500, 2300]
+    assert np.concatenate(runs).tolist() == np.concatenate(list(stimulus(MODEL, 3300, seed=1))).tolist()
+
+    class Tired(FakePort):
+        def steps(self, payload):
+            if self.net.t >= 1600:
+                self.net._words[3] ^= 1
+            return super().steps(payload)
+
+    assert verify(MODEL, Device(Tired(MODEL), MODEL), stimulus(MODEL, 3300, seed=1)).ok
+    whole = verify(model, Device(FakePort(model), model), stimulus(model, 3300, seed=1))
+    assert whole.lines()[-1].endswith("0 differences, 2300 steps without a reset")
+    found = verify(model, Device(Tired(model), model), stimulus(model, 3300, seed=1))
+    assert not found.ok and found.steps >= 1000 + 1600

@@ -99,9 +99,9 @@ def test_a_short_window_has_no_band_powers():
 
 
 def test_folds_keep_a_person_together_and_deal_out_trials_of_one_group(watch):
-    fold = baselines._folds(watch)
+    fold = baselines._folds(watch, watch.train_windows)
     people = watch.train_windows.groups
     assert all(len(set(fold[people == p].tolist())) == 1 for p in set(people.tolist()))
     alone = noise(3)
     alone = Split(alone.train.of_groups([0]), alone.test, alone.task, alone.cut)
-    assert baselines._folds(alone).tolist() == [k % 10 for k in range(12)]
+    assert baselines._folds(alone, alone.train_windows).tolist() == [k % 10 for k in range(12)]

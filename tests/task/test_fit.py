@@ -119,7 +119,7 @@ def test_neither_a_path_nor_a_folder_enters_a_model(tmp_path):
     data = split(found, load_data(found))
     model, _ = pipeline.quantize(found, data, pipeline.new_network(found, data))
     assert str(tmp_path) not in str(model.provenance)
-    assert [channel["zero"] for channel in model.provenance["channels"]] == [0, 0, 0]
+    assert [quantity.zero for quantity in model.quantities] == [0, 0, 0]
 
 
 # --- data sets of other people's code

@@ -5,7 +5,7 @@ import pytest
 from raw_data import beats, colours, write_binary, write_idx
 
 from lnp_edge import config
-from lnp_edge.commands.reproduce import QUICK, changed
+from lnp_edge.commands.reproduce import changed, quick
 from lnp_edge.datasets import _chaos, cifar10, fashion_mnist, hapt, mitbih
 from lnp_edge.datasets import _files as files
 from lnp_edge.experiments.trial import Trial, run_trial
@@ -40,7 +40,7 @@ def test_every_data_set_has_a_configuration():
 
 @pytest.mark.parametrize("task", TASKS)
 def test_every_task_trains_and_predicts_in_floats_and_integers(data, task):
-    base = changed(config.named(task), {**QUICK, "data": {"limit": 2}, "train": {"epochs": 1}})
+    base = changed(quick(config.named(task)), {"data": {"limit": 2}, "train": {"epochs": 1}})
     outcome = run_trial(Trial(task, base))
     dataset = load_data(base)
     for found in (outcome.float_measures, outcome.measures):

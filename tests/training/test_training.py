@@ -195,7 +195,7 @@ def test_layers_train_together_and_keep_their_synapses(network):
 class Few:
     """Batches of noise."""
 
-    batches, steps, identity = 2, 30, "noise"
+    batches, longest, identity = 2, 300.0, "noise"
 
     def epoch(self, rng):
         for _ in range(2):

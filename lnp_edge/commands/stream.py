@@ -1,0 +1,137 @@
+"""Judge a task as streams are judged: the network is never reset, classes change,
+and a decision falls due at every hop.
+
+Trains the task's network on streams and on windows, fits the rule of decisions
+on training groups, and judges all on the streams of held-out groups, with
+ridge regressions beside them. Where a data set has no continuous recordings,
+those of each group are joined so that the class changes. What is finished is
+kept in DIR and not repeated; a stopped training continues."""
+
+import argparse
+import json
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from lnp_edge import boards, config
+from lnp_edge.base.console import counted, note, out, table
+from lnp_edge.base.errors import ConfigError
+from lnp_edge.commands import _measure
+from lnp_edge.config import Config
+from lnp_edge.experiments.executors import for_jobs, processes
+from lnp_edge.interchange import onnx_file
+from lnp_edge.stages import pipeline, rival
+from lnp_edge.task import streams
+from lnp_edge.task.split import Split, load_data, split
+
+HELP = "judge a task on streams: accuracy, delays and false changes"
+EXAMPLE = "  lnp stream spar-stream\n  lnp stream hapt-stream --left-out 6 -o runs --json"
+RULED = "  with its rule"
+METHODS = "windows", "stream", "ridge", "leaky"
+COLUMNS = ["", "all", "settled", "delay, s", "missed", "false", "instr."]
+
+
+def arguments(parser: argparse.ArgumentParser) -> None:
+    streaming = [name for name in config.names() if config.named(name).stream.batches]
+    parser.add_argument("task", metavar="TASK", help=f"a TOML file with [stream] or one of {', '.join(streaming)}")
+    parser.add_argument("--seed", type=int, help="of the networks (default: that of the configuration)")
+    parser.add_argument(
+        "--left-out", type=int, default=1, metavar="N",
+        help="classes that are left out in training, one after the other, to count strangers (default: %(default)s)",
+    )  # fmt: skip
+    parser.add_argument(
+        "--jobs", type=for_jobs, default=processes, metavar="N", help="number of processes (default: one per core)"
+    )
+    parser.add_argument("-o", "--output", type=Path, default=Path("runs"), metavar="DIR", help="default: %(default)s")
+    parser.add_argument("--json", action="store_true", help="print all measures as JSON")
+
+
+def run(args: argparse.Namespace) -> int:
+    pipeline.require_torch()
+    from lnp_edge.experiments import on_streams, store
+    from lnp_edge.experiments.runs import Runs
+
+    settings = config.named(args.task)
+    if not settings.stream.batches:
+        raise ConfigError(f"{args.task} trains on windows", "set [stream] batches = 1200, or choose spar-stream")
+    if args.seed is not None:
+        if args.seed < 0:
+            raise ConfigError(f"--seed is {args.seed}", "choose 0 or more")
+        settings = replace(settings, seed=args.seed)
+    data = split(settings, load_data(settings))
+    most = len(data.train.classes) if len(data.train.classes) > 2 else 0
+    if not 0 <= args.left_out <= most:
+        raise ConfigError(f"--left-out is {args.left_out}", f"choose a number from 0 to {most}")
+    names = [*METHODS, *(f"stranger {k}" for k in range(args.left_out))]
+    methods = [on_streams.Method(name, settings, args.output) for name in names]
+    Runs(args.output).all([method.trial() for method in methods[:2]], args.jobs)
+    found = store.run(methods, on_streams.work, store.Store(args.output), args.jobs, "methods")
+    rows = [row for result in found for row in result["rows"]]
+    _count(settings, data, methods[0].model_file(), [row for row in rows if row["name"].startswith("windows")])
+    own = [row for result in found[1:2] for row in result["rows"]]
+    _count(settings, data, methods[1].model_file(), own)
+    strangers = {name: share for result in found for name, share in result.get("strangers", {}).items()}
+    report: dict[str, Any] = {
+        "task": args.task, "seed": settings.seed, "held_out": data.held_out_text, "rows": rows,
+        "strangers": strangers, "levels": found[1]["levels"],
+    }  # fmt: skip
+    if args.json:
+        print(json.dumps(report))
+    else:
+        _print(settings, data, report)
+    note(f"every result and {methods[1].model_file()} are kept")
+    return 0
+
+
+def _count(settings: Config, data: Split, path: Path, rows: list[dict[str, Any]]) -> None:
+    """Add the instructions for a second of signal to the rows of a model."""
+    if not rival.available():
+        return
+    model = onnx_file.load(path)
+    frame, board = data.task.front.frame, boards.get(rival.BOARD)
+    if model.decision.stream:
+        signal = data.test_streams[0].signal
+        some = signal[None, : min(_measure.STEPS, len(signal) // frame) * frame]
+        steps = 1 / data.dt
+    else:
+        some = _measure.some(data.test_windows.counts)
+        steps = data.task.steps / (data.task.hop * data.train.dt)
+    meter = _measure.remembered(_measure.meter(board, some), board, some, path.with_name("cost.json"))
+    cost = meter(model)
+    for row in rows:
+        row |= {"per_second": cost.ops * steps, "flash": cost.flash, "ram": cost.ram}
+
+
+def _print(settings: Config, data: Split, report: dict[str, Any]) -> None:
+    first = report["rows"][0]
+    title = f"{settings.data.name}: {data.test.group_name} {_groups(data)}, held out; seed {settings.seed}"
+    out.print(table(title, COLUMNS, [_cells(row) for row in report["rows"]], wide=True))
+    hop, hours = data.task.hop * data.train.dt, f"{first['hours']:.2f} labelled hours"
+    out.print(f"A decision every {hop:g} s; {first['changes']:.0f} changes of class in {hours}.")
+    out.print(f"all: share of right decisions; settled: from {streams.SETTLED:g} s after a change; delay: to the")
+    out.print("first right decision, of 50/90/95 % of the changes; missed: changes without one;")
+    out.print("false: decisions an hour for another class that is not there; instr.:")
+    out.print("instructions a second of signal, on the emulated Cortex-M4.")
+    if rule := next((row for row in report["rows"] if row["name"] == RULED), None):
+        shares = f"{rule['unknown']:.1%} of all decisions unknown, {rule['rejected']:.1%} of the right ones"
+        out.print(f"\nThe rule calls {shares};")
+        out.print(f"{rule['known']:.1%} of the known are right. Of what it should not know, it calls unknown:")
+    for name, share in report["strangers"].items():
+        out.print(f"  {share:6.1%} of {name}")
+    out.print("Confidence: percent promised, percent right (decisions):")
+    for part in range(0, len(report["levels"]), 4):
+        told = (f"{p:.0f}, {r:.0f} ({n:.0f})" for p, r, n in report["levels"][part : part + 4])
+        out.print("  " + "   ".join(told))
+
+
+def _groups(data: Split) -> str:
+    return ", ".join(map(str, sorted(set(data.test.groups.tolist()))))
+
+
+def _cells(row: dict[str, Any]) -> list[str]:
+    delays = "/".join("–" if row[k] is None else f"{row[k]:.1f}" for k in ("delay_50", "delay_90", "delay_95"))
+    instructions = counted(row["per_second"]) if "per_second" in row else ""
+    return [
+        row["name"], f"{row['accuracy']:.3f}", f"{row['settled']:.3f}", delays, f"{row['missed']:.3f}",
+        f"{row['false_changes']:.0f}", instructions,
+    ]  # fmt: skip
