@@ -20,7 +20,7 @@ from lnp_edge.spec.model import QuantizedModel
 class Prediction:
     """The result for one window, or at one hop of a stream: its class, or the forecast of a time series."""
 
-    window: int  # counts from 0
+    window: int  # counts from 0, gaps or not
     start: float  # s since the stream began
     end: float  # s
     label: int | None  # None for a series
@@ -57,24 +57,34 @@ class Stream:
         self.begin()
 
     def begin(self) -> None:
-        """Begin anew: what comes does not follow on what came."""
+        """Begin anew, from prediction 0 at 0 s."""
+        self._predictions, self._all = 0, -1  # so far; the number of the last sample
+        self.gap()
+
+    def gap(self) -> None:
+        """What comes does not follow on what came. Predictions and times are counted on."""
         if self.model.decision.stream:
             self._runner.reset()
         # Of a stream, those since the decision before.
         self._recent: deque[NDArray[np.int16]] = deque(maxlen=self.model.window)
         self._outside: deque[bool] = deque(maxlen=self.model.window)  # of each, whether it leaves the range
+        self._times: deque[float] = deque(maxlen=self.model.window)
         self._samples, self._present = 0, None
 
     _present: int | None  # the class of the prediction before
 
-    def push(self, row: NDArray[np.int16]) -> Prediction | None:
-        """Take the next sample, int16 [C]; the prediction that is due with it, if one is."""
+    def push(self, row: NDArray[np.int16], t: float | None = None) -> Prediction | None:
+        """Take the next sample, int16 [C]; the prediction that is due with it, if one is.
+
+        t : s since the stream began; without it, an interval after the sample before
+        """
         model = self.model
+        self._all += 1
+        self._times.append(self._all * model.sample_dt if t is None else t)
         self._recent.append(row)
         self._outside.append(model.decision.leaves(row.tolist()))
         self._samples += 1
-        index, early = divmod(self._samples - model.window, model.hop)
-        if self._samples < model.window or early:
+        if self._samples < model.window or (self._samples - model.window) % model.hop:
             return None
         begin = time.perf_counter()
         counts = model.rows(np.stack(self._recent))
@@ -83,22 +93,23 @@ class Stream:
             self._recent.clear()
         else:
             y = classify(self._runner, counts)
-        found = self._predict(index, y, row, sum(self._outside), begin)
+        found = self._predict(y, row, sum(self._outside), begin)
         if model.decision.stream:
             self._outside.clear()
         return found
 
-    def _predict(self, index: int, y: NDArray[np.int32], row: NDArray[np.int16], outside: int, begin: float):
+    def _predict(self, y: NDArray[np.int32], row: NDArray[np.int16], outside: int, begin: float):
         model, forecast, decided = self.model, None, None
         if model.forecast:
             forecast = dict(zip(model.classes, model.forecast.of(row, y).tolist(), strict=True))
         else:
             decided = model.decision.next(self._present, y.tolist(), outside)
             self._present = decided.label
+        self._predictions += 1
         return Prediction(
-            window=index,
-            start=round(index * model.hop * model.sample_dt, 6),
-            end=round((index * model.hop + model.window) * model.sample_dt, 6),
+            window=self._predictions - 1,
+            start=round(self._times[0], 6),
+            end=round(self._times[-1] + model.sample_dt, 6),
             label=decided.label if decided else None,
             name=model.classes[decided.label] if decided else "",
             margin=decided.margin if decided else 0,

@@ -83,7 +83,7 @@ def open_table(path: Path) -> Table:
 
 def sniff(path: Path, head: bytes, whole: bool = True) -> Dialect:
     """The dialect of a file that begins with `head`. whole : whether that is the whole file."""
-    encoding, mark = _encoding(head)
+    encoding, mark = encoding_of(head)
     text = head[mark:].decode(encoding, "replace")
     newline = b"\n" if "\n" in text or "\r" not in text else b"\r"
     lines = text.replace("\r\n", "\n").split(newline.decode())
@@ -98,7 +98,7 @@ def sniff(path: Path, head: bytes, whole: bool = True) -> Dialect:
     score, delimiter, decimal, width = best
     if width > MAX_COLUMNS:
         raise DataError(f"{path} has {width} columns", f"{MAX_COLUMNS} at most: write fewer to the file")
-    cells = [(k, _cells(lines[k], delimiter)) for k in told]
+    cells = [(k, cells_of(lines[k], delimiter)) for k in told]
     kinds = _kinds([row for _, row in cells if len(row) == width], decimal)
     first = next((k for k, row in cells if _is_row(row, kinds, width, decimal)), None)
     if score <= 0 or first is None:
@@ -118,7 +118,8 @@ def sniff(path: Path, head: bytes, whole: bool = True) -> Dialect:
     return Dialect(encoding, mark, newline, delimiter, decimal, width, first, junk, columns, bool(names))
 
 
-def _encoding(head: bytes) -> tuple[str, int]:
+def encoding_of(head: bytes) -> tuple[str, int]:
+    """The encoding of a text that begins with `head`, and the bytes of its byte order mark."""
     for mark, name in _MARKS.items():
         if head.startswith(mark):
             return name, len(mark)
@@ -133,7 +134,8 @@ def _encoding(head: bytes) -> tuple[str, int]:
         return "cp1252", 0
 
 
-def _cells(line: str, delimiter: str) -> list[str]:
+def cells_of(line: str, delimiter: str) -> list[str]:
+    """The cells of a line, without blanks and quotes; [] if a quote is never closed."""
     if delimiter == SPACES:
         cells = line.split()
     elif line.count('"') % 2:
@@ -150,16 +152,21 @@ def _cells(line: str, delimiter: str) -> list[str]:
     return [cell.strip().strip('"') for cell in cells]
 
 
+def is_date(cell: str) -> bool:
+    """Whether a cell is a date or a time of day."""
+    return bool(_DATE.fullmatch(cell))
+
+
 def _explained(lines: list[str], delimiter: str, decimal: str) -> tuple[float, str, str, int]:
     """How well a dialect explains the lines: the share of the usual number of cells, times that of typed cells."""
-    rows = [_cells(line, delimiter) for line in lines]
+    rows = [cells_of(line, delimiter) for line in lines]
     counts = Counter(len(row) for row in rows if row)
     width, most = max(counts.items(), key=lambda kv: (kv[1], kv[0]), default=(0, 0))
     if width < (2 if delimiter else 1):
         return 0.0, delimiter, decimal, width
     usual = [row for row in rows if len(row) == width]
     rest = usual[1:] or usual  # the first may be a header
-    typed = [_is_number(cell, decimal) or bool(_DATE.fullmatch(cell)) for row in rest for cell in row if cell]
+    typed = [_is_number(cell, decimal) or is_date(cell) for row in rest for cell in row if cell]
     if not any(typed):
         return 0.0, delimiter, decimal, width
     if not delimiter and any("," in line and not _is_number(line.strip(), decimal) for line in lines):
@@ -177,7 +184,7 @@ def _kinds(rows: list[list[str]], decimal: str) -> list[str]:
     for cells in zip(*rows, strict=True):
         full = [cell for cell in cells if cell.lower() not in MISSING]
         numbers = sum(bool(_NUMBERS[decimal].fullmatch(cell)) for cell in full)
-        dates = sum(bool(_DATE.fullmatch(cell)) for cell in full)
+        dates = sum(is_date(cell) for cell in full)
         found.append(TIME if 2 * dates > len(full) else NUMBER if 2 * numbers >= len(full) else TEXT)
     return found
 
@@ -200,7 +207,7 @@ def _header(before: list[str], delimiter: str, kinds: list[str]) -> tuple[list[s
         if not line.strip():
             continue
         comment = line.lstrip().startswith(COMMENTS)
-        row = _cells(line.lstrip("#%/ \t") if comment else line, delimiter)
+        row = cells_of(line.lstrip("#%/ \t") if comment else line, delimiter)
         wide = len(row) in (len(kinds), len(kinds) - 1) and row[0]
         if not wide or any(_NUMBERS["."].fullmatch(cell) for cell in row) or len(found) == 2:
             break
@@ -296,7 +303,7 @@ class _Text(Table):
             return len(line.split()) if delimiter == SPACES else line.count(delimiter.encode()) + 1 if delimiter else 1
         if line.count(b'"') % 2:
             return 0
-        return len(_cells(line.decode("latin-1"), delimiter))
+        return len(cells_of(line.decode("latin-1"), delimiter))
 
     def _parsed(self, kept: bytes, numbers: list[int], others: list[int], names: Sequence[str]) -> Block:
         import pandas

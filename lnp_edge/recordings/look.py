@@ -18,12 +18,11 @@ from lnp_edge.base.errors import DataError
 from lnp_edge.readers import NUMBER, TIME, Column, Table
 from lnp_edge.recordings.find import FILE, MAX_FILES, natural
 from lnp_edge.recordings.report import counted
-from lnp_edge.recordings.times import unit_of
+from lnp_edge.recordings.times import CLOCK, unit_of
 
 LOOKED_AT = 8  # files
 BLOCKS = 20  # of each
 MANY = 50  # classes
-CLOCK = re.compile(r"time|zeit|stamp|^ts?$|millis|micros|^date|datum|seconds|elapsed|uptime|^ms$", re.I)
 LABEL = re.compile(r"label|class|klasse|activit|aktivit|gesture|geste|exercise|state|event|kind|behaviou?r|^y$", re.I)
 GROUP = re.compile(
     r"person|subject|proband|user|wearer|participant|patient|machine|maschine|device|unit|session|^id$", re.I

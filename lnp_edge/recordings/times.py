@@ -17,6 +17,8 @@ SPELLED = {
 }  # fmt: skip
 # Seconds since 1970 of dates from 2001 to 2286 tell their unit by their size.
 EPOCH = {"s": (1e9, 1e10), "ms": (1e12, 1e13), "us": (1e15, 1e16), "ns": (1e18, 1e19)}
+# Names of columns of time.
+CLOCK = re.compile(r"time|zeit|stamp|^t(s|_?[mun]?s)?$|millis|micros|^date|datum|seconds|elapsed|uptime|^ms$", re.I)
 LATEST = 1e12  # s; a later time is junk
 _DAY = r"\d{1,2}", r"\d{4}|\d{2}"
 ORDERS = ("%d{0}%m{0}%Y", "%m{0}%d{0}%Y")
@@ -54,7 +56,7 @@ class Clock:
         if self.form is None:
             self.form = self._form(values)
         if self.form != "number":
-            text = pandas.Series(values, dtype=object).map(_plain)
+            text = pandas.Series(values, dtype=object).map(plain)
             return self._since(_parsed(text, self.form))
         if values.dtype == object:
             text = pandas.Series(values).map(lambda c: c.replace(",", ".") if isinstance(c, str) else c)
@@ -91,13 +93,13 @@ class Clock:
 
         if values.dtype.kind in "iuf":
             return "number"
-        some = pandas.Series(values[:2000], dtype=object).map(_plain)
+        some = pandas.Series(values[:2000], dtype=object).map(plain)
         some = some[some != ""]
         numbers = pandas.to_numeric(some.map(lambda c: c.replace(",", ".")), errors="coerce")
         if 2 * numbers.notna().sum() >= max(1, len(some)):
             return "number"
         best, most = "", 0.0
-        for form in _forms(some.iloc[0] if len(some) else ""):
+        for form in forms(some.iloc[0] if len(some) else ""):
             stamps = _parsed(some, form)
             right = float(np.mean(~np.isnat(stamps)))
             steps = np.diff(stamps[~np.isnat(stamps)]).astype(np.int64)
@@ -113,14 +115,14 @@ class Clock:
         return best
 
 
-def _plain(cell: object) -> str:
+def plain(cell: object) -> str:
     """A cell with a decimal point after the seconds, and single spaces."""
     if not isinstance(cell, str):
         return "" if cell is None or cell != cell else str(cell)
     return re.sub(r"(:\d{2}),(\d+)", r"\1.\2", " ".join(cell.split()))
 
 
-def _forms(cell: str) -> list[str]:
+def forms(cell: str) -> list[str]:
     """The formats that a cell may have; the day comes before the month if nothing decides."""
     if re.match(r"\d{4}-\d{2}-\d{2}", cell):
         return ["ISO8601"]
