@@ -2,14 +2,17 @@
 
 import json
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
 from conftest import need
 
 from lnp_edge.cli import main
+from lnp_edge.commands import _after
 from lnp_edge.datasets import spar
 from lnp_edge.experiments import on_streams
+from lnp_edge.network import file as network_file
 from lnp_edge.stages import rival
 from lnp_edge.task.dataset import Stream, check
 
@@ -55,6 +58,25 @@ def test_a_class_that_is_left_out_is_in_no_recording_and_no_stream():
     assert [s.signal[0, 0] for s in found.streams] == [0, 24]
     kept = [(a.tobytes(), data.classes[k]) for a, k in zip(data.recordings, data.labels, strict=True) if k != 3]
     assert [(a.tobytes(), found.classes[k]) for a, k in zip(found.recordings, found.labels, strict=True)] == kept
+
+
+def test_lnp_train_shows_the_results_on_streams_of_few_groups_and_keeps_the_network_first(
+    tmp_path, capsys, monkeypatch
+):
+    need("torch")
+    monkeypatch.chdir(tmp_path)
+    Path("tiny.toml").write_text(TINY)
+    assert main(["train", "tiny.toml"]) == 0
+    told = capsys.readouterr().out
+    assert "decisions on streams of people 8, 9, 10" in told
+    Path("trained.safetensors").unlink()
+
+    def broken(*rest):
+        raise RuntimeError("after the training")
+
+    monkeypatch.setattr(_after, "results", broken)
+    assert main(["train", "tiny.toml"]) == 70
+    assert "accuracy" in network_file.load(Path("trained.safetensors")).history["float_measures"]
 
 
 def test_the_table_has_every_method_and_is_kept(tmp_path, capsys, monkeypatch):
