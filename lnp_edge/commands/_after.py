@@ -23,9 +23,11 @@ WIDEST = 12  # classes of a matrix; of more, the commonest mistakes are listed
 LISTED = 10
 
 
-def results(config: Config, data: Split, network: Network, task: str) -> dict[str, Any]:
-    """Measures of the network and of the baselines, on the test; of the network on the training part too."""
-    predicted = predict.of_network(config, data, network)
+def results(config: Config, data: Split, network: Network, predicted: NDArray, task: str) -> dict[str, Any]:
+    """Measures of the network and of the baselines, on the test; of the network on the training part too.
+
+    predicted : the network's, of predict.of_network
+    """
     found: dict[str, Any] = {"measures": pipeline.measures(data, predicted), "windows": len(data.test_windows)}
     swapped = replace(data, test=data.train)
     every = swapped.test_windows
@@ -45,7 +47,7 @@ def _scores(data: Split, found: dict[str, Any], predicted: NDArray) -> Scores:
     key, closed = data.test.metric, bool(data.test.series and data.test.series.free_run)
     interval = None if closed else metrics.interval(data.test, data.test_windows, predicted, data.cut)[:2]
     rivals = {name: measures[key] for name, measures in found["baselines"].items()}
-    return Scores(found["measures"][key], found["training"][key], rivals, interval, key.startswith("rmse"))
+    return Scores(found["measures"][key], found["training"][key], rivals, interval, metrics.lower_is_better(key))
 
 
 def show(data: Split, found: dict[str, Any]) -> None:

@@ -18,6 +18,7 @@ from lnp_edge.base.files import beside, discard, refuse_unwritable
 from lnp_edge.commands import _after
 from lnp_edge.commands._pruned import PRUNING, pruned
 from lnp_edge.config import Config
+from lnp_edge.experiments import predict
 from lnp_edge.experiments.trial import dense
 from lnp_edge.network import Network
 from lnp_edge.network import file as network_file
@@ -66,11 +67,13 @@ def run(args: argparse.Namespace) -> int:
     file = _start(args.source, args.output, before)
     data = data_for(file.config, file.network)
     trained, curve = _train("train", file.config, data, file.network, checkpoint)
-    found = _after.results(file.config, data, trained, _task(args.source, file.config))
-    found["warning"] = schedule.warning(curve, file.config.train)
-    history = file.history | {"train": curve, "float_measures": found["measures"], "warning": found["warning"]}
-    network_file.save(NetworkFile(trained, file.config, history), args.output)
+    predicted = predict.of_network(file.config, data, trained)
+    warning = schedule.warning(curve, file.config.train)
+    history = {"train": curve, "float_measures": pipeline.measures(data, predicted), "warning": warning}
+    network_file.save(NetworkFile(trained, file.config, file.history | history), args.output)
     discard(before, checkpoint, beside(args.output, PRUNING))
+    found = _after.results(file.config, data, trained, predicted, _task(args.source, file.config))
+    found["warning"] = warning
     if args.json:
         print(json.dumps(found | {"train": curve}))
     else:

@@ -248,11 +248,15 @@ def levels(margin: NDArray, right: NDArray[np.bool_]) -> list[tuple[float, int]]
         if not len(part):
             continue
         pooled.append([float(margin[part[0]]), float(right[part].sum()), float(len(part))])
-        while len(pooled) > 1 and pooled[-1][1] * pooled[-2][2] <= pooled[-2][1] * pooled[-1][2]:
+        while len(pooled) > 1 and _percent(pooled[-1]) <= _percent(pooled[-2]):
             _, good, count = pooled.pop()
             pooled[-1][1] += good
             pooled[-1][2] += count
-    return [(least, int(100 * good / count)) for least, good, count in pooled]
+    return [(part[0], _percent(part)) for part in pooled]
+
+
+def _percent(part: Sequence[float]) -> int:
+    return int(100 * part[1] / part[2])
 
 
 def ratio(data: Split, network: Network, model: QuantizedModel) -> float:

@@ -159,6 +159,7 @@ class Windows:
     counts: NDArray[np.int16]  # [W, T, C]
     wanted: NDArray
     groups: NDArray[np.int64]  # [W]
+    source: NDArray[np.int64] | None = None  # [W], ascending: the number of the recording or stream of each
 
     def __len__(self) -> int:
         return len(self.counts)
@@ -209,4 +210,4 @@ def windows(dataset: Dataset, seconds: float, hop_seconds: float) -> Windows:
         after = [s + length - 1 + np.arange(1, ahead + 1)[0 if series.free_run else -1 :] for _, s in starts]
         pairs = zip(source, after, strict=True)
         wanted = np.stack([dataset.recordings[r][at][:, series.target] for r, at in pairs])
-    return Windows(counts, wanted, dataset.groups[source])
+    return Windows(counts, wanted, dataset.groups[source], source)

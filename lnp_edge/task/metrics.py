@@ -69,7 +69,7 @@ def interval(
     predicted : as in of(); not for a closed loop
     cut : window and hop, s
 
-    Whole groups are drawn with replacement if there are at least FEWEST; else whole recordings, and
+    Whole groups are drawn with replacement if there are at least FEWEST; else whole recordings or streams, and
     if these are few too, stretches of at most STRETCH windows' lengths. So windows that overlap stay
     together. With few groups the interval does not show how much people differ.
     """
@@ -98,13 +98,12 @@ def _units(dataset: Dataset, windows: Windows, cut: tuple[float, float]) -> tupl
     names, group = np.unique(windows.groups, return_inverse=True)
     if len(names) >= FEWEST:
         return group, f"{len(names)} {dataset.group_name}"
+    assert windows.source is not None, "see dataset.windows and streams.windows"
+    numbers, first, source = np.unique(windows.source, return_index=True, return_inverse=True)
+    if len(numbers) >= FEWEST:
+        return source, f"{len(numbers)} recordings"
     length, hop = in_samples(dataset, *cut)
-    ahead = dataset.series.horizon if dataset.series else 0
-    counts = [max(0, (len(a) - length - ahead) // hop + 1) for a in dataset.recordings]
-    source = np.repeat(np.arange(len(counts)), counts)
-    if np.count_nonzero(counts) >= FEWEST:
-        return np.unique(source, return_inverse=True)[1], f"{np.count_nonzero(counts)} recordings"
-    within = np.concatenate([np.arange(count) for count in counts])
+    within = np.arange(len(windows)) - first[source]
     stretch = within // max(1, min(STRETCH * length // hop, len(windows) // STRETCHES))
     unit = np.unique(np.stack([source, stretch]), axis=1, return_inverse=True)[1].ravel()
     return unit, f"{unit.max() + 1} stretches of time"

@@ -76,10 +76,15 @@ class Split:
     @property
     def held_out_text(self) -> str:
         """A description of the test windows, such as "707 windows of people 8, 9, 10"."""
+        what = "decisions on streams" if self.streaming else "windows"
+        return f"{len(self.test_windows)} {what} of {self.held_out_names}"
+
+    @property
+    def held_out_names(self) -> str:
+        """The test groups, such as "people 8, 9, 10"."""
         groups, titles = sorted(set(self.test.groups.tolist())), self.test.group_titles
         names = [titles[g] if titles else str(g) for g in groups]
-        what = "decisions on streams" if self.streaming else "windows"
-        return f"{len(self.test_windows)} {what} of {self.test.group_name} {', '.join(names)}"
+        return f"{self.test.group_name} {', '.join(names)}"
 
     @property
     def steps_a_second(self) -> float:

@@ -10,7 +10,9 @@ from lnp_edge.runtime.host import infer
 from lnp_edge.runtime.reference import Reference
 from lnp_edge.spec.decision import Decision
 from lnp_edge.stages import decide
-from lnp_edge.task.dataset import Stream
+from lnp_edge.task.dataset import Dataset, Stream
+from lnp_edge.task.split import Split
+from lnp_edge.task.task import Task
 
 MODEL = replace(tiny_front("stack", 4), window=20, hop=8)
 RULE = Decision(lead=20_000, least=30_000, low=(-900,) * 3, high=(900,) * 3, outside=3, levels=((0, 10), (50_000, 80)))
@@ -34,3 +36,18 @@ def test_levels_rise_and_pool_what_does_not():
     right = np.array([0, 1, 1, 1, 0, 1, 0, 1, 1, 1, 1, 1, 1, 1, 1, 1], bool)  # in pairs: 1/2, 1, 1/2, 1/2, 1, 1, 1, 1
     found = decide.levels(np.arange(16.0), right)
     assert found == [(0.0, 50), (2.0, 66), (8.0, 100)]
+
+
+def test_the_lead_is_the_least_that_keeps_to_the_rate_of_false_changes():
+    y = np.tile([10.0, 2.0], (100, 1))  # a typical margin of 8: leads are tried in steps of half a unit
+    y[5::20, 1] = 11.2  # five times in an hour
+    train = Dataset("x", 36.0, ("one",), ("a", "b"), (), np.zeros(0, int), np.zeros(0, int), ())
+    task = Task("affine", {}, 1, 1, ("one",), ("a", "b"))
+    data = Split(train, train, task, (36.0, 36.0))
+    zeros = np.zeros(100, np.int64)
+    seen = [decide.Unseen(Stream(np.zeros((100, 1), np.int16), zeros, 1), y, zeros, zeros)]
+    assert [decide.fit_lead(seen, data, rate) for rate in (np.inf, 5.0, 4.9, 0.0)] == [0.0, 0.0, 1.5, 1.5]
+    least, levels = decide.fit_margins(
+        seen, 1.5
+    )  # where the lead holds a class back, the margin is 0: of five in a hundred
+    assert (least, levels) == (pytest.approx(7.6), [(0.0, 100)])  # between the fifth, 0, and the sixth, 8
