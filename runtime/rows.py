@@ -106,6 +106,9 @@ class Parser:
     def pass_over(self, reason: str) -> None:
         self.lines += 1
         self.passed[reason] += 1
+        if reason == "too long":
+            hint = f"name the model's channels in a first line: {','.join(self.channels)}"
+            self.refused = self.refused or (f"{self.place} line {self.lines} is too long", hint)
 
     def parse(self, text: str) -> Row | Lost | None:
         """The row of a line; None if it is none.
