@@ -13,9 +13,9 @@
 >>> model.verify("host").ok
 True
 
-Counts are integers of int16. Floats are physical values if the model knows the unit of each channel
-(model.quantities), and else must be whole numbers. A pandas DataFrame may have the channels in any
-order, and other columns.
+Integers are counts, of int16. Floats are values as the training files held them: physical values where
+those were, else counts too, and whole numbers (model.quantities, in_file). A pandas DataFrame may have
+the channels in any order, and other columns.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ from lnp_edge.runtime.reference import Reference
 from lnp_edge.runtime.verify import Verdict, stimulus
 from lnp_edge.runtime.verify import verify as compare
 from lnp_edge.spec.model import QuantizedModel
-from lnp_edge.spec.quantity import Quantity
+from lnp_edge.spec.quantity import Quantity, rounded
 
 __all__ = ["LnpError", "Model", "Prediction", "Stream", "load"]
 
@@ -94,10 +94,10 @@ class Model:
     def counts(self, x: Any) -> NDArray[np.int16]:
         """Samples as counts, int16 [..., channels].
 
-        x : counts, or floats in physical units; a DataFrame of samples is taken by the names of its columns
+        x : integers are counts, floats as in the training files; a DataFrame is taken by the names of its columns
 
-        Floats beyond the range of int16 counts are clipped to it, as a sensor would. Raises DataError
-        for another number of channels, NaN, counts outside int16, or floats that have no known unit.
+        Physical values beyond the range of int16 counts are clipped to it, as a sensor would. Raises
+        DataError for another number of channels, NaN, counts outside int16, or that are not whole.
         """
         if hasattr(x, "columns"):
             missing = [name for name in self.channels if name not in x.columns]
@@ -122,16 +122,21 @@ class Model:
         return x.astype(np.int16)
 
     def _of_floats(self, x: NDArray) -> NDArray:
+        """Counts of values as the user's files hold them, see Quantity.in_file."""
         if not np.isfinite(x).all():
             raise DataError("a sample is NaN or infinite", "drop it, or begin a new stream after it")
-        if not self.quantities:
-            if (x != np.rint(x)).any():
-                value = x[x != np.rint(x)].flat[0]
-                hint = "the model knows no units: give counts, scaled like the training data"
-                raise DataError(f"{value:g} is not a whole number", hint)
-            return np.clip(x, -(2.0**31), 2.0**31).astype(np.int64)
-        zero, scale = (np.array([getattr(q, name) for q in self.quantities]) for name in ("zero", "scale"))
-        return np.clip(np.rint(x / scale + zero), -32768, 32767).astype(np.int64)
+        found = np.empty(x.shape, np.int64)
+        for c, quantity in enumerate(self.quantities or (Quantity(),) * len(self.channels)):
+            values = x[..., c]
+            if not quantity.in_file:
+                found[..., c] = rounded(quantity.counts(values.astype(np.float64)))
+                continue
+            if (values != np.rint(values)).any():
+                value = values[values != np.rint(values)].flat[0]
+                hint = "the model was trained on counts: give whole numbers, scaled like the training data"
+                raise DataError(f"{value:g} in channel {self.channels[c]} is not a whole number", hint)
+            found[..., c] = np.clip(values, -(2.0**31), 2.0**31)
+        return found
 
     def predict(self, x: Any) -> list[Prediction]:
         """Every prediction for a recording [T, channels], or one for each window [W, window, channels].

@@ -20,7 +20,7 @@ MAX_BYTES = 16384  # tomllib needs seconds for a dotted key of 64 KiB
 MAX_NEURONS = 15_000  # of a network; model.onnx stores synapses as dense matrices
 MAX_LAYERS = 15
 BITS = (2, 3, 4, 5, 6, 7, 8, 16)  # of a weight; a projection has 4, 8 or 16
-NO_FIELD = ("params", "layer", "derive")  # not keys in the file, but converted
+NO_FIELD = ("params", "layer", "derive", "checksum")  # not keys in the file, but converted
 
 
 def _number(default: float | int, low: float, high: float):
@@ -114,6 +114,7 @@ class DataSettings:
     window: float = _number(4.0, 1e-6, 1e9)  # s of input per prediction
     hop: float = _number(2.0, 1e-6, 1e9)  # s from one prediction to the next
     limit: int = _number(0, 0, 10**6)  # recordings per class and group, or windows; 0: all
+    checksum: str = ""  # no key: of own data as it was read, so that stored results are of these files
     encoder: str = "affine"  # lnp_edge/encoders/<encoder>.py
     front: str = "stack"  # lnp_edge/frontends/<front>.py
     frame: int = _number(1, 1, 1024)  # samples of each channel that one step of the network takes
@@ -314,7 +315,10 @@ class Config:
     def from_json(cls, text: str) -> Config:
         raw = json.loads(text)
         derive = _texts(raw.pop("derive", ()), "derive") if isinstance(raw, dict) else ()
-        return replace(_read(cls, raw, ""), derive=derive)
+        data = raw.get("data") if isinstance(raw, dict) else None
+        checksum = str(data.pop("checksum", ""))[:16] if isinstance(data, dict) else ""
+        found = _read(cls, raw, "")
+        return replace(found, derive=derive, data=replace(found.data, checksum=checksum))
 
 
 def parameters(neuron: str) -> dict[str, Any]:

@@ -7,11 +7,13 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from conftest import need
 from tiny import tiny_counts, tiny_loop, tiny_model
 
 import lnp_edge
-from lnp_edge import api
+from lnp_edge import api, boards
 from lnp_edge.base.errors import DataError, LnpError
+from lnp_edge.firmware_gen.generate import generate
 from lnp_edge.interchange import onnx_file
 from lnp_edge.runtime.host import infer
 from lnp_edge.runtime.reference import Reference
@@ -132,3 +134,37 @@ def test_importing_the_package_is_cheap_and_a_file_called_runtime_beside_it_does
     )
     done = subprocess.run([sys.executable, "-c", program], cwd=tmp_path, capture_output=True, text=True)
     assert done.stdout == "20\n", done.stderr
+
+
+def test_c_makes_the_same_counts_of_physical_values(tmp_path):
+    need("gcc")
+    units = (Quantity("g", 12.0, 0.002, False), Quantity("g", -0.5, 1.0, False), Quantity("", 0.0, 1.0, True))
+    model = api.Model(replace(MODEL, quantities=units).check())
+    halves = np.arange(-9, 10) / 2 * 0.002
+    values = np.concatenate([halves, np.random.default_rng(1).normal(0, 30, 200), [1e9, -1e9, 65.51, -65.57, 32767.4]])
+    for path, text in generate(model.quantized, boards.get("host")).items():
+        (tmp_path / path).write_text(text)
+    main = """#include <stdio.h>
+#include "lnp_net.h"
+int main(void)
+{
+    double value;
+    while (fread(&value, sizeof value, 1, stdin) == 1) {
+        const int16_t found[2] = {LNP_NET_COUNT_0(value), LNP_NET_COUNT_1(value)};
+        fwrite(found, sizeof found, 1, stdout);
+    }
+}
+"""
+    (tmp_path / "count.c").write_text(main)
+    subprocess.run(["gcc", "-Wall", "-Wextra", "-Werror", "-o", "count", "count.c"], cwd=tmp_path, check=True)
+    done = subprocess.run([tmp_path / "count"], input=values.tobytes(), capture_output=True, check=True)
+    found = np.frombuffer(done.stdout, "<i2").reshape(-1, 2)
+    expected = model.counts(np.stack([values, values, 0 * values], axis=1))[:, :2]
+    assert (found == expected).all() and len(set(expected[:19, 0].tolist())) > 5
+
+
+def test_floats_of_a_model_of_counts_are_counts():
+    model = api.Model(replace(MODEL, quantities=(Quantity("", 512.0, 1.0, True),) * 3).check())
+    assert (model.counts(SAMPLES.astype(float)) == SAMPLES).all()
+    with pytest.raises(DataError, match="not a whole number"):
+        model.counts([[1.0, 0.5, 3.0]])

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from lnp_edge.base.console import ascii_only
 from lnp_edge.config import ChannelSettings
-from lnp_edge.spec.quantity import MAX_UNIT_TEXT, Quantity
+from lnp_edge.spec.quantity import MAX_UNIT_TEXT, Quantity, rounded
 
 LARGEST = 32767
 UNSIGNED = 65535  # of 16 bits: moved to int16 by half of its range
@@ -73,6 +73,6 @@ def converted(
     clipped = np.zeros(x.shape[1], np.int64)
     for c, quantity in enumerate(quantities):
         exact = np.rint(quantity.counts(x[:, c] + origin[c]))
-        clipped[c] = np.count_nonzero(np.abs(exact) > LARGEST)
-        found[:, c] = np.clip(exact, -LARGEST, LARGEST)
+        found[:, c] = rounded(exact)
+        clipped[c] = np.count_nonzero(exact != found[:, c])
     return found, clipped

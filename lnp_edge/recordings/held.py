@@ -98,7 +98,7 @@ def _in_time(found: list[Recording], groups: Sequence[str], series: bool, why: s
             at = round(limit - before)
             before += size
             if size > total / 3 and SMALL * total < at < size - SMALL * total:
-                late = replace(r, x=r.x[at:], start=r.start + at)
+                late = replace(r, x=r.x[at:])
                 pieces[k] = [(replace(r, x=r.x[:at]), False), (late, True)]
             else:
                 pieces[k] = [(r, at < size / 2)]

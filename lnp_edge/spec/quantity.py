@@ -13,11 +13,16 @@ from lnp_edge.base.errors import ModelError
 MAX_UNIT_TEXT = 32  # characters
 
 
+def rounded(exact: NDArray) -> NDArray[np.int16]:
+    """The nearest counts, halves to even, within int16: as lnp_count of csrc/lnp_types.h."""
+    return np.clip(np.rint(exact), -32768, 32767).astype(np.int16)
+
+
 @dataclass(frozen=True)
 class Quantity:
     """physical = (count - zero) * scale, in `unit`.
 
-    zero    : counts where the channel rests, for unsigned counts the middle; augmentation works about it
+    zero    : the count of the physical value 0, for unsigned counts usually the middle
     in_file : whether the user's files hold counts; else they hold physical values
     """
 
@@ -29,6 +34,11 @@ class Quantity:
     def counts(self, values: NDArray) -> NDArray:
         """Counts, not rounded, of values as they stand in a file."""
         return values if self.in_file else values / self.scale + self.zero
+
+    @property
+    def rest(self) -> float:
+        """The count about which augmentation turns and scales: zero, or 0 where zero is at the edge of int16."""
+        return self.zero if abs(self.zero) < 32768 else 0.0
 
     def physical(self, counts: NDArray) -> NDArray[np.float64]:
         return (counts - self.zero) * self.scale

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -75,6 +76,14 @@ class Dataset:
         if isinstance(self.recordings, np.ndarray):
             return self.recordings.reshape(-1, len(self.channels))
         return np.concatenate(list(self.recordings))
+
+    def checksum(self) -> str:
+        """16 digits that differ for other samples, labels or groups."""
+        found = hashlib.sha256(repr((self.dt, self.channels, self.classes, self.held_out)).encode())
+        for array in (self.labels, self.groups, *self.recordings):
+            found.update(f"{array.shape}".encode())
+            found.update(np.ascontiguousarray(array).tobytes())
+        return found.hexdigest()[:16]
 
     def of_groups(self, groups) -> Dataset:
         """The data set with the recordings of these groups only."""

@@ -40,6 +40,7 @@ def configuration(name: str, note: Callable[[str], None] = lambda text: None) ->
         return found
     dataset = load_data(found)
     found = fitted(found, dataset)
+    found = replace(found, data=replace(found.data, checksum=dataset.checksum()))
     for sentence in remarks(found, dataset):
         note(sentence)
     return found

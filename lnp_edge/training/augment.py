@@ -63,7 +63,7 @@ class Crops(_Recordings):
         self.share = weight / weight.sum()
         self.vectors = vectors(dataset)
         # Augmentation works about zero; None where all are 0, as a sum with 0 could still change the last bit.
-        zero = np.array([q.zero for q in dataset.quantities], np.float32)
+        zero = np.array([q.rest for q in dataset.quantities], np.float32)
         self.zero = zero if zero.any() else None
         mirror = np.array(dataset.mirror or range(1, len(dataset.channels) + 1))
         self.mirror_from, self.mirror_sign = np.abs(mirror) - 1, np.sign(mirror).astype(np.float32)

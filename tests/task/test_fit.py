@@ -10,6 +10,7 @@ from nets import tiny_network
 from lnp_edge import config
 from lnp_edge.base.errors import ConfigError, DataError, ModelError
 from lnp_edge.config import Config
+from lnp_edge.experiments.trial import Trial
 from lnp_edge.network import file as network_file
 from lnp_edge.network.file import NetworkFile
 from lnp_edge.stages import pipeline
@@ -188,3 +189,15 @@ def test_a_wrong_setting_of_own_data_is_refused_with_its_key(tmp_path, text, wha
     (tmp_path / "my.toml").write_text(f"[data]\n{text}")
     with pytest.raises(ConfigError, match=what):
         config.load(tmp_path / "my.toml")
+
+
+def test_stored_results_are_of_the_files_as_they_were(tmp_path):
+    path = str(own(tmp_path, CLASSES))
+    first = configuration(path)
+    assert first == configuration(path) == Config.from_json(first.to_json()) and len(first.data.checksum) == 16
+    some = next(tmp_path.rglob("*.csv"))
+    some.write_text(some.read_text().replace("1", "2", 1))
+    assert Trial("x", configuration(path)).key != Trial("x", first).key
+    assert "checksum" not in configuration("spar").to_json()
+    with pytest.raises(ConfigError, match="checksum"):
+        configuration(str(own(tmp_path, CLASSES + 'checksum = "x"\n')))
