@@ -16,7 +16,7 @@ from lnp_edge.base.errors import DataError
 from lnp_edge.readers import NUMBER, Column, named_columns
 from lnp_edge.readers.csv_text import COMMENTS, MISSING, SPACES, cells_of, is_date
 from lnp_edge.recordings.times import CLOCK
-from lnp_edge.spec.quantity import Quantity
+from lnp_edge.spec.quantity import Quantity, rounded
 
 HOLD, SKIP, STOP = "hold", "skip", "stop"
 DELIMITERS = (",", ";", "\t", "|", SPACES)  # in the order of preference
@@ -168,8 +168,9 @@ class Parser:
                 if not LOW <= value <= HIGH:
                     return self._lose("outside", f"{value:g} is outside {LOW}..{HIGH}", HINT)
         with np.errstate(over="ignore"):
-            exact = np.rint(np.array(found) / self._scale + self._zero)
-        counts = np.clip(exact, LOW, HIGH)
+            exact = np.array(found) / self._scale + self._zero
+        counts = rounded(exact)
+        exact = np.rint(exact)
         if beyond := int(np.count_nonzero(exact != counts)):
             if not self.clipped:
                 k = int(np.argmax(exact != counts))
@@ -178,7 +179,7 @@ class Parser:
         self._last = found
         self.rows += 1
         stamp = " ".join(cells[k] for k in self.times) if self.times else None
-        return Row(counts.astype(np.int16), stamp)
+        return Row(counts, stamp)
 
     def _fill(self, found: list[float], empty: list[int]) -> Lost | None:
         """Fill the empty cells of a row, or lose it."""
