@@ -318,6 +318,10 @@ class Parser:
                 self.said.append(f"{name} is in {unit}, the model was trained on {ascii_only(quantity.unit)}")
                 return
 
+    def begin(self) -> None:
+        """Hold no value, and look for the time anew: the source may have changed."""
+        self.times, self._last = None, None
+
     def without_times(self) -> None:
         """Take no column as the time until the layout changes."""
         self.times = ()

@@ -85,7 +85,8 @@ class Source:
                 lines.cut()
                 cut, waited = True, 0.0
                 self._pause, self._why = max(self._limit, data.seconds), "the port was away"
-                self._stamps, self._parser.times = None, None
+                self._stamps = None
+                self._parser.begin()
                 continue
             waited += took
             if not data:
