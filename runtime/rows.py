@@ -16,7 +16,7 @@ from lnp_edge.base.errors import DataError
 from lnp_edge.readers import NUMBER, Column, named_columns
 from lnp_edge.readers.csv_text import COMMENTS, MISSING, SPACES, cells_of, is_date
 from lnp_edge.recordings.times import CLOCK
-from lnp_edge.spec.quantity import Quantity
+from lnp_edge.spec.quantity import Quantity, rounded
 
 HOLD, SKIP, STOP = "hold", "skip", "stop"
 DELIMITERS = (",", ";", "\t", "|", SPACES)  # in the order of preference
@@ -106,6 +106,9 @@ class Parser:
     def pass_over(self, reason: str) -> None:
         self.lines += 1
         self.passed[reason] += 1
+        if reason == "too long":
+            hint = f"name the model's channels in a first line: {','.join(self.channels)}"
+            self.refused = self.refused or (f"{self.place} line {self.lines} is too long", hint)
 
     def parse(self, text: str) -> Row | Lost | None:
         """The row of a line; None if it is none.
@@ -165,8 +168,9 @@ class Parser:
                 if not LOW <= value <= HIGH:
                     return self._lose("outside", f"{value:g} is outside {LOW}..{HIGH}", HINT)
         with np.errstate(over="ignore"):
-            exact = np.rint(np.array(found) / self._scale + self._zero)
-        counts = np.clip(exact, LOW, HIGH)
+            exact = np.array(found) / self._scale + self._zero
+        counts = rounded(exact)
+        exact = np.rint(exact)
         if beyond := int(np.count_nonzero(exact != counts)):
             if not self.clipped:
                 k = int(np.argmax(exact != counts))
@@ -175,7 +179,7 @@ class Parser:
         self._last = found
         self.rows += 1
         stamp = " ".join(cells[k] for k in self.times) if self.times else None
-        return Row(counts.astype(np.int16), stamp)
+        return Row(counts, stamp)
 
     def _fill(self, found: list[float], empty: list[int]) -> Lost | None:
         """Fill the empty cells of a row, or lose it."""
@@ -313,6 +317,10 @@ class Parser:
                 name = layout.names[k].name
                 self.said.append(f"{name} is in {unit}, the model was trained on {ascii_only(quantity.unit)}")
                 return
+
+    def begin(self) -> None:
+        """Hold no value, and look for the time anew: the source may have changed."""
+        self.times, self._last = None, None
 
     def without_times(self) -> None:
         """Take no column as the time until the layout changes."""

@@ -56,6 +56,7 @@ class Source:
         self._stamps: Stamps | None = None
         self._unread = 0
         self._limit = max(PAUSE, PAUSE_ROWS * model.sample_dt)
+        self._next: bytes | Back | None = None  # was read already
         self._lost, self._why = 0, ""
         self._pause = 0.0  # s of silence that are a gap before the next row
         self._rates = Rates(model.sample_dt, tell)
@@ -84,7 +85,8 @@ class Source:
                 lines.cut()
                 cut, waited = True, 0.0
                 self._pause, self._why = max(self._limit, data.seconds), "the port was away"
-                self._stamps, self._parser.times = None, None
+                self._stamps = None
+                self._parser.begin()
                 continue
             waited += took
             if not data:
@@ -113,7 +115,7 @@ class Source:
     def _read(self) -> tuple[bytes | Back, float] | None:
         """Bytes, and for how long a live source was silent before them, s."""
         begin = self._clock()
-        data = self._feed.read()
+        data, self._next = self._next or self._feed.read(), None
         if data is None:
             return None
         took = self._clock() - begin
@@ -131,6 +133,7 @@ class Source:
         while self._clock() < until:
             data = self._feed.read()
             if not data or isinstance(data, Back):
+                self._next = data or None
                 break
             found += data
         return found

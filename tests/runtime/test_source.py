@@ -205,7 +205,7 @@ def test_the_end_of_a_line_that_is_too_long_is_no_row():
 
 
 def test_a_padded_line_is_not_cut_into_another_value():
-    assert read(b"1,2," + b" " * (LINE_LIMIT - 5) + b"12\n") == []
+    assert refusal(b"1,2," + b" " * (LINE_LIMIT - 5) + b"12\n") == "it line 1 is too long"
 
 
 def test_a_large_file_without_rows_is_not_read_to_its_end():
@@ -417,6 +417,9 @@ def test_a_port_that_comes_back_begins_anew_without_half_a_line():
     heard = live([b"\n", *rows(3), b"4,5,", Back(5.0), b"5,6,7\n", b"7,8,9\n", *rows(2)])
     assert heard.events() == [[0, 2, 3], [1, 2, 3], [2, 2, 3], "the port was away", [7, 8, 9], [0, 2, 3], [1, 2, 3]]
     assert live([b"\n", *rows(3), Back(5.0), b"6\n7,8,9\n"]).times() == [0.0, 0.04, 0.08, "gap", 5.08]
+    assert live([b"\n", *rows(2), Back(5.0), b"x\n1,,3\n4,5,6\n"]).events()[3:] == [[4, 5, 6]]  # nothing to hold
+    quick = live([b"\n", *rows(3), 1.0, b"3,2,3\n4,", Back(5.0), b"6,7,8\n", b"7,8,9\n"]).events()[3:]
+    assert quick == ["no row for 1.0 s", [3, 2, 3], "the port was away", [7, 8, 9]]
     assert live([b"\n", *rows(3), Back(5.0), b"6\n", 2.0, b"7,8,9\n"]).times() == [0.0, 0.04, 0.08, "gap", 7.08]
 
 
