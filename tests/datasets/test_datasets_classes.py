@@ -71,6 +71,11 @@ def test_hapt_reads_the_same_from_its_npz_file_and_from_uci(tmp_path):
     for data in (ours, theirs):
         assert data.labels.tolist() == [4, 3, 0, 0] and data.groups.tolist() == [3, 3, 24, 24]
         assert all((a == b).all() for a, b in zip(data.recordings, expected, strict=True))
+        first, second = data.streams  # a transition has no label
+        assert (first.group, second.group) == (3, 24)
+        assert first.labels.tolist() == [-1] * 40 + [4] * 40 + [-1] * 40 + [3] * 80
+        assert second.labels.tolist() == [0] * 50 + [-1] * 50 + [0] * 50
+        assert (np.concatenate([first.signal, second.signal]) == signal).all()
 
 
 @pytest.mark.parametrize("change", ["no gyro", "short gyro", "nan", "label beyond", "other user", "too strong", "text"])
