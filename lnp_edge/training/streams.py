@@ -25,7 +25,7 @@ class Streams(Crops):
 
     Stretches are cut about random labelled samples, and played at random speeds. A stream starts from a
     reset. A step has no loss in the first `washout` of a stream, without a label, such as in a transition,
-    and until `grace` after its class began.
+    and until `grace` after the class before it ended: a transition between two classes is part of the grace.
     """
 
     def __init__(
@@ -90,7 +90,9 @@ class Streams(Crops):
     def _targets(self, label: np.ndarray) -> np.ndarray:
         """Labels [B, T] with UNLABELLED where there is no loss."""
         t = np.arange(label.shape[1])
-        began = np.maximum.accumulate(np.where(np.diff(label, axis=1, prepend=-2) != 0, t, 0), axis=1)
-        # The stream's own begin is no change.
-        fresh = (t - began < self.grace) & (began > 0)
+        known = np.maximum.accumulate(np.where(label >= 0, t, -1), axis=1)  # the last step with a label
+        before = np.pad(known[:, :-1], ((0, 0), (1, 0)), constant_values=-1)
+        other = (label >= 0) & (before >= 0) & (np.take_along_axis(label, np.maximum(before, 0), 1) != label)
+        ended = np.maximum.accumulate(np.where(other, before, -1), axis=1)  # the class before
+        fresh = (t - ended <= self.grace) & (ended >= 0)  # the stream's own begin is no change
         return np.where(fresh | (t < self.first), streams.UNLABELLED, label)
