@@ -13,14 +13,14 @@ from typing import TYPE_CHECKING, Any
 from lnp_edge.base.version import VERSION as __version__
 
 if TYPE_CHECKING:
-    from lnp_edge.api import Model, load
+    from lnp_edge.api import LnpError, Model, Prediction, Stream, load
 
-__all__ = ["Model", "__version__", "load"]
+__all__ = ["LnpError", "Model", "Prediction", "Stream", "__version__", "load"]
 
 
 def __getattr__(name: str) -> Any:
-    """Model and load of api.py, whose imports take a second, when they are first asked for."""
-    if name in ("Model", "load"):
+    """The names of api.py, whose imports take a second, when they are first asked for."""
+    if name in __all__:
         from lnp_edge import api
 
         return getattr(api, name)

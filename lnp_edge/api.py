@@ -30,7 +30,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from lnp_edge.base.errors import DataError, LnpError
+from lnp_edge.base.errors import ConfigError, DataError, LnpError
 from lnp_edge.interchange import onnx_file
 from lnp_edge.runtime import host
 from lnp_edge.runtime.host import Prediction
@@ -99,11 +99,12 @@ class Model:
         Physical values beyond the range of int16 counts are clipped to it, as a sensor would. Raises
         DataError for another number of channels, NaN, counts outside int16, or that are not whole.
         """
-        if hasattr(x, "columns"):
-            missing = [name for name in self.channels if name not in x.columns]
-            if missing:
-                raise DataError(f"no column {missing[0]!r}", f"the model's channels are {', '.join(self.channels)}")
-            x = x[list(self.channels)]
+        if hasattr(x, "to_numpy") and hasattr(x, "index"):
+            x = self._of_pandas(x)
+        if isinstance(x, np.ma.MaskedArray):
+            if np.ma.is_masked(x):
+                raise DataError("a sample is masked", "drop it, or begin a new stream after it")
+            x = x.data
         try:
             x = np.asarray(x)
         except ValueError:
@@ -120,6 +121,25 @@ class Model:
             value = x[tuple(wrong[0])]
             raise DataError(f"count {value} is outside -32768..32767", "scale the counts like the training data")
         return x.astype(np.int16)
+
+    def _of_pandas(self, x: Any) -> NDArray:
+        """A DataFrame by the names of its columns; a Series, one sample, by its labels if these are names."""
+        labels = list(x.columns) if hasattr(x, "columns") else list(x.index)
+        if hasattr(x, "columns") or any(isinstance(label, str) for label in labels):
+            for name in self.channels:
+                if labels.count(name) != 1:
+                    what = f"no column {name!r}" if name not in labels else f"column {name!r} occurs twice"
+                    raise DataError(what, f"the model's channels are {', '.join(self.channels)}")
+            x = x[list(self.channels)]
+        found = x.to_numpy()
+        if found.dtype.kind == "O":  # pandas' own integers and floats, which may be missing
+            kinds = [str(kind).lower() for kind in (x.dtypes if hasattr(x, "columns") else [x.dtype])]
+            if not all(kind.startswith(("int", "uint", "float", "double")) for kind in kinds):
+                raise DataError(f"samples are {kinds[0]}, not numbers", "give integers or floats")
+            found = x.to_numpy(dtype=np.float64, na_value=np.nan)
+            if np.isfinite(found).all() and all("int" in kind for kind in kinds):
+                found = found.astype(np.int64)
+        return found
 
     def _of_floats(self, x: NDArray) -> NDArray:
         """Counts of values as the user's files hold them, see Quantity.in_file."""
@@ -141,8 +161,9 @@ class Model:
     def predict(self, x: Any) -> list[Prediction]:
         """Every prediction for a recording [T, channels], or one for each window [W, window, channels].
 
-        A recording shorter than a window gives none. Raises DataError as counts() does, and for windows
-        of another length.
+        Windows are apart: each is a stream of its own, so that its prediction has number 0. A recording
+        shorter than a window gives none. Raises DataError as counts() does, and for windows of another
+        length.
         """
         counts = self.counts(x)
         if counts.ndim == 2:
@@ -169,6 +190,9 @@ class Model:
         from lnp_edge.runtime.device import Device
         from lnp_edge.runtime.ports import open_board
 
+        for name, value, least in (("steps", steps, 1), ("seed", seed, 0)):
+            if isinstance(value, bool) or not isinstance(value, int) or value < least:
+                raise ConfigError(f"{name} is {value!r}", f"choose a whole number from {least}")
         target = boards.get(board)
         with TemporaryDirectory(prefix="lnp-") as folder:
             image = None
@@ -196,7 +220,10 @@ class Stream:
 
     def extend(self, samples: Any) -> Iterator[Prediction]:
         """Take samples [T, channels]; yields the predictions that are due."""
-        for row in self._model.counts(samples).reshape(-1, len(self._model.channels)):
+        counts = self._model.counts(samples)
+        if counts.ndim != 2:
+            raise DataError(f"samples have shape {counts.shape}", f"give (T, {len(self._model.channels)})")
+        for row in counts:
             if found := self._stream.push(row):
                 yield found
 

@@ -11,6 +11,7 @@ for _name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
     os.environ.setdefault(_name, "1")
 
 import argparse
+import errno
 import io
 import re
 import sys
@@ -30,6 +31,7 @@ COMMANDS = (
     "reproduce", "stream", "baseline", "compare", "bench", "boards", "doctor",
 )  # fmt: skip
 
+FULL = (errno.ENOSPC, errno.EDQUOT, errno.EIO)
 CRASHED = 70  # sysexits.h: EX_SOFTWARE. Python's default 1 already means that the answer is no.
 
 
@@ -87,16 +89,21 @@ def parser(names: Sequence[str] = COMMANDS) -> argparse.ArgumentParser:
 
 
 def main(argv: list[str] | None = None) -> int:
+    for name, mode in (("stdin", "r"), ("stdout", "w"), ("stderr", "w")):
+        if getattr(sys, name) is None:  # closed by the caller
+            setattr(sys, name, open(os.devnull, mode))  # noqa: SIM115 (as long as the process)
     for stream in (sys.stdout, sys.stderr):  # a terminal without UTF-8 shows ? for other characters
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="replace")
     try:
         words = sys.argv[1:] if argv is None else argv
         if not words:
-            print(ROAD)
+            print(ROAD, flush=True)
             return 0
         args = parser(words[:1] if words[0] in COMMANDS else COMMANDS).parse_args(words)
-        return args.run(args)
+        code = args.run(args)
+        sys.stdout.flush()
+        return code
     except LnpError as e:
         fail(e)
         return e.exit_code
@@ -106,7 +113,11 @@ def main(argv: list[str] | None = None) -> int:
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
-    except Exception:  # from this process or, through its future, from a worker
+    except Exception as e:  # from this process or, through its future, from a worker
+        if isinstance(e, OSError) and e.errno in FULL:
+            fail(ConfigError(f"cannot write: {e.strerror}", "make room, or write elsewhere"))
+            os.dup2(os.open(os.devnull, os.O_WRONLY), 1)  # what is left cannot be written at the end either
+            return 2
         traceback.print_exc()
         print("lnp itself failed: please report it with these lines and the output of lnp doctor", file=sys.stderr)
         return CRASHED

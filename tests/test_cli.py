@@ -20,7 +20,7 @@ from stops import crash
 from tiny import tiny_counts, tiny_front, tiny_loop, tiny_model, with_entry
 
 from lnp_edge import boards
-from lnp_edge.base.console import bars
+from lnp_edge.base.console import bars, out, table
 from lnp_edge.cli import COMMANDS, main, parser
 from lnp_edge.config import Config
 from lnp_edge.experiments.executors import processes
@@ -574,3 +574,30 @@ def test_a_bug_in_a_worker_shows_the_workers_own_traceback(monkeypatch, capfd):
     assert main(["boards"]) == 70
     said = capfd.readouterr().err
     assert "in crash" in said and "RuntimeError: worker 7" in said and said.splitlines()[-1] == REPORT
+
+
+# ---- streams that are closed, full or no longer read
+
+
+@pytest.mark.parametrize(
+    ("line", "code"),
+    [
+        ("lnp boards >&-", 0),
+        ("lnp run nope.onnx --source x 2>&-", 2),
+        ("lnp run m.onnx --source - <&-", 0),
+        ("lnp boards >/dev/full", 2),
+        ("lnp >/dev/full", 2),
+        ("(lnp boards; echo $? >&2) | true", 0),
+    ],
+)
+def test_closed_and_full_streams_are_no_crash(at, line, code):
+    lnp = f"{sys.executable} -c 'import sys; from lnp_edge.cli import main; sys.exit(main())'"
+    done = subprocess.run(["bash", "-c", line.replace("lnp", lnp, 1)], capture_output=True, text=True)
+    assert done.returncode == code and "Traceback" not in done.stderr
+    assert "| true" not in line or done.stderr == "0\n"
+
+
+def test_names_are_never_markup(capsys):
+    out.print(table("[/red]", ["[bold]", "[/x]"], [["[/y]", "1"]]))
+    said = capsys.readouterr().out
+    assert all(word in said for word in ("[/red]", "[bold]", "[/x]", "[/y]"))

@@ -11,7 +11,7 @@ from conftest import need
 
 from lnp_edge import config
 from lnp_edge.cli import main
-from lnp_edge.config import DataSettings
+from lnp_edge.config import NO_FIELD, DataSettings
 from lnp_edge.interchange import onnx_file
 from lnp_edge.task.fit import configuration
 from lnp_edge.task.split import load_data
@@ -50,7 +50,7 @@ def test_every_key_is_explained():
     explained = set(re.findall(r"`(?:\[data\] )?([a-z_]+)(?:\.ax)?`", TEXT)) | set(
         re.findall(r"^([a-z_]+) =", TEXT, re.M)
     )
-    of_all = {"name", "limit", "encoder", "front", "frame"}
+    of_all = {"name", "limit", "encoder", "front", "frame", *NO_FIELD}
     assert set(DataSettings.__dataclass_fields__) - explained - of_all == {"module"}
     assert 'module = "./mine.py"' in TEXT
 

@@ -16,15 +16,22 @@ from rich.text import Text
 
 from lnp_edge.base.errors import LnpError
 
+
+class _Console(Console):
+    def on_broken_pipe(self) -> None:
+        """rich would exit with 1, which means that the answer is no."""
+        raise BrokenPipeError
+
+
 # A file or a pipe has no width: make it wide enough for every column of a table.
-out = Console(highlight=False, width=None if sys.stdout.isatty() else 160)
+out = _Console(highlight=False, width=None if sys.stdout and sys.stdout.isatty() else 160)
 err = Console(stderr=True, highlight=False)
 
 
 def fail(e: LnpError) -> None:
     """Print both lines of an error, with control characters escaped."""
     what, try_next = (ascii_only(line) for line in (e.what, e.try_next))
-    if sys.stderr.isatty():
+    if sys.stderr and sys.stderr.isatty():
         err.print(Text(what, style="bold red"), Text(f"  {try_next}"), sep="\n", soft_wrap=True)
     else:
         print(f"{what}\n  {try_next}", file=sys.stderr)
@@ -83,9 +90,9 @@ def table(title: str, columns: list[str], rows: list[list[str]], wide: bool = Fa
     """
     wide = wide or len(columns) > 7
     box = SIMPLE_HEAD if wide else HEAVY_HEAD
-    found = Table(title=title, title_justify="left", title_style="bold", box=box, pad_edge=not wide)
+    found = Table(title=Text(title, style="bold"), title_justify="left", title_style="bold", box=box, pad_edge=not wide)
     for k, column in enumerate(columns):
-        found.add_column(column, justify="left" if k == 0 else "right", no_wrap=k == 0)
+        found.add_column(Text(column), justify="left" if k == 0 else "right", no_wrap=k == 0)
     for row in rows:
         found.add_row(*(Text(cell) for cell in row))
     return found

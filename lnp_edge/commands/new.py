@@ -12,7 +12,7 @@ import os
 from pathlib import Path
 
 from lnp_edge import config
-from lnp_edge.base.console import note
+from lnp_edge.base.console import ascii_only, note
 from lnp_edge.base.errors import ConfigError
 from lnp_edge.base.files import refuse_unwritable, write_whole
 from lnp_edge.commands import data as report
@@ -94,7 +94,8 @@ def run(args: argparse.Namespace) -> int:
 def _toml(value: object) -> str:
     if isinstance(value, float):
         return f"{value:.9g}" if "." in f"{value:.9g}" or "e" in f"{value:.9g}" else f"{value:.9g}.0"
-    return json.dumps(value, ensure_ascii=False)
+    # json leaves controls beyond ASCII as they are, TOML forbids DEL.
+    return "".join(c if c.isprintable() else f"\\u{ord(c):04x}" for c in json.dumps(value, ensure_ascii=False))
 
 
 def _text(found: Guess, path: Path, folder: Path, dataset: Dataset | None = None) -> str:
@@ -106,10 +107,10 @@ def _text(found: Guess, path: Path, folder: Path, dataset: Dataset | None = None
     for key in [*order, *(key for key in found.keys if key not in order)]:
         if key in found.keys:
             why = found.why.get(key, "")
-            lines.append(f"{key} = {_toml(found.keys[key])}" + (f"  # {why}" if why else ""))
+            lines.append(f"{key} = {_toml(found.keys[key])}" + (f"  # {ascii_only(why)}" if why else ""))
     if dataset:
         lines.append(f"# One sample is {dataset.dt:g} s, {1 / dataset.dt:.6g} Hz.")
-    lines += [f"# No channel: {reason}" for reason in found.left_out]
+    lines += [f"# No channel: {ascii_only(reason)}" for reason in found.left_out]
     return "\n".join(lines) + "\n"
 
 

@@ -7,9 +7,11 @@ what the result depends on, so nothing is measured twice, and what was stopped g
 from __future__ import annotations
 
 import hashlib
+import math
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
+from typing import Any
 
 from lnp_edge.base.progress import Progress
 from lnp_edge.config import Config, TrainSettings
@@ -43,7 +45,20 @@ class RivalTrial:
         return f"{used.data.name}-{self.rival}-{hashlib.sha256(text.encode()).hexdigest()[:12]}"
 
     def valid(self, found: Result) -> bool:
-        return {one.name for one in fields(Measured)} <= set(found)
+        """Whether it is of this rival and every field has its type; numbers are finite and not negative."""
+        kinds = {one.name: str(one.type) for one in fields(Measured)}
+        texts: list[Any] = [found.get(name) for name, kind in kinds.items() if kind == "str"]
+        numbers: list[Any] = [found.get(name) for name, kind in kinds.items() if kind == "float"]
+        counts: list[Any] = [found.get(name) for name, kind in kinds.items() if kind == "int"]
+        rows: Any = found.get("sums")
+        return (
+            all(isinstance(text, str) and text.isprintable() for text in texts)
+            and all(type(x) in (int, float) and 0 <= x < math.inf for x in numbers)
+            and all(type(x) is int and x >= 0 for x in counts)
+            and isinstance(rows, list)
+            and all(isinstance(row, list) and all(type(x) in (int, float) for x in row) for row in rows)
+            and found["name"] == self.rival
+        )
 
 
 class Rivals(Store):

@@ -109,15 +109,17 @@ def damaged(path: Path, why: object) -> DataError:
 
 def named_columns(names: Sequence[str], kinds: Sequence[str], units: Sequence[str] = ()) -> list[Column]:
     """Columns from a header: "acc x [m/s^2]" has the unit m/s^2; a name that occurs again gets a number."""
-    found, seen = list[Column](), Counter[str]()
+    found, seen, taken = list[Column](), Counter[str](), set[str]()
     for k, (raw, kind) in enumerate(zip(names, kinds, strict=True)):
         plain = ascii_only(raw.strip())
         bracket = _UNIT.search(plain)
         name = (plain[: bracket.start()] if bracket else plain)[:MAX_NAME].strip() or f"{k + 1}"
         unit = units[k].strip(" []()") if units else bracket[1].strip() if bracket else ""
-        seen[name] += 1
-        if seen[name] > 1:
-            name = f"{name}.{seen[name]}"
+        own = name
+        while name in taken:  # also where the file itself has a column "x.2"
+            seen[own] += 1
+            name = f"{own}.{seen[own] + 1}"
+        taken.add(name)
         found.append(Column(name, ascii_only(unit)[:MAX_UNIT_TEXT], kind))
     return found
 

@@ -327,7 +327,7 @@ def _text(value: object) -> str:
     """A label or group as text: 3.0 is "3", an empty cell is ""."""
     if value is None or value != value:
         return ""
-    if isinstance(value, float | np.floating) and value == int(value):
+    if isinstance(value, float | np.floating) and np.isfinite(value) and value == int(value):
         value = int(value)
     return ascii_only(str(value).strip())[:60]
 

@@ -382,8 +382,8 @@ class QuantizedModel:
         ):
             if not 1 <= value <= most:
                 raise ModelError(f"the model has {value} {what}", f"choose from 1 to {most}")
-        if not (np.isfinite(self.dt) and 0 < self.dt < 1e6):
-            raise ModelError(f"dt is {self.dt} s", "choose a step above 0 s and below 1e6 s")
+        if not (np.isfinite(self.dt) and 1e-9 <= self.dt < 1e6):
+            raise ModelError(f"dt is {self.dt} s", "choose a step of 1e-9 s or more, below 1e6 s")
         if not (1 <= self.hop <= self.window <= 2**20) or self.window % self.front.frame:
             what = f"the window has {self.window} samples, the hop {self.hop} and a step {self.front.frame}"
             raise ModelError(what, "choose 1 <= hop <= window <= 2**20, and a window of whole steps")

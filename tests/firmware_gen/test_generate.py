@@ -443,3 +443,9 @@ if __name__ == "__main__":
     EXPECTED.mkdir(exist_ok=True)
     for name in GENERATED:
         (EXPECTED / f"{name}.txt").write_text(generate(tiny_model(), board())[name])
+
+
+@pytest.mark.parametrize("name", ["decision", "level", "count", "table", "push"])
+def test_a_model_cannot_have_the_name_of_a_type_of_the_runtime(name):
+    with pytest.raises(ConfigError):
+        generate(tiny_model(), board(), name)

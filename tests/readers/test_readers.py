@@ -11,7 +11,7 @@ from scipy.io import wavfile
 
 from lnp_edge import readers
 from lnp_edge.base.errors import DataError
-from lnp_edge.readers import NUMBER, Empty, csv_text, open_table
+from lnp_edge.readers import NUMBER, Empty, csv_text, named_columns, open_table
 from lnp_edge.spec import plugins
 
 need("pandas")
@@ -231,3 +231,8 @@ def test_the_time_to_tell_a_number_grows_with_its_length_only():
     digits = "9" * 2**18
     for decimal in ".,":
         assert csv_text._is_number(digits, decimal) and not csv_text._is_number(digits + "x", decimal)
+
+
+def test_a_column_that_occurs_again_takes_no_name_of_the_file():
+    names = [column.name for column in named_columns(["x", "x.2", "x", "x", "x.2"], ["number"] * 5)]
+    assert names == ["x", "x.2", "x.3", "x.4", "x.2.2"]

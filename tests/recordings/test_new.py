@@ -2,6 +2,7 @@
 
 import json
 import re
+import tomllib
 
 import numpy as np
 import pytest
@@ -147,3 +148,17 @@ def test_a_path_is_guessed_only_if_all_names_are_made_alike():
         == "{person}/{label}_1.csv"
     )
     assert look._by_path(["run.csv", "walk_1.csv"]) is None and look._by_path(["a.csv"]) is None
+
+
+def test_texts_of_the_data_never_become_settings(tmp_path, capsys):
+    pandas = pytest.importorskip("pandas")
+    pytest.importorskip("pyarrow")
+    evil = ("walk\ngap = 9.0\nrate = 7.0 #", "run\x1b[2J\x7f\x85")
+    folder(tmp_path, {})
+    for k in range(4):
+        x = np.random.default_rng(k).integers(-99, 99, (300, 2))
+        frame = pandas.DataFrame({"t": np.arange(300) * 0.02, "a": x[:, 0], "b": x[:, 1], "what": evil[k % 2]})
+        frame.assign(note=evil[0]).to_parquet(tmp_path / f"{k}.parquet")
+    assert main(["new", str(tmp_path / "my.toml"), "--data", str(tmp_path), "--label", "what"]) == 0
+    found = tomllib.loads((tmp_path / "my.toml").read_text())["data"]
+    assert "gap" not in found and found.get("rate", 50.0) == 50.0

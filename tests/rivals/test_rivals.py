@@ -1,7 +1,7 @@
 """Rivals: their C computes what the integer reference does, and the reference what the float baseline does."""
 
 import json
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 
 import numpy as np
 import pytest
@@ -11,8 +11,10 @@ from lnp_edge import boards, config, rivals
 from lnp_edge.base.errors import ConfigError
 from lnp_edge.cli import main
 from lnp_edge.datasets import spar
+from lnp_edge.experiments.rivals import RivalTrial
 from lnp_edge.rivals import FORECAST_ONE, _linear, _statistics
 from lnp_edge.stages import pipeline, rival
+from lnp_edge.stages.rival import Measured
 from lnp_edge.task import baselines, metrics
 from lnp_edge.task.dataset import Dataset, Series, Windows
 from lnp_edge.task.split import Split, split
@@ -326,3 +328,20 @@ def test_helpers_are_no_rivals():
     assert not [name for name in rival.names() if name.startswith("_")]
     assert {"majority", "persistence", "ridge_bands", "ridge_statistics", "rocket"} <= set(rival.names())
     assert rivals.FORECAST_ONE == 256
+
+
+def test_a_stored_measurement_that_is_none_is_refused():
+    trial = RivalTrial("majority", config.named("spar"), 1)
+    good = {
+        "name": "majority", "title": "most frequent", "metric": "accuracy", "value": 0.5, "low": 0.4, "high": 0.6,
+        "units": "9 people", "sums": [[1.0, 2.0]], "instructions": 5.0, "longest": 5, "per_second": 5.0, "flash": 1,
+        "ram": 1, "compared": 4, "differ": 0, "board": "cortex-m4",
+    }  # fmt: skip
+    assert trial.valid(good) and {one.name for one in fields(Measured)} == set(good)
+    for key, wrong in (
+        ("value", None), ("value", float("nan")), ("value", "x"), ("low", None), ("instructions", float("inf")),
+        ("instructions", -5.0), ("per_second", "9"), ("name", 5), ("name", "rocket"), ("units", "\x1b[2J"),
+        ("ram", None), ("differ", "no"), ("differ", True), ("sums", [["a"]]), ("sums", None),
+    ):  # fmt: skip
+        assert not trial.valid(good | {key: wrong}), key
+    assert not trial.valid({})
