@@ -128,7 +128,10 @@ def notes(rows: Sequence[Row], dataset: Dataset) -> list[str]:
     if networks and not found.trials:
         said += f" Of the networks: {recommended(networks, dataset).in_words(metric)}."
     seeds, units = len(found.sums), f"{len(found.sums[0])} {found.units.partition(' ')[2]}"
-    compared = f"{len(able) - 1} comparisons" + f", of networks {len(networks) - 1}" * (" Of the networks" in said)
+    compared = (
+        f"{len(able) - 1} {'comparison' if len(able) == 2 else 'comparisons'}"
+        + f", of networks {len(networks) - 1}" * (" Of the networks" in said)
+    )
     surely = (
         f"Surely: by the {LEVEL:.0%} interval of the difference, corrected for {compared}, from a bootstrap over "
         f"{seeds} {'seed' if seeds == 1 else 'seeds'} and {units}."

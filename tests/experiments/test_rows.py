@@ -120,6 +120,7 @@ def test_what_is_recommended_is_said_with_its_reason():
         "corrected for 3 comparisons, of networks 1, from" in surely
         and "over 3 seeds and 30 recordings. Groups (people) may differ" in surely
     )
+    assert "corrected for 1 comparison, from" in notes(rows[2:], CLASSES)[1]
     assert notes(rows[:1], CLASSES) == []
     assert notes([Row("closed loop", trials=rows[0].trials, costs=rows[0].costs)] * 2, CLASSES) == []
 
