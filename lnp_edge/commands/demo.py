@@ -44,7 +44,6 @@ from lnp_edge.stages import pipeline, rival
 from lnp_edge.stages.rival import Measured
 from lnp_edge.task import metrics
 from lnp_edge.task.split import Split, load_data, split
-from lnp_edge.training import schedule
 
 RIVALS, QUICK_RIVALS = ("ridge_bands", "cnn_3k"), ("ridge_bands",)  # a rival of each kind
 RIVAL_WINDOWS = 100  # whose scores on the emulated board are compared with the reference
@@ -98,7 +97,7 @@ def run(args: argparse.Namespace) -> int:
             [trial, *(others if rival.available() else ())], work, Chain(args.output), title="trainings", shown=progress
         )
     found = _results(board.name, data, outcomes[0], proof[0], measured)
-    found["warning"] = schedule.warning(outcomes[0].history, settings.train)
+    found["warning"] = pipeline.warning(settings, outcomes[0].history)
     found["seconds"] = round(time.monotonic() - begin, 1)
     write_whole(args.output / "report.json", json.dumps(found, indent=1).encode())
     discard(args.output / trial.key)

@@ -125,9 +125,12 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _rivals(base: Config, asked: str | None) -> list[str]:
-    """Raises ConfigError for a rival that is unknown or cannot take the task."""
+    """Raises ConfigError for a rival that is unknown or cannot take the task, and for streams."""
     if asked is None:
         return []
+    if base.stream.batches:
+        what = f"this task of {base.data.name} is judged on streams, but rivals on windows from a reset: --rivals"
+        raise ConfigError(what, "leave it out; lnp stream TASK compares networks with ridge regressions on streams")
     data = rival.data_of(base)
     if asked == "all":
         return rival.suiting(data)

@@ -65,12 +65,14 @@ def run(args: argparse.Namespace) -> int:
         raise ConfigError(f"--left-out is {args.left_out}", f"choose a number from 0 to {most}")
     names = [*METHODS, *(f"stranger {k}" for k in range(args.left_out))]
     methods = [on_streams.Method(name, settings, args.output) for name in names]
-    Runs(args.output).all([method.trial() for method in methods[:2]], args.jobs)
+    _, trained = Runs(args.output).all([method.trial() for method in methods[:2]], args.jobs)
     found = store.run(methods, on_streams.work, store.Store(args.output), args.jobs, "methods")
     rows = [row for result in found for row in result["rows"]]
     _count(settings, data, methods[0].model_file(), [row for row in rows if row["name"].startswith("windows")])
     own = [row for result in found[1:2] for row in result["rows"]]
     _count(settings, data, methods[1].model_file(), own)
+    for row in own:
+        row |= {"rule_warning": trained.get("rule_warning", "")} if row["name"] == RULED else {}
     strangers = {name: share for result in found for name, share in result.get("strangers", {}).items()}
     report: dict[str, Any] = {
         "task": args.task, "seed": settings.seed, "held_out": data.held_out_text, "rows": rows,
@@ -112,6 +114,11 @@ def _print(settings: Config, data: Split, report: dict[str, Any]) -> None:
     out.print("first right decision, of 50/90/95 % of the changes; missed: changes without one;")
     out.print("false: decisions an hour for another class that is not there; instr.:")
     out.print("instructions a second of signal, on the emulated Cortex-M4.")
+    before = ""
+    for row in report["rows"]:
+        if warning := row.get("rule_warning"):
+            out.print(f"{before}, {row['name'].strip()}: {warning}.", soft_wrap=True, markup=False)
+        before = row["name"] if row["name"][0] != " " else before
     if rule := next((row for row in report["rows"] if row["name"] == RULED), None):
         unknown, rejected, known = (_said(rule[key], ".1%") for key in ("unknown", "rejected", "known"))
         shares = f"{unknown} of all decisions unknown, {rejected} of the right ones"

@@ -26,7 +26,6 @@ from lnp_edge.network.file import NetworkFile
 from lnp_edge.stages import pipeline
 from lnp_edge.task.fit import configuration
 from lnp_edge.task.split import Split, data_for, load_data, split
-from lnp_edge.training import schedule
 
 HELP = "train a network (given a TOML file, draws and prunes it first)"
 EXAMPLE = """  lnp train demo.toml -o trained.safetensors
@@ -68,7 +67,7 @@ def run(args: argparse.Namespace) -> int:
     data = data_for(file.config, file.network)
     trained, curve = _train("train", file.config, data, file.network, checkpoint)
     predicted = predict.of_network(file.config, data, trained)
-    warning = schedule.warning(curve, file.config.train)
+    warning = pipeline.warning(file.config, curve)
     history = {"train": curve, "float_measures": pipeline.measures(data, predicted), "warning": warning}
     network_file.save(NetworkFile(trained, file.config, file.history | history), args.output)
     discard(before, checkpoint, beside(args.output, PRUNING))
@@ -103,7 +102,7 @@ def _start(source: str, output: Path, before: Path) -> NetworkFile:
 
 def _train(what: str, settings: Config, data: Split, network: Network, checkpoint: Path) -> tuple[Network, list]:
     with bars() as progress:
-        task = progress.add_task(what, total=settings.train.epochs, info="")
+        task = progress.add_task(what, total=pipeline.train_settings(settings).epochs, info="")
 
         def show(done: int, total: int, now: dict) -> None:
             progress.update(

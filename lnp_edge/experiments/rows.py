@@ -12,10 +12,10 @@ from numpy.typing import NDArray
 from lnp_edge.base.console import counted
 from lnp_edge.config import Config
 from lnp_edge.experiments.evidence.statistics import LEVEL
+from lnp_edge.stages import pipeline
 from lnp_edge.stages.rival import Measured
 from lnp_edge.task import metrics
 from lnp_edge.task.dataset import Dataset
-from lnp_edge.training import schedule
 
 COSTS = ("instr. a second", "flash B", "RAM B")
 DRAWS = 4000  # of the bootstrap: a corrected tail of 1 in 500 has some eight of them
@@ -54,8 +54,7 @@ class Row:
     @property
     def warnings(self) -> list[str]:
         """Of each training that has not converged."""
-        found = [schedule.warning(r["history"], Config.from_json(json.dumps(r["config"])).train) for r in self.trials]
-        return [warning for warning in found if warning]
+        return [warning for trial in self.trials if (warning := _warning(trial))]
 
     def scores(self, metric: str) -> list[float]:
         """Of the integers, by seed and fold."""
@@ -92,6 +91,13 @@ class Row:
         }
 
 
+def _warning(trial: dict) -> str:
+    """That of the result; older ones lack it."""
+    if "warning" in trial:
+        return trial["warning"]
+    return pipeline.warning(Config.from_json(json.dumps(trial["config"])), trial["history"])
+
+
 def _spread(measures: Sequence[dict[str, float]], key: str) -> str:
     """The mean, with the standard deviation if there are several."""
     values = [m[key] for m in measures]
@@ -111,6 +117,9 @@ def notes(rows: Sequence[Row], dataset: Dataset) -> list[str]:
     networks = [row for row in able if row.trials]
     if len(able) < 2:
         return unfinished
+    if other := next((row for row in able if _units(row) != _units(able[0])), None):
+        unlike = f"{able[0].name} by {able[0].units}, {other.name} by {other.units}"
+        return [*unfinished, f"No row is recommended, as the test was resampled in unlike units: {unlike}."]
     found, best = recommended(able, dataset), front(able, metric)[-1]
     said = f"Recommended: {found.in_words(metric)}"
     if found is not best:
@@ -119,8 +128,12 @@ def notes(rows: Sequence[Row], dataset: Dataset) -> list[str]:
     if networks and not found.trials:
         said += f" Of the networks: {recommended(networks, dataset).in_words(metric)}."
     seeds, units = len(found.sums), f"{len(found.sums[0])} {found.units.partition(' ')[2]}"
+    compared = (
+        f"{len(able) - 1} {'comparison' if len(able) == 2 else 'comparisons'}"
+        + f", of networks {len(networks) - 1}" * (" Of the networks" in said)
+    )
     surely = (
-        f"Surely: by the {LEVEL:.0%} interval of the difference, corrected for {len(able)} rows, from a bootstrap over "
+        f"Surely: by the {LEVEL:.0%} interval of the difference, corrected for {compared}, from a bootstrap over "
         f"{seeds} {'seed' if seeds == 1 else 'seeds'} and {units}."
     )
     if not units.endswith(dataset.group_name):
@@ -128,11 +141,18 @@ def notes(rows: Sequence[Row], dataset: Dataset) -> list[str]:
     return [*unfinished, said, surely]
 
 
+def _units(row: Row) -> tuple[str, list[int]]:
+    """What must be the same for rows to be paired: the name of the units, and their number for each seed."""
+    return row.units, [len(sums) for sums in row.sums]
+
+
 def recommended(rows: Sequence[Row], dataset: Dataset) -> Row:
     """The cheapest row of the front that is not surely worse than the best.
 
-    Every draw takes the same seeds and units for both: rows are paired. Bonferroni's correction.
+    Every draw takes the same seeds and units for both: rows are paired. Bonferroni's correction, for the
+    comparison of each other row with the best.
     """
+    assert all(_units(row) == _units(rows[0]) for row in rows)
     able = front(rows, dataset.metric)
     best, rng = able[-1], np.random.default_rng(1)
     size = len(best.sums[0])

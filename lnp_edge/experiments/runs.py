@@ -27,8 +27,8 @@ from lnp_edge.experiments.trial import NETWORK, RESULT, Outcome, Trial, run_tria
 from lnp_edge.interchange import onnx_file
 from lnp_edge.network import file as network_file
 from lnp_edge.network.file import NetworkFile
+from lnp_edge.stages import pipeline
 from lnp_edge.task.dataset import Dataset, Windows
-from lnp_edge.training import schedule
 
 
 class Runs(Store):
@@ -85,7 +85,8 @@ class Runs(Store):
                 "machine": machine(),
                 "config": asked,
                 "history": found.history,
-                "warning": schedule.warning(found.history, trial.config.train),
+                "warning": pipeline.warning(trial.config, found.history),
+                "rule_warning": found.rule_warning,
             }
             history = {"train": found.history, "float_measures": found.float_measures}
             network_file.save(NetworkFile(found.network, trial.config, history), folder / NETWORK)

@@ -78,7 +78,6 @@ def _remedies(data: Split, scores: Scores, task: str) -> list[str]:
         if bands - plain > WORTH:
             found.append('Frequencies tell the classes apart: try [data] front = "logdiff" with frame = 8.')
         elif not scores.better(scores.training, scores.baselines[scores.best]):
-            found.append(
-                "The network does not fit its own training part: try more [train] epochs or [network] neurons."
-            )
+            longer = "[stream] batches" if data.streaming else "[train] epochs"
+            found.append(f"The network does not fit its own training part: try more {longer} or [network] neurons.")
     return [*found, f"Or take the baseline, which needs no network: lnp baseline {task} builds it for a device."]

@@ -149,6 +149,6 @@ def remarks(config: Config, dataset: Dataset) -> list[str]:
                     f"{name} is {value:g} s, a step {step:g} s and a window {config.data.window:g} s: choose it between"
                 )
     steps = config.train.epochs * _batches(dataset, window, config.train.batch)
-    if config.train.epochs and steps < STEPS // 4:
+    if config.train.epochs and not config.stream.batches and steps < STEPS // 4:
         found.append(f"{config.train.epochs} epochs are {steps} steps of the optimiser: about {STEPS} are usual")
     return found

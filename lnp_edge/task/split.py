@@ -168,6 +168,9 @@ def split(config: Config, dataset: Dataset, held_out: tuple[int, ...] | None = N
     if dataset.series and dataset.series.free_run and front != RAW:
         what = f"{dataset.name} is forecast from its own forecasts, which takes each sample as it is"
         raise ConfigError(what, 'choose [data] front = "stack" and frame = 1')
+    if config.quantize.decide and dataset.series:
+        what = f"{dataset.name} is a series: forecasts are no decisions between classes, which a rule could delay"
+        raise ConfigError(what, "set [quantize] decide = false, and leave out --decide")
     if streaming := bool(config.stream.batches):
         _require_streams(config, dataset, hop, front.frame)
     encoder, features = config.data.encoder, _features(train, front)

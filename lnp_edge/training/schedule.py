@@ -48,9 +48,11 @@ def rate(done: float, epochs: int, settings: TrainSettings) -> float:
     return min(1.0, warm) * 0.5 * (1 + math.cos(math.pi * min(1.0, max(0.0, share))))
 
 
-def warning(history: History, settings: TrainSettings) -> str:
-    """Why a training has not converged, in words; "" if nothing shows that."""
+def warning(history: History, settings: TrainSettings, batches: int = 0) -> str:
+    """Why a training has not converged, in words; "" if nothing shows that. batches : as [stream] batches"""
     n, longer = len(history), f"raise [train] epochs, now {settings.epochs}"
+    if batches:
+        longer = f"raise [stream] batches, now {batches}"
     if n == 0:
         return ""
     if settings.patience:

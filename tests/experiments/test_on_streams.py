@@ -13,7 +13,8 @@ from lnp_edge.commands import _after
 from lnp_edge.datasets import spar
 from lnp_edge.experiments import on_streams
 from lnp_edge.network import file as network_file
-from lnp_edge.stages import rival
+from lnp_edge.spec.decision import Decision
+from lnp_edge.stages import decide, rival
 from lnp_edge.task.dataset import Stream, check
 
 TINY = """
@@ -69,7 +70,14 @@ def test_lnp_train_shows_the_results_on_streams_of_few_groups_and_keeps_the_netw
     Path("tiny.toml").write_text(TINY)
     assert main(["train", "tiny.toml"]) == 0
     told = capsys.readouterr().out
+    assert "raise [stream] batches, now 20" in told
     assert "decisions on streams of people 8, 9, 10" in told
+    fitted = decide.Fitted(Decision(stream=True, lead=9), 99.0)
+    monkeypatch.setattr(decide, "rule", lambda *rest: fitted)
+    assert main(["quantize", "trained.safetensors", "--decide"]) == 0
+    told = capsys.readouterr().out
+    assert "The rule of decisions: no lead keeps to 60 false changes an hour on training groups" in told
+    assert "the largest leaves 99; raise [stream] false_changes" in told
     Path("trained.safetensors").unlink()
 
     def broken(*rest):
@@ -97,14 +105,19 @@ def test_the_table_has_every_method_and_is_kept(tmp_path, capsys, monkeypatch):
     lines = capsys.readouterr().out.splitlines()
     assert max(map(len, lines)) <= 80 and lines[0].startswith("spar: people 8, 9, 10, held out; seed 1")
     # What is not finite is stored as none, and shown as a dash.
+    (result,) = (tmp_path / "runs" / path for path in (tmp_path / "runs").glob("*/result.json")
+                 if json.loads(path.read_text())["config"]["quantize"].get("decide"))  # fmt: skip
+    result.write_text(json.dumps(json.loads(result.read_text()) | {"rule_warning": "no lead keeps"}))
     for path in (tmp_path / "runs").glob("*.json"):
         found = json.loads(path.read_text())
         for row in found["rows"]:
             row |= {key: None for key, value in row.items() if isinstance(value, float) and key not in KNOWN}
+            row |= {"rule_warning": "nor does this"} if row["name"] == "  with a lead" else {}
         found["levels"] = [[percent, None, 0.0] for percent, *_ in found.get("levels", [])]
         path.write_text(json.dumps(found | {"strangers": dict.fromkeys(found.get("strangers", {}))}))
     assert main(command) == 0
     told = capsys.readouterr().out
+    assert "stream, with its rule: no lead keeps." in told and "ridge, leaky, with a lead: nor does this." in told
     for wanted in ("–/–/–", "  – of zeros", "The rule calls – of all", "– of the known", ", – (0)"):
         assert wanted in told
 

@@ -58,7 +58,7 @@ def test_quick_prints_every_row_and_keeps_what_it_ran(tmp_path, capsys, request)
         in table
     )
     assert "* dense: 1 of 1 trainings not converged; 2 epochs are too few" in table
-    assert "* Recommended: " in table and "corrected for 5 rows" in table
+    assert "* Recommended: " in table and "corrected for 4 comparisons" in table
     assert [bool(row["warnings"]) for row in rows.values()] == [bool(row["trials"]) for row in rows.values()]
     costs = [line.split(" | ")[-3:] for line in table.splitlines() if line.startswith(("| lnp", "| dense", "| most"))]
     assert len(costs) == 3 and all(cell.strip(" |") for cells in costs for cell in cells)

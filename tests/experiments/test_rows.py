@@ -1,6 +1,7 @@
 """Rows of a task's table: the front, the row that is recommended, and the picture of both."""
 
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -10,7 +11,7 @@ from lnp_edge import config
 from lnp_edge.base.errors import ConfigError
 from lnp_edge.cli import main, parser
 from lnp_edge.commands import reproduce
-from lnp_edge.config import Augmentation, Config, DataSettings, NetworkSettings, TrainSettings
+from lnp_edge.config import Augmentation, Config, DataSettings, NetworkSettings, StreamSettings, TrainSettings
 from lnp_edge.experiments import figures, rivals
 from lnp_edge.experiments.rivals import Rivals, RivalTrial
 from lnp_edge.experiments.rows import Costs, Row, front, notes, recommended
@@ -115,9 +116,32 @@ def test_what_is_recommended_is_said_with_its_reason():
     assert said.startswith("Recommended: ridge (0.") and " at 3.5 instructions a second), the cheapest row that" in said
     assert f"not surely worse than {front(rows, 'accuracy')[-1].name}" in said
     assert " Of the networks: no recurrence (0." in said and said.endswith("at 5 k instructions a second).")
-    assert "corrected for 4 rows" in surely and "over 3 seeds and 30 recordings. Groups (people) may differ" in surely
+    assert (
+        "corrected for 3 comparisons, of networks 1, from" in surely
+        and "over 3 seeds and 30 recordings. Groups (people) may differ" in surely
+    )
+    assert "corrected for 1 comparison, from" in notes(rows[2:], CLASSES)[1]
     assert notes(rows[:1], CLASSES) == []
     assert notes([Row("closed loop", trials=rows[0].trials, costs=rows[0].costs)] * 2, CLASSES) == []
+
+
+def test_rows_in_unlike_units_are_not_paired():
+    rows = [classes("dense", 9000, [40] * 12, network=True), classes("ridge", 3, [39] * 11)]
+    (said,) = notes(rows, CLASSES)
+    assert said.endswith("in unlike units: dense by 12 recordings, ridge by 11 recordings.")
+    same = [rows[0], replace(rows[0], name="other", units="12 people")]
+    assert "unlike units" in notes(same, CLASSES)[0]
+
+
+def test_the_warning_of_a_result_is_the_stored_one_or_that_of_its_settings():
+    """Batches of a stream make epochs of 20, whatever [train] epochs says."""
+    streaming = Config(train=TrainSettings(epochs=60, patience=4), stream=StreamSettings(batches=400))
+    falling = [{"loss": 0.9 ** min(k, 12)} for k in range(20)]  # flat after 20 epochs: too late for 20, not for 60
+    trial = {"history": falling, "config": json.loads(streaming.to_json())}
+    want = "the loss was still falling when the rate had to fall: raise [stream] batches, now 400"
+    assert Row("old", trials=[trial]).warnings == [want]
+    assert Row("new", trials=[trial | {"warning": "as stored"}]).warnings == ["as stored"]
+    assert Row("new", trials=[trial | {"warning": ""}]).warnings == []
 
 
 # ---- the picture
@@ -196,6 +220,9 @@ def test_without_a_value_all_rivals_that_suit_are_taken():
     assert reproduce._rivals(config.named("spar"), None) == []
     with pytest.raises(ConfigError, match="persistence cannot take spar"):
         reproduce._rivals(config.named("spar"), "majority, persistence")
+    with pytest.raises(ConfigError, match="judged on streams, but rivals on windows") as e:
+        reproduce._rivals(config.named("spar-stream"), "all")
+    assert "lnp stream TASK" in e.value.try_next
     words = parser().parse_args(["reproduce", "spar", "--rivals", "--seeds", "3"])
     assert (words.rivals, words.tasks) == ("all", ["spar"])
 

@@ -41,6 +41,11 @@ def test_advice_for_classes(scores, wanted):
     assert wanted in " ".join(advice(data(), scores, "my.toml"))
 
 
+def test_a_training_on_streams_is_longer_by_its_batches():
+    streaming = replace(data(), streaming=True)
+    assert "try more [stream] batches" in " ".join(advice(streaming, Scores(0.7, 0.7, {PLAIN: 0.9}), "my.toml"))
+
+
 @pytest.mark.parametrize(("scores", "wanted"), [
     (Scores(0.9, 0.9, {"persistence": 1.0, AR: 0.95}, lower=True), "better than the best baseline"),
     (Scores(1.1, 1.1, {"persistence": 1.0}, lower=True), "try another [data] ahead"),

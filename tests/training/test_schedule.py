@@ -54,7 +54,7 @@ def test_the_rate_falls_in_time_for_the_last_epoch():
 class Noise:
     """Batches that nothing can be learned from: the loss soon stops falling."""
 
-    batches, steps, identity = 2, 30, "noise"
+    batches, steps, longest, identity = 2, 30, 300.0, "noise"
 
     def epoch(self, rng):
         for _ in range(self.batches):
