@@ -238,8 +238,8 @@ def _leaky(part: Split) -> Signals:
 
 
 def leaky_statistics(stream: Stream, window: int, hop: int, taus: Sequence[float]) -> NDArray[np.float64]:
-    """At each decision [D, F], for each time constant in samples: mean, deviation and mean |step| of each channel, and
-    the mean product of each pair, all of which forget exponentially."""
+    """At each decision [D, F], for each time constant in samples: mean, deviation and mean |step| of each channel, the
+    logarithms of the last two, and the mean product of each pair. All means forget exponentially."""
     x = stream.signal.astype(np.float64)
     i, j = np.triu_indices(x.shape[1], 1)
     end = streams.ends(len(x), window, hop) - 1
@@ -250,7 +250,7 @@ def leaky_statistics(stream: Stream, window: int, hop: int, taus: Sequence[float
         mean = lfilter([1 - keep], [1, -keep], raw, axis=0)[end]
         c = x.shape[1]
         deviation = np.sqrt(np.maximum(0, mean[:, c : 2 * c] - mean[:, :c] ** 2))
-        found += [mean[:, :c], deviation, mean[:, 2 * c :]]
+        found += [mean[:, :c], deviation, mean[:, 2 * c :], np.log1p(deviation), np.log1p(mean[:, 2 * c : 3 * c])]
     return np.concatenate(found, axis=1)
 
 

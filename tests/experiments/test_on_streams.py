@@ -46,7 +46,8 @@ def test_leaky_statistics_are_those_of_a_slow_sum():
     x, weight = signal[:29].astype(float), (1 - np.exp(-1 / tau)) * np.exp(-np.arange(28, -1, -1) / tau)
     steps = np.abs(np.diff(x, axis=0, prepend=x[:1]))
     mean, square = weight @ x, weight @ (x * x)
-    slow = [*mean, *np.sqrt(square - mean**2), *(weight @ steps), weight @ (x[:, 0] * x[:, 1])]
+    deviation, step = np.sqrt(square - mean**2), weight @ steps
+    slow = [*mean, *deviation, *step, weight @ (x[:, 0] * x[:, 1]), *np.log1p(deviation), *np.log1p(step)]
     assert at == pytest.approx(slow, rel=1e-9)  # sums in another order
 
 
