@@ -49,6 +49,9 @@ def _share(used: int, size: int) -> str:
 def build(folder: Path, toolchain: str = "", optimize: str = "", sanitize: bool = False) -> Sizes:
     """Compile and link. toolchain and optimize default to those of the board.
 
+    sanitize : abort on undefined behaviour. optimize is then -O0: what is optimised away is not
+        checked, and gcc takes up to ten times as long
+
     Raises BoardError if the compiler is missing or fails, DoesNotFit if the image is too large.
     """
     folder = Path(folder)
@@ -56,7 +59,7 @@ def build(folder: Path, toolchain: str = "", optimize: str = "", sanitize: bool 
     board = boards.get(manifest.board)
     used = toolchain or board.toolchain
     tools = commands.toolchain(board, used)
-    tools = replace(tools, cc=compiler(used), optimize=optimize or tools.optimize)
+    tools = replace(tools, cc=compiler(used), optimize=optimize or ("-O0" if sanitize else tools.optimize))
     sources = sorted(path for path in manifest.files if path.endswith(".c"))
     output = commands.output(manifest.name, used + optimize + ("-sanitize" if sanitize else ""))
     extra = commands.SANITIZE if sanitize else ()

@@ -46,7 +46,8 @@ def _belongs(file: Path, app: bool) -> bool:
 
 def _our_names() -> set[str]:
     """Names whose files or types would collide with those of the C runtime."""
-    return {path.stem.removeprefix("lnp_") for path in CSRC.iterdir()} | {"config", "table", "wire"}
+    types = {"config", "count", "decision", "level", "table", "wire"}
+    return types | {path.stem.removeprefix("lnp_") for path in CSRC.iterdir()}
 
 
 def _check_fits(model: QuantizedModel, board: Board, app: bool) -> None:

@@ -7,8 +7,8 @@ import textwrap
 from pathlib import Path
 from string import Template
 
-import lnp_edge
 from lnp_edge.base.errors import ConfigError
+from lnp_edge.base.version import VERSION
 from lnp_edge.firmware_gen import neuron, stream, tables
 from lnp_edge.spec import layout
 from lnp_edge.spec.frontend import GROUP
@@ -61,7 +61,7 @@ def _header(model: QuantizedModel, name: str) -> str:
         top=_top(model),
         NAME=up,
         name=name,
-        version=lnp_edge.__version__,
+        version=VERSION,
         fingerprint=f"0x{model.fingerprint:08X}u",
         sizes=f"{sizes}\n#define LNP_{up}_WINDOWS {stream.windows(model)}u",
         names=stream.names(model, up),
@@ -112,13 +112,17 @@ def _source(model: QuantizedModel, name: str) -> str:
         parts += [neuron.neuron(population, name), _population(population, name)]
     most = {p.name: max(model.bounds(p)) for p in model.populations}
     limits = {p.name: neuron.limits(p, most[p.name], name) for p in model.populations}
+    reached = [p for p in model.populations if hasattr(p.module, "reachable")]
+    limits |= {p.name: dict.fromkeys(p.module.STATE, "") for p in reached}
     parts += [
         _step(model, name, len(inputs)),
-        *(function for functions in limits.values() for function in functions.values()),
+        *(function for functions in limits.values() for function in functions.values() if function),
+        *(neuron.reachable(p, model.drive_bounds(p), name) for p in reached),
         f"#define LNP_MODEL(x) lnp_{name}_##x",
         *(f"#define LNP_{key} LNP_{up}_{key}" for key in used),
         f"#define LNP_READOUT {readout(model)}",
         _fields(model, most, limits),
+        *([_pairs(model, reached)] if reached else []),
         "",
         '#include "lnp_state.h"',
         "",
@@ -239,7 +243,7 @@ def _step(model: QuantizedModel, name: str, inputs: int) -> str:
 def _fields(model: QuantizedModel, most: dict[str, int], limits: dict[str, dict[str, str]]) -> str:
     """The definition of LNP_FIELDS, see lnp_state.h.
 
-    most : the largest bound of each population;  limits : neuron.limits of each
+    most : the largest bound of each population;  limits : of each, the variables with a limit function
     """
     rows = []
     for f in model.fields:
@@ -252,3 +256,13 @@ def _fields(model: QuantizedModel, most: dict[str, int], limits: dict[str, dict[
         else:
             rows.append(f"WORDS({f.full_name}, {f.words}u, {most[f.population]}u)")
     return " \\\n    ".join(["#define LNP_FIELDS(WORDS, SPIKES)", *rows])
+
+
+def _pairs(model: QuantizedModel, reached: list[Population]) -> str:
+    """The definition of LNP_PAIRS, see lnp_state.h. reached : populations whose neuron has `reachable`"""
+    firsts, word = dict[str, int](), 0
+    for f in model.fields:
+        firsts.setdefault(f.population, word)
+        word += f.words
+    rows = [f"PAIR({firsts[p.name]}u, {p.n}u, reach_{p.name})" for p in reached]
+    return " \\\n    ".join(["#define LNP_PAIRS(PAIR)", *rows])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from lnp_edge.firmware_gen.tables import wrap
 from lnp_edge.spec import plugins
 from lnp_edge.spec.model import Population, QuantizedModel
 from lnp_edge.spec.trace import Statement, Trace, trace
@@ -55,6 +56,27 @@ static inline uint32_t limit_{own}_{variable}(uint32_t i)
 }}
 """
     return functions
+
+
+def reachable(population: Population, drives: list[int], name: str) -> str:
+    """`reach_<population>`: for each neuron the limits of a loaded state, and a function for each variable's.
+
+    drives : the largest |drive| of each neuron
+    """
+    own, module = population.name, population.module
+    tables = zip(*(population.params[table].tolist() for table in module.TABLES), strict=True)
+    rows = [module.reachable(drive, *row) for drive, row in zip(drives, tables, strict=True)]
+    text = wrap([f"{{{', '.join(map(str, row))}}}" for row in rows])
+    functions = [
+        f"""static inline uint32_t limit_{own}_{variable}(uint32_t i)
+{{
+    return reach_{own}[i][{k}];
+}}
+"""
+        for k, variable in enumerate(module.STATE)
+    ]
+    title = f"// Of a loaded state, computed by lnp_edge/neurons/{population.neuron}.py; see lnp_state.h."
+    return "\n".join([title, f"static const uint32_t reach_{own}[{population.n}][5] = {{", text, "};", "", *functions])
 
 
 def encoder(encoder: str, tables: str) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from lnp_edge.firmware_gen import tables
 from lnp_edge.spec.model import QuantizedModel
+from lnp_edge.spec.quantity import Quantity
 
 
 def windows(model: QuantizedModel) -> int:
@@ -16,6 +17,14 @@ def names(model: QuantizedModel, up: str) -> str:
     lines = [f"#define LNP_{up}_SAMPLE_SECONDS {model.sample_dt!r}"]
     for key, words in (("CHANNEL_NAMES", model.channels), ("CLASS_NAMES", model.classes)):
         lines.append(f"#define LNP_{up}_{key} {{{', '.join(map(text, words))}}}")
+    if model.quantities:
+        lines += [
+            f"#define LNP_{up}_CHANNEL_UNITS {{{', '.join(text(q.unit) for q in model.quantities)}}}",
+            "// A physical value is (count - zero) * scale.",
+            f"#define LNP_{up}_CHANNEL_ZEROS {{{', '.join(repr(q.zero) for q in model.quantities)}}}",
+            f"#define LNP_{up}_CHANNEL_SCALES {{{', '.join(repr(q.scale) for q in model.quantities)}}}",
+        ]
+        lines += [_count_of(up, k, q) for k, q in enumerate(model.quantities)]
     if model.forecast:
         lines += [
             f"#define LNP_{up}_HORIZON {model.forecast.horizon}u  // samples from the last one to what is forecast",
@@ -23,6 +32,12 @@ def names(model: QuantizedModel, up: str) -> str:
             f"#define LNP_{up}_UNITS {{{', '.join(map(repr, model.forecast.unit))}}}  // counts of 1 in each read-out",
         ]
     return "\n".join(lines)
+
+
+def _count_of(up: str, channel: int, quantity: Quantity) -> str:
+    """A macro that turns a physical value of a channel into its count, a compile-time constant where value is one."""
+    value = f"((value) / {quantity.scale!r} + {quantity.zero!r})"
+    return f"#define LNP_{up}_COUNT_{channel}(value) lnp_count({value})"
 
 
 def text(words: str) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import tomllib
 from dataclasses import MISSING, asdict, dataclass, field, fields, replace
 from difflib import get_close_matches
@@ -19,7 +20,7 @@ MAX_BYTES = 16384  # tomllib needs seconds for a dotted key of 64 KiB
 MAX_NEURONS = 15_000  # of a network; model.onnx stores synapses as dense matrices
 MAX_LAYERS = 15
 BITS = (2, 3, 4, 5, 6, 7, 8, 16)  # of a weight; a projection has 4, 8 or 16
-NO_FIELD = ("params", "layer")  # not keys in the file: _network and _flat convert them
+NO_FIELD = ("params", "layer", "derive", "checksum")  # not keys in the file, but converted
 
 
 def _number(default: float | int, low: float, high: float):
@@ -31,18 +32,97 @@ def _choice(*names: str):
     return field(default=names[0], metadata={"choices": names})
 
 
+def _texts(value: object, where: str) -> tuple[str, ...]:
+    """A text, or a list of texts."""
+    found = [value] if isinstance(value, str) else value
+    if not isinstance(found, list | tuple) or not all(isinstance(one, str) and one for one in found):
+        raise ConfigError(f"{where} is {str(value)[:40]!r}", 'write a text, or a list such as ["a", "b"]')
+    return tuple(found)
+
+
+def _numbers(value: object, where: str) -> tuple[float, ...]:
+    found = value if isinstance(value, list | tuple) else [value]
+    return tuple(float(_ranged(one, -1e30, 1e30, False, where)) for one in found)
+
+
+def _vectors(value: object, where: str) -> tuple[tuple[str, ...], ...]:
+    found = value if isinstance(value, list | tuple) else []
+    if found != value or not all(isinstance(one, list | tuple) and len(_texts(one, where)) == 3 for one in found):
+        raise ConfigError(f"{where} is {str(value)[:40]!r}", 'write lists of three channels: [["ax", "ay", "az"]]')
+    return tuple(tuple(one) for one in found)
+
+
+def _where(value: object, where: str) -> dict[str, tuple[str, ...]]:
+    _known(value, list(value) if isinstance(value, dict) else [], f"{where}.")
+    assert isinstance(value, dict)
+    plain = {key: str(one).lower() if isinstance(one, bool) else one for key, one in value.items()}
+    plain = {key: f"{one:g}" if isinstance(one, int | float) else one for key, one in plain.items()}
+    return {key: _texts(one, f"{where}.{key}") for key, one in plain.items()}
+
+
+def _scales(value: object, where: str) -> dict[str, ChannelSettings]:
+    _known(value, list(value) if isinstance(value, dict) else [], f"{where}.")
+    assert isinstance(value, dict)
+    return {key: _read(ChannelSettings, one, f"{where}.{key}.") for key, one in value.items()}
+
+
+def _own(read: Any, default: Any = ()):
+    """A field that `read` makes of what the file says: (value, key) -> value."""
+    if default == {}:
+        return field(default_factory=dict, metadata={"read": read})
+    return field(default=default, metadata={"read": read})
+
+
+@dataclass(frozen=True)
+class ChannelSettings:
+    """[data.scale.<channel>]: physical = (count - zero) * scale. What is missing is found in the training part."""
+
+    unit: str = ""
+    zero: float | None = _own(lambda value, where: float(_ranged(value, -1e12, 1e12, False, where)), None)
+    scale: float | None = _own(lambda value, where: float(_ranged(value, 1e-30, 1e30, False, where)), None)
+
+
 @dataclass(frozen=True)
 class DataSettings:
-    """[data]"""
+    """[data]
 
-    name: str = "spar"  # lnp_edge/datasets/<name>.py
-    root: str = ""  # folder of the files; "": $LNP_DATA, or the package for data sets in it
+    A data set by its name, or files of your own: `files` or `path` say which. docs/own_data.md explains.
+    """
+
+    name: str = "spar"  # lnp_edge/datasets/<name>.py, or an entry point; of own data any name
+    # Folder of the files. Of own data relative to the TOML file; else "": $LNP_DATA, or the package.
+    root: str = ""
+    module: str = ""  # a Python file with load(root), relative to the TOML file
+    files: str = ""  # own data: a pattern such as "*/*.csv", relative to root
+    path: str = ""  # such as "{person}/{activity}_{n}.csv": what the names of folders and files say
+    columns: tuple[str, ...] = _own(_texts)  # names of all columns, for files without a header
+    channels: tuple[str, ...] = _own(_texts)  # (): all columns of numbers that have no other use
+    time: tuple[str, ...] = _own(_texts)  # a column; or two, of date and time of day
+    time_unit: str = _choice("", "s", "ms", "us", "ns")  # "": as the header says, or dates
+    rate: float = _number(0.0, 0.0, 1e9)  # Hz; 0: as the time column says
+    gap: float = _number(0.0, 0.0, 1e9)  # s without rows that are bridged; 0: one row
+    missing: tuple[float, ...] = _own(_numbers)  # values that mean none, such as -999
+    label: str = ""  # column, or name in `path`, or "folder" or "file"
+    group: str = ""  # likewise: who wore the sensor; test groups are held out whole
+    # Only rows or files with these values.
+    where: dict[str, tuple[str, ...]] = _own(_where, {})  # noqa: RUF009
+    held_out: tuple[str, ...] = _own(_texts)  # groups; (): about a third, or the last 30 % of time
+    target: tuple[str, ...] = _own(_texts)  # forecast these channels
+    ahead: float = _number(0.0, 0.0, 1e9)  # s
+    vectors: tuple[tuple[str, ...], ...] = _own(_vectors)  # three channels that a turn of the sensor mixes
+    scale: dict[str, ChannelSettings] = _own(_scales, {})  # noqa: RUF009
     window: float = _number(4.0, 1e-6, 1e9)  # s of input per prediction
     hop: float = _number(2.0, 1e-6, 1e9)  # s from one prediction to the next
     limit: int = _number(0, 0, 10**6)  # recordings per class and group, or windows; 0: all
+    checksum: str = ""  # no key: of own data as it was read, so that stored results are of these files
     encoder: str = "affine"  # lnp_edge/encoders/<encoder>.py
     front: str = "stack"  # lnp_edge/frontends/<front>.py
     frame: int = _number(1, 1, 1024)  # samples of each channel that one step of the network takes
+
+    @property
+    def own(self) -> bool:
+        """Whether the files are the user's, described by these settings."""
+        return bool(self.files or self.path)
 
 
 @dataclass(frozen=True)
@@ -150,9 +230,12 @@ class PruneSettings:
 class TrainSettings:
     """[train]"""
 
-    epochs: int = _number(60, 0, 100_000)
+    epochs: int = _number(60, 0, 100_000)  # with patience, the most
+    # Stop by the training loss: once it has stopped falling within so many epochs, the learning rate
+    # falls over as many; 0: over all epochs. See lnp_edge/training/schedule.py.
+    patience: int = _number(0, 0, 100_000)
     batch: int = _number(64, 1, 65536)  # windows
-    lr: float = _number(0.02, 0.0, 10.0)  # of weights relative to their start size; cosine schedule
+    lr: float = _number(0.02, 0.0, 10.0)  # of weights relative to their start size; falls to 0 by half a cosine
     weight_decay: float = _number(0.01, 0.0, 10.0)
     dropout: float = _number(0.1, 0.0, 0.99)  # fraction of the neurons silenced in a batch
     smoothing: float = _number(0.1, 0.0, 0.99)  # of the labels
@@ -208,13 +291,20 @@ class Config:
     stream: StreamSettings = StreamSettings()
     augment: Augmentation = Augmentation()
     quantize: QuantizeSettings = QuantizeSettings()
+    # No key: what the file leaves to the data, such as "data.window", see task/fit.py. () once it is fitted.
+    derive: tuple[str, ...] = ()
 
     def to_json(self) -> str:
         """The configuration as JSON, the same text for equal ones: a key of stored results."""
         found = asdict(self)
-        for key in ("encoder", "front", "frame"):  # older stored results lack these keys
-            if found["data"][key] == getattr(DataSettings, key):
-                del found["data"][key]
+        first = ("name", "root", "window", "hop", "limit")  # older stored results lack the others
+        default = asdict(DataSettings())
+        found["data"] = {k: v for k, v in found["data"].items() if k in first or v != default[k]}
+        found["data"] = {k: _without_none(v) if k == "scale" else v for k, v in found["data"].items()}
+        if not self.derive:
+            del found["derive"]
+        if not self.train.patience:
+            del found["train"]["patience"]
         if self.stream == StreamSettings():
             del found["stream"]
         if not self.quantize.decide:
@@ -223,7 +313,12 @@ class Config:
 
     @classmethod
     def from_json(cls, text: str) -> Config:
-        return _read(cls, json.loads(text), "")
+        raw = json.loads(text)
+        derive = _texts(raw.pop("derive", ()), "derive") if isinstance(raw, dict) else ()
+        data = raw.get("data") if isinstance(raw, dict) else None
+        checksum = str(data.pop("checksum", ""))[:16] if isinstance(data, dict) else ""
+        found = _read(cls, raw, "")
+        return replace(found, derive=derive, data=replace(found.data, checksum=checksum))
 
 
 def parameters(neuron: str) -> dict[str, Any]:
@@ -263,15 +358,55 @@ def load(path: Path) -> Config:
 
     Raises ConfigError naming a wrong key, with the nearest known one.
     """
-    text = read_bounded(path, MAX_BYTES, ConfigError, HINT)
+    return parse(read_bounded(path, MAX_BYTES, ConfigError, HINT), path)
+
+
+def parse(text: bytes, path: Path) -> Config:
+    """The configuration of a TOML text that stands, or will stand, at `path`."""
     try:
-        found = _read(Config, tomllib.loads(text.decode()), "")
+        raw = tomllib.loads(text.decode())
+        found = _read(Config, raw, "")
         _check_quantize(found)
-        return found
+        return _of_the_user(found, raw, path)
     except (ValueError, RecursionError) as e:  # TOML, UTF-8, or too long an integer
         raise ConfigError(f"{path}: {e}", HINT) from None
     except ConfigError as e:
         raise ConfigError(f"{path}: {e.what}", e.try_next) from None
+
+
+def _of_the_user(config: Config, raw: dict, path: Path) -> Config:
+    """The configuration; of own data with its name, its folder, and what the data must say."""
+    data = config.data
+    if not (data.own or data.module or data.name not in plugins.names("lnp_edge.datasets")):
+        return config
+    if data.own and data.module:
+        raise ConfigError("data.module and data.files are both given", "choose one")
+    if data.own or data.module:
+        name = data.name if "name" in raw["data"] else re.sub(r"[^\w.-]", "_", path.stem)
+        if not re.fullmatch(r"[\w.-]{1,60}", name):
+            raise ConfigError(f"data.name is {name[:60]!r}", "choose letters, digits, _ and -, 60 at most")
+        data = replace(data, name=name, root=str(path.parent / data.root))
+    return replace(config, data=data, derive=_absent(config, raw))
+
+
+def _absent(config: Config, raw: dict) -> tuple[str, ...]:
+    """The keys that depend on the data's time scale, and that a file does not have."""
+    found = [f"data.{key}" for key in ("window", "hop") if key not in raw["data"]]
+    network = raw.get("network", {})
+
+    def times(neuron: str, *given: dict) -> list[str]:
+        return [n for n, p in parameters(neuron).items() if p.is_time and not any(n in table for table in given)]
+
+    found += [f"network.{key}" for key in ["tau_out"] if key not in network]
+    found += [f"network.{key}" for key in times(config.network.neuron, network)]
+    for k, layer in enumerate(config.network.layer):
+        found += [f"network.layer.{k}.{key}" for key in times(layer.neuron, network, network["layer"][k])]
+    found += [f"train.{key}" for key in ("epochs", "balance") if key not in raw.get("train", {})]
+    return (*found, *(f"augment.{key}" for key in ["noise"] if key not in raw.get("augment", {})))
+
+
+def _without_none(scales: dict) -> dict:
+    return {name: {k: v for k, v in one.items() if v is not None} for name, one in scales.items()}
 
 
 def _check_quantize(config: Config) -> None:
@@ -283,7 +418,7 @@ def _check_quantize(config: Config) -> None:
 def _read(cls: type, raw: Any, where: str):
     if cls is NetworkSettings:
         return _network(raw, where)
-    known = {f.name: f for f in fields(cls)}
+    known = {f.name: f for f in fields(cls) if f.name not in NO_FIELD}
     _known(raw, list(known), where)
     return cls(**{key: _value(known[key], value, where + key) for key, value in raw.items()})
 
@@ -381,6 +516,8 @@ def _example(default: bool | str) -> str:
 
 
 def _value(f, value: object, where: str) -> Any:
+    if read := f.metadata.get("read"):
+        return read(value, where)
     default = f.default_factory() if f.default is MISSING else f.default
     if isinstance(default, bool | str):
         if type(value) is not type(default):

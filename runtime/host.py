@@ -20,7 +20,7 @@ from lnp_edge.spec.model import QuantizedModel
 class Prediction:
     """The result for one window, or at one hop of a stream: its class, or the forecast of a time series."""
 
-    window: int  # counts from 0
+    window: int  # counts from 0, gaps or not
     start: float  # s since the stream began
     end: float  # s
     label: int | None  # None for a series
@@ -38,24 +38,78 @@ class Prediction:
 
 
 def infer(runner: Runner, model: QuantizedModel, rows: Iterable[NDArray[np.int16]]) -> Iterator[Prediction]:
-    """Yield a prediction at every moment of SEMANTICS.md section 7. rows : samples, int16 [C] each.
+    """Yield a prediction at every moment of SEMANTICS.md section 7. rows : samples, int16 [C] each."""
+    stream = Stream(runner, model)
+    for row in rows:
+        if found := stream.push(row):
+            yield found
 
-    Each window starts from reset, as in training, so its read-outs depend only on its own rows. The
-    network of a stream is reset once, before the first row.
+
+class Stream:
+    """A stream of samples: push gives the predictions.
+
+    Each window starts from reset, as in training, so its read-outs depend only on its own samples. A
+    network whose decision.stream is set is reset once, before the first sample.
     """
-    present: int | None = None
-    moments = _moments_of_stream if model.decision.stream else _windows
-    for index, (row, y, outside, begin) in enumerate(moments(runner, model, rows)):
-        forecast, decided = None, None
+
+    def __init__(self, runner: Runner, model: QuantizedModel):
+        self._runner, self.model = runner, model
+        self.begin()
+
+    def begin(self) -> None:
+        """Begin anew, from prediction 0 at 0 s."""
+        self._predictions, self._all = 0, -1  # so far; the number of the last sample
+        self.gap()
+
+    def gap(self) -> None:
+        """What comes does not follow on what came. Predictions and times are counted on."""
+        if self.model.decision.stream:
+            self._runner.reset()
+        # Of a stream, those since the decision before.
+        self._recent: deque[NDArray[np.int16]] = deque(maxlen=self.model.window)
+        self._outside: deque[bool] = deque(maxlen=self.model.window)  # of each, whether it leaves the range
+        self._times: deque[float] = deque(maxlen=self.model.window)
+        self._samples, self._present = 0, None
+
+    _present: int | None  # the class of the prediction before
+
+    def push(self, row: NDArray[np.int16], t: float | None = None) -> Prediction | None:
+        """Take the next sample, int16 [C]; the prediction that is due with it, if one is.
+
+        t : s since the stream began; without it, an interval after the sample before
+        """
+        model = self.model
+        self._all += 1
+        self._times.append(self._all * model.sample_dt if t is None else t)
+        self._recent.append(row)
+        self._outside.append(model.decision.leaves(row.tolist()))
+        self._samples += 1
+        if self._samples < model.window or (self._samples - model.window) % model.hop:
+            return None
+        begin = time.perf_counter()
+        counts = model.rows(np.stack(self._recent))
+        if model.decision.stream:
+            y = self._runner.steps(counts).y
+            self._recent.clear()
+        else:
+            y = classify(self._runner, counts)
+        found = self._predict(y, row, sum(self._outside), begin)
+        if model.decision.stream:
+            self._outside.clear()
+        return found
+
+    def _predict(self, y: NDArray[np.int32], row: NDArray[np.int16], outside: int, begin: float):
+        model, forecast, decided = self.model, None, None
         if model.forecast:
             forecast = dict(zip(model.classes, model.forecast.of(row, y).tolist(), strict=True))
         else:
-            decided = model.decision.next(present, y.tolist(), outside)
-            present = decided.label
-        yield Prediction(
-            window=index,
-            start=round(index * model.hop * model.sample_dt, 6),
-            end=round((index * model.hop + model.window) * model.sample_dt, 6),
+            decided = model.decision.next(self._present, y.tolist(), outside)
+            self._present = decided.label
+        self._predictions += 1
+        return Prediction(
+            window=self._predictions - 1,
+            start=round(self._times[0], 6),
+            end=round(self._times[-1] + model.sample_dt, 6),
             label=decided.label if decided else None,
             name=model.classes[decided.label] if decided else "",
             margin=decided.margin if decided else 0,
@@ -65,34 +119,6 @@ def infer(runner: Runner, model: QuantizedModel, rows: Iterable[NDArray[np.int16
             y=tuple(y.tolist()),
             latency_us=(time.perf_counter() - begin) * 1e6,
         )
-
-
-# The last row before a prediction, its read-outs, how many of its rows left the training range, and when it began.
-Moment = tuple[NDArray[np.int16], NDArray[np.int32], int, float]
-
-
-def _windows(runner: Runner, model: QuantizedModel, rows: Iterable[NDArray[np.int16]]) -> Iterator[Moment]:
-    recent: deque[NDArray[np.int16]] = deque(maxlen=model.window)
-    outside: deque[bool] = deque(maxlen=model.window)
-    for number, row in enumerate(rows, 1):
-        recent.append(row)
-        outside.append(model.decision.leaves(row.tolist()))
-        if number >= model.window and (number - model.window) % model.hop == 0:
-            begin = time.perf_counter()
-            yield row, classify(runner, model.rows(np.stack(recent))), sum(outside), begin
-
-
-def _moments_of_stream(runner: Runner, model: QuantizedModel, rows: Iterable[NDArray[np.int16]]) -> Iterator[Moment]:
-    runner.reset()
-    waiting: list[NDArray[np.int16]] = []  # rows of the next steps: those before a decision run with it
-    outside = 0
-    for number, row in enumerate(rows, 1):
-        waiting.append(row)
-        outside += model.decision.leaves(row.tolist())
-        if number >= model.window and (number - model.window) % model.hop == 0:
-            begin = time.perf_counter()
-            yield row, runner.steps(model.rows(np.stack(waiting))).y, outside, begin
-            waiting, outside = [], 0
 
 
 def free_run(runner: Runner, model: QuantizedModel, warm_up: NDArray[np.int16], steps: int) -> NDArray[np.int16]:

@@ -34,7 +34,7 @@ def short_trainings_of_rivals():
     """A few batches: tests of rivals ask whether C equals the reference, not how well it is trained."""
     with pytest.MonkeyPatch.context() as patch:
         for recipe in (_cnn, _gru):
-            patch.setattr(recipe, "STEPS", 50)
+            patch.setattr(recipe, "STEPS", 12)
         yield
 
 

@@ -1,4 +1,6 @@
-"""A user who stops what runs."""
+"""What stops work: a user, a bug in a worker, the system. Workers import this file, so it imports nothing large."""
+
+import os
 
 
 class Stopped(Exception):
@@ -13,3 +15,11 @@ def stopping_at(point):
             raise Stopped
 
     return progress
+
+
+def crash(item, tell):
+    raise RuntimeError(f"worker {item}")
+
+
+def killed(item, tell):
+    os.kill(os.getpid(), 9)

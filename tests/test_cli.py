@@ -3,24 +3,31 @@
 import io
 import json
 import os
+import re
 import shlex
 import subprocess
 import sys
+import threading
+import time
+import tty
 from dataclasses import replace
 from importlib import import_module
 
 import pytest
 from conftest import need
 from nets import tiny_network
-from tiny import tiny_counts, tiny_loop, tiny_model, with_entry
+from stops import crash
+from tiny import tiny_counts, tiny_front, tiny_loop, tiny_model, with_entry
 
 from lnp_edge import boards
+from lnp_edge.base.console import bars, out, table
 from lnp_edge.cli import COMMANDS, main, parser
 from lnp_edge.config import Config
 from lnp_edge.experiments.executors import processes
 from lnp_edge.interchange import onnx_file
 from lnp_edge.network import file as network_file
 from lnp_edge.network.file import NetworkFile
+from lnp_edge.runtime import feeds
 from lnp_edge.spec.board import Region
 
 MODEL = tiny_model()
@@ -54,6 +61,37 @@ def refused(capsys, at, *words, code=2):
 # ---- help
 
 
+def test_bare_lnp_shows_the_road_with_commands_that_exist(capsys):
+    assert main([]) == 0
+    lines = [line[line.index("lnp ") :] for line in capsys.readouterr().out.splitlines()[1:] if "lnp " in line]
+    words = [re.split(r"  +", line)[0] for line in lines if not line.startswith("lnp --help")]
+    assert len(words) > 8
+    for line in words:
+        assert parser().parse_args(shlex.split(line)[1:]).command in COMMANDS
+
+
+@pytest.mark.parametrize(("said", "meant"), [("trian", "'train'"), ("qantize", "'quantize'"), ("zzz", "")])
+def test_an_unknown_command_is_told_with_the_nearest_one(capsys, said, meant):
+    with pytest.raises(SystemExit) as e:
+        main([said])
+    first, second = capsys.readouterr().err.splitlines()
+    assert e.value.code == 2 and first == f"lnp has no command {said!r}" and meant in second
+    assert ("did you mean" in second) == bool(meant)
+
+
+def test_long_work_says_a_line_now_and_then_where_no_bar_can_be_drawn(capsys, monkeypatch):
+    now = iter([0.0, 1.0, 10.5, 11.0, 25.0])
+    monkeypatch.setattr("lnp_edge.base.console.time.monotonic", lambda: next(now))
+    with bars() as progress:
+        task = progress.add_task("train", total=60, info="")
+        for done in (5, 10, 15, 20):
+            progress.update(task, completed=done, info=f"loss {done}\x1b[2J")
+    assert capsys.readouterr().err.splitlines() == [
+        "train: 10 of 60 loss 10\\x1b[2J",
+        "train: 20 of 60 loss 20\\x1b[2J",
+    ]
+
+
 @pytest.mark.parametrize("name", COMMANDS)
 def test_help_shows_an_example_and_returns_0(capsys, name):
     with pytest.raises(SystemExit) as e:
@@ -85,9 +123,7 @@ def test_top_help_lists_every_command_and_the_exit_codes(capsys):
     assert "0 done, 1 the answer is no" in out and "70 lnp itself failed" in " ".join(out.split())
 
 
-@pytest.mark.parametrize(
-    "words", [[], ["nonsense"], ["verify"], ["run", "m.onnx"], ["verify", "m.onnx", "--steps", "x"]]
-)
+@pytest.mark.parametrize("words", [["nonsense"], ["verify"], ["run", "m.onnx"], ["verify", "m.onnx", "--steps", "x"]])
 def test_wrong_usage_exits_with_2(capsys, words):
     with pytest.raises(SystemExit) as e:
         main(words)
@@ -241,6 +277,12 @@ def test_a_silent_port_is_said(capsys, at, monkeypatch):
         (("run", "m.onnx", "--source", "/dev/zero"), "cannot open /dev/zero"),
         (("run", "m.onnx", "--source", "nosuch://x"), "cannot open nosuch://x"),
         (("run", "m.onnx", "--source", "socket://127.0.0.1:1", "--baud", "-5"), "cannot open socket"),
+        (("run", "m.onnx", "--source", "good.toml"), "good.toml line 1: '[network]' is no row of 3 numbers"),
+        (("run", "m.onnx", "--source", "a.csv", "--hop", "0"), "--hop is 0 samples"),
+        (("run", "m.onnx", "--source", "a.csv", "--hop", "21"), "from 1 to 20, the window"),
+        (("run", "m.onnx", "--source", "a.csv", "--log", "a.csv"), "--log a.csv is the source"),
+        (("run", "m.onnx", "--source", "a.csv", "--log", "good.toml"), "good.toml exists and is no log"),
+        (("run", "m.onnx", "--source", "a.csv", "--log", "nowhere/x"), "cannot write nowhere/x"),
         (("build", "nowhere"), "nowhere"),
         (("build", "a.csv"), "a.csv"),
         (("flash", "nowhere"), "nowhere"),
@@ -261,13 +303,13 @@ def test_control_characters_of_a_file_name_are_shown_and_not_obeyed(capsys, at):
     assert r"\x1b[31mred\n.onnx" in what
 
 
-def test_a_bad_row_is_refused_after_the_windows_before_it(capsys, at):
+def test_an_end_for_an_empty_cell_comes_after_the_windows_before_it(capsys, at):
     with open(at / "a.csv", "a") as file:
-        file.write("1,2\n")
-    assert main(["run", "m.onnx", "--source", "a.csv"]) == 2
+        file.write("1,,2\n")
+    assert main(["run", "m.onnx", "--source", "a.csv", "--missing", "stop"]) == 2
     captured = capsys.readouterr()
     assert len(captured.out.splitlines()) == 4
-    assert captured.err.splitlines()[0] == "a.csv line 57: expected 3 values, got 2"
+    assert captured.err.splitlines()[0] == "a.csv line 57: c1 is empty"
 
 
 # ---- what works
@@ -286,6 +328,109 @@ def test_run_predicts_the_same_from_file_standard_input_and_device(capsys, at, m
         runs.append([{k: v for k, v in p.items() if k != "latency_us"} for p in json_lines(capsys)])
     assert len(runs[0]) == 4
     assert runs[0] == runs[1] == runs[2]
+
+
+def test_a_gap_begins_a_window_anew_and_what_was_passed_over_is_told(capsys, at):
+    rows = (at / "a.csv").read_text().splitlines()
+    (at / "b.csv").write_text("\n".join([*rows[:26], "hello", "1,2", *rows[26:]]))
+    assert main(["run", "m.onnx", "--json", "--source", "b.csv", "--hop", "5"]) == 0
+    captured = capsys.readouterr()
+    found = [json.loads(line) for line in captured.out.splitlines()]
+    assert [p["window"] for p in found] == list(range(5))
+    assert [p["end"] for p in found] == [0.2, 0.25, 0.46, 0.51, 0.56]  # of 25 rows, one that was lost, and 30
+    assert "time" not in found[0]
+    assert captured.err.splitlines() == [
+        "gap: a row was lost: half a row, '1,2'; the stream begins anew",
+        "passed over: 2 lines that are no rows",
+    ]
+    assert main(["run", "m.onnx", "--json", "--source", "a.csv", "--hop", "5"]) == 0
+    whole = [p["y"] for p in json_lines(capsys)]
+    assert len(whole) == 8 and [p["y"] for p in found] == whole[:2] + whole[5:]
+
+
+def test_many_gaps_of_a_recording_are_counted(capsys, at):
+    (at / "b.csv").write_text("1,2,3\n1,2\n" * 40)
+    assert main(["run", "m.onnx", "--source", "b.csv"]) == 0
+    said = capsys.readouterr().err.splitlines()
+    assert len(said) == 13
+    assert said[10] == "gaps: 39, of which 10 were told"
+    assert said[11] == "no window: the stream has no 20 rows (0.2 s) without a gap"
+
+
+def test_a_log_replayed_gives_the_same_decisions(capsys, at):
+    rows = (at / "a.csv").read_text().splitlines()
+    (at / "b.csv").write_text("\n".join([*rows[:26], "1,2", *rows[26:]]))
+    words = ["run", "m.onnx", "--json", "--hop", "3", "--source"]
+
+    def decided():
+        return [{k: v for k, v in p.items() if k != "latency_us"} for p in json_lines(capsys)]
+
+    assert main([*words, "b.csv", "--log", "l.jsonl"]) == 0
+    first = decided()
+    assert len(first) == 6
+    assert main([*words, "l.jsonl"]) == 0
+    assert decided() == first
+    lines = [json.loads(line) for line in (at / "l.jsonl").read_text().splitlines()]
+    assert lines[0]["fingerprint"] == f"{MODEL.fingerprint:08x}" and lines[0]["version"]
+    assert [sum(key in line for line in lines) for key in ("x", "gap", "prediction")] == [55, 1, 6]
+
+
+def test_a_model_without_a_reset_takes_a_hop_of_whole_steps_and_begins_anew_after_a_gap(capsys, at):
+    framed = tiny_front("stack", 4)
+    stream = replace(framed, hop=8, decision=replace(framed.decision, stream=True)).check()
+    onnx_file.save(stream, at / "s.onnx")
+    assert main(["run", "s.onnx", "--source", "a.csv", "--hop", "6"]) == 2
+    assert "a multiple of 4" in capsys.readouterr().err
+    counts = tiny_counts(stream, 64).reshape(-1, 3)[:200].tolist()
+    rows = [",".join(map(str, row)) for row in counts]
+    (at / "b.csv").write_text("\n".join([*rows[:102], "1,2", *rows[:102]]))
+    assert main(["run", "s.onnx", "--json", "--source", "b.csv", "--hop", "4"]) == 0
+    found = [p["y"] for p in json_lines(capsys)]
+    assert len(found) == 12 and found[:6] == found[6:]
+
+
+def test_a_live_source_is_heard_and_its_predictions_have_the_time_of_the_clock(capsys, at, monkeypatch):
+    """On a port that sends rows for 1.2 s, until Ctrl-C."""
+    onnx_file.save(replace(MODEL, dt=0.02, window=50, hop=50), at / "slow.onnx")
+    master, slave = os.openpty()
+    tty.setraw(slave)
+    real = feeds.open_serial
+    sent = threading.Event()
+
+    def send():
+        begin = time.monotonic()
+        for k in range(61):
+            os.write(master, b"%d,2,3\n" % k)
+            time.sleep(max(0.0, begin + 0.02 * k - time.monotonic()))
+        sent.set()
+
+    def opened(*words):
+        port = real(*words)
+        threading.Thread(target=send, daemon=True).start()
+        return port
+
+    class Stopped(feeds.PortFeed):
+        def read(self):
+            if sent.is_set():
+                raise KeyboardInterrupt
+            return super().read()
+
+    monkeypatch.setattr(feeds, "open_serial", opened)
+    monkeypatch.setattr(feeds, "PortFeed", Stopped)
+    try:
+        assert main(["run", "slow.onnx", "--source", os.ttyname(slave), "--log", "l.jsonl"]) == 130
+    finally:
+        os.close(master)
+        os.close(slave)
+    captured = capsys.readouterr()
+    (line,) = captured.out.splitlines()
+    assert re.match(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}[+-]\d\d:\d\d +1\.00 s   class \d", line) and len(line) < 80
+    told = captured.err.splitlines()
+    assert re.fullmatch(r"listening: \d\d\.\d rows a second", told[0])
+    assert told[1] == "passed over: 1 first line of a port, which may be cut" and told[-1] == "stopped"
+    assert main(["run", "slow.onnx", "--json", "--source", "l.jsonl"]) == 0
+    (again,) = json_lines(capsys)
+    assert again["name"] in line and "time" not in again
 
 
 def test_a_closed_loop_is_the_same_here_and_on_a_device_and_says_that_it_was_verified(capsys, at):
@@ -424,12 +569,35 @@ def test_our_own_bugs_keep_their_traceback_and_have_a_code_of_their_own(monkeypa
     assert lines[-2:] == ["RuntimeError: a bug of ours", REPORT]
 
 
-def crash(item, tell):
-    raise RuntimeError(f"worker {item}")
-
-
 def test_a_bug_in_a_worker_shows_the_workers_own_traceback(monkeypatch, capfd):
     monkeypatch.setattr(boards, "names", lambda: list(processes(crash, [7], print)))
     assert main(["boards"]) == 70
     said = capfd.readouterr().err
     assert "in crash" in said and "RuntimeError: worker 7" in said and said.splitlines()[-1] == REPORT
+
+
+# ---- streams that are closed, full or no longer read
+
+
+@pytest.mark.parametrize(
+    ("line", "code"),
+    [
+        ("lnp boards >&-", 0),
+        ("lnp run nope.onnx --source x 2>&-", 2),
+        ("lnp run m.onnx --source - <&-", 0),
+        ("lnp boards >/dev/full", 2),
+        ("lnp >/dev/full", 2),
+        ("(lnp boards; echo $? >&2) | true", 0),
+    ],
+)
+def test_closed_and_full_streams_are_no_crash(at, line, code):
+    lnp = f"{sys.executable} -c 'import sys; from lnp_edge.cli import main; sys.exit(main())'"
+    done = subprocess.run(["bash", "-c", line.replace("lnp", lnp, 1)], capture_output=True, text=True)
+    assert done.returncode == code and "Traceback" not in done.stderr
+    assert "| true" not in line or done.stderr == "0\n"
+
+
+def test_names_are_never_markup(capsys):
+    out.print(table("[/red]", ["[bold]", "[/x]"], [["[/y]", "1"]]))
+    said = capsys.readouterr().out
+    assert all(word in said for word in ("[/red]", "[bold]", "[/x]", "[/y]"))

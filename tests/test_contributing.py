@@ -1,6 +1,5 @@
 """CONTRIBUTING's recipes: their files, as printed there, in a copy of the house in which nothing else changes."""
 
-import os
 import re
 import shutil
 import subprocess
@@ -13,6 +12,7 @@ from conftest import need
 ROOT = Path(__file__).parents[1]
 TEXT = (ROOT / "CONTRIBUTING.md").read_text()
 FILES = dict(re.findall(r"^`([\w/.-]+)`\n\n```\w+\n(.*?)^```$", TEXT, re.M | re.S))
+PLACES = {place if place.startswith("lnp_edge/") else f"lnp_edge/{place}": text for place, text in FILES.items()}
 CONFIGURATION = """
 [data]
 name = "vibration"
@@ -33,59 +33,70 @@ epochs = 1
 
 
 @pytest.fixture(scope="module")
-def house(tmp_path_factory):
+def house(request, tmp_path_factory):
     """A folder to put first on the path: lnp_edge as it is installed, and the recipes' files in their places.
 
-    With the kernels that are compiled already: Numba knows them by the times of their files, which are copied.
+    With the kernels that are compiled already: Numba knows them by the times of their files, which are copied. The
+    folder stays in pytest's cache, and with it the kernels of the recipes.
     """
-    folder = tmp_path_factory.mktemp("house")
-    shutil.copytree(ROOT / "lnp_edge", folder / "lnp_edge")
+    kept = getattr(request.config, "cache", None)
+    folder = Path(kept.mkdir("house")) if kept else tmp_path_factory.mktemp("house")
+    for path in folder.rglob("*"):
+        if path.is_file() and path.parent.name != "__pycache__" and str(path.relative_to(folder)) not in PLACES:
+            path.unlink()
+    shutil.copytree(ROOT / "lnp_edge", folder / "lnp_edge", dirs_exist_ok=True)
     for inside in ("firmware_gen", "runtime", "boards"):
-        shutil.copytree(ROOT / inside, folder / "lnp_edge" / inside)
-    for place, text in FILES.items():
-        path = folder / (place if place.startswith("lnp_edge/") else f"lnp_edge/{place}")
-        assert not path.exists(), f"{place} is no recipe: it is there already"
+        shutil.copytree(ROOT / inside, folder / "lnp_edge" / inside, dirs_exist_ok=True)
+    for place, text in PLACES.items():
+        path = folder / place
         path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(text)
+        if not path.exists() or path.read_text() != text:
+            path.write_text(text)
     return folder
 
 
-def python(house, code):
-    """What a new process with the house first on its path prints."""
-    code = f"import sys\nsys.path.insert(0, {str(house)!r})\n{code}"
-    done = subprocess.run([sys.executable, "-P", "-c", code], capture_output=True, text=True, cwd=house)
-    assert done.returncode == 0, done.stdout + done.stderr
-    return done.stdout
-
-
-def test_the_five_recipes_are_there():
-    kinds = ("boards/", "lnp_edge/neurons/", "lnp_edge/datasets/", "lnp_edge/pruning/", "lnp_edge/frontends/")
+def test_the_six_recipes_are_there_and_change_no_file():
+    packages = ("neurons", "datasets", "pruning", "frontends", "readers")
+    kinds = ("boards/", *(f"lnp_edge/{package}/" for package in packages))
     assert all(any(place.startswith(kind) for place in FILES) for kind in kinds)
+    assert not [place for place in FILES if (ROOT / place).exists()]
 
 
-def test_the_recipes_work_together_without_another_line(house):
-    """The neuron, behind the front end, is drawn, pruned, trained, quantised, and verified on the board."""
-    need("torch", "arm-none-eabi-gcc", "qemu-system-arm")
-    (house / "c.toml").write_text(CONFIGURATION)
-    out = python(house, """
+RUN = """
+import sys
+sys.path.insert(0, {house!r})
 import lnp_edge, lnp_edge.boards
 assert lnp_edge.__file__.startswith(sys.path[0]) and lnp_edge.boards.__file__.startswith(sys.path[0])
 from lnp_edge.cli import main
 for line in ("prune c.toml -o pruned.safetensors", "train pruned.safetensors -o trained.safetensors",
-             "quantize trained.safetensors -o model.onnx", "verify model.onnx --board lm3s6965evb --steps 1000"):
+             "quantize trained.safetensors -o model.onnx", "verify model.onnx --board lm3s6965evb --steps 1000",
+             "new j.toml --data jsonl --label file --group who --overwrite"):
     assert main(line.split()) == 0, line
-""")  # fmt: skip
-    assert "verified: 1000 steps" in out and ", 0 differences" in out
+import pytest
+sys.exit(pytest.main(["-v", "-p", "no:cacheprovider", *{tests!r}]))
+"""
 
 
-def test_the_contract_tests_find_what_was_added_and_hold(house):
-    """Those that CONTRIBUTING names, and those of boards: some of each name, and all pass."""
-    need("torch")
+def test_the_recipes_work_together_without_another_line_and_the_contract_tests_find_them(house):
+    """The neuron, behind the front end, is drawn, pruned, trained, quantised, and verified on the board. The file
+    format is read like any other. Then the tests that CONTRIBUTING names and those of boards run for what was added:
+    some of each name, and all pass.
+
+    In one process, as every new one would compile and load again what the neuron needs. Of the kernels for training,
+    that of sparse layers, which the commands have compiled: test_derive has one of dense layers.
+    """
+    need("torch", "arm-none-eabi-gcc", "qemu-system-arm", "pandas")
+    (house / "c.toml").write_text(CONFIGURATION)
+    (house / "jsonl").mkdir(exist_ok=True)
+    for name in ("walk", "run"):
+        rows = "".join(f'{{"t": {k / 50}, "ax": {k % 9}, "who": "p{k // 200}"}}\n' for k in range(600))
+        (house / f"jsonl/{name}.jsonl").write_text(f"boot\n{rows}{'[' * 9999}\n")
     names = ("alif", "fan_in", "lm3s6965evb", "loudness")
-    chosen = [ROOT / "tests" / place for place in ("spec", "pruning/test_pruning.py", "training/test_train_layer.py")]
-    command = [sys.executable, "-P", "-m", "pytest", "-v", "-p", "no:cacheprovider", "-k", " or ".join(names), *chosen]
-    environment = os.environ | {"PYTHONPATH": str(house)}
-    done = subprocess.run(command, capture_output=True, text=True, cwd=house, env=environment)
-    assert done.returncode == 0, done.stdout[-3000:]
+    chosen = [f"{ROOT}/tests/{place}" for place in ("spec", "pruning/test_pruning.py", "training/test_train_layer.py")]
+    code = RUN.format(house=str(house), tests=["-k", f"({' or '.join(names)}) and not dense-", *chosen])
+    done = subprocess.run([sys.executable, "-P", "-c", code], capture_output=True, text=True, cwd=house)
+    assert done.returncode == 0, done.stdout[-3000:] + done.stderr
+    assert "verified: 1000 steps" in done.stdout and ", 0 differences" in done.stdout
+    assert "1 channel every 0.02 s" in done.stdout and "lines that are no rows: 4" in done.stdout
     passed = [line for line in done.stdout.splitlines() if " PASSED" in line]
     assert all(any(name in line for line in passed) for name in names), done.stdout[-3000:]

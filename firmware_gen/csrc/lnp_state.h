@@ -6,6 +6,9 @@
 //                               within -most..most;
 //                               SPIKES(field, words, neurons) holds one bit per neuron
 //   LNP_READOUT                 the field that argmax compares
+// and it may define
+//   LNP_PAIRS(PAIR)             PAIR(first, n, reach): of n neurons whose two state variables start at
+//                               state word `first`; uint32_t reach[n][5] says what load accepts
 // C11 6.5p7 allows an int32_t to be read or written through a pointer to uint32_t.
 #ifndef LNP_STATE_H
 #define LNP_STATE_H
@@ -137,6 +140,23 @@ static bool unused_bits_are_zero(const uint8_t *from, uint32_t words, uint32_t n
     return used == 0 || lnp_get_u32(from + 4u * (words - 1u)) >> used == 0;
 }
 
+#ifdef LNP_PAIRS
+// Whether |x / 4 + 2^k y / 4| and |x / 4 - 2^k y / 4| are within reach[3] and reach[4]; k is reach[2]. The
+// quotients are rounded down. |x| <= reach[0] < 2^31, |y| <= reach[1] and 2^k |y| <= 2^31 * 3 / 2 if k > 0:
+// no sum overflows.
+LNP_ONCE bool pair_is_within(const uint8_t *from_x, const uint8_t *from_y, const uint32_t *reach)
+{
+    const int32_t x = (int32_t)lnp_get_u32(from_x) >> 2;
+    const int32_t y = (int32_t)lnp_get_u32(from_y);
+    const uint32_t k = reach[2];
+    const int32_t scaled = k < 2u ? y >> (2u - k) : y * (1 << (k - 2u));
+    const int32_t total = x + scaled;
+    const int32_t apart = x - scaled;
+    return (uint32_t)(total < 0 ? -total : total) <= reach[3] &&
+           (uint32_t)(apart < 0 ? -apart : apart) <= reach[4];
+}
+#endif
+
 // The limits of SEMANTICS.md section 10.
 static bool is_safe(const uint8_t *from)
 {
@@ -152,9 +172,22 @@ static bool is_safe(const uint8_t *from)
         return false;                                  \
     }                                                  \
     from += 4u * (words);
+#ifdef LNP_PAIRS
+    const uint8_t *const start = from;
+#endif
     LNP_FIELDS(CHECK_WORDS, CHECK_SPIKES)
 #undef CHECK_WORDS
 #undef CHECK_SPIKES
+#ifdef LNP_PAIRS
+#define CHECK_PAIRS(first, n, reach)                                                                   \
+    for (uint32_t i = 0; i < (n); i++) {                                                               \
+        if (!pair_is_within(start + 4u * ((first) + i), start + 4u * ((first) + (n) + i), reach[i])) { \
+            return false;                                                                              \
+        }                                                                                              \
+    }
+    LNP_PAIRS(CHECK_PAIRS)
+#undef CHECK_PAIRS
+#endif
     (void)from;
     return true;
 }

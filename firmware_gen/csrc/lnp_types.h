@@ -25,6 +25,24 @@ typedef struct {
     uint8_t percent;
 } lnp_level_t;
 
+// The nearest count, halves to even, within int16. Only LNP_<NAME>_COUNT_<k> uses floating point.
+static inline int16_t lnp_count(double value)
+{
+    if (!(value > -32768.0)) {  // NaN too
+        return INT16_MIN;
+    }
+    if (value >= 32767.0) {
+        return INT16_MAX;
+    }
+    const int32_t whole = (int32_t)value;  // towards 0
+    const double rest = value - whole;     // exact
+    const bool odd = (whole & 1) != 0;
+    if (rest > 0.5 || (rest == 0.5 && odd)) {
+        return (int16_t)(whole + 1);
+    }
+    return (int16_t)(rest < -0.5 || (rest == -0.5 && odd) ? whole - 1 : whole);
+}
+
 // Numbers outside the processor are little-endian.
 
 static inline void lnp_put_u16(uint8_t *to, uint16_t value)

@@ -3,26 +3,35 @@
 from __future__ import annotations
 
 import sys
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Any
 
 from rich.box import HEAVY_HEAD, SIMPLE_HEAD
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 from rich.table import Table
 from rich.text import Text
 
 from lnp_edge.base.errors import LnpError
 
+
+class _Console(Console):
+    def on_broken_pipe(self) -> None:
+        """rich would exit with 1, which means that the answer is no."""
+        raise BrokenPipeError
+
+
 # A file or a pipe has no width: make it wide enough for every column of a table.
-out = Console(highlight=False, width=None if sys.stdout.isatty() else 160)
+out = _Console(highlight=False, width=None if sys.stdout and sys.stdout.isatty() else 160)
 err = Console(stderr=True, highlight=False)
 
 
 def fail(e: LnpError) -> None:
     """Print both lines of an error, with control characters escaped."""
     what, try_next = (ascii_only(line) for line in (e.what, e.try_next))
-    if sys.stderr.isatty():
+    if sys.stderr and sys.stderr.isatty():
         err.print(Text(what, style="bold red"), Text(f"  {try_next}"), sep="\n", soft_wrap=True)
     else:
         print(f"{what}\n  {try_next}", file=sys.stderr)
@@ -38,9 +47,31 @@ def note(text: str) -> None:
     err.print(Text(text, style="dim"), soft_wrap=True)
 
 
+EVERY = 10.0  # s between two lines of progress where no bar can be drawn
+
+
+class Lines(Progress):
+    """Progress as plain lines, for a log: one every EVERY seconds, so that short work is silent."""
+
+    def __init__(self) -> None:
+        super().__init__(console=err, disable=True)
+        self._said = time.monotonic()
+
+    def update(self, task_id: TaskID, **changes: Any) -> None:
+        super().update(task_id, **changes)
+        if (now := time.monotonic()) - self._said >= EVERY:
+            self._said = now
+            task = self._tasks[task_id]
+            share = f" {task.completed:.0f} of {task.total:.0f}" if task.total else ""
+            note(f"{task.description}:{share} {ascii_only(str(task.fields.get('info', '')))}".rstrip())
+
+
 @contextmanager
 def bars() -> Iterator[Progress]:
-    """Progress bars with the time left; silent if standard error is not a terminal."""
+    """Progress bars with the time left; lines if standard error is not a terminal."""
+    if not err.is_terminal:
+        yield Lines()
+        return
     columns = (
         TextColumn("{task.description:<24}"),
         BarColumn(32),
@@ -48,7 +79,7 @@ def bars() -> Iterator[Progress]:
         TimeRemainingColumn(compact=True),
         TextColumn("{task.fields[info]}"),
     )
-    with Progress(*columns, console=err, disable=not err.is_terminal) as progress:
+    with Progress(*columns, console=err) as progress:
         yield progress
 
 
@@ -59,12 +90,26 @@ def table(title: str, columns: list[str], rows: list[list[str]], wide: bool = Fa
     """
     wide = wide or len(columns) > 7
     box = SIMPLE_HEAD if wide else HEAVY_HEAD
-    found = Table(title=title, title_justify="left", title_style="bold", box=box, pad_edge=not wide)
+    found = Table(title=Text(title, style="bold"), title_justify="left", title_style="bold", box=box, pad_edge=not wide)
     for k, column in enumerate(columns):
-        found.add_column(column, justify="left" if k == 0 else "right", no_wrap=k == 0)
+        found.add_column(Text(column), justify="left" if k == 0 else "right", no_wrap=k == 0)
     for row in rows:
         found.add_row(*(Text(cell) for cell in row))
     return found
+
+
+def listing(rows: list[list[Text]]) -> Table:
+    """Rows without a head or frames. Only the last column is folded, and only between words."""
+    found = Table.grid(padding=(0, 2))
+    for k in range(len(rows[0])):
+        found.add_column(no_wrap=k + 1 < len(rows[0]))
+    for row in rows:
+        found.add_row(*row)
+    return found
+
+
+def mark(good: bool) -> Text:
+    return Text("✓", style="green") if good else Text("✗", style="red")
 
 
 def counted(instructions: float) -> str:

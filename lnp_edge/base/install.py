@@ -23,6 +23,8 @@ INSTALL = {
     "onnxruntime": "pip install onnxruntime",
     "pillow": "pip install pillow",
     "optuna": "pip install optuna",
+    "pandas": "pip install pandas",
+    "pyarrow": "pip install pyarrow",
 }
 
 

@@ -38,12 +38,11 @@ def meter(board: Board, windows: NDArray[np.int16] | None = None) -> Meter:
 
     def measured(model: QuantizedModel) -> Cost:
         with tempfile.TemporaryDirectory(prefix="lnp-") as folder:
-            sizes = _build(model, board, board.toolchain, Path(folder) / "board")
+            sizes = built(model, board, board.toolchain, Path(folder) / "board")
             if twin is None or windows is None:
                 return Cost(sizes.flash, sizes.ram)
-            same = sizes if twin.name == board.name else _build(model, twin, board.toolchain, Path(folder) / "twin")
-            with closing(Emulator(_roomy(twin), same.image)) as emulator:
-                calls = _instructions(emulator, model, windows)
+            same = sizes if twin.name == board.name else built(model, twin, board.toolchain, Path(folder) / "twin")
+            calls = instructions(same, twin, model, windows)
         return Cost(sizes.flash, sizes.ram, float(np.mean(calls)), max(calls))
 
     return measured
@@ -94,7 +93,8 @@ def some(windows: NDArray[np.int16]) -> NDArray[np.int16]:
     return windows[np.linspace(0, len(windows) - 1, count).astype(int), :STEPS]
 
 
-def _build(model: QuantizedModel, board: Board, toolchain: str, folder: Path) -> Sizes:
+def built(model: QuantizedModel, board: Board, toolchain: str, folder: Path) -> Sizes:
+    """The firmware of a model, which may be larger than the board."""
     write(generate(model, _roomy(board)), folder)
     return build(folder, toolchain)
 
@@ -104,11 +104,12 @@ def _roomy(board: Board) -> Board:
     return replace(board, flash=flash, ram=ram)
 
 
-def _instructions(emulator: Emulator, model: QuantizedModel, windows: NDArray[np.int16]) -> list[int]:
-    """The instructions of each step of each window, from a state of zeros."""
-    device = Device(emulator, model)
-    with emulator.count("lnp_net_step") as counted:
-        for rows in model.rows(windows):
-            device.reset()
-            device.steps(rows)
+def instructions(built: Sizes, board: Board, model: QuantizedModel, windows: NDArray[np.int16]) -> list[int]:
+    """The instructions of each step of each window, from a state of zeros, on an emulated board."""
+    with closing(Emulator(_roomy(board), built.image)) as emulator:
+        device = Device(emulator, model)
+        with emulator.count("lnp_net_step") as counted:
+            for rows in model.rows(windows):
+                device.reset()
+                device.steps(rows)
     return counted.calls

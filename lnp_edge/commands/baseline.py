@@ -5,18 +5,25 @@ Every rival is trained on the training groups alone. Its C runs on test windows
 and on hostile ones, and each score is compared with the integer reference, bit
 for bit. Accuracy is that of the integers on all test windows. Instructions are
 counted; flash and RAM are those of the whole image, with start-up code, UART
-driver, the buffer of a window and the stack."""
+driver, the buffer of a window and the stack.
+
+What was measured is kept in DIR and not repeated. To continue after a stop,
+run the same command again."""
 
 import argparse
 import json
+from pathlib import Path
 
 from lnp_edge import boards, config
-from lnp_edge.base.console import bars, counted, out, table
+from lnp_edge.base.console import counted, note, out, table
 from lnp_edge.base.errors import ConfigError
+from lnp_edge.experiments.executors import for_jobs, processes
+from lnp_edge.experiments.rivals import Rivals, RivalTrial
 from lnp_edge.firmware_gen.build import compiler
 from lnp_edge.stages import rival
 from lnp_edge.stages.rival import Measured
 from lnp_edge.task import metrics
+from lnp_edge.task.fit import configuration
 from lnp_edge.task.split import Split
 
 HELP = "measure rivals without a spiking network, as integers and C"
@@ -31,6 +38,10 @@ def arguments(parser: argparse.ArgumentParser) -> None:
         "--windows", type=int, default=rival.COMPARED, metavar="N",
         help="number of test windows whose scores are compared (default: %(default)s)",
     )  # fmt: skip
+    parser.add_argument(
+        "--jobs", type=for_jobs, default=processes, metavar="N", help="number of processes (default: one per core)"
+    )
+    parser.add_argument("-o", "--output", type=Path, default=Path("runs"), metavar="DIR", help="default: %(default)s")
     parser.add_argument("--json", action="store_true", help="print the rows as JSON")
 
 
@@ -39,41 +50,23 @@ def run(args: argparse.Namespace) -> int:
         if (value := getattr(args, name)) is not None and value < least:
             raise ConfigError(f"--{name} is {value}", f"choose at least {least}")
     compiler(boards.get(rival.BOARD).toolchain)
-    settings = config.named(args.task)
+    settings = configuration(args.task, note)
     data = rival.data_of(settings)
     chosen = [name.strip() for name in args.rivals.split(",")] if args.rivals else rival.suiting(data)
     if not chosen:
         raise ConfigError(f"no rival can take {data.train.name}", f"known rivals: {', '.join(rival.names())}")
     for name in chosen:
         rival.require(name, data)
-    rows = []
-    with bars() as progress:
-        total = progress.add_task("rivals", total=len(chosen), info="")
-        for name in chosen:
-            task = progress.add_task(name, total=100, info="")
-            show = Show(progress, task)
-            rows.append(
-                rival.measure(name, data, settings.seed if args.seed is None else args.seed, show, args.windows)
-            )
-            progress.update(task, visible=False)
-            progress.update(total, advance=1)
-    lower = data.test.metric.startswith("rmse")
+    seed = settings.seed if args.seed is None else args.seed
+    trials = [RivalTrial(name, settings, seed, compared=args.windows) for name in chosen]
+    rows = Rivals(args.output).all(trials, args.jobs)
+    lower = metrics.lower_is_better(data.test.metric)
     rows.sort(key=lambda row: row.value if lower else -row.value)
     if args.json:
         print(json.dumps([row.as_dict() for row in rows]))
     else:
         _print(data, rows)
     return 0 if not any(row.differ for row in rows) else 1
-
-
-class Show:
-    """Moves one bar."""
-
-    def __init__(self, progress, task):
-        self._progress, self._task = progress, task
-
-    def __call__(self, share: float, what: str) -> None:
-        self._progress.update(self._task, completed=round(100 * share), info=what)
 
 
 def _print(data: Split, rows: list[Measured]) -> None:

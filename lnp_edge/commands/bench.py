@@ -1,6 +1,7 @@
 """Measure the speed of the reference, of a training step compared with other
 libraries (--train), or of pruning at several sizes (--prune), and compare it
-with the aims. A stopped run starts again from the beginning: its ratios are
+with the aims. Or count where the instructions of a step on a Cortex-M4 go
+(--costs), with every compiler that is installed. A stopped run starts again from the beginning: its ratios are
 between measurements of one run."""
 
 import argparse
@@ -12,8 +13,8 @@ import numpy as np
 
 from lnp_edge.base.console import bars, note, out, table
 
-HELP = "measure the speed of the reference, of training or of pruning"
-EXAMPLE = "  lnp bench\n  lnp bench --train\n  lnp bench --prune"
+HELP = "measure the speed of the reference, of training or of pruning, or count a device's instructions"
+EXAMPLE = "  lnp bench\n  lnp bench --train\n  lnp bench --prune\n  lnp bench --costs"
 STEPS, ROUNDS = 4000, 15
 AIMS = {"first_call_s": 2.0, "ns_per_neuron_step": 5.0, "ns_per_event": 1.5}  # first call: from the cache
 
@@ -22,6 +23,9 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     kind = parser.add_mutually_exclusive_group()
     kind.add_argument("--train", action="store_true", help="time of a training step, compared with other libraries")
     kind.add_argument("--prune", action="store_true", help="time, memory and error of pruning, up to 100,000 neurons")
+    kind.add_argument(
+        "--costs", action="store_true", help="instructions of each part of a step on an emulated Cortex-M4"
+    )
     parser.add_argument("--quick", action="store_true", help="with --train or --prune: small, without other libraries")
     parser.add_argument("--json", action="store_true", help="print the results as JSON")
 
@@ -31,6 +35,8 @@ def run(args: argparse.Namespace) -> int:
         return _train(args)
     if args.prune:
         return _prune(args)
+    if args.costs:
+        return _costs(args)
     found = measure()
     if args.json:
         print(json.dumps(found))
@@ -109,6 +115,32 @@ def _prune(args: argparse.Namespace) -> int:
     out.print(table("Pruning, one core", ["", "neurons", "synapses", "CPU s", "MB", "aim", ""], cells))
     if exponent == exponent:
         out.print(f"time of the edge step grows as neurons**{exponent:.2f}, {scale.DEGREE} synapses each")
+    return 0
+
+
+def _costs(args: argparse.Namespace) -> int:
+    from lnp_edge.commands import _costs
+
+    chains = _costs.toolchains()
+    with bars() as progress:
+        task = progress.add_task("costs", total=None, info="")
+
+        def show(what: str) -> None:
+            progress.update(task, advance=1, info=what)
+
+        costs = _costs.measure(chains, show)
+    if args.json:
+        print(json.dumps([vars(cost) for cost in costs]))
+        return 0
+    columns = ["instructions of", *chains, *(f"{what}, {chain}" for what in ("flash", "RAM") for chain in chains)]
+    rows = [
+        [cost.what, *(f"{cost.instructions[chain]:.1f}" for chain in chains),
+         *(f"{size[chain]}" if size else "" for size in (cost.flash, cost.ram) for chain in chains)]
+        for cost in costs
+    ]  # fmt: skip
+    out.print(table("A step on the emulated Cortex-M4", columns, rows, wide=True))
+    out.print("Each is the difference of two models that differ by that alone. A sample's cost has its encoder in it.")
+    out.print("Flash and RAM, B: of 6 channels, more than with the samples themselves, one a step.")
     return 0
 
 

@@ -4,7 +4,9 @@ import argparse
 import json
 from dataclasses import asdict
 
-from lnp_edge.base.console import out
+from rich.text import Text
+
+from lnp_edge.base.console import listing, out
 
 HELP = "list the available boards"
 EXAMPLE = "  lnp boards"
@@ -21,7 +23,13 @@ def run(args: argparse.Namespace) -> int:
     if args.json:
         print(json.dumps([asdict(b) for b in found]))
         return 0
+    rows = []
     for b in found:
-        size = "" if b.cpu == "host" else f"{b.flash.size >> 10} KiB flash, {b.ram.size >> 10} KiB RAM, "
-        out.print(f"{b.name:<16}{b.cpu}, {size}starts by {b.start}\n{'':<16}{b.description}", soft_wrap=True)
+        size = "" if b.cpu == "host" else f"{b.flash.size >> 10} + {b.ram.size >> 10} KiB"
+        real = b.start == "serial"
+        how = "a real board, at --port" if real else f"started here, by {b.start}"
+        words = Text(b.description).append(f"\n{how}", style="dim")
+        rows.append([Text(b.name, style="bold"), Text(b.cpu), Text(size), words])
+    out.print(listing(rows))
+    out.print("KiB of flash and of RAM.")
     return 0

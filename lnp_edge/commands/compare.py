@@ -23,6 +23,7 @@ from lnp_edge.experiments.store import Store
 from lnp_edge.experiments.store import run as run_items
 from lnp_edge.stages import pipeline
 from lnp_edge.task import metrics
+from lnp_edge.task.fit import configuration
 from lnp_edge.task.split import load_data
 
 HELP = "compare pruning methods, with controls: a report with figures, and CSV"
@@ -94,7 +95,7 @@ def run(args: argparse.Namespace) -> int:
     if "trained" in parts:
         pipeline.require_torch()
         for name in _chosen("--trained-tasks", args.trained_tasks, tuple(config.names())):
-            load_data(config.named(name))  # report unreadable data before the work starts
+            load_data(configuration(name))  # report unreadable data before the work starts
     make_folder(args.output)
     found, sections = {}, []
     work = {"frozen": _frozen, "ablation": _ablation, "trained": _trained, "matrices": _matrices}
@@ -208,7 +209,7 @@ def _trained(args: argparse.Namespace, keeps: list[float], kinds: list[str]) -> 
 
     results, sections = [], []
     for task in args.trained_tasks.split(","):
-        metric = load_data(config.named(task)).metric
+        metric = load_data(configuration(task)).metric
         lower = metric == "rmse_ratio"
         shown = [metric, f"{metric}, integers"]
         for kind in [k for k in kinds if k != "clustered"]:

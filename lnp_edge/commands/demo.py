@@ -25,8 +25,8 @@ from lnp_edge.base.errors import BoardError
 from lnp_edge.base.files import discard, write_whole
 from lnp_edge.base.install import MCU
 from lnp_edge.base.progress import Progress
-from lnp_edge.config import Config
-from lnp_edge.experiments import store
+from lnp_edge.experiments import rivals, store
+from lnp_edge.experiments.rivals import RivalTrial
 from lnp_edge.experiments.runs import Runs
 from lnp_edge.experiments.store import Store
 from lnp_edge.experiments.trial import Outcome, Trial
@@ -70,8 +70,8 @@ def run(args: argparse.Namespace) -> int:
         raise BoardError(f"{board.name} is a real board", "name its port: --port /dev/ttyACM0, or choose another board")
     compiler(board.toolchain)
     data = split(settings, load_data(settings))
-    rivals = (QUICK_RIVALS if args.quick else RIVALS) if rival.available() else ()
-    trial, others = Trial("lnp-edge", settings), [_Rival(name, settings) for name in rivals]
+    trial, names = Trial("lnp-edge", settings), QUICK_RIVALS if args.quick else RIVALS
+    others = [RivalTrial(name, settings, settings.seed, compared=RIVAL_WINDOWS) for name in names]
     outcomes: list[Outcome] = []
     measured: list[Measured] = []
     proof: list[Proof] = []
@@ -93,37 +93,37 @@ def run(args: argparse.Namespace) -> int:
                 proof.append(_on_device(args, board, found.model, data.test_windows.counts, progress))
 
         work = partial(_work, Runs(args.output))
-        store.run([trial, *others], work, Chain(args.output), title="trainings", shown=progress)
+        store.run(
+            [trial, *(others if rival.available() else ())], work, Chain(args.output), title="trainings", shown=progress
+        )
     found = _results(board.name, data, outcomes[0], proof[0], measured)
+    found["warning"] = pipeline.warning(settings, outcomes[0].history)
     found["seconds"] = round(time.monotonic() - begin, 1)
     write_whole(args.output / "report.json", json.dumps(found, indent=1).encode())
     discard(args.output / trial.key)
     _show(found)
     out.print("\n".join(proof[0].report.lines()), soft_wrap=True)
+    write_whole(args.output / "recording.csv", _csv(data))
     note(f"{found['seconds']} s; the network, model.onnx, firmware and report.json are in {args.output}")
+    out.print("Next:", style="bold")
+    out.print(f"  lnp run {args.output}/model.onnx --source {args.output}/recording.csv", soft_wrap=True, markup=False)
+    out.print("  lnp new my.toml --data FOLDER      with recordings of your own")
     equal = found["predictions_equal"] == found["windows"] and not any(row.differ for row in measured)
     return 0 if proof[0].report.ok and equal else 1
 
 
-@dataclass(frozen=True)
-class _Rival:
-    """A rival to train and measure."""
-
-    name: str
-    config: Config
-
-    @property
-    def key(self) -> str:
-        return f"rival-{self.name}"
-
-    def valid(self, found: dict) -> bool:
-        return True
+def _csv(data: Split) -> bytes:
+    """The first held-out recording of each class of the first person, one after the other."""
+    test = data.test
+    own = np.flatnonzero(test.groups == test.groups[0])
+    first = [own[test.labels[own] == label][0] for label in np.unique(test.labels[own])]
+    rows = np.concatenate([test.recordings[r] for r in first])
+    lines = [",".join(test.channels), *(",".join(map(str, row)) for row in rows.tolist())]
+    return ("\n".join(lines) + "\n").encode()
 
 
-def _work(runs: Runs, item: Trial | _Rival, progress: Progress) -> Any:
-    if isinstance(item, Trial):
-        return runs.work(item, progress)
-    return rival.measure(item.name, rival.data_of(item.config), item.config.seed, progress, RIVAL_WINDOWS)
+def _work(runs: Runs, item: Trial | RivalTrial, progress: Progress) -> Any:
+    return runs.work(item, progress) if isinstance(item, Trial) else rivals.work(item, progress)
 
 
 def best_board() -> str:
@@ -213,6 +213,8 @@ def _show(found: dict) -> None:
         said += f" Cheapest within its interval: {cheap['name']}."
     start, kept = found["recurrent_synapses"]
     out.print(said)
+    if found["warning"]:
+        out.print(f"The network has not converged: {found['warning']}", soft_wrap=True, markup=False)
     out.print(f"Of the network, {kept} of {start} recurrent synapses were kept, before training.")
     out.print(
         f"Predictions that agree: floats and integers {found['float_and_integers_agree']}, "

@@ -8,12 +8,15 @@ import shutil
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
-from lnp_edge.base.console import out
+from rich.text import Text
+
+from lnp_edge.base.console import listing, mark, out
 from lnp_edge.base.install import INSTALL
 
 HELP = "list installed and missing tools, and how to install them"
 EXAMPLE = "  lnp doctor"
 
+MOST_FOUND = 28  # characters of a path; a longer one is in --json
 PROGRAMS = {
     "cc": "native compiler for --board host",
     "make": "builds a generated folder without Python",
@@ -27,6 +30,8 @@ PACKAGES = {
     "pyelftools": "reads images",
     "torch": "training only",
     "scikit-learn": "baseline of a training",
+    "pandas": "own data: CSV, clocks",
+    "pyarrow": "own data: Parquet",
     "matplotlib": "figures of lnp reproduce and compare",
     "onnxruntime": "runs model.onnx elsewhere; tests",
 }
@@ -44,8 +49,12 @@ def run(args: argparse.Namespace) -> int:
         keys = ("what", "found", "for", "get")
         print(json.dumps([dict(zip(keys, row, strict=True)) for row in rows]))
     else:
+        shown = []
         for what, found, use, get in rows:
-            out.print(f"{what:<20}{found:<24} {use}" + (f"\n{'':<20}{get}" if get else ""), soft_wrap=True)
+            place = found if len(found) < MOST_FOUND else "found"
+            words = Text(use).append(f"\n{get}", style="bold") if get else Text(use)
+            shown.append([mark(not get), Text(what), Text(place), words])
+        out.print(listing(shown))
     return 0
 
 

@@ -4,19 +4,19 @@ With --board it finds the network with the most synapses that fits the board.
 [prune] keep is then a minimum and [network] neurons a maximum: it uses fewer
 neurons if that share of their synapses does not fit. Flash and RAM are
 measured on builds with every synapse stored; a trained network needs no more.
---ops limits instructions, which an emulator counts on training data before
-training. A network that fires more after training needs more instructions, so
-leave some room.
+--ops limits instructions per step, or with "/s" for a second of signal, which
+an emulator counts on training data before training. A network that fires more
+after training needs more instructions, so leave some room. The size that fits
+without recurrent synapses is printed too.
 
 To continue a stopped search, or a stopped pruning of several rounds or with
 trials of time constants, run the same command again."""
 
 import argparse
 import json
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 
-from lnp_edge import config
 from lnp_edge.base.console import bars, note, out, table
 from lnp_edge.base.errors import ConfigError, DoesNotFit
 from lnp_edge.base.files import beside, discard, make_folder, refuse_unwritable
@@ -28,12 +28,15 @@ from lnp_edge.network.file import NetworkFile
 from lnp_edge.spec.board import Board
 from lnp_edge.stages import budget, pipeline
 from lnp_edge.stages.budget import Budget, Fitted
+from lnp_edge.task.fit import configuration
 from lnp_edge.task.split import Split, load_data, split
 
 HELP = "draw a network and prune it before training"
+A_SECOND = "/s"
 EXAMPLE = """  lnp prune demo.toml -o pruned.safetensors
   lnp train pruned.safetensors -o trained.safetensors
-  lnp prune demo.toml --board nucleo-f401re --flash 64k --ram 8k --ops 20k"""
+  lnp prune demo.toml --board nucleo-f401re --flash 64k --ram 8k --ops 20k
+  lnp prune spar --board cortex-m4 --ops 400k/s"""
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
@@ -46,7 +49,10 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--board", help="keep as many synapses as fit this board (lnp boards lists the boards)")
     parser.add_argument("--flash", metavar="SIZE", help="flash for the firmware, such as 64k (default: all)")
     parser.add_argument("--ram", metavar="SIZE", help="RAM for the firmware and its stack, such as 8k (default: all)")
-    parser.add_argument("--ops", metavar="COUNT", help="instructions per step, on average, such as 20k (default: any)")
+    parser.add_argument(
+        "--ops", metavar="COUNT",
+        help="mean instructions per step, such as 20k, or a second, such as 400k/s (default: any)",
+    )  # fmt: skip
     parser.add_argument("--json", action="store_true", help="print the report as JSON")
 
 
@@ -54,7 +60,7 @@ def run(args: argparse.Namespace) -> int:
     from lnp_edge import pruning
 
     refuse_unwritable(args.output)
-    settings = config.named(args.config)
+    settings = configuration(args.config, note)
     if pipeline.after_training(settings):
         raise ConfigError(
             f"{settings.prune.method!r} prunes a trained network, but lnp prune does not train",
@@ -65,7 +71,10 @@ def run(args: argparse.Namespace) -> int:
         budget.require_one_layer(settings)
     data = split(settings, load_data(settings))
     if goal:
-        fitted = _fit(settings, data, *goal, fitting)
+        board, limits = goal
+        if limits.ops is not None and args.ops.strip().endswith(A_SECOND):
+            limits = replace(limits, ops=limits.ops / data.steps_a_second, steps_a_second=data.steps_a_second)
+        fitted, plain = _fit(settings, data, board, limits, fitting)
         settings, dense, pruned = fitted.config, fitted.dense, fitted.network
     else:
         dense = pipeline.new_network(settings, data)
@@ -74,7 +83,7 @@ def run(args: argparse.Namespace) -> int:
         progress.add_task("measure", total=None, info="before and after")
         report = pruning.describe(dense, pruned)
     if args.json:
-        print(json.dumps(asdict(report) | (_as_dict(fitted, *goal) if goal else {})))
+        print(json.dumps(asdict(report) | (_as_dict(fitted, plain, board, limits) if goal else {})))
     else:
         rows = [
             [name, f"{m.neurons}", f"{m.synapses}", f"{m.abscissa:.4g}", f"{m.radius:.4g}"]
@@ -82,7 +91,7 @@ def run(args: argparse.Namespace) -> int:
         ]
         out.print(table("", ["", "neurons", "synapses", "abscissa", "radius"], rows))
         if goal:
-            _show(config.named(args.config), fitted, *goal)
+            _show(configuration(args.config), fitted, plain, board, limits)
     history = {"prune": {"method": settings.prune.method, "synapses_before": report.before.synapses}}
     network_file.save(NetworkFile(pruned, settings, history), args.output)
     discard(beside(args.output, PRUNING), fitting)
@@ -106,10 +115,12 @@ def _goal(args: argparse.Namespace) -> tuple[Board, Budget] | None:
         sizes[name] = size if text is None else budget.parse(text, f"--{name}", 1024)
         if sizes[name] > size:
             raise ConfigError(f"--{name} is {sizes[name]} B, {board.name} has {size}", f"omit --{name} to use all")
-    return board, Budget(**sizes, ops=None if args.ops is None else budget.parse(args.ops, "--ops", 1000))
+    count = None if args.ops is None else budget.parse(args.ops.strip().removesuffix(A_SECOND), "--ops", 1000)
+    return board, Budget(**sizes, ops=count)
 
 
-def _fit(settings: Config, data: Split, board: Board, limits: Budget, folder: Path) -> Fitted:
+def _fit(settings: Config, data: Split, board: Board, limits: Budget, folder: Path) -> tuple[Fitted, Fitted | None]:
+    """The network that fits, and the one that fits without recurrence, unless that is the same."""
     from lnp_edge.commands import _measure
 
     windows = None if limits.ops is None else _measure.some(data.train_windows.counts)
@@ -123,7 +134,10 @@ def _fit(settings: Config, data: Split, board: Board, limits: Budget, folder: Pa
             progress.update(task, advance=1, info=what)
 
         try:
-            return budget.fit(settings, data, limits, meter, show, folder)
+            fitted = budget.fit(settings, data, limits, meter, show, folder)
+            plain = budget.without_recurrence(settings)
+            recurrent = fitted.network.w_rec.nnz > 0
+            return fitted, budget.fit(plain, data, limits, meter, show, folder) if recurrent else None
         except DoesNotFit:
             discard(folder)
             raise
@@ -136,19 +150,27 @@ def _rows(fitted: Fitted, limits: Budget) -> dict[str, tuple[float, float]]:
         "ram": (limits.ram, fitted.cost.ram),
     }
     if limits.ops is not None:
-        found["ops"] = limits.ops, round(fitted.cost.ops)
+        name, rate = ("ops", 1.0) if limits.steps_a_second is None else ("ops_a_second", limits.steps_a_second)
+        found[name] = round(limits.ops * rate), round(fitted.cost.ops * rate)
     return found
 
 
-def _as_dict(fitted: Fitted, board: Board, limits: Budget) -> dict:
+def _as_dict(fitted: Fitted, plain: Fitted | None, board: Board, limits: Budget) -> dict:
     rows = {name: {"budget": most, "used": used} for name, (most, used) in _rows(fitted, limits).items()}
     keep, neurons = fitted.config.prune.keep, fitted.config.network.neurons
     longest = {} if limits.ops is None else {"longest_step": fitted.cost.longest}
-    return {"fit": {"board": board.name, "neurons": neurons, "keep": keep, **rows, **longest}}
+    found = {"board": board.name, "neurons": neurons, "keep": keep, **rows, **longest}
+    if plain:
+        used = {name: used for name, (_, used) in _rows(plain, limits).items()}
+        found["without_recurrence"] = {"neurons": plain.dense.n, **used}
+    return {"fit": found}
 
 
-def _show(asked: Config, fitted: Fitted, board: Board, limits: Budget) -> None:
-    names = {"flash": "flash, B", "ram": "RAM with stack, B", "ops": "instructions per step"}
+def _show(asked: Config, fitted: Fitted, plain: Fitted | None, board: Board, limits: Budget) -> None:
+    names = {
+        "flash": "flash, B", "ram": "RAM with stack, B", "ops": "instructions per step",
+        "ops_a_second": "instructions a second",
+    }  # fmt: skip
     rows = [
         [names[name], f"{most:.0f}", f"{used}", f"{most - used:.0f}"]
         for name, (most, used) in _rows(fitted, limits).items()
@@ -161,3 +183,13 @@ def _show(asked: Config, fitted: Fitted, board: Board, limits: Budget) -> None:
     out.print(f"keep = {fitted.config.prune.keep:.4f} of the recurrent synapses of {fitted.dense.n} neurons")
     if limits.ops is not None:
         out.print(f"longest step: {fitted.cost.longest} instructions, before training, which changes the firing rate")
+    if plain:
+        cost = [f"{plain.cost.flash} B flash", f"{plain.cost.ram} B RAM"]
+        cost += [] if limits.ops is None else [limits.in_words(plain.cost.ops)]
+        out.print(f"without recurrence {plain.dense.n} neurons fit: {', '.join(cost)}.", soft_wrap=True)
+        out.print(
+            f"Prefer them ([network] density = 0, neurons = {plain.dense.n}) where recurrence adds nothing: "
+            "lnp reproduce compares both.",
+            markup=False,
+            soft_wrap=True,
+        )  # fmt: skip

@@ -30,6 +30,7 @@ from lnp_edge.quantization import report as quantize_report
 from lnp_edge.spec.layout import state_bytes, table_bytes
 from lnp_edge.spec.model import QuantizedModel
 from lnp_edge.stages import decide, pipeline
+from lnp_edge.task import metrics
 from lnp_edge.task.split import Split, data_for
 from lnp_edge.training.kernels.derive import trains_in_integers
 
@@ -63,8 +64,11 @@ def run(args: argparse.Namespace) -> int:
     settings = _checked(replace(file.config.quantize, **wanted))
     config = replace(file.config, quantize=settings)
     data = data_for(config, file.network)
+    if settings.decide:
+        decide.parts(data.train)  # refuses before the training what it would refuse after it
     windows = data.test_windows.counts
     checkpoint = beside(args.output, "checkpoint")
+    changes = 0.0
     with bars() as progress:
         if settings.epochs:
             training = progress.add_task("train in integers", total=settings.epochs, info="")
@@ -74,7 +78,7 @@ def run(args: argparse.Namespace) -> int:
 
         model, _ = pipeline.quantize(config, data, file.network, show, checkpoint)
         if settings.decide:
-            model = _decides(config, data, file.network, model, args.output, progress)
+            model, changes = _decides(config, data, file.network, model, args.output, progress)
         task = progress.add_task("check on held-out windows", total=len(windows), info="")
         predicted = predict.of_model(data, model, lambda: progress.update(task, advance=1))
         progress.update(task, completed=len(windows))
@@ -96,6 +100,7 @@ def run(args: argparse.Namespace) -> int:
         "table_bytes": table_bytes(model),
         "state_bytes": state_bytes(model),
         "decision": asdict(model.decision),
+        "rule_warning": decide.warning(changes, config.stream),
         "measures": pipeline.measures(data, predicted),
         "float_measures": file.history.get("float_measures"),
     }
@@ -103,13 +108,19 @@ def run(args: argparse.Namespace) -> int:
         print(json.dumps(report | {"layers": layers, "proposals": advice}))
     else:
         metric = data.test.metric
-        for key in ("measures", "float_measures"):
-            report[key] = f"{metric} {report[key][metric]:.4f}" if report[key] else "not in the file"
+        integers, floats = report.pop("measures")[metric], report.pop("float_measures")
+        before = f", {floats[metric]:.3f} in floats" if floats else ""
+        what = f"{metrics.title(metric)} on held-out data: {integers:.3f} in integers{before}"
+        out.print(Text(what, style="bold"), soft_wrap=True)
+        warning = report.pop("rule_warning")
         for key, value in report.items():
-            out.print(f"{key:<24}{value}")
+            said = ", ".join(f"{k} {v}" for k, v in value.items()) if isinstance(value, dict) else value
+            said = f"{value:.1f} of 31" if isinstance(value, float) else said
+            said = " to ".join(map(str, value)) if isinstance(value, list) else said
+            out.print(Text(f"{key.replace('_', ' '):<24}{said}"), soft_wrap=True)
         title = f"{len(some)} of {len(windows)} held-out windows"
         out.print(table(title, ["layer", "", "floats", "integers"], quantize_report.rows(layers)))
-        for sentence in advice:
+        for sentence in [*([f"The rule of decisions: {warning}."] if warning else []), *advice]:
             out.print(Text(sentence), soft_wrap=True)
     if silenced := quantize_report.silenced(layers):
         discard(checkpoint)  # nothing continues from it
@@ -127,11 +138,15 @@ def run(args: argparse.Namespace) -> int:
 
 def _decides(
     config: Config, data: Split, network: Network, model: QuantizedModel, output: Path, progress: rich.progress.Progress
-) -> QuantizedModel:
-    """The model with a fitted rule of decisions; a stopped fit continues from files beside the output."""
+) -> tuple[QuantizedModel, float]:
+    """The model with a fitted rule of decisions, and decide.Fitted.changes.
+
+    A stopped fit continues from files beside the output.
+    """
+    count = len(decide.parts(data.train))
 
     def shown(fold: int) -> EpochProgress:
-        task = progress.add_task(f"fold {fold + 1} of {decide.FOLDS}", total=None, info="")
+        task = progress.add_task(f"fold {fold + 1} of {count}", total=None, info="")
 
         def show(done: int, total: int, now: dict) -> None:
             progress.update(task, completed=done, total=total, info=f"loss {now['loss']:.3f}")
@@ -139,7 +154,7 @@ def _decides(
         return show
 
     found = decide.rule(config, data, network, model, shown, lambda name: beside(output, name))
-    return replace(model, decision=found).check()
+    return replace(model, decision=found.rule).check(), found.changes
 
 
 def _checked(settings: QuantizeSettings) -> QuantizeSettings:

@@ -1,38 +1,54 @@
 """Print the table of a task: a dense network, networks pruned in several ways,
 controls, integers, and baselines without a network. Costs are those of the
 integers on the emulated Cortex-M4, for a second of signal and the whole image.
+Under the table stand what has not converged, and which row is recommended: the
+cheapest that is not surely worse than the best.
 
 Finished runs are kept in DIR and not repeated; a stopped training continues.
-DIR also receives the table as TASK.md, and figures."""
+DIR also receives the table as TASK.md, and figures: of what each row scores and
+costs, of learning, and of the predictions."""
+
+from __future__ import annotations
 
 import argparse
 import json
 import time
-from dataclasses import dataclass, field, replace
+from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
+from numpy.typing import NDArray
 
 from lnp_edge import boards, config
-from lnp_edge.base.console import counted, note, out, table
+from lnp_edge.base.console import note, out, table
 from lnp_edge.base.errors import ConfigError
 from lnp_edge.base.files import write_whole
 from lnp_edge.commands import _measure
 from lnp_edge.config import Config
 from lnp_edge.experiments.executors import for_jobs, processes
+from lnp_edge.experiments.rivals import Rivals, RivalTrial
+from lnp_edge.experiments.rows import COSTS, Costs, Row, notes
+from lnp_edge.experiments.store import machine
 from lnp_edge.experiments.trial import Trial
 from lnp_edge.interchange import onnx_file
 from lnp_edge.stages import pipeline, rival
 from lnp_edge.stages.rival import Measured
 from lnp_edge.task import metrics
 from lnp_edge.task.dataset import Dataset
+from lnp_edge.task.fit import configuration
 from lnp_edge.task.split import Split, folds, load_data, split
 from lnp_edge.training.kernels.derive import trains_in_integers
+
+if TYPE_CHECKING:
+    from lnp_edge.experiments.runs import Runs
 
 HELP = "print a task's table: dense, pruned, controls, integers, baselines"
 EXAMPLE = """  lnp reproduce spar
   lnp reproduce spar --folds 5 --rows dense,lnp
   lnp reproduce lorenz --seeds 3 -o runs
+  lnp reproduce spar --rows 'lnp,no recurrence' --rivals --seeds 3
   lnp reproduce hapt --rows lnp --rivals ridge_bands,cnn_3k --seeds 5
   lnp reproduce hapt --rows none
   lnp reproduce spar hapt fashion_mnist --shared"""
@@ -57,7 +73,6 @@ SHARED = {
     "lnp, one for all": {"prune": {"shared": True}},
     "no recurrence": ROWS["no recurrence"],
 }
-COSTS = ["instr. a second", "flash B", "RAM B"]
 COUNTED = 4  # windows whose instructions are counted
 QUICK = {"data": {"limit": 4}, "train": {"epochs": 2}, "network": {"neurons": 48}}
 
@@ -76,8 +91,9 @@ def arguments(parser: argparse.ArgumentParser) -> None:
         "--folds", type=int, default=0, help="number of folds by group; 0 uses the data set's test groups (default: 0)"
     )
     parser.add_argument(
-        "--rivals", default=[], type=lambda text: [name.strip() for name in text.split(",")],
-        help=f"rivals to train and measure with each seed: some of {', '.join(rival.names())} (default: none)",
+        "--rivals", nargs="?", const="all",
+        help=f"rivals to train and measure with each seed: some of {', '.join(rival.names())}; without a value "
+        "all that suit the task (default: none)",
     )  # fmt: skip
     parser.add_argument("--shared", action="store_true", help="prune one network for all these tasks, without a task")
     parser.add_argument("--quick", action="store_true", help="a few steps on little data: the figures mean nothing")
@@ -95,20 +111,33 @@ def run(args: argparse.Namespace) -> int:
     if unknown:
         raise ConfigError(f"unknown row {sorted(unknown)[0][:40]!r}", f"available: {', '.join(ROWS)}")
     pipeline.require_torch()
-    bases = [config.named(name) for name in args.tasks]
-    for base in bases if args.rivals else []:
-        data = rival.data_of(base)
-        for name in args.rivals:
-            rival.require(name, data)
+    bases = [configuration(name, note) for name in args.tasks]
+    against = [_rivals(base, args.rivals) for base in bases]
     chosen = SHARED if args.shared else {name: ROWS[name] for name in rows}
     if args.shared:
         bases = [_same_network(base, bases[0]) for base in bases]
-    for base in bases:
+    for base, names in zip(bases, against, strict=True):
         base = quick(base) if args.quick else base
-        found = _reproduce(base, chosen, args)
+        found = _reproduce(base, chosen, names, args)
         if args.json:
             print(json.dumps(found))
     return 0
+
+
+def _rivals(base: Config, asked: str | None) -> list[str]:
+    """Raises ConfigError for a rival that is unknown or cannot take the task, and for streams."""
+    if asked is None:
+        return []
+    if base.stream.batches:
+        what = f"this task of {base.data.name} is judged on streams, but rivals on windows from a reset: --rivals"
+        raise ConfigError(what, "leave it out; lnp stream TASK compares networks with ridge regressions on streams")
+    data = rival.data_of(base)
+    if asked == "all":
+        return rival.suiting(data)
+    names = [name.strip() for name in asked.split(",")]
+    for name in names:
+        rival.require(name, data)
+    return names
 
 
 def changed(base: Config, changes: dict[str, dict]) -> Config:
@@ -152,7 +181,7 @@ def _same_network(base: Config, first: Config) -> Config:
     return replace(base, network=network, prune=first.prune)
 
 
-def _reproduce(base: Config, changes: dict[str, dict], args: argparse.Namespace) -> list[dict]:
+def _reproduce(base: Config, changes: dict[str, dict], rivals: list[str], args: argparse.Namespace) -> list[dict]:
     """Run the missing trials of one task; print and write its table and figures."""
     from lnp_edge.experiments.runs import Runs
 
@@ -173,12 +202,13 @@ def _reproduce(base: Config, changes: dict[str, dict], args: argparse.Namespace)
     results = iter(runs.all([t for group in trials.values() for t in group], args.jobs))
     splits = [split(base, dataset, part) for part in parts]
     rows = [
-        Row(name, [], next_of(results, len(group)), cost=_cost(runs.path(group[0]).with_name("model.onnx"), splits[0]))
-        for name, group in trials.items()
+        _network(name, next_of(results, len(group)), runs, group, splits * args.seeds) for name, group in trials.items()
     ]
     note("baselines")
-    simple_rows = [Row(name, said, []) for name, said in _simple(splits).items()]
-    rows += [_rival(name, [rival.data_of(base, part) for part in parts], seeds) for name in args.rivals]
+    simple_rows = [Row(name, simple=said) for name, said in _simple(splits).items()]
+    against = [[RivalTrial(name, base, seed, part, COUNTED) for seed in seeds for part in parts] for name in rivals]
+    measured = iter(Rivals(args.output).all([one for group in against for one in group], args.jobs))
+    rows += [_rival(next_of(measured, len(group)), len(parts)) for group in against]
     held = f"{args.folds} folds by {dataset.group_name}" if args.folds else splits[0].held_out_text
     drawn = f"seeds {seeds[0]} to {seeds[-1]}" if len(seeds) > 1 else f"seed {seeds[0]}"
     title = f"{base.data.name}: {held}, held out; {drawn}"
@@ -191,68 +221,45 @@ def _reproduce(base: Config, changes: dict[str, dict], args: argparse.Namespace)
     return [row.as_dict() for row in simple_rows + rows]
 
 
-@dataclass(frozen=True)
-class Row:
-    """The measures of a method: of a baseline, or of each trial."""
-
-    name: str
-    simple: list[dict[str, float]]
-    trials: list[dict]  # results of runs.py
-    measured: list[Measured] = field(default_factory=list)  # of a rival, for each seed and fold
-    cost: list[str] = field(default_factory=lambda: [""] * len(COSTS))  # of the first
-
-    @property
-    def floats(self) -> list[dict[str, float]]:
-        return self.simple or [r["float_measures"] for r in self.trials]
-
-    def cells(self, metric: str, others: list[str]) -> list[str]:
-        wide = len(others)
-        integers = [r["measures"] for r in self.trials] + [{m.metric: m.value} for m in self.measured]
-        kinds = ("neurons", "synapses") if self.trials else ()
-        last = [f"{np.mean([r[kind] for r in self.trials]):.0f}" for kind in kinds]
-        others = [] if self.measured else others
-        return [
-            self.name, _spread(self.floats, metric), _spread(integers, metric),
-            *(f"{np.mean([m[k] for m in integers or self.floats]):.3f}" for k in others),
-            *[""] * (wide - len(others)), *(last or [""] * 2), *self.cost,
-        ]  # fmt: skip
-
-    def as_dict(self) -> dict:
-        measured = [one.as_dict() for one in self.measured]
-        return {"name": self.name, "simple": self.simple, "trials": self.trials, "measured": measured}
-
-
-def next_of(results, count: int) -> list[dict]:
+def next_of(results: Iterator, count: int) -> list:
     return [next(results) for _ in range(count)]
 
 
-def _spread(measures: list[dict[str, float]], key: str) -> str:
-    """The mean, with the standard deviation if there are several."""
-    values = [m[key] for m in measures]
-    if not values:
-        return ""
-    return f"{np.mean(values):.3f}" + (f"±{np.std(values, ddof=1):.3f}" if len(values) > 1 else "")
-
-
-def _cost(model: Path, data: Split) -> list[str]:
-    """The cells of COSTS for a model; empty if no emulator counts here."""
+def _costs(model: Path, data: Split) -> Costs | None:
+    """The costs of a model, kept beside it; None if no emulator counts here."""
     if not rival.available():
-        return [""] * len(COSTS)
-    windows = data.test_windows.counts
+        return None
+    windows, board = data.test_windows.counts, boards.get(rival.BOARD)
     some = windows[:: max(1, len(windows) // COUNTED)]
-    cost = _measure.meter(boards.get(rival.BOARD), some)(onnx_file.load(model))
-    return [counted(cost.ops * data.task.steps / data.cut[1]), f"{cost.flash}", f"{cost.ram}"]
+    meter = _measure.remembered(_measure.meter(board, some), board, some, model.with_name("costs.json"))
+    cost = meter(onnx_file.load(model))
+    return Costs(cost.ops * data.steps_a_second, cost.flash, cost.ram)
 
 
-def _rival(name: str, splits: list[Split], seeds: range) -> Row:
-    """A rival trained and measured with each seed, on each fold."""
-    found = []
-    for seed in seeds:
-        for data in splits:
-            found.append(rival.measure(name, data, seed, most=COUNTED))
-            note(f"{name}, seed {seed}: {found[-1].value:.3f}")
-    first = found[0]
-    return Row(first.title, [], [], found, [counted(first.per_second), f"{first.flash}", f"{first.ram}"])
+def _network(name: str, results: list[dict], runs: Runs, trials: list[Trial], splits: list[Split]) -> Row:
+    """splits : of each trial"""
+    costs = _costs(runs.path(trials[0]).with_name("model.onnx"), splits[0])
+    if splits[0].test.series and splits[0].test.series.free_run:  # metrics.interval does not take a closed loop
+        return Row(name, trials=results, costs=costs)
+    intervals, sums, units = [], [], ""
+    for trial, data in zip(trials, splits, strict=True):
+        told = data.test, data.test_windows, runs.predictions(trial), data.cut
+        intervals.append(metrics.interval(*told)[:2])
+        of_units, units = metrics.by_unit(*told)
+        sums.append(of_units)
+    folds = len({trial.held_out for trial in trials})
+    return Row(name, trials=results, costs=costs, intervals=intervals, sums=_by_seed(sums, folds), units=units)
+
+
+def _rival(measured: list[Measured], folds: int) -> Row:
+    first = measured[0]
+    costs, intervals = Costs(first.per_second, first.flash, first.ram), [(one.low, one.high) for one in measured]
+    sums = _by_seed([np.array(one.sums) for one in measured], folds)
+    return Row(first.title, measured=measured, costs=costs, intervals=intervals, sums=sums, units=first.units)
+
+
+def _by_seed(sums: list[NDArray], folds: int) -> list[NDArray]:
+    return [np.concatenate(sums[k : k + folds]) for k in range(0, len(sums), folds)]
 
 
 def _simple(splits: list[Split]) -> dict[str, list[dict[str, float]]]:
@@ -270,25 +277,37 @@ def _write(
 ) -> None:
     """Print the table and write it to stem.md with the command that made it; draw the figures."""
     from lnp_edge.experiments import figures
-    from lnp_edge.experiments.runs import machine
 
     metric, others = dataset.metric, metrics.shown(dataset)
     columns = ["", metrics.title(metric), "integers", *map(metrics.title, others), "N", "synapses", *COSTS]
-    cells = [row.cells(metric, others) for row in simple_rows + rows]
+    tables = [(columns, [row.cells(metric, others) for row in simple_rows + rows])]
+    if classes := metrics.shown_by_class(dataset):
+        known = [row for row in simple_rows + rows if not row.measured]
+        tables.append((["", *classes], [[row.name, *row.means(classes)] for row in known]))
+    said = notes(rows, dataset)
     if not args.json:
-        out.print(table(title, columns, cells))
+        for name, (columns, cells) in zip((title, "by class"), tables, strict=False):
+            out.print(table(name, columns, cells))
+        for one in said:
+            out.print(one, soft_wrap=True, markup=False)
     asked = [*args.tasks, f"--rows {args.rows!r}" * (args.rows != DEFAULT), f"--seeds {args.seeds}"]
     asked += [
-        f"--rivals {','.join(args.rivals)}" * bool(args.rivals),
+        f"--rivals {args.rivals}".removesuffix(" all") if args.rivals else "",
         f"--folds {args.folds}" * bool(args.folds),
         "--shared" * args.shared,
         "--quick" * args.quick,
     ]
     days = sorted({r["date"] for row in rows for r in row.trials}) or [time.strftime("%Y-%m-%d")]
     head = f"`lnp reproduce {' '.join(filter(None, asked))}`, {' to '.join(sorted({days[0], days[-1]}))}, {machine()}."
-    ruled = [columns, ["---", *["---:"] * (len(columns) - 1)], *cells]
-    lines = [head, "", f"{title}.", "", *("| " + " | ".join(line) + " |" for line in ruled), ""]
+    lines = [head, "", f"{title}.", ""]
+    for columns, cells in tables:
+        ruled = [columns, ["---", *["---:"] * (len(columns) - 1)], *cells]
+        lines += [*("| " + " | ".join(line) + " |" for line in ruled), ""]
+    lines += [f"* {one}" for one in said] + [""] * bool(said)
     write_whole(stem.with_name(f"{stem.name}.md"), "\n".join(lines).encode())
+    counted = [row for row in rows if row.costs]
+    if len(counted) > 1:
+        figures.pareto(counted, metric, title, stem.with_name(f"{stem.name}-pareto.png"))
     if not any(row.trials for row in rows):
         return
     curves = {row.name: row.trials[0]["history"] for row in rows if row.trials}

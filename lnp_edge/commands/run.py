@@ -1,6 +1,11 @@
 """Classify or forecast a sensor stream, window by window, on the reference or
 on a device.
 
+A row has a number for each channel of the model: columns are found by the names
+in a first line, or by their number. Lines that are no rows are passed over and
+counted. After a gap the stream begins anew; a serial port that goes away is
+opened again. Models that know the units of their channels take physical values.
+
 With --free-run, a forecasting model receives one window and then only its own
 forecasts; prints a row of counts per step. On a device, every state word of
 every step is compared with the reference."""
@@ -8,9 +13,8 @@ every step is compared with the reference."""
 import argparse
 import json
 import sys
-from collections.abc import Iterator
-from contextlib import nullcontext
-from itertools import islice
+from contextlib import closing, nullcontext
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -24,9 +28,11 @@ from lnp_edge.spec.model import QuantizedModel
 HELP = "classify or forecast a sensor stream, here or on a device"
 EXAMPLE = """  lnp run model.onnx --source recording.csv
   sensor | lnp run model.onnx --source - --board cortex-m4
-  lnp run model.onnx --source /dev/ttyUSB0 --port /dev/ttyACM0
+  lnp run model.onnx --source /dev/ttyUSB0 --log today.jsonl
+  lnp run model.onnx --source today.jsonl --port /dev/ttyACM0
   lnp run lorenz.onnx --source recording.csv --free-run 500 --board cortex-m4"""
 MAX_STEPS = 100_000_000
+GAPS = 10  # that are told one by one; of a live source all are
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
@@ -35,9 +41,19 @@ def arguments(parser: argparse.ArgumentParser) -> None:
         "--source",
         required=True,
         metavar="FILE|-|PORT",
-        help="CSV of sensor counts, one row per sample: a file, standard input or a serial port",
+        help="rows of sensor values: a CSV file, a log, standard input or a serial port",
     )
     parser.add_argument("--baud", type=int, default=115200, help="baud rate of a serial source (default: 115200)")
+    parser.add_argument(
+        "--missing",
+        choices=("hold", "skip", "stop"),
+        default="hold",
+        help="an empty cell: hold the last value (default), skip the row, which is a gap, or stop",
+    )
+    parser.add_argument("--hop", type=int, metavar="SAMPLES", help="samples between predictions (default: the model's)")
+    parser.add_argument(
+        "--log", type=Path, metavar="FILE", help="append samples, gaps and predictions; --source FILE replays them"
+    )
     parser.add_argument(
         "--free-run", type=int, metavar="STEPS", help="feed the forecasts back for so many steps after the first window"
     )
@@ -48,43 +64,91 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
+    from lnp_edge.runtime.host import classify
     from lnp_edge.runtime.reference import Reference
-    from lnp_edge.runtime.source import rows
+    from lnp_edge.runtime.source import Source
 
     if args.free_run is not None and not 1 <= args.free_run <= MAX_STEPS:
         raise ConfigError(f"--free-run is {args.free_run}", f"choose a number from 1 to {MAX_STEPS}")
-    model = onnx_file.load(args.model)
+    model = _with_hop(onnx_file.load(args.model), args.hop)
+    source = Source(args.source, model, missing=args.missing, baud=args.baud, tell=note)
     on_device = args.board or args.port
     opened = _device.device(model, args.board or "cortex-m4", args.port) if on_device else nullcontext(Reference(model))
-    with opened as runner:
-        stream = rows(args.source, model.channels, args.baud)
-        if args.free_run:
-            return _free_run(args, model, runner, stream)
-        return _windows(args, model, runner, stream)
+    with opened as runner, _log(args, model) as log:
+        if not on_device:
+            classify(runner, np.zeros((1, model.n_in), np.int16))  # compiles before the first sample comes
+        try:
+            code = (_free_run if args.free_run else _windows)(args, model, runner, source, log)
+        except KeyboardInterrupt:
+            _sum_up(source)
+            raise
+        _sum_up(source)
+        return code
 
 
-def _windows(args: argparse.Namespace, model: QuantizedModel, runner, stream: Iterator) -> int:
-    from lnp_edge.runtime.host import infer
+def _with_hop(model: QuantizedModel, hop: int | None) -> QuantizedModel:
+    if hop is None:
+        return model
+    frame = model.front.frame if model.decision.stream else 1
+    if not 1 <= hop <= model.window or hop % frame:
+        multiple = f", a multiple of {frame}" if frame > 1 else ""
+        raise ConfigError(f"--hop is {hop} samples", f"choose from 1 to {model.window}, the window{multiple}")
+    return replace(model, hop=hop)
 
-    count = 0
-    for p in infer(runner, model, stream):
+
+def _log(args: argparse.Namespace, model: QuantizedModel):
+    from lnp_edge.runtime.log import Log
+
+    if args.log is None:
+        return nullcontext()
+    if args.log.exists() and Path(args.source).exists() and args.log.samefile(args.source):
+        raise ConfigError(f"--log {args.log} is the source", "choose another --log")
+    return closing(Log(args.log, model, args.source))
+
+
+def _sum_up(source) -> None:
+    for line in source.summary():
+        note(line)
+
+
+def _windows(args: argparse.Namespace, model: QuantizedModel, runner, source, log) -> int:
+    from lnp_edge.runtime.host import Stream
+    from lnp_edge.runtime.log import Gap, now
+
+    count = gaps = 0
+    stream = Stream(runner, model)
+    for event in source:
+        if log:
+            log.event(event)
+        if isinstance(event, Gap):
+            gaps += 1
+            stream.gap()
+            if source.live or gaps <= GAPS:
+                note(f"gap: {event.why}; the stream begins anew")
+            continue
+        p = stream.push(event.counts, event.t)
+        if p is None:
+            continue
         count += 1
-        if args.json:
-            print(json.dumps(p.as_dict()), flush=True)
-        else:
-            forecast = (p.forecast or {}).items()
-            said = ", ".join(f"{name}: {value:.0f}" for name, value in forecast) or _decided(p)
-            print(f"{p.start:9.2f} to {p.end:9.2f} s   {said} {p.latency_us:9.0f} us", flush=True)
+        said = p.as_dict() | ({"time": now()} if source.live else {})
+        if log:
+            log.write({"prediction": said})
+        print(json.dumps(said) if args.json else _line(p, said.get("time")), flush=True)
+    if gaps > GAPS and not source.live:
+        note(f"gaps: {gaps}, of which {GAPS} were told")
     if count == 0:
-        note(f"no window: {_too_short(model)}")
+        note(f"no window: {_too_short(model, gaps)}")
     return 0
 
 
-def _decided(p) -> str:
-    return f"{'unknown' if p.unknown else p.name:<16}" + f" {p.percent:3d} %" * (p.percent > 0)
+def _line(p, time: str | None) -> str:
+    when = f"{time}{p.end:10.2f} s" if time else f"{p.start:9.2f} to {p.end:9.2f} s"
+    forecast = ", ".join(f"{name}: {value:.0f}" for name, value in (p.forecast or {}).items())
+    name = f"{'unknown' if p.unknown else p.name:<16}" + f" {p.percent:3d} %" * (p.percent > 0)
+    return f"{when}   {forecast or name} {p.latency_us:9.0f} us"
 
 
-def _free_run(args: argparse.Namespace, model: QuantizedModel, runner, stream: Iterator) -> int:
+def _free_run(args: argparse.Namespace, model: QuantizedModel, runner, source, log) -> int:
     """Returns 1 if the state of a device differs from that of the reference in any step."""
     from lnp_edge.runtime.device import Device
     from lnp_edge.runtime.host import feed_back
@@ -92,10 +156,8 @@ def _free_run(args: argparse.Namespace, model: QuantizedModel, runner, stream: I
     from lnp_edge.runtime.verify import Lockstep
 
     lockstep = Lockstep(runner, Reference(model)) if isinstance(runner, Device) else None
-    warm_up = list(islice(stream, model.window))
-    if len(warm_up) < model.window:
-        raise DataError(_too_short(model), "give a longer stream")
-    for step, row in enumerate(feed_back(lockstep or runner, model, np.stack(warm_up), args.free_run)):
+    warm_up = _first_window(model, source, log)
+    for step, row in enumerate(feed_back(lockstep or runner, model, warm_up, args.free_run)):
         if step == 0 and not args.json:
             print(",".join(model.channels))
         said = {"step": step + 1, "counts": row.tolist()}
@@ -108,5 +170,24 @@ def _free_run(args: argparse.Namespace, model: QuantizedModel, runner, stream: I
     return 0 if report.ok else 1
 
 
-def _too_short(model: QuantizedModel) -> str:
-    return f"the stream ended before {model.window} rows ({model.window * model.sample_dt:g} s)"
+def _first_window(model: QuantizedModel, source, log) -> np.ndarray:
+    """The first samples without a gap, int16 [window, channels]."""
+    from lnp_edge.runtime.log import Gap
+
+    rows, gaps = list[np.ndarray](), 0
+    with closing(iter(source)) as events:
+        for event in events:
+            if log:
+                log.event(event)
+            if isinstance(event, Gap):
+                rows, gaps = [], gaps + 1
+                continue
+            rows.append(event.counts)
+            if len(rows) == model.window:
+                return np.stack(rows)
+    raise DataError(_too_short(model, gaps), "give a longer stream")
+
+
+def _too_short(model: QuantizedModel, gaps: int) -> str:
+    rows = f"{model.window} rows ({model.window * model.sample_dt:g} s)"
+    return f"the stream has no {rows} without a gap" if gaps else f"the stream ended before {rows}"

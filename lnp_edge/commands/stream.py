@@ -22,6 +22,7 @@ from lnp_edge.experiments.executors import for_jobs, processes
 from lnp_edge.interchange import onnx_file
 from lnp_edge.stages import pipeline, rival
 from lnp_edge.task import streams
+from lnp_edge.task.fit import configuration
 from lnp_edge.task.split import Split, load_data, split
 
 HELP = "judge a task on streams: accuracy, delays and false changes"
@@ -51,7 +52,7 @@ def run(args: argparse.Namespace) -> int:
     from lnp_edge.experiments import on_streams, store
     from lnp_edge.experiments.runs import Runs
 
-    settings = config.named(args.task)
+    settings = configuration(args.task, note)
     if not settings.stream.batches:
         raise ConfigError(f"{args.task} trains on windows", "set [stream] batches = 1200, or choose spar-stream")
     if args.seed is not None:
@@ -64,12 +65,14 @@ def run(args: argparse.Namespace) -> int:
         raise ConfigError(f"--left-out is {args.left_out}", f"choose a number from 0 to {most}")
     names = [*METHODS, *(f"stranger {k}" for k in range(args.left_out))]
     methods = [on_streams.Method(name, settings, args.output) for name in names]
-    Runs(args.output).all([method.trial() for method in methods[:2]], args.jobs)
+    _, trained = Runs(args.output).all([method.trial() for method in methods[:2]], args.jobs)
     found = store.run(methods, on_streams.work, store.Store(args.output), args.jobs, "methods")
     rows = [row for result in found for row in result["rows"]]
     _count(settings, data, methods[0].model_file(), [row for row in rows if row["name"].startswith("windows")])
     own = [row for result in found[1:2] for row in result["rows"]]
     _count(settings, data, methods[1].model_file(), own)
+    for row in own:
+        row |= {"rule_warning": trained.get("rule_warning", "")} if row["name"] == RULED else {}
     strangers = {name: share for result in found for name, share in result.get("strangers", {}).items()}
     report: dict[str, Any] = {
         "task": args.task, "seed": settings.seed, "held_out": data.held_out_text, "rows": rows,
@@ -92,19 +95,18 @@ def _count(settings: Config, data: Split, path: Path, rows: list[dict[str, Any]]
     if model.decision.stream:
         signal = data.test_streams[0].signal
         some = signal[None, : min(_measure.STEPS, len(signal) // frame) * frame]
-        steps = 1 / data.dt
     else:
         some = _measure.some(data.test_windows.counts)
-        steps = data.task.steps / (data.task.hop * data.train.dt)
     meter = _measure.remembered(_measure.meter(board, some), board, some, path.with_name("cost.json"))
     cost = meter(model)
+    steps = replace(data, streaming=model.decision.stream).steps_a_second
     for row in rows:
         row |= {"per_second": cost.ops * steps, "flash": cost.flash, "ram": cost.ram}
 
 
 def _print(settings: Config, data: Split, report: dict[str, Any]) -> None:
     first = report["rows"][0]
-    title = f"{settings.data.name}: {data.test.group_name} {_groups(data)}, held out; seed {settings.seed}"
+    title = f"{settings.data.name}: {data.held_out_names}, held out; seed {settings.seed}"
     out.print(table(title, COLUMNS, [_cells(row) for row in report["rows"]], wide=True))
     hop, hours = data.task.hop * data.train.dt, f"{first['hours']:.2f} labelled hours"
     out.print(f"A decision every {hop:g} s; {first['changes']:.0f} changes of class in {hours}.")
@@ -112,26 +114,31 @@ def _print(settings: Config, data: Split, report: dict[str, Any]) -> None:
     out.print("first right decision, of 50/90/95 % of the changes; missed: changes without one;")
     out.print("false: decisions an hour for another class that is not there; instr.:")
     out.print("instructions a second of signal, on the emulated Cortex-M4.")
+    before = ""
+    for row in report["rows"]:
+        if warning := row.get("rule_warning"):
+            out.print(f"{before}, {row['name'].strip()}: {warning}.", soft_wrap=True, markup=False)
+        before = row["name"] if row["name"][0] != " " else before
     if rule := next((row for row in report["rows"] if row["name"] == RULED), None):
-        shares = f"{rule['unknown']:.1%} of all decisions unknown, {rule['rejected']:.1%} of the right ones"
+        unknown, rejected, known = (_said(rule[key], ".1%") for key in ("unknown", "rejected", "known"))
+        shares = f"{unknown} of all decisions unknown, {rejected} of the right ones"
         out.print(f"\nThe rule calls {shares};")
-        out.print(f"{rule['known']:.1%} of the known are right. Of what it should not know, it calls unknown:")
+        out.print(f"{known} of the known are right. Of what it should not know, it calls unknown:")
     for name, share in report["strangers"].items():
-        out.print(f"  {share:6.1%} of {name}")
+        out.print(f"  {_said(share, '.1%'):>6} of {name}")
     out.print("Confidence: percent promised, percent right (decisions):")
     for part in range(0, len(report["levels"]), 4):
-        told = (f"{p:.0f}, {r:.0f} ({n:.0f})" for p, r, n in report["levels"][part : part + 4])
+        told = (f"{p:.0f}, {_said(r, '.0f')} ({n:.0f})" for p, r, n in report["levels"][part : part + 4])
         out.print("  " + "   ".join(told))
 
 
-def _groups(data: Split) -> str:
-    return ", ".join(map(str, sorted(set(data.test.groups.tolist()))))
+def _said(value: float | None, form: str) -> str:
+    """A number, or a dash for what is not finite: see on_streams.work."""
+    return "–" if value is None else format(value, form)
 
 
 def _cells(row: dict[str, Any]) -> list[str]:
-    delays = "/".join("–" if row[k] is None else f"{row[k]:.1f}" for k in ("delay_50", "delay_90", "delay_95"))
+    all_of_them, settled, missed = (_said(row[key], ".3f") for key in ("accuracy", "settled", "missed"))
+    delays = "/".join(_said(row[key], ".1f") for key in ("delay_50", "delay_90", "delay_95"))
     instructions = counted(row["per_second"]) if "per_second" in row else ""
-    return [
-        row["name"], f"{row['accuracy']:.3f}", f"{row['settled']:.3f}", delays, f"{row['missed']:.3f}",
-        f"{row['false_changes']:.0f}", instructions,
-    ]  # fmt: skip
+    return [row["name"], all_of_them, settled, delays, missed, _said(row["false_changes"], ".0f"), instructions]

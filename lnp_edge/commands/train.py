@@ -3,15 +3,19 @@
 Given CONFIG.toml or TASK, draws the network, prunes it as [prune] says and
 trains it. A method that prunes a trained network, such as "activity", trains
 it before the pruning too. A file written by lnp prune is trained as it is.
+[train] epochs is their number; with patience = K it is the most, and training
+ends soon after its loss has stopped falling within K epochs. A training that
+has plainly not converged is said.
+
 To continue a stopped training, run the same command again."""
 
 import argparse
 import json
 from pathlib import Path
 
-from lnp_edge import config
 from lnp_edge.base.console import bars, note, out
 from lnp_edge.base.files import beside, discard, refuse_unwritable
+from lnp_edge.commands import _after
 from lnp_edge.commands._pruned import PRUNING, pruned
 from lnp_edge.config import Config
 from lnp_edge.experiments import predict
@@ -20,6 +24,7 @@ from lnp_edge.network import Network
 from lnp_edge.network import file as network_file
 from lnp_edge.network.file import NetworkFile
 from lnp_edge.stages import pipeline
+from lnp_edge.task.fit import configuration
 from lnp_edge.task.split import Split, data_for, load_data, split
 
 HELP = "train a network (given a TOML file, draws and prunes it first)"
@@ -61,25 +66,33 @@ def run(args: argparse.Namespace) -> int:
     file = _start(args.source, args.output, before)
     data = data_for(file.config, file.network)
     trained, curve = _train("train", file.config, data, file.network, checkpoint)
-    measures = pipeline.measures(data, predict.of_network(file.config, data, trained))
-    history = file.history | {"train": curve, "float_measures": measures}
-    network_file.save(NetworkFile(trained, file.config, history), args.output)
+    predicted = predict.of_network(file.config, data, trained)
+    warning = pipeline.warning(file.config, curve)
+    history = {"train": curve, "float_measures": pipeline.measures(data, predicted), "warning": warning}
+    network_file.save(NetworkFile(trained, file.config, file.history | history), args.output)
     discard(before, checkpoint, beside(args.output, PRUNING))
+    found = _after.results(file.config, data, trained, predicted, _task(args.source, file.config))
+    found["warning"] = warning
     if args.json:
-        print(json.dumps({"measures": measures, "windows": len(data.test_windows), "train": curve}))
+        print(json.dumps(found | {"train": curve}))
     else:
-        out.print(f"on {data.held_out_text}:")
-        for name, value in measures.items():
-            out.print(f"  {name:<24}{value:.3f}")
+        _after.show(data, found)
+        if found["warning"]:
+            out.print(f"not converged: {found['warning']}", soft_wrap=True, markup=False)
     note(f"written: {args.output}    next: lnp quantize {args.output} -o model.onnx")
     return 0
+
+
+def _task(source: str, settings: Config) -> str:
+    """How other commands name the task of a source."""
+    return f"{settings.data.name}.toml" if source.endswith(".safetensors") and settings.data.own else source
 
 
 def _start(source: str, output: Path, before: Path) -> NetworkFile:
     """The network to train. before : checkpoint of the training before the pruning, if any"""
     if source.endswith(".safetensors"):
         return network_file.load(Path(source))
-    settings = config.named(source)
+    settings = configuration(source, note)
     data = split(settings, load_data(settings))
     network = pipeline.new_network(settings, data)
     if pipeline.after_training(settings):
@@ -89,9 +102,11 @@ def _start(source: str, output: Path, before: Path) -> NetworkFile:
 
 def _train(what: str, settings: Config, data: Split, network: Network, checkpoint: Path) -> tuple[Network, list]:
     with bars() as progress:
-        task = progress.add_task(what, total=settings.train.epochs, info="")
+        task = progress.add_task(what, total=pipeline.train_settings(settings).epochs, info="")
 
         def show(done: int, total: int, now: dict) -> None:
-            progress.update(task, completed=done, info=" ".join(f"{name} {value:.3f}" for name, value in now.items()))
+            progress.update(
+                task, completed=done, total=total, info=" ".join(f"{name} {value:.3f}" for name, value in now.items())
+            )
 
         return pipeline.train(settings, data, network, show, checkpoint)

@@ -13,7 +13,7 @@ time, not the distance of two spike trains.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -21,6 +21,7 @@ from numpy.typing import NDArray
 from scipy import linalg, sparse
 
 from lnp_edge.base.errors import ConfigError, NetworkError
+from lnp_edge.base.jit import cached
 from lnp_edge.dynamics import tangent
 from lnp_edge.dynamics.rate_model import X_STD
 from lnp_edge.network import Floats, Network, Population
@@ -226,10 +227,12 @@ class _Tangents:
         self._kernels = [tangent.kernel(p.neuron) for p in network.populations]
         self._constants = [np.stack(p.constants(network.dt)) for p in network.populations]
         self._shapes = [(len(p.module.STATE), p.n, k) for p in network.populations]
-        # row = postsynaptic
-        self._incoming = [sparse.csr_array(network.w_rec[:, at].T) for at in self._places]
-        self.q, self.dz = _start(network, k, seed), np.zeros((network.n, k))
-        for (p, at), q in zip(network.parts(), self._blocks(), strict=True):
+        incoming = [sparse.csr_array(network.w_rec[:, at].T) for at in self._places]  # row = postsynaptic
+        self._incoming = [(w.indptr, w.indices, w.data) for w in incoming]
+        self._arrived = [np.empty((n, k)) for _, n, _ in self._shapes]
+        self._lwork = _lwork(dimension(network), k)
+        self._follow(_start(network, k, seed), np.zeros((network.n, k)))
+        for (p, at), q in zip(network.parts(), self._blocks, strict=True):
             if "v" in p.module.STATE:  # as if a step before had compared the resting v
                 slope = tangent.surrogate(np.zeros(p.n), p.params["v_th"])
                 self.dz[at] = slope[:, None] * q[-1 - p.module.STATE.index("v")]
@@ -240,36 +243,64 @@ class _Tangents:
         Returns log |det| of each neuron's own Jacobian, [N], or zeros unless `alone`.
         """
         found = np.zeros(len(self.dz))
-        for k, (at, q) in enumerate(zip(self._places, self._blocks(), strict=True)):
-            drive, state = run.drive(k, x), run.state[k][:, 0]
+        for k, advance in enumerate(self._kernels):
+            drive, state, constants = run.drive(k, x), run.state[k][:, 0], self._constants[k]
             if alone:
-                own = _jacobians(self._kernels[k], state, drive[0], self._constants[k])
-                found[at] = np.log(np.maximum(np.abs(np.linalg.det(own)), LEAST))
-            from_spikes = self._incoming[k] @ self.dz
-            self._kernels[k](state, drive[0], self._constants[k], q, from_spikes, self.dz[at])
+                own = _jacobians(advance, state, drive[0], constants)
+                found[self._places[k]] = np.log(np.maximum(np.abs(np.linalg.det(own)), LEAST))
+            _sum_rows(*self._incoming[k], self.dz, self._arrived[k])
+            advance(state, drive[0], constants, self._blocks[k], self._arrived[k], self._spikes[k])
             run.integrate(k, drive)
         return found
 
     def orthonormal(self) -> Floats:
         """Make the vectors orthonormal again. Returns the growth of each, [k]."""
-        q, r = linalg.qr(self.q, mode="economic", check_finite=False)
-        self.q, grown = np.ascontiguousarray(q), np.abs(np.diagonal(r))
+        q, r = linalg.qr(self.q, mode="economic", check_finite=False, lwork=self._lwork)
+        grown = np.abs(np.diagonal(r))
         # A vector that has vanished has no direction: it does not change a spike.
         dead = grown <= DEAD * np.sqrt(np.square(r).sum(0))
         r[dead, dead] = np.inf
-        self.dz = linalg.solve_triangular(r, self.dz.T, trans="T", check_finite=False).T
+        dz = linalg.solve_triangular(r, self.dz.T, trans="T", check_finite=False).T
+        self._follow(np.ascontiguousarray(q), np.ascontiguousarray(dz))
         return grown
 
     def per_neuron(self) -> Floats:
         """Squared length of each neuron's part of each vector, [N, k]."""
-        return np.concatenate([np.square(q).sum(0) for q in self._blocks()])
+        return np.concatenate([np.square(q).sum(0) for q in self._blocks])
 
-    def _blocks(self) -> Iterator[Floats]:
-        """Yield the rows of each population, [S, n, k], as a view of q."""
-        start = 0
+    def _follow(self, q: Floats, dz: Floats) -> None:
+        """Go on with these. _blocks and _spikes are views of the rows of each population, [S, n, k] and [n, k]."""
+        self.q, self.dz, self._blocks, start = q, dz, list[Floats](), 0
         for variables, n, k in self._shapes:
-            yield self.q[start : start + variables * n].reshape(variables, n, k)
+            self._blocks.append(q[start : start + variables * n].reshape(variables, n, k))
             start += variables * n
+        self._spikes = [dz[at] for at in self._places]
+
+
+@cached
+def _sum_rows(indptr, indices, data, rows, into):
+    """into [n, k] = w @ rows for a CSR matrix w. Each sum is taken in the order of w."""
+    for i in range(into.shape[0]):
+        out, first, end = into[i], indptr[i], indptr[i + 1]
+        out[:] = 0.0
+        while end - first >= 4:  # four at a time: a sum is read and written a quarter as often
+            a, b, c, d = data[first], data[first + 1], data[first + 2], data[first + 3]
+            row_a, row_b = rows[indices[first]], rows[indices[first + 1]]
+            row_c, row_d = rows[indices[first + 2]], rows[indices[first + 3]]
+            for j in range(out.shape[0]):
+                out[j] = (((out[j] + a * row_a[j]) + b * row_b[j]) + c * row_c[j]) + d * row_d[j]
+            first += 4
+        for p in range(first, end):
+            w, row = data[p], rows[indices[p]]
+            for j in range(out.shape[0]):
+                out[j] += w * row[j]
+
+
+def _lwork(size: int, k: int) -> int:
+    """The workspace with which LAPACK decomposes [size, k] in blocks of the length that it prefers."""
+    q = np.empty((size, k), order="F")
+    found = linalg.lapack.dgeqrf(q, lwork=-1)[2], linalg.lapack.dorgqr(q, np.empty(k), lwork=-1)[1]
+    return int(max(work[0] for work in found))
 
 
 def _jacobians(kernel: Callable, state: Floats, drive: Floats, constants: Floats) -> Floats:

@@ -3,18 +3,26 @@
 from __future__ import annotations
 
 import io
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+from matplotlib.patheffects import Normal, Stroke
+from matplotlib.ticker import LogLocator
+from matplotlib.transforms import Bbox
 from numpy.typing import NDArray
 
+from lnp_edge.base.console import counted
 from lnp_edge.base.files import write_whole
 from lnp_edge.dynamics import lyapunov
 from lnp_edge.dynamics.rate_model import rate_model
+from lnp_edge.experiments import rows
 from lnp_edge.experiments.evidence import statistics
 from lnp_edge.experiments.evidence.report import CONTROLS
 from lnp_edge.experiments.evidence.statistics import Estimate
+from lnp_edge.experiments.rows import Row
 from lnp_edge.network import Network
 from lnp_edge.task import metrics
 from lnp_edge.task.dataset import Dataset, Windows
@@ -108,6 +116,119 @@ def comparison(rows: dict[str, list[float]], label: str, path: Path, lines: dict
         axes.legend(frameon=False, fontsize=8, loc="center left", bbox_to_anchor=(1, 0.5))
     _clean(axes)
     _save(figure, path)
+
+
+def pareto(found: Sequence[Row], metric: str, title: str, path: Path) -> None:
+    """Each row's measure against its instructions, better upwards, and the front of the rows that none beats.
+
+    A row far below the others is named at the lower edge, with its values.
+    """
+    found = [row for row in found if row.costs]
+    figure = Figure(figsize=(8.6, 5.4), layout="constrained")
+    axes = figure.subplots()
+    up = -1 if metrics.lower_is_better(metric) else 1
+    at = {row.name: (row.costs.per_second if row.costs else 1.0, row.mean(metric)) for row in found}
+    ys = [y for _, y in at.values()]
+    best = max(ys, key=lambda y: up * y)
+    floor = best - up * 6 * max(abs(best - float(np.median(ys))), 0.01 * abs(best))
+    whole = [row for row in found if up * row.mean(metric) >= up * floor]
+    ends = {row.name: tuple(np.mean(row.intervals, axis=0)) for row in whole if row.intervals}
+    seen = [y for row in whole for y in (*row.scores(metric), *ends.get(row.name, ()))]
+    low, high = min(seen, key=lambda y: up * y), max(seen, key=lambda y: up * y)
+    low = max(low, floor, key=lambda y: up * y)
+    rim, costs = 0.06 * (high - low) or 0.01, [at[row.name][0] for row in whole]
+    axes.set(xscale="log", xlabel="instructions for a second of signal, emulated Cortex-M4")
+    axes.set(ylabel=metrics.title(metric), ylim=(low - 2 * rim, high + rim), xlim=(min(costs) / 3, max(costs) * 3))
+    (left, right), edge = axes.get_xlim(), axes.get_ylim()[0]
+    steps = [at[row.name] for row in rows.front(whole, metric)]
+    axes.plot(*zip(*steps, (right, best), strict=True), color="#dddddd", lw=8, drawstyle="steps-post",
+              solid_capstyle="round", solid_joinstyle="round", zorder=1)  # fmt: skip
+    points = []
+    for row in found:
+        (x, y), (colour, marker) = at[row.name], (BLUE, "o") if row.trials else (ORANGE, "D")
+        if row not in whole:
+            x = max(x, left * 1.15)
+            axes.plot(x, edge, marker="v", color=colour, ms=7, clip_on=False, zorder=4)
+            points.append((f"{row.name}: {y:.3f} at {counted(at[row.name][0])}", x, edge, colour))
+            continue
+        if row.name in ends:
+            axes.plot([x, x], ends[row.name], color=colour, lw=1.2, alpha=0.4, zorder=2)
+        scores = row.scores(metric)
+        if len(scores) > 1:
+            axes.plot([x] * len(scores), scores, marker="_", ls="", color=colour, ms=10, mew=1.2, alpha=0.8, zorder=3)
+        axes.plot(x, y, marker=marker, color=colour, ms=8, mec="white", mew=1.0, zorder=4)
+        points.append((row.name, x, y, colour))
+    _clean(axes)
+    axes.set_title(title, fontsize=10, loc="left")
+    axes.xaxis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0) if right < 500 * left else (1.0,), numticks=20))
+    axes.xaxis.set_major_formatter(lambda x, _: counted(x))
+    axes.xaxis.set_minor_formatter("")
+    _legend(axes, found)
+    _name(figure, axes, points)
+    _save(figure, path)
+
+
+def _legend(axes, found: Sequence[Row]) -> None:
+    """Of what is in the picture."""
+    front = Line2D([], [], color="#dddddd", lw=8, label="front: no row is cheaper and better")
+    bar = Line2D([], [], color="#888888", lw=1.2, alpha=0.6, label="95 % over what was held out, mean of seeds")
+    dash = Line2D([], [], color="#888888", marker="_", ms=9, ls="", label="a seed or fold")
+    shown = {
+        Line2D([], [], color=BLUE, marker="o", ms=8, ls="", label="lnp-edge"): any(row.trials for row in found),
+        Line2D([], [], color=ORANGE, marker="D", ms=7, ls="", label="rival"): any(row.measured for row in found),
+        front: True,
+        bar: any(row.intervals for row in found),
+        dash: any(len(row.integers) > 1 for row in found),
+    }
+    handles = [handle for handle, there in shown.items() if there]
+    axes.legend(handles=handles, frameon=False, fontsize=8, loc="upper center", bbox_to_anchor=(0.5, -0.13), ncols=3)
+
+
+PLACES = [
+    (9, 0),
+    (-9, 0),
+    (9, 9),
+    (9, -9),
+    (-9, 9),
+    (-9, -9),
+    (0, 13),
+    (0, -13),
+    (12, 18),
+    (12, -18),
+    (-12, 18),
+    (-12, -18),
+]
+
+
+def _name(figure: Figure, axes, points: list[tuple[str, float, float, str]]) -> None:
+    """Write each name beside its point, where it covers least."""
+    figure.draw_without_rendering()
+    taken = [Bbox(np.add(axes.transData.transform((x, y)), [[-7, -7], [7, 7]])) for _, x, y, _ in points]
+    whole = axes.get_window_extent()
+    for name, x, y, colour in sorted(points, key=lambda point: point[1]):
+        best = None
+        for k, (right, above) in enumerate(PLACES):
+            text = axes.annotate(
+                name, (x, y), (right, above), textcoords="offset points", color=colour, fontsize=9, zorder=5,
+                ha="left" if right > 0 else "right" if right < 0 else "center", va="center",
+                path_effects=[Stroke(linewidth=3, foreground="white"), Normal()],
+            )  # fmt: skip
+            box = text.get_window_extent()
+            covers = sum(_area(box, other) for other in taken) + box.width * box.height - _area(box, whole)
+            if best is None or covers + 6 * k < best[0]:
+                if best:
+                    best[1].remove()
+                best = covers + 6 * k, text, box
+            else:
+                text.remove()
+        assert best
+        taken.append(best[2])
+
+
+def _area(a: Bbox, b: Bbox) -> float:
+    """Of what both cover."""
+    both = Bbox.intersection(a, b)
+    return both.width * both.height if both else 0.0
 
 
 def by_kept(results: list[dict], measures: list[str], path: Path) -> None:

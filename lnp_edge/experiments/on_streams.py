@@ -37,7 +37,7 @@ from lnp_edge.stages import decide, pipeline, rival
 from lnp_edge.stages.decide import Said, Unseen
 from lnp_edge.task import baselines, streams
 from lnp_edge.task.dataset import Dataset, Stream, Windows
-from lnp_edge.task.split import Split, folds, load_data, split
+from lnp_edge.task.split import Split, load_data, split
 from lnp_edge.task.streams import Judge
 
 ORDERS = 4  # in which the recordings of a held-out group are joined
@@ -116,7 +116,7 @@ def _work(method: Method, progress: Progress) -> dict[str, Any]:
     return _left_out(method, data, some, int(method.what.split()[1]), progress)
 
 
-def _row(name: str, judge: Judge, **more: float) -> dict[str, Any]:
+def _row(name: str, judge: Judge, **more: float | str) -> dict[str, Any]:
     return {"name": name} | judge.measures() | more
 
 
@@ -179,14 +179,17 @@ def _pair(name: str, config: Config, data: Split, some: Sequence[Stream], fit: C
     scores = fit(data)(some)
     yield _row(name, _judged(data, some, [y.argmax(1) for y in scores]), **more)
     seen = []
-    for part in folds(data.train, min(decide.FOLDS, len(set(data.train.groups.tolist())))):
+    for part in decide.parts(data.train):
         inner = split(config, data.train, part)
         own = inner.test_streams
         for stream, y in zip(own, fit(inner)(own), strict=True):
             wanted = streams.labelled(stream, data.task.window, data.task.hop)
             seen.append(Unseen(stream, y.astype(np.float64), wanted, np.zeros(len(y), np.int64)))
-    lead = decide.fit_lead(seen, data, config.stream.false_changes)
-    yield _row("  with a lead", _judged(data, some, [decide.follow(y, lead) for y in scores]), lead=lead, **more)
+    lead, changes = decide.fit_lead(seen, data, config.stream.false_changes)
+    yield _row(
+        "  with a lead", _judged(data, some, [decide.follow(y, lead) for y in scores]), lead=lead,
+        rule_warning=decide.warning(changes, config.stream), **more,
+    )  # fmt: skip
 
 
 def _ridge(config: Config, data: Split, some: Sequence[Stream], share: int) -> Iterator[dict[str, Any]]:

@@ -15,18 +15,19 @@ from lnp_edge.spec.model import QuantizedModel
 from lnp_edge.stages.decide import in_floats, said
 from lnp_edge.stages.pipeline import require_torch
 from lnp_edge.task import streams
+from lnp_edge.task.dataset import Windows
 from lnp_edge.task.split import Split
 from lnp_edge.task.task import encoded
 
 
-def of_network(config: Config, data: Split, network: Network) -> NDArray:
-    """The predictions in floats. Needs torch."""
+def of_network(config: Config, data: Split, network: Network, windows: Windows | None = None) -> NDArray:
+    """The predictions in floats for the test windows, or for others. Needs torch."""
     require_torch()
     from lnp_edge.training.loop import free_run, read_out
 
     if data.streaming:
         return _labelled(data, [y.argmax(1) for y in in_floats(network, data, data.test_streams)])
-    counts = data.test_windows.counts
+    counts = (windows or data.test_windows).counts
     if data.task.forecast and data.test.series and data.test.series.free_run:
         return free_run(network, counts, data.test.series.free_run, data.task)
     y = read_out(network, encoded(data.task, counts))

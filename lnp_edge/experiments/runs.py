@@ -1,7 +1,7 @@
 """Finished trials on disk, in one folder each, named by a hash of what the result depends on.
 
 <task>-<hash>/  result.json         configuration, measures, learning curve, date, versions, seconds
-                network.safetensors, model.onnx, predictions.npz
+                network.safetensors, model.onnx, predictions.npz, costs.json
                 curve.png, confusion.png or forecast.png
                 *.checkpoint        of a stopped trial, which continues from it
 For lnp compare, a network that failed has only result.json, with {"failed": why}.
@@ -10,23 +10,24 @@ For lnp compare, a network that failed has only result.json, with {"failed": why
 from __future__ import annotations
 
 import json
-import platform
 import time
 from pathlib import Path
 from zipfile import BadZipFile
 
 import numpy as np
+from numpy.typing import NDArray
 
 from lnp_edge.base.errors import ConfigError, NetworkError
 from lnp_edge.base.files import discard, make_folder
 from lnp_edge.base.progress import Progress
 from lnp_edge.experiments import figures, store
 from lnp_edge.experiments.executors import Executor, processes
-from lnp_edge.experiments.store import Result, Store
+from lnp_edge.experiments.store import Result, Store, machine
 from lnp_edge.experiments.trial import NETWORK, RESULT, Outcome, Trial, run_trial
 from lnp_edge.interchange import onnx_file
 from lnp_edge.network import file as network_file
 from lnp_edge.network.file import NetworkFile
+from lnp_edge.stages import pipeline
 from lnp_edge.task.dataset import Dataset, Windows
 
 
@@ -84,6 +85,8 @@ class Runs(Store):
                 "machine": machine(),
                 "config": asked,
                 "history": found.history,
+                "warning": pipeline.warning(trial.config, found.history),
+                "rule_warning": found.rule_warning,
             }
             history = {"train": found.history, "float_measures": found.float_measures}
             network_file.save(NetworkFile(found.network, trial.config, history), folder / NETWORK)
@@ -93,20 +96,20 @@ class Runs(Store):
         super().save(trial, result)  # last: a folder with a result is finished
         discard(folder)
 
-    def picture(self, trial: Trial, dataset: Dataset, windows: Windows) -> None:
-        """Draw the integer predictions of a finished trial, beside its result."""
+    def predictions(self, trial: Trial) -> NDArray:
+        """Of a finished trial, in integers; see predict.py."""
         folder = self.path(trial).parent
         path = folder / "predictions.npz"
         try:
             with np.load(path, allow_pickle=False) as f:
-                said = f["integers"]
+                return f["integers"]
         except (OSError, ValueError, KeyError, BadZipFile) as e:
             raise ConfigError(f"cannot read {path}: {e}", f"delete {folder} to run it again") from None
+
+    def picture(self, trial: Trial, dataset: Dataset, windows: Windows) -> None:
+        """Draw the integer predictions of a finished trial, beside its result."""
+        folder, said = self.path(trial).parent, self.predictions(trial)
         if dataset.series:
             figures.forecast(dataset, windows, said, folder / "forecast.png")
         else:
             figures.confusion(dataset.classes, windows.wanted, said, folder / "confusion.png")
-
-
-def machine() -> str:
-    return f"{platform.machine()}, Python {platform.python_version()}, numpy {np.__version__}"

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
+import platform
 from collections.abc import Callable, Sequence
 from contextlib import closing, nullcontext
 from functools import partial
 from pathlib import Path
 from typing import Any, Protocol
 
+import numpy as np
 import rich.progress
 
 from lnp_edge.base.console import bars, note
@@ -80,3 +82,8 @@ def run(
 
 def _named(work: Callable[[Any, Progress], Any], item: Item, tell: Callable[..., None]) -> tuple[str, Any]:
     return item.key, work(item, partial(tell, item.key))
+
+
+def machine() -> str:
+    """Where a result comes from."""
+    return f"{platform.machine()}, Python {platform.python_version()}, numpy {np.__version__}"

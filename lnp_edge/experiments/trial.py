@@ -61,6 +61,7 @@ class Outcome:
     float_measures: dict[str, float]  # see metrics.of
     measures: dict[str, float]
     seconds: float  # processor time, from data to measures
+    rule_warning: str = ""  # see decide.warning
 
 
 def dense(config: Config) -> Config:
@@ -78,6 +79,8 @@ def run_trial(trial: Trial, progress: Progress | None = None, folder: Path | Non
     begin = time.process_time()
     config = trial.config
     data = split(config, load_data(config), trial.held_out)
+    if config.quantize.decide:
+        decide.parts(data.train)  # refuses before the training what it would refuse after it
     start = pipeline.new_network(config, data)
 
     def shown(name: str) -> EpochProgress:
@@ -110,14 +113,17 @@ def run_trial(trial: Trial, progress: Progress | None = None, folder: Path | Non
 
     network, history = trained(trial, "")
     model, _ = pipeline.quantize(config, data, network, shown("integers "), resume("integers"))
+    changes = 0.0
     if config.quantize.decide:
 
         def fold(number: int) -> EpochProgress:
             return shown(f"fold {number + 1} ")
 
-        model = replace(model, decision=decide.rule(config, data, network, model, fold, resume)).check()
+        fitted = decide.rule(config, data, network, model, fold, resume)
+        model, changes = replace(model, decision=fitted.rule).check(), fitted.changes
     floats, integers = predict.of_network(config, data, network), predict.of_model(data, model)
     return Outcome(
         start.w_rec.nnz, network, model, history, floats, integers,
         pipeline.measures(data, floats), pipeline.measures(data, integers), time.process_time() - begin,
+        decide.warning(changes, config.stream),
     )  # fmt: skip

@@ -46,6 +46,7 @@ from lnp_edge.spec.model import (
     Projection,
     QuantizedModel,
 )
+from lnp_edge.spec.quantity import Quantity
 from lnp_edge.spec.trace import Trace, trace
 
 OPSET, IR_VERSION, FORMAT = 18, 9, 2
@@ -100,6 +101,7 @@ def _from_proto(proto: onnx.ModelProto) -> QuantizedModel:
     forecast = _forecast(info.pop("forecast")) if "forecast" in info else None
     front = _front(info.pop("front")) if "front" in info else RAW
     decision = _decision(info.pop("decision")) if "decision" in info else PLAIN_DECISION
+    quantities = _quantities(info.pop("quantities")) if "quantities" in info else ()
     info.pop("crc32", None)  # compared with the whole graph
     if info:
         raise ModelError(f"unknown metadata {sorted(info)[0][:40]!r}", HINT)
@@ -116,6 +118,7 @@ def _from_proto(proto: onnx.ModelProto) -> QuantizedModel:
         forecast=forecast,
         front=front,
         decision=decision,
+        quantities=quantities,
         **plain,
         **names,
     )
@@ -202,6 +205,16 @@ def _listed(decision: Decision) -> dict[str, Any]:
     found = json.loads(json.dumps(asdict(decision)))
     assert isinstance(found, dict)
     return found
+
+
+def _quantities(found: object) -> tuple[Quantity, ...]:
+    kinds = {"unit": str, "zero": float, "scale": float, "in_file": bool}
+    if not (isinstance(found, list) and found):
+        raise ModelError(f"its quantities are {str(found)[:40]!r}", HINT)
+    for one in found:
+        if not (isinstance(one, dict) and {k: type(v) for k, v in one.items()} == kinds):
+            raise ModelError(f"a quantity is {str(one)[:80]!r}", HINT)
+    return tuple(Quantity(**one) for one in found)
 
 
 def _text(value: object) -> str:
@@ -322,6 +335,8 @@ def _metadata(model: QuantizedModel) -> dict:
         own["front"] = asdict(model.front)
     if model.decision != PLAIN_DECISION:
         own["decision"] = _listed(model.decision)
+    if model.quantities:
+        own["quantities"] = [asdict(quantity) for quantity in model.quantities]
     crc = zlib.crc32(json.dumps(own, sort_keys=True).encode(), model.fingerprint)
     return {"format": FORMAT, "crc32": crc} | own
 

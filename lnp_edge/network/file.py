@@ -92,9 +92,9 @@ def load(path: Path) -> NetworkFile:
         history = parse_json(meta["history"], MAX_METADATA)
         if not isinstance(history, dict):
             raise ModelError(f"{path}: its history is not a table", HINT)
-        return NetworkFile(
-            _network(path, populations, arrays, meta.get("readout", "li")), Config.from_json(meta["config"]), history
-        )
+        config = Config.from_json(meta["config"])
+        _refuse_foreign_code(path, config)
+        return NetworkFile(_network(path, populations, arrays, meta.get("readout", "li")), config, history)
     except ConfigError as e:
         raise ModelError(f"{path}: {e.what}", e.try_next) from None
     except LnpError:
@@ -102,6 +102,16 @@ def load(path: Path) -> NetworkFile:
     except (SafetensorError, ValueError, KeyError, TypeError, RecursionError, IndexError) as e:
         reason = str(e)[:100] or type(e).__name__
         raise ModelError(f"{path} is not a network file of lnp-edge: {reason}", HINT) from None
+
+
+def _refuse_foreign_code(path: Path, config: Config) -> None:
+    """A network file may name a Python file that loads the data; only one in the folder of the user is run."""
+    module = config.data.module
+    if module and not (Path(config.data.root) / module).resolve().is_relative_to(Path.cwd()):
+        raise ModelError(
+            f"{path} wants to run {Path(config.data.root) / module}, outside this folder",
+            "if you trust it, change to its folder and give the TOML file",
+        )
 
 
 def _dtype(name: str) -> type:

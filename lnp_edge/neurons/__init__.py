@@ -21,6 +21,12 @@ It may define
                 by operations as in `step`. most is the largest bound of the population. No step
                 may leave these limits, and a state within `bound` must be within them. Without it
                 every limit is most, which is right if a neuron has one state variable.
+    reachable(drive, *TABLES) -> (x, y, k, total, apart)
+                in place of limits, for a neuron of two state variables that turn into each other:
+                integers, so that every state reached from rest has |first| <= x, |second| <= y and
+                |first // 4 +- 2**k * second // 4| <= total and apart, the last of the difference.
+                `bound` must hold after a load of any such state. 2**k * y <= 2**31 * 3 / 2. Each
+                neuron takes 20 bytes, which a linker drops if nothing loads.
 
 A neuron that spikes has the parameters v_th and bias, and also defines
 

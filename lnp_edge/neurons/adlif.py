@@ -15,6 +15,7 @@ import numpy as np
 from numba import njit
 
 from lnp_edge.base.jit import cached
+from lnp_edge.spec.model import INT32_MAX
 from lnp_edge.spec.ops import add, gate, greater, leak, mul, sub
 from lnp_edge.spec.parameters import LEAK, SCALED, SHARE, THRESHOLD, Parameter, time_constant, uniform
 
@@ -80,21 +81,60 @@ def bound(drive, c_mem, c_ad, c_pull, v_th, jump, bias):
 
     Between spikes (v, w) is linear except for rounding: a step is M = [[b, -1], [p b, r - p]] with
     b = 1 - c_mem / 2**16, r = 1 - c_ad / 2**16, p = c_pull / 2**16. Each step adds at most
-    drive + |bias| + 1 + v_th along (1, p), from the drive, the rounding of v's leak and the reset,
-    and at most 2 + |jump| along (0, 1), from the rounding of two leaks and the jump. So |v| and |w|
-    are at most these amounts times the sums over k of |M**k (1, p)| and |M**k (0, 1)|.
+    G = drive + |bias| + 1 + v_th along (1, p), from the drive, the rounding of v's leak and the reset,
+    and at most J = 2 + |jump| along (0, 1), from the rounding of two leaks and the jump. So from rest
+    |v| and |w| are at most V and W, these amounts times the sums over k of |M**k (1, p)| and
+    |M**k (0, 1)|.
+
+    From a loaded state they may go further, see `reachable`. Where int32 has room for that by a coarse
+    bound, the result is that from rest.
 
     All arguments are Python integers; the arithmetic rounds up.
     """
-    along_v, along_w = drive + abs(bias) + 1 + v_th, 2 + abs(jump)
-    reach = 0
-    for of_v, of_w in _sums(c_mem, c_ad, c_pull):  # the sums for v, then those for w
-        reach -= -(_fixed(of_v) * along_v + _fixed(of_w) * along_w) >> _DIGITS
-    return reach + drive + abs(bias) + abs(jump) + 2
+    v, w, along = _largest(drive, c_mem, c_ad, c_pull, v_th, jump, bias)
+    most = v + w + drive + abs(bias) + abs(jump) + 2
+    if most > INT32_MAX:
+        return most
+    leaks = c_mem, c_ad, c_pull
+    if max(_from_box(*leaks, v, w)) + drive + abs(bias) > INT32_MAX:
+        rows = reachable(drive, *leaks, v_th, jump, bias)
+        v, w = (int(x) + 1 for x in _from_rows(*leaks, *map(float, (*along, *rows)), *_sums(*leaks)))
+        most = max(most, v, w, v * (65536 - c_mem) // 65536 + 1 + drive + abs(bias))  # the last: before w acts
+    return most
+
+
+def reachable(drive, c_mem, c_ad, c_pull, v_th, jump, bias):
+    """Limits that every state reached from rest keeps: (V, W, k, total, apart).
+
+        |v| <= V    |w| <= W    |v // 4 + 2**k w // 4| <= total    |v // 4 - 2**k w // 4| <= apart
+
+    v and w turn into each other, so that V and W alone admit corners from which v goes 1.5 V far. The
+    other two cut the corners. 2**k W is 3/4 V to 3/2 V, if W is not above V.
+
+    No step overflows after a load of such a state: after t steps v is what the state left, a row of
+    M**t times it, and what t steps added, at most the first t terms of V. `bound` allows for the
+    largest such sum over t.
+    """
+    v, w, along = _largest(drive, c_mem, c_ad, c_pull, v_th, jump, bias)
+    k = max(0, (3 * v // (2 * w)).bit_length() - 1)
+    leaks = c_mem, c_ad, c_pull
+    sums = _diagonals(*leaks, *map(float, (*along, v, w, k)), *_sums(*leaks))
+    total, apart = (int(sum_ / 4) + 3 for sum_ in sums)  # // moves each of two terms by less than 1
+    return v, w, k, total, apart
+
+
+def _largest(drive, c_mem, c_ad, c_pull, v_th, jump, bias):
+    """V, W and (G, J) of `bound`, integers."""
+    along = drive + abs(bias) + 1 + v_th, 2 + abs(jump)
+    v, w = (
+        -(-(_fixed(of_v) * along[0] + _fixed(of_w) * along[1]) >> _DIGITS) for of_v, of_w in _sums(c_mem, c_ad, c_pull)
+    )
+    return v, w, along
 
 
 _DIGITS = 64  # bits after the binary point of a sum
 _STEPS = 4096  # powers that are summed one by one
+_FOLLOWED = 8192  # powers through which a loaded state is followed
 _SMALL = 2.0**-40
 _ROUND = 3 * 2.0**-53  # bounds the rounding of two products and a sum, as a share of the terms
 
@@ -179,3 +219,117 @@ def _scaled(x, a):
 @njit
 def _sizes(a):
     return abs(a[0]), abs(a[1]), abs(a[2]), abs(a[3])
+
+
+@cached
+def _diagonals(c_mem, c_ad, c_pull, along_v, along_w, most_v, most_w, k, sums_v, sums_w):
+    """The largest |v + 2**k w| and |v - 2**k w| that is reached from rest, never too small.
+
+    The sums over k of |M**k (1, p)| and |M**k (0, 1)| along two more directions, of the first powers.
+    What they leave of most_v and most_w bounds the rest.
+    """
+    b, r, p = 1 - c_mem / 65536, 1 - c_ad / 65536, c_pull / 65536
+    pull, keep, f = p * b, r - p, 2.0**k
+    v, x, w, y = 1.0, 0.0, 0.0, 1.0
+    total = apart = seen_v = seen_w = 0.0
+    for step in range(_FOLLOWED):
+        g_v, g_w = v + p * x, w + p * y
+        total += along_v * abs(g_v + f * g_w) + along_w * abs(x + f * y)
+        apart += along_v * abs(g_v - f * g_w) + along_w * abs(x - f * y)
+        seen_v += along_v * abs(g_v) + along_w * abs(x)
+        seen_w += along_v * abs(g_w) + along_w * abs(y)
+        v, x, w, y = b * v - w, b * x - y, pull * v + keep * w, pull * x + keep * y
+        if step % 16 == 15 and max(abs(v), abs(x), abs(w), abs(y)) < _SMALL:
+            break
+    _, off_v, off_w = _rounding(p, pull, along_v, along_w, sums_v, sums_w)
+    rest = most_v - seen_v + f * (most_w - seen_w) + 2 * (off_v + f * off_w)
+    rest += 2 * _SMALL * (most_v + f * most_w)
+    return (1 + 2 * _SMALL) * (total + rest), (1 + 2 * _SMALL) * (apart + rest)
+
+
+@cached
+def _from_box(c_mem, c_ad, c_pull, v, w):
+    """The largest |v| and |w| that any state within v and w ever leads to, a coarse bound: floats.
+
+    See _beyond. v and w are at the same time the most that all steps add.
+    """
+    more_v, more_w = _beyond(c_mem, c_ad, c_pull, v, w)
+    return (1 + _SMALL) * (v + more_v) + 1, (1 + _SMALL) * (w + more_w) + 1
+
+
+@cached
+def _from_rows(c_mem, c_ad, c_pull, along_v, along_w, most_v, most_w, k, total, apart, sums_v, sums_w):
+    """The largest |v| and |w| that any state within the limits of `reachable` ever leads to: floats.
+
+    After t steps it is at most the largest |row of M**t times the state|, _furthest, and the first t
+    terms of the sums. After the last power that is followed, _beyond and all terms.
+    """
+    b, r, p = 1 - c_mem / 65536, 1 - c_ad / 65536, c_pull / 65536
+    pull, keep, f = p * b, r - p, 2.0**k
+    limits = most_v, most_w, f, 4 * (total + 2), 4 * (apart + 2)
+    off, off_v, off_w = _rounding(p, pull, along_v, along_w, sums_v, sums_w)
+    left_v, left_w = off[0] * most_v + off[1] * most_w, off[2] * most_v + off[3] * most_w
+    v, x, w, y = 1.0, 0.0, 0.0, 1.0
+    largest_v = largest_w = seen_v = seen_w = 0.0
+    for step in range(_FOLLOWED):
+        largest_v = max(largest_v, _furthest(v, x, limits) + seen_v)
+        largest_w = max(largest_w, _furthest(w, y, limits) + seen_w)
+        seen_v += along_v * abs(v + p * x) + along_w * abs(x)
+        seen_w += along_v * abs(w + p * y) + along_w * abs(y)
+        v, x, w, y = b * v - w, b * x - y, pull * v + keep * w, pull * x + keep * y
+        if step % 16 == 15 and max(abs(v), abs(x), abs(w), abs(y)) < _SMALL:
+            break
+    end_v, end_w = _furthest(v, x, limits) + left_v, _furthest(w, y, limits) + left_w
+    more_v, more_w = _beyond(c_mem, c_ad, c_pull, end_v, end_w)
+    # M**t is at most the sum over all t: closer where c_pull is large, whose _beyond may be infinite.
+    column_v, column_w = sums_v[0] + p * sums_v[1], sums_w[0] + p * sums_w[1]
+    more_v = min(more_v, column_v * end_v + sums_v[1] * end_w)
+    more_w = min(more_w, column_w * end_v + sums_w[1] * end_w)
+    largest_v, largest_w = largest_v + left_v + off_v, largest_w + left_w + off_w
+    up = 1 + 2 * _SMALL
+    return up * max(largest_v, most_v + more_v), up * max(largest_w, most_w + more_w)
+
+
+@njit
+def _furthest(of_v, of_w, limits):
+    """The largest |of_v v + of_w w| over the states within the limits, or a little more.
+
+    By duality: whatever sum of the four rows (1, 0), (0, 1), (1, f), (1, -f) gives (of_v, of_w), the
+    same sum of their limits is a bound. The smallest of three.
+    """
+    most_v, most_w, f, total, apart = limits
+    same = total if of_v * of_w > 0 else apart
+    size_v, size_w = abs(of_v), abs(of_w)
+    both = min(size_v, size_w / f)
+    edge = both * same + (size_v - both) * most_v + (size_w - both * f) * most_w
+    corner = 0.5 * abs(of_v + of_w / f) * total + 0.5 * abs(of_v - of_w / f) * apart
+    return min(size_v * most_v + size_w * most_w, edge, corner)
+
+
+@njit
+def _beyond(c_mem, c_ad, c_pull, v, w):
+    """The largest |v| and |w| that M**t gives of a state within v and w, over all t.
+
+    E = p v**2 - 2 s v w + w**2 never grows if, with A = p - 2 s p + p**2 and B = 2 r (p - s), both
+    p - b**2 A and 1 - r**2 - A + B are positive and s = b (A - B / 2): these are the differences
+    of the coefficients of E before and after M; that of v w is 0. So |v| <= sqrt(E / (p - s**2))
+    and |w| <= sqrt(p E / (p - s**2)). If p <= 1/2 both are positive. Otherwise: infinity.
+    """
+    b, r, p = 1 - c_mem / 65536, 1 - c_ad / 65536, c_pull / 65536
+    s = b * p * (1 + p - r) / (1 + 2 * p * b - r * b)
+    energy, whole = p - 2 * s * p + p * p, p - s * s
+    lost_v, lost_w = p - b * b * energy, 1 - r * r - energy + 2 * r * (p - s)
+    # Rounding leaves less than 2**-50 of v w: of no matter to the sign beside this product.
+    if not (lost_v > 0 and lost_w > 0 and lost_v * lost_w > 2.0**-90 and whole > 0):
+        return np.inf, np.inf
+    size = (p * v * v + 2 * s * v * w + w * w) / whole
+    return (1 + _SMALL) * np.sqrt(size), (1 + _SMALL) * np.sqrt(p * size)
+
+
+@njit
+def _rounding(p, pull, along_v, along_w, sums_v, sums_w):
+    """What rounding hides in a power or in a sum of powers, and in the sums of v and of w; see _sums."""
+    sums = (sums_v[0] + p * sums_v[1], sums_v[1], sums_w[0] + p * sums_w[1], sums_w[1])
+    off = _times(_scaled(_ROUND, _times(sums, (1.0, 1.0, pull, 1.0))), sums)
+    off_v = along_v * (off[0] + p * off[1]) + along_w * off[1]
+    return off, off_v, along_v * (off[2] + p * off[3]) + along_w * off[3]

@@ -161,6 +161,7 @@ def to_integers(
         classes=task.classes,
         provenance=provenance or {},
         front=task.front,
+        quantities=task.quantities,
     )
     model, scale, gain = _with_readout(model, network, task, scale)
     if task.forecast:

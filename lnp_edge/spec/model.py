@@ -22,6 +22,7 @@ from lnp_edge.spec import plugins
 from lnp_edge.spec.decision import PLAIN, Decision
 from lnp_edge.spec.frontend import GROUP, RAW, FrontEnd, inputs
 from lnp_edge.spec.neuron import neuron_module
+from lnp_edge.spec.quantity import Quantity
 
 MAX_IN, MAX_NEURONS, MAX_OUT = 1024, 65535, 256
 MAX_POPULATIONS, MAX_PROJECTIONS = 16, 64
@@ -230,6 +231,7 @@ class QuantizedModel:
     forecast: Forecast | None = None  # None: a classifier, whose largest y is the class
     front: FrontEnd = RAW  # part of the fingerprint
     decision: Decision = PLAIN  # of a classifier
+    quantities: tuple[Quantity, ...] = ()  # of each channel; () if nothing is known but counts
 
     @property
     def n_in(self) -> int:
@@ -380,8 +382,8 @@ class QuantizedModel:
         ):
             if not 1 <= value <= most:
                 raise ModelError(f"the model has {value} {what}", f"choose from 1 to {most}")
-        if not (np.isfinite(self.dt) and 0 < self.dt < 1e6):
-            raise ModelError(f"dt is {self.dt} s", "choose a step above 0 s and below 1e6 s")
+        if not (np.isfinite(self.dt) and 1e-9 <= self.dt < 1e6):
+            raise ModelError(f"dt is {self.dt} s", "choose a step of 1e-9 s or more, below 1e6 s")
         if not (1 <= self.hop <= self.window <= 2**20) or self.window % self.front.frame:
             what = f"the window has {self.window} samples, the hop {self.hop} and a step {self.front.frame}"
             raise ModelError(what, "choose 1 <= hop <= window <= 2**20, and a window of whole steps")
@@ -406,6 +408,10 @@ class QuantizedModel:
             raise ModelError("a forecast has a rule for the decision of classes", damaged)
         if self.decision.stream and self.hop % self.front.frame:
             raise ModelError(f"a stream decides every {self.hop} samples, a step takes {self.front.frame}", damaged)
+        if len(self.quantities) not in (0, len(self.channels)):
+            raise ModelError(f"{len(self.quantities)} quantities of {len(self.channels)} channels", damaged)
+        for channel, quantity in zip(self.channels, self.quantities, strict=False):
+            quantity.check(channel)
         self._check_full_names()
         self._prove_no_overflow()
         return self

@@ -30,7 +30,7 @@ def neuron_module(name: str) -> ModuleType:
             raise ConfigError(f"neuron {name} has no {needed}", hint)
         if not isinstance(getattr(module, needed), kind):
             raise ConfigError(f"neuron {name}: {needed} is a {type(getattr(module, needed)).__name__}", hint)
-    functions = [getattr(module, function, None) for function in ("step", "bound", "drive_for", "limits")]
+    functions = [getattr(module, function, None) for function in ("step", "bound", "drive_for", "limits", "reachable")]
     _check(name, module, tuple(module.STATE), tuple(module.TABLES), *functions)
     return module
 
@@ -45,6 +45,7 @@ def _check(
     bound: Callable,
     drive_for: Callable | None,
     limits: Callable | None,
+    reachable: Callable | None,
 ) -> None:
     """Arguments are passed by position: in another order, another neuron would run in silence."""
     hint = HINT.format(name)
@@ -56,9 +57,13 @@ def _check(
     made = {statement.target: statement.op for statement in found.statements}  # the last one of each name
     if spike and made[spike[0]] != "greater":  # kernels store a bit of it, the ONNX graph its value
         raise ConfigError(f"{name}: the spike {spike[0]} is made by {made[spike[0]]}", "make it 0 or 1, with greater")
-    wanted, taken = ("drive", *tables), tuple(inspect.signature(bound).parameters)
-    if taken != wanted:
-        raise ConfigError(f"{name}: bound takes ({', '.join(taken)})", f"it takes ({', '.join(wanted)})")
+    for function in (bound, reachable) if reachable else (bound,):
+        wanted, taken = ("drive", *tables), tuple(inspect.signature(function).parameters)
+        if taken != wanted:
+            what = f"{name}: {function.__name__} takes ({', '.join(taken)})"
+            raise ConfigError(what, f"it takes ({', '.join(wanted)})")
+    if reachable and len(state) != 2:
+        raise ConfigError(f"{name}: reachable is for two state variables, not {len(state)}", hint)
     if limits and (trace(limits).args != ("most", *tables) or len(trace(limits).returns) != len(state)):
         form = f"it takes ({', '.join(('most', *tables))}) and returns one of each of {', '.join(state)}"
         raise ConfigError(f"{name}: limits takes or returns something else", form)

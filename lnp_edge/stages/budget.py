@@ -55,6 +55,12 @@ class Budget:
     flash: int  # B
     ram: int  # B
     ops: float | None = None  # mean instructions per step; None: not counted
+    steps_a_second: float | None = None  # if the instructions were asked for a second of signal
+
+    def in_words(self, ops: float) -> str:
+        """Instructions per step, as they were asked for."""
+        rate = self.steps_a_second
+        return f"{ops:.0f} instructions per step" if rate is None else f"{ops * rate:.0f} instructions a second"
 
     def exceeded_by(self, cost: Cost) -> str:
         """The first limit that a cost exceeds, in words; "" if it is within the budget."""
@@ -63,7 +69,7 @@ class Budget:
         if cost.ram > self.ram:
             return f"{cost.ram} B RAM, the budget is {self.ram}"
         if self.ops is not None and cost.ops > self.ops:
-            return f"{cost.ops:.0f} instructions per step, the budget is {self.ops:.0f}"
+            return f"{self.in_words(cost.ops)}, the budget is {self.in_words(self.ops).split()[0]}"
         return ""
 
 
@@ -142,6 +148,9 @@ def fit(
     if too_much:
         seen = {start.dense.n: start}
         start = _largest(sparsest, FEWEST, start.dense.n, seen, budget, partial(_as_sparse, config))
+    if not start.dense.w_rec.nnz:  # nothing to prune
+        whole = replace(start.config, prune=replace(config.prune, keep=1.0))
+        return replace(start, config=whole, too_much=too_much)
     few, total = start.network.w_rec.nnz, start.dense.w_rec.nnz
     most = total - _keeps_shared(config)
     found = _largest(pruned, few, most, {few: start}, budget, lambda model, k: layout.sized(model, model.n, k))
@@ -154,6 +163,11 @@ def fit(
             return replace(fit(config, data, tighter, meter, progress, folder), too_much=too_much)
         _refuse(budget, found)
     return replace(found, too_much=too_much)
+
+
+def without_recurrence(config: Config) -> Config:
+    """The configuration without synapses between neurons, of one layer."""
+    return replace(config, network=replace(config.network, density=0.0), prune=replace(config.prune, keep=1.0))
 
 
 def _largest(

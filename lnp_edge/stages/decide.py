@@ -26,7 +26,7 @@ from numpy.typing import NDArray
 
 from lnp_edge.base.errors import ConfigError
 from lnp_edge.base.progress import EpochProgress
-from lnp_edge.config import Config
+from lnp_edge.config import Config, StreamSettings
 from lnp_edge.network import Network
 from lnp_edge.runtime.host import classify
 from lnp_edge.runtime.reference import Reference
@@ -116,44 +116,70 @@ def in_floats(network: Network, data: Split, some: Sequence[Stream]) -> list[NDA
     return found
 
 
+@dataclass(frozen=True)
+class Fitted:
+    """A fitted rule, and the false changes an hour that it left on training groups."""
+
+    rule: Decision
+    changes: float
+
+
+def warning(changes: float, settings: StreamSettings) -> str:
+    """That no lead kept to the rate of false changes, in words; "" if one did, and for windows."""
+    if not settings.batches or not changes > settings.false_changes:
+        return ""
+    return (
+        f"no lead keeps to {settings.false_changes:g} false changes an hour on training groups: the largest leaves "
+        f"{changes:.0f}; raise [stream] false_changes, or train longer"
+    )
+
+
+def parts(dataset: Dataset) -> list[tuple[int, ...]]:
+    """The training groups in FOLDS folds, or as many as there are groups.
+
+    Raises ConfigError if there is one group: no rule can be fitted.
+    """
+    count = len(set(dataset.groups.tolist()))
+    if count < 2:
+        what = f"the training part has one of {dataset.group_name}: no decision rule can be tried on another"
+        raise ConfigError(what, "set [quantize] decide = false, or give each recording a group")
+    return folds(dataset, min(FOLDS, count))
+
+
 def rule(
     config: Config, data: Split, network: Network, model: QuantizedModel,
     progress: Callable[[int], EpochProgress] | None = None, resume: Callable[[str], Path | None] = lambda name: None,
-) -> Decision:  # fmt: skip
-    """The rule of decisions for a model of this network, as the module says. Trains FOLDS networks, with torch.
+) -> Fitted:  # fmt: skip
+    """The rule of decisions for a model of this network, as the module says. Trains a network for each of parts().
 
     progress : of the training of each fold, by its number
     resume   : the checkpoint of each, by its name
     """
-    count = len(set(data.train.groups.tolist()))
-    if count < 2:
-        what = f"the training part has one of {data.train.group_name}: no decision rule can be tried on another"
-        raise ConfigError(what, "set [quantize] decide = false, or give each recording a group")
-    parts = folds(data.train, min(FOLDS, count))
     seen = []
-    for k, part in enumerate(parts):
+    for k, part in enumerate(parts(data.train)):
         inner = split(config, data.train, part)
         start = pipeline.new_network(config, inner)
         pruned = pipeline.prune(config, inner, start, None, resume(f"pruning{k}"))
         trained, _ = pipeline.train(config, inner, pruned, progress and progress(k), resume(f"fold{k}"))
         seen += unseen(inner, trained)
-    lead = fit_lead(seen, data, config.stream.false_changes if config.stream.batches else np.inf)
-    least, steps = fit_margins(seen, lead)
+    lead, changes = fit_lead(seen, data, config.stream.false_changes if config.stream.batches else np.inf)
     unit = ratio(data, network, model)
-
-    def integer(value: float) -> int:
-        return int(np.clip(np.rint(value * unit), 0, MOST))
-
+    least, steps = fit_margins(seen, lead, unit)
     low, high = training_range(data.train)
-    return replace(
+    found = replace(
         model.decision,
-        lead=integer(lead),
-        least=integer(least),
+        lead=int(_integer(lead, unit)),
+        least=least,
         low=low,
         high=high,
         outside=min(model.window, int(np.ceil(np.quantile(np.concatenate([s.outside for s in seen]), 1 - OUTSIDE)))),
-        levels=tuple({integer(margin): percent for margin, percent in steps}.items()),
+        levels=tuple(steps),
     )
+    return Fitted(found, changes)
+
+
+def _integer(value: NDArray | float, unit: float) -> NDArray[np.int64]:
+    return np.clip(np.rint(np.asarray(value) * unit), 0, MOST).astype(np.int64)
 
 
 @dataclass(frozen=True)
@@ -213,8 +239,11 @@ def margins(y: NDArray, label: NDArray[np.int64]) -> NDArray:
     return np.maximum(0, own - others.max(1))
 
 
-def fit_lead(seen: Sequence[Unseen], data: Split, rate: float) -> float:
-    """The least lead for which false changes are at most `rate` an hour; 0 if that is infinite."""
+def fit_lead(seen: Sequence[Unseen], data: Split, rate: float) -> tuple[float, float]:
+    """The least lead for which false changes are at most `rate` an hour, and their number then.
+
+    The largest of LEADS if none keeps to the rate, see warning(); 0 if that is infinite.
+    """
     cut = data.task.window, data.task.hop
     plain = [s.y.argmax(1) for s in seen]
     right = [margins(s.y, p)[p == s.wanted] for s, p in zip(seen, plain, strict=True)]
@@ -223,13 +252,17 @@ def fit_lead(seen: Sequence[Unseen], data: Split, rate: float) -> float:
         judge = Judge(data.train.dt, *cut)
         for s in seen:
             judge.add(s.stream, follow(s.y, share * typical))
-        if judge.measures()["false_changes"] <= rate:
+        changes = judge.measures()["false_changes"]
+        if changes <= rate:
             break
-    return float(share * typical)
+    return float(share * typical), changes
 
 
-def fit_margins(seen: Sequence[Unseen], lead: float) -> tuple[float, list[tuple[float, int]]]:
-    """The least margin of a decision that is not unknown, and the levels: pairs of margin and percent."""
+def fit_margins(seen: Sequence[Unseen], lead: float, unit: float) -> tuple[int, list[tuple[int, int]]]:
+    """The least margin of a decision that is not unknown, and the levels: pairs of margin and percent.
+
+    unit : of the integers found, for each of the read-outs
+    """
     found, good = [], []
     for s in seen:
         label, has = follow(s.y, lead), s.wanted != UNLABELLED
@@ -237,17 +270,23 @@ def fit_margins(seen: Sequence[Unseen], lead: float) -> tuple[float, list[tuple[
         good.append((label == s.wanted)[has])
     margin, right = np.concatenate(found), np.concatenate(good)
     least = float(np.quantile(margin[right], REJECTED)) if right.any() else 0.0
-    return least, levels(margin, right)
+    return int(_integer(least, unit)), levels(_integer(margin, unit), right)
 
 
-def levels(margin: NDArray, right: NDArray[np.bool_]) -> list[tuple[float, int]]:
-    """Pairs of least margin and percent right, both ascending, of at most LEVELS parts of equal size."""
+def levels(margin: NDArray[np.int64], right: NDArray[np.bool_]) -> list[tuple[int, int]]:
+    """Pairs of least margin and percent right, both ascending, of at most LEVELS parts.
+
+    The parts are of equal size, but that equal margins are in the same part.
+    """
     order = np.argsort(margin, kind="stable")
-    pooled: list[list[float]] = []  # of each part: least margin, right, all
-    for part in np.array_split(order, LEVELS):
+    equal = np.cumsum([0, *map(len, np.array_split(order, LEVELS))])[:-1]  # where parts of equal size begin
+    ascending = margin[order]
+    begin = np.unique(np.searchsorted(ascending, ascending[equal[equal < len(order)]]))
+    pooled: list[list[int]] = []  # of each part: least margin, right, all
+    for part in np.split(order, begin[1:]):
         if not len(part):
             continue
-        pooled.append([float(margin[part[0]]), float(right[part].sum()), float(len(part))])
+        pooled.append([int(margin[part[0]]), int(right[part].sum()), len(part)])
         while len(pooled) > 1 and _percent(pooled[-1]) <= _percent(pooled[-2]):
             _, good, count = pooled.pop()
             pooled[-1][1] += good
@@ -255,8 +294,8 @@ def levels(margin: NDArray, right: NDArray[np.bool_]) -> list[tuple[float, int]]
     return [(part[0], _percent(part)) for part in pooled]
 
 
-def _percent(part: Sequence[float]) -> int:
-    return int(100 * part[1] / part[2])
+def _percent(part: Sequence[int]) -> int:
+    return 100 * part[1] // part[2]
 
 
 def ratio(data: Split, network: Network, model: QuantizedModel) -> float:

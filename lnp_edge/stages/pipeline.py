@@ -25,6 +25,7 @@ from lnp_edge.spec.model import QuantizedModel
 from lnp_edge.task import metrics
 from lnp_edge.task.split import Split
 from lnp_edge.task.task import encoded
+from lnp_edge.training import schedule
 from lnp_edge.training.kernels.derive import trains_in_integers
 
 if TYPE_CHECKING:
@@ -136,7 +137,7 @@ def train(
     require_torch()
     from lnp_edge.training.loop import train as fit
 
-    settings = _train_settings(config)
+    settings = train_settings(config)
     batches = _batches(config, data)
     return fit(network, batches, settings, stage_seed(config, 2), progress, resume, data.axes)
 
@@ -156,13 +157,19 @@ def _batches(config: Config, data: Split) -> Batches:
     return Crops(data.train, data.task, settings.batch, config.augment, settings.balance)
 
 
-def _train_settings(config: Config) -> TrainSettings:
+def train_settings(config: Config) -> TrainSettings:
+    """[train] as the training takes it: on streams with the epochs of [stream] batches."""
     epochs = config.train.epochs
     if config.stream.batches:
         from lnp_edge.training.streams import EPOCH
 
         epochs = -(-config.stream.batches // EPOCH)
     return replace(config.train, epochs=epochs, train_taus=config.train.train_taus and config.network.heterogeneous)
+
+
+def warning(config: Config, history: schedule.History) -> str:
+    """Why the training of a configuration has not converged, in words; "" if nothing shows that."""
+    return schedule.warning(history, train_settings(config), config.stream.batches)
 
 
 def quantize(
@@ -174,12 +181,14 @@ def quantize(
     """
     wanted = config.quantize
     provenance = {"config": json.loads(config.to_json())}
+    if config.data.own or config.data.module:
+        del provenance["config"]["data"]["root"]  # a path would make other bytes of the same model elsewhere
     if wanted.epochs == 0:
         return _resets(config, to_model(network, data.task, provenance, wanted.bits)), []
     require_torch()
     from lnp_edge.training.integer import train_in_integers
 
-    settings = replace(_train_settings(config), epochs=wanted.epochs, lr=wanted.lr)
+    settings = replace(train_settings(config), epochs=wanted.epochs, patience=0, lr=wanted.lr)
     model, history = train_in_integers(
         network, data.task, _batches(config, data), settings, stage_seed(config, 4), wanted.bits,
         progress, resume, provenance,

@@ -11,7 +11,7 @@ from __future__ import annotations
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing, contextmanager
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -55,6 +55,7 @@ class Measured:
     low: float  # 95 % interval
     high: float
     units: str  # what the interval resamples
+    sums: list[list[float]] = field(repr=False)  # of each unit, see metrics.by_unit
     instructions: float  # of a window: mean over those counted
     longest: int  # of a window
     per_second: float  # instructions for a second of signal
@@ -65,7 +66,8 @@ class Measured:
     board: str
 
     def as_dict(self) -> dict:
-        return asdict(self)
+        """Without the sums."""
+        return {name: value for name, value in asdict(self).items() if name != "sums"}
 
 
 def names() -> list[str]:
@@ -92,8 +94,11 @@ def available() -> bool:
 
 def data_of(config: Config, held_out: tuple[int, ...] | None = None) -> Split:
     """The data of a task for rivals: windows of every sample as it is, whatever the network takes."""
-    raw = replace(config, data=replace(config.data, front=RAW.kind, frame=RAW.frame), stream=StreamSettings())
-    return split(raw, load_data(raw), held_out)
+    return split(raw(config), load_data(config), held_out)
+
+
+def raw(config: Config) -> Config:
+    return replace(config, data=replace(config.data, front=RAW.kind, frame=RAW.frame), stream=StreamSettings())
 
 
 def require(name: str, data: Split) -> None:
@@ -130,6 +135,7 @@ def measure(name: str, data: Split, seed: int = 1, progress: Progress | None = N
     predicted = predictions(data, reference)
     metric = data.test.metric
     low, high, units = metrics.interval(data.test, data.test_windows, predicted, data.cut)
+    sums, _ = metrics.by_unit(data.test, data.test_windows, predicted, data.cut)
     return Measured(
         name=name,
         title=title(name),
@@ -138,6 +144,7 @@ def measure(name: str, data: Split, seed: int = 1, progress: Progress | None = N
         low=low,
         high=high,
         units=units,
+        sums=sums.tolist(),
         instructions=float(np.mean(calls)),
         longest=max(calls),
         per_second=float(np.mean(calls)) / (data.task.hop * data.dt),

@@ -156,6 +156,9 @@ def linear(
     if data.test.metric != "accuracy":
         weight = len(z) / np.maximum(1, np.bincount(train.wanted, minlength=y.shape[1]))[train.wanted] / y.shape[1]
     fold = _folds(data, train)
+    if len(np.unique(fold)) < 2:  # one window: nothing to choose by
+        w = _solve(*_products(z, y, weight), DEFAULT)
+        return Linear(np.nan, DEFAULT, mean, deviation, w[:-1], w[-1])
     parts = [np.flatnonzero(fold == k) for k in np.unique(fold)]
     sums = [_products(z[part], y[part], weight[part]) for part in parts]
     gram, moment = (np.sum([s[k] for s in sums], axis=0) for k in (0, 1))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -10,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lnp_edge.base.errors import DataError
+from lnp_edge.spec.quantity import Quantity
 
 
 @dataclass(frozen=True)
@@ -42,7 +44,7 @@ class Stream:
 class Dataset:
     """R recordings of raw sensor counts, each with a class, or with a series to forecast.
 
-    Consecutive channels ..x, ..y, ..z form a vector. A beat or an image is one recording. Each row
+    A beat or an image is one recording. Each row
     of an image is a step and its pixels are the channels, `pixel` of them (3 for colour) side by
     side.
     """
@@ -63,6 +65,10 @@ class Dataset:
     metric: str = "accuracy"  # the main metric, a key of metrics.of()
     series: Series | None = None
     group_name: str = "people"  # what the groups are, for messages
+    group_titles: tuple[str, ...] = ()  # the name of each group; (): its number
+    quantities: tuple[Quantity, ...] = ()  # of each channel; () if nothing is known but counts
+    # Triples of channels that form a vector, by index. None: channels ..x, ..y, ..z of one prefix.
+    vectors: tuple[tuple[int, int, int], ...] | None = None
     streams: tuple[Stream, ...] = ()  # continuous recordings; () if there are none: task/streams.py joins some
 
     def samples(self) -> NDArray[np.int16]:
@@ -70,6 +76,14 @@ class Dataset:
         if isinstance(self.recordings, np.ndarray):
             return self.recordings.reshape(-1, len(self.channels))
         return np.concatenate(list(self.recordings))
+
+    def checksum(self) -> str:
+        """16 digits that differ for other samples, labels or groups."""
+        found = hashlib.sha256(repr((self.dt, self.channels, self.classes, self.held_out)).encode())
+        for array in (self.labels, self.groups, *self.recordings):
+            found.update(f"{array.shape}".encode())
+            found.update(np.ascontiguousarray(array).tobytes())
+        return found.hexdigest()[:16]
 
     def of_groups(self, groups) -> Dataset:
         """The data set with the recordings of these groups only."""
@@ -129,6 +143,8 @@ def check(dataset: Dataset) -> Dataset:
         closes = series.horizon == 1 and series.target == tuple(range(width))
         hold(closes or not closed, "a closed loop must forecast all channels one step ahead")
         hold(closed == (series.free_run > 0), "set free_run and lyapunov together, or neither")
+    hold(len(dataset.quantities) in (0, width), f"{len(dataset.quantities)} quantities of {width} channels")
+    hold(all(0 <= c < width for three in dataset.vectors or () for c in three), f"vectors {dataset.vectors}")
     return dataset
 
 
@@ -143,6 +159,7 @@ class Windows:
     counts: NDArray[np.int16]  # [W, T, C]
     wanted: NDArray
     groups: NDArray[np.int64]  # [W]
+    source: NDArray[np.int64] | None = None  # [W], ascending: the number of the recording or stream of each
 
     def __len__(self) -> int:
         return len(self.counts)
@@ -193,4 +210,4 @@ def windows(dataset: Dataset, seconds: float, hop_seconds: float) -> Windows:
         after = [s + length - 1 + np.arange(1, ahead + 1)[0 if series.free_run else -1 :] for _, s in starts]
         pairs = zip(source, after, strict=True)
         wanted = np.stack([dataset.recordings[r][at][:, series.target] for r, at in pairs])
-    return Windows(counts, wanted, dataset.groups[source])
+    return Windows(counts, wanted, dataset.groups[source], source)

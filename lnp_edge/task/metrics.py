@@ -19,6 +19,10 @@ def title(key: str) -> str:
     return TITLES.get(key, key.replace("_", " "))
 
 
+def lower_is_better(key: str) -> bool:
+    return key.startswith("rmse")
+
+
 def shown(dataset: Dataset) -> list[str]:
     """The metrics that a table shows besides dataset.metric."""
     if dataset.series:
@@ -65,16 +69,28 @@ def interval(
     predicted : as in of(); not for a closed loop
     cut : window and hop, s
 
-    Whole groups are drawn with replacement if there are at least FEWEST; else whole recordings, and
+    Whole groups are drawn with replacement if there are at least FEWEST; else whole recordings or streams, and
     if these are few too, stretches of at most STRETCH windows' lengths. So windows that overlap stay
     together. With few groups the interval does not show how much people differ.
     """
-    unit, what = _units(dataset, windows, cut)
-    sums = np.stack([np.bincount(unit, column) for column in _additive(dataset, windows, predicted).T], axis=1)
+    sums, what = by_unit(dataset, windows, predicted, cut)
     rng = np.random.default_rng(1)
-    drawn = [_from_sums(dataset, sums[rng.integers(0, len(sums), len(sums))].sum(0)) for _ in range(DRAWS)]
+    drawn = redrawn(dataset, sums, np.stack([rng.integers(0, len(sums), len(sums)) for _ in range(DRAWS)]))
     low, high = np.quantile(drawn, (0.025, 0.975))
     return float(low), float(high), what
+
+
+def by_unit(
+    dataset: Dataset, windows: Windows, predicted: NDArray, cut: tuple[float, float]
+) -> tuple[NDArray[np.float64], str]:
+    """What the metric is made of, [U, S], for each unit that interval() resamples; and what the units are."""
+    unit, what = _units(dataset, windows, cut)
+    return np.stack([np.bincount(unit, column) for column in _additive(dataset, windows, predicted).T], axis=1), what
+
+
+def redrawn(dataset: Dataset, sums: NDArray[np.float64], draws: NDArray[np.integer]) -> NDArray[np.float64]:
+    """dataset.metric for each row of units, [D]. sums : of by_unit; draws [D, U]"""
+    return np.array([_from_sums(dataset, sums[units].sum(0)) for units in draws])
 
 
 def _units(dataset: Dataset, windows: Windows, cut: tuple[float, float]) -> tuple[NDArray[np.intp], str]:
@@ -82,13 +98,12 @@ def _units(dataset: Dataset, windows: Windows, cut: tuple[float, float]) -> tupl
     names, group = np.unique(windows.groups, return_inverse=True)
     if len(names) >= FEWEST:
         return group, f"{len(names)} {dataset.group_name}"
+    assert windows.source is not None, "see dataset.windows and streams.windows"
+    numbers, first, source = np.unique(windows.source, return_index=True, return_inverse=True)
+    if len(numbers) >= FEWEST:
+        return source, f"{len(numbers)} recordings"
     length, hop = in_samples(dataset, *cut)
-    ahead = dataset.series.horizon if dataset.series else 0
-    counts = [max(0, (len(a) - length - ahead) // hop + 1) for a in dataset.recordings]
-    source = np.repeat(np.arange(len(counts)), counts)
-    if np.count_nonzero(counts) >= FEWEST:
-        return np.unique(source, return_inverse=True)[1], f"{np.count_nonzero(counts)} recordings"
-    within = np.concatenate([np.arange(count) for count in counts])
+    within = np.arange(len(windows)) - first[source]
     stretch = within // max(1, min(STRETCH * length // hop, len(windows) // STRETCHES))
     unit = np.unique(np.stack([source, stretch]), axis=1, return_inverse=True)[1].ravel()
     return unit, f"{unit.max() + 1} stretches of time"

@@ -4,14 +4,20 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from functools import cached_property
+from importlib.metadata import entry_points
+from importlib.util import module_from_spec, spec_from_file_location
+from pathlib import Path
+from types import ModuleType
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from lnp_edge.base.errors import ConfigError, ModelError
-from lnp_edge.config import Augmentation, Config
+from lnp_edge.base.errors import ConfigError, LnpError, ModelError
+from lnp_edge.config import Augmentation, Config, DataSettings
 from lnp_edge.encoders import encode
 from lnp_edge.network import X_SCALE, Network
+from lnp_edge.recordings import load as own
 from lnp_edge.spec import plugins
 from lnp_edge.spec.frontend import RAW, FrontEnd
 from lnp_edge.spec.model import MAX_IN, Forecast
@@ -70,9 +76,20 @@ class Split:
     @property
     def held_out_text(self) -> str:
         """A description of the test windows, such as "707 windows of people 8, 9, 10"."""
-        groups = sorted(set(self.test.groups.tolist()))
         what = "decisions on streams" if self.streaming else "windows"
-        return f"{len(self.test_windows)} {what} of {self.test.group_name} {', '.join(map(str, groups))}"
+        return f"{len(self.test_windows)} {what} of {self.held_out_names}"
+
+    @property
+    def held_out_names(self) -> str:
+        """The test groups, such as "people 8, 9, 10"."""
+        groups, titles = sorted(set(self.test.groups.tolist())), self.test.group_titles
+        names = [titles[g] if titles else str(g) for g in groups]
+        return f"{self.test.group_name} {', '.join(names)}"
+
+    @property
+    def steps_a_second(self) -> float:
+        """Steps of the network for a second of signal: every hop brings a window that starts from a reset."""
+        return 1 / self.dt if self.streaming else self.task.steps / self.cut[1]
 
     @property
     def dt(self) -> float:
@@ -81,11 +98,43 @@ class Split:
 
 
 def load_data(config: Config) -> Dataset:
-    """The data set of a configuration, checked."""
-    found = check(plugins.get("lnp_edge.datasets", config.data.name).load(config.data.root or None))
+    """The data set of a configuration, checked: own files, a module, a data set of the package or of another."""
+    settings = config.data
+    found = check(own.load(settings)[0] if settings.own else _loaded(settings))
     if config.data.limit:
         return found.limited(config.data.limit, round(config.data.window / found.dt))
     return found
+
+
+def _loaded(settings: DataSettings) -> Dataset:
+    """What load(root) returns, of [data] module, lnp_edge/datasets or an entry point of "lnp_edge.datasets"."""
+    root = settings.root or None
+    if not settings.module and settings.name in plugins.names("lnp_edge.datasets"):
+        return plugins.get("lnp_edge.datasets", settings.name).load(root)
+    points = [] if settings.module else list(entry_points(group="lnp_edge.datasets", name=settings.name))
+    if not settings.module and not points:
+        plugins.get("lnp_edge.datasets", settings.name)  # says which there are
+    path = Path(settings.root) / settings.module
+    where = str(path) if settings.module else f"the data set {settings.name}, {points[0].value}"
+    try:
+        module: Any = _of_file(path) if settings.module else points[0].load()
+        found = getattr(module, "load", module)(root)
+    except LnpError:
+        raise
+    except Exception as e:  # whatever foreign code does
+        raise plugins.broken(where, e) from None
+    if not isinstance(found, Dataset):
+        raise ConfigError(f"{where}: load() returns {type(found).__name__}", "return lnp_edge.task.dataset.Dataset")
+    return found
+
+
+def _of_file(path: Path) -> ModuleType:
+    spec = spec_from_file_location(f"lnp_edge_data_{path.stem}", path)
+    if not path.is_file() or not (spec and spec.loader):
+        raise ConfigError(f"{path} is no Python file", 'write module = "./mine.py", relative to the TOML file')
+    module = module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
 
 
 def split(config: Config, dataset: Dataset, held_out: tuple[int, ...] | None = None) -> Split:
@@ -119,6 +168,9 @@ def split(config: Config, dataset: Dataset, held_out: tuple[int, ...] | None = N
     if dataset.series and dataset.series.free_run and front != RAW:
         what = f"{dataset.name} is forecast from its own forecasts, which takes each sample as it is"
         raise ConfigError(what, 'choose [data] front = "stack" and frame = 1')
+    if config.quantize.decide and dataset.series:
+        what = f"{dataset.name} is a series: forecasts are no decisions between classes, which a rule could delay"
+        raise ConfigError(what, "set [quantize] decide = false, and leave out --decide")
     if streaming := bool(config.stream.batches):
         _require_streams(config, dataset, hop, front.frame)
     encoder, features = config.data.encoder, _features(train, front)
@@ -136,6 +188,7 @@ def split(config: Config, dataset: Dataset, held_out: tuple[int, ...] | None = N
         forecast=_forecast(train),
         products=_mean_products(features, encoder, fitted),
         front=front,
+        quantities=dataset.quantities,
     )
     cut = (config.data.window, config.data.hop)
     return Split(train, test, task, cut, config.augment, config.train.balance, streaming)

@@ -60,16 +60,17 @@ def ends(length: int, window: int, hop: int) -> NDArray[np.int64]:
 
 def windows(streams: Sequence[Stream], window: int, hop: int) -> Windows:
     """The samples before each decision that has a label. Raises DataError if there is none."""
-    counts, wanted, groups = [], [], []
-    for stream in streams:
+    counts, wanted, groups, source = [], [], [], []
+    for number, stream in enumerate(streams):
         for end in ends(len(stream.labels), window, hop):
             if stream.labels[end - 1] != UNLABELLED:
                 counts.append(stream.signal[end - window : end])
                 wanted.append(stream.labels[end - 1])
                 groups.append(stream.group)
+                source.append(number)
     if not counts:
         raise DataError("no decision on a stream has a label", "shorten [data] window")
-    return Windows(np.stack(counts), np.array(wanted), np.array(groups))
+    return Windows(np.stack(counts), np.array(wanted), np.array(groups), np.array(source))
 
 
 def labelled(stream: Stream, window: int, hop: int) -> NDArray[np.int64]:

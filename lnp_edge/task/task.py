@@ -12,6 +12,7 @@ from lnp_edge.encoders import encode
 from lnp_edge.network import X_SCALE, Floats
 from lnp_edge.spec.frontend import RAW, FrontEnd, inputs
 from lnp_edge.spec.model import Forecast
+from lnp_edge.spec.quantity import Quantity
 
 ENCODED_AT_ONCE = 1024  # windows
 
@@ -30,6 +31,7 @@ class Task:
     # [C, C], mean products of two inputs, which are integers; None: inputs count as independent.
     products: Floats | None = None
     front: FrontEnd = RAW
+    quantities: tuple[Quantity, ...] = ()  # of each channel; () if nothing is known but counts
 
     @cached_property
     def inputs(self) -> tuple[str, ...]:

@@ -22,6 +22,13 @@ def triples(channels: tuple[str, ...]) -> list[int]:
     return [k for k in starts if [channels[k + d] for d in range(3)] == [channels[k][:-1] + a for a in "xyz"]]
 
 
+def vectors(dataset: Dataset) -> list[slice | list[int]]:
+    """The channels of each vector: those that the data set names, else by their names."""
+    if dataset.vectors is None:
+        return [slice(k, k + 3) for k in triples(dataset.channels)]
+    return [list(three) for three in dataset.vectors]
+
+
 class _Recordings:
     """The recordings that are long enough for a window and `ahead` more steps, concatenated."""
 
@@ -54,7 +61,10 @@ class Crops(_Recordings):
         samples = np.bincount(self.labels, self.length, len(dataset.classes))
         weight = self.length * np.maximum(samples, 1)[self.labels] ** -balance
         self.share = weight / weight.sum()
-        self.vectors = triples(dataset.channels)
+        self.vectors = vectors(dataset)
+        # Augmentation works about zero; None where all are 0, as a sum with 0 could still change the last bit.
+        zero = np.array([q.rest for q in dataset.quantities], np.float32)
+        self.zero = zero if zero.any() else None
         mirror = np.array(dataset.mirror or range(1, len(dataset.channels) + 1))
         self.mirror_from, self.mirror_sign = np.abs(mirror) - 1, np.sign(mirror).astype(np.float32)
         self.pixel = dataset.pixel
@@ -86,12 +96,16 @@ class Crops(_Recordings):
         counts = self.signal[below].astype(np.float32)
         counts += (self.signal[np.minimum(below + 1, len(self.signal) - 1)] - counts) * part
         if self.vectors:
+            if self.zero is not None:
+                counts -= self.zero
             turn = rotations(rng.normal(0, s.rotation, (size, 3))).astype(np.float32)
-            for k in self.vectors:
+            for three in self.vectors:
                 size_of = np.exp(rng.normal(0, s.scale, (size, 1, 1))).astype(np.float32)
-                x, change = counts[..., k : k + 3], turn * size_of
+                x, change = counts[..., three], turn * size_of
                 whole = of.shape[1] == 1  # then one product for each row
-                counts[..., k : k + 3] = x @ change if whole else np.einsum("bti,btij->btj", x, change[of])
+                counts[..., three] = x @ change if whole else np.einsum("bti,btij->btj", x, change[of])
+            if self.zero is not None:
+                counts += self.zero
         mirrored = counts[..., self.mirror_from] * self.mirror_sign
         counts = np.where((rng.random(size) < MIRRORED)[of][..., None], mirrored, counts)
         if s.shift and self.pixel:

@@ -20,7 +20,7 @@ from lnp_edge.network import Network
 from lnp_edge.spec.parameters import SHORTEST_TRAINED
 from lnp_edge.task.streams import UNLABELLED
 from lnp_edge.task.task import Task, encoded
-from lnp_edge.training import checkpoint
+from lnp_edge.training import checkpoint, schedule
 from lnp_edge.training.layer import Parameters, Stepper
 from lnp_edge.training.run import Run, runner
 
@@ -207,13 +207,13 @@ def fit(
         key = model.network.identity(settings, seed, data.identity, kind)
         history = checkpoint.load(resume, key, model.leaf, average, optimiser, rng)
         if history and progress:
-            progress(len(history), settings.epochs, history[-1])
-    for epoch in range(len(history), settings.epochs):
+            progress(len(history), schedule.length(history, settings), history[-1])
+    while (epoch := len(history)) < (epochs := schedule.length(history, settings)):
         loss_sum = right = judged = seen = 0.0
         classes = False
         for k, (x, wanted) in enumerate(data.epoch(rng)):
             for group in optimiser.param_groups:
-                group["lr"] = settings.lr * _cosine((epoch + k / data.batches) / settings.epochs)
+                group["lr"] = settings.lr * schedule.rate(epoch + k / data.batches, epochs, settings)
             p = _drop(model.parameters(model.leaf), model.rows, settings.dropout, rng)
             y, target = run(p, torch.from_numpy(x)), torch.from_numpy(wanted)
             if classes := not target.is_floating_point():
@@ -234,9 +234,10 @@ def fit(
                 "choose a smaller [train] lr, or smaller values in [network]",
             )
         history.append({"loss": loss_sum / seen} | ({"accuracy": right / max(1, judged)} if classes else {}))
+        epochs = schedule.length(history, settings)
         if progress:
-            progress(epoch + 1, settings.epochs, history[-1])
-        if resume and (len(history) % SAVE_EVERY == 0 or len(history) == settings.epochs):
+            progress(epoch + 1, epochs, history[-1])
+        if resume and (len(history) % SAVE_EVERY == 0 or len(history) == epochs):
             checkpoint.save(resume, key, model.leaf, average, optimiser, history, rng)
     return average, history
 
@@ -280,12 +281,6 @@ def _optimiser(model: Trainable, settings: TrainSettings) -> torch.optim.Optimiz
     others = {"params": [model.leaf[k] for k in trained if not k.startswith("w_")], "weight_decay": 0.0}
     decay = settings.weight_decay
     return torch.optim.AdamW([weights, others], lr=settings.lr, betas=(0.9, 0.99), weight_decay=decay)
-
-
-def _cosine(done: float) -> float:
-    """The relative learning rate at a share `done` of the training: warm-up, then decay."""
-    warm = min(1.0, done / 0.05)
-    return warm * 0.5 * (1 + math.cos(math.pi * min(1.0, done)))
 
 
 def _drop(p: Parameters, rows: np.ndarray, share: float, rng: np.random.Generator) -> Parameters:

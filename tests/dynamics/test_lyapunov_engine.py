@@ -62,8 +62,8 @@ def all_leaks(network):
 
 
 def test_lorenz_63():
-    found = lyapunov.of_flow(lorenz, lorenz_jacobian, np.ones(3), 0.01, 40_000, 2000, every=10)
-    # Sprott 2003, Chaos and Time-Series Analysis. Trajectories of 400 s scatter by 1 %; this one, made of elementwise
+    found = lyapunov.of_flow(lorenz, lorenz_jacobian, np.ones(3), 0.01, 20_000, 2000, every=10)
+    # Sprott 2003, Chaos and Time-Series Analysis. Trajectories of 200 s scatter by 1.5 %; this one, made of elementwise
     # sums and products, is the same on every machine.
     assert found[[0, 2]] == pytest.approx([0.9056, -14.5721], rel=0.02)
     assert abs(found[1]) < 0.01
@@ -123,9 +123,9 @@ def test_the_spectrum_is_the_growth_of_volumes():
     """Each p <= 20 alone: p vectors span a volume, root det G, G = V'V, and V G^-1/2 spans the same space with 1."""
     step, jacobian, start = rnn()
     start = after(step, start, 500)
-    found = lyapunov.of_map(step, jacobian, start, 2000, 300)
+    found = lyapunov.of_map(step, jacobian, start, 1000, 300)
     jacobians = []
-    for _ in range(2300):
+    for _ in range(1300):
         jacobians.append(jacobian(start))
         start = step(start)
     volumes = [0.0]
@@ -136,7 +136,7 @@ def test_the_spectrum_is_the_growth_of_volumes():
             values, vectors = np.linalg.eigh(v.T @ v)
             v = v @ vectors / np.sqrt(values)
             grown += np.log(values).sum() / 2 if t >= 300 else 0
-        volumes.append(grown / 2000)
+        volumes.append(grown / 1000)
     # The two start in other directions; neighbours as close as 0.01 have not quite parted after the warm-up.
     assert found == pytest.approx(np.diff(volumes), abs=3e-3)
     assert found.sum() == pytest.approx(volumes[-1], rel=1e-9)
@@ -176,10 +176,10 @@ def naive_growth(network, x, steps, warm_up):
 @pytest.mark.parametrize("scale", [4.0, 12.0])
 def test_the_largest_exponent_is_that_of_the_dense_jacobian(scale):
     network = with_weights(tiny_network(2, n=12, density=0.6).with_params(v_th=np.linspace(0.5, 1.5, 12)), scale)
-    x = np.random.default_rng(5).normal(size=(10_300, 3))
-    found = lyapunov.of_network(network, x, k=3, steps=10_000, warm_up=300)
-    # Lengths at the start and at the end differ by a factor of e or so, over 200 s.
-    assert found.largest == pytest.approx(naive_growth(network, x, 10_000, 300), abs=0.01)
+    x = np.random.default_rng(5).normal(size=(5_300, 3))
+    found = lyapunov.of_network(network, x, k=3, steps=5_000, warm_up=300)
+    # Lengths at the start and at the end differ by a factor of e or so, over 100 s.
+    assert found.largest == pytest.approx(naive_growth(network, x, 5_000, 300), abs=0.01)
     assert len(found.exponents) == 3
 
 
@@ -308,7 +308,7 @@ def dense(network, x, steps, warm_up):
 
     values, z, beside = np.zeros(size), np.zeros(network.n), np.zeros(network.n)
     start = lyapunov._Tangents(network, size, 0)
-    q, dz, log_r = np.concatenate([q[::-1].reshape(-1, size) for q in start._blocks()]), start.dz, np.zeros(size)
+    q, dz, log_r = np.concatenate([q[::-1].reshape(-1, size) for q in start._blocks]), start.dz, np.zeros(size)
     for t in range(warm_up + steps):
         after, fired = step(values, z, x[t])
         jacobian = np.zeros((size + network.n, size + network.n))

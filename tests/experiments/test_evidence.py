@@ -261,6 +261,9 @@ def test_a_network_that_cannot_be_trained_is_a_row_and_not_tried_again(plain_pic
     monkeypatch.setattr(methods, "METHODS", FEW)
     monkeypatch.setattr(methods, "TRAINED", {})
     monkeypatch.setattr(compare, "QUICK", compare.QUICK | {"keep": "0.3,0.000001"})
+    less = {"data": {"limit": 1}, "train": {"epochs": 1}, "network": {"neurons": 24}}
+    assert less.keys() == compare.QUICK_TRAINING.keys()
+    monkeypatch.setattr(compare, "QUICK_TRAINING", less)
     words = ["compare", "--parts", "trained", "--quick", "--jobs", "1", "-o", str(tmp_path)]
     assert main([*words, "--json"]) == 0
     rows = json.loads(capsys.readouterr().out)["trained"]

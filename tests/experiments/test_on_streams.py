@@ -2,15 +2,19 @@
 
 import json
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
 from conftest import need
 
 from lnp_edge.cli import main
+from lnp_edge.commands import _after
 from lnp_edge.datasets import spar
 from lnp_edge.experiments import on_streams
-from lnp_edge.stages import rival
+from lnp_edge.network import file as network_file
+from lnp_edge.spec.decision import Decision
+from lnp_edge.stages import decide, rival
 from lnp_edge.task.dataset import Stream, check
 
 TINY = """
@@ -32,6 +36,7 @@ batch = 8
 [stream]
 batches = 20
 """
+KNOWN = "changes", "hours"  # always finite
 
 
 def test_leaky_statistics_are_those_of_a_slow_sum():
@@ -58,6 +63,32 @@ def test_a_class_that_is_left_out_is_in_no_recording_and_no_stream():
     assert [(a.tobytes(), found.classes[k]) for a, k in zip(found.recordings, found.labels, strict=True)] == kept
 
 
+def test_lnp_train_shows_the_results_on_streams_of_few_groups_and_keeps_the_network_first(
+    tmp_path, capsys, monkeypatch
+):
+    need("torch")
+    monkeypatch.chdir(tmp_path)
+    Path("tiny.toml").write_text(TINY)
+    assert main(["train", "tiny.toml"]) == 0
+    told = capsys.readouterr().out
+    assert "raise [stream] batches, now 20" in told
+    assert "decisions on streams of people 8, 9, 10" in told
+    fitted = decide.Fitted(Decision(stream=True, lead=9), 99.0)
+    monkeypatch.setattr(decide, "rule", lambda *rest: fitted)
+    assert main(["quantize", "trained.safetensors", "--decide"]) == 0
+    told = capsys.readouterr().out
+    assert "The rule of decisions: no lead keeps to 60 false changes an hour on training groups" in told
+    assert "the largest leaves 99; raise [stream] false_changes" in told
+    Path("trained.safetensors").unlink()
+
+    def broken(*rest):
+        raise RuntimeError("after the training")
+
+    monkeypatch.setattr(_after, "results", broken)
+    assert main(["train", "tiny.toml"]) == 70
+    assert "accuracy" in network_file.load(Path("trained.safetensors")).history["float_measures"]
+
+
 def test_the_table_has_every_method_and_is_kept(tmp_path, capsys, monkeypatch):
     need("torch")
     monkeypatch.setattr(rival, "available", lambda: False)  # nothing is built
@@ -74,3 +105,30 @@ def test_the_table_has_every_method_and_is_kept(tmp_path, capsys, monkeypatch):
     assert main(command) == 0
     lines = capsys.readouterr().out.splitlines()
     assert max(map(len, lines)) <= 80 and lines[0].startswith("spar: people 8, 9, 10, held out; seed 1")
+    # What is not finite is stored as none, and shown as a dash.
+    (result,) = (tmp_path / "runs" / path for path in (tmp_path / "runs").glob("*/result.json")
+                 if json.loads(path.read_text())["config"]["quantize"].get("decide"))  # fmt: skip
+    result.write_text(json.dumps(json.loads(result.read_text()) | {"rule_warning": "no lead keeps"}))
+    for path in (tmp_path / "runs").glob("*.json"):
+        found = json.loads(path.read_text())
+        for row in found["rows"]:
+            row |= {key: None for key, value in row.items() if isinstance(value, float) and key not in KNOWN}
+            row |= {"rule_warning": "nor does this"} if row["name"] == "  with a lead" else {}
+        found["levels"] = [[percent, None, 0.0] for percent, *_ in found.get("levels", [])]
+        path.write_text(json.dumps(found | {"strangers": dict.fromkeys(found.get("strangers", {}))}))
+    assert main(command) == 0
+    told = capsys.readouterr().out
+    assert "stream, with its rule: no lead keeps." in told and "ridge, leaky, with a lead: nor does this." in told
+    for wanted in ("–/–/–", "  – of zeros", "The rule calls – of all", "– of the known", ", – (0)"):
+        assert wanted in told
+
+
+def test_settings_left_to_the_data_are_fitted_as_lnp_train_fits_them(tmp_path, capsys):
+    need("torch", "pandas")
+    rows = "".join(f"{k},{name}\n" for name, count in (("long", 400), ("short", 60)) for k in range(count))
+    for who in "abc":
+        (tmp_path / f"{who}.csv").write_text("x,what\n" + rows)
+    own = 'path = "{who}.csv"\nlabel = "what"\ngroup = "who"\nrate = 50.0\nwindow = 2.0\nhop = 1.0'
+    (tmp_path / "own.toml").write_text(f"[data]\n{own}\n[stream]\nbatches = 20\n")
+    assert main(["stream", str(tmp_path / "own.toml"), "-o", str(tmp_path / "runs")]) == 2
+    assert "no recording of short is as long as a window of 2 s" in capsys.readouterr().err

@@ -2,57 +2,74 @@
 
 import json
 import math
-import os
 from dataclasses import replace
 
 import numpy as np
 import pytest
-from stops import Stopped, stopping_at
+from stops import Stopped, killed, stopping_at
 
 from lnp_edge import config
 from lnp_edge.base.errors import LnpError, ModelError, NetworkError
 from lnp_edge.cli import main
 from lnp_edge.commands.reproduce import QUICK, ROWS, changed, row
-from lnp_edge.config import Config, LayerSettings, NetworkSettings, PruneSettings, TrainSettings
+from lnp_edge.config import Config, DataSettings, LayerSettings, NetworkSettings, PruneSettings, TrainSettings
 from lnp_edge.experiments.executors import in_process, processes
+from lnp_edge.experiments.rows import Row
 from lnp_edge.experiments.runs import Runs
 from lnp_edge.experiments.trial import Trial, run_trial
 from lnp_edge.network.draw import drawn
 from lnp_edge.network.file import load as load_network
-from lnp_edge.stages import pipeline
+from lnp_edge.stages import pipeline, rival
 from lnp_edge.task.split import load_data, split
 
 PNG = b"\x89PNG\r\n\x1a\n"
-SMALL = Config(network=NetworkSettings(neurons=24), train=TrainSettings(epochs=2))
+SMALL = Config(data=DataSettings(limit=1), network=NetworkSettings(neurons=24), train=TrainSettings(epochs=2))
+
+
+@pytest.fixture(autouse=True)
+def less_than_quick(monkeypatch):
+    """One recording of each class and person is enough for what is asked here."""
+    less = {"data": {"limit": 1}, "train": {"epochs": 2}, "network": {"neurons": 24}}
+    assert {section: set(values) for section, values in less.items()} == {k: set(v) for k, v in QUICK.items()}
+    monkeypatch.setattr("lnp_edge.commands.reproduce.QUICK", less)
+
+
+@pytest.fixture
+def no_costs(monkeypatch):
+    """Nothing is compiled: the cells of costs stay empty."""
+    monkeypatch.setattr(rival, "available", lambda: False)
 
 
 def test_quick_prints_every_row_and_keeps_what_it_ran(tmp_path, capsys, request):
-    rows = "dense,lnp,activity,lnp 4 bits,no recurrence"
-    words = ["reproduce", "spar", "--quick", "--rows", rows, "--rivals", "majority", "--jobs", "1"]
-    words += ["-o", str(tmp_path / "r")]
-    assert main([*words, "--json"]) == 0
+    rows = "dense,activity,lnp 4 bits,no recurrence"
+    words = ["reproduce", "spar", "--quick", "--rows", rows, "--jobs", "1", "-o", str(tmp_path / "r")]
+    assert main([*words, "--rivals", "majority", "--json"]) == 0
     rows = {row["name"]: row for row in json.loads(capsys.readouterr().out)}
     assert {*list(rows)[:2]} == {"ridge on statistics", "ridge on statistics and bands"}
-    assert list(rows)[2:] == ["dense", "lnp", "activity", "lnp 4 bits", "no recurrence", "most frequent class"]
+    assert list(rows)[2:] == ["dense", "activity", "lnp 4 bits", "no recurrence", "most frequent class"]
     assert rows["most frequent class"]["measured"][0]["differ"] == 0
     synapses = {name: row["trials"][0]["synapses"] for name, row in rows.items() if row["trials"]}
-    assert synapses["lnp"] == synapses["activity"] == round(config.named("spar").prune.keep * synapses["dense"])
+    assert synapses["lnp 4 bits"] == synapses["activity"] == round(config.named("spar").prune.keep * synapses["dense"])
     assert synapses["no recurrence"] == 0
     assert all(0 <= row["trials"][0]["measures"]["accuracy"] <= 1 for row in rows.values() if row["trials"])
     table = (tmp_path / "r" / "spar.md").read_text()
     assert (
-        "lnp reproduce spar --rows 'dense,lnp,activity,lnp 4 bits,no recurrence' --seeds 1 --rivals majority --quick"
+        "lnp reproduce spar --rows 'dense,activity,lnp 4 bits,no recurrence' --seeds 1 --rivals majority --quick"
         in table
     )
+    assert "* dense: 1 of 1 trainings not converged; 2 epochs are too few" in table
+    assert "* Recommended: " in table and "corrected for 4 comparisons" in table
+    assert [bool(row["warnings"]) for row in rows.values()] == [bool(row["trials"]) for row in rows.values()]
     costs = [line.split(" | ")[-3:] for line in table.splitlines() if line.startswith(("| lnp", "| dense", "| most"))]
-    assert len(costs) == 4 and all(cell.strip(" |") for cells in costs for cell in cells)
+    assert len(costs) == 3 and all(cell.strip(" |") for cells in costs for cell in cells)
     pictures = sorted((tmp_path / "r").rglob("*.png"))
-    assert len(pictures) == 2 + 5 * 2 and all(p.read_bytes().startswith(PNG) for p in pictures)
+    assert len(pictures) == 3 + 4 * 2 and all(p.read_bytes().startswith(PNG) for p in pictures)
     before = {p: p.stat().st_mtime_ns for p in (tmp_path / "r").rglob("result.json")}
     request.getfixturevalue("plain_pictures")
+    request.getfixturevalue("no_costs")
     assert main(words) == 0
     seen = capsys.readouterr()
-    assert "5 of 5 trainings are already in" in seen.err and "no recurrence" in seen.out
+    assert "4 of 4 trainings are already in" in seen.err and "no recurrence" in seen.out
     assert before == {p: p.stat().st_mtime_ns for p in (tmp_path / "r").rglob("result.json")}
 
 
@@ -64,7 +81,22 @@ def test_baselines_need_no_training(tmp_path, capsys):
     assert "ridge on statistics and bands" in (tmp_path / "spar.md").read_text()
 
 
-def test_one_pruned_network_serves_two_tasks(plain_pictures, tmp_path, capsys):
+def test_unequal_classes_have_a_table_of_their_own(tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr("lnp_edge.commands.reproduce.load_data", lambda c: replace(load_data(c), metric="macro_f1"))
+    assert main(["reproduce", "spar", "--quick", "--rows", "none", "-o", str(tmp_path)]) == 0
+    table = (tmp_path / "spar.md").read_text()
+    names = load_data(config.named("spar")).classes
+    head = " | ".join(["", *(f"recall {name}" for name in names), *(f"+P {name}" for name in names)])
+    assert f"| {head} |" in table and table.count("| ridge on statistics |") == 2 and "j-kappa" in table
+    assert "by class" in capsys.readouterr().out
+
+
+def test_a_result_of_an_earlier_version_leaves_a_new_measure_empty():
+    trial = {"float_measures": {"accuracy": 0.5}, "measures": {"accuracy": 0.5}, "neurons": 3, "synapses": 4}
+    assert Row("lnp", trials=[trial]).cells("accuracy", ["accuracy", "j_kappa"])[3:5] == ["0.500", ""]
+
+
+def test_one_pruned_network_serves_two_tasks(plain_pictures, no_costs, tmp_path, capsys):
     words = ["reproduce", "spar", "spar", "--shared", "--quick", "--jobs", "1", "-o", str(tmp_path), "--json"]
     assert main(words) == 0
     first = json.loads(capsys.readouterr().out.splitlines()[0])
@@ -190,7 +222,7 @@ def test_quick_shrinks_layers_too():
     assert changed(LAYERS, QUICK).network.total < LAYERS.network.total
 
 
-def test_a_row_that_cannot_be_run_is_refused_before_others_are_trained(plain_pictures, tmp_path):
+def test_a_row_that_cannot_be_run_is_refused_before_others_are_trained(plain_pictures, no_costs, tmp_path):
     path = tmp_path / "c.toml"
     sections = ("[data]", "window = 1.0", "hop = 1.0", "limit = 1", "[network]", "neurons = 6", 'neuron = "adlif"')
     path.write_text("\n".join((*sections, "[train]", "epochs = 1", "batch = 256")))
@@ -198,13 +230,9 @@ def test_a_row_that_cannot_be_run_is_refused_before_others_are_trained(plain_pic
     assert main(words) == 0 or not list(tmp_path.rglob("result.json"))
 
 
-def _killed(item, tell):
-    os.kill(os.getpid(), 9)
-
-
 def test_a_worker_that_was_killed_is_an_error_in_two_lines():
     with pytest.raises(LnpError):
-        list(processes(_killed, [1], lambda *a: None))
+        list(processes(killed, [1], lambda *a: None))
 
 
 def test_a_damaged_picture_of_predictions_is_an_error_in_two_lines(tmp_path):

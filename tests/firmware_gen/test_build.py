@@ -100,12 +100,27 @@ def test_a_front_end_runs_like_the_oracle(firmware, board, kind):
 LEVELS = [("host", "host"), *((cpu, tools) for cpu in ("cortex-m4", "cortex-m0") for tools in ("gcc", "zig"))]
 
 
+def with_loop_by_index(path):
+    """Writes the loop that adds a row of weights in another form: with this one gcc 12.2 drops input and recurrence."""
+    kernel = path / "lnp_kernel.h"
+    loop = "for (uint32_t k = 0; k < count; k++) { drive[target[k]] += w[k] * scale; }"
+    text, found = re.subn(r"while \(count-- != 0\) \{[^}]*\}", loop, kernel.read_text())
+    assert found == 1
+    kernel.write_text(text)
+
+
+LOOPS = [(*level, "by pointer") for level in LEVELS] + [(*level, "by index") for level in LEVELS if "zig" not in level]
+
+
 @pytest.mark.parametrize("optimize", ["-O0", "-O1", "-O2", "-O3", "-Os"])
-@pytest.mark.parametrize(("cpu", "toolchain"), LEVELS)
+@pytest.mark.parametrize(("cpu", "toolchain", "loop"), LOOPS)
 def test_more_than_256_neurons_run_like_the_oracle_at_every_level(
-    tmp_path, monkeypatch, rest, cpu, toolchain, optimize
+    tmp_path, monkeypatch, rest, cpu, toolchain, loop, optimize
 ):
-    """Beyond 256 neurons synapse indices have 16 bits: gcc 12.2 then dropped input and recurrence at some levels."""
+    """Beyond 256 neurons synapse indices have 16 bits: gcc 12.2 then dropped input and recurrence at some levels.
+
+    The loop by index tests the flags: without KEEP_NULL it is wrong on the host at -Os, on a Cortex-M4 at -Os and on a
+    Cortex-M0 from -O1 on. Today's loop hides the fault, which a harmless change of the code may bring back."""
     board = board_of(cpu)
     need_for(board.name, toolchain)
     command, objects = commands.compile_command, rest(cpu, toolchain)
@@ -115,7 +130,10 @@ def test_more_than_256_neurons_run_like_the_oracle_at_every_level(
         "compile_command",
         lambda tools, sources, *more: command(tools, [s for s in sources if s.startswith("lnp_net")] + objects, *more),
     )
-    image = build(folder_for(tiny_model(**MANY), board, tmp_path), toolchain, optimize).image
+    path = folder_for(tiny_model(**MANY), board, tmp_path)
+    if loop == "by index":
+        with_loop_by_index(path)
+    image = build(path, toolchain, optimize).image
     assert_runs_like_the_oracle(open_board(board, image), 40, **MANY)
 
 

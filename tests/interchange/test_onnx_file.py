@@ -4,6 +4,7 @@ import json
 import subprocess
 import sys
 import tracemalloc
+import zlib
 from dataclasses import replace
 from pathlib import Path
 
@@ -139,21 +140,16 @@ def test_a_model_without_a_single_synapse_comes_back(tmp_path):
 
 
 def test_the_same_model_gives_the_same_bytes_in_another_process():
+    """With another seed of Python's hashes, which decides the order of a set."""
     code = (
         "import sys, zlib; sys.path[:0] = ['tests']; from tiny import ALL;"
         "from lnp_edge.interchange import onnx_file;"
         "print([zlib.crc32(onnx_file.to_proto(m()).SerializeToString(deterministic=True)) for m in ALL.values()])"
     )
-    runs = {
-        subprocess.run(
-            [sys.executable, "-c", code],
-            env={"PYTHONHASHSEED": seed, "PYTHONPATH": TESTS},
-            capture_output=True,
-            check=True,
-        ).stdout
-        for seed in ("1", "2")
-    }
-    assert len(runs) == 1
+    environment = {"PYTHONHASHSEED": "1", "PYTHONPATH": TESTS}
+    done = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=True)
+    here = [zlib.crc32(onnx_file.to_proto(m()).SerializeToString(deterministic=True)) for m in ALL.values()]
+    assert done.stdout == f"{here}\n"
 
 
 # ---- nothing else does
@@ -180,7 +176,7 @@ def test_a_file_cut_anywhere_is_refused(tmp_path):
 
 
 def test_a_flipped_bit_anywhere_is_refused(tmp_path):
-    for data in flipped(GOOD, 7):
+    for data in flipped(GOOD, 13):
         refusal(tmp_path, data)
 
 

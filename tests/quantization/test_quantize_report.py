@@ -9,7 +9,7 @@ from nets import STRUCTURES, float_run, task, tiny_network
 from quantized import changed, integer_run, of_population, with_tables
 
 from lnp_edge.cli import main
-from lnp_edge.config import Config
+from lnp_edge.config import Config, NetworkSettings, named
 from lnp_edge.network import file as network_file
 from lnp_edge.network.draw import random_network
 from lnp_edge.network.file import NetworkFile
@@ -295,3 +295,13 @@ def test_a_silent_model_is_a_no_and_not_written(network, capsys, monkeypatch):
     assert "the network went silent" in captured.err and len(captured.err.splitlines()) == 2
     assert "silent in integers" in json.loads(captured.out)["proposals"][0]
     assert not out.exists()
+
+
+def test_a_series_has_no_rule_of_decisions_and_nothing_is_trained_for_one(tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr(pipeline, "quantize", None)
+    config = replace(named("wind"), network=NetworkSettings(neurons=6))
+    network = pipeline.new_network(config, split(config, load_data(config)))
+    network_file.save(NetworkFile(network, config, {}), tmp_path / "n.safetensors")
+    assert main(["quantize", str(tmp_path / "n.safetensors"), "--decide", "-o", str(tmp_path / "m.onnx")]) == 2
+    said = capsys.readouterr().err.strip().splitlines()
+    assert len(said) == 2 and "wind is a series" in said[0] and "leave out --decide" in said[1]

@@ -172,7 +172,8 @@ def test_a_seed_gives_the_same_bits_and_leaves_the_global_random_state_alone(bui
 
 
 @pytest.mark.parametrize("module", [cnn_1k, gru_12])
-def test_the_rival_trains_on_the_training_part_and_reports_progress(module):
+def test_the_rival_trains_on_the_training_part_and_reports_progress(module, monkeypatch):
+    monkeypatch.setattr(_cnn if module is cnn_1k else _gru, "STEPS", 50)  # progress comes every 50
     data, heard = tones(1), []
     found = module.fit(data, 1, lambda share, text: heard.append(share))
     other = replace(data, test=replace(data.test, labels=1 - data.test.labels))

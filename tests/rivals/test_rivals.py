@@ -1,7 +1,7 @@
 """Rivals: their C computes what the integer reference does, and the reference what the float baseline does."""
 
 import json
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 
 import numpy as np
 import pytest
@@ -11,8 +11,10 @@ from lnp_edge import boards, config, rivals
 from lnp_edge.base.errors import ConfigError
 from lnp_edge.cli import main
 from lnp_edge.datasets import spar
+from lnp_edge.experiments.rivals import RivalTrial
 from lnp_edge.rivals import FORECAST_ONE, _linear, _statistics
 from lnp_edge.stages import pipeline, rival
+from lnp_edge.stages.rival import Measured
 from lnp_edge.task import baselines, metrics
 from lnp_edge.task.dataset import Dataset, Series, Windows
 from lnp_edge.task.split import Split, split
@@ -59,6 +61,16 @@ TASKS = {
 CASES = [(task, name) for task, made in TASKS.items() for name in rival.suiting(made())]
 
 
+def spread():
+    """Each rival once, with its tasks in turn."""
+    for k, name in enumerate(rival.names()):
+        tasks = [task for task, named in CASES if named == name]
+        yield tasks[k % len(tasks)], name
+
+
+ON_BOARD = list(spread())
+
+
 @pytest.fixture(scope="module")
 def fitted():
     """fitted(task, name) -> the split and the trained rival, once."""
@@ -95,8 +107,13 @@ def test_c_equals_the_reference_and_has_no_undefined_behaviour(fitted, task, nam
         assert device.scores(windows).tolist() == wanted.tolist()
 
 
-@pytest.mark.parametrize(("task", "name"), CASES)
+def test_every_task_has_a_rival_on_the_board():
+    assert {task for task, _ in ON_BOARD} == set(TASKS)
+
+
+@pytest.mark.parametrize(("task", "name"), ON_BOARD)
 def test_on_the_board_too_and_its_count_repeats(fitted, task, name):
+    """The C is that of the host: what Arm's compiler makes of a rival hardly depends on the task."""
     need_for("cortex-m4")
     data, model = fitted(task, name)
     windows, wanted = stress(data, model)
@@ -254,14 +271,15 @@ def test_the_interval_of_a_series_draws_stretches_of_time():
 # --- the command
 
 
-def test_the_command_prints_a_row_for_each_rival(capsys):
+def test_the_command_prints_a_row_for_each_rival(tmp_path, capsys):
     need_for("cortex-m4")
-    assert main(["baseline", "spar", "--rivals", "majority", "--windows", "20", "--json"]) == 0
+    words = ["baseline", "spar", "--rivals", "majority", "--windows", "20", "--jobs", "1", "-o", str(tmp_path)]
+    assert main([*words, "--json"]) == 0
     (row,) = json.loads(capsys.readouterr().out)
     assert (row["compared"], row["differ"], row["metric"], row["units"]) == (26, 0, "accuracy", "42 recordings")
     assert row["per_second"] == row["instructions"] / 2.0 and 500 < row["flash"] < 1500
     assert row["ram"] > 100 * 6 * 2 + 2048
-    assert main(["baseline", "spar", "--rivals", "majority", "--windows", "20"]) == 0
+    assert main(words) == 0
     assert "Every score of 26 windows equals the integer reference" in capsys.readouterr().out
 
 
@@ -285,7 +303,7 @@ def test_a_table_of_eighty_columns_is_not_broken(capsys, monkeypatch):
 
     data = split(config.named("spar"), spar.load())
     row = rival.Measured(
-        "ridge_statistics", "linear autoregression", "accuracy", 0.888, 0.82, 0.95, "42 recordings", 868281.0,
+        "ridge_statistics", "linear autoregression", "accuracy", 0.888, 0.82, 0.95, "42 recordings", [], 868281.0,
         868281, 678344.5, 19132,
         14920, 713, 0, "cortex-m4",
     )  # fmt: skip
@@ -310,3 +328,20 @@ def test_helpers_are_no_rivals():
     assert not [name for name in rival.names() if name.startswith("_")]
     assert {"majority", "persistence", "ridge_bands", "ridge_statistics", "rocket"} <= set(rival.names())
     assert rivals.FORECAST_ONE == 256
+
+
+def test_a_stored_measurement_that_is_none_is_refused():
+    trial = RivalTrial("majority", config.named("spar"), 1)
+    good = {
+        "name": "majority", "title": "most frequent", "metric": "accuracy", "value": 0.5, "low": 0.4, "high": 0.6,
+        "units": "9 people", "sums": [[1.0, 2.0]], "instructions": 5.0, "longest": 5, "per_second": 5.0, "flash": 1,
+        "ram": 1, "compared": 4, "differ": 0, "board": "cortex-m4",
+    }  # fmt: skip
+    assert trial.valid(good) and {one.name for one in fields(Measured)} == set(good)
+    for key, wrong in (
+        ("value", None), ("value", float("nan")), ("value", "x"), ("low", None), ("instructions", float("inf")),
+        ("instructions", -5.0), ("per_second", "9"), ("name", 5), ("name", "rocket"), ("units", "\x1b[2J"),
+        ("ram", None), ("differ", "no"), ("differ", True), ("sums", [["a"]]), ("sums", None),
+    ):  # fmt: skip
+        assert not trial.valid(good | {key: wrong}), key
+    assert not trial.valid({})

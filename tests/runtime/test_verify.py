@@ -330,7 +330,7 @@ def test_firmware_whose_reset_leaves_a_field_is_not_verified(tmp_path, field):
     }
     """
     kernel.write_text(whole.replace(body, spared).replace("void LNP_MODEL(reset)", spare + "void LNP_MODEL(reset)"))
-    with closing(open_board(board, build(tmp_path).image)) as port:
+    with closing(open_board(board, build(tmp_path, optimize="-O0").image)) as port:
         report = verify(MODEL, Device(port, MODEL), stimulus(MODEL, 2000, seed=1))
     assert (report.ok, report.table_differences, report.steps) == (False, (), 501)
     found = report.state_difference

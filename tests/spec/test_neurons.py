@@ -11,11 +11,13 @@ from numba import njit
 from tiny import random_tables, tiny_counts, tiny_model
 
 from lnp_edge import neurons
+from lnp_edge.base.errors import ConfigError
 from lnp_edge.cli import main
 from lnp_edge.neurons import adlif
 from lnp_edge.runtime.reference import Reference
 from lnp_edge.spec import ops, plugins
 from lnp_edge.spec.model import CSR, INPUT, Population, Projection
+from lnp_edge.spec.neuron import neuron_module
 from lnp_edge.spec.parameters import SHORTEST
 from lnp_edge.spec.trace import trace
 
@@ -156,7 +158,9 @@ def test_a_drive_that_pushes_comes_near_the_bound(neuron, module, seed):
     assert limit / 2 < reached <= limit
 
 
-ADLIF = [(c_mem, c_ad, p) for c_ad in (652, 5000, 32768) for c_mem in (652, 3000, 32768) for p in (1, 50, 3000, 32768)]
+# Every c_pull with every leak of w and of v.
+ADLIF = [((652, 3000, 32768)[(k + j) % 3], c_ad, p)
+         for k, c_ad in enumerate((652, 5000, 32768)) for j, p in enumerate((1, 50, 3000, 32768))]  # fmt: skip
 
 
 def critical(c_mem, c_ad):
@@ -333,6 +337,7 @@ MISTAKES = {
     "parameter_is_a_number": ('time_constant("time constant of the membrane potential", 0.2)', "0.2", "tau_mem of PAR"),
     "no_threshold": ('"v_th": Parameter(', '"threshold": Parameter(', "PARAMETERS lacks 'v_th'"),
     "limits": ("def limits(most, c_syn,", "def limits(most, c_sin,", "limits takes or returns something else"),
+    "reachable": ("def limits(most, c_syn,", "def reachable(drive, c_sin,", "reachable takes (drive, c_sin,"),
     "empty": (CUBA, "", "has no STATE"),
 }  # fmt: skip
 
@@ -353,3 +358,10 @@ def test_a_mistake_in_a_neurons_file_is_refused_before_training(tmp_path, monkey
     assert said.replace("FILE", f"{name}.py") in error
     assert name in error and len(error.splitlines()) == 2
     assert not (tmp_path / "p.safetensors").exists()
+
+
+def test_limits_of_two_variables_together_are_for_two_variables(monkeypatch):
+    one = plugins.get("lnp_edge.neurons", "mean")
+    monkeypatch.setattr(one, "reachable", lambda drive, bias: (1, 1, 0, 1, 1), raising=False)
+    with pytest.raises(ConfigError, match="reachable is for two state variables, not 1"):
+        neuron_module("mean")

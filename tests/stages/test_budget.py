@@ -249,6 +249,25 @@ def test_what_cannot_fit_is_said_with_what_the_smallest_needs(data, limits, what
     assert e.value.exit_code == 1
 
 
+def test_without_recurrence_as_many_neurons_are_found_as_fit(data):
+    """Instructions of a neuron are 50 with the meter above: 60 neurons take 3,000."""
+    plain = budget.without_recurrence(CONFIG)
+    for ops, neurons in ((3000, 60), (3049, 60), (HUGE, 64)):
+        found = fitted(data, ops=ops, config=plain)
+        assert (found.dense.n, found.network.w_rec.nnz, bool(found.too_much)) == (neurons, 0, neurons < 64)
+        again = Config.from_json(found.config.to_json())
+        network = pipeline.prune(again, data, pipeline.new_network(again, data))
+        assert network.identity() == found.network.identity()
+    with pytest.raises(DoesNotFit, match="2 neurons and 0 synapses need 100 instructions per step, the budget is 50"):
+        fitted(data, ops=50, config=plain)
+
+
+def test_a_budget_for_a_second_of_signal_is_said_for_a_second(data):
+    assert (
+        Budget(HUGE, HUGE, 50.0, 20.0).exceeded_by(Cost(1, 1, 60.0)) == "1200 instructions a second, the budget is 1000"
+    )
+
+
 @pytest.mark.parametrize("changes", [{"neuron": "adlif"}, {"skip": True}, {"neuron": "adlif", "skip": True}])
 def test_any_neuron_and_a_skip_have_a_budget(data, changes):
     """The tables are those of the neuron, and the skip's weights are stored like those of input and read-out."""
@@ -308,6 +327,8 @@ def at(tmp_path, monkeypatch):
     ("--board cortex-m4 --flash lots", "--flash is 'lots'"),
     ("--board cortex-m4 --ram 1.23", "--ram is '1.23'"),
     ("--board cortex-m4 --ops 0", "--ops is '0'"),
+    ("--board cortex-m4 --ops 5/min", "--ops is '5/min'"),
+    ("--board cortex-m4 --flash 64k/s", "--flash is '64k/s'"),
     ("--board cortex-m4 --flash 1M", "--flash is 1048576 B, cortex-m4 has 524288"),
     ("--board host --ops 20k", "nothing counts the instructions of host"),
 ])  # fmt: skip
@@ -318,8 +339,8 @@ def test_what_cannot_be_asked_is_refused_in_two_lines(at, capsys, words, what):
     assert [p.name for p in at.iterdir()] == ["small.toml"]
 
 
-@pytest.mark.parametrize(("neuron", "flash", "ops"), [("cuba_lif", 11, 7), ("adlif", 9, 20)])
-def test_what_is_written_fits_when_it_is_quantised_and_built(at, capsys, monkeypatch, neuron, flash, ops):
+def test_what_is_written_fits_when_it_is_quantised_and_built(at, capsys, monkeypatch):
+    neuron, flash, ops = "adlif", 9, 20  # cuba_lif is that of the sizes above
     need_for("cortex-m4")
     monkeypatch.setattr(_measure, "STEPS", 100)
     (at / "small.toml").write_text(SMALL.replace("[network]", f'[network]\nneuron = "{neuron}"'))
@@ -370,6 +391,36 @@ def test_a_stopped_search_goes_on(at, monkeypatch):
     assert main(words) == 0
     assert (at / "pruned.safetensors").read_bytes() == resumed
     assert len(rounds) == 2 * needed  # nothing was pruned twice
+
+
+def test_a_budget_for_a_second_is_the_same_for_a_step(at, capsys, monkeypatch):
+    """SPAR has 25 samples a second, two windows begin in 4 s, and a step takes 4 samples: 12.5 steps a second."""
+    monkeypatch.setattr(_measure, "meter", lambda board, windows: meter)
+    (at / "small.toml").write_text(SMALL + "frame = 4\n")
+    reports = []
+    for ops in ("3200", "40k/s"):
+        assert main(["prune", "small.toml", "--board", "cortex-m4", "--ops", ops, "--json"]) == 0
+        reports.append(json.loads(capsys.readouterr().out)["fit"])
+    a_step, a_second = reports
+    assert a_second["ops_a_second"]["budget"] == 40000 and a_step["neurons"] == a_second["neurons"]
+    for used in (lambda report: report, lambda report: report["without_recurrence"]):
+        ops, much = (used(report)[name] for report, name in ((a_step, "ops"), (a_second, "ops_a_second")))
+        ops, much = (one["used"] if isinstance(one, dict) else one for one in (ops, much))
+        assert much == pytest.approx(12.5 * ops, abs=6.25)  # rounded to one instruction
+
+
+def test_the_size_without_recurrence_is_said(at, capsys, monkeypatch):
+    monkeypatch.setattr(_measure, "meter", lambda board, windows: meter)
+    words = ["prune", "small.toml", "--board", "cortex-m4", "--ops", "2500"]
+    assert main([*words, "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["fit"]["without_recurrence"]["neurons"] == 50
+    assert main(words) == 0
+    said = capsys.readouterr().out
+    assert "without recurrence 50 neurons fit: " in said and " RAM, 2500 instructions per step." in said
+    assert "([network] density = 0, neurons = 50)" in said and "lnp reproduce" in said
+    (at / "small.toml").write_text(SMALL.replace("neurons = 64", "neurons = 64\ndensity = 0.0"))
+    assert main(words) == 0
+    assert "without recurrence" not in capsys.readouterr().out
 
 
 @pytest.mark.parametrize("text", ["{", '{"a": [1, 2, 3]}', '{"a": [1, 2, 1e999, 4]}', '{"a": [-1, 2, 3.0, 4]}'])

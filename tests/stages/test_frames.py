@@ -22,7 +22,7 @@ from lnp_edge.training.augment import Crops, Stretches
 TEXT = """
 [data]
 name = "spar"
-limit = 2
+limit = 1
 front = "logdiff"
 frame = 4
 [network]
@@ -32,7 +32,7 @@ readout = "mean"
 inputs = 5
 skip = true
 [train]
-epochs = 3
+epochs = 2
 """
 
 
@@ -46,19 +46,22 @@ def trained(tmp_path_factory):
     return load(at / "c.toml"), network_file.load(at / "t.safetensors"), onnx_file.load(at / "m.onnx")
 
 
-def test_every_file_keeps_the_frame_the_front_end_and_the_readout(trained):
+@pytest.fixture(scope="module")
+def data(trained):
+    return split(trained[0], load_data(trained[0]))
+
+
+def test_every_file_keeps_the_frame_the_front_end_and_the_readout(trained, data):
     config, file, model = trained
     assert file.config.data == config.data and file.network.readout == "mean"
     assert model.front == FrontEnd("logdiff", 4) and model.readout.neuron == "mean"
-    data = split(config, load_data(config))
     assert (model.window, model.hop) == (100, 50) and data.task.steps == 25
     assert model.dt == file.network.dt == pytest.approx(0.16) and model.sample_dt == pytest.approx(0.04)
     assert ((file.network.w_in != 0).sum(0) == 5).all()
 
 
-def test_floats_and_integers_agree_and_so_does_the_stream(trained):
+def test_floats_and_integers_agree_and_so_does_the_stream(trained, data):
     config, file, model = trained
-    data = split(config, load_data(config))
     floats, integers = of_network(config, data, file.network), of_model(data, model)
     assert (floats == integers).mean() > 0.9  # rounding decides between classes that are nearly equal
     recording = data.test.recordings[0]
@@ -66,10 +69,10 @@ def test_floats_and_integers_agree_and_so_does_the_stream(trained):
     assert stream == integers[: len(stream)].tolist()
 
 
-def test_no_window_reaches_the_limit_of_the_sum(trained):
+def test_no_window_reaches_the_limit_of_the_sum(trained, data):
     """As the read-out only sums, its largest step times the steps of a window must stay within it."""
-    config, file, model = trained
-    out, steps = model.readout, split(config, load_data(config)).task.steps
+    _, file, model = trained
+    out, steps = model.readout, data.task.steps
     a_step = max(a + abs(b) for a, b in zip(model.drive_bounds(out), out.params["bias"].tolist(), strict=True))
     assert a_step * steps <= 2**30 and max(model.bounds(out)) <= INT32_MAX
     assert np.array_equal(file.network.gamma, np.ones(len(file.network.tau_out)))
@@ -118,9 +121,9 @@ def load_config(data):
     return Config(data=DataSettings(window=40.0, hop=4.0, **data))
 
 
-def test_a_window_of_no_whole_steps_is_refused(trained):
+def test_a_window_of_no_whole_steps_is_refused(trained, data):
     config = trained[0]
     odd = replace(config, data=replace(config.data, frame=8))
     with pytest.raises(Exception, match="a window of 100 samples is not a whole number of steps of 8 samples"):
         split(odd, load_data(odd))
-    assert pipeline.new_network(config, split(config, load_data(config))).w_in.shape == (24, 24)
+    assert pipeline.new_network(config, data).w_in.shape == (24, 24)

@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 from sklearn.metrics import accuracy_score, cohen_kappa_score, f1_score, precision_score, recall_score
 
-from lnp_edge.task import metrics
-from lnp_edge.task.dataset import Dataset, Series, Windows
+from lnp_edge.task import metrics, streams
+from lnp_edge.task.dataset import Dataset, Series, Stream, Windows
 
 NAMES = ("a", "b", "c")
 
@@ -85,3 +85,13 @@ def test_every_measure_that_a_table_shows_is_measured():
         came = np.arange(3 * length, dtype=np.int16).reshape(3, length, 1)
         windows = Windows(np.full((3, 1, 1), -5, np.int16), came, np.zeros(3, int))
         assert set(metrics.shown(data)) < set(metrics.of(data, windows, came))
+
+
+def test_on_streams_of_few_groups_the_interval_draws_stretches_of_each_stream():
+    """Two streams of 6 and 4 decisions; the one after 5 samples has no label. A stretch has one window at least."""
+    label = np.array([0, 0, 1, 1, -1, 2, 2], np.int64)
+    some = [Stream(np.zeros((n, 1), np.int16), label[:n], n) for n in (7, 5)]
+    windows = streams.windows(some, window=2, hop=1)
+    assert windows.source.tolist() == [0] * 5 + [1] * 3
+    sums, what = metrics.by_unit(classes_data(), windows, windows.wanted, (0.2, 0.1))
+    assert what == "8 stretches of time" and sums.sum(1).tolist() == [1] * 8

@@ -3,12 +3,14 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from lnp_edge.config import Augmentation
+from lnp_edge.config import Augmentation, Config, DataSettings
 from lnp_edge.datasets import spar
 from lnp_edge.spec.model import Forecast
+from lnp_edge.spec.quantity import Quantity
 from lnp_edge.task.dataset import Dataset, Series
+from lnp_edge.task.split import split
 from lnp_edge.task.task import Task
-from lnp_edge.training.augment import Crops, Stretches
+from lnp_edge.training.augment import Crops, Stretches, vectors
 
 STILL = Augmentation(rotation=0, speed=0, scale=0, noise=0)
 
@@ -90,3 +92,29 @@ def test_limits_keep_so_many_recordings_of_each_class_and_group():
     pairs = list(zip(data.labels.tolist(), data.groups.tolist(), strict=True))
     assert len(pairs) == len(set(pairs)) == 70
     assert (data.recordings[0] == spar.load().recordings[0]).all()
+
+
+def test_a_turn_is_about_the_zero_of_each_channel():
+    """Unsigned counts about 512 stay about it; about count 0 a turn would scatter the means of windows."""
+    rng = np.random.default_rng(1)
+    x = np.rint(512 + rng.normal(0, 20, (400, 3))).astype(np.int16)
+    strength = Augmentation(rotation=0.5, speed=0.0, scale=0.3, noise=0.0)
+
+    def spread(zero):
+        found = Dataset(
+            "raw", 0.02, ("a", "b", "c"), ("u", "v"), (x, x), np.array([0, 1]), np.array([0, 1]), (1,),
+            quantities=(Quantity(zero=zero),) * 3, vectors=((0, 1, 2),),
+        )  # fmt: skip
+        data = split(Config(data=DataSettings(window=1.0, hop=1.0)), found)
+        crops = Crops(data.train, replace(data.task, window=50), 32, strength)
+        windows = crops._windows(np.zeros(32, int), np.random.default_rng(2))
+        return float(windows.mean((1, 2)).std())
+
+    assert spread(512.0) < 5 < 50 < spread(0.0)
+
+
+def test_vectors_are_those_that_the_data_set_names():
+    x = tuple(np.zeros((60, 4), np.int16) for _ in range(2))
+    found = Dataset("raw", 0.02, ("ax", "ay", "az", "w"), ("u", "v"), x, np.array([0, 1]), np.array([0, 1]), (1,))
+    assert vectors(found) == [slice(0, 3)]
+    assert vectors(replace(found, vectors=((0, 1, 3),))) == [[0, 1, 3]] and vectors(replace(found, vectors=())) == []

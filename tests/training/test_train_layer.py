@@ -16,7 +16,7 @@ from lnp_edge.network.draw import drawn
 from lnp_edge.spec.ops import OPS
 from lnp_edge.training import bench, bench_peers, layer
 from lnp_edge.training.kernels.derive import derived
-from lnp_edge.training.kernels.fused import bytes_a_step
+from lnp_edge.training.kernels.fused import DENSE_FROM, bytes_a_step
 from lnp_edge.training.layer import Greater, generic
 from lnp_edge.training.loop import exact
 from lnp_edge.training.run import FusedLayer, Layers, runner
@@ -119,16 +119,22 @@ def memory(request, monkeypatch):
         monkeypatch.setattr("lnp_edge.training.kernels.fused.KEPT", 0)
 
 
+# n, c, density, batch, steps; each from the kernel that serves it.
+SIZES = [
+    (40, 3, 0.1, 32, 30), (40, 3, 0.2, 45, 33), (40, 3, 0.0, 3, 1), (64, 96, 0.1, 33, 12),
+    (40, 3, 0.3, 45, 33), (40, 3, 1.0, 3, 1), (130, 3, 1.0, 9, 37), (64, 96, 1.0, 33, 12),
+    # Products take four neurons, channels or steps at a time: every remainder.
+    (39, 1, 0.1, 5, 6), (41, 2, 0.1, 5, 7), (42, 4, 0.1, 5, 9), (43, 5, 0.1, 5, 10),
+    (39, 1, 1.0, 5, 6), (41, 2, 1.0, 5, 7), (42, 4, 1.0, 5, 9), (43, 5, 1.0, 5, 10),
+]  # fmt: skip
+
+
 @pytest.mark.parametrize("neuron", SPIKING)
 @pytest.mark.parametrize("loss", ["last", "every"])
 @pytest.mark.parametrize(
     ("n", "c", "density", "batch", "steps"),
-    [(40, 3, 0.1, 32, 30), (40, 3, 0.2, 45, 33), (40, 3, 0.0, 3, 1), (64, 96, 0.1, 33, 12),
-     (40, 3, 0.3, 45, 33), (40, 3, 1.0, 3, 1), (130, 3, 1.0, 9, 37), (64, 96, 1.0, 33, 12),
-     # Products take four neurons, channels or steps at a time: every remainder.
-     (39, 1, 0.1, 5, 6), (41, 2, 0.1, 5, 7), (42, 4, 0.1, 5, 9), (43, 5, 0.1, 5, 10),
-     (39, 1, 1.0, 5, 6), (41, 2, 1.0, 5, 7), (42, 4, 1.0, 5, 9), (43, 5, 1.0, 5, 10)],
-)  # fmt: skip
+    [pytest.param(*of, id=f"{'dense' if of[2] >= DENSE_FROM else 'sparse'}-{of[0]}-{of[2]}") for of in SIZES],
+)
 def test_fused_gradients_equal_autograd_on_the_plain_loop(n, c, density, batch, steps, loss, memory, neuron):
     assert_fused_equals_generic(random_network([n], c, 4, density, seed=5, neurons=(neuron,)), batch, steps, loss)
 

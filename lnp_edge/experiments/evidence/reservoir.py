@@ -19,7 +19,6 @@ from functools import partial
 import numpy as np
 from numpy.typing import NDArray
 
-from lnp_edge.config import named
 from lnp_edge.dynamics.rate_model import X_STD
 from lnp_edge.network import Floats, Network
 from lnp_edge.network.draw import with_ports
@@ -27,6 +26,7 @@ from lnp_edge.network.simulate import Simulation, filtered
 from lnp_edge.pruning import scaled
 from lnp_edge.task import metrics
 from lnp_edge.task.dataset import Windows
+from lnp_edge.task.fit import configuration
 from lnp_edge.task.split import Split, load_data, split
 from lnp_edge.task.task import encoded
 
@@ -160,7 +160,7 @@ MEMORY = {"recall": Evaluation(1, recall), "adding": Evaluation(2, adding)}
 
 
 def _real(name: str) -> Evaluation:
-    settings = named(name)
+    settings = configuration(name)
     data = split(settings, load_data(settings))
     series = data.test.series
     evaluate = _closed_loop if series and series.free_run else _forecast if series else _classes

@@ -25,6 +25,7 @@ from lnp_edge.network.simulate import Simulation
 from lnp_edge.pruning.steps.delocalise import localisation
 from lnp_edge.spec import plugins
 from lnp_edge.stages import pipeline
+from lnp_edge.task.fit import configuration
 
 EXPONENTS = 8
 LONG = 4000  # steps
@@ -135,7 +136,7 @@ def grid(
 
 def trained_config(task: str, kind: str, seed: int, prune: PruneSettings, changes: list[dict]) -> Config:
     """The configuration of a task with another pruning, to train all weights."""
-    base = config.named(task)
+    base = configuration(task)
     heterogeneous, clusters = KINDS[kind]
     base = replace(base, seed=seed, prune=prune)
     for change in [{"network": {"heterogeneous": heterogeneous, "clusters": clusters}}, *changes]:

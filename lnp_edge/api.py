@@ -1,0 +1,232 @@
+"""lnp-edge from Python: a trained model, its predictions, and the proof that a board gives the same.
+
+>>> import lnp_edge
+>>> model = lnp_edge.load("model.onnx")
+>>> model.channels, model.classes, model.rate
+(('ax', 'ay'), ('rest', 'walk'), 25.0)
+>>> [p.name for p in model.predict(recording)]     # recording: counts, one row per sample
+['rest', 'walk', 'walk']
+>>> stream = model.stream()
+>>> said = [stream.push(sample) for sample in recording]
+>>> sum(p is not None for p in said)
+3
+>>> model.verify("host").ok
+True
+
+Integers are counts, of int16. Floats are values as the training files held them: physical values where
+those were, else counts too, and whole numbers (model.quantities, in_file). A pandas DataFrame may have
+the channels in any order, and other columns.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from contextlib import closing
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from lnp_edge.base.errors import ConfigError, DataError, LnpError
+from lnp_edge.interchange import onnx_file
+from lnp_edge.runtime import host
+from lnp_edge.runtime.host import Prediction
+from lnp_edge.runtime.reference import Reference
+from lnp_edge.runtime.verify import Verdict, stimulus
+from lnp_edge.runtime.verify import verify as compare
+from lnp_edge.spec.model import QuantizedModel
+from lnp_edge.spec.quantity import Quantity, rounded
+
+__all__ = ["LnpError", "Model", "Prediction", "Stream", "load"]
+
+
+def load(path: str | os.PathLike) -> Model:
+    """The model of a model.onnx. Raises LnpError (ModelError) if the file is damaged or foreign."""
+    return Model(onnx_file.load(Path(path)))
+
+
+class Model:
+    """A trained, quantised model. Everything it computes has the bits of the device."""
+
+    def __init__(self, model: QuantizedModel):
+        self.quantized = model
+
+    def __repr__(self) -> str:
+        what = f"forecasts {', '.join(self.classes)}" if self.quantized.forecast else f"{len(self.classes)} classes"
+        return f"<lnp_edge.Model {self.fingerprint:08x}: {len(self.channels)} channels, {self.rate:g} Hz, {what}>"
+
+    @property
+    def channels(self) -> tuple[str, ...]:
+        return self.quantized.channels
+
+    @property
+    def classes(self) -> tuple[str, ...]:
+        """The names of the classes, or of what is forecast."""
+        return self.quantized.classes
+
+    @property
+    def rate(self) -> float:
+        """Samples a second, Hz."""
+        return round(1 / self.quantized.sample_dt, 9)
+
+    @property
+    def window(self) -> int:
+        """Samples from which a prediction is made; of a stream, those before the first one."""
+        return self.quantized.window
+
+    @property
+    def hop(self) -> int:
+        """Samples from one prediction to the next."""
+        return self.quantized.hop
+
+    @property
+    def quantities(self) -> tuple[Quantity, ...]:
+        """Unit, zero and scale of each channel; () if nothing is known but counts."""
+        return self.quantized.quantities
+
+    @property
+    def fingerprint(self) -> int:
+        return self.quantized.fingerprint
+
+    def counts(self, x: Any) -> NDArray[np.int16]:
+        """Samples as counts, int16 [..., channels].
+
+        x : integers are counts, floats as in the training files; a DataFrame is taken by the names of its columns
+
+        Physical values beyond the range of int16 counts are clipped to it, as a sensor would. Raises
+        DataError for another number of channels, NaN, counts outside int16, or that are not whole.
+        """
+        if hasattr(x, "to_numpy") and hasattr(x, "index"):
+            x = self._of_pandas(x)
+        if isinstance(x, np.ma.MaskedArray):
+            if np.ma.is_masked(x):
+                raise DataError("a sample is masked", "drop it, or begin a new stream after it")
+            x = x.data
+        try:
+            x = np.asarray(x)
+        except ValueError:
+            raise DataError("the samples differ in length", "give one value per channel in every sample") from None
+        if x.ndim == 0 or x.shape[-1] != len(self.channels):
+            hint = f"the last axis must be the channels {', '.join(self.channels)}"
+            raise DataError(f"samples have shape {x.shape}, not (..., {len(self.channels)})", hint)
+        if x.dtype.kind == "f":
+            x = self._of_floats(x)
+        if x.dtype.kind not in "iu":
+            raise DataError(f"samples are {x.dtype}, not numbers", "give integers or floats")
+        wrong = np.argwhere((x < -32768) | (x > 32767))
+        if len(wrong):
+            value = x[tuple(wrong[0])]
+            raise DataError(f"count {value} is outside -32768..32767", "scale the counts like the training data")
+        return x.astype(np.int16)
+
+    def _of_pandas(self, x: Any) -> NDArray:
+        """A DataFrame by the names of its columns; a Series, one sample, by its labels if these are names."""
+        labels = list(x.columns) if hasattr(x, "columns") else list(x.index)
+        if hasattr(x, "columns") or any(isinstance(label, str) for label in labels):
+            for name in self.channels:
+                if labels.count(name) != 1:
+                    what = f"no column {name!r}" if name not in labels else f"column {name!r} occurs twice"
+                    raise DataError(what, f"the model's channels are {', '.join(self.channels)}")
+            x = x[list(self.channels)]
+        found = x.to_numpy()
+        if found.dtype.kind == "O":  # pandas' own integers and floats, which may be missing
+            kinds = [str(kind).lower() for kind in (x.dtypes if hasattr(x, "columns") else [x.dtype])]
+            if not all(kind.startswith(("int", "uint", "float", "double")) for kind in kinds):
+                raise DataError(f"samples are {kinds[0]}, not numbers", "give integers or floats")
+            found = x.to_numpy(dtype=np.float64, na_value=np.nan)
+            if np.isfinite(found).all() and all("int" in kind for kind in kinds):
+                found = found.astype(np.int64)
+        return found
+
+    def _of_floats(self, x: NDArray) -> NDArray:
+        """Counts of values as the user's files hold them, see Quantity.in_file."""
+        if not np.isfinite(x).all():
+            raise DataError("a sample is NaN or infinite", "drop it, or begin a new stream after it")
+        found = np.empty(x.shape, np.int64)
+        for c, quantity in enumerate(self.quantities or (Quantity(),) * len(self.channels)):
+            values = x[..., c]
+            if not quantity.in_file:
+                found[..., c] = rounded(quantity.counts(values.astype(np.float64)))
+                continue
+            if (values != np.rint(values)).any():
+                value = values[values != np.rint(values)].flat[0]
+                hint = "the model was trained on counts: give whole numbers, scaled like the training data"
+                raise DataError(f"{value:g} in channel {self.channels[c]} is not a whole number", hint)
+            found[..., c] = np.clip(values, -(2.0**31), 2.0**31)
+        return found
+
+    def predict(self, x: Any) -> list[Prediction]:
+        """Every prediction for a recording [T, channels], or one for each window [W, window, channels].
+
+        Windows are apart: each is a stream of its own, so that its prediction has number 0. A recording
+        shorter than a window gives none. Raises DataError as counts() does, and for windows of another
+        length.
+        """
+        counts = self.counts(x)
+        if counts.ndim == 2:
+            return list(host.infer(Reference(self.quantized), self.quantized, counts))
+        if counts.ndim != 3 or counts.shape[1] != self.window:
+            hint = f"give a recording (T, {len(self.channels)}), or windows of {self.window} samples"
+            raise DataError(f"samples have shape {counts.shape}", hint)
+        runner = Reference(self.quantized)
+        return [found for window in counts for found in host.infer(runner, self.quantized, window)]
+
+    def stream(self) -> Stream:
+        """A stream of samples that arrive one by one."""
+        return Stream(self)
+
+    def verify(self, board: str = "cortex-m4", steps: int = 2000, seed: int = 1) -> Verdict:
+        """Build the model's firmware, run it on an emulated board and compare every state word.
+
+        The result's `ok` says whether all are equal, `lines()` the rest. Raises LnpError if a compiler or
+        an emulator is missing, or for a real board: `lnp verify --port` asks those.
+        """
+        from lnp_edge import boards
+        from lnp_edge.firmware_gen.build import build
+        from lnp_edge.firmware_gen.generate import generate, write
+        from lnp_edge.runtime.device import Device
+        from lnp_edge.runtime.ports import open_board
+
+        for name, value, least in (("steps", steps, 1), ("seed", seed, 0)):
+            if isinstance(value, bool) or not isinstance(value, int) or value < least:
+                raise ConfigError(f"{name} is {value!r}", f"choose a whole number from {least}")
+        target = boards.get(board)
+        with TemporaryDirectory(prefix="lnp-") as folder:
+            image = None
+            if target.start != "serial":
+                write(generate(self.quantized, target), Path(folder))
+                image = build(Path(folder)).image
+            with closing(open_board(target, image)) as port:
+                device = Device(port, self.quantized, board)
+                return compare(self.quantized, device, stimulus(self.quantized, steps, seed))
+
+
+class Stream:
+    """Samples in, predictions out; see Model.stream."""
+
+    def __init__(self, model: Model):
+        self._model = model
+        self._stream = host.Stream(Reference(model.quantized), model.quantized)
+
+    def push(self, sample: Any) -> Prediction | None:
+        """Take the next sample [channels], counts or physical values; the prediction that is due, if one is."""
+        counts = self._model.counts(sample)
+        if counts.ndim != 1:
+            raise DataError(f"a sample has shape {counts.shape}", f"give {len(self._model.channels)} values")
+        return self._stream.push(counts)
+
+    def extend(self, samples: Any) -> Iterator[Prediction]:
+        """Take samples [T, channels]; yields the predictions that are due."""
+        counts = self._model.counts(samples)
+        if counts.ndim != 2:
+            raise DataError(f"samples have shape {counts.shape}", f"give (T, {len(self._model.channels)})")
+        for row in counts:
+            if found := self._stream.push(row):
+                yield found
+
+    def begin(self) -> None:
+        """Begin anew after a gap: the next sample does not follow on the last."""
+        self._stream.begin()

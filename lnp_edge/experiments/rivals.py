@@ -1,0 +1,82 @@
+"""Rivals that were trained and measured, on disk in one <task>-<rival>-<hash>.json each.
+
+The file holds stages.rival.Measured, the groups held out, the date and versions. Its name is a hash of
+what the result depends on, so nothing is measured twice, and what was stopped goes on.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import math
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, fields
+from typing import Any
+
+from lnp_edge.base.progress import Progress
+from lnp_edge.config import Config, TrainSettings
+from lnp_edge.experiments import store
+from lnp_edge.experiments.executors import Executor, processes
+from lnp_edge.experiments.store import Result, Store, machine
+from lnp_edge.stages import rival
+from lnp_edge.stages.rival import COMPARED, Measured
+
+
+@dataclass(frozen=True)
+class RivalTrial:
+    """A rival to train and measure; arguments as of rival.measure."""
+
+    rival: str
+    config: Config
+    seed: int
+    held_out: tuple[int, ...] | None = None  # groups; None: those of the data set
+    compared: int = COMPARED
+
+    @property
+    def name(self) -> str:
+        return f"{self.config.data.name} {self.rival}, seed {self.seed}"
+
+    @property
+    def key(self) -> str:
+        """A name for all that the result depends on: of the configuration the data and their augmentation."""
+        train = TrainSettings(balance=self.config.train.balance)
+        used = Config(self.seed, rival.raw(self.config).data, train=train, augment=self.config.augment)
+        text = f"{used.to_json()} {self.held_out} {self.compared}"
+        return f"{used.data.name}-{self.rival}-{hashlib.sha256(text.encode()).hexdigest()[:12]}"
+
+    def valid(self, found: Result) -> bool:
+        """Whether it is of this rival and every field has its type; numbers are finite and not negative."""
+        kinds = {one.name: str(one.type) for one in fields(Measured)}
+        texts: list[Any] = [found.get(name) for name, kind in kinds.items() if kind == "str"]
+        numbers: list[Any] = [found.get(name) for name, kind in kinds.items() if kind == "float"]
+        counts: list[Any] = [found.get(name) for name, kind in kinds.items() if kind == "int"]
+        rows: Any = found.get("sums")
+        return (
+            all(isinstance(text, str) and text.isprintable() for text in texts)
+            and all(type(x) in (int, float) and 0 <= x < math.inf for x in numbers)
+            and all(type(x) is int and x >= 0 for x in counts)
+            and isinstance(rows, list)
+            and all(isinstance(row, list) and all(type(x) in (int, float) for x in row) for row in rows)
+            and found["name"] == self.rival
+        )
+
+
+class Rivals(Store):
+    """The store of measured rivals."""
+
+    def all(self, trials: Sequence[RivalTrial], executor: Executor = processes) -> list[Measured]:
+        """What each rival gives and costs; see store.run."""
+        names = [one.name for one in fields(Measured)]
+        return [
+            Measured(**{name: found[name] for name in names})
+            for found in store.run(trials, work, self, executor, "rivals")
+        ]
+
+    def save(self, item: RivalTrial, found: Measured) -> None:
+        more = {"held_out": item.held_out, "date": time.strftime("%Y-%m-%d"), "machine": machine()}
+        super().save(item, vars(found) | more)
+
+
+def work(item: RivalTrial, progress: Progress) -> Measured:
+    data = rival.data_of(item.config, item.held_out)
+    return rival.measure(item.rival, data, item.seed, progress, item.compared)

@@ -1,0 +1,449 @@
+"""Reads the files that [data] describes into a data set.
+
+A value is kept in float32 relative to its channel's first value, so that a pressure of 101,325 Pa
+keeps its last digits. Memory is taken for the numbers, not for the text, and MAX_VALUES bounds it: a CSV file
+of 1.08 GB, 30 million rows of a clock and three channels, takes 1.1 GB.
+"""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, field, replace
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from lnp_edge import readers
+from lnp_edge.base.console import ascii_only
+from lnp_edge.base.errors import ConfigError, DataError
+from lnp_edge.base.install import require
+from lnp_edge.config import ChannelSettings, DataSettings
+from lnp_edge.readers import NUMBER, Table
+from lnp_edge.recordings import counts, cut, held
+from lnp_edge.recordings.cut import Recording, Rows
+from lnp_edge.recordings.find import File, find, natural
+from lnp_edge.recordings.report import ChannelReport, Report
+from lnp_edge.recordings.times import Clock
+from lnp_edge.spec.model import MAX_OUT
+from lnp_edge.spec.quantity import Quantity
+from lnp_edge.task.dataset import Dataset, Series
+
+MAX_VALUES = 2**28  # a gigabyte of float32
+MAX_GROUPS = 10_000
+ASKED = 12  # files that tell the rate
+NO_GROUP = "all"
+NOT_OF_FILES = ("window", "hop", "limit", "encoder", "front", "frame")  # settings that change nothing here
+_last: dict[str, Any] = {}
+
+
+@dataclass
+class _Reading:
+    """What is known of the data set so far."""
+
+    settings: DataSettings
+    channels: tuple[str, ...] = ()
+    units: list[str] = field(default_factory=list)
+    origin: NDArray[np.float64] | None = None
+    labels: dict[str, int] = field(default_factory=dict)
+    groups: dict[str, int] = field(default_factory=dict)
+    channel: list[ChannelReport] = field(default_factory=list)
+    report: Report = field(default_factory=Report)
+    values: int = 0
+
+
+def load(settings: DataSettings) -> tuple[Dataset, Report]:
+    """The data set, and the report of what was found and left out.
+
+    Raises ConfigError if the settings do not fit the files, and DataError for files that cannot be read.
+    """
+    require("pandas")
+    if bool(settings.label) == bool(settings.target):
+        raise ConfigError(
+            "[data] needs a label or a target, not both" if settings.label else "[data] says neither label nor target",
+            'write label = "a column or a name in path" to classify, or target = "a channel" to forecast it',
+        )
+    files, others = find(settings)
+    # Commands ask several times; a file that changes meanwhile is read again.
+    same = {key: value for key, value in asdict(settings).items() if key not in NOT_OF_FILES}
+    stats = [(file.place, stat.st_size, stat.st_mtime_ns) for file in files for stat in [file.path.stat()]]
+    key = json.dumps([same, stats])
+    if _last.get("key") != key:
+        _last.clear()
+        _last.update(key=key, found=_load(settings, files, others))
+    return _last["found"]
+
+
+def _load(settings: DataSettings, files: list[File], others: list[str]) -> tuple[Dataset, Report]:
+    reading = _Reading(settings)
+    reading.report.files, reading.report.others = len(files), others
+    reading.report.places = [file.place for file in files]
+    dt = _step(files, settings)
+    found = list[Recording]()
+    for k, file in enumerate(files):
+        found += _recordings(file, k, reading, dt)
+    found = cut.joined(found, dt)
+    if not found:
+        raise DataError(f"no rows are left of {len(files)} files", _remedy(reading))
+    return _dataset(reading, found, dt)
+
+
+def _recordings(file: File, number: int, reading: _Reading, dt: float) -> list[Recording]:
+    """The recordings of a file; [] if it is empty, which the report tells."""
+    found, seen = list[Recording](), Counter[str]()
+    try:
+        rows, clock = _rows(file, reading)
+    except readers.Empty:
+        reading.report.empty.append(file.place)
+        return []
+    begin, absolute = (clock.start, clock.absolute) if clock else (0.0, False)
+    for piece in cut.ordered(rows, seen):
+        for label, start, x in cut.recordings(piece, dt, reading.settings.gap, seen):
+            found.append(Recording(x, label, int(piece.group[0]), begin + start, absolute, number))
+    for what, count in seen.items():
+        reading.report.saw(what, count, file.place)
+    return found
+
+
+def _remedy(reading: _Reading) -> str:
+    if reading.settings.where:
+        return f"[data] where keeps only {reading.settings.where}"
+    worst = max(reading.channel, key=lambda c: c.missing, default=None)
+    if worst and worst.missing:
+        return f"{worst.name} has {worst.missing} empty or invalid cells: leave it out of [data] channels"
+    return "check [data] label, files and channels"
+
+
+def step(settings: DataSettings) -> float:
+    """s from one sample to the next, without reading all files."""
+    return _step(find(settings)[0], settings)
+
+
+def _step(files: list[File], settings: DataSettings) -> float:
+    """s from one sample to the next: as [data] rate says, or as most of some files do, rounded to a plain number."""
+    if settings.rate:
+        return 1.0 / settings.rate
+    some = files[:: max(1, len(files) // ASKED)][:ASKED]
+    steps = []
+    for file in some:
+        try:
+            rows, _ = _rows(file, _Reading(settings), blocks=1)
+            pieces = list(cut.ordered(rows, Counter()))
+        except readers.Empty:
+            continue
+        longest = max(pieces, key=len, default=None)
+        if longest is None:
+            continue
+        if longest.t is None:
+            raise ConfigError(
+                f"{file.place} has no [data] time and says no rate", "write rate = 50.0, in Hz, or time = a column"
+            )
+        steps += [cut.step_of(longest.t)]
+    steps = [step for step in steps if step > 0]
+    if not steps:
+        raise DataError(f"no two times differ in {len(some)} files", "check [data] time, or omit it and say the rate")
+    return _plain_step(float(np.median(steps)))
+
+
+def _plain_step(step: float) -> float:
+    """A step within a hundredth of a whole number of Hz, or of a plain number of s, is that; else four digits."""
+    for size, back in ((1 / step, True), (step, False)):
+        for digits in (1, 2, 3):
+            near = float(f"{size:.{digits}g}")
+            if near >= 1 and near == int(near) and abs(near / size - 1) <= 0.01:
+                return 1 / near if back else near
+    return float(f"{step:.4g}")
+
+
+def _rows(file: File, reading: _Reading, blocks: int = 0) -> tuple[Rows, Clock | None]:
+    """All rows of a file, or those of its first blocks, and its clock."""
+    settings, report = reading.settings, reading.report
+    table = readers.open_table(file.path)
+    as_named = _renamed(table, settings, file)
+    if not reading.channels:
+        _choose_channels(reading, table, as_named, file)
+    at = [_column(name, as_named, file, "channels") for name in reading.channels]
+    clocks = [_column(name, as_named, file, "time") for name in settings.time]
+    if len(clocks) > 2:
+        raise ConfigError(f"data.time has {len(clocks)} columns", "give one, or a date and a time of day")
+    columns: dict[str, str] = {}
+    for name in filter(None, (settings.label, settings.group, *settings.where)):
+        if name not in file.says:
+            columns[name] = _column(name, as_named, file, f"label, group or where, nor in {settings.path or 'path'}")
+    unit = next((c.unit for c in table.columns if clocks and c.name == clocks[0]), "")
+    clock = Clock(file.place, settings.time[0], settings.time_unit, unit) if clocks else None
+    kinds = {column.name: column.kind for column in table.columns}
+    numbers = [*at, *(c for c in clocks if kinds[c] == NUMBER and len(clocks) == 1 and c not in at)]
+    others = [c for c in dict.fromkeys([*clocks, *columns.values()]) if c not in numbers]
+    whole, size_of_all = Store(), 0
+    for number, block in enumerate(table.blocks(numbers, others)):
+        size = len(next(iter(block.values())))
+        keep = np.ones(size, bool)
+        for name, allowed in settings.where.items():
+            keep &= _is_one_of(block, columns, file, name, allowed, size)
+        x = np.stack([block[name] for name in at], axis=1)
+        for value in settings.missing:
+            x[x == value] = np.nan
+        rows = Rows(
+            clock.seconds(_joined(block, clocks)) if clock else None,
+            _relative(reading, x, keep),
+            np.where(
+                keep, _codes(block, columns, file, settings.label, reading.labels, MAX_OUT, size), cut.LEFT_OUT
+            ).astype(np.int16),
+            _codes(block, columns, file, settings.group, reading.groups, MAX_GROUPS, size),
+        )
+        whole.add(rows, table.expected)
+        size_of_all += x.size
+        if reading.values + size_of_all > MAX_VALUES:
+            raise DataError(f"more than {MAX_VALUES} values in {len(at)} channels", "choose fewer channels or files")
+        if number + 1 == blocks:
+            break
+    if not whole.size:
+        raise readers.Empty(f"{file.path} has no rows", "remove it")
+    for what, lines in table.passed_over.items():
+        report.saw("lines that are no rows" if what == "no row" else f"lines that are {what}", lines, file.place)
+    report.rows += table.rows
+    reading.values += size_of_all
+    rows = whole.rows()
+    if not blocks:
+        kept = rows.label != cut.LEFT_OUT
+        _look_at_channels(reading, rows.x if kept.all() else rows.x[kept], file)
+    rate = table.rate or settings.rate
+    if not clock and table.rate and settings.rate and table.rate != settings.rate:
+        return replace(rows, t=np.arange(len(rows)) / rate), None
+    if not clock and rate:
+        return rows if settings.rate else replace(rows, t=np.arange(len(rows)) / rate), None
+    return rows, clock
+
+
+class Store:
+    """Rows that grow a block at a time, in arrays of the expected size: concatenating parts would hold all twice.
+
+    The system gives memory to a page of an array when it is first written, so too large an array costs nothing.
+    """
+
+    def __init__(self) -> None:
+        self.size = 0
+        self._fields: dict[str, NDArray] = {}
+
+    def add(self, rows: Rows, expected: int) -> None:
+        needed = self.size + len(rows)
+        for name in ("t", "x", "label", "group"):
+            new = getattr(rows, name)
+            if new is None:
+                continue
+            old = self._fields.get(name)
+            if old is None or len(old) < needed:
+                room = max(needed, min(expected, MAX_VALUES), len(old) if old is not None else 0) * 5 // 4
+                grown = np.empty((room, *new.shape[1:]), new.dtype)
+                if old is not None:
+                    grown[: self.size] = old[: self.size]
+                self._fields[name] = old = grown
+            old[self.size : needed] = new
+        self.size = needed
+
+    def rows(self) -> Rows:
+        found = {name: a[: self.size] for name, a in self._fields.items()}
+        return Rows(found.get("t"), found["x"], found["label"], found["group"])
+
+
+def _renamed(table: Table, settings: DataSettings, file: File) -> dict[str, str]:
+    """The columns of a file by the name that the settings may call them."""
+    names = table.names
+    if not settings.columns or table.named:
+        return {name: name for name in names}
+    if len(settings.columns) != len(names):
+        raise ConfigError(f"{file.place} has {len(names)} columns, data.columns {len(settings.columns)}", "name each")
+    return dict(zip(settings.columns, names, strict=True))
+
+
+def _choose_channels(reading: _Reading, table: Table, as_named: dict[str, str], file: File) -> None:
+    settings = reading.settings
+    taken = {_key(n) for n in (*settings.time, settings.label, settings.group, *settings.where) if n}
+    inside = {column.name: column for column in table.columns}
+    numbers = [n for n, own in as_named.items() if inside[own].kind == NUMBER and _key(n) not in taken]
+    chosen = tuple(settings.channels) or tuple(numbers)
+    if not chosen:
+        raise DataError(f"{file.place} has no column of numbers", f"its columns: {_list(as_named)}")
+    if len(set(chosen)) < len(chosen):
+        raise ConfigError("data.channels names a channel twice", "name each once")
+    for kind, names in (("target", settings.target), ("scale", settings.scale), ("vectors", sum(settings.vectors, ()))):
+        for name in names:
+            if name not in chosen:
+                raise ConfigError(f"data.{kind} has {name[:40]!r}, which is no channel", f"channels: {_list(chosen)}")
+    reading.channels = chosen
+    reading.units = [inside[_column(name, as_named, file, "channels")].unit for name in chosen]
+    reading.channel = [ChannelReport(name, unit) for name, unit in zip(chosen, reading.units, strict=True)]
+    reading.origin = np.full(len(chosen), np.nan)
+
+
+def _key(name: str) -> str:
+    """A name without unit and case."""
+    return readers.named_columns([name], [NUMBER])[0].name.casefold()
+
+
+def _column(name: str, as_named: dict[str, str], file: File, what: str) -> str:
+    """The column of a file that is called `name`; case and units do not count where the name itself is not there."""
+    if name in as_named:
+        return as_named[name]
+    found = [own for alias, own in as_named.items() if _key(alias) == _key(name)]
+    if len(found) != 1:
+        raise DataError(
+            f"{file.place} has {'no' if not found else 'more than one'} column {name[:40]!r}, for [data] {what}",
+            f"its columns: {_list(as_named)}",
+        )
+    return found[0]
+
+
+def _list(names: Sequence[str] | dict[str, str]) -> str:
+    some = [ascii_only(name) for name in names]
+    return ", ".join(some[:20]) + (f" and {len(some) - 20} more" if len(some) > 20 else "")
+
+
+def _joined(block: readers.Block, clocks: list[str]) -> NDArray:
+    if len(clocks) == 1:
+        return block[clocks[0]]
+    return np.array([f"{_text(d)} {_text(t)}" for d, t in zip(*(block[c] for c in clocks), strict=True)], object)
+
+
+def _relative(reading: _Reading, x: NDArray[np.float64], keep: NDArray[np.bool_]) -> NDArray[np.float32]:
+    """x less the whole part of each channel's first value of rows to keep, which is remembered."""
+    assert reading.origin is not None
+    every, x = x, x[keep]
+    for c in np.flatnonzero(np.isnan(reading.origin)).tolist():
+        finite = x[:, c][np.isfinite(x[:, c])]
+        if len(finite):
+            reading.origin[c] = np.rint(finite[0])
+    for k, channel in enumerate(reading.channel):
+        finite = x[:, k][np.isfinite(x[:, k])]
+        if len(finite):
+            channel.whole &= bool((finite == np.rint(finite)).all() and np.abs(finite).max() <= 32767)
+    return (every - np.nan_to_num(reading.origin)).astype(np.float32)
+
+
+def _text(value: object) -> str:
+    """A label or group as text: 3.0 is "3", an empty cell is ""."""
+    if value is None or value != value:
+        return ""
+    if isinstance(value, float | np.floating) and np.isfinite(value) and value == int(value):
+        value = int(value)
+    return ascii_only(str(value).strip())[:60]
+
+
+def _codes(
+    block: readers.Block, columns: dict[str, str], file: File, name: str, known: dict[str, int], most: int, size: int
+) -> NDArray[np.int16]:
+    """The number of each row's text; -1 where it is empty. New texts are added to `known`."""
+    import pandas
+
+    if name in columns:
+        codes, values = pandas.factorize(block[columns[name]])
+        texts = [_text(value) for value in values]
+    else:
+        codes, texts = np.zeros(size, np.intp), [file.says[name] if name else NO_GROUP]
+    numbers = np.array([known.setdefault(text, len(known)) if text else -1 for text in texts] + [-1]).astype(np.int16)
+    if len(known) > most:
+        raise DataError(
+            f"{name} has more than {most} different values, such as {', '.join(list(known)[:3])}",
+            "choose a column of names for [data] label and group; to forecast a measurement, name it as target",
+        )
+    return numbers[codes]
+
+
+def _is_one_of(
+    block: readers.Block, columns: dict[str, str], file: File, name: str, allowed: Sequence[str], size: int
+) -> NDArray[np.bool_]:
+    import pandas
+
+    wanted = {one.casefold() for one in allowed}
+    if name not in columns:
+        return np.full(size, file.says[name].casefold() in wanted)
+    codes, values = pandas.factorize(block[columns[name]])
+    return np.array([*(_text(value).casefold() in wanted for value in values), "" in wanted])[codes]
+
+
+def _look_at_channels(reading: _Reading, x: NDArray[np.float32], file: File) -> None:
+    assert reading.origin is not None
+    for channel, column, origin in zip(reading.channel, x.T, np.nan_to_num(reading.origin), strict=True):
+        channel.look(column, float(origin), file.place)
+
+
+def _dataset(reading: _Reading, found: list[Recording], dt: float) -> tuple[Dataset, Report]:
+    settings, report = reading.settings, reading.report
+    classes = sorted({text for text, k in reading.labels.items() if any(r.label == k for r in found)}, key=natural)
+    groups = sorted({text for text, k in reading.groups.items() if any(r.group == k for r in found)}, key=natural)
+    new_label = {reading.labels[text]: k for k, text in enumerate(classes)}
+    new_group = {reading.groups[text]: k for k, text in enumerate(groups)} | {-1: -1}
+    ungrouped = [r for r in found if r.group < 0]
+    if ungrouped:
+        report.saw("rows without a group", sum(len(r.x) for r in ungrouped), "")
+    found = [replace(r, label=new_label.get(r.label, 0) if settings.label else 0, group=new_group[r.group])
+             for r in found if r.group >= 0]  # fmt: skip
+    if settings.label and len(classes) < 2:
+        what = classes[0] if classes else "empty"
+        raise DataError(
+            f"{settings.label} is {what} everywhere", "two classes are needed: check [data] label and where"
+        )
+    if not found:
+        raise DataError(f"no row has a {settings.group}", "check [data] group")
+    parts = held.split(found, settings, classes, groups)
+    training = [r.x for r, test in zip(parts.recordings, parts.test, strict=True) if not test]
+    step = max(1, sum(map(len, training)) // counts.FROM)
+    some = np.concatenate([x[::step] for x in training]).astype(np.float64)
+    assert reading.origin is not None
+    origin = np.nan_to_num(reading.origin)
+    in_vector = {name for three in settings.vectors for name in three}
+    quantities = [
+        counts.quantity(some[:, c] + origin[c], reading.channel[c].whole, settings.scale.get(name, ChannelSettings()),
+                        reading.units[c], name in in_vector)
+        for c, name in enumerate(reading.channels)
+    ]  # fmt: skip
+    whole, clipped = [], np.zeros(len(quantities), np.int64)
+    for recording in parts.recordings:
+        made, beyond = counts.converted(recording.x, origin, quantities)
+        whole.append(made)
+        clipped += beyond
+    for channel, quantity, count in zip(reading.channel, quantities, clipped.tolist(), strict=True):
+        channel.quantity, channel.clipped = quantity, count
+    at = {name: c for c, name in enumerate(reading.channels)}
+    series = _series(settings, at, quantities, dt) if settings.target else None
+    report.channels, report.dt = reading.channel, dt
+    dataset = Dataset(
+        name=settings.name,
+        dt=dt,
+        channels=tuple(f"{name}" for name in reading.channels),
+        classes=() if series else tuple(classes),
+        recordings=tuple(whole),
+        labels=np.array([r.label for r in parts.recordings], np.int64),
+        groups=np.array(parts.groups, np.int64),
+        held_out=parts.held_out,
+        metric="rmse_ratio" if series else _metric(parts.recordings, len(classes)),
+        series=series,
+        group_name=parts.group_name,
+        group_titles=parts.titles,
+        quantities=tuple(quantities),
+        vectors=tuple((at[a], at[b], at[c]) for a, b, c in settings.vectors),
+    )
+    report.splits = parts.why
+    report.spans = [(report.places[r.file], r.label, r.start, len(r.x) * dt) for r in found]
+    return dataset, report
+
+
+def _metric(recordings: list[Recording], classes: int) -> str:
+    """Macro F1 where one class has twice the time of another: accuracy would hide the smaller one."""
+    time = np.bincount([r.label for r in recordings], [len(r.x) for r in recordings], classes)
+    return "macro_f1" if time.max() > 2 * time.min() else "accuracy"
+
+
+def _series(settings: DataSettings, at: dict[str, int], quantities: list[Quantity], dt: float) -> Series:
+    horizon = round(settings.ahead / dt)
+    if horizon < 1:
+        raise ConfigError(
+            f"data.ahead is {settings.ahead:g} s, less than a step of {dt:g} s", f"write ahead = {dt:g}, or more"
+        )
+    target = tuple(at[name] for name in settings.target)
+    of = [quantities[c] for c in target]
+    alike = len({(q.scale, q.unit) for q in of}) == 1
+    return Series(target, horizon, 1 / of[0].scale if alike else 1.0, of[0].unit if alike else "counts")

@@ -1,0 +1,210 @@
+"""What was found in the files of a data set, what was changed and what was left out."""
+
+from __future__ import annotations
+
+from collections import Counter, defaultdict
+from dataclasses import dataclass, field
+
+import numpy as np
+from numpy.typing import NDArray
+
+from lnp_edge.spec.quantity import Quantity
+from lnp_edge.task.dataset import Dataset
+
+STILL, STILL_ROWS = 0.1, 100  # share of a file's rows, and rows, that a value stands still for
+PART = 2**18  # values at once
+OFTEN = 0.01  # share of the rows at an extreme value
+FAR = 3.0  # standard deviations from the others: no extreme of a sensor, but a sign for "none"
+
+
+@dataclass
+class ChannelReport:
+    """One channel, in the units of the files."""
+
+    name: str
+    unit: str
+    whole: bool = True  # all values are whole numbers within int16
+    low: float = np.inf
+    high: float = -np.inf
+    missing: int = 0  # empty or invalid cells
+    clipped: int = 0  # samples outside int16 after the scale of the training part
+    still: tuple[int, str, float] = (0, "", 0.0)  # rows, file and value of the longest standstill worth telling
+    rows: int = 0
+    at_low: int = 0
+    at_high: int = 0
+    next_low: float = np.inf  # the values beside the extremes
+    next_high: float = -np.inf
+    total: float = 0.0
+    square: float = 0.0
+    quantity: Quantity = field(default_factory=Quantity)
+
+    def look(self, x: NDArray[np.float32], origin: float, place: str) -> None:
+        """Take the values of another file, x + origin, into account."""
+        known = x[~np.isnan(x)]
+        self.missing += len(x) - len(known)
+        self.rows += len(x)
+        if not len(known):
+            return
+        low, high = float(known.min()), float(known.max())
+        self._extreme(known, low, origin, -1)
+        self._extreme(known, high, origin, 1)
+        for k in range(0, len(known), PART):
+            part = known[k : k + PART].astype(np.float64) + origin
+            self.total += float(part.sum())
+            self.square += float(np.square(part).sum())
+        changes = known[1:] != known[:-1]
+        if len(known) - np.count_nonzero(changes) < max(STILL_ROWS, STILL * len(x)):
+            return
+        edges = np.flatnonzero(changes) + 1
+        runs = np.diff(np.concatenate([[0], edges, [len(known)]]))
+        longest = int(runs.max())
+        if longest >= max(STILL_ROWS, STILL * len(x)) and longest > self.still[0]:
+            value = float(known[np.concatenate([[0], edges])[runs.argmax()]]) + origin
+            self.still = longest, place, value
+
+    def _extreme(self, known: NDArray, value: float, origin: float, sign: int) -> None:
+        at = int((known == value).sum())
+        others = known[known != value]
+        beside = (float(others.min()) if sign < 0 else float(others.max())) + origin if len(others) else np.nan
+        value += origin
+        best, count = (self.low, self.at_low) if sign < 0 else (self.high, self.at_high)
+        if value * sign > best * sign or not np.isfinite(best):
+            count = at
+            nearest = beside if np.isnan(beside) or not np.isfinite(best) else max(beside * sign, best * sign) * sign
+            best = value
+        elif value == best:
+            count += at
+            nearest = beside
+        else:
+            nearest = value
+        old = self.next_low if sign < 0 else self.next_high
+        known_beside = [n * sign for n in (nearest, old) if np.isfinite(n) and n != best]
+        nearest = max(known_beside) * sign if known_beside else old
+        if sign < 0:
+            self.low, self.at_low, self.next_low = best, count, nearest
+        else:
+            self.high, self.at_high, self.next_high = best, count, nearest
+
+    @property
+    def constant(self) -> bool:
+        return self.low == self.high
+
+    def remarks(self) -> list[str]:
+        """Sentences about what is odd, with the remedy."""
+        found = []
+        count = self.rows - self.missing
+        if not count:
+            return [f"{self.name} has no value at all: leave it out of [data] channels"]
+        if self.constant:
+            return [f"{self.name} is always {self.low:g}: leave it out of [data] channels"]
+        if self.missing:
+            found.append(f"{self.name} has {self.missing} empty or invalid cells, {self.missing / self.rows:.1%}")
+        if self.still[0]:
+            rows, place, value = self.still
+            found.append(f"{self.name} stands still at {value:g} for {rows} rows of {place}: is the sensor dead there?")
+        deviation = np.sqrt(max(self.square / count - (self.total / count) ** 2, 0.0))
+        for value, at, beside in ((self.low, self.at_low, self.next_low), (self.high, self.at_high, self.next_high)):
+            share = at / count
+            if at > 1 and abs(value - beside) > FAR * max(deviation * (1 - share), 1e-12) * (1 + share):
+                found.append(
+                    f"{self.name} is {value:g} in {at} rows, far from all others: if that means none, "
+                    f"write [data] missing = [{value:g}]"
+                )
+            elif share > OFTEN and not (self.whole and self.high - self.low < 32):
+                found.append(f"{self.name} is at its limit, {value:g}, in {share:.1%} of the rows: the sensor clips")
+        if self.clipped:
+            found.append(f"{self.name}: {self.clipped} samples are beyond int16 at this scale, and clipped")
+        return found
+
+
+@dataclass
+class Report:
+    """What happened, by kind and file; filled by load.py."""
+
+    files: int = 0
+    rows: int = 0
+    places: list[str] = field(default_factory=list)
+    others: list[str] = field(default_factory=list)  # files that do not match `path`
+    empty: list[str] = field(default_factory=list)
+    events: dict[str, Counter[str]] = field(default_factory=lambda: defaultdict(Counter))
+    channels: list[ChannelReport] = field(default_factory=list)
+    dt: float = 0.0
+    splits: str = ""  # how the test part was chosen
+    # Of each recording, for a picture of the time: file, label, start in s, length in s.
+    spans: list[tuple[str, int, float, float]] = field(default_factory=list)
+
+    def saw(self, what: str, count: int, place: str) -> None:
+        if count:
+            self.events[what][place] += count
+
+    def remarks(self) -> list[str]:
+        """A sentence for each thing that was changed, left out or is odd."""
+        found = []
+        if self.others:
+            found.append(
+                f"{counted(len(self.others), 'file')} not of the form [data] path, such as {self.others[0]}: left out"
+            )
+        if self.empty:
+            found.append(f"{counted(len(self.empty), 'file')} without rows, such as {self.empty[0]}: left out")
+        for what, by_file in self.events.items():
+            worst, most = by_file.most_common(1)[0]
+            where = f", {most} of them in {worst}" if len(by_file) > 1 and worst else f" in {worst}" if worst else ""
+            found.append(f"{what}: {by_file.total()}{where}{_THEN.get(what, '')}")
+        return found + [remark for channel in self.channels for remark in channel.remarks()]
+
+
+_THEN = {
+    "lines that are no rows": "; passed over",
+    "lines that are too long": "; passed over",
+    "rows without a time": "; left out",
+    "rows without a label": "; left out",
+    "rows without a group": "; left out",
+    "rows that [data] where leaves out": "",
+    "rows out of order": "; sorted by time",
+    "rows with a time that occurs twice": "; the first of each kept",
+    "rows with a coarse time": "; spread evenly",
+    "rows with an empty or invalid cell": "; left out, like missing rows",
+    "restarts of the clock": "; each begins a recording",
+    "gaps": "; each ends a recording",
+    "files with irregular times": "; resampled at even steps",
+    "rows resampled": "; linearly, after a mean where the rate falls",
+}
+
+
+def counted(count: int, what: str) -> str:
+    return f"{count} {what}{'s' * (count != 1)}"
+
+
+def shown(minutes: float) -> str:
+    """Three digits, but no exponent."""
+    return f"{minutes:.3g}" if minutes < 1000 else f"{minutes:.0f}"
+
+
+@dataclass(frozen=True)
+class Short:
+    """What a window leaves of the recordings."""
+
+    recordings: int  # too short
+    of: int
+    classes: tuple[str, ...]  # that lose all their windows in the training or the test part
+
+
+def short(dataset: Dataset, samples: int) -> Short:
+    """The recordings shorter than a window of so many samples, and the classes that vanish with them."""
+    ahead = max(dataset.series.horizon, dataset.series.free_run) if dataset.series else 0
+    long = np.array([len(a) >= samples + ahead for a in dataset.recordings])
+    test = np.isin(dataset.groups, dataset.held_out)
+    gone = {
+        dataset.classes[k]
+        for part in (test, ~test)
+        for k in set(dataset.labels[part].tolist()) - set(dataset.labels[part & long].tolist())
+        if dataset.classes
+    }
+    return Short(int((~long).sum()), len(long), tuple(sorted(gone)))
+
+
+def minutes(dataset: Dataset) -> NDArray[np.float64]:
+    """Minutes of each group (row) and class (column; one of a series)."""
+    found = np.zeros((len(dataset.group_titles), max(1, len(dataset.classes))))
+    np.add.at(found, (dataset.groups, dataset.labels), [len(a) * dataset.dt / 60 for a in dataset.recordings])
+    return found

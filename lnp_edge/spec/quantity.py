@@ -1,0 +1,51 @@
+"""What the counts of a channel mean in physical units."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from lnp_edge.base.errors import ModelError
+
+MAX_UNIT_TEXT = 32  # characters
+
+
+def rounded(exact: NDArray) -> NDArray[np.int16]:
+    """The nearest counts, halves to even, within int16: as lnp_count of csrc/lnp_types.h."""
+    return np.clip(np.rint(exact), -32768, 32767).astype(np.int16)
+
+
+@dataclass(frozen=True)
+class Quantity:
+    """physical = (count - zero) * scale, in `unit`.
+
+    zero    : the count of the physical value 0, for unsigned counts usually the middle
+    in_file : whether the user's files hold counts; else they hold physical values
+    """
+
+    unit: str = ""
+    zero: float = 0.0
+    scale: float = 1.0
+    in_file: bool = True
+
+    def counts(self, values: NDArray) -> NDArray:
+        """Counts, not rounded, of values as they stand in a file."""
+        return values if self.in_file else values / self.scale + self.zero
+
+    @property
+    def rest(self) -> float:
+        """The count about which augmentation turns and scales: zero, or 0 where zero is at the edge of int16."""
+        return self.zero if abs(self.zero) < 32768 else 0.0
+
+    def physical(self, counts: NDArray) -> NDArray[np.float64]:
+        return (counts - self.zero) * self.scale
+
+    def check(self, channel: str) -> None:
+        """Raises ModelError for a scale that is not positive and finite, and for a unit that is no short text."""
+        numbers = math.isfinite(self.zero) and 1e-30 <= self.scale <= 1e30 and abs(self.zero) <= 1e12
+        if not (numbers and len(self.unit) <= MAX_UNIT_TEXT and self.unit.isprintable()):
+            what = f"channel {channel} is (count - {self.zero:g}) * {self.scale:g} {self.unit[:32]!r}"
+            raise ModelError(what, "the model file is damaged or not ours: write it again with lnp quantize")

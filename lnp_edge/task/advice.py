@@ -1,0 +1,83 @@
+"""What a user should do next, in words, from the scores of a network and of the baselines beside it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from lnp_edge.task.split import Split
+
+FEW_GROUPS = 5
+GAP = 0.1  # of a score between training and test: people differ, or the network has learnt by heart
+WORTH = 0.02  # a smaller difference decides nothing
+
+
+@dataclass(frozen=True)
+class Scores:
+    """The main metric of the network on the test and the training part, and of each baseline on the test."""
+
+    network: float
+    training: float
+    baselines: dict[str, float]
+    interval: tuple[float, float] | None = None  # 95 %, of the network
+    lower: bool = False  # whether less is better, as of an error
+
+    @property
+    def best(self) -> str:
+        """The best baseline; "" if there is none."""
+        return min(self.baselines, key=lambda name: self._size(self.baselines[name]), default="")
+
+    def _size(self, score: float) -> float:
+        return score if self.lower else -score
+
+    def better(self, a: float, b: float) -> bool:
+        return self._size(a) < self._size(b)
+
+
+def advice(data: Split, scores: Scores, task: str) -> list[str]:
+    """Sentences on how the network compares, why, and what to try. task : as its command names it"""
+    found, best = list[str](), scores.best
+    if best:
+        other = scores.baselines[best]
+        apart = abs(other - scores.network)
+        inside = scores.interval and scores.interval[0] <= other <= scores.interval[1]
+        if apart < WORTH or (inside and not scores.better(other, scores.network)):
+            found.append(f"The network and {best} are level: {scores.network:.3f} and {other:.3f}.")
+        elif scores.better(scores.network, other):
+            found.append(f"The network is better than the best baseline, {best}: {scores.network:.3f} and {other:.3f}.")
+        else:
+            found.append(f"{best} is better than the network: {other:.3f} and {scores.network:.3f}.")
+            found += _remedies(data, scores, task)
+    gap = (scores.training - scores.network) * (-1 if scores.lower else 1)
+    if gap > GAP and not (scores.interval and scores.interval[0] <= scores.training <= scores.interval[1]):
+        found.append(
+            f"The training part scores {scores.training:.3f}, the test {scores.network:.3f}: the network knows its "
+            f"training {data.train.group_name} by heart. Record more of them, or try [train] dropout = 0.3, fewer "
+            "neurons, or a stronger [augment]."
+        )
+    groups = len(set(data.test.groups.tolist()))
+    if groups < FEW_GROUPS and not data.test.series and data.test.group_name != "part":
+        every = groups + len(set(data.train.groups.tolist()))
+        found.append(
+            f"The test has {groups} of {every} {data.test.group_name}, too few for a sure figure: "
+            f"lnp reproduce {task} --rows lnp --folds {min(5, every)} holds out each in turn."
+        )
+    return found
+
+
+def _remedies(data: Split, scores: Scores, task: str) -> list[str]:
+    """What to try if a baseline is better."""
+    found = []
+    if data.test.series:
+        if scores.best == "persistence":
+            return ["The past may not tell more than the present does: try another [data] ahead, or more channels."]
+        found.append("Try a longer [data] window, more channels, or [train] epochs.")
+    else:
+        plain, bands = (scores.baselines.get(f"ridge on statistics{more}", np.nan) for more in ("", " and bands"))
+        if bands - plain > WORTH:
+            found.append('Frequencies tell the classes apart: try [data] front = "logdiff" with frame = 8.')
+        elif not scores.better(scores.training, scores.baselines[scores.best]):
+            longer = "[stream] batches" if data.streaming else "[train] epochs"
+            found.append(f"The network does not fit its own training part: try more {longer} or [network] neurons.")
+    return [*found, f"Or take the baseline, which needs no network: lnp baseline {task} builds it for a device."]

@@ -1,0 +1,164 @@
+"""lnp new finds out what a folder holds and lnp data reports on it; both survive names and files that are hostile."""
+
+import json
+import re
+import tomllib
+
+import numpy as np
+import pytest
+from conftest import need
+
+from lnp_edge import config
+from lnp_edge.cli import main
+from lnp_edge.recordings import look
+from lnp_edge.recordings.look import triples
+from lnp_edge.task.fit import configuration
+from lnp_edge.task.split import load_data
+
+need("pandas")
+RNG = np.random.default_rng(5)
+
+
+def rows(count, step=0.02, label=None, width=3):
+    x = np.round(RNG.normal(0, 1, (count, width)), 3)
+    return "".join(
+        f"{k * step:.4g}," + ",".join(map(str, row)) + (f",{label}" if label else "") + "\n" for k, row in enumerate(x)
+    )
+
+
+def folder(tmp_path, files):
+    for place, text in files.items():
+        path = tmp_path / "rec" / place
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text)
+    return tmp_path / "rec"
+
+
+def new(tmp_path, files, *more):
+    """The data section that lnp new writes, and the data set that it describes."""
+    code = main(["new", str(tmp_path / "my.toml"), "--data", str(folder(tmp_path, files)), *more])
+    assert code == 0
+    found = configuration(str(tmp_path / "my.toml"))
+    return found.data, load_data(found)
+
+
+HEAD = "time [s],acc x (g),acc y (g),acc z (g)"
+
+
+def test_folders_of_people_with_the_class_in_the_name(tmp_path, capsys):
+    files = {f"{who}/{what}_{n}.csv": f"{HEAD}\n{rows(150)}"
+             for who in ("anna", "bert", "carla") for what in ("run", "walk") for n in (1, 2)}  # fmt: skip
+    data, found = new(tmp_path, files | {"notes.md": "x", "anna/readme.txt": "hello\n"})
+    assert (data.path, data.label, data.group) == ("{person}/{label}_{n}.csv", "label", "person")
+    assert data.vectors == (("acc x", "acc y", "acc z"),) and found.dt == 0.02
+    assert [q.unit for q in found.quantities] == ["g"] * 3
+    said = capsys.readouterr()
+    assert "run" in said.out and "carla" in said.out and "next: lnp train" in said.err and "check" not in said.err
+
+
+def test_numbered_people_and_no_header(tmp_path, capsys):
+    files = {f"{what}-U{u:02d}-{n}.txt": rows(120).replace(",", " ").replace("\n", " 7\n")
+             for what in ("tap", "swipe") for u in (1, 2, 3) for n in (1, 2)}  # fmt: skip
+    data, found = new(tmp_path, files)
+    assert data.path == "{label}-{person}-{n}.txt" and data.columns[0] == "c1" and data.time == ("c1",)
+    assert found.channels == ("c2", "c3", "c4") and "c5: is always 7" in (tmp_path / "my.toml").read_text()
+
+
+def test_labels_in_a_column_and_a_clock_in_milliseconds(tmp_path, capsys):
+    text = "millis,ax,ay,az,activity\n" + "".join(rows(200, 20, what) for what in ("sit", "walk", "sit", "walk"))
+    data, found = new(tmp_path, {"a.csv": text, "b.csv": text, "c.csv": text})
+    assert (data.label, data.group, data.time_unit, found.dt) == ("activity", "file", "ms", 0.02)
+    assert found.classes == ("sit", "walk") and "check [data] group" in capsys.readouterr().err
+
+
+def test_a_series_without_labels(tmp_path, capsys):
+    lines = [
+        f"2026-11-{d:02d} {h:02d}:00:00;{20 + d + h:.1f};5".replace(".", ",") for d in range(1, 12) for h in range(24)
+    ]
+    data, found = new(tmp_path, {"a.csv": "Zeit;T [°C];same\n" + "\n".join(lines)})
+    assert (data.target, data.ahead, data.frame, found.dt) == (("T",), 6 * 3600, 1, 3600)
+    assert "forecast" in capsys.readouterr().err
+
+
+def test_what_the_user_says_counts(tmp_path, capsys):
+    text = "ax,ay,az,kind,mood\n" + "".join(rows(100, 1, f"{w},{w}2") for w in ("u", "v", "u", "v")).replace("\n", "\n")
+    text = "n," + text
+    data, found = new(tmp_path, {"a.csv": text, "b.csv": text}, "--label", "mood", "--rate", "25")
+    assert data.label == "mood" and found.dt == 0.04 and found.classes == ("u2", "v2") and "n" not in found.channels
+
+
+def test_nothing_is_replaced_unless_told(tmp_path, capsys):
+    files = {f"{w}.csv": HEAD + "\n" + rows(200) for w in ("u", "v")}
+    (tmp_path / "my.toml").write_text("mine")
+    words = ["new", str(tmp_path / "my.toml"), "--data", str(folder(tmp_path, files)), "--label", "file"]
+    assert main(words) == 2 and (tmp_path / "my.toml").read_text() == "mine"
+    assert "my.toml exists" in capsys.readouterr().err
+    assert main([*words, "--overwrite"]) == 0 and (tmp_path / "my.toml").read_text() != "mine"
+
+
+@pytest.mark.parametrize("words", [[], ["my.toml"], ["my.toml", "--data", "nosuch"], ["my.txt", "--data", "."]])
+def test_what_is_missing_is_told_in_two_lines(tmp_path, monkeypatch, capsys, words):
+    monkeypatch.chdir(tmp_path)
+    assert main(["new", *words]) == 2
+    assert len(capsys.readouterr().err.splitlines()) == 2 and not list(tmp_path.iterdir())
+
+
+def test_the_report_as_text_json_and_page(tmp_path, capsys):
+    files = {f"{who}/{what}.csv": f"{HEAD}\n{rows(n)}{'junk'}\n{rows(0)}" for who in ("p1", "p2", "p3")
+             for what, n in (("a", 400), ("b", 150))}  # fmt: skip
+    new(tmp_path, files)
+    capsys.readouterr()
+    page = tmp_path / "r.html"
+    assert main(["data", str(tmp_path / "my.toml"), "--json", "--html", str(page)]) == 0
+    found = json.loads(capsys.readouterr().out)
+    assert found["minutes"] == pytest.approx(np.tile([400 * 0.02 / 60, 150 * 0.02 / 60], (3, 1)))
+    assert found["events"] == {"lines that are no rows": 6} and found["metric"] == "macro_f1"
+    assert any("a has 2.67 times the time of b" in remark for remark in found["remarks"])
+    text = page.read_text()
+    assert text.count("data:image/png;base64,") == 3 and "lines that are no rows: 6" in text
+    assert all(source.startswith("'data:") for source in re.findall(r"(?:src|href)=(.{6})", text)), "it loads nothing"
+
+
+def test_names_from_files_neither_mark_up_nor_escape(tmp_path, capsys):
+    files = {f"p{k}/[red]x[_red]<b>$a_{w}.csv": f"[bold]t[_bold],<script>,$x^$\n{rows(150, width=2)}"
+             for k in (1, 2, 3) for w in "uv"}  # fmt: skip
+    new(tmp_path, files)
+    assert main(["data", str(tmp_path / "my.toml"), "--html", str(tmp_path / "r.html")]) == 0
+    said = capsys.readouterr().out
+    assert "<script>" in said and "\x1b" not in said
+    assert "<script>" not in (tmp_path / "r.html").read_text() and "&lt;script&gt;" in (tmp_path / "r.html").read_text()
+
+
+def test_a_report_on_a_built_in_task_is_refused(capsys):
+    assert main(["data", str(config.SPAR)]) == 2
+    assert "no files of your own" in capsys.readouterr().err
+
+
+def test_vectors_are_named_alike():
+    assert triples(["ax", "ay", "az", "gx", "gy", "w"]) == [["ax", "ay", "az"]]
+    assert triples(["x_acc", "y_acc", "z_acc", "Gyro Z", "Gyro X", "Gyro Y"]) == [
+        ["x_acc", "y_acc", "z_acc"], ["Gyro X", "Gyro Y", "Gyro Z"],
+    ]  # fmt: skip
+    assert triples(["flux", "fluy", "extra"]) == triples([]) == []
+
+
+def test_a_path_is_guessed_only_if_all_names_are_made_alike():
+    assert (
+        look._by_path([f"{who}/{what}_1.csv" for who in ("anna", "bert") for what in ("run", "walk")]).template
+        == "{person}/{label}_1.csv"
+    )
+    assert look._by_path(["run.csv", "walk_1.csv"]) is None and look._by_path(["a.csv"]) is None
+
+
+def test_texts_of_the_data_never_become_settings(tmp_path, capsys):
+    pandas = pytest.importorskip("pandas")
+    pytest.importorskip("pyarrow")
+    evil = ("walk\ngap = 9.0\nrate = 7.0 #", "run\x1b[2J\x7f\x85")
+    folder(tmp_path, {})
+    for k in range(4):
+        x = np.random.default_rng(k).integers(-99, 99, (300, 2))
+        frame = pandas.DataFrame({"t": np.arange(300) * 0.02, "a": x[:, 0], "b": x[:, 1], "what": evil[k % 2]})
+        frame.assign(note=evil[0]).to_parquet(tmp_path / f"{k}.parquet")
+    assert main(["new", str(tmp_path / "my.toml"), "--data", str(tmp_path), "--label", "what"]) == 0
+    found = tomllib.loads((tmp_path / "my.toml").read_text())["data"]
+    assert "gap" not in found and found.get("rate", 50.0) == 50.0

@@ -1,0 +1,365 @@
+"""Files of your own become recordings; what is changed or left out is counted."""
+
+from collections import Counter
+
+import numpy as np
+import pytest
+from conftest import need
+
+from lnp_edge import config
+from lnp_edge.base.errors import ConfigError, DataError, LnpError
+from lnp_edge.recordings import counts, cut
+from lnp_edge.recordings.cut import Rows
+from lnp_edge.recordings.find import natural, template_of
+from lnp_edge.recordings.load import load
+from lnp_edge.recordings.times import Clock
+
+need("pandas")
+
+
+def loaded(tmp_path, files, settings):
+    """The data set and the report of files {place: text} in a folder with a TOML file."""
+    for place, text in files.items():
+        path = tmp_path / place
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text)
+    (tmp_path / "my.toml").write_text(f"[data]\n{settings}\n")
+    return load(config.load(tmp_path / "my.toml").data)
+
+
+def lines(header, rows):
+    return header + "\n" + "".join(",".join(map(str, row)) + "\n" for row in rows)
+
+
+def two_people(rows=40):
+    return {f"{who}/{what}_1.csv": lines("t,a", [(0.1 * k, k % 7) for k in range(rows)])
+            for who in ("anna", "bert", "carla") for what in ("run", "walk")}  # fmt: skip
+
+
+PATH = 'path = "{person}/{what}_{n}.csv"\ntime = "t"\nlabel = "what"\ngroup = "person"'
+
+
+def test_labels_and_groups_from_the_path(tmp_path):
+    found, report = loaded(tmp_path, two_people() | {"notes.csv": "x"}, PATH)
+    assert found.classes == ("run", "walk") and found.group_titles == ("anna", "bert", "carla")
+    assert found.dt == 0.1 and found.channels == ("a",) and found.name == "my"
+    assert found.held_out == (2,) and found.group_name == "persons" and report.files == 6
+    assert [len(a) for a in found.recordings] == [40] * 6 and report.remarks() == []
+
+
+def test_held_out_groups_as_told(tmp_path):
+    assert loaded(tmp_path, two_people(), PATH + '\nheld_out = "anna"')[0].held_out == (0,)
+    with pytest.raises(ConfigError, match="'dora', which is no group"):
+        loaded(tmp_path, {}, PATH + '\nheld_out = ["dora"]')
+    with pytest.raises(ConfigError, match="names all 3 groups"):
+        loaded(tmp_path, {}, PATH + '\nheld_out = ["anna", "bert", "carla"]')
+
+
+def test_files_that_the_path_does_not_fit_are_told(tmp_path):
+    _, report = loaded(tmp_path, two_people() | {"anna/notes.csv": "x"}, PATH + '\nfiles = "*/*.csv"')
+    assert any("anna/notes.csv" in remark for remark in report.remarks())
+
+
+def test_one_group_is_split_in_time_and_no_window_reaches_over_the_cut(tmp_path):
+    rows = [(k / 10, k, "ab"[k // 100 % 2]) for k in range(1000)]
+    found, report = loaded(tmp_path, {"a.csv": lines("t,x,y", rows)}, 'files = "*.csv"\ntime = "t"\nlabel = "y"')
+    test = np.isin(found.groups, found.held_out)
+    for label in (0, 1):
+        early = np.concatenate(
+            [a for a, t, k in zip(found.recordings, test, found.labels, strict=True) if not t and k == label]
+        )
+        late = np.concatenate(
+            [a for a, t, k in zip(found.recordings, test, found.labels, strict=True) if t and k == label]
+        )
+        assert early.max() < late.min() and 0.2 <= len(late) / 500 <= 0.4
+    assert "there is one group" in report.splits
+
+
+def test_one_long_recording_of_a_class_is_cut(tmp_path):
+    files = {f"{what}.csv": lines("x", [(k,) for k in range(1000)]) for what in "ab"}
+    found, _ = loaded(tmp_path, files, 'files = "*.csv"\nlabel = "file"\nrate = 10.0')
+    assert sorted(len(a) for a in found.recordings) == [300, 300, 700, 700]
+    assert all(a[0, 0] == 700 for a, g in zip(found.recordings, found.groups, strict=True) if g in found.held_out)
+
+
+def test_whole_groups_leave_every_class_in_both_parts(tmp_path):
+    files = {f"{who}/{what}.csv": lines("x", [(k,) for k in range(50)])
+             for who, whats in {"p1": "ab", "p2": "ab", "p3": "a"}.items() for what in whats}  # fmt: skip
+    found, _ = loaded(tmp_path, files, 'files = "*/*.csv"\nlabel = "file"\ngroup = "folder"\nrate = 10.0')
+    assert found.group_titles[found.held_out[0]] == "p2", "p3 alone has no b"
+
+
+def test_a_recording_ends_where_the_label_changes_and_rows_without_one_are_left_out(tmp_path):
+    rows = [(k, "aaaabb  bbbaaaa"[k].strip()) for k in range(15)] * 2
+    found, report = loaded(tmp_path, {"a.csv": lines("x,y", rows)}, 'files = "*.csv"\nlabel = "y"\nrate = 1.0')
+    assert [a[:, 0].tolist() for a in found.recordings][1:3] == [[4, 5], [8, 9, 10]]
+    assert report.events["rows without a label"].total() == 4
+
+
+def test_where_keeps_rows_and_their_neighbours_apart(tmp_path):
+    rows = [(k, "ab"[k % 20 // 10], k % 10 // 5) for k in range(80)]
+    found, _ = loaded(
+        tmp_path, {"a.csv": lines("x,y,ok", rows)}, 'files = "*.csv"\nlabel = "y"\nrate = 1.0\nwhere = {ok = 1}'
+    )
+    assert {len(a) for a in found.recordings} == {5} and found.channels == ("x",)
+
+
+def test_groups_in_interleaved_rows(tmp_path):
+    rows = [(k // 2, "mn"[k % 2], k) for k in range(200)]
+    found, _ = loaded(
+        tmp_path, {"a.csv": lines("t,machine,x", rows)},
+        'files = "*.csv"\ntime = "t"\ngroup = "machine"\ntarget = "x"\nahead = 2.0',
+    )  # fmt: skip
+    assert found.dt == 1.0 and found.series.horizon == 2 and found.metric == "rmse_ratio"
+    assert all((np.diff(a[:, 0]) == 2).all() for a in found.recordings)
+    assert found.group_titles == ("m (first)", "m (last)", "n (first)", "n (last)") and found.held_out == (1, 3)
+
+
+def test_files_that_continue_each_other_become_one_recording(tmp_path):
+    files = {f"day{d}.csv": lines("time,x", [(f"2026-11-0{d}T{h:02d}:00:00", 24 * d + h) for h in range(24)])
+             for d in (1, 2, 4)}  # fmt: skip
+    found, _ = loaded(tmp_path, files, 'files = "*.csv"\ntime = "time"\ntarget = "x"\nahead = 3600.0')
+    assert sum(map(len, found.recordings)) == 72 and found.dt == 3600.0
+    assert sorted(map(len, found.recordings)) == [24, 48]
+
+
+def test_both_or_neither_of_label_and_target_are_refused(tmp_path):
+    for settings in ('files = "*.csv"', 'files = "*.csv"\nlabel = "a"\ntarget = "b"'):
+        with pytest.raises(ConfigError, match="label"):
+            loaded(tmp_path, {"a.csv": "a,b\n1,2\n"}, settings)
+
+
+@pytest.mark.parametrize(("settings", "what"), [
+    ('label = "nosuch"\nrate = 1.0', "no column 'nosuch'"),
+    ('label = "y"', "says no rate"),
+    ('label = "y"\nrate = 1.0\nchannels = ["z"]', "no column 'z'"),
+    ('label = "y"\ntime = "y"', "no time that lnp knows"),
+    ('label = "x"\nrate = 1.0', "more than 256 different values"),
+    ('target = "x"\nahead = 0.1\nrate = 1.0', "less than a step"),
+    ('target = "nosuch"\nahead = 1.0\nrate = 1.0', "'nosuch', which is no channel"),
+    ('label = "y"\nrate = 1.0\nvectors = [["x", "z", "y"]]', "which is no channel"),
+    ('label = "y"\nrate = 1.0\nwhere = {y = "nosuch"}', "no rows are left"),
+    ('label = "file"\nrate = 1.0', "is a everywhere"),
+    ('label = "{y}"\nrate = 1.0', "no column"),
+])  # fmt: skip
+def test_what_does_not_fit_the_files_is_refused(tmp_path, settings, what):
+    text = lines("x,y,w", [(k, "ab"[k % 2], 1) for k in range(400)])
+    with pytest.raises(LnpError, match=what):
+        loaded(tmp_path, {"a.csv": text}, f'files = "*.csv"\n{settings}')
+
+
+def test_no_file_a_bad_pattern_and_a_bad_path_are_refused(tmp_path):
+    for settings in ('files = "*.nosuch"', 'files = "/etc/*"', 'path = "{a}{a}.csv"', 'path = "{}.csv"'):
+        with pytest.raises(LnpError):
+            loaded(tmp_path, {"a.csv": "x\n1\n"}, settings + '\nlabel = "file"\nrate = 1.0')
+
+
+def test_a_loop_of_links_ends(tmp_path):
+    (tmp_path / "loop").symlink_to(tmp_path)
+    _, report = loaded(tmp_path, two_people(), PATH.replace("path", 'files = "**/*.csv"\npath', 1))
+    assert report.files == 6
+
+
+def test_templates_and_natural_order():
+    assert template_of("{p}/{a}_{n}.csv").fullmatch("anna/run_fast_2.csv").groupdict() == {
+        "p": "anna",
+        "a": "run",
+        "n": "fast_2",
+    }
+    assert template_of("*/{a}.csv").fullmatch("x/y.csv")["a"] == "y" and not template_of("{a}.csv").fullmatch("x/y.csv")
+    assert sorted(["s10", "s9", "s1"], key=natural) == ["s1", "s9", "s10"]
+
+
+# --- clocks
+
+
+@pytest.mark.parametrize(("cells", "wanted"), [
+    (["0.0", "0.5"], [0, 0.5]),
+    (["0,0", "0,5"], [0, 0.5]),
+    (["1764166800000", "1764166800040"], [0, 0.04]),
+    (["1764166800000000", "1764166800040000"], [0, 0.04]),
+    (["2026-11-03T14:05:00Z", "2026-11-03T15:05:00.5+01:00"], [0, 0.5]),
+    (["2026-11-03 14:05:00,250", "2026-11-03 14:05:00,500"], [0.25, 0.5]),
+    (["03.11.2026 14:05:00,250", "03.11.2026 14:05:01"], [0.25, 1]),
+    (["31/10/2026 23:59", "01/11/2026 00:00"], [0, 60]),
+    (["10/31/2026 11:59 PM", "11/01/2026 12:00 AM"], [0, 60]),
+    (["3.11.26 1:05", "3.11.26 1:15"], [0, 600]),
+    (["14:05:00", "14:05:01"], [0, 1]),
+    (["2026-11-03T14:05:00", "99999-01-01T00:00:00", "junk", "2026-11-03T14:05:02"], [0, None, None, 2]),
+])  # fmt: skip
+def test_clocks_of_loggers(cells, wanted):
+    found = Clock("a.csv", "t", "", "").seconds(np.array(cells, object))
+    assert [None if np.isnan(v) else round(v, 9) for v in found.tolist()] == wanted
+
+
+def test_a_unit_in_the_header_or_the_name(tmp_path):
+    ms = np.array([0, 40])
+    assert (
+        Clock("f", "t", "", "ms").seconds(ms).tolist() == Clock("f", "t_ms", "", "").seconds(ms).tolist() == [0, 0.04]
+    )
+    assert Clock("f", "t", "us", "").seconds(ms)[1] == pytest.approx(4e-5)
+
+
+def pieces(t, x=None, label=None, group=None):
+    size = len(t)
+    seen = Counter()
+    x = np.arange(size)[:, None] if x is None else np.asarray(x)[:, None]
+    rows = Rows(np.asarray(t, float), x.astype(np.float32), np.zeros(size, np.int32) if label is None else label,
+                np.zeros(size, np.int32) if group is None else group)  # fmt: skip
+    return list(cut.ordered(rows, seen)), seen
+
+
+def recordings(t, dt, x=None, gap=0.0):
+    found, seen = pieces(t, x)
+    return [a[:, 0].tolist() for one in found for _, _, a in cut.recordings(one, dt, gap, seen)], seen
+
+
+def test_rows_out_of_order_are_sorted_and_duplicates_dropped():
+    found, seen = recordings([0, 1, 3, 2, 3, 4, 5], 1.0)
+    assert found == [[0, 1, 3, 2, 5, 6]]
+    assert seen == {"rows out of order": 1, "rows with a time that occurs twice": 1}
+
+
+def test_a_gap_ends_a_recording_and_one_missing_row_is_filled():
+    found, seen = recordings([0, 1, 3, 4, 5, 6, 7, 8, 20, 21, 22], 1.0, [0, 1, 3, 4, 5, 6, 7, 8, 9, 9, 9])
+    assert (
+        found == [[0, 1, 2, 3, 4, 5, 6, 7, 8], [9, 9, 9]]
+        and seen["gaps"] == 1
+        and seen["rows filled by a straight line"] == 1
+    )
+    assert len(recordings([0, 1, 3, 4, 5, 6, 7, 8, 20, 21, 22], 1.0, gap=13.0)[0]) == 1
+
+
+def test_a_row_without_a_value_counts_as_missing():
+    found, seen = recordings(range(8), 1.0, [0, np.nan, 2, 3, np.nan, np.nan, 6, 7])
+    assert found == [[0, 1, 2, 3], [6, 7]] and seen["rows with an empty or invalid cell"] == 3
+
+
+def test_a_clock_that_starts_again_begins_a_recording():
+    t = [*range(300), *range(300)]
+    found, seen = recordings(t, 1.0)
+    assert [len(a) for a in found] == [300, 300] and seen["restarts of the clock"] == 1
+
+
+def test_jitter_leaves_samples_as_they_are():
+    rng = np.random.default_rng(1)
+    t = np.arange(500) * 0.04 + rng.uniform(-0.008, 0.008, 500)
+    assert recordings(t, 0.04)[0] == [[float(k) for k in range(500)]]
+
+
+def test_whole_seconds_at_25_hz_and_bursts_of_a_radio_are_spread():
+    (piece,), seen = pieces(np.arange(7, 257) // 25)
+    np.testing.assert_allclose(np.diff(piece.t), 0.04, atol=1e-9)
+    assert seen["rows with a coarse time"] > 200
+    (piece,), _ = pieces(np.arange(250) // 5 * 0.2 + np.arange(250) % 5 * 0.001)
+    np.testing.assert_allclose(np.diff(piece.t), 0.04, atol=1e-9)
+
+
+def test_another_rate_is_resampled_and_fast_vibrations_vanish():
+    t = np.arange(0, 10, 0.01)
+    slow, fast = np.sin(2 * np.pi * 0.5 * t), np.sin(2 * np.pi * 20 * t)  # sampled at 25 Hz, 20 Hz would look like 5
+    (found,), seen = recordings(t, 0.04, slow + fast)
+    grid = np.arange(len(found)) * 0.04
+    assert np.abs(np.array(found) - np.sin(2 * np.pi * 0.5 * grid))[5:-5].max() < 0.3 and seen["rows resampled"] == 1000
+    (finer,), _ = recordings(t[::10], 0.05, slow[::10])
+    assert np.abs(np.array(finer) - np.sin(np.pi * 0.05 * np.arange(len(finer)))).max() < 0.02
+
+
+def test_irregular_times_are_used_themselves():
+    t = np.cumsum(np.random.default_rng(2).uniform(0.2, 3, 400))
+    (found,), seen = recordings(t, 1.0, 2 * t, gap=10.0)
+    np.testing.assert_allclose(np.diff(found), 2.0, atol=1e-3)
+    assert seen["files with irregular times"] == 1
+
+
+# --- counts
+
+
+@pytest.mark.parametrize(("size", "wanted"), [(0.0013, 0.002), (0.001, 0.001), (2.1, 5), (7, 10), (1e-9, 1e-9)])
+def test_scales_are_plain_numbers(size, wanted):
+    assert counts.plain(size) == wanted
+
+
+def quantity(x, whole, vector=False, **given):
+    return counts.quantity(np.asarray(x, float), whole, config.ChannelSettings(**given), "g", vector)
+
+
+def test_whole_numbers_stay_and_unsigned_vectors_rest_in_the_middle():
+    x = np.arange(1000)
+    assert quantity(x, True).counts(x).tolist() == x.tolist()
+    assert (quantity(x, True, True).zero, quantity(x % 64, True, True).zero, quantity(x - 500, True, True).zero) == (
+        512,
+        32,
+        0,
+    )
+    assert quantity(x, True, True, zero=100.0).zero == 100
+
+
+def test_others_get_a_scale_about_zero_or_about_their_level():
+    x = np.random.default_rng(1).normal(0, 1, 10_000)
+    g = quantity(x, False)
+    assert (g.zero, g.scale, g.unit) == (0, 0.0005, "g") and np.abs(g.counts(x)).max() < 16384
+    pressure = quantity(101_325 + x, False)
+    exact = np.rint(pressure.counts(101_325 + x))
+    assert np.abs(exact).max() < 20_000
+    np.testing.assert_allclose((exact - pressure.zero) * pressure.scale, 101_325 + x, atol=pressure.scale)
+
+
+@pytest.mark.parametrize("x", [1e20 + np.arange(50) * 1e4, np.arange(50) * 1e-29, np.full(9, 0.5), np.arange(9) * 1e28])
+def test_every_scale_is_one_that_a_model_may_have(x):
+    quantity(x, False, unit="m" * 99).check("a")
+    assert np.abs(quantity(x, False).counts(x)).max() <= 32767
+
+
+def test_unsigned_counts_of_16_bits_are_moved():
+    x = np.array([0, 1, 40_000, 65_535])
+    assert quantity(x, False).counts(x).tolist() == [-32768, -32767, 7232, 32767]
+
+
+def test_a_wild_value_does_not_set_the_scale_and_is_clipped():
+    x = np.append(np.random.default_rng(1).normal(0, 1, 10_000), 1e9)
+    found, clipped = counts.converted(x[:, None], np.zeros(1), [quantity(x, False)])
+    assert clipped.tolist() == [1] and found.max() == 32767 and quantity(x, False).scale <= 0.001
+
+
+def test_the_scale_comes_from_the_training_part_alone(tmp_path):
+    files = two_people()
+    quiet = loaded(tmp_path, {k: v.replace(",3\n", ",3.5\n") for k, v in files.items()}, PATH)[0].quantities
+    loud = {k: v.replace(",3\n", ",3.5\n").replace(",6\n", ",600\n") for k, v in files.items() if "carla" in k}
+    found, report = loaded(tmp_path, loud, PATH)
+    assert [q.scale for q in found.quantities] == [q.scale for q in quiet]
+    assert any("clipped" in remark for remark in report.remarks())
+
+
+def test_settings_of_a_channel_hold(tmp_path):
+    found, _ = loaded(tmp_path, two_people(), PATH + '\n[data.scale.a]\nunit = "g"\nzero = 512\nscale = 0.004')
+    assert [(q.unit, q.zero, q.scale) for q in found.quantities] == [("g", 512, 0.004)]
+
+
+def test_odd_channels_are_told_with_the_remedy(tmp_path):
+    rng = np.random.default_rng(1)
+    rows = [(k / 10, round(v, 3), 5, -999 if k % 40 == 7 else round(v, 3), round(v, 3) if k < 300 else 0.5, min(v, 1))
+            for k, v in enumerate(rng.normal(0, 1, 500))]  # fmt: skip
+    files = {f"{what}.csv": lines("t,good,same,none,dead,cut", rows) for what in "ab"}
+    said = "\n".join(loaded(tmp_path, files, 'files = "*.csv"\ntime = "t"\nlabel = "file"')[1].remarks())
+    assert "same is always 5" in said and "missing = [-999]" in said and "cut is at its limit, 1" in said
+    assert "dead stands still at 0.5 for 200 rows" in said and "good" not in said
+    clean = loaded(tmp_path, {}, 'files = "*.csv"\ntime = "t"\nlabel = "file"\nmissing = [-999]')
+    assert "far from all others" not in "\n".join(clean[1].remarks())
+
+
+def test_small_blocks_give_the_same_recordings(tmp_path, monkeypatch):
+    rows = [(k / 10, k % 9, f"label {k // 100 % 3}", f"p{k // 300}") for k in range(1200)]
+    text = lines("t,x,y,who", rows) + "half a line\n"
+    settings = 'files = "*.csv"\ntime = "t"\nlabel = "y"\ngroup = "who"'
+    whole, _ = loaded(tmp_path, {"a.csv": text}, settings)
+    monkeypatch.setattr("lnp_edge.readers.csv_text.CHUNK", 64)
+    parts, report = loaded(tmp_path, {"a.csv": text + "\n"}, settings)
+    assert report.rows == 1200 and whole.classes == parts.classes and whole.group_titles == parts.group_titles
+    assert all(np.array_equal(a, b) for a, b in zip(whole.recordings, parts.recordings, strict=True))
+
+
+def test_too_many_values_are_refused(tmp_path, monkeypatch):
+    monkeypatch.setattr("lnp_edge.recordings.load.MAX_VALUES", 100)
+    with pytest.raises(DataError, match="more than 100 values"):
+        loaded(tmp_path, two_people(), PATH)

@@ -1,0 +1,66 @@
+"""The advice after a training says who is better, why, and what to try."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from lnp_edge.config import Config, DataSettings
+from lnp_edge.task.advice import Scores, advice
+from lnp_edge.task.dataset import Dataset, Series
+from lnp_edge.task.split import split
+
+
+def data(groups=3, series=False, group_name="people"):
+    count = 2 * (groups + 2)
+    x = tuple(np.arange(60, dtype=np.int16)[:, None] * (k + 1) for k in range(count))
+    found = Dataset(
+        "x", 0.1, ("a",), () if series else ("u", "v"), x, np.zeros(count, int) if series else np.arange(count) % 2,
+        np.arange(count) // 2, tuple(range(groups)), series=Series((0,), 1, 1.0, "m") if series else None,
+        group_name=group_name,
+    )  # fmt: skip
+    return split(Config(data=DataSettings(window=1.0, hop=1.0)), found)
+
+
+AR = "linear autoregression"
+PLAIN, BANDS = "ridge on statistics", "ridge on statistics and bands"
+
+
+@pytest.mark.parametrize(("scores", "wanted"), [
+    (Scores(0.9, 0.92, {PLAIN: 0.8}), "better than the best baseline, ridge on statistics: 0.900 and 0.800"),
+    (Scores(0.9, 0.92, {PLAIN: 0.91}), "level: 0.900 and 0.910"),
+    (Scores(0.9, 0.92, {PLAIN: 0.85}, (0.84, 0.95)), "level"),
+    (Scores(0.7, 0.92, {PLAIN: 0.8}), "ridge on statistics is better than the network: 0.800 and 0.700"),
+    (Scores(0.7, 0.95, {PLAIN: 0.6}), "by heart"),
+    (Scores(0.7, 0.7, {PLAIN: 0.6, BANDS: 0.9}), "Frequencies tell the classes apart"),
+    (Scores(0.7, 0.7, {PLAIN: 0.9}), "does not fit its own training part"),
+    (Scores(0.7, 0.7, {PLAIN: 0.9}), "lnp baseline my.toml builds it"),
+    (Scores(0.7, 0.7, {PLAIN: 0.7}), "lnp reproduce my.toml --rows lnp --folds 5"),
+])  # fmt: skip
+def test_advice_for_classes(scores, wanted):
+    assert wanted in " ".join(advice(data(), scores, "my.toml"))
+
+
+def test_a_training_on_streams_is_longer_by_its_batches():
+    streaming = replace(data(), streaming=True)
+    assert "try more [stream] batches" in " ".join(advice(streaming, Scores(0.7, 0.7, {PLAIN: 0.9}), "my.toml"))
+
+
+@pytest.mark.parametrize(("scores", "wanted"), [
+    (Scores(0.9, 0.9, {"persistence": 1.0, AR: 0.95}, lower=True), "better than the best baseline"),
+    (Scores(1.1, 1.1, {"persistence": 1.0}, lower=True), "try another [data] ahead"),
+    (Scores(0.9, 0.9, {"persistence": 1.0, AR: 0.8}, lower=True), "linear autoregression is better"),
+    (Scores(0.9, 0.5, {"persistence": 1.0}, lower=True), "by heart"),
+])  # fmt: skip
+def test_advice_for_a_series(scores, wanted):
+    assert wanted in " ".join(advice(data(series=True), scores, "my.toml"))
+
+
+def test_no_advice_where_nothing_is_wrong():
+    many = data(groups=8)
+    assert advice(many, Scores(0.9, 0.91, {PLAIN: 0.7}), "x") == [
+        "The network is better than the best baseline, ridge on statistics: 0.900 and 0.700."
+    ]
+    assert "by heart" not in " ".join(advice(many, Scores(0.8, 0.95, {PLAIN: 0.7}, (0.6, 0.96)), "x"))
+    parts = data(group_name="part")
+    assert "folds" not in " ".join(advice(parts, replace(Scores(0.9, 0.9, {PLAIN: 0.9})), "x"))

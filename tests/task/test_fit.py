@@ -1,0 +1,203 @@
+"""Settings that a configuration of own data leaves open fit its steps and recordings; what does not fit is told."""
+
+import sys
+
+import numpy as np
+import pytest
+from conftest import need
+from nets import tiny_network
+
+from lnp_edge import config
+from lnp_edge.base.errors import ConfigError, DataError, ModelError
+from lnp_edge.config import Config
+from lnp_edge.experiments.trial import Trial
+from lnp_edge.network import file as network_file
+from lnp_edge.network.file import NetworkFile
+from lnp_edge.stages import pipeline
+from lnp_edge.task import fit
+from lnp_edge.task.fit import configuration
+from lnp_edge.task.split import load_data, split
+
+SLOW = 600.0  # s, ten-minute values
+
+
+def own(tmp_path, settings, lengths=(400, 390, 410, 400), dt=0.02, what="ab"):
+    """A TOML file beside recordings of the classes a, b, a, b, ... of two people."""
+    need("pandas")
+    rng = np.random.default_rng(1)
+    for k, length in enumerate(lengths):
+        x = rng.integers(-500, 500, (length, 3))
+        np.savetxt(tmp_path / f"{what[k % 2]}-p{k // 2}-{k}.csv", x, "%d", ",", header="ax,ay,az")
+    path = tmp_path / "my.toml"
+    path.write_text(f'[data]\npath = "{{what}}-{{who}}-{{n}}.csv"\nrate = {1 / dt}\n{settings}')
+    return path
+
+
+CLASSES = 'label = "what"\ngroup = "who"\n'
+SERIES = f'target = "ax"\nahead = {SLOW * 6}\n'
+
+
+def test_what_is_open_fits_classes(tmp_path):
+    found = configuration(str(own(tmp_path, CLASSES)))
+    assert (found.data.window, found.data.hop) == (2.0, 1.0)
+    assert found.network.params == {"tau_mem": 0.1, "tau_syn": 0.05} and found.network.tau_out == 2.0
+    assert found.train.epochs >= 1000 and found.derive == ()
+    assert split(found, load_data(found)).task.window == 100
+
+
+def test_what_is_open_fits_ten_minute_values(tmp_path):
+    found = configuration(str(own(tmp_path, SERIES, dt=SLOW)))
+    assert found.data.window == 50 * SLOW and found.data.hop == SLOW and found.augment.noise == 0.03
+    assert all(SLOW <= tau <= found.data.window for tau in found.network.params.values())
+    data = split(found, load_data(found))
+    assert pipeline.new_network(found, data).dt == SLOW
+
+
+def test_what_is_written_stays(tmp_path):
+    text = CLASSES + "window = 1.5\nhop = 0.5\n[network]\ntau_mem = 0.3\n[train]\nepochs = 70\nbalance = 1.0"
+    found = configuration(str(own(tmp_path, text)))
+    assert (found.data.window, found.data.hop, found.train.epochs, found.train.balance) == (1.5, 0.5, 70, 1.0)
+    assert found.network.params["tau_mem"] == 0.3 and found.network.tau_out == 1.5
+
+
+def test_layers_fit_too(tmp_path):
+    text = CLASSES + '[[network.layer]]\nneurons = 8\n[[network.layer]]\nneuron = "adlif"\nneurons = 8\ntau_ad = 0.7'
+    first, second = configuration(str(own(tmp_path, text))).network.layer
+    assert first.params["tau_mem"] == 0.1 and second.params["tau_ad"] == 0.7 and second.params["tau_mem"] == 0.1
+
+
+def test_trials_of_one_length_are_windows(tmp_path):
+    assert configuration(str(own(tmp_path, CLASSES, [130] * 8))).data.window == pytest.approx(2.6)
+
+
+def test_a_window_is_a_whole_number_of_steps(tmp_path):
+    found = configuration(str(own(tmp_path, CLASSES + "frame = 8\n", [90, 95, 99, 97])))
+    assert round(found.data.window / 0.02) % 8 == 0
+
+
+def test_unequal_classes_are_weighed_and_measured_by_macro_f1(tmp_path):
+    path = own(tmp_path, CLASSES, [300, 100, 300, 100])
+    assert load_data(configuration(str(path))).metric == "macro_f1"
+    assert configuration(str(path)).train.balance == fit.BALANCE
+
+
+def test_recordings_shorter_than_the_window_are_counted(tmp_path):
+    said = []
+    configuration(str(own(tmp_path, CLASSES + "window = 4.0\n", [300, 300, 50, 300, 300, 300, 300, 300])), said.append)
+    assert said[0] == "1 of 8 recordings are shorter than the window of 4 s and left out"
+
+
+def test_a_class_that_vanishes_is_refused_with_the_longest_window(tmp_path):
+    with pytest.raises(DataError, match=r"no recording of b is as long as a window of 4 s") as e:
+        configuration(str(own(tmp_path, CLASSES + "window = 4.0\n", [300, 90, 300, 110])))
+    assert "window = 1.8" in e.value.try_next
+
+
+def test_time_constants_that_do_not_fit_are_told(tmp_path):
+    said = []
+    configuration(str(own(tmp_path, SERIES + "[network]\ntau_mem = 0.2", dt=SLOW)), said.append)
+    assert any("tau_mem is 0.2 s, a step 600 s" in sentence for sentence in said)
+
+
+def test_few_steps_of_the_optimiser_are_told(tmp_path):
+    said = []
+    configuration(str(own(tmp_path, CLASSES + "[train]\nepochs = 60")), said.append)
+    assert any("60 epochs are 60 steps" in sentence for sentence in said)
+
+
+def test_built_in_tasks_are_as_their_files_say():
+    for name in config.names():
+        assert config.named(name).derive == ()
+
+
+def test_a_fitted_configuration_survives_its_file(tmp_path):
+    found = configuration(str(own(tmp_path, CLASSES + 'where = {who = ["p0", "p1"]}\n[data.scale.ax]\nunit = "g"')))
+    assert Config.from_json(found.to_json()) == found
+
+
+def test_neither_a_path_nor_a_folder_enters_a_model(tmp_path):
+    found = configuration(str(own(tmp_path, CLASSES + 'vectors = [["ax", "ay", "az"]]\n')))
+    data = split(found, load_data(found))
+    model, _ = pipeline.quantize(found, data, pipeline.new_network(found, data))
+    assert str(tmp_path) not in str(model.provenance)
+    assert [quantity.zero for quantity in model.quantities] == [0, 0, 0]
+
+
+# --- data sets of other people's code
+
+MODULE = """
+import numpy as np
+from lnp_edge.task.dataset import Dataset
+def load(root=None):
+    x = tuple(np.arange(60, dtype=np.int16)[:, None] * (k + 1) for k in range(4))
+    return Dataset("mine", 0.1, ("a",), ("u", "v"), x, np.array([0, 1, 0, 1]), np.array([0, 0, 1, 1]), (1,))
+"""
+
+
+def test_a_module_beside_the_configuration(tmp_path):
+    (tmp_path / "mine.py").write_text(MODULE)
+    (tmp_path / "my.toml").write_text('[data]\nmodule = "./mine.py"')
+    found = configuration(str(tmp_path / "my.toml"))
+    assert found.data.name == "my" and found.data.window == 6.0
+    assert load_data(found).classes == ("u", "v")
+
+
+@pytest.mark.parametrize(("text", "what"), [
+    ("1 / 0", "mine.py:1: ZeroDivisionError"), ("def load(root): return 3", "returns int"), ("x = 1", "TypeError"),
+    ("def load(root):\n    return nosuch", "mine.py:2: NameError"), ("def (", "mine.py:1: SyntaxError"),
+])  # fmt: skip
+def test_a_module_that_fails_is_told_with_its_line(tmp_path, text, what):
+    (tmp_path / "mine.py").write_text(text)
+    (tmp_path / "my.toml").write_text('[data]\nmodule = "./mine.py"')
+    with pytest.raises(ConfigError, match=what):
+        configuration(str(tmp_path / "my.toml"))
+
+
+def test_an_entry_point_of_another_package(tmp_path, monkeypatch):
+    (tmp_path / "their_data.py").write_text(MODULE)
+    info = tmp_path / "their-1.0.dist-info"
+    info.mkdir()
+    (info / "METADATA").write_text("Metadata-Version: 2.1\nName: their\nVersion: 1.0\n")
+    (info / "entry_points.txt").write_text("[lnp_edge.datasets]\ntheirs = their_data:load\n")
+    monkeypatch.setattr(sys, "path", [str(tmp_path), *sys.path])
+    (tmp_path / "my.toml").write_text('[data]\nname = "theirs"')
+    assert load_data(configuration(str(tmp_path / "my.toml"))).dt == 0.1
+
+
+def test_a_network_file_runs_no_code_outside_the_folder(tmp_path, monkeypatch):
+    (tmp_path / "mine.py").write_text(MODULE)
+    (tmp_path / "my.toml").write_text('[data]\nmodule = "mine.py"')
+    found = configuration(str(tmp_path / "my.toml"))
+    network_file.save(NetworkFile(tiny_network(), found, {}), tmp_path / "n.safetensors")
+    with pytest.raises(ModelError, match="outside this folder"):
+        network_file.load(tmp_path / "n.safetensors")
+    monkeypatch.chdir(tmp_path)
+    assert network_file.load(tmp_path / "n.safetensors").config == found
+
+
+@pytest.mark.parametrize(("text", "what"), [
+    ('files = "*.csv"\nmodule = "a.py"', "both given"),
+    ('files = "*.csv"\nname = "a/b"', "data.name is"),
+    ('files = 3', "data.files is"), ('channels = 3', "data.channels is"), ('channels = [3]', "data.channels is"),
+    ('vectors = ["a"]', "data.vectors is"), ('vectors = [["a", "b"]]', "data.vectors is"),
+    ("where = 3", "data.where is"),
+    ('where = {a = []}\nmissing = ["x"]', "data.missing is"), ('scale = {a = {unit = 3}}', "data.scale.a.unit is"),
+    ('scale = {a = {scale = 0}}', "data.scale.a.scale is"), ('scale = {a = {nosuch = 0}}', "unknown key"),
+    ('time_unit = "h"', "data.time_unit is"), ('rate = -1', "data.rate is"),
+])  # fmt: skip
+def test_a_wrong_setting_of_own_data_is_refused_with_its_key(tmp_path, text, what):
+    (tmp_path / "my.toml").write_text(f"[data]\n{text}")
+    with pytest.raises(ConfigError, match=what):
+        config.load(tmp_path / "my.toml")
+
+
+def test_stored_results_are_of_the_files_as_they_were(tmp_path):
+    path = str(own(tmp_path, CLASSES))
+    first = configuration(path)
+    assert first == configuration(path) == Config.from_json(first.to_json()) and len(first.data.checksum) == 16
+    some = next(tmp_path.rglob("*.csv"))
+    some.write_text(some.read_text().replace("1", "2", 1))
+    assert Trial("x", configuration(path)).key != Trial("x", first).key
+    assert "checksum" not in configuration("spar").to_json()
+    with pytest.raises(ConfigError, match="checksum"):
+        configuration(str(own(tmp_path, CLASSES + 'checksum = "x"\n')))

@@ -1,0 +1,200 @@
+"""import lnp_edge: a model from Python, its examples, and whatever a user may hand it."""
+
+import doctest
+import subprocess
+import sys
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from conftest import need
+from tiny import tiny_counts, tiny_loop, tiny_model
+
+import lnp_edge
+from lnp_edge import api, boards
+from lnp_edge.base.errors import DataError, LnpError
+from lnp_edge.firmware_gen.generate import generate
+from lnp_edge.interchange import onnx_file
+from lnp_edge.runtime.host import infer
+from lnp_edge.runtime.reference import Reference
+from lnp_edge.spec.quantity import Quantity
+
+MODEL = tiny_model()
+SAMPLES = tiny_counts(MODEL, 95)
+UNITS = (Quantity("g", 10.0, 0.001, False), Quantity("g", 0.0, 0.001, False), Quantity("rad/s", -5.0, 0.5, False))
+
+
+def facts(predictions):
+    return [(p.window, p.start, p.end, p.label, p.name, p.margin, p.y) for p in predictions]
+
+
+@pytest.fixture
+def model(tmp_path):
+    onnx_file.save(MODEL, tmp_path / "model.onnx")
+    return lnp_edge.load(tmp_path / "model.onnx")
+
+
+def test_the_examples_of_the_docstring(tmp_path, monkeypatch):
+    two = replace(tiny_model(n_in=2, n_out=2), channels=("ax", "ay"), classes=("rest", "walk"), dt=0.04).check()
+    recordings = (tiny_counts(two, 40, seed=seed) for seed in range(100))
+    wanted = ["rest", "walk", "walk"]
+    recording = next(r for r in recordings if [p.name for p in infer(Reference(two), two, r)] == wanted)
+    onnx_file.save(two, tmp_path / "model.onnx")
+    monkeypatch.chdir(tmp_path)
+    found = doctest.testmod(api, globs={"recording": recording}, optionflags=doctest.NORMALIZE_WHITESPACE)
+    assert found.failed == 0 and found.attempted >= 7
+
+
+def test_predictions_are_those_of_the_reference_however_the_samples_arrive(model):
+    pandas = pytest.importorskip("pandas")
+    expected = facts(infer(Reference(MODEL), MODEL, SAMPLES))
+    assert facts(model.predict(SAMPLES)) == facts(model.predict(SAMPLES.tolist())) == expected
+    assert facts(model.predict(SAMPLES.astype(float))) == expected
+    columns = {"t": np.arange(95), **{name: SAMPLES[:, k] for k, name in reversed(list(enumerate(MODEL.channels)))}}
+    assert facts(model.predict(pandas.DataFrame(columns))) == expected
+    stream = model.stream()
+    assert facts(p for row in SAMPLES if (p := stream.push(row))) == expected
+    stream.begin()
+    assert facts(stream.extend(SAMPLES[:50])) == expected[:4]
+    windows = np.stack([SAMPLES[k : k + 20] for k in (0, 10, 20)])
+    assert [p.y for p in model.predict(windows)] == [y for *_, y in expected[:3]]
+
+
+def test_the_model_says_what_it_is(model):
+    assert (model.window, model.hop, model.rate) == (20, 10, 100.0)
+    assert model.channels == MODEL.channels and model.classes == MODEL.classes
+    assert repr(model) == f"<lnp_edge.Model {MODEL.fingerprint:08x}: 3 channels, 100 Hz, 4 classes>"
+    assert "forecasts c0 in 0.01 s" in repr(api.Model(tiny_loop()))
+
+
+def test_physical_values_become_counts_by_the_models_own_scale():
+    with_units = api.Model(replace(MODEL, quantities=UNITS).check())
+    physical = (SAMPLES - [10.0, 0.0, -5.0]) * [0.001, 0.001, 0.5]
+    assert (with_units.counts(physical) == SAMPLES).all()
+    assert facts(with_units.predict(physical)) == facts(infer(Reference(MODEL), MODEL, SAMPLES))
+    assert with_units.counts(np.array([[1e9, -1e9, 0.2]])).tolist() == [[32767, -32768, -5]]
+    assert (with_units.counts(SAMPLES) == SAMPLES).all()  # integers are counts
+
+
+def test_units_come_back_from_the_file(tmp_path):
+    onnx_file.save(replace(MODEL, quantities=UNITS), tmp_path / "model.onnx")
+    found = lnp_edge.load(tmp_path / "model.onnx")
+    assert found.quantities == UNITS and found.fingerprint == MODEL.fingerprint
+
+
+BAD = {
+    "another number of channels": np.zeros((5, 4), int),
+    "a number": 3,
+    "a text": "abc",
+    "texts": [["a", "b", "c"]],
+    "rows of several lengths": [[1, 2, 3], [1, 2]],
+    "NaN": [[1.0, np.nan, 3.0]],
+    "infinity": [[1.0, np.inf, 3.0]],
+    "half a count": [[1.0, 2.5, 3.0]],
+    "a count beyond int16": [[1, 2, 32768]],
+    "a float beyond int16": [[1.0, 2.0, 1e300]],
+    "unsigned 64 bits": np.full((1, 3), 2**64 - 1, np.uint64),
+    "complex": np.zeros((5, 3), complex),
+    "times": np.zeros((5, 3), "M8[s]"),
+    "nothing": None,
+    "windows of another length": np.zeros((2, 19, 3), int),
+    "four axes": np.zeros((2, 2, 20, 3), int),
+}
+
+
+@pytest.mark.parametrize("what", BAD)
+def test_anything_else_is_refused_in_words(model, what):
+    with pytest.raises(DataError) as e:
+        model.predict(BAD[what])
+    assert e.value.what and e.value.try_next
+
+
+def test_a_missing_column_is_named(model):
+    pandas = pytest.importorskip("pandas")
+    with pytest.raises(DataError, match="no column"):
+        model.predict(pandas.DataFrame({MODEL.channels[0]: [1]}))
+    with pytest.raises(DataError, match="a sample has shape"):
+        model.stream().push(SAMPLES[:2])
+
+
+def test_a_bad_file_or_board_is_one_kind_of_error(tmp_path, model):
+    (tmp_path / "bad.onnx").write_bytes(b"nothing")
+    for wrong in (lambda: lnp_edge.load(tmp_path / "bad.onnx"), lambda: model.verify("no-board")):
+        with pytest.raises(LnpError):
+            wrong()
+
+
+def test_importing_the_package_is_cheap_and_a_file_called_runtime_beside_it_does_not_matter(tmp_path):
+    for name in ("runtime", "boards", "firmware_gen"):
+        (tmp_path / f"{name}.py").write_text("raise SystemExit('the wrong one')\n")
+    onnx_file.save(MODEL, tmp_path / "model.onnx")
+    program = (
+        "import sys, lnp_edge; assert 'numpy' not in sys.modules and 'load' in dir(lnp_edge);"
+        "print(lnp_edge.load('model.onnx').window); assert 'torch' not in sys.modules"
+    )
+    done = subprocess.run([sys.executable, "-c", program], cwd=tmp_path, capture_output=True, text=True)
+    assert done.stdout == "20\n", done.stderr
+
+
+def test_c_makes_the_same_counts_of_physical_values(tmp_path):
+    need("gcc")
+    units = (Quantity("g", 12.0, 0.002, False), Quantity("g", -0.5, 1.0, False), Quantity("", 0.0, 1.0, True))
+    model = api.Model(replace(MODEL, quantities=units).check())
+    halves = np.arange(-9, 10) / 2 * 0.002
+    values = np.concatenate([halves, np.random.default_rng(1).normal(0, 30, 200), [1e9, -1e9, 65.51, -65.57, 32767.4]])
+    for path, text in generate(model.quantized, boards.get("host")).items():
+        (tmp_path / path).write_text(text)
+    main = """#include <stdio.h>
+#include "lnp_net.h"
+int main(void)
+{
+    double value;
+    while (fread(&value, sizeof value, 1, stdin) == 1) {
+        const int16_t found[2] = {LNP_NET_COUNT_0(value), LNP_NET_COUNT_1(value)};
+        fwrite(found, sizeof found, 1, stdout);
+    }
+}
+"""
+    (tmp_path / "count.c").write_text(main)
+    subprocess.run(["gcc", "-Wall", "-Wextra", "-Werror", "-o", "count", "count.c"], cwd=tmp_path, check=True)
+    done = subprocess.run([tmp_path / "count"], input=values.tobytes(), capture_output=True, check=True)
+    found = np.frombuffer(done.stdout, "<i2").reshape(-1, 2)
+    expected = model.counts(np.stack([values, values, 0 * values], axis=1))[:, :2]
+    assert (found == expected).all() and len(set(expected[:19, 0].tolist())) > 5
+
+
+def test_floats_of_a_model_of_counts_are_counts():
+    model = api.Model(replace(MODEL, quantities=(Quantity("", 512.0, 1.0, True),) * 3).check())
+    assert (model.counts(SAMPLES.astype(float)) == SAMPLES).all()
+    with pytest.raises(DataError, match="not a whole number"):
+        model.counts([[1.0, 0.5, 3.0]])
+
+
+def test_pandas_samples_are_taken_by_name_and_its_own_numbers_are_numbers(model):
+    pandas = pytest.importorskip("pandas")
+    first, second, third = MODEL.channels
+    assert model.counts(pandas.Series({third: 3, second: 2, first: 1})).tolist() == [1, 2, 3]
+    frame = pandas.DataFrame({third: [3], first: [1], second: [2]})
+    for kind in ("Int64", "Float64", "int16"):
+        assert model.counts(frame.astype(kind)).tolist() == [[1, 2, 3]]
+    stream = model.stream()
+    for _, row in pandas.DataFrame(SAMPLES[:20, ::-1], columns=list(MODEL.channels)[::-1]).iterrows():
+        found = stream.push(row)
+    assert found.y == model.predict(SAMPLES[:20])[0].y
+    twice = pandas.DataFrame([[1, 2, 3, 4]], columns=[first, second, third, third])
+    for wrong in (frame.astype("Int64").replace(1, pandas.NA), twice, frame.astype(str)):
+        with pytest.raises(DataError):
+            model.counts(wrong)
+
+
+def test_masked_samples_and_impossible_arguments_are_refused(model):
+    assert model.counts(np.ma.masked_array(SAMPLES[:2])).tolist() == SAMPLES[:2].tolist()
+    for wrong in (
+        lambda: model.counts(np.ma.masked_array(SAMPLES, mask=True)),
+        lambda: list(model.stream().extend(np.zeros((3, 20, 3), int))),
+        lambda: model.verify("host", steps=0),
+        lambda: model.verify("host", steps=1.5),
+        lambda: model.verify("host", seed=-1),
+    ):
+        with pytest.raises(lnp_edge.LnpError):
+            wrong()
