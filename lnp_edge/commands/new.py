@@ -67,6 +67,9 @@ def run(args: argparse.Namespace) -> int:
         raise ConfigError("lnp new needs a file to write and --data", "lnp new my.toml --data FOLDER")
     if args.config.suffix != ".toml":
         raise ConfigError(f"{args.config} does not end in .toml", "lnp new my.toml --data FOLDER")
+    for name in ("rate", "ahead"):
+        if (value := getattr(args, name)) is not None and not 1e-9 <= value <= 1e9:  # NaN too
+            raise ConfigError(f"--{name} is {value:g}", "choose a number from 1e-9 to 1e9")
     refuse_unwritable(args.config)
     if args.config.exists() and not args.overwrite:
         raise ConfigError(f"{args.config} exists", "choose another name, or --overwrite")

@@ -71,7 +71,7 @@ def _npz(path: Path) -> tuple[float, dict[str, np.ndarray]]:
     with np.load(path, allow_pickle=False) as found:
         arrays = {name: found[name] for name in found.files}
     rates = [float(a) for name, a in arrays.items() if name.lower() in RATES and a.size == 1 and a.dtype.kind in "iuf"]
-    rate = rates[0] if rates and 0 < rates[0] < 1e12 else 0.0
+    rate = rates[0] if rates and 1e-9 <= rates[0] < 1e12 else 0.0
     return rate, {name: a for name, a in arrays.items() if a.ndim and name.lower() not in RATES}
 
 

@@ -124,6 +124,8 @@ def step(settings: DataSettings) -> float:
 def _step(files: list[File], settings: DataSettings) -> float:
     """s from one sample to the next: as [data] rate says, or as most of some files do, rounded to a plain number."""
     if settings.rate:
+        if settings.rate < 1e-9:
+            raise ConfigError(f"data.rate is {settings.rate:g} Hz", "write the rows a second, 1e-9 or more")
         return 1.0 / settings.rate
     some = files[:: max(1, len(files) // ASKED)][:ASKED]
     steps = []

@@ -150,6 +150,14 @@ def test_a_path_is_guessed_only_if_all_names_are_made_alike():
     assert look._by_path(["run.csv", "walk_1.csv"]) is None and look._by_path(["a.csv"]) is None
 
 
+@pytest.mark.parametrize("words", [("--rate", "nan"), ("--rate", "0"), ("--rate", "1e-320"), ("--ahead", "inf")])
+def test_numbers_that_are_none_are_refused_by_name(tmp_path, capsys, words):
+    place = folder(tmp_path, {"a.csv": f"{HEAD}\n{rows(150)}"})
+    assert main(["new", str(tmp_path / "my.toml"), "--data", str(place), *words]) == 2
+    first, second = capsys.readouterr().err.splitlines()
+    assert words[0] in first and second and not (tmp_path / "my.toml").exists()
+
+
 def test_texts_of_the_data_never_become_settings(tmp_path, capsys):
     pandas = pytest.importorskip("pandas")
     pytest.importorskip("pyarrow")
