@@ -2,6 +2,7 @@
 
 import subprocess
 from dataclasses import asdict, replace
+from itertools import pairwise
 
 import numpy as np
 import pytest
@@ -41,7 +42,26 @@ RULE = Decision(
     levels=((0, 0), (500, 40), (5000, 60), (20000, 90)),
 )  # fmt: skip
 STREAM = replace(RULE, stream=True)
+
+
+def met_exactly():
+    """A rule whose limits are values that occur: each comparison meets equality."""
+    plain = replace(tiny_model(), decision=PLAIN)
+    samples = samples_for(plain)
+    found = list(infer(Reference(plain), plain, samples))
+    leads = [max(now.y) - now.y[before.label] for before, now in pairwise(found) if now.label != before.label]
+    rule = Decision(lead=leads[0])
+    said = list(infer(Reference(plain), replace(plain, decision=rule), samples))
+    margins = sorted({p.margin for p in said} - {0})
+    low, high = (tuple(np.quantile(samples, q, axis=0, method="nearest").tolist()) for q in (0.1, 0.9))
+    limits = replace(rule, low=low, high=high)
+    beyond = sorted(sum(map(limits.leaves, samples[10 * k : 10 * k + 20].tolist())) for k in range(len(said)))
+    levels = ((margins[len(margins) // 2], 50), (margins[-1], 99))
+    return replace(plain, decision=replace(limits, least=margins[0], levels=levels, outside=beyond[len(beyond) // 2]))
+
+
 MODELS = {
+    "limits that are met exactly": met_exactly,
     "no rule": lambda: tiny_model(),
     "a rule": lambda: replace(tiny_model(), decision=RULE),
     "a window at every sample": lambda: replace(tiny_model(), hop=1, decision=RULE),
