@@ -52,12 +52,10 @@ def met_exactly():
     leads = [max(now.y) - now.y[before.label] for before, now in pairwise(found) if now.label != before.label]
     rule = Decision(lead=leads[0])
     said = list(infer(Reference(plain), replace(plain, decision=rule), samples))
-    margins = sorted({p.margin for p in said} - {0})
-    low, high = (tuple(np.quantile(samples, q, axis=0, method="nearest").tolist()) for q in (0.1, 0.9))
-    limits = replace(rule, low=low, high=high)
-    beyond = sorted(sum(map(limits.leaves, samples[10 * k : 10 * k + 20].tolist())) for k in range(len(said)))
-    levels = ((margins[len(margins) // 2], 50), (margins[-1], 99))
-    return replace(plain, decision=replace(limits, least=margins[0], levels=levels, outside=beyond[len(beyond) // 2]))
+    one = next(p for p in said[3:] if p.margin > 0)  # known by a hair in every respect
+    own = samples[one.window * plain.hop :][: plain.window]
+    low, high = tuple(own.min(0).tolist()), tuple(own.max(0).tolist())
+    return replace(plain, decision=replace(rule, low=low, high=high, least=one.margin, levels=((one.margin, 50),)))
 
 
 MODELS = {
