@@ -40,9 +40,6 @@ class Quantity:
         """The count about which augmentation turns and scales: zero, or 0 where zero is at the edge of int16."""
         return self.zero if abs(self.zero) < 32768 else 0.0
 
-    def physical(self, counts: NDArray) -> NDArray[np.float64]:
-        return (counts - self.zero) * self.scale
-
     def check(self, channel: str) -> None:
         """Raises ModelError for a scale that is not positive and finite, and for a unit that is no short text."""
         numbers = math.isfinite(self.zero) and 1e-30 <= self.scale <= 1e30 and abs(self.zero) <= 1e12
