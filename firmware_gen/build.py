@@ -37,13 +37,13 @@ class Sizes:
     def lines(self) -> list[str]:
         return [
             f"image  {self.image}",
-            f"flash  {_share(self.flash, self.flash_size)}",
-            f"ram    {_share(self.ram, self.ram_size)}",
+            f"flash  {share(self.flash, self.flash_size)}",
+            f"ram    {share(self.ram, self.ram_size)}",
         ]
 
 
-def _share(used: int, size: int) -> str:
-    return f"{used:>9,} of {size:>11,} B ({100 * used / size:.1f} %)"
+def share(used: int, size: int) -> str:
+    return f"{used:,} of {size:,} B ({100 * used / size:.1f} %)"
 
 
 def build(folder: Path, toolchain: str = "", optimize: str = "", sanitize: bool = False) -> Sizes:

@@ -34,6 +34,10 @@ class Manifest:
     board: str
     files: dict[str, str]
 
+    def holds(self, files: dict[str, str]) -> bool:
+        """Whether these files, name and text, are among those of the folder."""
+        return all(self.files.get(path) == _hash(text.encode()) for path, text in files.items())
+
 
 def program(name: str, target: Board, files: dict[str, str]) -> dict[str, str]:
     """The files of a program with its Makefile and its manifest. All files that end with .c are compiled."""

@@ -6,7 +6,6 @@ what runs is lnp_<name>_push, and with it the whole path from a sample to a deci
 
 from __future__ import annotations
 
-from contextlib import nullcontext
 from dataclasses import asdict, dataclass
 from itertools import islice
 
@@ -15,7 +14,6 @@ from numpy.typing import NDArray
 
 from lnp_edge.base.errors import LinkError
 from lnp_edge.runtime.device import Port
-from lnp_edge.runtime.emulator import Emulator
 from lnp_edge.runtime.host import infer
 from lnp_edge.runtime.reference import Reference
 from lnp_edge.runtime.verify import stimulus
@@ -38,9 +36,6 @@ class Decisions:
     differ: int
     expected: Row
     found: Row
-    mean: float = 0.0  # instructions of lnp_net_push for a sample; 0 where none are counted
-    largest: int = 0
-    per_second: float = 0.0
 
     @property
     def ok(self) -> bool:
@@ -51,13 +46,7 @@ class Decisions:
 
     def lines(self) -> list[str]:
         if self.ok:
-            found = [f"decisions: {self.compared} from single samples, 0 differences"]
-            if self.mean:
-                found.append(
-                    f"cost of a sample: {self.mean:,.0f} instructions, {self.largest:,} at most; "
-                    f"{self.per_second:,.0f} a second (these samples are hostile: more spikes than real ones)"
-                )
-            return found
+            return [f"decisions: {self.compared} from single samples, 0 differences"]
         what = "sample, label, margin, percent, unknown, read-outs"
         return [
             f"DIFFERENT: {self.differ} of {self.compared} decisions ({what})",
@@ -80,13 +69,10 @@ def compare(model: QuantizedModel, port: Port, samples: NDArray[np.int16]) -> De
         end = model.window + p.window * model.hop
         expected.append((end, p.label or 0, p.margin, p.percent, int(p.unknown), *p.y))
     text = b"".join(",".join(map(str, row)).encode() + b"\n" for row in samples.tolist())
-    with port.count("lnp_net_push") if isinstance(port, Emulator) else nullcontext() as counted:
-        rows = _answers(port, text.splitlines(keepends=True), len(expected))
-    calls = counted.calls if counted else [0]
+    rows = _answers(port, text.splitlines(keepends=True), len(expected))
     wrong = [k for k, (a, b) in enumerate(zip(expected, rows, strict=True)) if a != b]
     first = (expected[wrong[0]], rows[wrong[0]]) if wrong else ((), ())
-    mean = float(np.mean(calls))
-    return Decisions(len(expected), len(wrong), *first, mean, max(calls), mean / model.sample_dt)
+    return Decisions(len(expected), len(wrong), *first)
 
 
 def _answers(port: Port, lines: list[bytes], count: int) -> list[Row]:

@@ -6,6 +6,7 @@ none.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,7 @@ from lnp_edge.spec.board import PAGE, PRIVATE, Board
 SYSTEM_BYTES = 0x10_0000  # Armv7-M ARM B3.1: private peripheral bus
 DATA, STATE = 0x0, 0x4  # DDI 0479: CMSDK APB UART registers
 RX_FULL = 0x2
+PAINT = b"\xa5"
 PATIENCE_US = 60_000_000  # the longest run of a firmware that neither replies nor waits for input
 
 
@@ -57,6 +59,10 @@ class Emulator:
             raise BoardError(f"{image} is no image for {board.name}: {e}", "build it first: lnp build DIR") from None
         stack, start = (int.from_bytes(uc.mem_read(board.flash.origin + at, 4), "little") for at in (0, 4))
         uc.reg_write(arm_const.UC_ARM_REG_SP, stack)
+        self._stack = board.ram.origin, stack - board.ram.origin  # cortex_m.ld: at the bottom of RAM
+        if not 0 < self._stack[1] <= board.ram.size:
+            raise BoardError(f"{image} begins with its stack at {stack:#x}, outside the RAM", "build it again")
+        uc.mem_write(self._stack[0], PAINT * self._stack[1])
         self._pc = start | 1
         self._never = board.flash.origin + board.flash.size - 2  # executable, but never run
         uc.hook_add(unicorn.UC_HOOK_INTR, self._interrupt)
@@ -110,6 +116,11 @@ class Emulator:
     def close(self) -> None:
         self._from_device.clear()
 
+    @property
+    def stack_used(self) -> int:
+        """Bytes of the stack that the firmware has written to since it began."""
+        return len(bytes(self._uc.mem_read(*self._stack)).lstrip(PAINT))
+
     def count(self, function: str) -> InstructionCount:
         """Count the instructions of each call of a function within a `with`, callees included."""
         return InstructionCount(self, function)
@@ -120,41 +131,47 @@ class InstructionCount:
 
     def __init__(self, emulator: Emulator, function: str):
         self._emulator, self._begin = emulator, emulator._symbols[function] & ~1
-        self._return, self._now = 0, 0
         self.calls: list[int] = []
 
     def __enter__(self) -> InstructionCount:
         e = self._emulator
         e._uc.ctl_flush_tb()
-        self._hook = e._uc.hook_add(e._unicorn.UC_HOOK_BLOCK, self._block)
+        self._hook = e._uc.hook_add(e._unicorn.UC_HOOK_BLOCK, self._counter())
         return self
 
     def __exit__(self, *_: object) -> None:
         self._emulator._uc.hook_del(self._hook)
 
-    def _block(self, uc, address, size, data) -> None:
-        if address == self._begin:
-            self._return = uc.reg_read(self._emulator._arm.UC_ARM_REG_LR) & ~1
-            self._now = 0
-        if not self._return:
-            return
-        if address == self._return:
-            self.calls.append(self._now)
-            self._return = 0
-            return
-        self._now += self._instructions(uc, address, size)
+    def _counter(self) -> Callable[[Any, int, int, object], None]:
+        """The function that unicorn calls at every block: thousands of times a step, so its variables are local."""
+        begin, calls, known = self._begin, self.calls, self._emulator._size
+        link, back, now = self._emulator._arm.UC_ARM_REG_LR, 0, 0
 
-    def _instructions(self, uc, address: int, size: int) -> int:
+        def block(uc: Any, address: int, size: int, data: object) -> None:
+            nonlocal back, now
+            if not back:
+                if address != begin:
+                    return
+                back, now = uc.reg_read(link) & ~1, 0
+            elif address == back:
+                calls.append(now)
+                back = 0
+                return
+            if (address, size) not in known:
+                known[address, size] = self._instructions(uc, address, size)
+            now += known[address, size]
+
+        return block
+
+    @staticmethod
+    def _instructions(uc: Any, address: int, size: int) -> int:
         """The number of instructions in a block.
 
         In Thumb a halfword that begins with 0b11101, 0b11110 or 0b11111 starts a 32-bit
         instruction: Armv7-M ARM A5.1.
         """
-        known = self._emulator._size.get((address, size))
-        if known is None:
-            code, at, known = bytes(uc.mem_read(address, size)), 0, 0
-            while at < size:
-                at += 4 if code[at + 1] >> 3 in (0b11101, 0b11110, 0b11111) else 2
-                known += 1
-            self._emulator._size[(address, size)] = known
-        return known
+        code, at, found = bytes(uc.mem_read(address, size)), 0, 0
+        while at < size:
+            at += 4 if code[at + 1] >> 3 in (0b11101, 0b11110, 0b11111) else 2
+            found += 1
+        return found

@@ -4,6 +4,7 @@ import hashlib
 import json
 import math
 import tempfile
+from collections.abc import Iterable
 from contextlib import closing
 from dataclasses import astuple, replace
 from pathlib import Path
@@ -21,8 +22,10 @@ from lnp_edge.runtime.emulator import Emulator
 from lnp_edge.spec.board import Board
 from lnp_edge.spec.model import QuantizedModel
 from lnp_edge.stages.budget import Cost, Meter
+from lnp_edge.stages.cost import BoardCost, Counted
 
 STEPS = 400  # number of steps whose instructions are counted
+COST_STEPS = 1000  # of each kind of data, in a report: counting makes a step five times as slow
 ROOM = 2**26  # B of flash and of RAM: a model that is too large is built too, to see by how much
 
 
@@ -87,16 +90,50 @@ def counting_board(board: Board) -> Board:
     )
 
 
-def some(windows: NDArray[np.int16]) -> NDArray[np.int16]:
-    """At most STEPS steps: whole windows spread over the data, or the beginning of one."""
-    count = min(len(windows), max(1, STEPS // windows.shape[1]))
-    return windows[np.linspace(0, len(windows) - 1, count).astype(int), :STEPS]
+def some(windows: NDArray[np.int16], samples: int = STEPS) -> NDArray[np.int16]:
+    """At most so many samples: whole windows spread over the data, or the beginning of one."""
+    count = min(len(windows), max(1, samples // windows.shape[1]))
+    return windows[np.linspace(0, len(windows) - 1, count).astype(int), :samples]
 
 
 def built(model: QuantizedModel, board: Board, toolchain: str, folder: Path) -> Sizes:
     """The firmware of a model, which may be larger than the board."""
     write(generate(model, _roomy(board)), folder)
     return build(folder, toolchain)
+
+
+def cost(
+    model: QuantizedModel,
+    board: Board,
+    data: dict[str, list[NDArray[np.int16]]],
+    sizes: Sizes | None = None,
+    cycles: float = 0.0,
+) -> BoardCost:
+    """What the model costs on the board. What cannot be measured here is left out, and said.
+
+    data : what it is in words, and runs of rows [T, n_in], each from reset; what represents the model first
+    sizes : of the firmware on the board; None: it is built
+    cycles : of a step, by the board's own counter
+    """
+    found = BoardCost(model, board, cycles=cycles)
+    if board.cpu == "host":
+        return replace(found, missing="this computer counts no instructions, --board cortex-m4 does")
+    with tempfile.TemporaryDirectory(prefix="lnp-") as folder:
+        try:
+            own = None if sizes else built(model, board, board.toolchain, Path(folder) / "board")
+            if size := sizes or own:
+                found = replace(found, flash=size.flash, ram=size.ram)
+            twin = counting_board(board)
+            same = (
+                own if own and twin.name == board.name else built(model, twin, board.toolchain, Path(folder) / "twin")
+            )
+            counted, stack = list[Counted](), 0
+            for what, runs in data.items():
+                calls, stack = _counted(same, twin, model, runs)
+                counted.append(Counted(what, len(calls), float(np.mean(calls)), max(calls)))
+        except BoardError as e:
+            return replace(found, missing=e.what)
+    return replace(found, counted=tuple(counted), counted_on=twin.name, stack=stack)
 
 
 def _roomy(board: Board) -> Board:
@@ -106,10 +143,17 @@ def _roomy(board: Board) -> Board:
 
 def instructions(built: Sizes, board: Board, model: QuantizedModel, windows: NDArray[np.int16]) -> list[int]:
     """The instructions of each step of each window, from a state of zeros, on an emulated board."""
+    return _counted(built, board, model, model.rows(windows))[0]
+
+
+def _counted(
+    built: Sizes, board: Board, model: QuantizedModel, runs: Iterable[NDArray[np.int16]]
+) -> tuple[list[int], int]:
+    """The instructions of each step of each run, and the bytes of the stack that the program took."""
     with closing(Emulator(_roomy(board), built.image)) as emulator:
         device = Device(emulator, model)
         with emulator.count("lnp_net_step") as counted:
-            for rows in model.rows(windows):
+            for rows in runs:
                 device.reset()
                 device.steps(rows)
-    return counted.calls
+        return counted.calls, emulator.stack_used

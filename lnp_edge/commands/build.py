@@ -1,27 +1,52 @@
-"""Compile a generated folder and report how much of the board's memory it uses."""
+"""Compile a generated folder and report how much of the board's memory it uses.
+
+With --model, also what a step costs: its instructions on an emulated board of
+the same core, and the time that they take at the board's clock."""
 
 import argparse
 import json
 from pathlib import Path
 
-from lnp_edge.base.console import out
+from lnp_edge.base.console import note, out
+from lnp_edge.base.errors import ConfigError
 
 HELP = "compile a generated folder"
-EXAMPLE = "  lnp build firmware"
+EXAMPLE = "  lnp build firmware --model model.onnx"
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("folder", type=Path, metavar="DIR", help="a folder written by lnp generate")
+    parser.add_argument("--model", type=Path, help="the model.onnx of this folder: report its cost too")
     parser.add_argument("--json", action="store_true", help="print the sizes as JSON")
 
 
 def run(args: argparse.Namespace) -> int:
+    from lnp_edge import boards
+    from lnp_edge.commands import _board_cost
+    from lnp_edge.firmware_gen import folder, network
     from lnp_edge.firmware_gen.build import build
+    from lnp_edge.interchange import onnx_file, windows_file
 
+    windows = cost = None
+    if args.model:
+        model = onnx_file.load(args.model)
+        windows = windows_file.load(model, args.model)
+        manifest = folder.read_manifest(args.folder)
+        if not manifest.holds(network.files(model, manifest.name)):
+            hint = f"generate it again: lnp generate {args.model} --board {manifest.board} -o {args.folder}"
+            raise ConfigError(f"{args.folder} holds another model than {args.model}", hint)
     sizes = build(args.folder)
+    if args.model:
+        cost = _board_cost.of(model, boards.get(manifest.board), windows, sizes)
     if args.json:
-        print(json.dumps(sizes.as_dict()))
+        print(json.dumps(sizes.as_dict() | {"cost": cost and cost.as_dict()}))
+        return 0
+    for line in sizes.lines()[: 1 if cost else None]:
+        out.print(line, soft_wrap=True, markup=False)
+    if cost:
+        _board_cost.show(cost)
+        if windows is None:
+            out.print(_board_cost.no_windows(args.model), soft_wrap=True, markup=False)
     else:
-        for line in sizes.lines():
-            out.print(line)
+        note(f"what a step costs: lnp build {args.folder} --model model.onnx")
     return 0

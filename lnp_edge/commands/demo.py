@@ -25,6 +25,7 @@ from lnp_edge.base.errors import BoardError
 from lnp_edge.base.files import discard, write_whole
 from lnp_edge.base.install import MCU
 from lnp_edge.base.progress import Progress
+from lnp_edge.commands import _board_cost
 from lnp_edge.experiments import rivals, store
 from lnp_edge.experiments.rivals import RivalTrial
 from lnp_edge.experiments.runs import Runs
@@ -32,15 +33,15 @@ from lnp_edge.experiments.store import Store
 from lnp_edge.experiments.trial import Outcome, Trial
 from lnp_edge.firmware_gen.build import Sizes, build, compiler
 from lnp_edge.firmware_gen.generate import generate, write
-from lnp_edge.interchange import onnx_file
+from lnp_edge.interchange import onnx_file, windows_file
 from lnp_edge.network import file as network_file
 from lnp_edge.runtime.device import Device
-from lnp_edge.runtime.emulator import Emulator
 from lnp_edge.runtime.ports import open_board
 from lnp_edge.runtime.verify import Verdict, stimulus, verify
 from lnp_edge.spec.board import Board
 from lnp_edge.spec.model import QuantizedModel
 from lnp_edge.stages import pipeline, rival
+from lnp_edge.stages.cost import BoardCost
 from lnp_edge.stages.rival import Measured
 from lnp_edge.task import metrics
 from lnp_edge.task.split import Split, load_data, split
@@ -90,6 +91,7 @@ def run(args: argparse.Namespace) -> int:
                 file = network_file.NetworkFile(found.network, trial.config, {"train": found.history})
                 network_file.save(file, args.output / "network.safetensors")
                 onnx_file.save(found.model, args.output / "model.onnx")
+                windows_file.save(found.model, found.sample, args.output / "model.onnx")
                 proof.append(_on_device(args, board, found.model, data.test_windows.counts, progress))
 
         work = partial(_work, Runs(args.output))
@@ -103,6 +105,7 @@ def run(args: argparse.Namespace) -> int:
     discard(args.output / trial.key)
     _show(found)
     out.print("\n".join(proof[0].report.lines()), soft_wrap=True)
+    _board_cost.show(proof[0].cost)
     write_whole(args.output / "recording.csv", _csv(data))
     note(f"{found['seconds']} s; the network, model.onnx, firmware and report.json are in {args.output}")
     out.print("Next:", style="bold")
@@ -141,7 +144,7 @@ def best_board() -> str:
 class Proof:
     sizes: Sizes
     report: Verdict
-    window: float  # instructions of a window; 0 if this board does not count them
+    cost: BoardCost
 
 
 def _on_device(args: argparse.Namespace, board: Board, model: QuantizedModel, windows: np.ndarray, progress) -> Proof:
@@ -157,14 +160,12 @@ def _on_device(args: argparse.Namespace, board: Board, model: QuantizedModel, wi
     with closing(open_board(board, sizes.image, args.port)) as port:
         device = Device(port, model, args.port or board.name)
         report = verify(model, device, runs, lambda steps: progress.update(task, advance=steps))
-        if not isinstance(port, Emulator):
-            return Proof(sizes, report, 0.0)
-        some = rows[:: max(1, len(rows) // COUNTED)]
-        with port.count("lnp_net_step") as counted:
-            for window in some:
-                device.reset()
-                device.steps(window)
-        return Proof(sizes, report, sum(counted.calls) / len(some))
+    task = progress.add_task("count instructions", total=1, info="")
+    some = windows[:: max(1, len(windows) // COUNTED)]
+    what = f"{len(some)} held-out windows"
+    cost = _board_cost.of(model, board, some, sizes, report.cycles_per_step, what)
+    progress.update(task, completed=1)
+    return Proof(sizes, report, cost)
 
 
 def _results(board: str, data: Split, outcome: Outcome, proof: Proof, rivals: list[Measured]) -> dict:
@@ -177,7 +178,7 @@ def _results(board: str, data: Split, outcome: Outcome, proof: Proof, rivals: li
         "value": pipeline.measures(data, classes)["accuracy"],
         "low": low,
         "high": high,
-        "per_second": proof.window / data.cut[1],
+        "per_second": proof.cost.a_second if proof.cost.counted else 0.0,
         "flash": proof.sizes.flash,
         "ram": proof.sizes.ram,
     }
@@ -191,6 +192,7 @@ def _results(board: str, data: Split, outcome: Outcome, proof: Proof, rivals: li
         "recurrent_synapses": [outcome.start_synapses, outcome.network.w_rec.nnz],
         "float_and_integers_agree": int((outcome.float_predictions == outcome.predictions).sum()),
         "predictions_equal": int((classes == outcome.predictions).sum()),
+        "cost": proof.cost.as_dict(),
         "verify": {k: v for k, v in proof.report.as_dict().items() if k != "classes"},
     }
 

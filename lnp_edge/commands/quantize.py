@@ -23,7 +23,7 @@ from lnp_edge.base.files import beside, discard, refuse_unwritable
 from lnp_edge.base.progress import EpochProgress
 from lnp_edge.config import BITS, Config, QuantizeSettings
 from lnp_edge.experiments import predict
-from lnp_edge.interchange import onnx_file
+from lnp_edge.interchange import onnx_file, windows_file
 from lnp_edge.network import Network
 from lnp_edge.network import file as network_file
 from lnp_edge.quantization import report as quantize_report
@@ -131,6 +131,7 @@ def run(args: argparse.Namespace) -> int:
             "nothing was written; the report says what to try",
         )
     onnx_file.save(model, args.output)
+    windows_file.save(model, pipeline.sample(data), args.output)
     discard(checkpoint, *(beside(args.output, name) for name in FOLDED))
     note(f"written: {args.output}    next: lnp generate {args.output} --board cortex-m4 -o firmware")
     return 0

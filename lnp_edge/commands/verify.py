@@ -3,9 +3,12 @@ every step, and its tables in flash.
 
 The stimulus is seeded and covers extreme inputs: rest, noise, jumps and full
 scale. It comes in runs of at most 500 steps, each after a reset; of a stream,
-all but the first two are joined to runs of up to a million steps. The C
+all but the first two are joined to runs of up to a million steps. Then come the
+windows of training data that lnp quantize wrote beside the model. The C
 functions argmax, save and load are not run. On an emulated board the program
-of lnp generate --app runs too: its decisions from single samples are compared."""
+of lnp generate --app runs too: its decisions from single samples are compared.
+Last, the cost: the instructions of a step are counted on both kinds of data,
+and compared with the board's clock, flash and RAM."""
 
 import argparse
 import json
@@ -14,7 +17,7 @@ from pathlib import Path
 from lnp_edge.base.console import bars, out
 from lnp_edge.base.errors import ConfigError
 from lnp_edge.commands import _device
-from lnp_edge.interchange import onnx_file
+from lnp_edge.interchange import onnx_file, windows_file
 
 HELP = "compare a device with the reference, bit for bit"
 EXAMPLE = """  lnp verify model.onnx --board cortex-m4
@@ -31,6 +34,8 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
+    from lnp_edge import boards
+    from lnp_edge.commands import _board_cost
     from lnp_edge.runtime import decisions
     from lnp_edge.runtime.verify import stimulus, verify
 
@@ -39,16 +44,41 @@ def run(args: argparse.Namespace) -> int:
     if args.seed < 0:
         raise ConfigError(f"--seed is {args.seed}", "choose 0 or more")
     model = onnx_file.load(args.model)
-    with _device.device(model, args.board or "cortex-m4", args.port) as device, bars() as progress:
-        task = progress.add_task(f"verify on {device.greeting.board}", total=args.steps, info="steps")
-        runs = stimulus(model, args.steps, args.seed)
-        report = verify(model, device, runs, lambda steps: progress.update(task, advance=steps))
+    windows = windows_file.load(model, args.model)
+    name, real = args.board or "cortex-m4", [] if windows is None else list(model.rows(windows))
+    with _device.device(model, name, args.port) as device, bars() as progress:
+        if args.port and not args.board and device.greeting.board in boards.names():
+            name = device.greeting.board
+        total = args.steps + sum(map(len, real))
+        task = progress.add_task(f"verify on {device.greeting.board}", total=total, info="steps")
+
+        def shown(steps: int) -> None:
+            progress.update(task, advance=steps)
+
+        report = verify(model, device, stimulus(model, args.steps, args.seed), shown)
+        on_real = verify(model, device, real, shown) if real and report.ok else None
     decided = None
     if args.port is None:
-        with _device.opened(model, args.board or "cortex-m4", None, app=True) as line:
+        with _device.opened(model, name, None, app=True) as line:
             decided = decisions.compare(model, line, decisions.samples_for(model, args.seed))
+    good = all(one is None or one.ok for one in (report, on_real, decided))
+    cost = None
+    if good:  # else the program that runs is not the one whose steps would be counted
+        cost = _board_cost.of(model, boards.get(name), windows, cycles=(on_real or report).cycles_per_step)
     if args.json:
-        print(json.dumps(report.as_dict() | {"decisions": decided and decided.as_dict()}))
-    else:
-        out.print("\n".join(report.lines() + (decided.lines() if decided else [])), soft_wrap=True)
-    return 0 if report.ok and (decided is None or decided.ok) else 1
+        parts = {"windows": on_real, "decisions": decided, "cost": cost}
+        more = {name: part.as_dict() if part else None for name, part in parts.items()}
+        print(json.dumps(report.as_dict() | more | {"ok": good}))
+        return 0 if good else 1
+    lines = report.lines()
+    if on_real:
+        *before, last = on_real.lines()
+        which = f"{len(real)} windows" if on_real.ok else f"window {len(on_real.classes) - 1} of 0 to {len(real) - 1}"
+        lines += [*before, f"{last}, on {which} of training data"]
+    lines += decided.lines() if decided else []
+    out.print("\n".join(lines), soft_wrap=True)
+    if cost:
+        _board_cost.show(cost)
+    if windows is None:
+        out.print(_board_cost.no_windows(args.model), soft_wrap=True, markup=False)
+    return 0 if good else 1

@@ -10,6 +10,7 @@ import time
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+import numpy as np
 from numpy.typing import NDArray
 
 from lnp_edge.base.progress import EpochProgress, Progress
@@ -61,6 +62,7 @@ class Outcome:
     float_measures: dict[str, float]  # see metrics.of
     measures: dict[str, float]
     seconds: float  # processor time, from data to measures
+    sample: NDArray[np.int16]  # see pipeline.sample
     rule_warning: str = ""  # see decide.warning
 
 
@@ -125,5 +127,5 @@ def run_trial(trial: Trial, progress: Progress | None = None, folder: Path | Non
     return Outcome(
         start.w_rec.nnz, network, model, history, floats, integers,
         pipeline.measures(data, floats), pipeline.measures(data, integers), time.process_time() - begin,
-        decide.warning(changes, config.stream),
+        pipeline.sample(data), decide.warning(changes, config.stream),
     )  # fmt: skip

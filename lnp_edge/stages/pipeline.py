@@ -16,13 +16,14 @@ from lnp_edge.base.errors import ConfigError
 from lnp_edge.base.install import require
 from lnp_edge.base.progress import EpochProgress
 from lnp_edge.config import Config, TrainSettings
+from lnp_edge.interchange import windows_file
 from lnp_edge.network import Network
 from lnp_edge.network.draw import drawn, with_ports
 from lnp_edge.quantization.quantize import quantize as to_model
 from lnp_edge.spec import plugins
 from lnp_edge.spec.decision import Decision
 from lnp_edge.spec.model import QuantizedModel
-from lnp_edge.task import metrics
+from lnp_edge.task import metrics, streams
 from lnp_edge.task.split import Split
 from lnp_edge.task.task import encoded
 from lnp_edge.training import schedule
@@ -114,6 +115,15 @@ def _some_inputs(data: Split) -> NDArray[np.float32]:
     """Some windows of the training data as inputs to the network, [W, T, C]."""
     windows = data.train_windows.counts
     return encoded(data.task, windows[np.linspace(0, len(windows) - 1, min(64, len(windows))).astype(int)])
+
+
+def sample(data: Split) -> NDArray[np.int16]:
+    """Counts [W, T, C] of the training data that travel beside the model: windows, or the beginning of a stream."""
+    if data.streaming:
+        counts = streams.of(data.train)[0].signal[None, : windows_file.MOST_WINDOWS * data.task.window]
+    else:
+        counts = data.train_windows.counts
+    return windows_file.some(counts, data.task.front.frame)
 
 
 def _gradient(config: Config, data: Split, network: Network) -> NDArray[np.float64]:

@@ -244,7 +244,7 @@ def test_sizes_are_those_of_the_section_headers(tmp_path):
     text = subprocess.run(["arm-none-eabi-size", sizes.image], capture_output=True, text=True, check=True).stdout
     code, data, bss = map(int, text.splitlines()[1].split()[:3])
     assert (sizes.flash, sizes.ram) == (code + data, data + bss)
-    assert any("of     524,288 B" in line for line in sizes.lines())
+    assert any("of 524,288 B" in line for line in sizes.lines())
 
 
 # --- what can go wrong
