@@ -536,7 +536,14 @@ def test_prune_quantize_and_verify_hand_on_files(capsys, at):
     report = json.loads(capsys.readouterr().out.splitlines()[-1])
     assert report["fingerprint"] == f"{onnx_file.load(at / 'q.onnx').fingerprint:08x}"
     assert 0 <= report["measures"]["accuracy"] <= 1
-    assert sorted(p.name for p in at.iterdir()) == ["a.csv", "good.toml", "m.onnx", "p.safetensors", "q.onnx"]
+    assert sorted(p.name for p in at.iterdir()) == [
+        "a.csv",
+        "good.toml",
+        "m.onnx",
+        "p.safetensors",
+        "q.onnx",
+        "q.onnx.windows",
+    ]
 
 
 def test_the_abscissa_of_a_slow_network_is_not_rounded_away(capsys, at):

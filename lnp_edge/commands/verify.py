@@ -73,8 +73,9 @@ def run(args: argparse.Namespace) -> int:
     lines = report.lines()
     if on_real:
         *before, last = on_real.lines()
-        which = f"{len(real)} windows" if on_real.ok else f"window {len(on_real.classes) - 1} of 0 to {len(real) - 1}"
-        lines += [*before, f"{last}, on {which} of training data"]
+        place = f"counts[{len(on_real.classes) - 1}] of {windows_file.path_of(args.model).name}"
+        which = f"{len(real)} windows of training data" if on_real.ok else place
+        lines += [*before, f"{last}, on {which}"]
     lines += decided.lines() if decided else []
     out.print("\n".join(lines), soft_wrap=True)
     if cost:

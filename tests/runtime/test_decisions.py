@@ -53,8 +53,7 @@ def test_a_program_decides_as_the_host_does(program, board, kind):
     with closing(open_board(boards.get(board), program(board, kind))) as port:
         found = decisions.compare(model, port, decisions.samples_for(model, 1))
     assert found.ok and found.compared == decisions.DECISIONS
-    counts = board == "cortex-m4"
-    assert (found.largest >= found.mean > 0) == counts and (len(found.lines()) == 2) == counts
+    assert found.lines() == ["decisions: 40 from single samples, 0 differences"]
 
 
 def test_another_rule_is_found(program):

@@ -1,0 +1,350 @@
+"""What a model costs on a board: arithmetic by hand, counts by an oracle, and what is said where nothing counts."""
+
+import json
+from contextlib import closing
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from conftest import need_for
+from tiny import tiny_counts, tiny_front, tiny_model
+
+from lnp_edge import boards, config
+from lnp_edge.base.errors import BoardError
+from lnp_edge.cli import main
+from lnp_edge.commands import _board_cost, _measure
+from lnp_edge.firmware_gen.build import build
+from lnp_edge.firmware_gen.generate import STACK_BYTES, generate, write
+from lnp_edge.interchange import onnx_file, windows_file
+from lnp_edge.runtime import decisions
+from lnp_edge.runtime.device import Device
+from lnp_edge.runtime.emulator import Emulator
+from lnp_edge.runtime.verify import stimulus
+from lnp_edge.spec.decision import Decision
+from lnp_edge.stages import pipeline
+from lnp_edge.stages.cost import BoardCost, Counted, in_words, percent
+from lnp_edge.task.split import load_data, split
+
+NUCLEO, M4 = boards.get("nucleo-f401re"), boards.get("cortex-m4")
+MODEL = replace(tiny_model(), dt=0.04, window=100, hop=50).check()
+STREAM = replace(MODEL, decision=Decision(stream=True)).check()
+
+
+def cost_of(mean, largest, model=MODEL, board=NUCLEO, **more):
+    return BoardCost(model, board, counted=(Counted("real", 10, mean, largest), Counted("synthetic", 9, 1, 1)), **more)
+
+
+# ---- arithmetic
+
+
+def test_time_and_share_follow_from_the_first_counts_clock_and_rate():
+    """84 MHz: 42,000 instructions take 0.5 ms at one cycle each; 100 steps every 2 s are 50 a second."""
+    found = cost_of(42_000.0, 84_000)
+    assert (found.open_windows, found.steps_a_second) == (2, 50)
+    assert (found.a_window, found.a_second) == (4_200_000, 2_100_000)
+    assert found.mean_ms == (0.5, 1.0) and found.largest_ms == (1.0, 2.0)
+    assert found.share == pytest.approx((0.025, 0.05), rel=1e-12)  # floats
+    assert found.verdict == (
+        "A sample comes every 40 ms. The largest counted takes 2 to 4 ms (2 windows are open): in time, "
+        "2.5 to 5 % of the processor."
+    )
+
+
+def test_a_stream_takes_one_step_a_sample():
+    found = cost_of(42_000.0, 84_000, STREAM)
+    assert (found.open_windows, found.steps_a_second, found.a_window) == (1, 25, 2_100_000)
+    assert "windows" not in found.verdict
+
+
+def test_a_frame_of_samples_is_one_step():
+    model = replace(tiny_front("logdiff", 4), dt=0.04, window=80, hop=80).check()
+    found = cost_of(1000.0, 2000, model)
+    assert (found.open_windows, found.steps_a_second, found.a_window) == (1, 25, 20_000)
+    assert found.verdict.startswith("A sample comes every 10 ms.")
+
+
+@pytest.mark.parametrize(
+    ("largest", "mean", "said"),
+    [
+        (840_000, 42_000.0, "in time, 2.5 to 5 %"),  # two steps: 20 ms at one cycle each, 40 at two
+        (840_001, 42_000.0, "perhaps late, so buffer samples meanwhile, 2.5 to 5 %"),
+        (1_680_000, 42_000.0, "perhaps late, so buffer samples meanwhile, 2.5 to 5 %"),
+        (1_680_001, 42_000.0, "late, so buffer samples meanwhile, 2.5 to 5 %"),
+        (840_000, 840_000.0, "in time, 50 to 100 %"),
+        (840_001, 840_001.0, "perhaps too slow, 50 to 100 %"),
+        (1_680_001, 1_680_001.0, "too slow, 100 to 200 %"),
+    ],
+)
+def test_the_verdict_says_whether_the_board_keeps_up(largest, mean, said):
+    assert f" open): {said} of the processor." in cost_of(mean, largest).verdict
+
+
+def test_cycles_that_the_board_counted_replace_the_assumed_ones():
+    found = cost_of(42_000.0, 84_000, cycles=63_000.0)
+    assert found.mean_ms == (0.75, 0.75)
+    assert percent(found.share) == "3.8 %" and found.largest_ms == (1.0, 2.0)
+    assert cost_of(42_000.0, 84_000, board=replace(NUCLEO, cpu="cortex-m7")).mean_ms == (0.25, 1.0)
+
+
+def test_ranges_have_two_digits_and_the_unit_of_the_interval_fits():
+    assert [in_words(r) for r in ((1.234, 5.678), (0.9, 0.904), (0, 0), (12.4, 128.0))] == [
+        "1.2 to 5.7", "0.9", "0", "12 to 130",
+    ]  # fmt: skip
+    assert percent((1e-7, 9e-5)) == "under 0.01 %"
+    slow = cost_of(1000.0, 2000, replace(STREAM, dt=600.0))
+    assert slow.verdict.startswith("A sample comes every 600 s.") and slow.verdict.endswith(
+        "under 0.01 % of the processor."
+    )
+
+
+def test_nothing_counted_has_no_verdict_and_no_time_in_json():
+    found = BoardCost(MODEL, NUCLEO, missing="why")
+    assert found.verdict == "" and found.as_dict()["missing"] == "why"
+    assert set(cost_of(1.0, 1).as_dict()) - set(found.as_dict()) == {
+        "instructions_a_window", "instructions_a_second", "cycles_an_instruction", "mean_ms", "largest_ms", "share",
+        "verdict",
+    }  # fmt: skip
+
+
+# ---- counts
+
+
+REAL = tiny_counts(MODEL, 300).reshape(3, 100, 3)
+
+
+@pytest.fixture(scope="module")
+def real():
+    need_for("cortex-m4")
+    return _board_cost.of(MODEL, M4, REAL)
+
+
+def test_counts_repeat_exactly_and_real_data_come_first(real):
+    assert real == _board_cost.of(MODEL, M4, REAL)
+    assert [(one.data, one.steps) for one in real.counted] == [("training data", 300), ("synthetic", 1000)]
+    assert all(0 < one.mean < one.largest for one in real.counted)
+    assert (real.counted_on, real.missing) == ("cortex-m4", "")
+    alone = _board_cost.of(MODEL, M4, None)
+    assert alone.counted == real.counted[1:]
+
+
+class OneByOne:
+    """Every instruction in turn: those within a function, and how deep the stack pointer went."""
+
+    def __init__(self, emulator, function):
+        arm, self.begin = emulator._arm, emulator._symbols[function] & ~1
+        self.calls, self.back, self.lowest = [], 0, 2**32
+        self.read = lambda uc: (uc.reg_read(arm.UC_ARM_REG_SP), uc.reg_read(arm.UC_ARM_REG_LR) & ~1)
+        emulator._uc.hook_add(emulator._unicorn.UC_HOOK_CODE, self.step)
+
+    def step(self, uc, address, size, data):
+        sp, link = self.read(uc)
+        self.lowest = min(self.lowest, sp)
+        if self.back == 0 and address == self.begin:
+            self.back = link
+            self.calls.append(0)
+        if address == self.back:
+            self.back = 0
+        self.calls[-1:] = [self.calls[-1] + 1] if self.back else self.calls[-1:]
+
+
+@pytest.fixture(scope="module")
+def image(tmp_path_factory):
+    need_for("cortex-m4")
+    folder = tmp_path_factory.mktemp("server")
+    write(generate(MODEL, M4), folder)
+    return build(folder).image
+
+
+def test_the_count_is_that_of_the_instructions_one_by_one(image, real):
+    rows = REAL[0][:20]
+    with closing(Emulator(M4, image)) as emulator:
+        every = OneByOne(emulator, "lnp_net_step")
+        Device(emulator, MODEL).steps(rows)
+        bottom, size = emulator._stack
+        used, deepest = emulator.stack_used, bottom + size - every.lowest
+    with closing(Emulator(M4, image)) as emulator:
+        device = Device(emulator, MODEL)
+        with emulator.count("lnp_net_step") as counted:
+            device.steps(rows)
+    # unicorn leaves out a conditional instruction that is skipped, such as the reset of a neuron that is
+    # silent; a core spends its cycle on it, so the count has it.
+    skipped = np.subtract(counted.calls, every.calls)
+    assert len(set(every.calls)) > 5 and 0 < skipped.min() <= skipped.max() <= 2 * sum(p.n for p in MODEL.populations)
+    # A frame may have room at its end that nothing has written to: 32 B at most here.
+    assert deepest - 32 <= used <= deepest < size == STACK_BYTES
+
+
+def test_stack_is_what_was_written_below_its_top(image, real):
+    assert 0 < real.stack < STACK_BYTES
+    with closing(Emulator(M4, image)) as emulator:
+        assert emulator.stack_used == 0
+        bottom, size = emulator._stack
+        emulator._uc.mem_write(bottom + size - 100, b"x")
+        assert emulator.stack_used == 100
+
+
+def test_an_image_whose_stack_is_elsewhere_is_refused(image, tmp_path):
+    data = image.read_bytes()
+    vectors = Emulator(M4, image)._uc.mem_read(M4.flash.origin, 16)
+    assert data.count(bytes(vectors)) == 1
+    (tmp_path / "a.elf").write_bytes(data.replace(bytes(vectors), b"\0\0\0\x30" + bytes(vectors[4:])))
+    with pytest.raises(BoardError, match="stack at 0x30000000"):
+        Emulator(M4, tmp_path / "a.elf")
+
+
+def test_a_program_pays_for_a_sample_what_the_steps_of_its_open_windows_cost(tmp_path, real):
+    """The cost of lnp_net_push, which takes samples in a user's program, is not printed: it is that of the steps."""
+    samples = REAL.reshape(-1, 3)
+    write(generate(MODEL, M4, app=True), tmp_path)
+    with closing(Emulator(M4, build(tmp_path).image)) as port, port.count("lnp_net_push") as counted:
+        assert decisions.compare(MODEL, port, samples).ok
+    both = counted.calls[MODEL.hop :]  # from here on two windows are open
+    most = real.open_windows * real.counted[0].largest
+    assert real.open_windows == 2
+    # Beside its two steps a push takes some 200 instructions: for the sample, and to decide.
+    assert 0 < np.mean(both) - 2 * real.counted[0].mean < 300
+    assert max(both) < most + 300
+
+
+# ---- boards
+
+
+def test_a_board_of_the_same_core_is_counted_on_the_emulated_one_with_its_own_compiler(real):
+    need_for("mps2-an386", start=False)
+    gcc = _board_cost.of(MODEL, boards.get("mps2-an386"), REAL)
+    assert gcc.counted_on == "cortex-m4" and gcc.flash > 0
+    assert [one.data for one in gcc.counted] == [one.data for one in real.counted]
+    assert gcc.counted[0].mean != real.counted[0].mean, "another compiler"
+    nucleo = _board_cost.of(MODEL, NUCLEO, REAL)
+    assert nucleo.counted == gcc.counted and nucleo.largest_ms[0] < gcc.largest_ms[0]
+
+
+def test_what_cannot_be_measured_is_said(monkeypatch, capsys):
+    need_for("cortex-m4", start=False)
+    host = _board_cost.of(MODEL, boards.get("host"), REAL)
+    assert (host.flash, host.counted, host.stack) == (0, (), 0) and "counts no instructions" in host.missing
+
+    def none(board):
+        raise BoardError(f"nothing counts for {board.name}", "hint")
+
+    monkeypatch.setattr(_measure, "counting_board", none)
+    found = _board_cost.of(MODEL, M4, REAL)
+    assert (found.counted, found.missing) == ((), "nothing counts for cortex-m4") and found.flash > 0
+    _board_cost.show(found)
+    said = capsys.readouterr().out
+    assert "Flash" in said and "nothing counts for cortex-m4." in said and "stack" not in said and "ms" not in said
+
+
+# ---- commands
+
+
+@pytest.fixture
+def at(tmp_path, monkeypatch):
+    """An own current folder with a model and its windows, one of which has a count that no stimulus has."""
+    monkeypatch.chdir(tmp_path)
+    onnx_file.save(MODEL, tmp_path / "m.onnx")
+    counts = REAL.copy()
+    counts[2, 40, 0] = 12345
+    windows_file.save(MODEL, counts, tmp_path / "m.onnx")
+    assert not any((rows[:, 0] == 12345).any() for rows in stimulus(MODEL, 2000, 1))
+    return tmp_path
+
+
+def test_verify_runs_the_windows_and_prints_the_cost(at, capsys):
+    need_for("cortex-m4")
+    assert main(["verify", "m.onnx"]) == 0
+    said = capsys.readouterr().out
+    lines = said.splitlines()
+    words = MODEL.state_words
+    assert lines[0] == f"verified: 2000 steps, {2000 * words} state words, 0 differences"
+    assert lines[1] == f"verified: 300 steps, {300 * words} state words, 0 differences, on 3 windows of training data"
+    assert [line for line in ("│ training data │   300 │", "│ synthetic     │ 1,000 │") if line not in said] == []
+    assert "A sample comes every 40 ms." in said and "no real data" not in said.lower()
+    assert main(["verify", "m.onnx", "--json"]) == 0
+    found = json.loads(capsys.readouterr().out)
+    assert (found["ok"], found["steps"], found["windows"]["steps"]) == (True, 2000, 300)
+    assert [one["data"] for one in found["cost"]["counted"]] == ["training data", "synthetic"]
+
+
+@pytest.mark.parametrize("board", ["host", "cortex-m4"])
+def test_firmware_that_is_wrong_on_real_windows_alone_is_caught(at, monkeypatch, capsys, board):
+    need_for(board)
+
+    def broken(*args, **more):
+        files, step = generate(*args, **more), "    s->t++;\n"
+        assert files["lnp_net.c"].count(step) == 1
+        wrong = f"    s->hidden_v[3] += counts[0] == 12345;\n{step}"
+        return files | {"lnp_net.c": files["lnp_net.c"].replace(step, wrong)}
+
+    monkeypatch.setattr("lnp_edge.firmware_gen.generate.generate", broken)
+    assert main(["verify", "m.onnx", "--board", board]) == 1
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[0].endswith(" 0 differences")
+    assert lines[1].startswith("first difference at step 40, neuron 3 of hidden, v: device ")
+    assert lines[2].endswith("the state differs within 241 steps, on counts[2] of m.onnx.windows")
+    assert not any("A sample comes" in line for line in lines), "a cost of what is wrong"
+    windows_file.path_of(at / "m.onnx").unlink()
+    assert main(["verify", "m.onnx", "--board", board]) == 0, "the stimulus alone does not find it"
+
+
+def test_verify_says_where_real_data_would_come_from_and_what_a_board_does_not_count(at, capsys):
+    need_for("host")
+    windows_file.path_of(at / "m.onnx").unlink()
+    assert main(["verify", "m.onnx", "--board", "host", "--steps", "50"]) == 0
+    assert capsys.readouterr().out.splitlines()[2:] == [
+        "Cost: this computer counts no instructions, --board cortex-m4 does.",
+        "No real data: lnp quantize writes some beside the model, as m.onnx.windows.",
+    ]
+
+
+@pytest.mark.parametrize("words", [("verify", "m.onnx", "--board", "host"), ("build", "fw", "--model", "m.onnx")])
+def test_damaged_windows_are_an_error_of_two_lines(at, capsys, words):
+    file = windows_file.path_of(at / "m.onnx")
+    data = file.read_bytes()
+    file.write_bytes(data[:-1] + bytes([data[-1] ^ 1]))
+    assert main(list(words)) == 2
+    captured = capsys.readouterr()
+    what, try_next = captured.err.splitlines()
+    assert captured.out == "" and what == "m.onnx.windows is damaged: its CRC-32 differs" and "delete" in try_next
+
+
+def test_build_with_the_model_prints_its_cost_and_without_it_says_how(at, capsys):
+    need_for("cortex-m4")
+    assert main(["generate", "m.onnx", "--board", "cortex-m4", "-o", "fw"]) == 0
+    assert main(["build", "fw"]) == 0
+    captured = capsys.readouterr()
+    assert "--model model.onnx" in captured.err and len(captured.out.splitlines()) == 3
+    assert main(["build", "fw", "--model", "m.onnx"]) == 0
+    assert "│ training data │   300 │" in capsys.readouterr().out
+    assert main(["build", "fw", "--model", "m.onnx", "--json"]) == 0
+    found = json.loads(capsys.readouterr().out)
+    assert main(["verify", "m.onnx", "--json"]) == 0
+    assert found["cost"] == json.loads(capsys.readouterr().out)["cost"] and found["flash"] == found["cost"]["flash"]
+    onnx_file.save(tiny_model(seed=2), at / "other.onnx")
+    assert main(["build", "fw", "--model", "other.onnx"]) == 2
+    assert capsys.readouterr().err.splitlines() == [
+        "fw holds another model than other.onnx",
+        "  generate it again: lnp generate other.onnx --board cortex-m4 -o fw",
+    ]
+
+
+# ---- what travels beside a model
+
+
+@pytest.mark.parametrize("name", ["spar", "spar-stream"])
+def test_the_sample_is_of_training_groups_alone(name):
+    settings = config.load(config.FOLDER / f"{name}.toml")
+    data = split(settings, load_data(settings))
+    found = pipeline.sample(data)
+    window, channels = data.task.window, len(data.task.channels)
+    shape = (1, 64 * window, channels) if data.streaming else (64, window, channels)
+    assert found.dtype == np.int16 and found.shape == shape and data.streaming == (name == "spar-stream")
+
+    def places(part):
+        return {row.tobytes() for recording in part.recordings for row in sliding(recording)}
+
+    def sliding(recording):
+        return np.lib.stride_tricks.sliding_window_view(recording, (50, channels))[:, 0]
+
+    theirs = {found[k, at : at + 50].tobytes() for k in range(len(found)) for at in (0, window - 50)}
+    assert theirs <= places(data.train) and not theirs & places(data.test)
