@@ -34,5 +34,5 @@ def run(args: argparse.Namespace) -> int:
     board = boards.get(args.board)
     files = generate(onnx_file.load(args.model), board, args.name, args.app)
     write(files, args.output)
-    note(f"written: {len(files)} files in {args.output}    next: lnp build {args.output}")
+    note(f"written: {len(files)} files in {args.output}    next: lnp build {args.output} --model {args.model}")
     return 0

@@ -5,6 +5,10 @@ With --epochs, first continues training with the device's integers; to continue
 a stopped training, run the same command again. With --decide, also fits the
 rule of decisions (docs/streams.md). A report compares integers and
 floats for each layer. If a layer went silent, writes nothing and exits with 1.
+
+Beside it, model.onnx.windows takes up to 64 windows of the training data, on
+which lnp verify proves the device too and counts what a step costs. Whoever
+must not see your recordings must not get this file: the model does without.
 """
 
 import argparse
