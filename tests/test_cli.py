@@ -483,10 +483,11 @@ def test_verify_of_a_sound_device_says_so_and_returns_0(capsys, at):
     need("cc")
     assert main(["verify", "m.onnx", "--board", "host", "--steps", "50"]) == 0
     said = f"verified: 50 steps, {50 * MODEL.state_words} state words, 0 differences\n"
-    assert capsys.readouterr().out == said + "decisions: 40 from single samples, 0 differences\n"
+    assert capsys.readouterr().out.startswith(said + "decisions: 40 from single samples, 0 differences\nCost: ")
     assert main(["verify", "m.onnx", "--board", "host", "--steps", "50", "--json"]) == 0
     found = json.loads(capsys.readouterr().out)
     assert (found["ok"], found["steps"], found["table_differences"]) == (True, 50, [])
+    assert (found["windows"], found["cost"]["counted"], found["decisions"]["differ"]) == (None, [], 0)
 
 
 def test_verify_of_a_device_that_differs_returns_1(capsys, at, monkeypatch):

@@ -17,6 +17,7 @@ from lnp_edge.experiments.executors import in_process, processes
 from lnp_edge.experiments.rows import Row
 from lnp_edge.experiments.runs import Runs
 from lnp_edge.experiments.trial import Trial, run_trial
+from lnp_edge.interchange import onnx_file, windows_file
 from lnp_edge.network.draw import drawn
 from lnp_edge.network.file import load as load_network
 from lnp_edge.stages import pipeline, rival
@@ -157,6 +158,8 @@ def test_a_stored_network_is_the_trained_one(plain_pictures, tmp_path):
     runs, trial = Runs(tmp_path), Trial("x", SMALL)
     (result,) = runs.all([trial], in_process)
     stored = load_network((tmp_path / trial.key) / "network.safetensors")
+    model = tmp_path / trial.key / "model.onnx"
+    assert len(windows_file.load(onnx_file.load(model), model)) > 0
     assert stored.config == SMALL and stored.network.w_rec.nnz == result["synapses"]
     assert all(math.isfinite(epoch["loss"]) for epoch in result["history"]) and len(result["history"]) == 2
     for text in ("{", "[]", '{"measures": {}}'):

@@ -6,13 +6,14 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from conftest import need_for
+from conftest import need, need_for
+from fakes import FakePort
 from tiny import tiny_counts, tiny_front, tiny_model
 
 from lnp_edge import boards, config
 from lnp_edge.base.errors import BoardError
 from lnp_edge.cli import main
-from lnp_edge.commands import _board_cost, _measure
+from lnp_edge.commands import _board_cost, _device, _measure
 from lnp_edge.firmware_gen.build import build
 from lnp_edge.firmware_gen.generate import STACK_BYTES, generate, write
 from lnp_edge.interchange import onnx_file, windows_file
@@ -21,6 +22,7 @@ from lnp_edge.runtime.device import Device
 from lnp_edge.runtime.emulator import Emulator
 from lnp_edge.runtime.verify import stimulus
 from lnp_edge.spec.decision import Decision
+from lnp_edge.spec.protocol import REPLIES
 from lnp_edge.stages import pipeline
 from lnp_edge.stages.cost import BoardCost, Counted, in_words, percent
 from lnp_edge.task.split import load_data, split
@@ -260,7 +262,7 @@ def test_verify_runs_the_windows_and_prints_the_cost(at, capsys):
     lines = said.splitlines()
     words = MODEL.state_words
     assert lines[0] == f"verified: 2000 steps, {2000 * words} state words, 0 differences"
-    assert lines[1] == f"verified: 300 steps, {300 * words} state words, 0 differences, on 3 windows of training data"
+    assert lines[1] == f"verified: 300 steps, {300 * words} state words, 0 differences, on 3 real windows"
     assert [line for line in ("│ training data │   300 │", "│ synthetic     │ 1,000 │") if line not in said] == []
     assert "A sample comes every 40 ms." in said and "no real data" not in said.lower()
     assert main(["verify", "m.onnx", "--json"]) == 0
@@ -288,6 +290,29 @@ def test_firmware_that_is_wrong_on_real_windows_alone_is_caught(at, monkeypatch,
     assert not any("A sample comes" in line for line in lines), "a cost of what is wrong"
     windows_file.path_of(at / "m.onnx").unlink()
     assert main(["verify", "m.onnx", "--board", board]) == 0, "the stimulus alone does not find it"
+
+
+def test_a_real_boards_counter_gives_its_time(at, monkeypatch, capsys):
+    """A board at a port tells its name, and with each answer the cycles: here 63,000 a step on windows, more before."""
+    need_for("nucleo-f401re", start=False)
+    need("unicorn", "elftools")
+    head, answered = REPLIES["steps"].struct, []
+
+    def tamper(name, payload):
+        if name != "steps":
+            return payload
+        steps = (len(payload) - head.size) // 4 - MODEL.n_out
+        answered.append(steps)
+        each = 63_000 if sum(answered) > 500 else 90_000
+        return head.pack(head.unpack_from(payload)[0], each * steps) + payload[head.size :]
+
+    port = FakePort(MODEL, tamper, greeting={"board": b"nucleo-f401re"})
+    monkeypatch.setattr(_device, "device", lambda *_: closing(Device(port, MODEL)))
+    assert main(["verify", "m.onnx", "--steps", "500", "--port", "/dev/ttyACM0"]) == 0
+    said = capsys.readouterr().out
+    assert "its time on nucleo-f401re at 84 MHz" in said and "decisions" not in said
+    assert "The board's own counter: 63,000 cycles a step on average, 0.75 ms." in said
+    assert "in time, 3.8 % of the processor." in said
 
 
 def test_verify_says_where_real_data_would_come_from_and_what_a_board_does_not_count(at, capsys):
