@@ -268,16 +268,18 @@ def test_a_budget_for_a_second_of_signal_is_said_for_a_second(data):
     )
 
 
-@pytest.mark.parametrize("changes", [{"neuron": "adlif"}, {"skip": True}, {"neuron": "adlif", "skip": True}])
+@pytest.mark.parametrize(
+    "changes", [{"neuron": neuron, "skip": skip} for neuron in ("adlif", "cuba_lif") for skip in (False, True)]
+)
 def test_any_neuron_and_a_skip_have_a_budget(data, changes):
     """The tables are those of the neuron, and the skip's weights are stored like those of input and read-out."""
     config = Config.from_json(json.dumps(json.loads(CONFIG.to_json()) | {"network": {"neurons": 64} | changes}))
     found = fitted(data, 8192, config=config)
     kept = found.network.w_rec.nnz
     assert found.cost.flash == flash_with(found, kept) <= 8192 - RESERVE < flash_with(found, kept + 1)
-    assert found.model.populations[0].neuron == changes.get("neuron", "cuba_lif")
+    assert found.model.populations[0].neuron == changes["neuron"]
     sizes = {p.name: p.w.nnz for p in found.model.projections}
-    skip = {"input_out": found.model.n_in * found.model.n_out} if "skip" in changes else {}
+    skip = {"input_out": found.model.n_in * found.model.n_out} if changes["skip"] else {}
     assert sizes == {"in": 64 * found.model.n_in, "rec": kept, "out": 64 * found.model.n_out} | skip
 
 
