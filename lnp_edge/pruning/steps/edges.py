@@ -4,8 +4,8 @@ MC     (Moore & Chaudhuri 2020, arXiv:2011.07334) keeps synapse j -> i with prob
        p = K |w_ij| (C_ii + C_jj - 2 sgn(w_ij) C_ij), where C is the stationary covariance of the
        linear rate model, and divides the kept weights by p.
 LNP    replaces w_ij by the Lyapunov matrix l_ij, as we recall it; `score` chooses.
-ours   probabilities and samples of the exact size, the exponent and cap of the rescaling, and the
-       estimate by probes in networks too large for C.
+ours   probabilities and samples of the exact size, the exponent and cap of the rescaling, the
+       estimate by probes in networks too large for C, and the score of synapses from the input.
 """
 
 from __future__ import annotations
