@@ -221,6 +221,8 @@ class PruneSettings:
 
     method: str = "lnp"  # lnp_edge/pruning/<method>.py
     keep: float = _number(0.3, 1e-6, 1.0)  # fraction of the synapses between neurons that is kept
+    # Fraction of the synapses from the input that is kept; those of a removed neuron go with it.
+    inputs: float = _number(1.0, 1e-6, 1.0)
     noise: NoiseSettings = NoiseSettings()
     # Prune before the network has a task. Tasks with equal [network] in steps share the result.
     shared: bool = False
@@ -303,6 +305,8 @@ class Config:
         found["data"] = {k: _without_none(v) if k == "scale" else v for k, v in found["data"].items()}
         if not self.derive:
             del found["derive"]
+        if self.prune.inputs == 1:
+            del found["prune"]["inputs"]
         if not self.train.patience:
             del found["train"]["patience"]
         if self.stream == StreamSettings():
