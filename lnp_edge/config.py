@@ -135,7 +135,7 @@ class LayerSettings:
     """
 
     neurons: int = _number(256, 2, MAX_NEURONS)
-    neuron: str = "cuba_lif"  # lnp_edge/neurons/<neuron>.py
+    neuron: str = "adlif"  # lnp_edge/neurons/<neuron>.py
     density: float = _number(0.3, 0.0, 1.0)  # of synapses in the layer and from the layer before
     recurrent: bool = True  # whether the layer has synapses among its own neurons
     params: dict[str, float] = field(default_factory=dict)
@@ -154,7 +154,7 @@ class NetworkSettings:
         next, and the last projects to the read-out.
     """
 
-    neuron: str = "cuba_lif"  # lnp_edge/neurons/<neuron>.py
+    neuron: str = "adlif"  # lnp_edge/neurons/<neuron>.py
     neurons: int = _number(256, 2, MAX_NEURONS)
     density: float = _number(0.3, 0.0, 1.0)  # of the possible synapses at the start
     heterogeneous: bool = True  # false: all neurons have the means, and time constants do not train
@@ -221,6 +221,8 @@ class PruneSettings:
 
     method: str = "lnp"  # lnp_edge/pruning/<method>.py
     keep: float = _number(0.3, 1e-6, 1.0)  # fraction of the synapses between neurons that is kept
+    # Fraction of the synapses from the input that is kept; those of a removed neuron go with it.
+    inputs: float = _number(1.0, 1e-6, 1.0)
     noise: NoiseSettings = NoiseSettings()
     # Prune before the network has a task. Tasks with equal [network] in steps share the result.
     shared: bool = False
@@ -303,6 +305,8 @@ class Config:
         found["data"] = {k: _without_none(v) if k == "scale" else v for k, v in found["data"].items()}
         if not self.derive:
             del found["derive"]
+        if self.prune.inputs == 1:
+            del found["prune"]["inputs"]
         if not self.train.patience:
             del found["train"]["patience"]
         if self.stream == StreamSettings():
@@ -330,6 +334,12 @@ def parameters(neuron: str) -> dict[str, Any]:
     if not hasattr(module, "drive_for"):
         raise ConfigError(f"neuron {neuron!r} does not spike: it is a read-out", "choose another, such as 'cuba_lif'")
     return {name: p for name, p in module.PARAMETERS.items() if p.in_config}
+
+
+def _neurons_with(key: str) -> list[str]:
+    """The neurons of which a configuration may set this parameter."""
+    spiking = (name for name in plugins.names(PACKAGE) if hasattr(neuron_module(name), "drive_for"))
+    return [name for name in spiking if key in parameters(name)]
 
 
 def require_readout(name: str) -> None:
@@ -471,7 +481,14 @@ def _population(cls: type, raw: Any, given: dict, where: str, more: list[str]) -
         means = parameters(neuron)
     except ConfigError as e:
         raise ConfigError(f"{where}neuron: {e.what}", e.try_next) from None
-    _known(raw, [*known, *more, *means], where)
+    available = [*known, *more, *means]
+    for key in raw if isinstance(raw, dict) else ():
+        if key not in available and (owners := _neurons_with(key)):
+            raise ConfigError(
+                f"unknown key {where + key!r}: {neuron} has no {key}", f"available: {', '.join(available)}; "
+                f'or choose neuron = "{owners[0]}"'
+            )  # fmt: skip
+    _known(raw, available, where)
     inherited = {key: value for key, value in inherited.items() if key in known or key in means}
     values = {key: _value(known[key], value, where + key) for key, value in inherited.items() if key in known}
     params = {key: _ranged(value, *_range(means[key]), False, where + key) for key, value in inherited.items()

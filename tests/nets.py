@@ -44,7 +44,8 @@ NETWORKS = {name: partial(tiny_network, neuron=name, dt=0.04) for name in SPIKIN
 
 def stacked(*layers, seed=1, c=3, o=4, dt=0.02, skip=False):
     """A network of layers, each a dict of LayerSettings' fields."""
-    settings = NetworkSettings(layer=tuple(LayerSettings(**{"density": 0.3} | layer) for layer in layers), skip=skip)
+    common = {"density": 0.3, "neuron": "cuba_lif"}
+    settings = NetworkSettings(layer=tuple(LayerSettings(**common | layer) for layer in layers), skip=skip)
     return _drawn(settings, c, o, dt, seed)
 
 

@@ -33,7 +33,10 @@ def test_an_empty_file_is_all_defaults(tmp_path):
 def test_values_are_read_where_they_belong(tmp_path):
     found = load(tmp_path, 'seed = 7\n[network]\nneurons = 64\ntau_mem = 1\n[prune]\nmethod = "random"\nkeep = 0.5')
     assert (found.seed, found.network.neurons, found.prune.method, found.prune.keep) == (7, 64, "random", 0.5)
-    assert found.network.params == {"tau_mem": 1.0, "tau_syn": 0.1} and type(found.network.params["tau_mem"]) is float
+    assert (
+        found.network.params == Config().network.params | {"tau_mem": 1.0}
+        and type(found.network.params["tau_mem"]) is float
+    )
     assert found.train == Config().train
 
 
@@ -78,7 +81,7 @@ def test_an_unknown_key_is_refused_with_the_nearest(tmp_path, text, key, near):
         ("[network]\nlayer = [3]", "network.layer[1]"),
         ("[[network.layer]]\nneurons = 1", "network.layer[1].neurons"),
         ("[[network.layer]]\n[[network.layer]]\nrecurrent = 1", "network.layer[2].recurrent"),
-        ("[[network.layer]]\n[[network.layer]]\ntau_syn = '1'", "network.layer[2].tau_syn"),
+        ("[[network.layer]]\n[[network.layer]]\ntau_ad = '1'", "network.layer[2].tau_ad"),
         ("[[network.layer]]\n[[network.layer]]\ndensity = 0", "network.layer[2].density"),
         ("[[network.layer]]\n" * 16, "network.layer"),
         ("[network]\ntau_mem = nan", "network.tau_mem"),
@@ -157,9 +160,11 @@ def test_the_keys_of_a_network_are_those_of_its_neuron(tmp_path, neuron):
 
 def test_a_parameter_of_another_neuron_is_refused_with_what_is_available(tmp_path):
     e = refusal(tmp_path, '[network]\nneuron = "adlif"\ntau_syn = 1')
-    assert "unknown key 'network.tau_syn'" in e.what and "tau_ad" in e.try_next and "neurons" in e.try_next
+    assert "unknown key 'network.tau_syn': adlif has no tau_syn" in e.what
+    assert "tau_ad" in e.try_next and "neurons" in e.try_next and 'neuron = "cuba_lif"' in e.try_next
+    assert "no tau_syn" in refusal(tmp_path, "[[network.layer]]\ntau_syn = 1").what
     with pytest.raises(ConfigError, match="cuba_lif has no parameter 'tau_ad'\n  available: tau_mem, tau_syn"):
-        NetworkSettings(params={"tau_ad": 1.0})
+        NetworkSettings("cuba_lif", params={"tau_ad": 1.0})
 
 
 def test_a_neuron_that_is_none_or_does_not_spike_is_refused(tmp_path):
@@ -170,6 +175,7 @@ def test_a_neuron_that_is_none_or_does_not_spike_is_refused(tmp_path):
 
 LAYERS = """
 [network]
+neuron = "cuba_lif"
 neurons = 100
 tau_mem = 0.05
 skip = true
@@ -198,7 +204,7 @@ def test_a_layer_takes_from_the_network_what_it_leaves_out(tmp_path):
 
 
 def test_without_layers_there_is_one_population_of_the_networks_own_values(tmp_path):
-    network = load(tmp_path, "[network]\nneurons = 64\ntau_syn = 0.5").network
+    network = load(tmp_path, "[network]\nneuron = 'cuba_lif'\nneurons = 64\ntau_syn = 0.5").network
     assert network.layers == (LayerSettings(64, "cuba_lif", 0.3, True, {"tau_mem": 0.2, "tau_syn": 0.5}),)
     assert network.total == 64
 
@@ -210,7 +216,7 @@ def test_too_many_neurons_in_all_layers_are_refused(tmp_path):
 
 def test_the_json_of_one_layer_has_the_keys_it_always_had():
     """Stored trainings are found by it."""
-    assert json.loads(Config().to_json())["network"] == {
+    assert json.loads(Config(network=NetworkSettings("cuba_lif")).to_json())["network"] == {
         "neuron": "cuba_lif", "neurons": 256, "density": 0.3, "heterogeneous": True, "clusters": 1,
         "tau_mem": 0.2, "tau_syn": 0.1, "tau_out": 4.0,
     }  # fmt: skip
@@ -225,7 +231,9 @@ def test_the_encoder_is_affine_unless_the_configuration_says_otherwise(tmp_path)
 
 
 def test_a_network_in_steps_divides_the_time_constants_alone():
-    network = NetworkSettings(neuron="adlif", params={"tau_mem": 0.3}, layer=(LayerSettings(params={"tau_syn": 0.2}),))
+    network = NetworkSettings(
+        neuron="adlif", params={"tau_mem": 0.3}, layer=(LayerSettings(neuron="cuba_lif", params={"tau_syn": 0.2}),)
+    )
     found = network.in_steps(0.1)
     assert found.params == {"tau_mem": 3.0, "tau_ad": 4.0, "pull": 2.0, "jump": 1.5} and found.tau_out == 40.0
     assert found.layer[0].params == {"tau_mem": 2.0, "tau_syn": 2.0}
@@ -264,10 +272,10 @@ def test_bits_that_no_model_has_are_refused(tmp_path, text, said):
 @pytest.mark.parametrize(
     ("text", "said"),
     [
-        (STACK + "[quantize]\nepochs = 2", "8 bits and cuba_lif and cuba_lif"),
-        ("[network]\nskip = true\n[quantize]\nepochs = 1", "8 bits and cuba_lif and a skip"),
-        ("[quantize]\nepochs = 1\nbits = 16", "16 bits and cuba_lif"),
-        ('[network]\nreadout = "mean"\n[quantize]\nepochs = 1', "8 bits and cuba_lif and mean"),
+        (STACK + "[quantize]\nepochs = 2", "8 bits and adlif and adlif"),
+        ("[network]\nskip = true\n[quantize]\nepochs = 1", "8 bits and adlif and a skip"),
+        ("[quantize]\nepochs = 1\nbits = 16", "16 bits and adlif"),
+        ('[network]\nreadout = "mean"\n[quantize]\nepochs = 1', "8 bits and adlif and mean"),
     ],
 )
 def test_a_training_in_integers_that_cannot_be_is_refused_before_the_first_training(tmp_path, text, said, capsys):

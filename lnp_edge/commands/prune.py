@@ -6,14 +6,16 @@ neurons if that share of their synapses does not fit. Flash and RAM are
 measured on builds with every synapse stored; a trained network needs no more.
 --ops limits instructions per step, or with "/s" for a second of signal, which
 an emulator counts on training data before training. A network that fires more
-after training needs more instructions, so leave some room. The size that fits
-without recurrent synapses is printed too.
+after training needs more instructions, so leave some room. What fits with half
+and a quarter of the inputs of a neuron, and without recurrent synapses, is
+printed too.
 
 To continue a stopped search, or a stopped pruning of several rounds or with
 trials of time constants, run the same command again."""
 
 import argparse
 import json
+from contextlib import suppress
 from dataclasses import asdict, replace
 from pathlib import Path
 
@@ -74,7 +76,7 @@ def run(args: argparse.Namespace) -> int:
         board, limits = goal
         if limits.ops is not None and args.ops.strip().endswith(A_SECOND):
             limits = replace(limits, ops=limits.ops / data.steps_a_second, steps_a_second=data.steps_a_second)
-        fitted, plain = _fit(settings, data, board, limits, fitting)
+        fitted, others = _fit(settings, data, board, limits, fitting)
         settings, dense, pruned = fitted.config, fitted.dense, fitted.network
     else:
         dense = pipeline.new_network(settings, data)
@@ -83,15 +85,15 @@ def run(args: argparse.Namespace) -> int:
         progress.add_task("measure", total=None, info="before and after")
         report = pruning.describe(dense, pruned)
     if args.json:
-        print(json.dumps(asdict(report) | (_as_dict(fitted, plain, board, limits) if goal else {})))
+        print(json.dumps(asdict(report) | (_as_dict(fitted, others, board, limits) if goal else {})))
     else:
         rows = [
-            [name, f"{m.neurons}", f"{m.synapses}", f"{m.abscissa:.4g}", f"{m.radius:.4g}"]
+            [name, f"{m.neurons}", f"{m.inputs}", f"{m.synapses}", f"{m.abscissa:.4g}", f"{m.radius:.4g}"]
             for name, m in (("dense", report.before), (settings.prune.method, report.after))
         ]
-        out.print(table("", ["", "neurons", "synapses", "abscissa", "radius"], rows))
+        out.print(table("", ["", "neurons", "from the input", "between neurons", "abscissa", "radius"], rows))
         if goal:
-            _show(configuration(args.config), fitted, plain, board, limits)
+            _show(configuration(args.config), fitted, others, board, limits)
     history = {"prune": {"method": settings.prune.method, "synapses_before": report.before.synapses}}
     network_file.save(NetworkFile(pruned, settings, history), args.output)
     discard(beside(args.output, PRUNING), fitting)
@@ -119,8 +121,8 @@ def _goal(args: argparse.Namespace) -> tuple[Board, Budget] | None:
     return board, Budget(**sizes, ops=count)
 
 
-def _fit(settings: Config, data: Split, board: Board, limits: Budget, folder: Path) -> tuple[Fitted, Fitted | None]:
-    """The network that fits, and the one that fits without recurrence, unless that is the same."""
+def _fit(settings: Config, data: Split, board: Board, limits: Budget, folder: Path) -> tuple[Fitted, list[Fitted]]:
+    """The network that fits, and those of budget.smaller."""
     from lnp_edge.commands import _measure
 
     windows = None if limits.ops is None else _measure.some(data.train_windows.counts)
@@ -135,12 +137,14 @@ def _fit(settings: Config, data: Split, board: Board, limits: Budget, folder: Pa
 
         try:
             fitted = budget.fit(settings, data, limits, meter, show, folder)
-            plain = budget.without_recurrence(settings)
-            recurrent = fitted.network.w_rec.nnz > 0
-            return fitted, budget.fit(plain, data, limits, meter, show, folder) if recurrent else None
         except DoesNotFit:
             discard(folder)
             raise
+        others = []
+        for other in budget.smaller(settings, data):
+            with suppress(DoesNotFit):
+                others.append(budget.fit(other, data, limits, meter, show, folder))
+    return fitted, others
 
 
 def _rows(fitted: Fitted, limits: Budget) -> dict[str, tuple[float, float]]:
@@ -155,18 +159,22 @@ def _rows(fitted: Fitted, limits: Budget) -> dict[str, tuple[float, float]]:
     return found
 
 
-def _as_dict(fitted: Fitted, plain: Fitted | None, board: Board, limits: Budget) -> dict:
+def _as_dict(fitted: Fitted, others: list[Fitted], board: Board, limits: Budget) -> dict:
     rows = {name: {"budget": most, "used": used} for name, (most, used) in _rows(fitted, limits).items()}
-    keep, neurons = fitted.config.prune.keep, fitted.config.network.neurons
     longest = {} if limits.ops is None else {"longest_step": fitted.cost.longest}
-    found = {"board": board.name, "neurons": neurons, "keep": keep, **rows, **longest}
-    if plain:
-        used = {name: used for name, (_, used) in _rows(plain, limits).items()}
-        found["without_recurrence"] = {"neurons": plain.dense.n, **used}
+    found = {"board": board.name, **_settings(fitted), **rows, **longest}
+    used = [{name: used for name, (_, used) in _rows(other, limits).items()} for other in others]
+    found["others"] = [_settings(other) | cost for other, cost in zip(others, used, strict=True)]
     return {"fit": found}
 
 
-def _show(asked: Config, fitted: Fitted, plain: Fitted | None, board: Board, limits: Budget) -> None:
+def _settings(fitted: Fitted) -> dict[str, float]:
+    """What to set in a configuration for this network."""
+    network, pruning = fitted.config.network, fitted.config.prune
+    return {"neurons": network.neurons, "density": network.density, "keep": pruning.keep, "inputs": pruning.inputs}
+
+
+def _show(asked: Config, fitted: Fitted, others: list[Fitted], board: Board, limits: Budget) -> None:
     names = {
         "flash": "flash, B", "ram": "RAM with stack, B", "ops": "instructions per step",
         "ops_a_second": "instructions a second",
@@ -183,13 +191,14 @@ def _show(asked: Config, fitted: Fitted, plain: Fitted | None, board: Board, lim
     out.print(f"keep = {fitted.config.prune.keep:.4f} of the recurrent synapses of {fitted.dense.n} neurons")
     if limits.ops is not None:
         out.print(f"longest step: {fitted.cost.longest} instructions, before training, which changes the firing rate")
-    if plain:
-        cost = [f"{plain.cost.flash} B flash", f"{plain.cost.ram} B RAM"]
-        cost += [] if limits.ops is None else [limits.in_words(plain.cost.ops)]
-        out.print(f"without recurrence {plain.dense.n} neurons fit: {', '.join(cost)}.", soft_wrap=True)
-        out.print(
-            f"Prefer them ([network] density = 0, neurons = {plain.dense.n}) where recurrence adds nothing: "
-            "lnp reproduce compares both.",
-            markup=False,
-            soft_wrap=True,
-        )  # fmt: skip
+    counted = [names[name] for name in list(_rows(fitted, limits))[2:]]
+    columns = ["neurons", "density", "keep", "inputs", "flash, B", "RAM, B", *("instructions" for _ in counted)]
+    cells = [
+        [f"{value:.4g}" for value in _settings(one).values()] + [f"{used}" for _, used in _rows(one, limits).values()]
+        for one in (fitted, *others)
+    ]
+    out.print(table(", ".join(["what fits", *counted]) + ": the first is written", columns, cells))
+    out.print(
+        "Prefer another where it is as accurate: set neurons and density in [network], keep and inputs in [prune].",
+        markup=False, soft_wrap=True,
+    )  # fmt: skip

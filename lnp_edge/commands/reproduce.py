@@ -56,7 +56,7 @@ EXAMPLE = """  lnp reproduce spar
 
 # Each row of the table, as changes to the configuration of a task.
 ROWS: dict[str, dict[str, dict]] = {
-    "dense": {"prune": {"keep": 1.0, "method": "lnp"}},
+    "dense": {"prune": {"keep": 1.0, "inputs": 1.0, "method": "lnp"}},
     "lnp": {"prune": {"method": "lnp"}},
     "activity": {"prune": {"method": "activity"}},
     "random": {"prune": {"method": "random"}},

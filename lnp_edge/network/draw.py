@@ -23,7 +23,7 @@ ONLY = "hidden"  # the name of a single population
 
 
 def random_network(
-    n: int, c: int, o: int, dt: float, density: float, rng: np.random.Generator, neuron: str = "cuba_lif",
+    n: int, c: int, o: int, dt: float, density: float, rng: np.random.Generator, neuron: str,
     tau_out: float = 4.0, heterogeneous: bool = True, clusters: int = 1, **means: float,
 ) -> Network:  # fmt: skip
     """A network with one recurrent population of N neurons, C inputs and O outputs; see drawn.

@@ -19,6 +19,13 @@ A method that needs more than the network declares it: NEEDS = "training" needs 
 and its input x; NEEDS = "gradient" needs the gradient of the loss with respect to each weight
 between neurons at the start. A method with RESUMES = True accepts `resume`, a checkpoint file. This
 module has what the methods share; `describe` measures the result of any method.
+
+Before `prune`, prune_inputs removes synapses from the input, as [prune] inputs says, with every
+method. It chooses at random, or by the largest values of what a method may define:
+
+    input_score(network, rng, options=NoiseSettings()) -> [C, N], of each synapse
+
+NEEDS adds x, or the gradient with respect to w_in [C, N].
 """
 
 from __future__ import annotations
@@ -49,6 +56,7 @@ Index = NDArray[np.intp]
 class Measure:
     """Properties of a network at its own operating point (rate_model.operating_point).
 
+    synapses, inputs : between neurons, and from the input
     abscissa : spectral abscissa of the rate model, 1/s; if negative, perturbations decay
     radius   : spectral radius of the rate model's M, spikes per spike
     rate     : mean spikes per neuron and step
@@ -56,6 +64,7 @@ class Measure:
     """
 
     synapses: int
+    inputs: int
     neurons: int
     abscissa: float
     radius: float
@@ -87,7 +96,7 @@ def measure(network: Network) -> Measure:
     model = rate_model(network, point)
     fan_out = np.diff(network.w_rec.indptr)
     return Measure(
-        network.w_rec.nnz, network.n, model.abscissa(), outermost(model.m),
+        network.w_rec.nnz, int(np.count_nonzero(network.w_in)), network.n, model.abscissa(), outermost(model.m),
         float(point.rate.mean()), float(point.rate @ fan_out),
     )  # fmt: skip
 
@@ -97,8 +106,7 @@ def budget(network: Network, keep: float) -> int:
 
     Raises ConfigError unless 0 < keep <= 1, and NetworkError if no synapse would remain.
     """
-    if not (isinstance(keep, Real) and math.isfinite(keep) and 0 < keep <= 1):
-        raise ConfigError(f"keep = {keep!r} is out of range", "choose 0 < keep <= 1, for example 0.3")
+    _check("keep", keep)
     count = round(keep * network.w_rec.nnz)
     if count == 0:
         hint = "keep more, or start from a larger or denser network"
@@ -108,6 +116,41 @@ def budget(network: Network, keep: float) -> int:
             hint if network.w_rec.nnz else none,
         )
     return count
+
+
+def _check(name: str, share: float) -> None:
+    if not (isinstance(share, Real) and math.isfinite(share) and 0 < share <= 1):
+        raise ConfigError(f"{name} = {share!r} is out of range", f"choose 0 < {name} <= 1, for example 0.3")
+
+
+def prune_inputs(network: Network, share: float, seed: int, score: Floats | None = None) -> Network:
+    """The network with exactly round(share * synapses) of its synapses from the input.
+
+    score : [C, N]; None: random
+
+    Each neuron keeps those of largest score, as many as any other neuron or one more, or all if it
+    has fewer; the score decides which neurons keep one more, the seed breaks ties. The factor
+    of a neuron's weights restores the sum of their squares: the variance of what it receives from
+    independent inputs of equal variance.
+    Raises ConfigError unless 0 < share <= 1, and NetworkError if no synapse would remain.
+    """
+    _check("inputs", share)
+    w, rng = network.w_in, np.random.default_rng(seed)
+    synapse = w != 0
+    count = round(share * int(synapse.sum()))
+    if count == 0:
+        raise NetworkError(
+            f"inputs = {share!r} of {synapse.sum()} synapses from the input leaves none",
+            "keep more, or omit [prune] inputs, which keeps all",
+        )
+    tie = rng.random(w.shape)
+    score = np.where(synapse, tie if score is None else score, -np.inf)
+    rank = np.lexsort((tie, -score), axis=0).argsort(0)  # among the synapses of the same neuron
+    kept = np.zeros(w.shape, bool)
+    kept.flat[np.lexsort([key.ravel() for key in (tie, -score, rank, ~synapse)])[:count]] = True
+    before, after = (np.square(one).sum(0) for one in (w, w * kept))
+    factor = np.sqrt(np.divide(before, after, out=np.ones_like(before), where=after > 0))
+    return replace(network, w_in=w * kept * factor)
 
 
 def endpoints(network: Network) -> tuple[Index, Index]:

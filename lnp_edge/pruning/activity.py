@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from lnp_edge.config import NoiseSettings
 from lnp_edge.dynamics.rate_model import operating_point
-from lnp_edge.network import Network
+from lnp_edge.network import Floats, Network
 from lnp_edge.pruning import Progress, budget, endpoints, keep_largest
 
 NEEDS = "training"
@@ -30,3 +30,14 @@ def prune(
     """
     carried = np.abs(network.w_rec.data) * operating_point(network, x=x).rate[endpoints(network)[0]]
     return keep_largest(network, carried, budget(network, keep), seed)
+
+
+def input_score(
+    network: Network, rng: np.random.Generator, options: NoiseSettings = NoiseSettings(),
+    x: NDArray[np.float32] | None = None,
+) -> Floats:  # fmt: skip
+    """|w| times the mean |x| of its channel.
+
+    x : input windows [W, T, C]; None: all channels are equally active
+    """
+    return np.abs(network.w_in) * (1.0 if x is None else np.abs(x).mean((0, 1))[:, None])

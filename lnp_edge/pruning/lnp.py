@@ -30,11 +30,11 @@ from lnp_edge.base.install import require
 from lnp_edge.config import NoiseSettings
 from lnp_edge.dynamics import lyapunov
 from lnp_edge.dynamics.rate_model import rate_model
-from lnp_edge.network import Network
+from lnp_edge.network import Floats, Network
 from lnp_edge.pruning import Progress, abscissa_limit, budget, endpoints, hold_abscissa, with_loop_gain
 from lnp_edge.pruning.steps import checkpoint as _checkpoint
 from lnp_edge.pruning.steps.delocalise import delocalise
-from lnp_edge.pruning.steps.edges import prune_edges, synapse_scores
+from lnp_edge.pruning.steps.edges import in_random_order, input_scores, prune_edges, synapse_scores
 from lnp_edge.pruning.steps.nodes import surviving_neurons
 from lnp_edge.pruning.steps.timescales import EXPONENTS, NEEDED, optimise_timescales
 
@@ -83,6 +83,13 @@ def prune(
         tuned = optimise_timescales(network, wanted, options.timescales, seed, tuning, state.costs)
         network = hold_abscissa(tuned, limit)[0]
     return with_loop_gain(network, options.loop) if options.loop else network
+
+
+def input_score(network: Network, rng: np.random.Generator, options: NoiseSettings = NoiseSettings()) -> Floats:
+    """Random, with probabilities that follow steps/edges.py's score of synapses from the input."""
+    model = rate_model(network)
+    model = model.stabilised(abscissa_limit(network, model.abscissa()))
+    return in_random_order(input_scores(network, model, rng), rng)
 
 
 def prune_round(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from lnp_edge.config import NoiseSettings
-from lnp_edge.network import Network
+from lnp_edge.network import Floats, Network
 from lnp_edge.pruning import Progress, budget, keep_largest
 
 
@@ -18,3 +18,8 @@ def prune(
     not rescaled, so the loop gain falls.
     """
     return keep_largest(network, np.abs(network.w_rec.data), budget(network, keep), seed)
+
+
+def input_score(network: Network, rng: np.random.Generator, options: NoiseSettings = NoiseSettings()) -> Floats:
+    """|w|"""
+    return np.abs(network.w_in)

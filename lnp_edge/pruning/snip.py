@@ -26,3 +26,14 @@ def prune(
     """
     sensitivity = np.abs(network.w_rec.data * (1.0 if gradient is None else gradient))
     return keep_largest(network, sensitivity, budget(network, keep), seed)
+
+
+def input_score(
+    network: Network, rng: np.random.Generator, options: NoiseSettings = NoiseSettings(),
+    gradient: Floats | None = None,
+) -> Floats:  # fmt: skip
+    """|w dL/dw|
+
+    gradient : dL/dw of each weight from the input, [C, N]
+    """
+    return np.abs(network.w_in * (1.0 if gradient is None else gradient))

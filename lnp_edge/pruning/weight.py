@@ -8,9 +8,9 @@ from __future__ import annotations
 import numpy as np
 
 from lnp_edge.config import NoiseSettings
-from lnp_edge.network import Network
+from lnp_edge.network import Floats, Network
 from lnp_edge.pruning import Progress, budget
-from lnp_edge.pruning.steps.edges import prune_by_score
+from lnp_edge.pruning.steps.edges import in_random_order, prune_by_score
 
 
 def prune(
@@ -18,3 +18,8 @@ def prune(
 ) -> Network:
     """Keep each synapse with probability min(1, K |w|). Keeps all neurons."""
     return prune_by_score(network, np.abs(network.w_rec.data), budget(network, keep), seed, options)
+
+
+def input_score(network: Network, rng: np.random.Generator, options: NoiseSettings = NoiseSettings()) -> Floats:
+    """Random, with probabilities that follow |w|."""
+    return in_random_order(np.abs(network.w_in), rng)

@@ -64,14 +64,14 @@ def struct_bytes(model: QuantizedModel) -> int:
 def sized(model: QuantizedModel, neurons: int, synapses: int) -> QuantizedModel:
     """A model of zeros as large as one layer with `neurons` neurons and `synapses` synapses.
 
-    All weights from the input and to the read-out count as stored.
+    Of the weights from the input and to the read-out, the same share is stored as in the model.
     """
     hidden, out = model.populations
     sizes = {INPUT: len(model.inputs), hidden.name: neurons, out.name: out.n}
 
     def resized(p: Projection) -> Projection:
         pre, post = sizes[p.source], sizes[p.target]
-        nnz = synapses if p.source == p.target else pre * post
+        nnz = synapses if p.source == p.target else round(pre * post * p.w.nnz / (p.w.shape[0] * p.w.shape[1]))
         zeros = [np.zeros(size, np.int32) for size in (pre + 1, nnz, nnz)]
         return replace(p, w=CSR(zeros[0], zeros[1], zeros[2], (pre, post)))
 

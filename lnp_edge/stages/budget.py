@@ -26,7 +26,7 @@ from lnp_edge.base.errors import ConfigError, DoesNotFit
 from lnp_edge.config import Config
 from lnp_edge.network import Network
 from lnp_edge.spec import layout, plugins
-from lnp_edge.spec.model import CSR, Projection, QuantizedModel
+from lnp_edge.spec.model import CSR, INPUT, Projection, QuantizedModel
 from lnp_edge.stages import pipeline
 from lnp_edge.task.split import Split
 
@@ -36,6 +36,7 @@ SIZE = re.compile(r"([0-9]{1,9}(?:\.[0-9]{1,3})?)([km]?)(b?)", re.IGNORECASE | r
 RESERVE = 128
 MOST_TRIES = 8  # of one search; two are usual
 FEWEST = 2  # neurons
+FEWER = (0.5, 0.25)  # shares of the inputs of a neuron that are tried too
 NEAR = 0.99  # share of the instructions that suffices: training changes the firing rate by more
 FIRES_MORE = 1.1  # ratio of instructions up to which a network that fires more than expected is made smaller
 
@@ -135,7 +136,8 @@ def fit(
     def sparsest(neurons: int) -> Fitted:
         settings = replace(config, network=replace(config.network, neurons=neurons))
         dense = pipeline.new_network(settings, data)
-        return measured(settings, dense, _thinned(dense, _least(config, dense.n, dense.w_rec.nnz)))
+        network = pipeline.prune_inputs(settings, data, dense)
+        return measured(settings, dense, _thinned(network, _least(config, dense.n, dense.w_rec.nnz)))
 
     def pruned(synapses: int) -> Fitted:
         settings = replace(start.config, prune=replace(config.prune, keep=synapses / total))
@@ -163,6 +165,18 @@ def fit(
             return replace(fit(config, data, tighter, meter, progress, folder), too_much=too_much)
         _refuse(budget, found)
     return replace(found, too_much=too_much)
+
+
+def smaller(config: Config, data: Split) -> list[Config]:
+    """Configurations that cost less: fewer inputs a neuron, no synapses between neurons, and both. Of one layer.
+
+    Whitened pixels are not pruned.
+    """
+    inputs = len(data.task.inputs)
+    each = min(config.network.inputs or inputs, inputs) * config.prune.inputs
+    shares = [share for share in FEWER if data.axes is None and each * share >= 1]
+    found = [replace(config, prune=replace(config.prune, inputs=config.prune.inputs * share)) for share in shares]
+    return found + [without_recurrence(one) for one in (config, *found)] if config.network.density else found
 
 
 def without_recurrence(config: Config) -> Config:
@@ -273,6 +287,8 @@ def stored(model: QuantizedModel, network: Network) -> QuantizedModel:
     synapses = np.sort(w.row.astype(np.int64) * network.n + w.col)
 
     def whole(p: Projection) -> Projection:
+        if p.source == INPUT and p.target != model.readout.name:
+            return replace(p, w=_with_zeros(p.w, np.flatnonzero(network.w_in)))
         places = synapses if p.source == p.target else np.arange(p.w.shape[0] * p.w.shape[1])
         return replace(p, w=_with_zeros(p.w, places))
 

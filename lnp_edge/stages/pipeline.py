@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from lnp_edge import pruning
 from lnp_edge.base.errors import ConfigError
 from lnp_edge.base.install import require
 from lnp_edge.base.progress import EpochProgress
@@ -55,8 +56,11 @@ def new_network(config: Config, data: Split) -> Network:
             'set it to 0, which rounds; training in integers needs one layer, no skip, readout = "li", up to 8 bits',
         )
     c, o = len(data.task.inputs), len(data.task.classes)
-    if config.network.inputs and data.axes is not None:
-        raise ConfigError(f"network.inputs is {config.network.inputs}, but pixels are whitened together", "set it to 0")
+    if data.axes is not None:
+        for key, value, every in (("network", config.network.inputs, 0), ("prune", config.prune.inputs, 1.0)):
+            if value != every:
+                what = f"{key}.inputs is {value}, but pixels are whitened together"
+                raise ConfigError(what, f"set it to {every:g}")
     return _on_axes(data, drawn(config.network, c, o, data.dt, _first_draw(config)))
 
 
@@ -70,7 +74,7 @@ def _first_draw(config: Config) -> np.random.Generator:
 
 def after_training(config: Config) -> bool:
     """Does the method prune a trained network?"""
-    return config.prune.keep < 1 and _needs(config) == "training"
+    return min(config.prune.keep, config.prune.inputs) < 1 and _needs(config) == "training"
 
 
 def _needs(config: Config) -> str:
@@ -85,30 +89,45 @@ def prune(
     config: Config, data: Split, network: Network, progress: Callable[[float, str], None] | None = None,
     resume: Path | None = None,
 ) -> Network:  # fmt: skip
-    """The network with prune.keep of its recurrent synapses; with keep = 1 the network itself.
+    """The network with prune.inputs of its synapses from the input and prune.keep of those between neurons.
+
+    With 1, it keeps all of them as they are.
 
     resume : a file from which a stopped pruning continues, if the method can
     """
     if config.prune.keep == 1.0:
-        return network
-    needs, more = _needs(config), dict[str, Any]()
-    if resume and getattr(_method(config), "RESUMES", False):
-        more["resume"] = resume
-    if needs == "training":
-        more["x"] = _some_inputs(data)
-    elif needs == "gradient":
-        more["gradient"] = _gradient(config, data, network)
+        return prune_inputs(config, data, network)
+    method, settings = _method(config), config.prune
+    more = {"resume": resume} if resume and getattr(method, "RESUMES", False) else {}
 
     def pruned(network: Network) -> Network:
-        settings = config.prune
-        return _method(config).prune(network, settings.keep, stage_seed(config, 1), progress, settings.noise, **more)
+        needed = more | _needed(config, data, network, "w_rec")
+        return method.prune(network, settings.keep, stage_seed(config, 1), progress, settings.noise, **needed)
 
-    if needs or not config.prune.shared:
-        return pruned(network)
+    if _needs(config) or not settings.shared:
+        return pruned(prune_inputs(config, data, network))
     core = pruned(drawn(config.network.in_steps(network.dt), *TASK_FREE, 1.0, _first_draw(config)))
     c, o = len(network.w_in), len(network.tau_out)
     ports = np.random.default_rng(stage_seed(config, 3))
-    return _on_axes(data, with_ports(core, c, o, network.dt, config.network.tau_out, ports, config.network.inputs))
+    whole = with_ports(core, c, o, network.dt, config.network.tau_out, ports, config.network.inputs)
+    return prune_inputs(config, data, _on_axes(data, whole))
+
+
+def prune_inputs(config: Config, data: Split, network: Network) -> Network:
+    """The network with prune.inputs of its synapses from the input."""
+    if config.prune.inputs == 1:
+        return network
+    score, seed = None, stage_seed(config, 6)
+    if by := getattr(_method(config), "input_score", None):
+        score = by(network, np.random.default_rng(seed), config.prune.noise, **_needed(config, data, network, "w_in"))
+    return pruning.prune_inputs(network, config.prune.inputs, seed, score)
+
+
+def _needed(config: Config, data: Split, network: Network, of: str) -> dict[str, Any]:
+    """What the method needs besides a network, to prune the weights `of`."""
+    if _needs(config) == "training":
+        return {"x": _some_inputs(data)}
+    return {"gradient": _gradient(config, data, network, of)} if _needs(config) == "gradient" else {}
 
 
 def _some_inputs(data: Split) -> NDArray[np.float32]:
@@ -126,13 +145,13 @@ def sample(data: Split) -> NDArray[np.int16]:
     return windows_file.some(counts, data.task.front.frame)
 
 
-def _gradient(config: Config, data: Split, network: Network) -> NDArray[np.float64]:
-    """The gradient of the loss in each recurrent weight, [nnz], over some batches. Needs torch."""
+def _gradient(config: Config, data: Split, network: Network, of: str) -> NDArray[np.float64]:
+    """The gradient of the loss in each of the weights `of`, over some batches. Needs torch."""
     require_torch()
     from lnp_edge.training.loop import gradient
 
     batches = _batches(config, data)
-    return gradient(network, batches, stage_seed(config, 5), data.axes)
+    return gradient(network, batches, stage_seed(config, 5), data.axes, of=of)
 
 
 def require_torch() -> None:

@@ -258,19 +258,22 @@ def _right(y: torch.Tensor, target: torch.Tensor) -> int:
     return int((said == target).sum())
 
 
-def gradient(network: Network, data: Batches, seed: int, axes: np.ndarray | None = None, most: int = 10) -> np.ndarray:
-    """The mean gradient of the loss in each recurrent weight, float64 [nnz].
+def gradient(
+    network: Network, data: Batches, seed: int, axes: np.ndarray | None = None, most: int = 10, of: str = "w_rec"
+) -> np.ndarray:
+    """The mean gradient of the loss in each recurrent weight, float64 [nnz], or in each of `of`.
 
     It is taken over the first `most` batches of an epoch.
     """
     torch.set_num_threads(1)
     model = Trainable(network, axes)
-    model.leaf["w_rec"].requires_grad_()
-    run, total = runner(network), torch.zeros(len(model.leaf["w_rec"]))
+    model.leaf[of].requires_grad_()
+    run, total = runner(network), torch.zeros(model.leaf[of].shape)
     for x, wanted in itertools.islice(data.epoch(np.random.default_rng(seed)), most):
         loss = _loss(run(model.parameters(model.leaf), torch.from_numpy(x)), torch.from_numpy(wanted))
-        total += torch.autograd.grad(loss, model.leaf["w_rec"])[0]
-    return (total / model.unit["w_rec"]).double().numpy() / most
+        total += torch.autograd.grad(loss, model.leaf[of])[0]
+    unit = model.unit[of]
+    return (total / torch.where(unit == 0, 1, unit)).double().numpy() / most
 
 
 def _optimiser(model: Trainable, settings: TrainSettings) -> torch.optim.Optimizer:

@@ -39,7 +39,7 @@ def weighted_graph(n, seed):
 
 
 def network(n=60, seed=3):
-    return random_network(n, 3, 2, 0.04, 0.3, np.random.default_rng(seed))
+    return random_network(n, 3, 2, 0.04, 0.3, np.random.default_rng(seed), "cuba_lif")
 
 
 @settings(max_examples=25)

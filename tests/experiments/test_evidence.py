@@ -115,7 +115,9 @@ def test_a_regression_finds_what_is_linear_and_keeps_from_what_is_noise():
 def test_a_delay_line_remembers_what_neurons_alone_do_not():
     """A chain of neurons that each fire one symbol after the one before: recurrence that carries the task."""
     n = 100
-    alone = random_network(n, 8, 8, 1.0, 0.0, np.random.default_rng(1), tau_mem=2.0, tau_syn=2.0, tau_out=5.0)
+    alone = random_network(
+        n, 8, 8, 1.0, 0.0, np.random.default_rng(1), "cuba_lif", tau_mem=2.0, tau_syn=2.0, tau_out=5.0
+    )
     chain = sparse.csr_array(np.diag(np.full(n - 1, 3.0), 1) * alone.drive_for()[1])
     found = [reservoir.recall(net, np.random.default_rng(2))["recall"] for net in (
         with_port(alone), with_port(replace(alone, w_rec=chain)))]  # fmt: skip
@@ -182,7 +184,7 @@ def test_every_rival_the_method_is_compared_with_exists():
 
 def test_a_large_network_is_a_small_world_too(monkeypatch):
     monkeypatch.setattr("lnp_edge.network.draw.LARGE", 50)
-    net = random_network(300, 2, 2, 1.0, 0.1, np.random.default_rng(1))
+    net = random_network(300, 2, 2, 1.0, 0.1, np.random.default_rng(1), "cuba_lif")
     w = net.w_rec.tocoo()
     assert net.w_rec.nnz == round(0.1 * 300 * 299) and (w.row != w.col).all()
     apart = np.abs(w.row - w.col)

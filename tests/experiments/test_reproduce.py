@@ -119,7 +119,7 @@ def test_a_network_pruned_before_its_task_is_the_same_for_every_task():
 def test_homogeneous_neurons_stay_alike():
     alike = changed(SMALL, ROWS["homogeneous"])
     outcome = run_trial(Trial("x", alike))
-    for name in ("tau_mem", "tau_syn"):
+    for name in ("tau_mem", "tau_ad"):
         taus = outcome.network.params[name]
         assert np.allclose(taus, alike.network.params[name], rtol=1e-6)  # float32 logarithm and back
 

@@ -13,7 +13,7 @@ from safetensors.numpy import load as load_tensors
 from safetensors.numpy import save as save_tensors
 
 from lnp_edge.base.errors import ModelError
-from lnp_edge.config import Config
+from lnp_edge.config import Config, NetworkSettings
 from lnp_edge.network import file as network_file
 from lnp_edge.network.draw import random_network
 from lnp_edge.network.file import NetworkFile
@@ -95,7 +95,10 @@ FORMER = Path(__file__).parents[1] / "data" / "network-1.safetensors"
 def test_a_file_of_format_1_is_read():
     """Written by version 0.1: random_network(24, 3, 4, 0.02, 0.3, default_rng(5)), then lnp.prune(network, 0.5, 1)."""
     found = network_file.load(FORMER)
-    assert (found.config, found.history["float_accuracy"]) == (replace(Config(), seed=5), 0.75)
+    assert (found.config, found.history["float_accuracy"]) == (
+        Config(seed=5, network=NetworkSettings("cuba_lif")),
+        0.75,
+    )
     raw = load_tensors(FORMER.read_bytes())
     assert raw.keys() == {name.removeprefix("hidden.") for name in arrays_of(found.network)}
     for name, a in arrays_of(found.network).items():
@@ -104,7 +107,10 @@ def test_a_file_of_format_1_is_read():
 
 
 def test_a_network_is_drawn_as_by_the_version_that_wrote_format_1():
-    old, new = network_file.load(FORMER).network, random_network(24, 3, 4, 0.02, 0.3, np.random.default_rng(5))
+    old, new = (
+        network_file.load(FORMER).network,
+        random_network(24, 3, 4, 0.02, 0.3, np.random.default_rng(5), "cuba_lif"),
+    )
     kept = np.flatnonzero(np.isin(new.w_in[0].round(12), old.w_in[0].round(12)))
     assert len(kept) == old.n == 23
     new = new.keep_neurons(kept)

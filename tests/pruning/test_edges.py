@@ -185,7 +185,9 @@ def test_noise_pruning_wins_where_its_authors_proved_it():
 
 def test_clusters_have_time_constants_of_their_own_and_one_kind_has_one():
     def draw(**more):
-        return random_network(200, 2, 2, 1.0, 0.1, np.random.default_rng(1), tau_mem=20.0, tau_syn=10.0, **more)
+        return random_network(
+            200, 2, 2, 1.0, 0.1, np.random.default_rng(1), "cuba_lif", tau_mem=20.0, tau_syn=10.0, **more
+        )
 
     clustered, plain, alike = draw(clusters=4), draw(), draw(heterogeneous=False)
     ratio = (clustered.params["tau_mem"] / plain.params["tau_mem"]).reshape(4, 50)
@@ -198,7 +200,9 @@ def test_clusters_have_time_constants_of_their_own_and_one_kind_has_one():
 
 def test_homogeneous_is_the_limit_of_a_narrow_distribution(monkeypatch):
     def draw(**more):
-        return random_network(50, 2, 2, 1.0, 0.2, np.random.default_rng(1), tau_mem=20.0, tau_syn=10.0, **more)
+        return random_network(
+            50, 2, 2, 1.0, 0.2, np.random.default_rng(1), "cuba_lif", tau_mem=20.0, tau_syn=10.0, **more
+        )
 
     monkeypatch.setattr("lnp_edge.spec.parameters.SHAPE", 1e12)
     narrow, alike = draw(), draw(heterogeneous=False)

@@ -28,7 +28,7 @@ SCORES = st.lists(st.floats(1e-3, 1e3), min_size=2, max_size=200)
 
 
 def network(n=60, seed=3, strength=1.0):
-    return pruning.scaled(random_network(n, 3, 2, 0.04, 0.3, np.random.default_rng(seed)), strength)
+    return pruning.scaled(random_network(n, 3, 2, 0.04, 0.3, np.random.default_rng(seed), "cuba_lif"), strength)
 
 
 def prune(method, start, keep, seed=0):
@@ -57,7 +57,7 @@ def column_ids(start, after):
 def graph(w, w_in=None, w_out=None) -> Network:
     """A network with these recurrent weights; every neuron hears the input and feeds the read-out."""
     n = len(w)
-    base = random_network(n, 1, 1, 0.04, 0.0, np.random.default_rng(0))
+    base = random_network(n, 1, 1, 0.04, 0.0, np.random.default_rng(0), "cuba_lif")
     return replace(
         base,
         w_rec=sparse.csr_array(np.asarray(w, float)),
@@ -249,7 +249,7 @@ EVERY_OPTION = st.builds(
        st.sampled_from([1, 100]), st.sampled_from([-9.0, 0.5, 9.0]))  # fmt: skip
 def test_the_budget_the_signs_and_the_seed_hold_for_every_option(options, method, n, clusters, bias):
     """Also of networks that are silent, or always fire."""
-    start = random_network(n, 1, 2, 0.04, 0.6, np.random.default_rng(n), clusters=clusters)
+    start = random_network(n, 1, 2, 0.04, 0.6, np.random.default_rng(n), "cuba_lif", clusters=clusters)
     start = start.with_params(bias=bias * start.params["bias"])
     try:
         first, again = (get("lnp_edge.pruning", method).prune(start, 0.4, 1, None, options) for _ in range(2))

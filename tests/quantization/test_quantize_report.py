@@ -253,7 +253,7 @@ def network(tmp_path, monkeypatch):
     settings = Config()
     data = split(settings, load_data(settings))
     shape = len(data.task.channels), len(data.task.classes)
-    net = random_network(24, *shape, data.dt, 0.3, np.random.default_rng(1))
+    net = random_network(24, *shape, data.dt, 0.3, np.random.default_rng(1), "cuba_lif")
     network_file.save(NetworkFile(net, settings, {}), tmp_path / "n.safetensors")
     return tmp_path / "n.safetensors"
 

@@ -3,6 +3,7 @@
 import json
 import subprocess
 from dataclasses import replace
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -59,16 +60,17 @@ def blank(n, synapses):
     model = tiny_model(n=n)
     empty = CSR.from_dense(np.zeros((n, n)))
     projections = tuple(replace(p, w=empty) if p.name == "rec" else p for p in model.projections)
-    return stored(replace(model, projections=projections), _Places(n, synapses))
+    return stored(replace(model, projections=projections), _Places(model, synapses))
 
 
 class _Places:
     """As much of a network as stored() reads: synapses on the first places."""
 
-    def __init__(self, n, synapses):
+    def __init__(self, model, synapses):
         from scipy import sparse
 
-        self.n, places = n, np.arange(synapses)
+        self.n, places = (n := model.n), np.arange(synapses)
+        self.w_in = np.ones((model.n_in, n))
         self.w_rec = sparse.csr_array((np.ones(synapses), (places // n, places % n)), (n, n))
 
 
@@ -268,16 +270,18 @@ def test_a_budget_for_a_second_of_signal_is_said_for_a_second(data):
     )
 
 
-@pytest.mark.parametrize("changes", [{"neuron": "adlif"}, {"skip": True}, {"neuron": "adlif", "skip": True}])
+@pytest.mark.parametrize(
+    "changes", [{"neuron": neuron, "skip": skip} for neuron in ("adlif", "cuba_lif") for skip in (False, True)]
+)
 def test_any_neuron_and_a_skip_have_a_budget(data, changes):
     """The tables are those of the neuron, and the skip's weights are stored like those of input and read-out."""
     config = Config.from_json(json.dumps(json.loads(CONFIG.to_json()) | {"network": {"neurons": 64} | changes}))
     found = fitted(data, 8192, config=config)
     kept = found.network.w_rec.nnz
     assert found.cost.flash == flash_with(found, kept) <= 8192 - RESERVE < flash_with(found, kept + 1)
-    assert found.model.populations[0].neuron == changes.get("neuron", "cuba_lif")
+    assert found.model.populations[0].neuron == changes["neuron"]
     sizes = {p.name: p.w.nnz for p in found.model.projections}
-    skip = {"input_out": found.model.n_in * found.model.n_out} if "skip" in changes else {}
+    skip = {"input_out": found.model.n_in * found.model.n_out} if changes["skip"] else {}
     assert sizes == {"in": 64 * found.model.n_in, "rec": kept, "out": 64 * found.model.n_out} | skip
 
 
@@ -403,24 +407,68 @@ def test_a_budget_for_a_second_is_the_same_for_a_step(at, capsys, monkeypatch):
         reports.append(json.loads(capsys.readouterr().out)["fit"])
     a_step, a_second = reports
     assert a_second["ops_a_second"]["budget"] == 40000 and a_step["neurons"] == a_second["neurons"]
-    for used in (lambda report: report, lambda report: report["without_recurrence"]):
+    for used in (lambda report: report, *(lambda report, k=k: report["others"][k] for k in range(5))):
         ops, much = (used(report)[name] for report, name in ((a_step, "ops"), (a_second, "ops_a_second")))
         ops, much = (one["used"] if isinstance(one, dict) else one for one in (ops, much))
         assert much == pytest.approx(12.5 * ops, abs=6.25)  # rounded to one instruction
 
 
-def test_the_size_without_recurrence_is_said(at, capsys, monkeypatch):
-    monkeypatch.setattr(_measure, "meter", lambda board, windows: meter)
-    words = ["prune", "small.toml", "--board", "cortex-m4", "--ops", "2500"]
+def test_what_fits_with_fewer_inputs_and_without_recurrence_is_said(at, capsys, monkeypatch):
+    """Instructions of a neuron are 50 with the meter above, and of a synapse from the input 2 with this."""
+
+    def dear(model):
+        return replace(cost := meter(model), ops=cost.ops + 2 * model.projection("in").w.nnz)
+
+    monkeypatch.setattr(_measure, "meter", lambda board, windows: dear)
+    words = ["prune", "small.toml", "--board", "cortex-m4", "--ops", "2480"]
     assert main([*words, "--json"]) == 0
-    assert json.loads(capsys.readouterr().out)["fit"]["without_recurrence"]["neurons"] == 50
+    found = json.loads(capsys.readouterr().out)["fit"]
+    rows = [(0.5, 0.3), (0.25, 0.3), (1, 0), (0.5, 0), (0.25, 0)]
+    assert [(one["inputs"], one["density"]) for one in found["others"]] == rows
+    half, quarter, plain, both, _ = (one["neurons"] for one in found["others"])
+    assert found["neurons"] < half < quarter and half < both == 2480 // (50 + 2 * 3) and plain == 2480 // (50 + 2 * 6)
+    assert network_file.load(at / "pruned.safetensors").network.n == found["neurons"] - int(0.05 * found["neurons"])
     assert main(words) == 0
-    said = capsys.readouterr().out
-    assert "without recurrence 50 neurons fit: " in said and " RAM, 2500 instructions per step." in said
-    assert "([network] density = 0, neurons = 50)" in said and "lnp reproduce" in said
-    (at / "small.toml").write_text(SMALL.replace("neurons = 64", "neurons = 64\ndensity = 0.0"))
-    assert main(words) == 0
-    assert "without recurrence" not in capsys.readouterr().out
+    said = [line.split() for line in capsys.readouterr().out.replace("│", " ").splitlines()]
+    assert [plain, 0, 1, 1] in [[float(x) for x in line[:4]] for line in said if len(line) == 7 and line[0].isdigit()]
+
+
+def test_the_smaller_networks_are_drawn_again_from_what_is_said(data):
+    for config in budget.smaller(CONFIG, data):
+        found = fitted(data, flash=7000, config=config)
+        again = Config.from_json(found.config.to_json())
+        network = pipeline.prune(again, data, pipeline.new_network(again, data))
+        assert network.identity() == found.network.identity()
+        assert np.count_nonzero(network.w_in) == round(config.prune.inputs * found.dense.w_in.size)
+        assert found.model.projection("in").w.nnz == np.count_nonzero(network.w_in)
+
+
+def test_no_network_is_proposed_whose_neurons_hear_less_than_one_input(data):
+    def shares(**network):
+        config = replace(CONFIG, network=replace(CONFIG.network, **network))
+        return [(one.prune.inputs, one.network.density) for one in budget.smaller(config, data)]
+
+    assert len(data.task.inputs) == 6
+    assert shares() == [(0.5, 0.3), (0.25, 0.3), (1, 0), (0.5, 0), (0.25, 0)]
+    assert shares(density=0.0) == [(0.5, 0.0), (0.25, 0.0)]
+    assert shares(inputs=3) == [(0.5, 0.3), (1, 0), (0.5, 0)] and shares(inputs=1) == [(1, 0)]
+    assert shares(inputs=9) == shares()
+    pixels = SimpleNamespace(task=data.task, axes=np.eye(6))
+    assert [one.network.density for one in budget.smaller(CONFIG, pixels)] == [0]
+
+
+def test_only_the_inputs_that_a_neuron_has_are_paid_for(data):
+    """Half of them by [network] inputs or by [prune] inputs: as many are stored, and more neurons fit."""
+    sizes = []
+    for network, prune in ((3, 1.0), (0, 0.5)):
+        config = replace(
+            CONFIG, network=replace(CONFIG.network, inputs=network), prune=replace(CONFIG.prune, inputs=prune)
+        )
+        found = fitted(data, 5600, config=config)
+        assert found.model.projection("in").w.nnz == 3 * found.dense.n
+        assert found.cost.flash == flash_with(found, found.network.w_rec.nnz) <= 5600 - RESERVE
+        sizes.append(found.dense.n)
+    assert sizes[0] == sizes[1] > fitted(data, 5600).dense.n
 
 
 @pytest.mark.parametrize("text", ["{", '{"a": [1, 2, 3]}', '{"a": [1, 2, 1e999, 4]}', '{"a": [-1, 2, 3.0, 4]}'])

@@ -40,9 +40,10 @@ def test_on_the_axes_of_pictures_channels_are_independent_and_drive_a_neuron_as_
 
 
 def test_a_data_set_without_pictures_has_no_axes():
-    parts = split(Config(), spar.load())
+    config = Config(network=NetworkSettings("cuba_lif"))
+    parts = split(config, spar.load())
     assert parts.axes is None
-    drawn = pipeline.new_network(Config(), parts)
+    drawn = pipeline.new_network(config, parts)
     unit = (1 - np.exp(-0.04 / drawn.params["tau_syn"])) * (1 - np.exp(-0.04 / drawn.params["tau_mem"]))
     assert (drawn.w_in / unit).std() == pytest.approx(2, rel=0.1)
 

@@ -40,7 +40,10 @@ SERIES = f'target = "ax"\nahead = {SLOW * 6}\n'
 def test_what_is_open_fits_classes(tmp_path):
     found = configuration(str(own(tmp_path, CLASSES)))
     assert (found.data.window, found.data.hop) == (2.0, 1.0)
-    assert found.network.params == {"tau_mem": 0.1, "tau_syn": 0.05} and found.network.tau_out == 2.0
+    assert (
+        found.network.params == {"tau_mem": 0.1, "tau_ad": 0.2, "pull": 2.0, "jump": 1.5}
+        and found.network.tau_out == 2.0
+    )
     assert found.train.epochs >= 1000 and found.derive == ()
     assert split(found, load_data(found)).task.window == 100
 
@@ -48,7 +51,7 @@ def test_what_is_open_fits_classes(tmp_path):
 def test_what_is_open_fits_ten_minute_values(tmp_path):
     found = configuration(str(own(tmp_path, SERIES, dt=SLOW)))
     assert found.data.window == 50 * SLOW and found.data.hop == SLOW and found.augment.noise == 0.03
-    assert all(SLOW <= tau <= found.data.window for tau in found.network.params.values())
+    assert all(SLOW <= found.network.params[tau] <= found.data.window for tau in ("tau_mem", "tau_ad"))
     data = split(found, load_data(found))
     assert pipeline.new_network(found, data).dt == SLOW
 

@@ -30,7 +30,7 @@ def events(rng, count=40, steps=50):
 
 def settings(encoder="affine"):
     data = DataSettings(window=0.5, hop=0.5, encoder=encoder)
-    return Config(data=data, network=NetworkSettings(neurons=40))
+    return Config(data=data, network=NetworkSettings("cuba_lif", neurons=40))
 
 
 @pytest.fixture

@@ -25,14 +25,14 @@ from lnp_edge.training.loop import train
 
 
 def test_a_start_network_has_the_asked_density_signs_and_time_constants():
-    net = random_network(64, 6, 7, dt=0.04, density=0.3, rng=np.random.default_rng(0))
+    net = random_network(64, 6, 7, dt=0.04, density=0.3, rng=np.random.default_rng(0), neuron="cuba_lif")
     assert net.w_rec.nnz == round(0.3 * 64 * 63) and net.w_rec.diagonal().sum() == 0
     assert (np.sign(net.w_rec.data) == np.repeat(net.sign, np.diff(net.w_rec.indptr))).all()
     assert min(net.params["tau_mem"].min(), net.params["tau_syn"].min()) >= 1.5 * net.dt
     assert (net.all("v_th") == 1).all()
 
 
-SMALL = NetworkSettings(neurons=24)
+SMALL = NetworkSettings("cuba_lif", neurons=24)
 
 
 def small_training(epochs=3, seed=0, progress=None, resume=None, network=SMALL, **settings):
@@ -105,7 +105,7 @@ def test_rotations_are_rotations():
 
 def trained_bits():
     """A checksum of trained weights, of a sparse and of a dense kernel."""
-    networks = (NetworkSettings(neurons=64, density=density) for density in (0.1, 0.5))
+    networks = (NetworkSettings("cuba_lif", neurons=64, density=density) for density in (0.1, 0.5))
     trained = (small_training(1, network=network)[1] for network in networks)
     return [zlib.crc32(after.w_rec.data.tobytes() + after.w_in.tobytes()) for after in trained]
 

@@ -47,7 +47,7 @@ class Measured:
 
 
 def start(n: int, density: float) -> Network:
-    return random_network(n, 8, 8, 0.04, density, np.random.default_rng(1))
+    return random_network(n, 8, 8, 0.04, density, np.random.default_rng(1), "cuba_lif")
 
 
 def full_round(n: int, density: float) -> tuple[float, int, str]:

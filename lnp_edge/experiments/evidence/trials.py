@@ -58,7 +58,7 @@ def core(cell: Cell) -> Network:
     heterogeneous, clusters = KINDS[cell.kind]
     c, o = pipeline.TASK_FREE
     return random_network(
-        cell.neurons, c, o, 1.0, cell.density, np.random.default_rng([cell.seed, 0]),
+        cell.neurons, c, o, 1.0, cell.density, np.random.default_rng([cell.seed, 0]), "cuba_lif",
         tau_mem=reservoir.TAU_MEM, tau_syn=reservoir.TAU_SYN, tau_out=reservoir.TAU_OUT,
         heterogeneous=heterogeneous, clusters=clusters,
     )  # fmt: skip

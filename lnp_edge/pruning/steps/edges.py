@@ -4,8 +4,8 @@ MC     (Moore & Chaudhuri 2020, arXiv:2011.07334) keeps synapse j -> i with prob
        p = K |w_ij| (C_ii + C_jj - 2 sgn(w_ij) C_ij), where C is the stationary covariance of the
        linear rate model, and divides the kept weights by p.
 LNP    replaces w_ij by the Lyapunov matrix l_ij, as we recall it; `score` chooses.
-ours   probabilities and samples of the exact size, the exponent and cap of the rescaling, and the
-       estimate by probes in networks too large for C.
+ours   probabilities and samples of the exact size, the exponent and cap of the rescaling, the
+       estimate by probes in networks too large for C, and the score of synapses from the input.
 """
 
 from __future__ import annotations
@@ -15,14 +15,15 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 from scipy import sparse
+from scipy.sparse.linalg import splu
 
 from lnp_edge.base.errors import NetworkError
 from lnp_edge.base.jit import cached
 from lnp_edge.config import NoiseSettings
 from lnp_edge.dynamics import covariance, lyapunov
-from lnp_edge.dynamics.rate_model import RateModel, network_abscissa, rate_model
+from lnp_edge.dynamics.rate_model import X_STD, RateModel, network_abscissa, rate_model
 from lnp_edge.network import Floats, Network
-from lnp_edge.pruning import Mask, Progress, abscissa_limit, endpoints, hold_abscissa, with_synapses
+from lnp_edge.pruning import Index, Mask, Progress, abscissa_limit, endpoints, hold_abscissa, with_synapses
 from lnp_edge.spec.parameters import SHORTEST
 
 EXACT_TO = 1500  # neurons; for more, variances are estimated by probes, in seconds and not minutes
@@ -90,11 +91,39 @@ def noise(
     network: Network, model: RateModel, rng: np.random.Generator, progress: Callable[[float], None] = lambda done: None
 ) -> Floats:
     """Variance of r_pre - sgn(w) r_post of each synapse, [nnz]."""
-    pre, post = endpoints(network)
-    sign = np.sign(network.w_rec.data)
-    if network.n > EXACT_TO:
+    return _variance(model, np.sign(network.w_rec.data), *endpoints(network), rng, progress)
+
+
+def _variance(
+    model: RateModel, sign: Floats, pre: Index, post: Index, rng: np.random.Generator,
+    progress: Callable[[float], None] = lambda done: None,
+) -> Floats:  # fmt: skip
+    if model.m.shape[0] > EXACT_TO:
         return covariance.probed_pair_variance(model, sign, pre, post, rng, progress=progress)
     return covariance.pair_variance(covariance.stationary_covariance(model.a(), model.q()), sign, pre, post)
+
+
+def input_scores(network: Network, model: RateModel, rng: np.random.Generator) -> Floats:
+    """The score of each synapse from the input: |w| times a variance, as between neurons, [C, N]. Ours.
+
+    It is the variance of x - sgn(w) r, each in units of its own standard deviation, where x is the
+    input behind the filter of the rate model. With the model's Q, Cov(x, r) solves
+    Cov (I - tau A)' = X_STD shared'.
+    """
+    n, every = network.n, np.arange(network.n)
+    own = _variance(model, -np.ones(n), every, every, rng) / 4
+    system = sparse.csc_array((1 + model.leak) * sparse.eye_array(n) - model.m)
+    across = X_STD * splu(system).solve(model.shared).T
+    deviations = X_STD * np.sqrt(0.5 * np.maximum(own, np.finfo(float).tiny))
+    return np.abs(network.w_in) * (1 - np.sign(network.w_in) * np.clip(across / deviations, -1, 1))
+
+
+def in_random_order(score: Floats, rng: np.random.Generator) -> Floats:
+    """Scores whose largest are a random sample without replacement, with probabilities that follow `score`.
+
+    Efraimidis & Spirakis 2006, Inf. Process. Lett. 97:181.
+    """
+    return np.log(1 - rng.random(score.shape)) / np.maximum(score, 1e-6 * score.mean())
 
 
 def lyapunov_matrix(network: Network, exponents: Floats) -> Floats:
