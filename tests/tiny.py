@@ -205,6 +205,12 @@ def with_entry(model, table, k, value) -> QuantizedModel:
         return changed
 
     def of_matrix(p):
+        if table == f"w_{p.name}_rows":
+            four, within = divmod(k, 4 * p.w.shape[0])
+            dense = p.w.dense()
+            assert dense[within // 4, 4 * four + within % 4] != value
+            dense[within // 4, 4 * four + within % 4] = value
+            return vars(CSR.from_dense(dense))
         return {part: other(f"w_{p.name}_{part}", getattr(p.w, part)) for part in ("indptr", "indices", "data")}
 
     return replace(

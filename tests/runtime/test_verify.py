@@ -69,7 +69,7 @@ CORRUPTIONS = [  # of a table of MODELS, by how much one entry is wrong, and wha
     ("layer", "hidden_bias", 39, 1, "neuron 39 of hidden"),
     ("stack", "w_first_second_data", 100, -1, "synapse neuron 5 of first to neuron 2 of second"),
     ("stack", "w_second_third_data", 206, 1000, "synapse neuron 34 of second to neuron 2 of third"),
-    ("stack", "w_input_out_data", 5, -1, "synapse channel 1 to neuron 1 of out"),
+    ("stack", "w_input_out_rows", 5, -1, "synapse channel 1 to neuron 1 of out"),
     ("stack", "second_jump", 7, 1, "neuron 7 of second"),
     ("stack", "second_c_pull", 30, 9, "neuron 30 of second"),
     ("stack", "third_bias", 19, 1, "neuron 19 of third"),
@@ -148,7 +148,11 @@ def place_in_words(model, table, k):
     for p in model.projections:
         pre, post = (f"neuron {{}} of {end}" if end != "input" else "channel {}" for end in (p.source, p.target))
         if kind == f"w_{p.name}" and part == "indptr":
-            return "end of the last row" if k == p.w.shape[0] else f"row of {pre.format(k)}"
+            return "no synapse" if k == p.w.shape[0] else f"row of {pre.format(k)}"
+        if kind == f"w_{p.name}" and part == "rows":
+            of_one = 4 * p.w.shape[0]  # of the four neurons that lie together
+            neuron = 4 * (k // of_one) + k % 4
+            return f"synapse {pre.format(k % of_one // 4)} to {post.format(neuron)}"
         if kind == f"w_{p.name}":
             row = int(np.flatnonzero(p.w.indptr <= k)[-1])
             return f"synapse {pre.format(row)} to {post.format(p.w.indices[k])}"
