@@ -173,6 +173,7 @@ def split(config: Config, dataset: Dataset, held_out: tuple[int, ...] | None = N
         raise ConfigError(what, "set [quantize] decide = false, and leave out --decide")
     if streaming := bool(config.stream.batches):
         _require_streams(config, dataset, hop, front.frame)
+    front = front.fit(train.samples(), config.data.params)
     encoder, features = config.data.encoder, _features(train, front)
     fitted = plugins.get("lnp_edge.encoders", encoder).fit(features)
     if dataset.series:

@@ -33,28 +33,73 @@ def signals(frame, seed=1):
     return np.stack(windows).clip(-32768, 32767).astype(np.int16)
 
 
+def fitted(kind, frame):
+    """The front end with its parameters as fitted, and with each at the ends of its range."""
+    plain = FrontEnd(kind, frame).check()
+    ends = [replace(plain, params=tuple((ends[k], ends[1 - k]) for ends in plain.ranges.values())) for k in (0, 1)]
+    return [plain.fit(signals(frame).reshape(-1, 2)), *(ends if plain.ranges else [])]
+
+
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("frame", FRAMES)
 def test_a_file_keeps_its_promises(kind, frame):
-    front = FrontEnd(kind, frame).check()
-    found = front.run(signals(frame))
-    assert found.shape == (5, 6, 2 * len(front.features)) and front.features
-    assert len(set(inputs(front, ("a", "b")))) == 2 * len(front.features)
-    assert isinstance(front.module.NOISE, bool)
-    assert found.min() >= -32768 and found.max() <= 32767
-    assert np.array_equal(front.run(signals(frame)[:, ::1]), found)
+    for front in fitted(kind, frame):
+        found = front.run(signals(frame))
+        assert found.shape == (5, 6, 2 * len(front.features)) and front.features
+        assert len(set(inputs(front, ("a", "b")))) == 2 * len(front.features)
+        assert isinstance(front.module.NOISE, bool)
+        assert found.min() >= -32768 and found.max() <= 32767
+        assert np.array_equal(front.run(signals(frame)[:, ::1]), found)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_parameters_are_within_their_ranges_whatever_is_set(kind):
+    """A file without parameters has no settings either."""
+    front, settings = FrontEnd(kind, 4).check(), frontend.settings_of(kind)
+    assert front.ranges or not settings
+    samples = {"any": signals(4).reshape(-1, 2), "constant": np.full((9, 2), -32768, np.int16)}
+    for counts in samples.values():
+        for ends in ({}, *({name: own[k] for name, own in settings.items()} for k in range(3))):
+            found = front.fit(counts, ends)
+            assert [len(values) for values in found.params] == [2] * len(front.ranges)
+            for values, (low, high) in zip(found.params, front.ranges.values(), strict=True):
+                assert all(type(value) is int and low <= value <= high for value in values)
+    assert front.fit(counts) == front.fit(counts, {name: own[0] for name, own in settings.items()})
 
 
 @pytest.mark.parametrize("kind", [kind for kind in KINDS if kind in FRONT_ENDS])
 @pytest.mark.parametrize("frame", FRAMES)
 def test_features_are_those_of_the_oracle(kind, frame):
-    found = FrontEnd(kind, frame).run(signals(frame))
-    for w, window in enumerate(signals(frame).tolist()):
-        channels = [FRONT_ENDS[kind](frame) for _ in range(2)]
-        for t in range(6):
-            step = window[t * frame : (t + 1) * frame]
-            made = [one.features([row[c] for row in step]) for c, one in enumerate(channels)]
-            assert found[w, t].tolist() == [of[f] for f in range(len(made[0])) for of in made], (w, t)
+    for front in fitted(kind, frame):
+        found = front.run(signals(frame))
+        for w, window in enumerate(signals(frame).tolist()):
+            channels = [FRONT_ENDS[kind](frame, *(values[c] for values in front.params)) for c in range(2)]
+            for t in range(6):
+                step = window[t * frame : (t + 1) * frame]
+                made = [one.features([row[c] for row in step]) for c, one in enumerate(channels)]
+                assert found[w, t].tolist() == [of[f] for f in range(len(made[0])) for of in made], (front, w, t)
+
+
+@pytest.mark.parametrize("frame", [1, 4])
+def test_what_delta_sends_adds_up_to_the_samples_within_its_thresholds(frame):
+    """Exactly for a threshold of one count, once a jump beyond int16 has been sent in two parts."""
+    counts = signals(4)
+    for threshold in (1, 2, 300, 32767):
+        front = FrontEnd("delta", frame, ((threshold, threshold),))
+        sent = front.run(counts).reshape(5, 24, 2)
+        assert ((sent == 0) | (abs(sent) >= threshold)).all()
+        apart = abs(counts - sent.cumsum(1))
+        large = abs(np.diff(counts.astype(int), axis=1, prepend=0)) > 32767
+        assert (apart[~large] < threshold)[np.roll(~large, 1, axis=1)[~large]].all()
+        assert threshold > 1 or not apart[[0, 4]].any()
+
+
+def test_delta_by_hand():
+    """Threshold 3: what is small adds up until it is sent; a threshold is one count at least, and of each channel."""
+    counts = np.array([[[5, 5], [7, 4], [8, 4], [8, 4], [6, 9]]], np.int16)
+    assert FrontEnd("delta", 1, ((3, 1),)).run(counts)[0].tolist() == [[5, 5], [0, -1], [3, 0], [0, 0], [0, 5]]
+    scaled = np.array([[-100, 0], [100, 0]], np.int16)
+    assert FrontEnd("delta", 1).fit(scaled, {"threshold": 0.1}).params == ((10, 1),)
 
 
 def test_the_features_of_logdiff_by_hand():
@@ -118,6 +163,7 @@ def test_a_wrong_front_end_is_refused(kind, frame, said):
 WRONG = {
     "feature 'a' of front end wrong may reach -65536..65534": lambda op, first, x, s: ((op.add(x[0], x[0]),), (s,)),
     "state 's' of front end wrong may reach": lambda op, first, x, s: ((x[0],), (op.add(s, x[0]),)),
+    "add in front end wrong may overflow": lambda op, first, x, s: ((op.add(2**31 - 1, x[0]),), (s,)),
     "mul in front end wrong may overflow":
         lambda op, first, x, s: ((op.clamp(op.mul(op.mul(x[0], x[0]), 3), 0, 9),), (s,)),
     "leak in front end wrong has the operand 262144": lambda op, first, x, s: ((op.leak(x[0], 262144),), (s,)),
