@@ -428,6 +428,8 @@ def _read(cls: type, raw: Any, where: str):
         return _network(raw, where)
     known = {f.name: f for f in fields(cls) if f.name not in NO_FIELD}
     own = _settings(raw, where) if cls is DataSettings else {}
+    if taken := sorted(own.keys() & known.keys()):
+        raise ConfigError(f"the front end has a setting {taken[0]!r}, which [data] has", "give it another name there")
     _known(raw, [*known, *own], where)
     found = {key: _value(known[key], value, where + key) for key, value in raw.items() if key in known}
     if own:

@@ -96,11 +96,12 @@ class FrontEnd:
         given = {name: value for name, (value, _, _) in settings_of(self.kind).items()} | dict(settings or {})
         try:
             found = self.module.fit(counts, **given)
-            params = tuple(tuple(np.asarray(found[name], np.int64).tolist()) for name in self.ranges)
+            params = tuple(tuple(np.asarray(found[name]).tolist()) for name in self.ranges)
         except Exception as e:  # whatever the file does
             raise plugins.broken(file, e) from None
         for values, (name, (low, high)) in zip(params, self.ranges.items(), strict=True):
-            if len(values) != counts.shape[-1] or not all(low <= value <= high for value in values):
+            fair = all(type(value) is int and low <= value <= high for value in values)
+            if len(values) != counts.shape[-1] or not fair:
                 what = f"fit of front end {self.kind} gives {name} {str(values)[:60]} for {counts.shape[-1]} channels"
                 raise ConfigError(what, f"{file}: a number from {low} to {high} for each")
         return replace(self, params=params)
@@ -132,8 +133,19 @@ RAW = FrontEnd()  # one sample a step, as it is
 
 
 def settings_of(kind: str) -> dict[str, tuple[float, float, float]]:
-    """The settings that a front end adds to [data]: the default, the lowest and the highest value of each."""
-    return dict(getattr(plugins.get(PACKAGE, kind), "SETTINGS", {}))
+    """The settings that a front end adds to [data]: the default, the lowest and the highest value of each.
+
+    Raises ConfigError for an unknown front end, and for a file that says it in another way.
+    """
+    found = getattr(plugins.get(PACKAGE, kind), "SETTINGS", {})
+    try:
+        sound = all(isinstance(name, str) and low <= value <= high for name, (value, low, high) in found.items())
+    except Exception as e:  # whatever the file has
+        raise plugins.broken(f"lnp_edge/frontends/{kind}.py", e) from None
+    if not sound:
+        raise ConfigError(f"front end {kind} has the settings {found!s:.60}",
+                          f"lnp_edge/frontends/{kind}.py: of each its default, lowest and highest value")  # fmt: skip
+    return dict(found)
 
 
 def inputs(front: FrontEnd, channels: Sequence[str]) -> tuple[str, ...]:
@@ -237,7 +249,7 @@ def _checked(front: FrontEnd) -> None:
         sound = sound and all(type(limit) is int and 0 < limit <= INT32_MAX for limit in most.values())
         ranges = front.ranges
         fair = all(type(low) is type(high) is int and -32768 <= low <= high <= 32767 for low, high in ranges.values())
-        fair = fair and all(low <= value <= high for value, low, high in settings_of(front.kind).values())
+        fair = fair and bool(ranges) == hasattr(front.module, "fit") >= bool(settings_of(front.kind))
     except ConfigError:
         raise
     except Exception as e:  # whatever the file does
@@ -245,9 +257,9 @@ def _checked(front: FrontEnd) -> None:
     if not sound:
         raise ConfigError(f"front end {front.kind} has features {features!s:.60} and state {most!s:.60}",
                           f"{file}: names of features, and of each state variable its largest |value|")  # fmt: skip
-    if not fair or bool(ranges) != hasattr(front.module, "fit"):
-        raise ConfigError(f"front end {front.kind} has parameters {ranges!s:.60}",
-                          f"{file}: of each its range in int16, their fit, and settings within their ranges")  # fmt: skip
+    if not fair:
+        raise ConfigError(f"front end {front.kind} has the parameters {ranges!s:.60}",
+                          f"{file}: of each its range within int16, and fit, which alone takes settings")  # fmt: skip
     for what, names in (("state variable", [*most]), ("parameter", [*ranges])):
         for name in names:  # z: packed spikes
             taken = what == "parameter" and name in most

@@ -82,16 +82,13 @@ def test_features_are_those_of_the_oracle(kind, frame):
 
 @pytest.mark.parametrize("frame", [1, 4])
 def test_what_delta_sends_adds_up_to_the_samples_within_its_thresholds(frame):
-    """Exactly for a threshold of one count, once a jump beyond int16 has been sent in two parts."""
-    counts = signals(4)
+    """So a threshold of one count loses nothing. A jump beyond int16 takes up to three samples."""
+    counts = np.repeat(signals(4), 3, axis=1)
     for threshold in (1, 2, 300, 32767):
-        front = FrontEnd("delta", frame, ((threshold, threshold),))
-        sent = front.run(counts).reshape(5, 24, 2)
+        sent = FrontEnd("delta", frame, ((threshold, threshold),)).run(counts).reshape(5, 72, 2)
         assert ((sent == 0) | (abs(sent) >= threshold)).all()
         apart = abs(counts - sent.cumsum(1))
-        large = abs(np.diff(counts.astype(int), axis=1, prepend=0)) > 32767
-        assert (apart[~large] < threshold)[np.roll(~large, 1, axis=1)[~large]].all()
-        assert threshold > 1 or not apart[[0, 4]].any()
+        assert (apart[[0, 3, 4]] < threshold).all() and (apart[:, 2::3] < threshold).all()
 
 
 def test_delta_by_hand():
@@ -163,7 +160,6 @@ def test_a_wrong_front_end_is_refused(kind, frame, said):
 WRONG = {
     "feature 'a' of front end wrong may reach -65536..65534": lambda op, first, x, s: ((op.add(x[0], x[0]),), (s,)),
     "state 's' of front end wrong may reach": lambda op, first, x, s: ((x[0],), (op.add(s, x[0]),)),
-    "add in front end wrong may overflow": lambda op, first, x, s: ((op.add(2**31 - 1, x[0]),), (s,)),
     "mul in front end wrong may overflow":
         lambda op, first, x, s: ((op.clamp(op.mul(op.mul(x[0], x[0]), 3), 0, 9),), (s,)),
     "leak in front end wrong has the operand 262144": lambda op, first, x, s: ((op.leak(x[0], 262144),), (s,)),
@@ -232,3 +228,69 @@ def test_operations_over_arrays_and_ranges_are_those_on_numbers():
 def test_raw_is_one_sample_as_it_is():
     x = np.arange(12, dtype=np.int16).reshape(2, 3, 2)
     assert RAW.run(x).tolist() == x.tolist() and inputs(RAW, ("a", "b")) == ("a", "b")
+
+
+def wrong_file(monkeypatch, **changes):
+    """A front end of one parameter with something else in its file; None: not there."""
+    whole = {
+        "NOISE": True, "PARAMS": {"p": (1, 9)}, "SETTINGS": {"share": (0.5, 0.0, 1.0)},
+        "fit": lambda counts, share: {"p": np.full(counts.shape[-1], 1 + round(8 * share))},
+        "features": lambda frame: ("a",), "state": lambda frame: {"s": 32768},
+        "run": lambda op, first, x, s, p: ((op.gate(op.greater(x[0], p), x[0]),), (s,)),
+    }  # fmt: skip
+    module = SimpleNamespace(**{name: value for name, value in (whole | changes).items() if value is not None})
+    monkeypatch.setattr(frontend.plugins, "get", lambda package, name: module)
+    frontend._checked.cache_clear()
+    return FrontEnd("wrong", 1)
+
+
+def test_a_file_with_parameters_is_taken(monkeypatch):
+    front = wrong_file(monkeypatch).check().fit(EXTREMES[:, None])
+    assert front.params == ((5,),) and front.run(EXTREMES[:, None]).ravel().tolist() == [0, 0, 0, 0, 32767]
+    assert front.fit(EXTREMES[:, None], {"share": 1.0}).params == ((9,),)
+
+
+@pytest.mark.parametrize(("changes", "said"), [
+    ({"PARAMS": {"p": (0, 32768)}}, "has the parameters {'p': (0, 32768)}"),
+    ({"PARAMS": {"p": (9, 1)}}, "has the parameters {'p': (9, 1)}"),
+    ({"PARAMS": {"p": (0.0, 1)}}, "has the parameters {'p': (0.0, 1)}"),
+    ({"PARAMS": {"p": 3}}, "cannot unpack"),
+    ({"PARAMS": 3}, "'int' object is not iterable"),
+    ({"PARAMS": None}, "has the parameters {}"),
+    ({"fit": None}, "has the parameters {'p': (1, 9)}"),
+    ({"PARAMS": {"s": (1, 9)}}, "a parameter of front end wrong is called 's'"),
+    ({"PARAMS": {"P": (1, 9)}}, "a parameter of front end wrong is called 'P'"),
+    ({"SETTINGS": {"share": (2.0, 0.0, 1.0)}}, "has the settings {'share': (2.0, 0.0, 1.0)}"),
+    ({"SETTINGS": {"share": 3}}, "cannot unpack"),
+    ({"run": lambda op, first, x, s: ((x[0],), (s,))}, "takes 4 positional arguments but 5"),
+    ({"run": lambda op, first, x, s, p: ((p,), (s,))}, "front end wrong gives a constant"),
+    ({"run": lambda op, first, x, s, p: ((op.clamp(x[0], -9, p),), (s,))}, "clamp in front end wrong has the operand p"),
+    ({"run": lambda op, first, x, s, p: ((op.mul(x[0], p),), (s,))}, "feature 'a' of front end wrong may reach -294912"),
+    ({"fit": lambda counts: {"p": np.ones(1, int)}}, "unexpected keyword argument 'share'"),
+    ({"fit": lambda counts, share: {}}, "KeyError: 'p'"),
+    ({"fit": lambda counts, share: {"p": 1}}, "'int' object is not iterable"),
+    ({"fit": lambda counts, share: {"p": [1, 1]}}, "gives p (1, 1) for 1 channels"),
+    ({"fit": lambda counts, share: {"p": [10]}}, "gives p (10,) for 1 channels"),
+    ({"fit": lambda counts, share: {"p": [1.0]}}, "gives p (1.0,) for 1 channels"),
+])  # fmt: skip
+def test_a_file_with_wrong_parameters_is_refused(monkeypatch, changes, said):
+    front = wrong_file(monkeypatch, **changes)
+    with pytest.raises(ConfigError, match=re.escape(said)) as e:
+        front.check().fit(np.zeros((3, 1), np.int16))
+    assert "\n" not in e.value.what + e.value.try_next
+
+
+def test_parameters_are_in_the_fingerprint_and_of_every_channel():
+    model = tiny_front("delta", 4)
+    (name, values), *_ = model.front.tables.items()
+    assert (name, len(values), dict(model.arrays())["front_threshold"].tolist()) == ("threshold", 3, values.tolist())
+    other = replace(model, front=replace(model.front, params=((1, 2, 3),)))
+    assert other.check().fingerprint != model.fingerprint
+    for params, said in (
+        ((), "front threshold: expected 3 values, got none"),
+        (((1, 2),), "front threshold: expected 3 values, got shape (2,)"),
+        (((1, 0, 3),), "front threshold[1] is 0, outside 1..32767"),
+        (((1, 2, 32768),), "front threshold[2] is 32768, outside 1..32767"),
+    ):
+        with pytest.raises(ModelError, match=re.escape(said)):
+            replace(model, front=replace(model.front, params=params)).check()
