@@ -239,7 +239,7 @@ def tiny_front(kind, frame, seed=1) -> QuantizedModel:
     front = FrontEnd(kind, frame)
     model = replace(tiny_stack(seed, n_in=len(inputs(front, "abc"))), front=front, channels=("a", "b", "c"))
     counts = tiny_counts(model, 100).reshape(-1, 3)
-    front = front.fit(counts)
+    front = front.fit(counts // np.array([9, 1, 3], np.int16))  # other parameters of each channel
     fitted = plugins.get("lnp_edge.encoders", "affine").fit(front.run(counts))
     return replace(model, front=front, encoder_params=fitted, window=20 * frame, hop=10 * frame + 1).check()
 

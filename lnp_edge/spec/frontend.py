@@ -63,7 +63,7 @@ class FrontEnd:
 
     @property
     def plain(self) -> FrontEnd:
-        """Without the values of its parameters, of which its operations do not depend."""
+        """Without the values of its parameters, on which its operations do not depend."""
         return replace(self, params=())
 
     @property
@@ -73,7 +73,7 @@ class FrontEnd:
 
     @property
     def trace(self) -> Trace:
-        """Its operations: from first, samples x0, ..., state s0, ... and parameters p0, ... to features and new state."""
+        """Its operations: from first, samples x0, ..., state s0, ..., parameters p0, ... to features and new state."""
         return _traced(self.plain)
 
     def check(self) -> FrontEnd:

@@ -326,8 +326,12 @@ def front_threshold(values):
     return change
 
 
+def no_threshold(proto, tensors):
+    proto.graph.initializer.remove(tensors["front_threshold"])
+
+
 @pytest.mark.parametrize(("change", "said"), [
-    (lambda proto, tensors: proto.graph.initializer.remove(tensors["front_threshold"]), "its front_threshold is missing"),
+    (no_threshold, "its front_threshold is missing"),
     (front_threshold(np.zeros(3, np.int32)), "front threshold[0] is 0, outside 1..32767"),
     (front_threshold(np.full(3, 2**31 - 1, np.int32)), "front threshold[0] is 2147483647, outside 1..32767"),
     (front_threshold(np.ones(2, np.int32)), "front threshold: expected 3 values, got shape (2,)"),
