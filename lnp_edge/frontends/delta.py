@@ -6,8 +6,8 @@ Let `held` be what was sent of a channel, 0 after a reset. For each sample of th
     sent   = change if |change| >= threshold else 0;  held += sent
 
 The features are what is sent, so their sum is `held`: with a threshold of 1 count the samples
-themselves, and else never further from them than the threshold, but for jumps beyond int16, which take
-two samples. The network hears changes and must integrate what it needs of the level, which its leaks forget.
+themselves, and else never as far from them as the threshold, but for jumps beyond int16, which take two
+or three samples. The network hears changes and must integrate what it needs of the level, which its leaks forget.
 
 What is sent is the change, no count of thresholds: the encoder scales it anyway, a rest would be lost
 or sent late, and there is no division. Miskowicz 2006, Sensors 6:49.
@@ -21,7 +21,7 @@ from lnp_edge.encoders.affine import moments
 NOISE = False  # it would pass where a sensor is still
 LONGEST = 32
 PARAMS = {"threshold": (1, 32767)}  # counts
-SETTINGS = {"threshold": (0.25, 0.0, 100.0)}  # in standard deviations of the channel; 0: one count
+SETTINGS = {"threshold": (0.1, 0.0, 100.0)}  # in standard deviations of the channel; 0: one count
 
 
 def fit(counts, threshold):
@@ -47,5 +47,5 @@ def run(op, first, samples, held, threshold):
         still = op.greater(threshold, op.absolute(change))
         sent = op.choose(still, 0, change)
         found.append(sent)
-        held = op.clamp(op.add(held, sent), -32768, 32767)  # it is within these: shown for the proof
+        held = op.clamp(op.add(held, sent), -32768, 32767)  # only a loaded 32768 is beyond
     return tuple(found), (held,)

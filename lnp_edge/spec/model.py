@@ -456,7 +456,7 @@ class QuantizedModel:
             raise ModelError(f"{again} names two things of the model", "rename a population or a projection")
 
     @staticmethod
-    def _check_range(name: str, values: Ints | None, count: int, low: int, high: int) -> None:
+    def _check_range(name: str, values: NDArray | None, count: int, low: int, high: int) -> None:
         again = "the model file is damaged: run lnp quantize again"
         if values is None or values.shape != (count,):
             found = "none" if values is None else f"shape {values.shape}"
