@@ -5,6 +5,8 @@ of them, for each channel alike; an encoder then turns every feature into an inp
 A file defines
 
     NOISE         whether training may add noise to the samples: before a logarithm it ruins them
+    EVENTS        whether a feature of 0 means that nothing happened: its input is then 0 too, which
+                  costs a device no synapse; optional
     features(frame) -> names
                   of the features of a channel. Raises ConfigError for a frame it cannot take.
     state(frame) -> {name: most}

@@ -19,6 +19,7 @@ from lnp_edge.task.split import split
 from lnp_edge.task.task import encoded
 
 ENCODERS = plugins.names("lnp_edge.encoders")
+EVENTS = [kind for kind in plugins.names(frontend.PACKAGE) if getattr(FrontEnd(kind).module, "EVENTS", False)]
 
 
 def events(rng, count=40, steps=50):
@@ -63,6 +64,18 @@ def test_the_front_end_is_fitted_to_the_training_data_alone(data, kind):
     assert front == FrontEnd(kind, 4).fit(data.of_groups({0}).samples(), most)
     if front.params:
         assert front not in (FrontEnd(kind, 4).fit(data.samples(), most), FrontEnd(kind, 4).fit(data.samples()))
+
+
+@pytest.mark.parametrize("encoder", ENCODERS)
+@pytest.mark.parametrize("kind", EVENTS)
+def test_what_did_not_happen_is_no_input(data, kind, encoder):
+    """Although the mean of the changes is far from 0: recordings are short, and begin at 10,000."""
+    away = replace(data, recordings=[a + np.int16(10_000) for a in data.recordings])
+    parts = split(Config(data=DataSettings(window=0.5, hop=0.5, front=kind, encoder=encoder)), check(away))
+    features = parts.task.front.run(parts.train.samples())
+    assert abs(parts.task.front.run(away.recordings[0]).mean(0)).min() > 100
+    x = encode(encoder, features, parts.task.encoder_params)
+    assert (features == 0).any() and (x[features == 0] == 0).all() and x.any()
 
 
 def test_without_a_word_it_is_affine(data):
