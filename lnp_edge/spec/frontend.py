@@ -241,8 +241,9 @@ def _checked(front: FrontEnd) -> None:
             raise ConfigError(
                 f"front end {front.kind} has no {needed}", f"{file}: __init__.py beside it says what it is"
             )
-    if type(front.module.NOISE) is not bool:
-        raise ConfigError(f"NOISE of front end {front.kind} is {front.module.NOISE!r:.40}", f"{file}: True or False")
+    for flag in ("NOISE", "EVENTS"):
+        if type(value := getattr(front.module, flag, False)) is not bool:
+            raise ConfigError(f"{flag} of front end {front.kind} is {value!r:.40}", f"{file}: True or False")
     try:
         features, most = front.features, front.state
         sound = len({*features}) == len(features) > 0 and all(isinstance(name, str) for name in features)
