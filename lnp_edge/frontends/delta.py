@@ -19,7 +19,7 @@ from lnp_edge.base.errors import ConfigError
 from lnp_edge.encoders.affine import moments
 
 NOISE = False  # it would pass where a sensor is still
-EVENTS = True  # their mean is not 0: the first change of a recording is its level
+EVENTS = True
 LONGEST = 32
 PARAMS = {"threshold": (1, 32767)}  # counts
 SETTINGS = {"threshold": (0.1, 0.0, 100.0)}  # in standard deviations of the channel; 0: one count
