@@ -133,6 +133,7 @@ def sense(model: QuantizedModel, name: str) -> str:
             *read("first", "s->t == 0"),
             *(line for k in range(front.frame) for line in read(f"x{k}", f"counts[{at(k)}]")),
             *(line for k, variable in enumerate(state) for line in read(f"s{k}", f"s->front_{variable}[c]")),
+            *(line for k, p in enumerate(front.ranges) for line in read(f"p{k}", f"lnp_{name}_tables.front_{p}[c]")),
             *(f"    {line}" for line in _body(found, set(found.args), {})),
             *(
                 f"        input[{at(k)}] = (int8_t)encode_channel({at(k)}, {value});"

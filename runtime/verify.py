@@ -288,7 +288,7 @@ def _place(model: QuantizedModel, table: str, k: int) -> str:
     for population in model.populations:
         if table in {f"{population.name}_{name}" for name in population.module.TABLES}:
             return unit(population.name, k)
-    return unit(INPUT, k)  # a parameter of the encoder
+    return unit(INPUT, k)  # a parameter of the encoder or of the front end
 
 
 def stimulus(model: QuantizedModel, steps: int, seed: int) -> Iterator[NDArray[np.int16]]:

@@ -74,7 +74,7 @@ class Case:
                 Projection("out", "hidden", "out", _first(self.n, self.outputs, 0, 0), 0),
             ),
             dt=0.01, window=window, hop=window, channels=channels, classes=tuple(f"k{k}" for k in range(self.outputs)),
-            front=self.front,
+            front=self.front.fit(np.zeros((1, self.channels), np.int16)),
         )  # fmt: skip
 
 

@@ -7,6 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lnp_edge.spec import plugins
+from lnp_edge.spec.frontend import GROUP
 from lnp_edge.spec.model import CSR, INPUT, Projection, QuantizedModel
 
 PACKAGE = "lnp_edge.layouts"
@@ -30,7 +31,7 @@ def of(model: QuantizedModel, p: Projection) -> ModuleType:
 
 def tables(model: QuantizedModel) -> dict[str, NDArray]:
     """Every table of the firmware by name, in its stored type and in the order of the device."""
-    found: dict[str, NDArray] = {}
+    found: dict[str, NDArray] = {f"{GROUP}_{name}": a.astype(np.int16) for name, a in model.front.tables.items()}
     for name in plugins.get("lnp_edge.encoders", model.encoder).PARAMS:
         found[f"encoder_{name}"] = model.encoder_params[name].astype(np.int16)
     for p in model.projections:
