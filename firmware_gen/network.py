@@ -66,7 +66,7 @@ def _header(model: QuantizedModel, name: str) -> str:
         sizes=f"{sizes}\n#define LNP_{up}_WINDOWS {stream.windows(model)}u",
         names=stream.names(model, up),
         state="\n".join(_members(model)),
-        drives=max(p.n for p in model.populations),
+        drives=layout.drives(model),
     )
 
 
@@ -96,26 +96,24 @@ def _tables_source(model: QuantizedModel, name: str) -> str:
 def _source(model: QuantizedModel, name: str) -> str:
     up = name.upper()
     used = ("N_OUT", "STATE_WORDS", "SAVE_BYTES", "FINGERPRINT")
-    inputs = [p for p in model.projections if p.source == INPUT]
+    senses = not model.front.stacks or any(p.source == INPUT for p in model.projections)
     parts = [
         _top(model) + f'#include "lnp_{name}.h"',
         '#include "lnp_kernel.h"',
         '#include "lnp_ops.h"',
         f'#include "lnp_{name}_tables.h"',
         "",
-        *([] if model.front.stacks else [neuron.front_end(model, name)]),
-        *([neuron.encoder(model.encoder, f"lnp_{name}_tables.encoder_")] if inputs else []),
-        *([_encode(model)] if len(inputs) > 1 else []),
+        *([neuron.encoder(model.encoder, f"lnp_{name}_tables.encoder_"), neuron.sense(model, name)] if senses else []),
     ]
     for population in model.populations:
-        parts += [_projection(model, p, name, len(inputs) == 1) for p in model.into(population)]
+        parts += [_projection(model, p, name) for p in model.into(population)]
         parts += [neuron.neuron(population, name), _population(population, name)]
     most = {p.name: max(model.bounds(p)) for p in model.populations}
     limits = {p.name: neuron.limits(p, most[p.name], name) for p in model.populations}
     reached = [p for p in model.populations if hasattr(p.module, "reachable")]
     limits |= {p.name: dict.fromkeys(p.module.STATE, "") for p in reached}
     parts += [
-        _step(model, name, len(inputs)),
+        _step(model, name, senses),
         *(function for functions in limits.values() for function in functions.values() if function),
         *(neuron.reachable(p, model.drive_bounds(p), name) for p in reached),
         f"#define LNP_MODEL(x) lnp_{name}_##x",
@@ -131,55 +129,14 @@ def _source(model: QuantizedModel, name: str) -> str:
     return "\n".join(parts)
 
 
-def _encode(model: QuantizedModel) -> str:
-    return f"""// Encodes the input once per step, because several projections read it.
-LNP_PHASE void encode_input(int8_t *x, const int16_t *counts)
-{{
-    for (uint32_t k = 0; k < {len(model.inputs)}u; k++) {{
-        x[k] = (int8_t)encode_channel(k, counts[k]);
-    }}
-}}
-"""
-
-
-def _projection(model: QuantizedModel, p: Projection, name: str, encodes: bool) -> str:
-    """`project_<name>`: adds what the source sends to the sums of the target.
-
-    encodes : whether it encodes the counts itself, because no other projection reads the input
-    """
-    found = layout.tables(model)
-    widths = [found[f"w_{p.name}_{part}"].dtype for part in ("indices", "data")]
-    add_row = f"add_row_u{8 * widths[0].itemsize}_i{8 * widths[1].itemsize}"
-    table = f"lnp_{name}_tables.w_{p.name}"
-
-    def row(pre: str, scale: str) -> str:
-        return f"""        const uint32_t first = {table}_indptr[{pre}];
-        {add_row}(drive,
-            {table}_indices + first,
-            {table}_data + first,
-            {table}_indptr[{pre} + 1] - first,
-            {scale});"""
-
-    if p.source == INPUT:
-        kind, value = ("int16_t *counts", "encode_channel(k, counts[k])") if encodes else ("int8_t *input", "input[k]")
-        body = f"""    for (uint32_t k = 0; k < {len(model.inputs)}u; k++) {{
-        const int32_t x = {value};
-        if (x == 0) {{
-            continue;
-        }}
-{row("k", f"x * (1 << {p.shift})")}
-    }}"""
-    else:
-        kind = "uint32_t *z"
-        body = f"""    LNP_EACH_SPIKE(j, z, {model.population(p.source).z_words}u)
-    {{
-{row("j", f"1 << {p.shift}")}
-    }}"""
+def _projection(model: QuantizedModel, p: Projection, name: str) -> str:
+    """`project_<name>`: adds what the source sends to the sums of the target."""
+    source = "int8_t *input" if p.source == INPUT else "uint32_t *z"
     when = ", spikes of the previous step" if model.delayed(p) else ", spikes of this step" * (p.source != INPUT)
     return f"""// {p.name}: {p.source} to {p.target}{when}.
-LNP_PHASE void project_{p.name}(int32_t *drive, const {kind})
+LNP_PHASE void project_{p.name}(int32_t *drive, const {source})
 {{
-{body}
+{layout.of(model, p).body(model, p, f"lnp_{name}_tables.w_{p.name}")}
 }}
 """
 
@@ -216,19 +173,15 @@ LNP_PHASE void update_{p.name}(lnp_{name}_t *s)
 """
 
 
-def _step(model: QuantizedModel, name: str, inputs: int) -> str:
-    """inputs : number of projections that read the input"""
-    lines, counts = [], "counts"
-    if not model.front.stacks:
-        counts = "features"
-        lines += [f"    int16_t features[{len(model.inputs)}];", "    sense(s, features, counts);"]
-    if inputs > 1:
-        lines += [f"    int8_t input[{len(model.inputs)}];", f"    encode_input(input, {counts});"]
-    elif inputs == 0:
-        lines += [f"    (void){counts};"]
+def _step(model: QuantizedModel, name: str, senses: bool) -> str:
+    """senses : whether there is a `sense`"""
+    lines = ["    (void)counts;"]
+    if senses:
+        given = "input, counts" if model.front.stacks else "s, input, counts"
+        lines = [f"    int8_t input[{len(model.inputs)}];", f"    sense({given});"]
     for population in model.populations:
         for p in model.into(population):
-            source = (counts if inputs == 1 else "input") if p.source == INPUT else f"s->{p.source}_z"
+            source = "input" if p.source == INPUT else f"s->{p.source}_z"
             lines.append(f"    project_{p.name}(s->drive, {source});")
         lines.append(f"    update_{population.name}(s);")
     body = "\n".join(lines)

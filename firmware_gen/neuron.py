@@ -100,9 +100,17 @@ def encoder(encoder: str, tables: str) -> str:
     )
 
 
-def front_end(model: QuantizedModel, name: str) -> str:
-    """`sense(s, features, counts)`: the features of one step, which are what the encoder reads."""
+def sense(model: QuantizedModel, name: str) -> str:
+    """`sense(s, input, counts)`: the encoded input of one step, of the counts or of a front end's features."""
     front, c = model.front, len(model.channels)
+    if front.stacks:
+        return f"""LNP_PHASE void sense(int8_t *input, const int16_t *counts)
+{{
+    for (uint32_t k = 0; k < {len(model.inputs)}u; k++) {{
+        input[k] = (int8_t)encode_channel(k, counts[k]);
+    }}
+}}
+"""
     found, state, count = front.trace, list(front.state), len(front.features)
     results = [f"{result}_" for result in found.returns]
     features, kept = results[:count], zip(state, results[count:], strict=True)
@@ -119,14 +127,18 @@ def front_end(model: QuantizedModel, name: str) -> str:
     return "\n".join(
         [
             f"// The front end, generated from lnp_edge/frontends/{front.kind}.py.",
-            f"LNP_PHASE void sense(lnp_{name}_t *s, int16_t *features, const int16_t *counts)",
+            f"LNP_PHASE void sense(lnp_{name}_t *s, int8_t *input, const int16_t *counts)",
             "{",
             f"    for (uint32_t c = 0; c < {c}u; c++) {{",
             *read("first", "s->t == 0"),
             *(line for k in range(front.frame) for line in read(f"x{k}", f"counts[{at(k)}]")),
             *(line for k, variable in enumerate(state) for line in read(f"s{k}", f"s->front_{variable}[c]")),
+            *(line for k, p in enumerate(front.ranges) for line in read(f"p{k}", f"lnp_{name}_tables.front_{p}[c]")),
             *(f"    {line}" for line in _body(found, set(found.args), {})),
-            *(f"        features[{at(k)}] = (int16_t){value};" for k, value in enumerate(features)),
+            *(
+                f"        input[{at(k)}] = (int8_t)encode_channel({at(k)}, {value});"
+                for k, value in enumerate(features)
+            ),
             *(f"        s->front_{variable}[c] = {value};" for variable, value in kept),
             "    }",
             "}",

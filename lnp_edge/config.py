@@ -13,6 +13,7 @@ from typing import Any
 from lnp_edge.base.errors import ConfigError
 from lnp_edge.base.files import read_bounded
 from lnp_edge.spec import plugins
+from lnp_edge.spec.frontend import settings_of
 from lnp_edge.spec.neuron import PACKAGE, neuron_module
 
 HINT = "lnp train --help shows an example"
@@ -116,8 +117,14 @@ class DataSettings:
     limit: int = _number(0, 0, 10**6)  # recordings per class and group, or windows; 0: all
     checksum: str = ""  # no key: of own data as it was read, so that stored results are of these files
     encoder: str = "affine"  # lnp_edge/encoders/<encoder>.py
-    front: str = "stack"  # lnp_edge/frontends/<front>.py
+    front: str = "stack"  # lnp_edge/frontends/<front>.py, which may add settings of its own
     frame: int = _number(1, 1, 1024)  # samples of each channel that one step of the network takes
+    # The settings of the front end, given or default. In the file they are ordinary keys.
+    params: dict[str, float] = field(default_factory=dict)
+
+    def __post_init__(self):
+        known = settings_of(self.front)  # another front end has none of these
+        object.__setattr__(self, "params", {name: self.params.get(name, own[0]) for name, own in known.items()})
 
     @property
     def own(self) -> bool:
@@ -303,6 +310,7 @@ class Config:
         default = asdict(DataSettings())
         found["data"] = {k: v for k, v in found["data"].items() if k in first or v != default[k]}
         found["data"] = {k: _without_none(v) if k == "scale" else v for k, v in found["data"].items()}
+        found["data"] |= found["data"].pop("params", {})
         if not self.derive:
             del found["derive"]
         if self.prune.inputs == 1:
@@ -429,8 +437,23 @@ def _read(cls: type, raw: Any, where: str):
     if cls is NetworkSettings:
         return _network(raw, where)
     known = {f.name: f for f in fields(cls) if f.name not in NO_FIELD}
-    _known(raw, list(known), where)
-    return cls(**{key: _value(known[key], value, where + key) for key, value in raw.items()})
+    own = _settings(raw, where) if cls is DataSettings else {}
+    if taken := sorted(own.keys() & known.keys()):
+        raise ConfigError(f"the front end has a setting {taken[0]!r}, which [data] has", "give it another name there")
+    _known(raw, [*known, *own], where)
+    found = {key: _value(known[key], value, where + key) for key, value in raw.items() if key in known}
+    if own:
+        found["params"] = {key: _ranged(raw[key], *own[key][1:], False, where + key) for key in own if key in raw}
+    return cls(**found)
+
+
+def _settings(raw: Any, where: str) -> dict[str, tuple[float, float, float]]:
+    """The settings that the front end of [data] takes."""
+    front = raw.get("front", DataSettings.front) if isinstance(raw, dict) else None
+    try:
+        return settings_of(front) if isinstance(front, str) else {}
+    except ConfigError as e:
+        raise ConfigError(f"{where}front: {e.what}", e.try_next) from None
 
 
 def _known(raw: Any, known: list[str], where: str) -> None:

@@ -53,6 +53,7 @@ class Tables(NamedTuple):
 
     populations: NDArray  # POPULATION [populations]
     projections: NDArray  # PROJECTION [projections]
+    front: NDArray[np.int32]  # [parameters of the front end, channels]
     encoder: NDArray[np.int32]  # [n_in, parameters of the encoder]
     params: NDArray[np.int32]  # one row per neuron of each population: its TABLES side by side
     indptr: NDArray[np.uint32]  # the indptr of each projection, as offsets into the next two arrays
@@ -77,7 +78,7 @@ class Reference:
     def __init__(self, model: QuantizedModel):
         self.model = model
         neurons = tuple(sorted({p.neuron for p in model.populations}))
-        self._kernel = _kernel(neurons, model.encoder, model.front)
+        self._kernel = _kernel(neurons, model.encoder, model.front.plain)
         # Numba recognises plain tuples in a third of the time: this saves 2 us per call.
         self._tables = tuple(_tables(model, neurons))
         state = State(
@@ -136,6 +137,7 @@ def _tables(model: QuantizedModel, neurons: tuple[str, ...]) -> Tables:
     return Tables(
         np.array(populations, POPULATION),
         np.array(projections, PROJECTION),
+        np.array(model.front.params, np.int32).reshape(-1, len(model.channels)),
         np.stack([model.encoder_params[name] for name in encoder.PARAMS], axis=1).astype(np.int32),
         np.concatenate(params).astype(np.int32),
         _joined(indptr, np.uint32),
@@ -168,11 +170,11 @@ def _kernel(neurons: tuple[str, ...], encoder: str, front: FrontEnd) -> Callable
 
 
 def _sense(front: FrontEnd) -> Callable:
-    """sense(first, row, words, features) -> the features of one step, from its counts.
+    """sense(first, row, words, params, features) -> the features of one step, from its counts.
 
     It updates the state variables of the front end, which are the first words.
     """
-    head = "sense(first, row, words, features)"
+    head = "sense(first, row, words, params, features)"
     if front.stacks:
         return _compiled(head, ["return row"])
     trace, samples, state = front.trace, front.frame, [f"s{k}" for k in range(len(front.state))]
@@ -180,6 +182,7 @@ def _sense(front: FrontEnd) -> Callable:
     lines = [f"channels = len(row) // {samples}", "for c in range(channels):"]
     lines += [f"    x{k} = np.int64(row[{k} * channels + c])" for k in range(samples)]
     lines += [f"    {name} = np.int64(words[{k} * channels + c])" for k, name in enumerate(state)]
+    lines += [f"    p{k} = np.int64(params[{k}, c])" for k in range(len(front.ranges))]
     lines += [f"    {s.target} = {s.op}({', '.join(map(str, s.args))})" for s in trace.statements]
     lines += [f"    features[{k} * channels + c] = {value}" for k, value in enumerate(made)]
     lines += [f"    words[{k} * channels + c] = {value}" for k, value in enumerate(new)]
@@ -246,12 +249,12 @@ def _run(counts, tables, state, t0, digest, digests):
     digest : uint32, the digest before the first step
     digests : uint32 [T], receives the digest after each step; or [0]: none is computed
     """
-    populations, projections, encoder, params, indptr, indices, weights = tables
+    populations, projections, front, encoder, params, indptr, indices, weights = tables
     words, fired, senders, features, all_x, drive = state
     one = np.uint64(1)
     for t in range(counts.shape[0]):
         active = 0
-        sensed = sense(1 if (t0 + t) & 0xFFFFFFFF == 0 else 0, counts[t], words, features)
+        sensed = sense(1 if (t0 + t) & 0xFFFFFFFF == 0 else 0, counts[t], words, front, features)
         for k in range(len(sensed)):
             x = encode(np.int64(sensed[k]), *encoder_of(encoder, k))
             all_x[k] = x

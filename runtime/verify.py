@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 from lnp_edge.runtime.device import Device
 from lnp_edge.runtime.reference import Reference
 from lnp_edge.runtime.runner import Runner, Steps
-from lnp_edge.spec import plugins
+from lnp_edge.spec import layout, plugins
 from lnp_edge.spec.layout import tables
 from lnp_edge.spec.model import INPUT, QuantizedModel
 
@@ -278,14 +278,17 @@ def _place(model: QuantizedModel, table: str, k: int) -> str:
         return f"channel {number}" if of == INPUT else f"neuron {number} of {of}"
 
     for p in model.projections:
-        if table == f"w_{p.name}_indptr":
-            return f"row of {unit(p.source, k)}" if k < p.w.shape[0] else "end of the last row"
-        if table in (f"w_{p.name}_indices", f"w_{p.name}_data"):
-            return f"synapse {unit(p.source, int(p.w.rows()[k]))} to {unit(p.target, int(p.w.indices[k]))}"
+        kind = layout.of(model, p)
+        for part in kind.tables(model, p):
+            if table == f"w_{p.name}_{part}":
+                pre, post = kind.place(p, part, k)
+                if post is not None:
+                    return f"synapse {unit(p.source, pre)} to {unit(p.target, post)}"
+                return "no synapse" if pre is None else f"row of {unit(p.source, pre)}"
     for population in model.populations:
         if table in {f"{population.name}_{name}" for name in population.module.TABLES}:
             return unit(population.name, k)
-    return unit(INPUT, k)  # a parameter of the encoder
+    return unit(INPUT, k)  # a parameter of the encoder or of the front end
 
 
 def stimulus(model: QuantizedModel, steps: int, seed: int) -> Iterator[NDArray[np.int16]]:

@@ -129,6 +129,25 @@ class Bands:
         return [kept[k] for kept in self.kept for k in range(3)]
 
 
+class Delta:
+    """What a channel sends when it has moved by its threshold."""
+
+    def __init__(self, frame, threshold):
+        self.threshold, self.sent = threshold, []
+
+    def features(self, samples):
+        found = []
+        for sample in samples:
+            change = sample - sum(self.sent)
+            change = change if abs(change) >= self.threshold else 0
+            found.append(max(-32768, min(32767, change)))
+            self.sent.append(found[-1])
+        return found
+
+    def state(self):
+        return [sum(self.sent)]
+
+
 class Stack:
     def __init__(self, frame):
         pass
@@ -140,7 +159,7 @@ class Stack:
         return []
 
 
-FRONT_ENDS = {"stack": Stack, "logdiff": LogDiff, "bands": Bands}
+FRONT_ENDS = {"stack": Stack, "logdiff": LogDiff, "bands": Bands, "delta": Delta}
 
 
 class Naive:
@@ -152,7 +171,8 @@ class Naive:
         self.s = [{name: [0] * p.n for name in NEURONS[p.neuron][0]} for p in model.populations]
         self.z = {p.name: [0] * p.n for p in model.populations}
         self.h = 0
-        self.front = [FRONT_ENDS[model.front.kind](model.front.frame) for _ in model.channels]
+        of_channels = zip(*model.front.params, strict=True) if model.front.params else [()] * len(model.channels)
+        self.front = [FRONT_ENDS[model.front.kind](model.front.frame, *own) for own in of_channels]
 
     @property
     def y(self):

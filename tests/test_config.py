@@ -1,6 +1,7 @@
 """A configuration is right or refused with the key and what it may be."""
 
 import json
+from dataclasses import replace
 
 import pytest
 from hypothesis import given, settings
@@ -51,6 +52,7 @@ def test_values_are_read_where_they_belong(tmp_path):
         ("[[network.layer]]\n[[network.layer]]\nnurons = 3", "network.layer[2].nurons", "network.layer[2].neurons"),
         ("[train]\nepoch = 3", "train.epoch", "train.epochs"),
         ("[prune]\nkeeep = 0.1", "prune.keeep", "prune.keep"),
+        ('[data]\nfront = "delta"\nthreshhold = 1', "data.threshhold", "data.threshold"),
     ],
 )
 def test_an_unknown_key_is_refused_with_the_nearest(tmp_path, text, key, near):
@@ -90,6 +92,11 @@ def test_an_unknown_key_is_refused_with_the_nearest(tmp_path, text, key, near):
         ("[network]\ntau_mem = 0.0", "network.tau_mem"),
         ("[network]\ntau_mem = true", "network.tau_mem"),
         (f"[network]\ntau_mem = {'9' * 400}", "network.tau_mem"),
+        ('[data]\nfront = "delta"\nthreshold = -0.1', "data.threshold"),
+        ('[data]\nfront = "delta"\nthreshold = 101', "data.threshold"),
+        ('[data]\nfront = "delta"\nthreshold = "1"', "data.threshold"),
+        ('[data]\nfront = "delta"\nthreshold = nan', "data.threshold"),
+        ("[data]\nfront = 3", "data.front"),
         ("[prune]\nkeep = 0", "prune.keep"),
         ("[prune]\nkeep = 1.01", "prune.keep"),
         ("[prune]\nmethod = 3", "prune.method"),
@@ -288,3 +295,25 @@ def test_a_trained_network_keeps_a_configuration_that_its_command_line_can_mend(
     changed = json.loads(Config().to_json())
     changed["quantize"] |= {"epochs": 3, "bits": 9}
     assert Config.from_json(json.dumps(changed)).quantize.bits == 9
+
+
+@pytest.mark.parametrize(("text", "said"), [
+    ("threshold = 1", "unknown key 'data.threshold'"),
+    ('front = "logdiff"\nthreshold = 1', "unknown key 'data.threshold'"),
+    ('front = "delta"\nparams = {threshold = 1}', "unknown key 'data.params'"),
+    ('front = "nosuch"', "data.front: no front end is called 'nosuch'"),
+])  # fmt: skip
+def test_a_setting_that_the_front_end_does_not_take_is_refused(tmp_path, text, said):
+    assert said in refusal(tmp_path, f"[data]\n{text}").what
+
+
+def test_settings_of_a_front_end_are_keys_of_data_and_stay_with_it(tmp_path):
+    """With another front end they are gone, and older results, which lack them, keep their keys."""
+    found = load(tmp_path, '[data]\nfront = "delta"\nthreshold = 2')
+    assert found.data.params == {"threshold": 2.0}
+    assert json.loads(found.to_json())["data"]["threshold"] == 2.0
+    assert Config.from_json(found.to_json()) == found
+    default = load(tmp_path, '[data]\nfront = "delta"')
+    assert default.data.params == {"threshold": get("lnp_edge.frontends", "delta").SETTINGS["threshold"][0]}
+    assert replace(found, data=replace(found.data, front="stack")) == Config()
+    assert set(json.loads(Config().to_json())["data"]) == {"name", "root", "window", "hop", "limit"}

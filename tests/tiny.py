@@ -205,10 +205,18 @@ def with_entry(model, table, k, value) -> QuantizedModel:
         return changed
 
     def of_matrix(p):
+        if table == f"w_{p.name}_rows":
+            four, within = divmod(k, 4 * p.w.shape[0])
+            dense = p.w.dense()
+            assert dense[within // 4, 4 * four + within % 4] != value
+            dense[within // 4, 4 * four + within % 4] = value
+            return vars(CSR.from_dense(dense))
         return {part: other(f"w_{p.name}_{part}", getattr(p.w, part)) for part in ("indptr", "indices", "data")}
 
+    front = tuple(tuple(other(f"front_{name}", v).tolist()) for name, v in model.front.tables.items())
     return replace(
         model,
+        front=replace(model.front, params=front),
         encoder_params={name: other(f"encoder_{name}", v) for name, v in model.encoder_params.items()},
         populations=tuple(
             replace(p, params={name: other(f"{p.name}_{name}", v) for name, v in p.params.items()})
@@ -236,9 +244,10 @@ def tiny_front(kind, frame, seed=1) -> QuantizedModel:
     """tiny_stack behind a front end, with an encoder for the features of tiny_counts."""
     front = FrontEnd(kind, frame)
     model = replace(tiny_stack(seed, n_in=len(inputs(front, "abc"))), front=front, channels=("a", "b", "c"))
-    features = front.run(tiny_counts(model, 100).reshape(-1, 3))
-    fitted = plugins.get("lnp_edge.encoders", "affine").fit(features)
-    return replace(model, encoder_params=fitted, window=20 * frame, hop=10 * frame + 1).check()
+    counts = tiny_counts(model, 100).reshape(-1, 3)
+    front = front.fit(counts // np.array([9, 1, 3], np.int16))  # other parameters of each channel
+    fitted = plugins.get("lnp_edge.encoders", "affine").fit(front.run(counts))
+    return replace(model, front=front, encoder_params=fitted, window=20 * frame, hop=10 * frame + 1).check()
 
 
 MODELS = {"layer": tiny_model, "stack": tiny_stack}

@@ -51,4 +51,29 @@ LNP_ADD_ROW(add_row_u8_i16, uint8_t, int16_t)
 LNP_ADD_ROW(add_row_u16_i8, uint16_t, int8_t)
 LNP_ADD_ROW(add_row_u16_i16, uint16_t, int16_t)
 
+// Adds all inputs, times scale, to the sums of their targets, four of them at a time: w has for each four the
+// weights of each input.
+#define LNP_ADD_DENSE(name, weight_t)                                                               \
+    static inline void name(int32_t *drive, const weight_t *w, const int8_t *input, uint32_t fours, \
+                            uint32_t inputs, int32_t scale)                                         \
+    {                                                                                               \
+        for (; fours-- != 0; drive += 4) {                                                          \
+            int32_t a = 0, b = 0, c = 0, d = 0;                                                     \
+            for (uint32_t k = 0; k < inputs; k++) {                                                 \
+                const int32_t x = input[k];                                                         \
+                a += *w++ * x;                                                                      \
+                b += *w++ * x;                                                                      \
+                c += *w++ * x;                                                                      \
+                d += *w++ * x;                                                                      \
+            }                                                                                       \
+            drive[0] += a * scale;                                                                  \
+            drive[1] += b * scale;                                                                  \
+            drive[2] += c * scale;                                                                  \
+            drive[3] += d * scale;                                                                  \
+        }                                                                                           \
+    }
+
+LNP_ADD_DENSE(add_dense_i8, int8_t)
+LNP_ADD_DENSE(add_dense_i16, int16_t)
+
 #endif

@@ -74,7 +74,7 @@ class Case:
                 Projection("out", "hidden", "out", _first(self.n, self.outputs, 0, 0), 0),
             ),
             dt=0.01, window=window, hop=window, channels=channels, classes=tuple(f"k{k}" for k in range(self.outputs)),
-            front=self.front,
+            front=self.front.fit(np.zeros((1, self.channels), np.int16)),
         )  # fmt: skip
 
 
@@ -112,11 +112,12 @@ def measure(chains: list[str], progress: Callable[[str], None] = lambda what: No
         progress(f"{front.kind}, frame {front.frame}")
         found.append(_of_front_end(replace(quiet, front=front), quiet, chains))
     found += [
+        cost("a weight of an input that reaches every neuron", driven, quiet, CHANNELS * N),
         cost(
-            "a synapse of an input that is not 0",
-            replace(quiet, fan_in=N),
-            replace(quiet, fan_in=half),
-            CHANNELS * half,
+            "a synapse of an input that reaches few, and is not 0",
+            replace(quiet, fan_in=N // 4),
+            replace(quiet, fan_in=1),
+            CHANNELS * (N // 4 - 1),
         ),
         cost("a recurrent synapse of a spike", replace(firing, recurrent=N), replace(firing, recurrent=half), N * half),
     ]

@@ -35,7 +35,7 @@ EXAMPLE = """  lnp train demo.toml -o trained.safetensors
   [data]
   name = "spar"
   window = 4.0        # s
-  front = "stack"     # or logdiff, bands: features of each frame
+  front = "stack"     # or logdiff, bands, delta: features of each frame
   frame = 4           # samples that one step takes
   [network]
   neuron = "adlif"    # or cuba_lif

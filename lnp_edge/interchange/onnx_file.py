@@ -16,7 +16,7 @@ from __future__ import annotations
 import json
 import zlib
 from collections.abc import Iterable
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -31,12 +31,13 @@ from lnp_edge.base.files import parse_json, read_bounded, write_whole
 from lnp_edge.spec import plugins
 from lnp_edge.spec.decision import PLAIN as PLAIN_DECISION
 from lnp_edge.spec.decision import Decision
-from lnp_edge.spec.frontend import RAW, FrontEnd
+from lnp_edge.spec.frontend import GROUP, RAW, FrontEnd
 from lnp_edge.spec.layout import weight_type
 from lnp_edge.spec.model import (
     CSR,
     INPUT,
     LARGEST,
+    MAX_IN,
     MAX_NEURONS,
     MAX_POPULATIONS,
     MAX_PROJECTIONS,
@@ -99,7 +100,7 @@ def _from_proto(proto: onnx.ModelProto) -> QuantizedModel:
     populations = _tables(info.pop("populations"), "population", POPULATION, MAX_POPULATIONS)
     projections = _tables(info.pop("projections"), "projection", PROJECTION, MAX_PROJECTIONS)
     forecast = _forecast(info.pop("forecast")) if "forecast" in info else None
-    front = _front(info.pop("front")) if "front" in info else RAW
+    found = info.pop("front", None)
     decision = _decision(info.pop("decision")) if "decision" in info else PLAIN_DECISION
     quantities = _quantities(info.pop("quantities")) if "quantities" in info else ()
     info.pop("crc32", None)  # compared with the whole graph
@@ -110,6 +111,7 @@ def _from_proto(proto: onnx.ModelProto) -> QuantizedModel:
         if tensor.name in tensors:
             raise ModelError(f"it holds {tensor.name[:40]!r} twice", HINT)
         tensors[tensor.name] = tensor
+    front = RAW if found is None else _front(found, tensors)
     encoder = plugins.get("lnp_edge.encoders", plain["encoder"])
     return QuantizedModel(
         encoder_params={p: _array(tensors, f"encoder_{p}", np.int32, 1) for p in encoder.PARAMS},
@@ -181,10 +183,13 @@ def _forecast(found: object) -> Forecast:
     return Forecast(tuple(target), horizon, tuple(unit))
 
 
-def _front(found: object) -> FrontEnd:
+def _front(found: object, tensors: dict[str, onnx.TensorProto]) -> FrontEnd:
+    """The front end of a table; the ranges of its parameters are checked with those of the model."""
     if not (isinstance(found, dict) and {k: type(v) for k, v in found.items()} == {"kind": str, "frame": int}):
         raise ModelError(f"its front end is {str(found)[:80]!r}", HINT)
-    return FrontEnd(**found).check()
+    front = FrontEnd(**found).check()
+    arrays = [_array(tensors, f"{GROUP}_{name}", np.int32, 1) for name in front.ranges]
+    return replace(front, params=tuple(tuple(a[: MAX_IN + 1].tolist()) for a in arrays))
 
 
 def _decision(found: object) -> Decision:
@@ -306,7 +311,8 @@ def _features(g: _Body, model: QuantizedModel) -> str:
     samples = [g.node("Slice", row, g.constant(k * c, 1), g.constant((k + 1) * c, 1)) for k in range(front.frame)]
     fields = [f.full_name for f in model.fields[: len(front.state)]]
     before = [g.cast(f"Before_{field}", TensorProto.INT64) for field in fields]
-    made = g.play(front.trace, ["Before_First", *samples, *before])
+    params = [g.cast(f"{GROUP}_{name}", TensorProto.INT64) for name in front.ranges]
+    made = g.play(front.trace, ["Before_First", *samples, *before, *params])
     for field, value in zip(fields, made[len(front.features) :], strict=True):
         g.cast(value, TensorProto.INT32, f"After_{field}")
     g.node("Identity", g.constant(0, 1), output="After_First")
@@ -314,7 +320,8 @@ def _features(g: _Body, model: QuantizedModel) -> str:
 
 
 def _initializers(model: QuantizedModel, carried: list, constants: dict[str, NDArray]) -> dict[str, NDArray]:
-    found = {f"encoder_{p}": a for p, a in model.encoder_params.items()}
+    found = {f"{GROUP}_{p}": a for p, a in model.front.tables.items()}
+    found |= {f"encoder_{p}": a for p, a in model.encoder_params.items()}
     found |= {f"w_{p.name}": p.w.dense().astype(weight_type(p.bits)) for p in model.projections}
     for p in model.populations:
         found |= {f"{p.name}_{table}": p.params[table] for table in p.module.TABLES}
@@ -332,7 +339,7 @@ def _metadata(model: QuantizedModel) -> dict:
     if model.forecast:
         own["forecast"] = asdict(model.forecast)
     if model.front != RAW:
-        own["front"] = asdict(model.front)
+        own["front"] = {"kind": model.front.kind, "frame": model.front.frame}
     if model.decision != PLAIN_DECISION:
         own["decision"] = _listed(model.decision)
     if model.quantities:

@@ -35,7 +35,7 @@ MAX_VALUES = 2**28  # a gigabyte of float32
 MAX_GROUPS = 10_000
 ASKED = 12  # files that tell the rate
 NO_GROUP = "all"
-NOT_OF_FILES = ("window", "hop", "limit", "encoder", "front", "frame")  # settings that change nothing here
+NOT_OF_FILES = ("window", "hop", "limit", "encoder", "front", "frame", "params")  # settings that change nothing here
 _last: dict[str, Any] = {}
 
 

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from types import ModuleType, SimpleNamespace
 
@@ -28,12 +28,14 @@ Range = tuple[int, int]
 class FrontEnd:
     """What turns the samples of one step into features.
 
-    kind  : a file of lnp_edge/frontends
-    frame : samples of each channel that one step takes
+    kind   : a file of lnp_edge/frontends
+    frame  : samples of each channel that one step takes
+    params : of each parameter of the file in its order, an integer for each channel; see `fit`
     """
 
     kind: str = STACK
     frame: int = 1
+    params: tuple[tuple[int, ...], ...] = ()
 
     @property
     def module(self) -> ModuleType:
@@ -50,21 +52,59 @@ class FrontEnd:
         return dict(self.module.state(self.frame))
 
     @property
+    def ranges(self) -> dict[str, Range]:
+        """The parameters of a channel, with the range of each."""
+        return dict(getattr(self.module, "PARAMS", {}))
+
+    @property
+    def tables(self) -> dict[str, NDArray[np.int32]]:
+        """The parameters of all channels, int32 [C] each."""
+        return {name: np.array(values, np.int32) for name, values in zip(self.ranges, self.params, strict=True)}
+
+    @property
+    def plain(self) -> FrontEnd:
+        """Without the values of its parameters, on which its operations do not depend."""
+        return replace(self, params=())
+
+    @property
     def stacks(self) -> bool:
         """Whether the features of a step are its counts, in their order."""
         return self.kind == STACK
 
     @property
     def trace(self) -> Trace:
-        """Its operations: from first, the samples x0, x1, ... and the state s0, ... to features and new state."""
-        return _traced(self)
+        """Its operations: from first, samples x0, ..., state s0, ..., parameters p0, ... to features and new state."""
+        return _traced(self.plain)
 
     def check(self) -> FrontEnd:
         """Return self. Raises ConfigError for an unknown kind, a wrong frame and a wrong file."""
         if not 1 <= self.frame <= MAX_FRAME:
             raise ConfigError(f"a step of {self.frame} samples", f"choose [data] frame from 1 to {MAX_FRAME}")
-        _checked(self)
+        _checked(self.plain)
         return self
+
+    def fit(self, counts: NDArray[np.int16], settings: Mapping[str, float] | None = None) -> FrontEnd:
+        """With the parameters that its file finds in counts [S, C] of training; itself if it has none.
+
+        settings : those of [data], by name; a missing one has its default
+
+        Raises ConfigError for parameters that the file does not allow.
+        """
+        if not self.ranges:
+            return self
+        file = f"lnp_edge/frontends/{self.kind}.py"
+        given = {name: value for name, (value, _, _) in settings_of(self.kind).items()} | dict(settings or {})
+        try:
+            found = self.module.fit(counts, **given)
+            params = tuple(tuple(np.asarray(found[name]).tolist()) for name in self.ranges)
+        except Exception as e:  # whatever the file does
+            raise plugins.broken(file, e) from None
+        for values, (name, (low, high)) in zip(params, self.ranges.items(), strict=True):
+            fair = all(type(value) is int and low <= value <= high for value in values)
+            if len(values) != counts.shape[-1] or not fair:
+                what = f"fit of front end {self.kind} gives {name} {str(values)[:60]} for {counts.shape[-1]} channels"
+                raise ConfigError(what, f"{file}: a number from {low} to {high} for each")
+        return replace(self, params=params)
 
     def run(self, counts: NDArray[np.int16]) -> NDArray[np.int64]:
         """The features of windows, int64 [..., T / frame, features * C], each from a reset.
@@ -77,11 +117,12 @@ class FrontEnd:
         if self.stacks:
             return x.reshape(*before, steps, self.frame * channels)
         state = [np.zeros((*before, channels), np.int64) for _ in self.state]
+        params = [values.astype(np.int64) for values in self.tables.values()]
         found = np.empty((*before, steps, len(self.features), channels), np.int64)
         op = SimpleNamespace(**ops.OVER_ARRAYS)
         for t in range(steps):
             samples = [x[..., t, k, :] for k in range(self.frame)]
-            made, new = self.module.run(op, int(t == 0), samples, *state)
+            made, new = self.module.run(op, int(t == 0), samples, *state, *params)
             state = list(new)
             for f, values in enumerate(made):
                 found[..., t, f, :] = values
@@ -89,6 +130,22 @@ class FrontEnd:
 
 
 RAW = FrontEnd()  # one sample a step, as it is
+
+
+def settings_of(kind: str) -> dict[str, tuple[float, float, float]]:
+    """The settings that a front end adds to [data]: the default, the lowest and the highest value of each.
+
+    Raises ConfigError for an unknown front end, and for a file that says it in another way.
+    """
+    found = getattr(plugins.get(PACKAGE, kind), "SETTINGS", {})
+    try:
+        sound = all(isinstance(name, str) and low <= value <= high for name, (value, low, high) in found.items())
+    except Exception as e:  # whatever the file has
+        raise plugins.broken(f"lnp_edge/frontends/{kind}.py", e) from None
+    if not sound:
+        raise ConfigError(f"front end {kind} has the settings {found!s:.60}",
+                          f"lnp_edge/frontends/{kind}.py: of each its default, lowest and highest value")  # fmt: skip
+    return dict(found)
 
 
 def inputs(front: FrontEnd, channels: Sequence[str]) -> tuple[str, ...]:
@@ -136,11 +193,11 @@ class _Operations:
         return operation
 
 
-def _run(front: FrontEnd, meaning: Callable, first: _Symbol, samples: list, state: list) -> list[_Symbol]:
+def _run(front: FrontEnd, meaning: Callable, first: _Symbol, samples: list, state: list, params: list) -> list[_Symbol]:
     """The features, then the new state. Raises ConfigError for whatever the file does wrong."""
     file = f"lnp_edge/frontends/{front.kind}.py"
     try:
-        found, new = front.module.run(_Operations(meaning), first, samples, *state)
+        found, new = front.module.run(_Operations(meaning), first, samples, *state, *params)
         made = [*found, *new]
         counts = len(found), len(new)
     except ConfigError:
@@ -166,10 +223,12 @@ def _traced(front: FrontEnd) -> Trace:
         statements.append(Statement(f"r{len(statements)}", name, operands))
         return _Symbol(statements[-1].target)
 
-    names = ("first", *(f"x{k}" for k in range(front.frame)), *(f"s{k}" for k in range(len(front.state))))
-    first, *rest = map(_Symbol, names)
-    first.varies = False
-    made = _run(front, record, first, rest[: front.frame], rest[front.frame :])
+    parts = [
+        [_Symbol(f"{letter}{k}", varies=letter != "p") for k in range(count)]
+        for letter, count in (("x", front.frame), ("s", len(front.state)), ("p", len(front.ranges)))
+    ]
+    made = _run(front, record, _Symbol("first", varies=False), *parts)
+    names = ("first", *(symbol.name for part in parts for symbol in part))
     return Trace(names, tuple(statements), tuple(value.name for value in made))
 
 
@@ -182,12 +241,16 @@ def _checked(front: FrontEnd) -> None:
             raise ConfigError(
                 f"front end {front.kind} has no {needed}", f"{file}: __init__.py beside it says what it is"
             )
-    if type(front.module.NOISE) is not bool:
-        raise ConfigError(f"NOISE of front end {front.kind} is {front.module.NOISE!r:.40}", f"{file}: True or False")
+    for flag in ("NOISE", "EVENTS"):
+        if type(value := getattr(front.module, flag, False)) is not bool:
+            raise ConfigError(f"{flag} of front end {front.kind} is {value!r:.40}", f"{file}: True or False")
     try:
         features, most = front.features, front.state
         sound = len({*features}) == len(features) > 0 and all(isinstance(name, str) for name in features)
         sound = sound and all(type(limit) is int and 0 < limit <= INT32_MAX for limit in most.values())
+        ranges = front.ranges
+        fair = all(type(low) is type(high) is int and -32768 <= low <= high <= 32767 for low, high in ranges.values())
+        fair = fair and bool(ranges) == hasattr(front.module, "fit") >= bool(settings_of(front.kind))
     except ConfigError:
         raise
     except Exception as e:  # whatever the file does
@@ -195,17 +258,23 @@ def _checked(front: FrontEnd) -> None:
     if not sound:
         raise ConfigError(f"front end {front.kind} has features {features!s:.60} and state {most!s:.60}",
                           f"{file}: names of features, and of each state variable its largest |value|")  # fmt: skip
-    for name in most:
-        if not isinstance(name, str) or not STATE_NAME.fullmatch(name) or name == "z":  # z: packed spikes
-            what = f"a state variable of front end {front.kind} is called {str(name)[:40]!r}"
-            raise ConfigError(what, "choose another lower-case word")
+    if not fair:
+        raise ConfigError(f"front end {front.kind} has the parameters {ranges!s:.60}",
+                          f"{file}: of each its range within int16, and fit, which alone takes settings")  # fmt: skip
+    for what, names in (("state variable", [*most]), ("parameter", [*ranges])):
+        for name in names:  # z: packed spikes
+            taken = what == "parameter" and name in most
+            if not isinstance(name, str) or not STATE_NAME.fullmatch(name) or name == "z" or taken:
+                called = f"a {what} of front end {front.kind} is called {str(name)[:40]!r}"
+                raise ConfigError(called, "choose another lower-case word")
 
     def bounded(name: str, *args: _Symbol | int) -> _Symbol:
         return _Symbol(f"the result of op.{name}", *_range_of(front, name, *args))
 
     samples = [_Symbol(f"x{k}", *COUNTS) for k in range(front.frame)]
     state = [_Symbol(name, -limit, limit) for name, limit in most.items()]
-    made = _run(front, bounded, _Symbol("first", 0, 1, varies=False), samples, state)
+    params = [_Symbol(name, low, high, varies=False) for name, (low, high) in ranges.items()]
+    made = _run(front, bounded, _Symbol("first", 0, 1, varies=False), samples, state, params)
     limits = [(f"feature {name!r}", COUNTS) for name in features]
     limits += [(f"state {name!r}", (-limit, limit)) for name, limit in most.items()]
     for (what, (low, high)), got in zip(limits, made, strict=True):

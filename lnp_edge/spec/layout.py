@@ -1,12 +1,16 @@
 """The layout of a model in flash: typed arrays, in one order for generator and verifier."""
 
 from dataclasses import replace
+from types import ModuleType
 
 import numpy as np
 from numpy.typing import NDArray
 
 from lnp_edge.spec import plugins
+from lnp_edge.spec.frontend import GROUP
 from lnp_edge.spec.model import CSR, INPUT, Projection, QuantizedModel
+
+PACKAGE = "lnp_edge.layouts"
 
 
 def smallest(limit: int) -> type[np.unsignedinteger]:
@@ -19,16 +23,19 @@ def weight_type(bits: int) -> type[np.signedinteger]:
     return np.int16 if bits > 8 else np.int8
 
 
+def of(model: QuantizedModel, p: Projection) -> ModuleType:
+    """The layout of a projection, a file of lnp_edge/layouts: the one whose step has the fewest instructions."""
+    known = (plugins.get(PACKAGE, name) for name in plugins.names(PACKAGE))
+    return min((one for one in known if one.serves(model, p)), key=lambda one: one.instructions(model, p))
+
+
 def tables(model: QuantizedModel) -> dict[str, NDArray]:
     """Every table of the firmware by name, in its stored type and in the order of the device."""
-    found: dict[str, NDArray] = {}
+    found: dict[str, NDArray] = {f"{GROUP}_{name}": a.astype(np.int16) for name, a in model.front.tables.items()}
     for name in plugins.get("lnp_edge.encoders", model.encoder).PARAMS:
         found[f"encoder_{name}"] = model.encoder_params[name].astype(np.int16)
     for p in model.projections:
-        w = p.w
-        found[f"w_{p.name}_indptr"] = w.indptr.astype(smallest(max(w.nnz, 256)))
-        found[f"w_{p.name}_indices"] = w.indices.astype(smallest(w.shape[1] - 1))
-        found[f"w_{p.name}_data"] = w.data.astype(weight_type(p.bits))
+        found |= {f"w_{p.name}_{part}": array for part, array in of(model, p).tables(model, p).items()}
     for population in model.populations:
         for name, stored in population.module.TABLES.items():
             found[f"{population.name}_{name}"] = population.params[name].astype(stored.ctype)
@@ -45,7 +52,12 @@ def state_bytes(model: QuantizedModel) -> int:
 
     The sums are those of one population at a time, so the largest population counts.
     """
-    return 4 * (model.state_words + 2 + max(p.n for p in model.populations))
+    return 4 * (model.state_words + 2 + drives(model))
+
+
+def drives(model: QuantizedModel) -> int:
+    """The number of drive sums, a multiple of 4: a layout may add to four at a time."""
+    return -(-max(p.n for p in model.populations) // 4) * 4
 
 
 def struct_bytes(model: QuantizedModel) -> int:
@@ -72,8 +84,9 @@ def sized(model: QuantizedModel, neurons: int, synapses: int) -> QuantizedModel:
     def resized(p: Projection) -> Projection:
         pre, post = sizes[p.source], sizes[p.target]
         nnz = synapses if p.source == p.target else round(pre * post * p.w.nnz / (p.w.shape[0] * p.w.shape[1]))
-        zeros = [np.zeros(size, np.int32) for size in (pre + 1, nnz, nnz)]
-        return replace(p, w=CSR(zeros[0], zeros[1], zeros[2], (pre, post)))
+        places = np.arange(nnz) * (pre * post) // max(nnz, 1)  # evenly spread: the layout depends on the rows
+        indptr = np.searchsorted(places, np.arange(pre + 1) * post).astype(np.int32)
+        return replace(p, w=CSR(indptr, (places % post).astype(np.int32), np.zeros(nnz, np.int32), (pre, post)))
 
     grown = replace(hidden, n=neurons, params={name: np.zeros(neurons, np.int32) for name in hidden.params})
     return replace(model, populations=(grown, out), projections=tuple(map(resized, model.projections)))

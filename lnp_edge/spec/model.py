@@ -332,6 +332,8 @@ class QuantizedModel:
         """Every array and size that the integers depend on, in the order of the fingerprint."""
         sizes = [len(self.inputs), *(p.n for p in self.populations), *(p.shift for p in self.projections)]
         yield "sizes", np.array(sizes, np.int32)
+        for name, values in self.front.tables.items():
+            yield f"{GROUP}_{name}", values
         for name in plugins.get("lnp_edge.encoders", self.encoder).PARAMS:
             yield f"encoder_{name}", self.encoder_params[name]
         for projection in self.projections:
@@ -373,6 +375,9 @@ class QuantizedModel:
             self.front.check()
         except ConfigError as e:
             raise ModelError(e.what, damaged) from None
+        for k, (name, (low, high)) in enumerate(self.front.ranges.items()):
+            values = np.array(self.front.params[k], np.int64) if k < len(self.front.params) else None
+            self._check_range(f"{GROUP} {name}", values, len(self.channels), low, high)
         for what, value, most in (
             ("channels", len(self.channels), MAX_IN),
             ("counts a step", self.n_in, MAX_IN),
@@ -451,7 +456,7 @@ class QuantizedModel:
             raise ModelError(f"{again} names two things of the model", "rename a population or a projection")
 
     @staticmethod
-    def _check_range(name: str, values: Ints | None, count: int, low: int, high: int) -> None:
+    def _check_range(name: str, values: NDArray | None, count: int, low: int, high: int) -> None:
         again = "the model file is damaged: run lnp quantize again"
         if values is None or values.shape != (count,):
             found = "none" if values is None else f"shape {values.shape}"

@@ -173,8 +173,12 @@ def split(config: Config, dataset: Dataset, held_out: tuple[int, ...] | None = N
         raise ConfigError(what, "set [quantize] decide = false, and leave out --decide")
     if streaming := bool(config.stream.batches):
         _require_streams(config, dataset, hop, front.frame)
+    front = front.fit(train.samples(), config.data.params)
     encoder, features = config.data.encoder, _features(train, front)
-    fitted = plugins.get("lnp_edge.encoders", encoder).fit(features)
+    ordinary = features
+    if getattr(front.module, "EVENTS", False):  # with their negatives their mean is 0, which encoders map to 0
+        ordinary = np.concatenate([features, -np.maximum(features, -32767)])
+    fitted = plugins.get("lnp_edge.encoders", encoder).fit(ordinary)
     if dataset.series:
         unheard = np.isin(np.arange(features.shape[1]) % len(dataset.channels), list(dataset.series.unheard))
         fitted["gain"][unheard] = 0

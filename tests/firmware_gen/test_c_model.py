@@ -19,7 +19,7 @@ from tiny import ALL, FRONTS, oracle, random_model, tiny_counts, tiny_model
 from lnp_edge import boards
 from lnp_edge.firmware_gen import commands, tables
 from lnp_edge.firmware_gen.generate import generate
-from lnp_edge.spec import layout, ops
+from lnp_edge.spec import layout, ops, plugins
 from lnp_edge.spec.frontend import GROUP
 from lnp_edge.spec.model import CSR, INPUT, LARGEST, Population, Projection
 
@@ -454,3 +454,25 @@ def test_any_structure_runs_like_the_oracle(tmp_path, model_of):
         naive.step(row)
         assert net.step(row) == naive.h
     assert net.words() == naive.words()
+
+
+@pytest.mark.parametrize("kind", plugins.names(layout.PACKAGE))
+def test_every_layout_of_synapses_runs_like_the_oracle(tmp_path, monkeypatch, kind):
+    """Wherever it serves, also where another would be taken; with 8 and 16 bits and any number of targets."""
+    forced, of, served = plugins.get(layout.PACKAGE, kind), layout.of, set()
+
+    def chosen(model, p):
+        if not forced.serves(model, p):
+            return of(model, p)
+        served.add((p.bits > 8, p.w.shape[1] % 4))
+        return forced
+
+    monkeypatch.setattr(layout, "of", chosen)
+    for seed in range(7):
+        model = random_model(seed)
+        (tmp_path / str(seed)).mkdir()
+        net, naive = built(tmp_path / str(seed), model), Naive(model)
+        for row in tiny_counts(model, 40):
+            naive.step(row)
+            assert net.step(row) == naive.h, seed
+    assert {wide for wide, _ in served} == {False, True} and {rest for _, rest in served} >= {0, 1, 2}

@@ -15,7 +15,7 @@ from conftest import need
 from damage import cut, flipped
 from naive import Naive
 from onnx import TensorProto, helper, numpy_helper
-from tiny import ALL, random_model, tiny_counts, tiny_loop, tiny_model, tiny_stack
+from tiny import ALL, random_model, tiny_counts, tiny_front, tiny_loop, tiny_model, tiny_stack
 
 from lnp_edge.base.errors import LnpError, ModelError
 from lnp_edge.interchange import onnx_file
@@ -227,10 +227,10 @@ def test_a_file_too_large_is_refused_unread(tmp_path):
         onnx_file.load(tmp_path / "m.onnx")
 
 
-def changed(change):
-    """The good file's bytes with something done to its message."""
+def changed(change, good=GOOD):
+    """A good file's bytes with something done to its message."""
     proto = onnx.ModelProto()
-    proto.ParseFromString(GOOD)
+    proto.ParseFromString(good)
     change(proto, {t.name: t for t in proto.graph.initializer})
     return proto.SerializeToString()
 
@@ -317,6 +317,33 @@ CHANGES = [
 @pytest.mark.parametrize("change", CHANGES, ids=lambda f: f.__name__)
 def test_a_file_that_holds_anything_else_is_refused(tmp_path, change):
     refusal(tmp_path, changed(change))
+
+
+def front_threshold(values):
+    def change(proto, tensors):
+        tensors["front_threshold"].CopyFrom(numpy_helper.from_array(np.array(values), "front_threshold"))
+
+    return change
+
+
+def no_threshold(proto, tensors):
+    proto.graph.initializer.remove(tensors["front_threshold"])
+
+
+@pytest.mark.parametrize(("change", "said"), [
+    (no_threshold, "its front_threshold is missing"),
+    (front_threshold(np.zeros(3, np.int32)), "front threshold[0] is 0, outside 1..32767"),
+    (front_threshold(np.full(3, 2**31 - 1, np.int32)), "front threshold[0] is 2147483647, outside 1..32767"),
+    (front_threshold(np.ones(2, np.int32)), "front threshold: expected 3 values, got shape (2,)"),
+    (front_threshold(np.ones(0, np.int32)), "front threshold: expected 3 values, got shape (0,)"),
+    (front_threshold(np.ones(10**6, np.int32)), "front threshold: expected 3 values, got shape (1025,)"),
+    (front_threshold(np.ones((3, 1), np.int32)), "its front_threshold has the wrong type or rank"),
+    (front_threshold(np.ones(3, np.int64)), "its front_threshold has the wrong type or rank"),
+    (front_threshold(np.ones(3, np.int32)), "is damaged"),
+])  # fmt: skip
+def test_wrong_parameters_of_a_front_end_are_refused(tmp_path, change, said):
+    good = onnx_file.to_proto(tiny_front("delta", 4)).SerializeToString(deterministic=True)
+    assert said in refusal(tmp_path, changed(change, good))
 
 
 def test_a_tensor_that_is_there_twice_is_named(tmp_path):

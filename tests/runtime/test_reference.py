@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from fakes import FakePort
 from naive import Naive
-from tiny import ALL, known_neurons, random_model, tiny_counts, tiny_model, tiny_stack
+from tiny import ALL, known_neurons, random_model, tiny_counts, tiny_model
 
 from lnp_edge.base.errors import DataError
 from lnp_edge.runtime.device import Device
@@ -30,9 +30,10 @@ def test_every_state_word_and_digest_equals_the_oracle(n, n_in, n_out):
     assert_same_run(model, tiny_counts(model, 60))
 
 
+@pytest.mark.parametrize("kind", ALL)
 @pytest.mark.parametrize("seed", range(3))
-def test_every_state_word_of_a_stack_equals_the_oracle(seed):
-    model = tiny_stack(seed)
+def test_every_state_word_of_a_stack_and_behind_every_front_end_equals_the_oracle(kind, seed):
+    model = ALL[kind](seed)
     assert_same_run(model, tiny_counts(model, 40))
 
 

@@ -9,7 +9,7 @@ import pytest
 from conftest import need_for
 from fakes import FakePort
 from naive import Naive
-from tiny import MODELS, tiny_counts, tiny_model, tiny_stack, with_entry
+from tiny import ALL, FRONTS, MODELS, tiny_counts, tiny_model, tiny_stack, with_entry
 
 from lnp_edge import boards
 from lnp_edge.base.errors import LinkError
@@ -34,6 +34,10 @@ def oracle_difference(model, wrong, counts):
     for t, row in enumerate(counts):
         for naive in oracles:
             naive.step(row)
+        for k, name in enumerate(model.front.state):
+            for c, (theirs, ours) in enumerate(zip(*(naive.front for naive in oracles), strict=True)):
+                if theirs.state()[k] != ours.state()[k]:
+                    return t, "front", name, c, theirs.state()[k], ours.state()[k]
         for at, p in enumerate(model.populations):
             fields = [(name, *(naive.s[at][name] for naive in oracles)) for name in p.module.STATE]
             for name, theirs, ours in [*fields, ("z", *(naive.z[p.name] for naive in oracles))]:
@@ -61,7 +65,7 @@ def pretending(wrong, model):
     return Device(FakePort(wrong, greeting={"fingerprint": model.fingerprint}), model)
 
 
-CORRUPTIONS = [  # of a table of MODELS, by how much one entry is wrong, and what the entry belongs to
+CORRUPTIONS = [  # of a table of ALL, by how much one entry is wrong, and what the entry belongs to
     ("layer", "w_rec_data", 100, -1, "synapse neuron 11 of hidden to neuron 4 of hidden"),
     ("layer", "hidden_c_mem", 17, 1, "neuron 17 of hidden"),
     ("layer", "hidden_c_syn", 3, -1, "neuron 3 of hidden"),
@@ -69,17 +73,18 @@ CORRUPTIONS = [  # of a table of MODELS, by how much one entry is wrong, and wha
     ("layer", "hidden_bias", 39, 1, "neuron 39 of hidden"),
     ("stack", "w_first_second_data", 100, -1, "synapse neuron 5 of first to neuron 2 of second"),
     ("stack", "w_second_third_data", 206, 1000, "synapse neuron 34 of second to neuron 2 of third"),
-    ("stack", "w_input_out_data", 5, -1, "synapse channel 1 to neuron 1 of out"),
+    ("stack", "w_input_out_rows", 5, -1, "synapse channel 1 to neuron 1 of out"),
     ("stack", "second_jump", 7, 1, "neuron 7 of second"),
     ("stack", "second_c_pull", 30, 9, "neuron 30 of second"),
     ("stack", "third_bias", 19, 1, "neuron 19 of third"),
     ("stack", "out_c", 2, -1, "neuron 2 of out"),
+    ("delta of 4", "front_threshold", 1, -9, "channel 1"),
 ]
 
 
 def corruption(kind, table, k, by):
     """The model, it with one wrong entry, the right and the wrong entry."""
-    model = MODELS[kind]()
+    model = ALL[kind]()
     right = int(tables(model)[table][k])
     return model, with_entry(model, table, k, right + by), right, right + by
 
@@ -89,7 +94,7 @@ def assert_found_and_named(report, model, wrong, table, k, value, right, place):
     assert [(d.table, d.index, d.place, d.device, d.model, d.entries) for d in report.table_differences] == [
         (table, k, place, value, right, 1)
     ]
-    expected = oracle_difference(model, wrong, COUNTS)
+    expected = oracle_difference(model, wrong, tiny_counts(model, 300))
     assert expected is not None, "choose counts in which this corruption shows"
     d = report.state_difference
     assert (d.step, d.population, d.field, d.neuron, d.device, d.reference) == expected
@@ -104,7 +109,7 @@ def assert_found_and_named(report, model, wrong, table, k, value, right, place):
 @pytest.mark.parametrize(("kind", "table", "k", "by", "place"), CORRUPTIONS, ids=[c[1] for c in CORRUPTIONS])
 def test_one_wrong_value_is_found_and_named(kind, table, k, by, place):
     model, wrong, right, value = corruption(kind, table, k, by)
-    report = verify(model, pretending(wrong, model), [COUNTS])
+    report = verify(model, pretending(wrong, model), [tiny_counts(model, 300)])
     assert_found_and_named(report, model, wrong, table, k, value, right, place)
 
 
@@ -114,7 +119,7 @@ def test_one_wrong_value_in_the_firmware_is_found_and_named(firmware, tmp_path, 
     model, wrong, right, value = corruption(kind, table, k, by)
     image = patched(model, firmware(board, kind=kind), tmp_path / "net.elf", table, k, value)
     with closing(open_board(boards.get(board), image)) as port:
-        report = verify(model, Device(port, model), [COUNTS])
+        report = verify(model, Device(port, model), [tiny_counts(model, 300)])
     assert_found_and_named(report, model, wrong, table, k, value, right, place)
 
 
@@ -143,22 +148,26 @@ def test_sound_firmware_is_verified(firmware, board, kind):
 def place_in_words(model, table, k):
     """What an entry belongs to, by the names in the table's own name."""
     kind, _, part = table.rpartition("_")
-    if kind == "encoder":
+    if kind in ("encoder", "front"):
         return f"channel {k}"
     for p in model.projections:
         pre, post = (f"neuron {{}} of {end}" if end != "input" else "channel {}" for end in (p.source, p.target))
         if kind == f"w_{p.name}" and part == "indptr":
-            return "end of the last row" if k == p.w.shape[0] else f"row of {pre.format(k)}"
+            return "no synapse" if k == p.w.shape[0] else f"row of {pre.format(k)}"
+        if kind == f"w_{p.name}" and part == "rows":
+            of_one = 4 * p.w.shape[0]  # of the four neurons that lie together
+            neuron = 4 * (k // of_one) + k % 4
+            return f"synapse {pre.format(k % of_one // 4)} to {post.format(neuron)}"
         if kind == f"w_{p.name}":
             row = int(np.flatnonzero(p.w.indptr <= k)[-1])
             return f"synapse {pre.format(row)} to {post.format(p.w.indices[k])}"
     return f"neuron {k} of {table.partition('_')[0]}"
 
 
-@pytest.mark.parametrize("kind", MODELS)
+@pytest.mark.parametrize("kind", [*MODELS, *(kind for kind in FRONTS if FRONTS[kind]().front.params)])
 @pytest.mark.parametrize("k", [0, -1])
 def test_every_kind_of_table_is_named_in_words(kind, k):
-    model = MODELS[kind]()
+    model = ALL[kind]()
     for number, (name, array) in enumerate(tables(model).items()):
         data = array.copy()
         data[k] ^= 1

@@ -33,28 +33,70 @@ def signals(frame, seed=1):
     return np.stack(windows).clip(-32768, 32767).astype(np.int16)
 
 
+def fitted(kind, frame):
+    """The front end with its parameters as fitted, and with each at the ends of its range."""
+    plain = FrontEnd(kind, frame).check()
+    ends = [replace(plain, params=tuple((ends[k], ends[1 - k]) for ends in plain.ranges.values())) for k in (0, 1)]
+    return [plain.fit(signals(frame).reshape(-1, 2)), *(ends if plain.ranges else [])]
+
+
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("frame", FRAMES)
 def test_a_file_keeps_its_promises(kind, frame):
-    front = FrontEnd(kind, frame).check()
-    found = front.run(signals(frame))
-    assert found.shape == (5, 6, 2 * len(front.features)) and front.features
-    assert len(set(inputs(front, ("a", "b")))) == 2 * len(front.features)
-    assert isinstance(front.module.NOISE, bool)
-    assert found.min() >= -32768 and found.max() <= 32767
-    assert np.array_equal(front.run(signals(frame)[:, ::1]), found)
+    for front in fitted(kind, frame):
+        found = front.run(signals(frame))
+        assert found.shape == (5, 6, 2 * len(front.features)) and front.features
+        assert len(set(inputs(front, ("a", "b")))) == 2 * len(front.features)
+        assert isinstance(front.module.NOISE, bool)
+        assert found.min() >= -32768 and found.max() <= 32767
+        assert np.array_equal(front.run(signals(frame)[:, ::1]), found)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_parameters_are_within_their_ranges_whatever_is_set(kind):
+    """A file without parameters has no settings either."""
+    front, settings = FrontEnd(kind, 4).check(), frontend.settings_of(kind)
+    assert front.ranges or not settings
+    samples = {"any": signals(4).reshape(-1, 2), "constant": np.full((9, 2), -32768, np.int16)}
+    for counts in samples.values():
+        for ends in ({}, *({name: own[k] for name, own in settings.items()} for k in range(3))):
+            found = front.fit(counts, ends)
+            assert [len(values) for values in found.params] == [2] * len(front.ranges)
+            for values, (low, high) in zip(found.params, front.ranges.values(), strict=True):
+                assert all(type(value) is int and low <= value <= high for value in values)
+    assert front.fit(counts) == front.fit(counts, {name: own[0] for name, own in settings.items()})
 
 
 @pytest.mark.parametrize("kind", [kind for kind in KINDS if kind in FRONT_ENDS])
 @pytest.mark.parametrize("frame", FRAMES)
 def test_features_are_those_of_the_oracle(kind, frame):
-    found = FrontEnd(kind, frame).run(signals(frame))
-    for w, window in enumerate(signals(frame).tolist()):
-        channels = [FRONT_ENDS[kind](frame) for _ in range(2)]
-        for t in range(6):
-            step = window[t * frame : (t + 1) * frame]
-            made = [one.features([row[c] for row in step]) for c, one in enumerate(channels)]
-            assert found[w, t].tolist() == [of[f] for f in range(len(made[0])) for of in made], (w, t)
+    for front in fitted(kind, frame):
+        found = front.run(signals(frame))
+        for w, window in enumerate(signals(frame).tolist()):
+            channels = [FRONT_ENDS[kind](frame, *(values[c] for values in front.params)) for c in range(2)]
+            for t in range(6):
+                step = window[t * frame : (t + 1) * frame]
+                made = [one.features([row[c] for row in step]) for c, one in enumerate(channels)]
+                assert found[w, t].tolist() == [of[f] for f in range(len(made[0])) for of in made], (front, w, t)
+
+
+@pytest.mark.parametrize("frame", [1, 4])
+def test_what_delta_sends_adds_up_to_the_samples_within_its_thresholds(frame):
+    """So a threshold of one count loses nothing. A jump beyond int16 takes up to three samples."""
+    counts = np.repeat(signals(4), 3, axis=1)
+    for threshold in (1, 2, 300, 32767):
+        sent = FrontEnd("delta", frame, ((threshold, threshold),)).run(counts).reshape(5, 72, 2)
+        assert ((sent == 0) | (abs(sent) >= threshold)).all()
+        apart = abs(counts - sent.cumsum(1))
+        assert (apart[[0, 3, 4]] < threshold).all() and (apart[:, 2::3] < threshold).all()
+
+
+def test_delta_by_hand():
+    """Threshold 3: what is small adds up until it is sent; a threshold is one count at least, and of each channel."""
+    counts = np.array([[[5, 5], [7, 4], [8, 4], [8, 4], [6, 9]]], np.int16)
+    assert FrontEnd("delta", 1, ((3, 1),)).run(counts)[0].tolist() == [[5, 5], [0, -1], [3, 0], [0, 0], [0, 5]]
+    scaled = np.array([[-100, 0], [100, 0]], np.int16)
+    assert FrontEnd("delta", 1).fit(scaled, {"threshold": 0.1}).params == ((10, 1),)
 
 
 def test_the_features_of_logdiff_by_hand():
@@ -186,3 +228,71 @@ def test_operations_over_arrays_and_ranges_are_those_on_numbers():
 def test_raw_is_one_sample_as_it_is():
     x = np.arange(12, dtype=np.int16).reshape(2, 3, 2)
     assert RAW.run(x).tolist() == x.tolist() and inputs(RAW, ("a", "b")) == ("a", "b")
+
+
+def wrong_file(monkeypatch, **changes):
+    """A front end of one parameter with something else in its file; None: not there."""
+    whole = {
+        "NOISE": True, "PARAMS": {"p": (1, 9)}, "SETTINGS": {"share": (0.5, 0.0, 1.0)},
+        "fit": lambda counts, share: {"p": np.full(counts.shape[-1], 1 + round(8 * share))},
+        "features": lambda frame: ("a",), "state": lambda frame: {"s": 32768},
+        "run": lambda op, first, x, s, p: ((op.gate(op.greater(x[0], p), x[0]),), (s,)),
+    }  # fmt: skip
+    module = SimpleNamespace(**{name: value for name, value in (whole | changes).items() if value is not None})
+    monkeypatch.setattr(frontend.plugins, "get", lambda package, name: module)
+    frontend._checked.cache_clear()
+    return FrontEnd("wrong", 1)
+
+
+def test_a_file_with_parameters_is_taken(monkeypatch):
+    front = wrong_file(monkeypatch).check().fit(EXTREMES[:, None])
+    assert front.params == ((5,),) and front.run(EXTREMES[:, None]).ravel().tolist() == [0, 0, 0, 0, 32767]
+    assert front.fit(EXTREMES[:, None], {"share": 1.0}).params == ((9,),)
+
+
+@pytest.mark.parametrize(("changes", "said"), [
+    ({"NOISE": 1}, "NOISE of front end wrong is 1"),
+    ({"EVENTS": "no"}, "EVENTS of front end wrong is 'no'"),
+    ({"PARAMS": {"p": (0, 32768)}}, "has the parameters {'p': (0, 32768)}"),
+    ({"PARAMS": {"p": (9, 1)}}, "has the parameters {'p': (9, 1)}"),
+    ({"PARAMS": {"p": (0.0, 1)}}, "has the parameters {'p': (0.0, 1)}"),
+    ({"PARAMS": {"p": 3}}, "cannot unpack"),
+    ({"PARAMS": 3}, "'int' object is not iterable"),
+    ({"PARAMS": None}, "has the parameters {}"),
+    ({"fit": None}, "has the parameters {'p': (1, 9)}"),
+    ({"PARAMS": {"s": (1, 9)}}, "a parameter of front end wrong is called 's'"),
+    ({"PARAMS": {"P": (1, 9)}}, "a parameter of front end wrong is called 'P'"),
+    ({"SETTINGS": {"share": (2.0, 0.0, 1.0)}}, "has the settings {'share': (2.0, 0.0, 1.0)}"),
+    ({"SETTINGS": {"share": 3}}, "cannot unpack"),
+    ({"run": lambda op, first, x, s: ((x[0],), (s,))}, "takes 4 positional arguments but 5"),
+    ({"run": lambda op, first, x, s, p: ((p,), (s,))}, "front end wrong gives a constant"),
+    ({"run": lambda op, first, x, s, p: ((op.clamp(x[0], -9, p),), (s,))}, "clamp in front end wrong has the operand"),
+    ({"run": lambda op, first, x, s, p: ((op.mul(x[0], p),), (s,))}, "feature 'a' of front end wrong may reach"),
+    ({"fit": lambda counts: {"p": np.ones(1, int)}}, "unexpected keyword argument 'share'"),
+    ({"fit": lambda counts, share: {}}, "KeyError: 'p'"),
+    ({"fit": lambda counts, share: {"p": 1}}, "'int' object is not iterable"),
+    ({"fit": lambda counts, share: {"p": [1, 1]}}, "gives p (1, 1) for 1 channels"),
+    ({"fit": lambda counts, share: {"p": [10]}}, "gives p (10,) for 1 channels"),
+    ({"fit": lambda counts, share: {"p": [1.0]}}, "gives p (1.0,) for 1 channels"),
+])  # fmt: skip
+def test_a_file_with_wrong_parameters_is_refused(monkeypatch, changes, said):
+    front = wrong_file(monkeypatch, **changes)
+    with pytest.raises(ConfigError, match=re.escape(said)) as e:
+        front.check().fit(np.zeros((3, 1), np.int16))
+    assert "\n" not in e.value.what + e.value.try_next
+
+
+def test_parameters_are_in_the_fingerprint_and_of_every_channel():
+    model = tiny_front("delta", 4)
+    (name, values), *_ = model.front.tables.items()
+    assert (name, len(values), dict(model.arrays())["front_threshold"].tolist()) == ("threshold", 3, values.tolist())
+    other = replace(model, front=replace(model.front, params=((1, 2, 3),)))
+    assert other.check().fingerprint != model.fingerprint
+    for params, said in (
+        ((), "front threshold: expected 3 values, got none"),
+        (((1, 2),), "front threshold: expected 3 values, got shape (2,)"),
+        (((1, 0, 3),), "front threshold[1] is 0, outside 1..32767"),
+        (((1, 2, 32768),), "front threshold[2] is 32768, outside 1..32767"),
+    ):
+        with pytest.raises(ModelError, match=re.escape(said)):
+            replace(model, front=replace(model.front, params=params)).check()

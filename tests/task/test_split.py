@@ -10,7 +10,8 @@ from lnp_edge.cli import main
 from lnp_edge.config import Config, DataSettings, NetworkSettings
 from lnp_edge.encoders import affine, encode
 from lnp_edge.quantization.quantize import quantize
-from lnp_edge.spec import plugins
+from lnp_edge.spec import frontend, plugins
+from lnp_edge.spec.frontend import FrontEnd
 from lnp_edge.spec.model import X_MAX
 from lnp_edge.stages import pipeline
 from lnp_edge.task.dataset import Dataset, Series, check
@@ -18,6 +19,7 @@ from lnp_edge.task.split import split
 from lnp_edge.task.task import encoded
 
 ENCODERS = plugins.names("lnp_edge.encoders")
+EVENTS = [kind for kind in plugins.names(frontend.PACKAGE) if getattr(FrontEnd(kind).module, "EVENTS", False)]
 
 
 def events(rng, count=40, steps=50):
@@ -51,6 +53,29 @@ def test_the_encoder_of_the_configuration_is_fitted_to_the_training_data_alone(d
     np.testing.assert_array_equal(parts.task.products, x.T.astype(float) @ x / len(x))
     model = quantize(pipeline.new_network(settings(encoder), parts), parts.task)
     assert model.encoder == encoder and (model.limits == module.limits(**fitted)).all()
+
+
+@pytest.mark.parametrize("kind", plugins.names(frontend.PACKAGE))
+def test_the_front_end_is_fitted_to_the_training_data_alone(data, kind):
+    """With its settings from [data]: those at their largest give other parameters than the default."""
+    most = {name: high for name, (_, _, high) in frontend.settings_of(kind).items()}
+    wanted = DataSettings(window=0.4, hop=0.4, front=kind, frame=4, params=most)
+    front = split(Config(data=wanted), data).task.front
+    assert front == FrontEnd(kind, 4).fit(data.of_groups({0}).samples(), most)
+    if front.params:
+        assert front not in (FrontEnd(kind, 4).fit(data.samples(), most), FrontEnd(kind, 4).fit(data.samples()))
+
+
+@pytest.mark.parametrize("encoder", ENCODERS)
+@pytest.mark.parametrize("kind", EVENTS)
+def test_what_did_not_happen_is_no_input(data, kind, encoder):
+    """Although the mean of the changes is far from 0: recordings are short, and begin at 10,000."""
+    away = replace(data, recordings=[a + np.int16(10_000) for a in data.recordings])
+    parts = split(Config(data=DataSettings(window=0.5, hop=0.5, front=kind, encoder=encoder)), check(away))
+    features = parts.task.front.run(parts.train.samples())
+    assert abs(parts.task.front.run(away.recordings[0]).mean(0)).min() > 100
+    x = encode(encoder, features, parts.task.encoder_params)
+    assert (features == 0).any() and (x[features == 0] == 0).all() and x.any()
 
 
 def test_without_a_word_it_is_affine(data):

@@ -1,0 +1,19 @@
+"""How the synapses of a projection lie in flash and run in C, one way per file. csr.py serves all projections.
+
+Adding a file adds a layout. It defines
+
+    serves(model, p) -> bool
+                  whether it can store projection p
+    instructions(model, p) -> float
+                  of a step on a Cortex-M4, about; of the layouts that serve, the one with the fewest is taken
+    tables(model, p) -> {part: array}
+                  the tables w_<projection>_<part>, in their order in flash and in their stored types
+    place(p, part, k) -> (pre, post)
+                  the synapse of entry k of a table; post None: the whole row of `pre`; both None: of none
+    body(model, p, table) -> C
+                  the body of project_<projection>(drive, source): adds what the source sends to int32 drive[], the
+                  sums of the target, which has room for a multiple of 4. The source is `const int8_t *input`, the
+                  encoded input, or `const uint32_t *z`, the spikes. A table is <table>_<part>; lnp_kernel.h has loops
+
+Sums are exact in any order: SEMANTICS.md section 6 bounds every partial one.
+"""

@@ -1,0 +1,62 @@
+"""A row of synapses for each presynaptic unit: indices of the targets, and weights.
+
+Only the rows of inputs that are not 0, and of neurons that fired, are read.
+"""
+
+import numpy as np
+
+from lnp_edge.spec.layout import smallest, weight_type
+from lnp_edge.spec.model import INPUT
+
+EVENTS = 0.1  # share of the steps in which a neuron fires, or an input is 1 that can be nothing else but 0
+
+
+def serves(model, p):
+    return True
+
+
+def instructions(model, p):
+    passed = np.full(p.w.shape[0], EVENTS)
+    if p.source == INPUT:
+        passed[model.limits > 1] = 1.0
+    return float(passed @ (7.5 * np.diff(p.w.indptr) + 12))
+
+
+def tables(model, p):
+    return {
+        "indptr": p.w.indptr.astype(smallest(max(p.w.nnz, 256))),
+        "indices": p.w.indices.astype(smallest(p.w.shape[1] - 1)),
+        "data": p.w.data.astype(weight_type(p.bits)),
+    }
+
+
+def place(p, part, k):
+    if part == "indptr":
+        return (k if k < p.w.shape[0] else None), None
+    return int(p.w.rows()[k]), int(p.w.indices[k])
+
+
+def body(model, p, table):
+    parts = tables(model, p)
+    widths = [8 * parts[part].itemsize for part in ("indices", "data")]
+
+    def row(pre, scale):
+        return f"""        const uint32_t first = {table}_indptr[{pre}];
+        add_row_u{widths[0]}_i{widths[1]}(drive,
+            {table}_indices + first,
+            {table}_data + first,
+            {table}_indptr[{pre} + 1] - first,
+            {scale});"""
+
+    if p.source == INPUT:
+        return f"""    for (uint32_t k = 0; k < {p.w.shape[0]}u; k++) {{
+        const int32_t x = input[k];
+        if (x == 0) {{
+            continue;
+        }}
+{row("k", f"x * (1 << {p.shift})")}
+    }}"""
+    return f"""    LNP_EACH_SPIKE(j, z, {model.population(p.source).z_words}u)
+    {{
+{row("j", f"1 << {p.shift}")}
+    }}"""
