@@ -10,8 +10,8 @@ from lnp_edge.spec.model import QuantizedModel
 
 # Cycles an instruction takes, least and most: an assumption. Most cores issue one instruction at a
 # time; DDI 0439 (Cortex-M4) 3.3.1: most take 1 cycle, a load or store up to 2, a taken branch 2 to 4.
-# With the most of each, the instructions of a step of 221 neurons on SPAR come to 1.65 (zig) and 1.80
-# (gcc), with the least of each to 1.00. Waits for flash come on top, and on a Cortex-M0 with the small
+# With the most of each, the instructions of a step of 221 neurons on SPAR come to 1.56 (zig) and 1.74
+# (gcc), with the least of each to 1.01. Waits for flash come on top, and on a Cortex-M0 with the small
 # multiplier the 32 cycles of a product (DDI 0432 3.3).
 CYCLES = 1.0, 2.0
 TWO_AT_A_TIME = {"cortex-m7": 0.5, "cortex-m33": 0.5}  # least: these may issue two
