@@ -21,7 +21,8 @@ the channels in any order, and other columns.
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+import warnings
+from collections.abc import Callable, Iterator
 from contextlib import closing
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -163,16 +164,17 @@ class Model:
 
         Windows are apart: each is a stream of its own, so that its prediction has number 0. A recording
         shorter than a window gives none. Raises DataError as counts() does, and for windows of another
-        length.
+        length. Warns once if a fifth of the samples of a window are beyond what training saw.
         """
         counts = self.counts(x)
+        tell = _once()
         if counts.ndim == 2:
-            return list(host.infer(Reference(self.quantized), self.quantized, counts))
+            return list(host.infer(Reference(self.quantized), self.quantized, counts, tell))
         if counts.ndim != 3 or counts.shape[1] != self.window:
             hint = f"give a recording (T, {len(self.channels)}), or windows of {self.window} samples"
             raise DataError(f"samples have shape {counts.shape}", hint)
         runner = Reference(self.quantized)
-        return [found for window in counts for found in host.infer(runner, self.quantized, window)]
+        return [found for window in counts for found in host.infer(runner, self.quantized, window, tell)]
 
     def stream(self) -> Stream:
         """A stream of samples that arrive one by one."""
@@ -204,12 +206,24 @@ class Model:
                 return compare(self.quantized, device, stimulus(self.quantized, steps, seed))
 
 
+def _once() -> Callable[[str], None]:
+    """Warns of the first text that it is given."""
+    said = list[str]()
+
+    def tell(text: str) -> None:
+        if not said:
+            said.append(text)
+            warnings.warn(text, stacklevel=2)
+
+    return tell
+
+
 class Stream:
-    """Samples in, predictions out; see Model.stream."""
+    """Samples in, predictions out; see Model.stream. Warns once, as Model.predict does."""
 
     def __init__(self, model: Model):
         self._model = model
-        self._stream = host.Stream(Reference(model.quantized), model.quantized)
+        self._stream = host.Stream(Reference(model.quantized), model.quantized, _once())
 
     def push(self, sample: Any) -> Prediction | None:
         """Take the next sample [channels], counts or physical values; the prediction that is due, if one is."""
