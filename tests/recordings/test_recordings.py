@@ -8,6 +8,7 @@ from conftest import need
 
 from lnp_edge import config
 from lnp_edge.base.errors import ConfigError, DataError, LnpError
+from lnp_edge.readers import Column
 from lnp_edge.recordings import counts, cut
 from lnp_edge.recordings.cut import Rows
 from lnp_edge.recordings.find import natural, template_of
@@ -281,7 +282,7 @@ def test_scales_are_plain_numbers(size, wanted):
 
 
 def quantity(x, whole, vector=False, **given):
-    return counts.quantity(np.asarray(x, float), whole, config.ChannelSettings(**given), "g", vector)
+    return counts.quantity(np.asarray(x, float), whole, config.ChannelSettings(**given), Column("a", "g"), vector)
 
 
 def test_whole_numbers_stay_and_unsigned_vectors_rest_in_the_middle():
