@@ -31,6 +31,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from lnp_edge import readers
 from lnp_edge.base.errors import ConfigError, DataError, LnpError
 from lnp_edge.interchange import onnx_file
 from lnp_edge.runtime import host
@@ -127,11 +128,7 @@ class Model:
         """A DataFrame by the names of its columns; a Series, one sample, by its labels if these are names."""
         labels = list(x.columns) if hasattr(x, "columns") else list(x.index)
         if hasattr(x, "columns") or any(isinstance(label, str) for label in labels):
-            for name in self.channels:
-                if labels.count(name) != 1:
-                    what = f"no column {name!r}" if name not in labels else f"column {name!r} occurs twice"
-                    raise DataError(what, f"the model's channels are {', '.join(self.channels)}")
-            x = x[list(self.channels)]
+            x = x[[self._label(name, labels) for name in self.channels]]
         found = x.to_numpy()
         if found.dtype.kind == "O":  # pandas' own integers and floats, which may be missing
             kinds = [str(kind).lower() for kind in (x.dtypes if hasattr(x, "columns") else [x.dtype])]
@@ -141,6 +138,15 @@ class Model:
             if np.isfinite(found).all() and all("int" in kind for kind in kinds):
                 found = found.astype(np.int64)
         return found
+
+    def _label(self, name: str, labels: list) -> Any:
+        """The label of a channel: its name, else with a unit or in another case, as in the header of a file."""
+        keys = labels if name in labels else [_key(label) for label in labels]
+        wanted = name if name in labels else _key(name)
+        if keys.count(wanted) != 1:
+            what = f"no column {name!r}" if wanted not in keys else f"column {name!r} occurs twice"
+            raise DataError(what, f"the model's channels are {', '.join(self.channels)}")
+        return labels[keys.index(wanted)]
 
     def _of_floats(self, x: NDArray) -> NDArray:
         """Counts of values as the user's files hold them, see Quantity.in_file."""
@@ -204,6 +210,10 @@ class Model:
             with closing(open_board(target, image)) as port:
                 device = Device(port, self.quantized, board)
                 return compare(self.quantized, device, stimulus(self.quantized, steps, seed))
+
+
+def _key(label: object) -> str:
+    return readers.named_columns([str(label)], [readers.NUMBER])[0].name.casefold()
 
 
 def _once() -> Callable[[str], None]:
