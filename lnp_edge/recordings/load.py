@@ -34,6 +34,7 @@ from lnp_edge.task.dataset import Dataset, Series
 MAX_VALUES = 2**28  # a gigabyte of float32
 MAX_GROUPS = 10_000
 ASKED = 12  # files that tell the rate
+SHORTEST, LONGEST = 1e-9, 1e6  # s from row to row: what a model may have as a step
 NO_GROUP = "all"
 NOT_OF_FILES = ("window", "hop", "limit", "encoder", "front", "frame")  # settings that change nothing here
 _last: dict[str, Any] = {}
@@ -146,7 +147,12 @@ def _step(files: list[File], settings: DataSettings) -> float:
     steps = [step for step in steps if step > 0]
     if not steps:
         raise DataError(f"no two times differ in {len(some)} files", "check [data] time, or omit it and say the rate")
-    return _plain_step(float(np.median(steps)))
+    usual = float(np.median(steps))
+    if not SHORTEST <= usual <= LONGEST:
+        raise DataError(
+            f"the times are {usual:.3g} s apart", "check [data] time and time_unit, or omit them and say the rate"
+        )
+    return _plain_step(usual)
 
 
 def _plain_step(step: float) -> float:
