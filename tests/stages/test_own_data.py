@@ -36,6 +36,7 @@ def test_classes_from_files_to_a_model(at, capsys):
     matrix = [line.split()[-2:] for line in said.splitlines() if line.startswith((" fast [b]", " slow"))]
     assert np.array(matrix, int).sum(1).tolist() == [7, 7]
     assert main(["quantize", "t.safetensors", "-o", "m.onnx"]) == 0
+    assert "low ()" in capsys.readouterr().out
     model = onnx_file.load(at / "m.onnx")
     assert model.classes == ("fast [b]", "slow") and len(model.quantities) == 3
     assert model.provenance["config"]["data"]["path"] == "{who}_{what}.csv"
