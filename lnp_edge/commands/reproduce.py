@@ -110,9 +110,10 @@ def run(args: argparse.Namespace) -> int:
     unknown = set(rows := args.rows.split(",") if args.rows != "none" else []) - set(ROWS)
     if unknown:
         raise ConfigError(f"unknown row {sorted(unknown)[0][:40]!r}", f"available: {', '.join(ROWS)}")
-    stems = [Path(name).stem if name.endswith(".toml") else name for name in args.tasks]
-    if again := next((stem for stem in stems if stems.count(stem) > 1), None):
-        hint = "name each task once, rename a file, or reproduce them apart with another -o"
+    stems = [_stem(name) for name in args.tasks]
+    of_files = [_stem(name) for name in set(args.tasks)]  # the same task again writes the same table
+    if again := next((stem for stem in stems if of_files.count(stem) > 1), None):
+        hint = "rename a file, or reproduce them apart with another -o"
         raise ConfigError(f"two tasks would write {args.output / again}.md", hint)
     pipeline.require_torch()
     bases = [configuration(name, note) for name in args.tasks]
@@ -126,6 +127,11 @@ def run(args: argparse.Namespace) -> int:
         if args.json:
             print(json.dumps(found))
     return 0
+
+
+def _stem(task: str) -> str:
+    """What the files of a task are called."""
+    return Path(task).stem if task.endswith(".toml") else task
 
 
 def _rivals(base: Config, asked: str | None) -> list[str]:
