@@ -49,6 +49,8 @@ def text(words: str) -> str:
 def source(model: QuantizedModel, name: str) -> str:
     """The end of lnp_<name>.c: tables and constants of decisions, and lnp_push.h."""
     up, decision = name.upper(), model.decision
+    if not decision.ranged(model.window):
+        decision = decision.without_range()
     constants = {key: f"LNP_{up}_{key}" for key in ("CHANNELS", "FRAME", "N_IN", "WINDOW", "HOP", "WINDOWS")}
     constants |= {"STREAMS": f"{decision.stream:d}", "CLASSIFIES": f"{model.forecast is None:d}"}
     constants |= {"RANGED": f"{bool(decision.low):d}", "LEVELS": f"{len(decision.levels)}u"}

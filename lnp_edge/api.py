@@ -21,7 +21,8 @@ the channels in any order, and other columns.
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+import warnings
+from collections.abc import Callable, Iterator
 from contextlib import closing
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -30,6 +31,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from lnp_edge import readers
 from lnp_edge.base.errors import ConfigError, DataError, LnpError
 from lnp_edge.interchange import onnx_file
 from lnp_edge.runtime import host
@@ -126,11 +128,7 @@ class Model:
         """A DataFrame by the names of its columns; a Series, one sample, by its labels if these are names."""
         labels = list(x.columns) if hasattr(x, "columns") else list(x.index)
         if hasattr(x, "columns") or any(isinstance(label, str) for label in labels):
-            for name in self.channels:
-                if labels.count(name) != 1:
-                    what = f"no column {name!r}" if name not in labels else f"column {name!r} occurs twice"
-                    raise DataError(what, f"the model's channels are {', '.join(self.channels)}")
-            x = x[list(self.channels)]
+            x = x[[self._label(name, labels) for name in self.channels]]
         found = x.to_numpy()
         if found.dtype.kind == "O":  # pandas' own integers and floats, which may be missing
             kinds = [str(kind).lower() for kind in (x.dtypes if hasattr(x, "columns") else [x.dtype])]
@@ -140,6 +138,15 @@ class Model:
             if np.isfinite(found).all() and all("int" in kind for kind in kinds):
                 found = found.astype(np.int64)
         return found
+
+    def _label(self, name: str, labels: list) -> Any:
+        """The label of a channel: its name, else with a unit or in another case, as in the header of a file."""
+        keys = labels if name in labels else [_key(label) for label in labels]
+        wanted = name if name in labels else _key(name)
+        if keys.count(wanted) != 1:
+            what = f"no column {name!r}" if wanted not in keys else f"column {name!r} occurs twice"
+            raise DataError(what, f"the model's channels are {', '.join(self.channels)}")
+        return labels[keys.index(wanted)]
 
     def _of_floats(self, x: NDArray) -> NDArray:
         """Counts of values as the user's files hold them, see Quantity.in_file."""
@@ -163,16 +170,17 @@ class Model:
 
         Windows are apart: each is a stream of its own, so that its prediction has number 0. A recording
         shorter than a window gives none. Raises DataError as counts() does, and for windows of another
-        length.
+        length. Warns once if a fifth of the samples of a window are beyond what training saw.
         """
         counts = self.counts(x)
+        tell = _once()
         if counts.ndim == 2:
-            return list(host.infer(Reference(self.quantized), self.quantized, counts))
+            return list(host.infer(Reference(self.quantized), self.quantized, counts, tell))
         if counts.ndim != 3 or counts.shape[1] != self.window:
             hint = f"give a recording (T, {len(self.channels)}), or windows of {self.window} samples"
             raise DataError(f"samples have shape {counts.shape}", hint)
         runner = Reference(self.quantized)
-        return [found for window in counts for found in host.infer(runner, self.quantized, window)]
+        return [found for window in counts for found in host.infer(runner, self.quantized, window, tell)]
 
     def stream(self) -> Stream:
         """A stream of samples that arrive one by one."""
@@ -204,12 +212,28 @@ class Model:
                 return compare(self.quantized, device, stimulus(self.quantized, steps, seed))
 
 
+def _key(label: object) -> str:
+    return readers.named_columns([str(label)], [readers.NUMBER])[0].name.casefold()
+
+
+def _once() -> Callable[[str], None]:
+    """Warns of the first text that it is given."""
+    said = list[str]()
+
+    def tell(text: str) -> None:
+        if not said:
+            said.append(text)
+            warnings.warn(text, stacklevel=2)
+
+    return tell
+
+
 class Stream:
-    """Samples in, predictions out; see Model.stream."""
+    """Samples in, predictions out; see Model.stream. Warns once, as Model.predict does."""
 
     def __init__(self, model: Model):
         self._model = model
-        self._stream = host.Stream(Reference(model.quantized), model.quantized)
+        self._stream = host.Stream(Reference(model.quantized), model.quantized, _once())
 
     def push(self, sample: Any) -> Prediction | None:
         """Take the next sample [channels], counts or physical values; the prediction that is due, if one is."""

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import time
 from collections import deque
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
 from lnp_edge.base.errors import DataError, ModelError
+from lnp_edge.runtime.outside import Outside
 from lnp_edge.runtime.runner import Runner
 from lnp_edge.spec.frontend import RAW
 from lnp_edge.spec.model import QuantizedModel
@@ -37,9 +38,11 @@ class Prediction:
         return {key: value for key, value in self.__dict__.items() if key not in hidden}
 
 
-def infer(runner: Runner, model: QuantizedModel, rows: Iterable[NDArray[np.int16]]) -> Iterator[Prediction]:
+def infer(
+    runner: Runner, model: QuantizedModel, rows: Iterable[NDArray[np.int16]], tell: Callable[[str], None] | None = None
+) -> Iterator[Prediction]:
     """Yield a prediction at every moment of SEMANTICS.md section 7. rows : samples, int16 [C] each."""
-    stream = Stream(runner, model)
+    stream = Stream(runner, model, tell)
     for row in rows:
         if found := stream.push(row):
             yield found
@@ -50,10 +53,13 @@ class Stream:
 
     Each window starts from reset, as in training, so its read-outs depend only on its own samples. A
     network whose decision.stream is set is reset once, before the first sample.
+
+    tell : is told, once, of samples beyond what training saw
     """
 
-    def __init__(self, runner: Runner, model: QuantizedModel):
+    def __init__(self, runner: Runner, model: QuantizedModel, tell: Callable[[str], None] | None = None):
         self._runner, self.model = runner, model
+        self.outside = Outside(model, tell)
         self.begin()
 
     def begin(self) -> None:
@@ -82,7 +88,7 @@ class Stream:
         self._all += 1
         self._times.append(self._all * model.sample_dt if t is None else t)
         self._recent.append(row)
-        self._outside.append(model.decision.leaves(row.tolist()))
+        self._outside.append(self.outside.add(row))
         self._samples += 1
         if self._samples < model.window or (self._samples - model.window) % model.hop:
             return None

@@ -175,6 +175,10 @@ def test_pandas_samples_are_taken_by_name_and_its_own_numbers_are_numbers(model)
     first, second, third = MODEL.channels
     assert model.counts(pandas.Series({third: 3, second: 2, first: 1})).tolist() == [1, 2, 3]
     frame = pandas.DataFrame({third: [3], first: [1], second: [2]})
+    header = {f"{third} [g]": [3], first.upper(): [1], f"{first}1 [g]": [9], f"{second} (m/s^2)": [2]}  # as in a CSV
+    assert model.counts(pandas.DataFrame(header)).tolist() == [[1, 2, 3]]
+    with pytest.raises(DataError, match=f"column '{second}' occurs twice"):
+        model.counts(pandas.DataFrame({first: [1], f"{second} [g]": [2], f"{second} [V]": [2], third: [3]}))
     for kind in ("Int64", "Float64", "int16"):
         assert model.counts(frame.astype(kind)).tolist() == [[1, 2, 3]]
     stream = model.stream()

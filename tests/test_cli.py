@@ -16,10 +16,12 @@ from importlib import import_module
 import pytest
 from conftest import need
 from nets import tiny_network
+from rich.console import Console
 from stops import crash
 from tiny import tiny_counts, tiny_front, tiny_loop, tiny_model, with_entry
 
 from lnp_edge import boards
+from lnp_edge.base import console
 from lnp_edge.base.console import bars, out, table
 from lnp_edge.cli import COMMANDS, main, parser
 from lnp_edge.config import Config
@@ -90,6 +92,14 @@ def test_long_work_says_a_line_now_and_then_where_no_bar_can_be_drawn(capsys, mo
         "train: 10 of 60 loss 10\\x1b[2J",
         "train: 20 of 60 loss 20\\x1b[2J",
     ]
+
+
+def test_a_pipe_gets_no_bar_even_where_colour_is_forced(capsys, monkeypatch):
+    """As in a notebook, whose kernel sets FORCE_COLOR: rich then takes a pipe for a terminal."""
+    monkeypatch.setattr(console, "err", Console(stderr=True, force_terminal=True))
+    with bars() as progress:
+        progress.update(progress.add_task("train", total=2, info=""), completed=1)
+    assert capsys.readouterr().err == ""
 
 
 @pytest.mark.parametrize("name", COMMANDS)

@@ -68,8 +68,11 @@ class Lines(Progress):
 
 @contextmanager
 def bars() -> Iterator[Progress]:
-    """Progress bars with the time left; lines if standard error is not a terminal."""
-    if not err.is_terminal:
+    """Progress bars with the time left; lines if standard error is not a terminal.
+
+    A notebook sets FORCE_COLOR, which rich takes for a terminal: each redrawn bar would be a line of its own.
+    """
+    if not (sys.stderr and sys.stderr.isatty() and err.is_terminal):
         yield Lines()
         return
     columns = (

@@ -34,6 +34,12 @@ PARTS = ("frozen", "ablation", "trained", "matrices")
 MEASURES = {"recall": ["recall", "recall as pruned", "xor", "recall, lost samples"], "adding": ["adding 4", "adding 8"]}
 ABLATED_AT = 0.1
 PICTURED = ("lnp", "random, same abscissa", "magnitude")
+# What is not asked for, without and with --quick.
+FULL = {
+    "keep": "0.5,0.3,0.1,0.05,0.02", "seeds": 20, "trained_seeds": 5, "neurons": 200,
+    "tasks": "recall,adding,lorenz,spar", "trained_tasks": TRAINED_TASKS,
+    "kinds": "heterogeneous,homogeneous,clustered",
+}  # fmt: skip
 QUICK = {
     "keep": "0.3,0.1", "seeds": 2, "trained_seeds": 1, "neurons": 60, "tasks": "recall", "trained_tasks": "spar",
     "kinds": "heterogeneous",
@@ -44,31 +50,24 @@ QUICK_TRAINING = {"data": {"limit": 4}, "train": {"epochs": 2}, "network": {"neu
 def arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--parts", default=",".join(PARTS), help=f"some of {', '.join(PARTS)} (default: all)")
     parser.add_argument(
-        "--tasks",
-        default="recall,adding,lorenz,spar",
-        help="frozen tasks: recall, adding or the name of any task (default: %(default)s)",
+        "--tasks", help=f"frozen tasks: recall, adding or the name of any task (default: {FULL['tasks']})"
     )
+    parser.add_argument("--trained-tasks", metavar="TASKS", help=f"names of tasks (default: {TRAINED_TASKS})")
     parser.add_argument(
-        "--trained-tasks", default=TRAINED_TASKS, metavar="TASKS", help="names of tasks (default: %(default)s)"
+        "--keep", metavar="SHARES", help=f"shares of the recurrent synapses to keep (default: {FULL['keep']})"
     )
-    parser.add_argument(
-        "--keep",
-        default="0.5,0.3,0.1,0.05,0.02",
-        metavar="SHARES",
-        help="shares of the recurrent synapses to keep (default: %(default)s)",
-    )
-    parser.add_argument(
-        "--kinds", default="heterogeneous,homogeneous,clustered", help="kinds of networks (default: %(default)s)"
-    )
-    parser.add_argument("--seeds", type=int, default=20, metavar="N", help="number of frozen networks (default: 20)")
-    parser.add_argument(
-        "--trained-seeds", type=int, default=5, metavar="N", help="number of trained networks (default: 5)"
-    )
-    parser.add_argument("--neurons", type=int, default=200, metavar="N", help="of a frozen network (default: 200)")
+    parser.add_argument("--kinds", help=f"kinds of networks (default: {FULL['kinds']})")
+    parser.add_argument("--seeds", type=int, metavar="N", help="number of frozen networks (default: 20)")
+    parser.add_argument("--trained-seeds", type=int, metavar="N", help="number of trained networks (default: 5)")
+    parser.add_argument("--neurons", type=int, metavar="N", help="of a frozen network (default: 200)")
     parser.add_argument(
         "--against", default="lnp", metavar="METHOD", help="method that the others are compared with (default: lnp)"
     )
-    parser.add_argument("--quick", action="store_true", help="small networks and data: the figures mean nothing")
+    parser.add_argument(
+        "--quick",
+        action="store_true",
+        help="small defaults and little data: the figures mean nothing",
+    )
     parser.add_argument(
         "--jobs", type=for_jobs, default=processes, metavar="N", help="number of processes (default: one per core)"
     )
@@ -82,11 +81,10 @@ def run(args: argparse.Namespace) -> int:
     from lnp_edge.experiments.evidence import report, trials
 
     require("matplotlib")
-    parts, kinds, keeps = _asked(args)
-    if args.quick:
-        for name, value in QUICK.items():
+    for name, value in (QUICK if args.quick else FULL).items():
+        if getattr(args, name) is None:
             setattr(args, name, value)
-        parts, kinds, keeps = _asked(args)
+    parts, kinds, keeps = _asked(args)
     if "frozen" in parts:
         for name in args.tasks.split(","):
             trials.known_task(name)

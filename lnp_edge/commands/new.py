@@ -143,7 +143,7 @@ def _open_keys(fitted: config.Config, dataset: Dataset) -> str:
         f"# held_out = {_toml(_held_out(dataset))}" if not any("(" in t for t in dataset.group_titles) else "",
     ]
     for name, quantity in zip(dataset.channels, dataset.quantities, strict=True):
-        said = f"zero = {quantity.zero:.12g}, scale = {quantity.scale:g}, unit = {_toml(quantity.unit)}"
+        said = f"zero = {quantity.zero:.12g}, scale = {quantity.scale:.12g}, unit = {_toml(quantity.unit)}"
         lines.append(f"# scale.{_toml(name)} = {{{said}}}  # physical = (count - zero) * scale")
     return "\n".join(line for line in lines if line) + "\n"
 

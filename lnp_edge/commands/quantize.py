@@ -117,6 +117,8 @@ def run(args: argparse.Namespace) -> int:
         what = f"{metrics.title(metric)} on held-out data: {integers:.3f} in integers{before}"
         out.print(Text(what, style="bold"), soft_wrap=True)
         warning = report.pop("rule_warning")
+        if not model.decision.ranged(model.window):  # two numbers of each channel, which decide nothing
+            report["decision"] = asdict(model.decision.without_range())
         for key, value in report.items():
             said = ", ".join(f"{k} {v}" for k, v in value.items()) if isinstance(value, dict) else value
             said = f"{value:.1f} of 31" if isinstance(value, float) else said

@@ -110,18 +110,28 @@ def run(args: argparse.Namespace) -> int:
     unknown = set(rows := args.rows.split(",") if args.rows != "none" else []) - set(ROWS)
     if unknown:
         raise ConfigError(f"unknown row {sorted(unknown)[0][:40]!r}", f"available: {', '.join(ROWS)}")
+    stems = [_stem(name) for name in args.tasks]
+    of_files = [_stem(name) for name in set(args.tasks)]  # the same task again writes the same table
+    if again := next((stem for stem in stems if of_files.count(stem) > 1), None):
+        hint = "rename a file, or reproduce them apart with another -o"
+        raise ConfigError(f"two tasks would write {args.output / again}.md", hint)
     pipeline.require_torch()
     bases = [configuration(name, note) for name in args.tasks]
     against = [_rivals(base, args.rivals) for base in bases]
     chosen = SHARED if args.shared else {name: ROWS[name] for name in rows}
     if args.shared:
         bases = [_same_network(base, bases[0]) for base in bases]
-    for base, names in zip(bases, against, strict=True):
+    for stem, base, names in zip(stems, bases, against, strict=True):
         base = quick(base) if args.quick else base
-        found = _reproduce(base, chosen, names, args)
+        found = _reproduce(stem, base, chosen, names, args)
         if args.json:
             print(json.dumps(found))
     return 0
+
+
+def _stem(task: str) -> str:
+    """What the files of a task are called."""
+    return Path(task).stem if task.endswith(".toml") else task
 
 
 def _rivals(base: Config, asked: str | None) -> list[str]:
@@ -181,8 +191,10 @@ def _same_network(base: Config, first: Config) -> Config:
     return replace(base, network=network, prune=first.prune)
 
 
-def _reproduce(base: Config, changes: dict[str, dict], rivals: list[str], args: argparse.Namespace) -> list[dict]:
-    """Run the missing trials of one task; print and write its table and figures."""
+def _reproduce(
+    stem: str, base: Config, changes: dict[str, dict], rivals: list[str], args: argparse.Namespace
+) -> list[dict]:
+    """Run the missing trials of one task; print and write its table and figures, to files called `stem`."""
     from lnp_edge.experiments.runs import Runs
 
     dataset = load_data(base)
@@ -212,7 +224,7 @@ def _reproduce(base: Config, changes: dict[str, dict], rivals: list[str], args: 
     held = f"{args.folds} folds by {dataset.group_name}" if args.folds else splits[0].held_out_text
     drawn = f"seeds {seeds[0]} to {seeds[-1]}" if len(seeds) > 1 else f"seed {seeds[0]}"
     title = f"{base.data.name}: {held}, held out; {drawn}"
-    stem = f"{base.data.name}{'-shared' * args.shared}{f'-{args.folds}-folds' if args.folds else ''}"
+    stem = f"{stem}{'-shared' * args.shared}{f'-{args.folds}-folds' if args.folds else ''}"
     _write(args, dataset, title, simple_rows, rows, args.output / stem)
     if not args.folds:
         for group in trials.values():

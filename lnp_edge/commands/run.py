@@ -116,7 +116,7 @@ def _windows(args: argparse.Namespace, model: QuantizedModel, runner, source, lo
     from lnp_edge.runtime.log import Gap, now
 
     count = gaps = 0
-    stream = Stream(runner, model)
+    stream = Stream(runner, model, note)
     for event in source:
         if log:
             log.event(event)
@@ -138,6 +138,8 @@ def _windows(args: argparse.Namespace, model: QuantizedModel, runner, source, lo
         note(f"gaps: {gaps}, of which {GAPS} were told")
     if count == 0:
         note(f"no window: {_too_short(model, gaps)}")
+    for line in stream.outside.summary():
+        note(line)
     return 0
 
 

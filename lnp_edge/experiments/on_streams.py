@@ -45,6 +45,8 @@ RIDGES = "ridge_bands", "ridge_statistics"  # the first that suits
 TAUS = 0.125, 0.5  # of leaky statistics, windows
 COUNTED = 8  # windows whose instructions are counted
 AT_ONCE = 1024  # windows
+MEASURES = tuple(Judge(1.0, 1, 1).measures())
+ALWAYS = "changes", "hours"  # are finite
 Signals = Callable[[Sequence[Stream]], list[NDArray]]  # the scores [D, K] at each decision on each stream
 
 
@@ -75,7 +77,18 @@ class Method:
         return f"{self.config.data.name}-{text}-{self.what.replace(' ', '-')}"
 
     def valid(self, found: dict) -> bool:
-        return isinstance(found.get("rows"), list) and isinstance(found.get("strangers", {}), dict)
+        rows, strange, levels = found.get("rows"), found.get("strangers", {}), found.get("levels", [])
+        if not (isinstance(rows, list) and isinstance(strange, dict) and isinstance(levels, list)):
+            return False
+        if self.what in ("windows", "stream") and not (rows and ("levels" in found or self.what == "windows")):
+            return False
+        triples = all(isinstance(one, list) and len(one) == 3 for one in levels)
+        shares = [*strange.values(), *(right for _, right, _ in levels)] if triples else []
+        return (
+            all(map(_is_row, rows)) and triples
+            and all(share is None or _is_number(share) for share in shares)
+            and all(_is_number(percent) and _is_number(count) for percent, _, count in levels)
+        )  # fmt: skip
 
     def trial(self) -> Trial:
         config = of_windows(self.config) if self.what == "windows" else of_stream(self.config)
@@ -91,6 +104,22 @@ def work(method: Method, progress: Progress) -> dict[str, Any]:
     None stands for what is not finite, such as a delay that takes for ever: JSON has no infinity.
     """
     return _finite(_work(method, progress))
+
+
+def _is_row(found: object) -> bool:
+    """Whether it is a row as _row makes it, without what is not finite."""
+    if not (isinstance(found, dict) and isinstance(found.get("name"), str) and found["name"]):
+        return False
+    numbers = found.keys() - {"name", "rule_warning"}
+    return (
+        set(MEASURES) <= numbers
+        and all(_is_number(found[name]) or (found[name] is None and name not in ALWAYS) for name in numbers)
+        and isinstance(found.get("rule_warning", ""), str)
+    )
+
+
+def _is_number(found: object) -> bool:
+    return isinstance(found, int | float) and not isinstance(found, bool) and bool(np.isfinite(found))
 
 
 def _finite(found: Any) -> Any:

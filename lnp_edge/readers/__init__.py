@@ -43,9 +43,13 @@ class Empty(DataError):
 
 @dataclass(frozen=True)
 class Column:
+    """zero, scale : physical = (value - zero) * scale, if the values are counts within int16 and the file says so"""
+
     name: str  # without its unit
     unit: str = ""
     kind: str = NUMBER
+    zero: float | None = None
+    scale: float | None = None
 
 
 class Table(ABC):

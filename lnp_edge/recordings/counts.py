@@ -12,7 +12,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lnp_edge.base.console import ascii_only
+from lnp_edge.base.errors import DataError
 from lnp_edge.config import ChannelSettings
+from lnp_edge.readers import Column
 from lnp_edge.spec.quantity import MAX_UNIT_TEXT, Quantity, rounded
 
 LARGEST = 32767
@@ -36,13 +38,16 @@ def plain(size: float) -> float:
 
 
 def quantity(
-    training: NDArray[np.float64], whole: bool, given: ChannelSettings, unit: str, in_vector: bool
+    training: NDArray[np.float64], whole: bool, given: ChannelSettings, column: Column, in_vector: bool
 ) -> Quantity:
-    """The counts of a channel from its training samples [N], the settings, and the unit in the files.
+    """The counts of a channel from its training samples [N], the settings, and what the first file says.
 
     whole : whether all values are whole numbers within int16
     """
-    unit = ascii_only(given.unit)[:MAX_UNIT_TEXT] or unit
+    unit = ascii_only(given.unit)[:MAX_UNIT_TEXT] or column.unit
+    if column.scale is not None:  # its values are counts of int16
+        zero = column.zero if given.zero is None else given.zero
+        given, whole = ChannelSettings(unit, zero, given.scale or column.scale), True
     low, high = float(training.min()), float(training.max())
     if whole:
         # An unsigned converter rests in the middle of its range: 0..1023 at 512.
@@ -63,6 +68,17 @@ def quantity(
     scale = plain(max(ROOM * size / LARGEST, finest, SMALLEST)) if given.scale is None else given.scale
     zero = float(-np.rint(centre / scale)) + 0.0 if given.zero is None else given.zero
     return Quantity(unit, zero, scale, False)
+
+
+def rescaled(x: NDArray[np.float64], own: Column, first: Column, place: str) -> NDArray[np.float64]:
+    """Values of a file whose channel has another scale than that of the first file, as that has them."""
+    if own.unit != first.unit:
+        what = f"{place} has {own.name} in {own.unit or 'no unit'}, the first file in {first.unit or 'no unit'}"
+        raise DataError(what, "write the files again in one unit, or choose some of them with [data] files")
+    physical = x if own.zero is None or own.scale is None else (x - own.zero) * own.scale
+    if first.zero is None or first.scale is None:
+        return physical
+    return np.clip(np.rint(physical / first.scale + first.zero), -32768, 32767)
 
 
 def converted(

@@ -21,7 +21,7 @@ from lnp_edge.base.console import ascii_only
 from lnp_edge.base.errors import ConfigError, DataError
 from lnp_edge.base.install import require
 from lnp_edge.config import ChannelSettings, DataSettings
-from lnp_edge.readers import NUMBER, Table
+from lnp_edge.readers import NUMBER, Column, Table
 from lnp_edge.recordings import counts, cut, held
 from lnp_edge.recordings.cut import Recording, Rows
 from lnp_edge.recordings.find import File, find, natural
@@ -34,6 +34,7 @@ from lnp_edge.task.dataset import Dataset, Series
 MAX_VALUES = 2**28  # a gigabyte of float32
 MAX_GROUPS = 10_000
 ASKED = 12  # files that tell the rate
+SHORTEST, LONGEST = 1e-9, 1e6  # s from row to row: what a model may have as a step
 NO_GROUP = "all"
 NOT_OF_FILES = ("window", "hop", "limit", "encoder", "front", "frame", "params")  # settings that change nothing here
 _last: dict[str, Any] = {}
@@ -45,7 +46,7 @@ class _Reading:
 
     settings: DataSettings
     channels: tuple[str, ...] = ()
-    units: list[str] = field(default_factory=list)
+    columns: list[Column] = field(default_factory=list)  # of the channels, in the first file
     origin: NDArray[np.float64] | None = None
     labels: dict[str, int] = field(default_factory=dict)
     groups: dict[str, int] = field(default_factory=dict)
@@ -146,7 +147,12 @@ def _step(files: list[File], settings: DataSettings) -> float:
     steps = [step for step in steps if step > 0]
     if not steps:
         raise DataError(f"no two times differ in {len(some)} files", "check [data] time, or omit it and say the rate")
-    return _plain_step(float(np.median(steps)))
+    usual = float(np.median(steps))
+    if not SHORTEST <= usual <= LONGEST:
+        raise DataError(
+            f"the times are {usual:.3g} s apart", "check [data] time and time_unit, or omit them and say the rate"
+        )
+    return _plain_step(usual)
 
 
 def _plain_step(step: float) -> float:
@@ -176,7 +182,8 @@ def _rows(file: File, reading: _Reading, blocks: int = 0) -> tuple[Rows, Clock |
             columns[name] = _column(name, as_named, file, f"label, group or where, nor in {settings.path or 'path'}")
     unit = next((c.unit for c in table.columns if clocks and c.name == clocks[0]), "")
     clock = Clock(file.place, settings.time[0], settings.time_unit, unit) if clocks else None
-    kinds = {column.name: column.kind for column in table.columns}
+    inside = {column.name: column for column in table.columns}
+    kinds = {name: column.kind for name, column in inside.items()}
     numbers = [*at, *(c for c in clocks if kinds[c] == NUMBER and len(clocks) == 1 and c not in at)]
     others = [c for c in dict.fromkeys([*clocks, *columns.values()]) if c not in numbers]
     whole, size_of_all = Store(), 0
@@ -188,6 +195,9 @@ def _rows(file: File, reading: _Reading, blocks: int = 0) -> tuple[Rows, Clock |
         x = np.stack([block[name] for name in at], axis=1)
         for value in settings.missing:
             x[x == value] = np.nan
+        for c, (name, first) in enumerate(zip(at, reading.columns, strict=True)):
+            if (first.zero, first.scale) != (inside[name].zero, inside[name].scale):
+                x[:, c] = counts.rescaled(x[:, c], inside[name], first, file.place)
         rows = Rows(
             clock.seconds(_joined(block, clocks)) if clock else None,
             _relative(reading, x, keep),
@@ -276,8 +286,8 @@ def _choose_channels(reading: _Reading, table: Table, as_named: dict[str, str], 
             if name not in chosen:
                 raise ConfigError(f"data.{kind} has {name[:40]!r}, which is no channel", f"channels: {_list(chosen)}")
     reading.channels = chosen
-    reading.units = [inside[_column(name, as_named, file, "channels")].unit for name in chosen]
-    reading.channel = [ChannelReport(name, unit) for name, unit in zip(chosen, reading.units, strict=True)]
+    reading.columns = [inside[_column(name, as_named, file, "channels")] for name in chosen]
+    reading.channel = [ChannelReport(name, own.unit) for name, own in zip(chosen, reading.columns, strict=True)]
     reading.origin = np.full(len(chosen), np.nan)
 
 
@@ -399,7 +409,7 @@ def _dataset(reading: _Reading, found: list[Recording], dt: float) -> tuple[Data
     in_vector = {name for three in settings.vectors for name in three}
     quantities = [
         counts.quantity(some[:, c] + origin[c], reading.channel[c].whole, settings.scale.get(name, ChannelSettings()),
-                        reading.units[c], name in in_vector)
+                        reading.columns[c], name in in_vector)
         for c, name in enumerate(reading.channels)
     ]  # fmt: skip
     whole, clipped = [], np.zeros(len(quantities), np.int64)

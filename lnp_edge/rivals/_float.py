@@ -46,15 +46,18 @@ def chosen(
 
     If there are several, each is trained for a third of the steps without every third group of the
     training part (every third trial, if it has fewer than three groups), which tell the better one
-    by the metric of the data set, the first of equal ones.
+    by the metric of the data set, the first of equal ones. It is the first if that leaves either part
+    without a window.
     """
     tell = progress or (lambda share, text: None)
     share, begin, scores = 1 / (len(options) + 3), 0.0, []
-    if len(options) == 1:
+    inner = _inner(data)
+    if len(options) == 1 or any(
+        max(map(len, part.recordings), default=0) < data.task.window for part in (inner.train, inner.test)
+    ):
         return train(data, options[0], steps, progress), options[0]
     from lnp_edge.training import plain
 
-    inner = _inner(data)
     for option in options:
         net = train(inner, option, steps // 3, lambda done, text, at=begin: tell(at + share * done, text))  # type: ignore[misc]
         said = plain.outputs(net, encoded(data.task, inner.test_windows.counts)).argmax(1)

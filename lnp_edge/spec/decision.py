@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from lnp_edge.base.errors import ModelError
 
@@ -20,7 +20,8 @@ class Decision:
     lead   : what the read-out of another class must have more than that of the present one to replace it
     least  : a decision is unknown if its margin is less
     low, high : the least and largest count of each channel in training; () if unknown
-    outside : a decision is unknown if more of its samples than these have a count beyond low or high
+    outside : a decision is unknown if more of its samples than these have a count beyond low or high;
+        with a whole window, none is: see ranged()
     levels : pairs (margin, percent), both ascending: with at least this margin, so many decisions
         were right on data that no training saw
     """
@@ -55,9 +56,12 @@ class Decision:
             "the decision's levels do not rise",
         )
 
-    def leaves(self, sample: Sequence[int]) -> bool:
-        """Whether a sample, counts [C], leaves the training range."""
-        return any(not a <= count <= b for count, a, b in zip(sample, self.low, self.high, strict=False))
+    def ranged(self, window: int) -> bool:
+        """Whether samples beyond the range can make a decision unknown; if not, the range is only known."""
+        return bool(self.low) and self.outside < window
+
+    def without_range(self) -> Decision:
+        return replace(self, low=(), high=(), outside=0)
 
     def next(self, present: int | None, y: Sequence[int], outside: int) -> Decided:
         """The decision from read-outs y [K].

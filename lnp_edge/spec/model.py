@@ -230,7 +230,7 @@ class QuantizedModel:
     provenance: dict = field(default_factory=dict)
     forecast: Forecast | None = None  # None: a classifier, whose largest y is the class
     front: FrontEnd = RAW  # part of the fingerprint
-    decision: Decision = PLAIN  # of a classifier
+    decision: Decision = PLAIN  # of a classifier; of a forecast only the training range
     quantities: tuple[Quantity, ...] = ()  # of each channel; () if nothing is known but counts
 
     @property
@@ -409,7 +409,8 @@ class QuantizedModel:
         if self.forecast:
             self.forecast.check(len(self.channels), self.n_out)
         self.decision.check(len(self.channels), self.window)
-        if self.forecast and self.decision != PLAIN:
+        decision = self.decision
+        if self.forecast and (decision.without_range() != PLAIN or decision.ranged(self.window)):
             raise ModelError("a forecast has a rule for the decision of classes", damaged)
         if self.decision.stream and self.hop % self.front.frame:
             raise ModelError(f"a stream decides every {self.hop} samples, a step takes {self.front.frame}", damaged)

@@ -35,6 +35,10 @@ class Quantity:
         """Counts, not rounded, of values as they stand in a file."""
         return values if self.in_file else values / self.scale + self.zero
 
+    def values(self, counts: NDArray) -> NDArray:
+        """Counts as they stand in a file: the inverse of counts()."""
+        return counts if self.in_file else (counts - self.zero) * self.scale
+
     @property
     def rest(self) -> float:
         """The count about which augmentation turns and scales: zero, or 0 where zero is at the edge of int16."""

@@ -9,10 +9,9 @@ read-outs on the fold are what a device gives on people it has not seen. From al
     outside  : so that OUTSIDE of the decisions have more samples beyond the range
     levels   : the share of right decisions among those of similar margin, made monotone by pooling
                adjacent violators (Ayer et al. 1955, Ann. Math. Stat. 26:641)
-    low, high: quantiles of each channel's counts, so that single wild samples do not widen the range
 
 They are found in units of the float read-out and turned into integers by the model's own ratio of integer to
-float read-outs.
+float read-outs. The range of each channel is the model's own, see pipeline.training_range.
 """
 
 from __future__ import annotations
@@ -41,7 +40,6 @@ from lnp_edge.task.task import encoded
 
 FOLDS = 3
 REJECTED, OUTSIDE = 0.05, 0.01
-RANGE = 0.001, 0.999
 LEVELS = 8
 LEADS = np.arange(0, 33) / 16  # of the typical margin of a right decision
 
@@ -165,13 +163,10 @@ def rule(
     lead, changes = fit_lead(seen, data, config.stream.false_changes if config.stream.batches else np.inf)
     unit = ratio(data, network, model)
     least, steps = fit_margins(seen, lead, unit)
-    low, high = training_range(data.train)
     found = replace(
         model.decision,
         lead=int(_integer(lead, unit)),
         least=least,
-        low=low,
-        high=high,
         outside=min(model.window, int(np.ceil(np.quantile(np.concatenate([s.outside for s in seen]), 1 - OUTSIDE)))),
         levels=tuple(steps),
     )
@@ -194,7 +189,7 @@ class Unseen:
 
 def unseen(inner: Split, network: Network) -> list[Unseen]:
     """The read-outs on the test part, of its streams, or of the windows of its recordings."""
-    low, high = training_range(inner.train)
+    low, high = pipeline.training_range(inner.train)
     limits = Decision(stream=inner.streaming, low=low, high=high)
     if inner.streaming:
         some: Sequence[Stream] = inner.test_streams
@@ -211,13 +206,6 @@ def unseen(inner: Split, network: Network) -> list[Unseen]:
         Unseen(s, of, streams.labelled(s, *cut), _outside(limits, s.signal, *cut))
         for s, of in zip(some, y, strict=True)
     ]
-
-
-def training_range(dataset: Dataset) -> tuple[tuple[int, ...], tuple[int, ...]]:
-    """The range of each channel, low and high."""
-    samples = np.concatenate([s.signal for s in dataset.streams]) if dataset.streams else dataset.samples()
-    low, high = np.quantile(samples, RANGE, axis=0)
-    return tuple(np.floor(low).astype(int).tolist()), tuple(np.ceil(high).astype(int).tolist())
 
 
 def follow(y: NDArray, lead: float) -> NDArray[np.int64]:

@@ -25,6 +25,7 @@ from lnp_edge.spec import plugins
 from lnp_edge.spec.decision import Decision
 from lnp_edge.spec.model import QuantizedModel
 from lnp_edge.task import metrics, streams
+from lnp_edge.task.dataset import Dataset
 from lnp_edge.task.split import Split
 from lnp_edge.task.task import encoded
 from lnp_edge.training import schedule
@@ -33,6 +34,7 @@ from lnp_edge.training.kernels.derive import trains_in_integers
 if TYPE_CHECKING:
     from lnp_edge.training.loop import Batches
 
+RANGE = 0.001, 0.999  # of the training samples of a channel
 TASK_FREE = 8, 8  # inputs and outputs of a network that is pruned without a task
 
 
@@ -213,7 +215,7 @@ def quantize(
     if config.data.own or config.data.module:
         del provenance["config"]["data"]["root"]  # a path would make other bytes of the same model elsewhere
     if wanted.epochs == 0:
-        return _resets(config, to_model(network, data.task, provenance, wanted.bits)), []
+        return _plain(config, data, to_model(network, data.task, provenance, wanted.bits)), []
     require_torch()
     from lnp_edge.training.integer import train_in_integers
 
@@ -222,12 +224,21 @@ def quantize(
         network, data.task, _batches(config, data), settings, stage_seed(config, 4), wanted.bits,
         progress, resume, provenance,
     )  # fmt: skip
-    return _resets(config, model), history
+    return _plain(config, data, model), history
 
 
-def _resets(config: Config, model: QuantizedModel) -> QuantizedModel:
-    """The model, never reset if it was trained so."""
-    return replace(model, decision=Decision(stream=True)).check() if config.stream.batches else model
+def _plain(config: Config, data: Split, model: QuantizedModel) -> QuantizedModel:
+    """The model, never reset if it was trained so, with the training range, which makes no decision unknown."""
+    low, high = training_range(data.train)
+    decision = Decision(stream=bool(config.stream.batches), low=low, high=high, outside=model.window)
+    return replace(model, decision=decision).check()
+
+
+def training_range(dataset: Dataset) -> tuple[tuple[int, ...], tuple[int, ...]]:
+    """Low and high of each channel's counts: quantiles, so that single wild samples do not widen the range."""
+    samples = np.concatenate([s.signal for s in dataset.streams]) if dataset.streams else dataset.samples()
+    low, high = np.quantile(samples, RANGE, axis=0)
+    return tuple(np.floor(low).astype(int).tolist()), tuple(np.ceil(high).astype(int).tolist())
 
 
 def measures(data: Split, predicted: NDArray) -> dict[str, float]:

@@ -114,12 +114,13 @@ class Dataset:
         return replace(self._only(np.flatnonzero(keep)), streams=short)
 
 
-def check(dataset: Dataset) -> Dataset:
-    """Return the data set, or raise DataError naming what is invalid."""
+def check(dataset: Dataset, place: str = "") -> Dataset:
+    """Return the data set, or raise DataError naming what is invalid. place : what made it, for the hint"""
 
     def hold(condition: bool, what: str) -> None:
         if not condition:
-            raise DataError(f"data set {dataset.name}: {what}", f"fix lnp_edge/datasets/{dataset.name}.py or its file")
+            fix = place or f"lnp_edge/datasets/{dataset.name}.py or its file"
+            raise DataError(f"data set {dataset.name}: {what}", f"fix {fix}")
 
     count, width, series = len(dataset.recordings), len(dataset.channels), dataset.series
     classes = len(dataset.classes)

@@ -100,17 +100,17 @@ class Split:
 def load_data(config: Config) -> Dataset:
     """The data set of a configuration, checked: own files, a module, a data set of the package or of another."""
     settings = config.data
-    found = check(own.load(settings)[0] if settings.own else _loaded(settings))
+    found = check(own.load(settings)[0], "[data], or the files") if settings.own else _loaded(settings)
     if config.data.limit:
         return found.limited(config.data.limit, round(config.data.window / found.dt))
     return found
 
 
 def _loaded(settings: DataSettings) -> Dataset:
-    """What load(root) returns, of [data] module, lnp_edge/datasets or an entry point of "lnp_edge.datasets"."""
+    """What load(root) returns, of [data] module, lnp_edge/datasets or an entry point "lnp_edge.datasets", checked."""
     root = settings.root or None
     if not settings.module and settings.name in plugins.names("lnp_edge.datasets"):
-        return plugins.get("lnp_edge.datasets", settings.name).load(root)
+        return check(plugins.get("lnp_edge.datasets", settings.name).load(root))
     points = [] if settings.module else list(entry_points(group="lnp_edge.datasets", name=settings.name))
     if not settings.module and not points:
         plugins.get("lnp_edge.datasets", settings.name)  # says which there are
@@ -119,13 +119,13 @@ def _loaded(settings: DataSettings) -> Dataset:
     try:
         module: Any = _of_file(path) if settings.module else points[0].load()
         found = getattr(module, "load", module)(root)
+        if not isinstance(found, Dataset):
+            raise ConfigError(f"{where}: load() returns {type(found).__name__}", "return lnp_edge.task.dataset.Dataset")
+        return check(found, where)
     except LnpError:
         raise
     except Exception as e:  # whatever foreign code does
         raise plugins.broken(where, e) from None
-    if not isinstance(found, Dataset):
-        raise ConfigError(f"{where}: load() returns {type(found).__name__}", "return lnp_edge.task.dataset.Dataset")
-    return found
 
 
 def _of_file(path: Path) -> ModuleType:

@@ -225,6 +225,18 @@ def test_a_comparison_is_kept_and_goes_on(tmp_path, capsys, monkeypatch, request
     assert "| lnp |" in capsys.readouterr().out
 
 
+def test_quick_keeps_what_was_asked_for(tmp_path, capsys, monkeypatch):
+    asked = []
+    monkeypatch.setattr(
+        compare, "_frozen", lambda args, keeps, kinds: (asked.append((args, keeps, kinds)), ([], []))[1]
+    )
+    for words in ([], ["--tasks", "adding,lorenz", "--seeds", "3", "--keep", "0.5"]):
+        assert main(["compare", "--quick", "--parts", "frozen", *words, "-o", str(tmp_path)]) == 0
+    (plain, keeps, kinds), (args, own, _) = asked
+    assert (plain.tasks, plain.seeds, plain.neurons, keeps, kinds) == ("recall", 2, 60, [0.3, 0.1], ["heterogeneous"])
+    assert (args.tasks, args.seeds, args.neurons, own) == ("adding,lorenz", 3, 60, [0.5])
+
+
 def test_networks_too_small_to_prune_are_rows_and_the_report_is_written(plain_pictures, tmp_path, capsys, monkeypatch):
     monkeypatch.setattr(methods, "METHODS", FEW)
     words = [*SMALL, "--neurons", "3", "--seeds", "1", "--keep", "0.001"]

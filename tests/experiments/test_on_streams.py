@@ -8,10 +8,12 @@ import numpy as np
 import pytest
 from conftest import need
 
+from lnp_edge.base.errors import ConfigError
 from lnp_edge.cli import main
 from lnp_edge.commands import _after
+from lnp_edge.config import Config
 from lnp_edge.datasets import spar
-from lnp_edge.experiments import on_streams
+from lnp_edge.experiments import on_streams, store
 from lnp_edge.network import file as network_file
 from lnp_edge.spec.decision import Decision
 from lnp_edge.stages import decide, rival
@@ -121,6 +123,33 @@ def test_the_table_has_every_method_and_is_kept(tmp_path, capsys, monkeypatch):
     assert "stream, with its rule: no lead keeps." in told and "ridge, leaky, with a lead: nor does this." in told
     for wanted in ("–/–/–", "  – of zeros", "The rule calls – of all", "– of the known", ", – (0)"):
         assert wanted in told
+
+
+ROW = {"name": "stream"} | dict.fromkeys(on_streams.MEASURES, 0.5)
+WHOLE = {"rows": [ROW], "strangers": {"zeros": None}, "levels": [[60.0, None, 3.0]]}
+
+
+@pytest.mark.parametrize("damage", [
+    {"rows": []}, {"rows": None}, {"rows": [1]}, {"rows": [{"name": "stream"}]}, {"rows": [ROW | {"name": 3}]},
+    {"rows": [ROW | {"name": ""}]}, {"rows": [ROW | {"accuracy": "0.5"}]}, {"rows": [ROW | {"hours": None}]},
+    {"rows": [ROW | {"per_second": "many"}]}, {"rows": [ROW | {"rule_warning": 1}]}, {"strangers": []},
+    {"strangers": {"zeros": "all"}}, {"levels": [[60.0, None]]}, {"levels": [[None, None, 3.0]]}, {"levels": 3},
+    {"levels": [3]},
+])  # fmt: skip
+def test_a_damaged_result_is_refused_in_two_lines(tmp_path, damage):
+    """Each ended in a traceback of the table."""
+    method, kept = on_streams.Method("stream", Config(), tmp_path), store.Store(tmp_path)
+    kept.save(method, WHOLE)
+    assert kept.load(method) == WHOLE
+    kept.save(method, WHOLE | damage)
+    with pytest.raises(ConfigError, match=r"not a result of lnp-edge\n  delete it"):
+        kept.load(method)
+
+
+def test_a_result_without_levels_is_no_streams():
+    assert on_streams.Method("windows", Config(), Path()).valid({"rows": [ROW]})
+    assert not on_streams.Method("stream", Config(), Path()).valid({"rows": [ROW]})
+    assert on_streams.Method("stranger 0", Config(), Path()).valid({"rows": [], "strangers": {"a": 0.1}})
 
 
 def test_settings_left_to_the_data_are_fitted_as_lnp_train_fits_them(tmp_path, capsys):

@@ -3,6 +3,7 @@
 import json
 import math
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -72,6 +73,20 @@ def test_quick_prints_every_row_and_keeps_what_it_ran(tmp_path, capsys, request)
     seen = capsys.readouterr()
     assert "4 of 4 trainings are already in" in seen.err and "no recurrence" in seen.out
     assert before == {p: p.stat().st_mtime_ns for p in (tmp_path / "r").rglob("result.json")}
+
+
+def test_two_files_of_one_data_set_have_a_table_each(plain_pictures, tmp_path, capsys, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    for name in ("short", "long"):
+        Path(f"{name}.toml").write_text('[data]\nname = "spar"\n')
+    words = ["--quick", "--rows", "none", "-o", "r"]
+    assert main(["reproduce", "short.toml", "long.toml", *words]) == 0
+    assert sorted(p.name for p in Path("r").iterdir()) == ["long.md", "short.md"]
+    Path("a").mkdir()
+    Path("short.toml").rename("a/long.toml")
+    capsys.readouterr()
+    assert main(["reproduce", "long.toml", "a/long.toml", *words]) == 2
+    assert capsys.readouterr().err.splitlines()[0] == "two tasks would write r/long.md"
 
 
 def test_baselines_need_no_training(tmp_path, capsys):

@@ -1,5 +1,6 @@
 """Files of your own become recordings; what is changed or left out is counted."""
 
+import re
 from collections import Counter
 
 import numpy as np
@@ -8,6 +9,7 @@ from conftest import need
 
 from lnp_edge import config
 from lnp_edge.base.errors import ConfigError, DataError, LnpError
+from lnp_edge.readers import Column
 from lnp_edge.recordings import counts, cut
 from lnp_edge.recordings.cut import Rows
 from lnp_edge.recordings.find import natural, template_of
@@ -281,7 +283,7 @@ def test_scales_are_plain_numbers(size, wanted):
 
 
 def quantity(x, whole, vector=False, **given):
-    return counts.quantity(np.asarray(x, float), whole, config.ChannelSettings(**given), "g", vector)
+    return counts.quantity(np.asarray(x, float), whole, config.ChannelSettings(**given), Column("a", "g"), vector)
 
 
 def test_whole_numbers_stay_and_unsigned_vectors_rest_in_the_middle():
@@ -363,3 +365,11 @@ def test_too_many_values_are_refused(tmp_path, monkeypatch):
     monkeypatch.setattr("lnp_edge.recordings.load.MAX_VALUES", 100)
     with pytest.raises(DataError, match="more than 100 values"):
         loaded(tmp_path, two_people(), PATH)
+
+
+@pytest.mark.parametrize(("stamp", "apart"), [("e-300", "1e-300"), ("e-10", "1e-10"), ("e9", "1e+09")])
+def test_times_that_no_sensor_has_are_refused(tmp_path, stamp, apart):
+    """They were taken as real: a window of 4e-299 s, or an OverflowError."""
+    text = lines("t,a", [(f"{k}{stamp}", k % 7) for k in range(100)])
+    with pytest.raises(DataError, match=rf"the times are {re.escape(apart)} s apart"):
+        loaded(tmp_path, {"a.csv": text}, 'files = "a.csv"\ntime = "t"\ntarget = "a"\nahead = 1.0')

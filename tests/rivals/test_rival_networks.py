@@ -181,6 +181,18 @@ def test_the_rival_trains_on_the_training_part_and_reports_progress(module, monk
     assert (module.fit(other, 1).scores(data.test_windows.counts) == found.scores(data.test_windows.counts)).all()
 
 
+def test_few_training_trials_leave_nothing_to_choose_on():
+    """Of one or two, no third is left: the first option is trained on all of them."""
+    seen = []
+    for count in (1, 2):
+        x = tuple(np.zeros((20, 1), np.int16) for _ in range(count + 1))
+        groups = np.array([0] * count + [1])
+        dataset = Dataset("x", 0.1, ("a",), ("u", "v"), x, groups % 2, groups, (1,))
+        data = split(config.Config(data=config.DataSettings(window=2.0, hop=2.0)), dataset)
+        said = _float.chosen(data, (True, False), lambda data, *rest: seen.append((data, *rest[:2])), 300, None)
+        assert said == (None, True) and seen.pop() == (data, True, 300)
+
+
 def test_what_a_trial_needs_is_chosen_on_part_of_the_training_trials():
     """The class is the order of two knocks, farther apart than a kernel and away from the ends."""
     rng = np.random.default_rng(1)

@@ -98,10 +98,10 @@ def test_the_training_range_leaves_out_single_wild_samples():
     signal = np.stack([count, 4 * count - 2000], axis=1).astype(np.int16)
     wild = np.full((1, 2), 32767, np.int16)
     dataset = Dataset("x", 1.0, ("a", "b"), ("u",), (signal[::-1],), np.zeros(1, int), np.zeros(1, int), ())
-    assert decide.training_range(dataset) == ((1, -1996), (999, 1996))
+    assert pipeline.training_range(dataset) == ((1, -1996), (999, 1996))
     none = np.full(1001, -1, np.int64)
     other = replace(dataset, recordings=(np.concatenate([wild] * 9),), streams=(Stream(signal, none, 1),))
-    assert decide.training_range(other) == ((1, -1996), (999, 1996))
+    assert pipeline.training_range(other) == ((1, -1996), (999, 1996))
 
 
 CONFIG = Config(
@@ -127,7 +127,7 @@ def test_the_rule_is_fitted_on_groups_that_no_training_saw(monkeypatch, batches)
         found = honest(inner, network)
         heard.append({s.stream.group for s in found})
         signals = {a.tobytes() for a in data.train.recordings}
-        low, high = decide.training_range(inner.train)
+        low, high = pipeline.training_range(inner.train)
         for s in found:
             edges = np.flatnonzero(np.diff(s.stream.labels)) + 1
             assert {a.tobytes() for a in np.split(s.stream.signal, edges)} <= signals
@@ -143,7 +143,7 @@ def test_the_rule_is_fitted_on_groups_that_no_training_saw(monkeypatch, batches)
     model, _ = pipeline.quantize(config, data, network)
     rule = decide.rule(config, data, network, model).rule
     assert heard == [{1, 2, 3}, {4, 5}, {6, 7}] and trained == [set(range(1, 8)) - fold for fold in heard]
-    assert rule.stream == bool(batches) and (rule.low, rule.high) == decide.training_range(data.train)
+    assert rule.stream == bool(batches) and (rule.low, rule.high) == pipeline.training_range(data.train)
 
 
 def test_the_rule_is_in_integers_of_the_model(monkeypatch):

@@ -8,7 +8,7 @@ from conftest import need
 from nets import tiny_network
 
 from lnp_edge import config
-from lnp_edge.base.errors import ConfigError, DataError, ModelError
+from lnp_edge.base.errors import ConfigError, DataError, LnpError, ModelError
 from lnp_edge.config import Config
 from lnp_edge.experiments.trial import Trial
 from lnp_edge.network import file as network_file
@@ -154,6 +154,19 @@ def test_a_module_that_fails_is_told_with_its_line(tmp_path, text, what):
     (tmp_path / "my.toml").write_text('[data]\nmodule = "./mine.py"')
     with pytest.raises(ConfigError, match=what):
         configuration(str(tmp_path / "my.toml"))
+
+
+@pytest.mark.parametrize(("old", "new", "what"), [
+    ("np.int16", "np.int32", "expected int16, got int32\n  fix .*mine.py"),
+    ("[0, 1, 0, 1]", "[0, 1, 0, 2]", "recording 3 has label 2\n  fix .*mine.py"),
+    ("x, np.array", "3, np.array", "mine.py: TypeError"),
+])  # fmt: skip
+def test_a_module_whose_data_are_wrong_is_told_as_the_file_to_fix(tmp_path, old, new, what):
+    (tmp_path / "mine.py").write_text(MODULE.replace(old, new, 1))
+    (tmp_path / "my.toml").write_text('[data]\nmodule = "./mine.py"')
+    with pytest.raises(LnpError, match=what) as e:
+        configuration(str(tmp_path / "my.toml"))
+    assert "lnp_edge/datasets" not in str(e.value)
 
 
 def test_an_entry_point_of_another_package(tmp_path, monkeypatch):
