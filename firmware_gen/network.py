@@ -15,6 +15,7 @@ from lnp_edge.spec.frontend import GROUP
 from lnp_edge.spec.model import INPUT, Population, Projection, QuantizedModel
 
 CSRC = Path(__file__).parent / "csrc"
+MOST_FEATURES = 256  # that a step keeps on the stack as int16; more are encoded at once
 KEYWORDS = frozenset(
     re.findall(
         r"\w+",
@@ -96,24 +97,26 @@ def _tables_source(model: QuantizedModel, name: str) -> str:
 def _source(model: QuantizedModel, name: str) -> str:
     up = name.upper()
     used = ("N_OUT", "STATE_WORDS", "SAVE_BYTES", "FINGERPRINT")
-    senses = not model.front.stacks or any(p.source == INPUT for p in model.projections)
+    reads, encoded = any(p.source == INPUT for p in model.projections), _encoded(model)
+    senses = not model.front.stacks or (reads and encoded)
     parts = [
         _top(model) + f'#include "lnp_{name}.h"',
         '#include "lnp_kernel.h"',
         '#include "lnp_ops.h"',
         f'#include "lnp_{name}_tables.h"',
         "",
-        *([neuron.encoder(model.encoder, f"lnp_{name}_tables.encoder_"), neuron.sense(model, name)] if senses else []),
+        *([neuron.encoder(model.encoder, f"lnp_{name}_tables.encoder_")] if senses or reads else []),
+        *([neuron.sense(model, name, encoded)] if senses else []),
     ]
     for population in model.populations:
-        parts += [_projection(model, p, name) for p in model.into(population)]
+        parts += [_projection(model, p, name, encoded) for p in model.into(population)]
         parts += [neuron.neuron(population, name), _population(population, name)]
     most = {p.name: max(model.bounds(p)) for p in model.populations}
     limits = {p.name: neuron.limits(p, most[p.name], name) for p in model.populations}
     reached = [p for p in model.populations if hasattr(p.module, "reachable")]
     limits |= {p.name: dict.fromkeys(p.module.STATE, "") for p in reached}
     parts += [
-        _step(model, name, senses),
+        _step(model, name, senses, encoded),
         *(function for functions in limits.values() for function in functions.values() if function),
         *(neuron.reachable(p, model.drive_bounds(p), name) for p in reached),
         f"#define LNP_MODEL(x) lnp_{name}_##x",
@@ -129,14 +132,23 @@ def _source(model: QuantizedModel, name: str) -> str:
     return "\n".join(parts)
 
 
-def _projection(model: QuantizedModel, p: Projection, name: str) -> str:
+def _encoded(model: QuantizedModel) -> bool:
+    """Whether the input is encoded before it is read: not if one projection reads each value once."""
+    readers = [p for p in model.projections if p.source == INPUT]
+    fits = model.front.stacks or len(model.inputs) <= MOST_FEATURES
+    return not (len(readers) == 1 and layout.of(model, readers[0]).ENCODES and fits)
+
+
+def _projection(model: QuantizedModel, p: Projection, name: str, encoded: bool) -> str:
     """`project_<name>`: adds what the source sends to the sums of the target."""
-    source = "int8_t *input" if p.source == INPUT else "uint32_t *z"
+    source, x = ("int8_t *input", "input[k]") if encoded else ("int16_t *input", "encode_channel(k, input[k])")
+    if p.source != INPUT:
+        source = "uint32_t *z"
     when = ", spikes of the previous step" if model.delayed(p) else ", spikes of this step" * (p.source != INPUT)
     return f"""// {p.name}: {p.source} to {p.target}{when}.
 LNP_PHASE void project_{p.name}(int32_t *drive, const {source})
 {{
-{layout.of(model, p).body(model, p, f"lnp_{name}_tables.w_{p.name}")}
+{layout.of(model, p).body(model, p, f"lnp_{name}_tables.w_{p.name}", x)}
 }}
 """
 
@@ -173,15 +185,17 @@ LNP_PHASE void update_{p.name}(lnp_{name}_t *s)
 """
 
 
-def _step(model: QuantizedModel, name: str, senses: bool) -> str:
-    """senses : whether there is a `sense`"""
-    lines = ["    (void)counts;"]
+def _step(model: QuantizedModel, name: str, senses: bool, encoded: bool) -> str:
+    """senses : whether there is a `sense`, which fills `input`; else the counts are what is read"""
+    reads = senses or any(p.source == INPUT for p in model.projections)
+    lines, given = [] if reads else ["    (void)counts;"], "counts"
     if senses:
-        given = "input, counts" if model.front.stacks else "s, input, counts"
-        lines = [f"    int8_t input[{len(model.inputs)}];", f"    sense({given});"]
+        state, given = "" if model.front.stacks else "s, ", "input"
+        lines += [f"    {'int8_t' if encoded else 'int16_t'} input[{len(model.inputs)}];"]
+        lines += [f"    sense({state}input, counts);"]
     for population in model.populations:
         for p in model.into(population):
-            source = "input" if p.source == INPUT else f"s->{p.source}_z"
+            source = given if p.source == INPUT else f"s->{p.source}_z"
             lines.append(f"    project_{p.name}(s->drive, {source});")
         lines.append(f"    update_{population.name}(s);")
     body = "\n".join(lines)

@@ -100,8 +100,11 @@ def encoder(encoder: str, tables: str) -> str:
     )
 
 
-def sense(model: QuantizedModel, name: str) -> str:
-    """`sense(s, input, counts)`: the encoded input of one step, of the counts or of a front end's features."""
+def sense(model: QuantizedModel, name: str, encoded: bool) -> str:
+    """`sense(s, input, counts)`: the input of one step, of the counts or of a front end's features.
+
+    encoded : whether it is encoded here, not where it is read
+    """
     front, c = model.front, len(model.channels)
     if front.stacks:
         return f"""LNP_PHASE void sense(int8_t *input, const int16_t *counts)
@@ -112,6 +115,7 @@ def sense(model: QuantizedModel, name: str) -> str:
 }}
 """
     found, state, count = front.trace, list(front.state), len(front.features)
+    kind = "int8_t" if encoded else "int16_t"
     results = [f"{result}_" for result in found.returns]
     features, kept = results[:count], zip(state, results[count:], strict=True)
 
@@ -124,10 +128,13 @@ def sense(model: QuantizedModel, name: str) -> str:
     def at(k: int) -> str:
         return "c" if k == 0 else f"{k * c}u + c"
 
+    def stored(place: str, value: str) -> str:
+        return f"(int8_t)encode_channel({place}, {value})" if encoded else f"(int16_t){value}"
+
     return "\n".join(
         [
             f"// The front end, generated from lnp_edge/frontends/{front.kind}.py.",
-            f"LNP_PHASE void sense(lnp_{name}_t *s, int8_t *input, const int16_t *counts)",
+            f"LNP_PHASE void sense(lnp_{name}_t *s, {kind} *input, const int16_t *counts)",
             "{",
             f"    for (uint32_t c = 0; c < {c}u; c++) {{",
             *read("first", "s->t == 0"),
@@ -135,10 +142,7 @@ def sense(model: QuantizedModel, name: str) -> str:
             *(line for k, variable in enumerate(state) for line in read(f"s{k}", f"s->front_{variable}[c]")),
             *(line for k, p in enumerate(front.ranges) for line in read(f"p{k}", f"lnp_{name}_tables.front_{p}[c]")),
             *(f"    {line}" for line in _body(found, set(found.args), {})),
-            *(
-                f"        input[{at(k)}] = (int8_t)encode_channel({at(k)}, {value});"
-                for k, value in enumerate(features)
-            ),
+            *(f"        input[{at(k)}] = {stored(at(k), value)};" for k, value in enumerate(features)),
             *(f"        s->front_{variable}[c] = {value};" for variable, value in kept),
             "    }",
             "}",

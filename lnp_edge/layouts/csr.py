@@ -8,6 +8,7 @@ import numpy as np
 from lnp_edge.spec.layout import smallest, weight_type
 from lnp_edge.spec.model import INPUT
 
+ENCODES = True
 EVENTS = 0.1  # share of the steps in which a neuron fires, or an input is 1 that can be nothing else but 0
 
 
@@ -19,7 +20,7 @@ def instructions(model, p):
     passed = np.full(p.w.shape[0], EVENTS)
     if p.source == INPUT:
         passed[model.limits > 1] = 1.0
-    return float(passed @ (7.5 * np.diff(p.w.indptr) + 12))
+    return float(passed @ (6 * np.diff(p.w.indptr) + 12))
 
 
 def tables(model, p):
@@ -36,7 +37,7 @@ def place(p, part, k):
     return int(p.w.rows()[k]), int(p.w.indices[k])
 
 
-def body(model, p, table):
+def body(model, p, table, x):
     parts = tables(model, p)
     widths = [8 * parts[part].itemsize for part in ("indices", "data")]
 
@@ -50,7 +51,7 @@ def body(model, p, table):
 
     if p.source == INPUT:
         return f"""    for (uint32_t k = 0; k < {p.w.shape[0]}u; k++) {{
-        const int32_t x = input[k];
+        const int32_t x = {x};
         if (x == 0) {{
             continue;
         }}

@@ -15,6 +15,7 @@ from functools import cache
 from pathlib import Path
 from types import SimpleNamespace
 
+import numpy as np
 import pytest
 from conftest import need, need_for
 from tiny import ALL, FRONTS, MODELS, oracle, tiny_counts, tiny_model, tiny_stack
@@ -29,6 +30,8 @@ from lnp_edge.runtime.device import Device
 from lnp_edge.runtime.ports import open_board, owner_group
 from lnp_edge.spec import layout, protocol
 from lnp_edge.spec.board import CPUS, Region
+from lnp_edge.spec.frontend import FrontEnd, inputs
+from lnp_edge.spec.model import CSR
 from lnp_edge.spec.protocol import Frame
 
 ROOT = Path(__file__).parents[2]
@@ -198,8 +201,18 @@ def test_no_function_uses_floating_point_or_heap(firmware, kind):
 def test_the_stack_reserve_covers_every_function_at_once(tmp_path):
     need_for("nucleo-f401re")
     tools = commands.toolchain(boards.get("nucleo-f401re"))
-    # The most channels that a model may have: the step of a model whose input has two readers keeps it on the stack.
-    for kind, model in (("layer", tiny_model(n=300, n_in=100, n_out=50)), ("stack", tiny_stack(n_in=1024, n_out=50))):
+    # The most inputs that a model may have, which a step keeps on the stack if they have two readers or a front end.
+    channels, front = tuple(f"c{k}" for k in range(341)), FrontEnd("logdiff", 2)
+    behind = replace(tiny_model(n_in=len(inputs(front, channels))), front=front, channels=channels)
+    of_few = behind.projection("in").w.dense() * (np.arange(40) < 4)  # a layout that could encode what it reads
+    few = tuple(replace(p, w=CSR.from_dense(of_few)) if p.name == "in" else p for p in behind.projections)
+    models = {
+        "layer": tiny_model(n=300, n_in=100, n_out=50),
+        "stack": tiny_stack(n_in=1024, n_out=50),
+        "front": behind.check(),
+        "few": replace(behind, projections=few).check(),
+    }
+    for kind, model in models.items():
         path = folder_for(model, boards.get("nucleo-f401re"), tmp_path / kind)
         for optimize in ("-Os", "-O3"):
             for source in sorted(path.glob("*.c")):
