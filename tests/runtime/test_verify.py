@@ -157,7 +157,11 @@ def place_in_words(model, table, k):
         if kind == f"w_{p.name}" and part == "rows":
             of_one = 4 * p.w.shape[0]  # of the four neurons that lie together
             neuron = 4 * (k // of_one) + k % 4
-            return f"synapse {pre.format(k % of_one // 4)} to {post.format(neuron)}"
+            return (
+                f"synapse {pre.format(k % of_one // 4)} to {post.format(neuron)}"
+                if neuron < p.w.shape[1]
+                else "padding"
+            )
         if kind == f"w_{p.name}":
             row = int(np.flatnonzero(p.w.indptr <= k)[-1])
             return f"synapse {pre.format(row)} to {post.format(p.w.indices[k])}"
