@@ -62,6 +62,25 @@ def test_the_six_recipes_are_there_and_change_no_file():
     assert not [place for place in FILES if (ROOT / place).exists()]
 
 
+LOAD = """
+import sys
+sys.path.insert(0, {house!r})
+from lnp_edge.task.fit import configuration
+from lnp_edge.task.split import load_data, split
+for name in {names!r}:
+    settings = configuration(name)
+    print(name, split(settings, load_data(settings)).task.window)
+"""
+
+
+def test_every_printed_configuration_is_accepted_and_suits_its_data(house):
+    names = [Path(place).stem for place in FILES if place.startswith("lnp_edge/configs/")]
+    code = LOAD.format(house=str(house), names=names)
+    done = subprocess.run([sys.executable, "-P", "-c", code], capture_output=True, text=True, cwd=house)
+    assert done.returncode == 0, done.stderr
+    assert [line.split()[0] for line in done.stdout.splitlines()] == names and "vibration" in names
+
+
 RUN = """
 import sys
 sys.path.insert(0, {house!r})
