@@ -231,7 +231,8 @@ class PruneSettings:
     # Fraction of the synapses from the input that is kept; those of a removed neuron go with it.
     inputs: float = _number(1.0, 1e-6, 1.0)
     noise: NoiseSettings = NoiseSettings()
-    # Prune before the network has a task. Tasks with equal [network] in steps share the result.
+    # Prune before the network has a task. Tasks with equal [network] in steps share the result, and `inputs`
+    # are pruned last, in each task.
     shared: bool = False
 
 
