@@ -123,7 +123,11 @@ class DataSettings:
     params: dict[str, float] = field(default_factory=dict)
 
     def __post_init__(self):
-        known = settings_of(self.front)  # another front end has none of these
+        known = settings_of(self.front)
+        for name in self.params:
+            if name not in known:
+                hint = f"available: {', '.join(known)}" if known else "leave params out"
+                raise ConfigError(f"front end {self.front} has no setting {name!r}", hint)
         object.__setattr__(self, "params", {name: self.params.get(name, own[0]) for name, own in known.items()})
 
     @property

@@ -223,7 +223,7 @@ def _pair(name: str, config: Config, data: Split, some: Sequence[Stream], fit: C
 
 def _ridge(config: Config, data: Split, some: Sequence[Stream], share: int) -> Iterator[dict[str, Any]]:
     window = data.task.window // share
-    shorter = replace(config, data=replace(config.data, window=window * data.train.dt, frame=1, front="stack"))
+    shorter = replace(config, data=replace(config.data, window=window * data.train.dt))
     raw = rival.data_of(replace(shorter, data=replace(shorter.data, hop=min(config.data.hop, shorter.data.window))))
     kind = next((name for name in RIDGES if name in rival.suiting(raw)), None)
     if kind is None:
