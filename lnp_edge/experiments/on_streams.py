@@ -46,7 +46,7 @@ TAUS = 0.125, 0.5  # of leaky statistics, windows
 COUNTED = 8  # windows whose instructions are counted
 AT_ONCE = 1024  # windows
 MEASURES = tuple(Judge(1.0, 1, 1).measures())
-ALWAYS = "changes", "hours"  # are finite
+FINITE = "changes", "hours"  # the measures that are numbers in every row; of others there may be none
 Signals = Callable[[Sequence[Stream]], list[NDArray]]  # the scores [D, K] at each decision on each stream
 
 
@@ -113,7 +113,7 @@ def _is_row(found: object) -> bool:
     numbers = found.keys() - {"name", "rule_warning"}
     return (
         set(MEASURES) <= numbers
-        and all(_is_number(found[name]) or (found[name] is None and name not in ALWAYS) for name in numbers)
+        and all(_is_number(found[name]) or (found[name] is None and name not in FINITE) for name in numbers)
         and isinstance(found.get("rule_warning", ""), str)
     )
 
