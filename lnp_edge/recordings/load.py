@@ -27,14 +27,13 @@ from lnp_edge.recordings.cut import Recording, Rows
 from lnp_edge.recordings.find import File, find, natural
 from lnp_edge.recordings.report import ChannelReport, Report
 from lnp_edge.recordings.times import Clock
-from lnp_edge.spec.model import MAX_OUT
+from lnp_edge.spec.model import MAX_DT, MAX_OUT, MIN_DT
 from lnp_edge.spec.quantity import Quantity
 from lnp_edge.task.dataset import Dataset, Series
 
 MAX_VALUES = 2**28  # a gigabyte of float32
 MAX_GROUPS = 10_000
 ASKED = 12  # files that tell the rate
-SHORTEST, LONGEST = 1e-9, 1e6  # s from row to row: what a model may have as a step
 NO_GROUP = "all"
 NOT_OF_FILES = ("window", "hop", "limit", "encoder", "front", "frame", "params")  # settings that change nothing here
 _last: dict[str, Any] = {}
@@ -125,8 +124,9 @@ def step(settings: DataSettings) -> float:
 def _step(files: list[File], settings: DataSettings) -> float:
     """s from one sample to the next: as [data] rate says, or as most of some files do, rounded to a plain number."""
     if settings.rate:
-        if settings.rate < 1e-9:
-            raise ConfigError(f"data.rate is {settings.rate:g} Hz", "write the rows a second, 1e-9 or more")
+        if not MIN_DT <= 1.0 / settings.rate < MAX_DT:
+            what = f"write the rows a second, above {1 / MAX_DT:g} and up to {1 / MIN_DT:g}"
+            raise ConfigError(f"data.rate is {settings.rate:g} Hz", what)
         return 1.0 / settings.rate
     some = files[:: max(1, len(files) // ASKED)][:ASKED]
     steps = []
@@ -148,7 +148,7 @@ def _step(files: list[File], settings: DataSettings) -> float:
     if not steps:
         raise DataError(f"no two times differ in {len(some)} files", "check [data] time, or omit it and say the rate")
     usual = float(np.median(steps))
-    if not SHORTEST <= usual <= LONGEST:
+    if not MIN_DT <= usual < MAX_DT:
         raise DataError(
             f"the times are {usual:.3g} s apart", "check [data] time and time_unit, or omit them and say the rate"
         )

@@ -367,9 +367,16 @@ def test_too_many_values_are_refused(tmp_path, monkeypatch):
         loaded(tmp_path, two_people(), PATH)
 
 
-@pytest.mark.parametrize(("stamp", "apart"), [("e-300", "1e-300"), ("e-10", "1e-10"), ("e9", "1e+09")])
+@pytest.mark.parametrize(("stamp", "apart"), [("e-300", "1e-300"), ("e-10", "1e-10"), ("e6", "1e+06"), ("e9", "1e+09")])
 def test_times_that_no_sensor_has_are_refused(tmp_path, stamp, apart):
     """They were taken as real: a window of 4e-299 s, or an OverflowError."""
     text = lines("t,a", [(f"{k}{stamp}", k % 7) for k in range(100)])
     with pytest.raises(DataError, match=rf"the times are {re.escape(apart)} s apart"):
         loaded(tmp_path, {"a.csv": text}, 'files = "a.csv"\ntime = "t"\ntarget = "a"\nahead = 1.0')
+
+
+@pytest.mark.parametrize(("rate", "ahead"), [(1e-6, 1e6), (1e-9, 1e9)])
+def test_a_rate_whose_step_no_model_has_is_refused_before_the_training(tmp_path, rate, ahead):
+    text = lines("a", [(k % 7,) for k in range(100)])
+    with pytest.raises(ConfigError, match=f"data.rate is {rate:g} Hz"):
+        loaded(tmp_path, {"a.csv": text}, f'files = "a.csv"\nrate = {rate}\ntarget = "a"\nahead = {ahead}')
