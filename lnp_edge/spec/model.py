@@ -27,6 +27,7 @@ from lnp_edge.spec.quantity import Quantity
 MAX_IN, MAX_NEURONS, MAX_OUT = 1024, 65535, 256
 MAX_POPULATIONS, MAX_PROJECTIONS = 16, 64
 MAX_SHIFT = 16
+SHORTEST_STEP, TOO_LONG_STEP = 1e-9, 1e6  # s: the shortest step, and the first that is too long
 INT32_MAX = 2**31 - 1
 X_MAX = 127  # |network input|, SEMANTICS.md section 3
 LARGEST = {4: 7, 8: 127, 16: 32767}  # bits of a projection: largest |weight|, symmetric
@@ -387,8 +388,9 @@ class QuantizedModel:
         ):
             if not 1 <= value <= most:
                 raise ModelError(f"the model has {value} {what}", f"choose from 1 to {most}")
-        if not (np.isfinite(self.dt) and 1e-9 <= self.dt < 1e6):
-            raise ModelError(f"dt is {self.dt} s", "choose a step of 1e-9 s or more, below 1e6 s")
+        if not SHORTEST_STEP <= self.dt < TOO_LONG_STEP:
+            what = f"choose a step of {SHORTEST_STEP:g} s or more, below {TOO_LONG_STEP:g} s"
+            raise ModelError(f"dt is {self.dt} s", what)
         if not (1 <= self.hop <= self.window <= 2**20) or self.window % self.front.frame:
             what = f"the window has {self.window} samples, the hop {self.hop} and a step {self.front.frame}"
             raise ModelError(what, "choose 1 <= hop <= window <= 2**20, and a window of whole steps")

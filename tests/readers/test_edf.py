@@ -173,10 +173,21 @@ def test_recordings_keep_counts_units_and_scale_even_where_the_gain_of_a_file_di
     assert dataset.recordings[0].tolist() == wave[0][:, None].tolist()
     double = [r for r, group in zip(dataset.recordings, dataset.groups, strict=True) if group == 1][1]
     assert double.tolist() == (2 * wave[1])[:, None].tolist()
-    (tmp_path / "b.edf").write_bytes(written([("ax", "mV", (-1, 1), (-9, 9), wave)], 20))
     settings = DataSettings(root=str(tmp_path), files="*.edf", target=("ax",), ahead=0.02)
-    with pytest.raises(DataError, match=r"b.edf has ax in mV, the first file in g"):
-        load(settings)
+    for other in ((-1, 1), (-9, 9)), ((-100.0, 100.0), (-1000, 1000)):  # the latter are those of a.edf
+        (tmp_path / "b.edf").write_bytes(written([("ax", "mV", *other, wave)], 20))
+        with pytest.raises(DataError, match=r"b.edf has ax in mV, files before it in g"):
+            load(settings)
+
+
+def test_files_of_24_bits_in_two_units_are_refused(tmp_path):
+    need("pandas")
+    wave = np.arange(1000).reshape(20, 50)
+    for name, unit in (("a", "uV"), ("b", "mV")):
+        content = written([("ax", unit, (-9, 9), (-(2**23), 2**23 - 1), wave)], 20, width=3)
+        (tmp_path / f"{name}.bdf").write_bytes(content)
+    with pytest.raises(DataError, match=r"b.bdf has ax in mV, files before it in uV"):
+        load(DataSettings(root=str(tmp_path), files="*.bdf", target=("ax",), ahead=0.02))
 
 
 PLAIN = ("x", "", (-9, 9), (-9, 9), [[1, 2]])
