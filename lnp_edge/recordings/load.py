@@ -299,9 +299,9 @@ def _renamed(table: Table, settings: DataSettings, file: File) -> dict[str, str]
 
 def _choose_channels(reading: _Reading, table: Table, as_named: dict[str, str], file: File) -> None:
     settings = reading.settings
-    taken = {_key(n) for n in (*settings.time, settings.label, settings.group, *settings.where) if n}
+    taken = {readers.key(n) for n in (*settings.time, settings.label, settings.group, *settings.where) if n}
     inside = {column.name: column for column in table.columns}
-    numbers = [n for n, own in as_named.items() if inside[own].kind == NUMBER and _key(n) not in taken]
+    numbers = [n for n, own in as_named.items() if inside[own].kind == NUMBER and readers.key(n) not in taken]
     chosen = tuple(settings.channels) or tuple(numbers)
     if not chosen:
         raise DataError(f"{file.place} has no column of numbers", f"its columns: {_list(as_named)}")
@@ -317,16 +317,11 @@ def _choose_channels(reading: _Reading, table: Table, as_named: dict[str, str], 
     reading.origin = np.full(len(chosen), np.nan)
 
 
-def _key(name: str) -> str:
-    """A name without unit and case."""
-    return readers.named_columns([name], [NUMBER])[0].name.casefold()
-
-
 def _column(name: str, as_named: dict[str, str], file: File, what: str) -> str:
     """The column of a file that is called `name`; case and units do not count where the name itself is not there."""
     if name in as_named:
         return as_named[name]
-    found = [own for alias, own in as_named.items() if _key(alias) == _key(name)]
+    found = [own for alias, own in as_named.items() if readers.key(alias) == readers.key(name)]
     if len(found) != 1:
         raise DataError(
             f"{file.place} has {'no' if not found else 'more than one'} column {name[:40]!r}, for [data] {what}",
