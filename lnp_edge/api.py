@@ -153,9 +153,8 @@ class Model:
     def _say_units(self, labels: list) -> None:
         """Warn of the first label with another unit than the model's, as lnp run does."""
         columns = readers.named_columns([str(label) for label in labels], [readers.NUMBER] * len(labels))
-        said = (
-            readers.other_unit(*both) for both in zip(columns, self.quantities, strict=False)
-        )  # a model may have none
+        quantities = self.quantities or (Quantity(),) * len(labels)
+        said = (readers.other_unit(*both) for both in zip(columns, quantities, strict=True))
         if first := next(filter(None, said), ""):
             warnings.warn(first, stacklevel=5)  # where predict or push is called
 
@@ -181,7 +180,7 @@ class Model:
 
         Windows are apart: each is a stream of its own, so that its prediction has number 0. A recording
         shorter than a window gives none. Raises DataError as counts() does, and for windows of another
-        length. Warns once if a fifth of the samples of a window are beyond what training saw.
+        length. Warns once if in one window more than a fifth of a channel's samples leave the training range.
         """
         counts = self.counts(x)
         tell = _once()
