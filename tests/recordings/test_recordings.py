@@ -136,6 +136,7 @@ def test_both_or_neither_of_label_and_target_are_refused(tmp_path):
     ('label = "y"', "says no rate"),
     ('label = "y"\nrate = 1.0\nchannels = ["z"]', "no column 'z'"),
     ('label = "y"\ntime = "y"', "no time that lnp knows"),
+    ('label = "y"\nrate = 1e-6', "data.rate is 1e-06 Hz"),
     ('label = "x"\nrate = 1.0', "more than 256 different values"),
     ('target = "x"\nahead = 0.1\nrate = 1.0', "less than a step"),
     ('target = "nosuch"\nahead = 1.0\nrate = 1.0', "'nosuch', which is no channel"),
@@ -336,6 +337,18 @@ def test_the_scale_comes_from_the_training_part_alone(tmp_path):
 def test_settings_of_a_channel_hold(tmp_path):
     found, _ = loaded(tmp_path, two_people(), PATH + '\n[data.scale.a]\nunit = "g"\nzero = 512\nscale = 0.004')
     assert [(q.unit, q.zero, q.scale) for q in found.quantities] == [("g", 512, 0.004)]
+
+
+@pytest.mark.parametrize("values", [(3, 7), (0.25, 0.5)])
+def test_files_in_two_units_are_refused(tmp_path, values):
+    """They were mixed: a file in mg was taken as one in g. A file that names no unit is taken as the others."""
+    rows = [(k, values[k % 2]) for k in range(100)]
+    settings = 'files = "*.csv"\nrate = 10.0\ntarget = "a"\nahead = 1.0'
+    units = {"1": "a", "2": "a [g]", "3": "a"}
+    found, report = loaded(tmp_path, {f"{name}.csv": lines(f"t,{a}", rows) for name, a in units.items()}, settings)
+    assert found.quantities[1].unit == report.channels[1].unit == "g" and sum(map(len, found.recordings)) == 300
+    with pytest.raises(DataError, match=r"4.csv has a in mg, files before it in g"):
+        loaded(tmp_path, {"4.csv": lines("t,a [mg]", rows)}, settings)
 
 
 def test_odd_channels_are_told_with_the_remedy(tmp_path):
