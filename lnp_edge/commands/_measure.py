@@ -21,7 +21,7 @@ from lnp_edge.runtime.device import Device
 from lnp_edge.runtime.emulator import Emulator
 from lnp_edge.spec.board import Board
 from lnp_edge.spec.model import QuantizedModel
-from lnp_edge.stages.budget import Cost, Meter
+from lnp_edge.stages.budget import Meter, Use
 from lnp_edge.stages.cost import BoardCost, Counted
 
 STEPS = 400  # number of steps whose instructions are counted
@@ -39,14 +39,14 @@ def meter(board: Board, windows: NDArray[np.int16] | None = None) -> Meter:
     twin = None if windows is None else counting_board(board)
     compiler(board.toolchain)
 
-    def measured(model: QuantizedModel) -> Cost:
+    def measured(model: QuantizedModel) -> Use:
         with tempfile.TemporaryDirectory(prefix="lnp-") as folder:
             sizes = built(model, board, board.toolchain, Path(folder) / "board")
             if twin is None or windows is None:
-                return Cost(sizes.flash, sizes.ram)
+                return Use(sizes.flash, sizes.ram)
             same = sizes if twin.name == board.name else built(model, twin, board.toolchain, Path(folder) / "twin")
             calls = instructions(same, twin, model, windows)
-        return Cost(sizes.flash, sizes.ram, float(np.mean(calls)), max(calls))
+        return Use(sizes.flash, sizes.ram, float(np.mean(calls)), max(calls))
 
     return measured
 
@@ -59,13 +59,13 @@ def remembered(meter: Meter, board: Board, windows: NDArray[np.int16] | None, pa
     stepped = b"" if windows is None else windows.tobytes()
     found = read_result(path, lambda costs: all(map(_is_cost, costs.values()))) or {}
 
-    def measured(model: QuantizedModel) -> Cost:
+    def measured(model: QuantizedModel) -> Use:
         sources = json.dumps(generate(model, _roomy(board))).encode()
         key = hashlib.sha256(sources + stepped).hexdigest()
         if key not in found:
             found[key] = astuple(meter(model))
             write_whole(path, json.dumps(found).encode())
-        return Cost(*found[key])
+        return Use(*found[key])
 
     return measured
 

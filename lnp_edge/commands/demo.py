@@ -25,7 +25,7 @@ from lnp_edge.base.errors import BoardError
 from lnp_edge.base.files import discard, write_whole
 from lnp_edge.base.install import MCU
 from lnp_edge.base.progress import Progress
-from lnp_edge.commands import _board_cost
+from lnp_edge.commands import _cost_report
 from lnp_edge.experiments import rivals, store
 from lnp_edge.experiments.rivals import RivalTrial
 from lnp_edge.experiments.runs import Runs
@@ -105,7 +105,7 @@ def run(args: argparse.Namespace) -> int:
     discard(args.output / trial.key)
     _show(found)
     out.print("\n".join(proof[0].report.lines()), soft_wrap=True)
-    _board_cost.show(proof[0].cost)
+    _cost_report.show(proof[0].cost)
     write_whole(args.output / "recording.csv", _csv(data))
     note(f"{found['seconds']} s; the network, model.onnx, firmware and report.json are in {args.output}")
     out.print("Next:", style="bold")
@@ -163,7 +163,7 @@ def _on_device(args: argparse.Namespace, board: Board, model: QuantizedModel, wi
     task = progress.add_task("count instructions", total=1, info="")
     some = windows[:: max(1, len(windows) // COUNTED)]
     what = f"{len(some)} held-out windows"
-    cost = _board_cost.of(model, board, some, sizes, report.cycles_per_step, what)
+    cost = _cost_report.of(model, board, some, sizes, report.cycles_per_step, what)
     progress.update(task, completed=1)
     return Proof(sizes, report, cost)
 

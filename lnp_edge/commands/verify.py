@@ -35,7 +35,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     from lnp_edge import boards
-    from lnp_edge.commands import _board_cost
+    from lnp_edge.commands import _cost_report
     from lnp_edge.runtime import decisions
     from lnp_edge.runtime.verify import stimulus, verify
 
@@ -64,7 +64,7 @@ def run(args: argparse.Namespace) -> int:
     good = all(one is None or one.ok for one in (report, on_real, decided))
     cost = None
     if good:  # else the program that runs is not the one whose steps would be counted
-        cost = _board_cost.of(model, boards.get(name), windows, cycles=(on_real or report).cycles_per_step)
+        cost = _cost_report.of(model, boards.get(name), windows, cycles=(on_real or report).cycles_per_step)
     if args.json:
         parts = {"windows": on_real, "decisions": decided, "cost": cost}
         more = {name: part.as_dict() if part else None for name, part in parts.items()}
@@ -79,7 +79,7 @@ def run(args: argparse.Namespace) -> int:
     lines += decided.lines() if decided else []
     out.print("\n".join(lines), soft_wrap=True)
     if cost:
-        _board_cost.show(cost)
+        _cost_report.show(cost)
     if windows is None:
-        out.print(_board_cost.no_windows(args.model), soft_wrap=True, markup=False)
+        out.print(_cost_report.no_windows(args.model), soft_wrap=True, markup=False)
     return 0 if good else 1

@@ -13,7 +13,7 @@ from tiny import tiny_counts, tiny_front, tiny_model
 from lnp_edge import boards, config
 from lnp_edge.base.errors import BoardError
 from lnp_edge.cli import main
-from lnp_edge.commands import _board_cost, _device, _measure
+from lnp_edge.commands import _cost_report, _device, _measure
 from lnp_edge.firmware_gen.build import build
 from lnp_edge.firmware_gen.generate import STACK_BYTES, generate, write
 from lnp_edge.interchange import onnx_file, windows_file
@@ -117,15 +117,15 @@ REAL = tiny_counts(MODEL, 300).reshape(3, 100, 3)
 @pytest.fixture(scope="module")
 def real():
     need_for("cortex-m4")
-    return _board_cost.of(MODEL, M4, REAL)
+    return _cost_report.of(MODEL, M4, REAL)
 
 
 def test_counts_repeat_exactly_and_real_data_come_first(real):
-    assert real == _board_cost.of(MODEL, M4, REAL)
+    assert real == _cost_report.of(MODEL, M4, REAL)
     assert [(one.data, one.steps) for one in real.counted] == [("training data", 300), ("synthetic", 1000)]
     assert all(0 < one.mean < one.largest for one in real.counted)
     assert (real.counted_on, real.missing) == ("cortex-m4", "")
-    alone = _board_cost.of(MODEL, M4, None)
+    alone = _cost_report.of(MODEL, M4, None)
     assert alone.counted == real.counted[1:]
 
 
@@ -216,26 +216,26 @@ def test_a_program_pays_for_a_sample_what_the_steps_of_its_open_windows_cost(tmp
 
 def test_a_board_of_the_same_core_is_counted_on_the_emulated_one_with_its_own_compiler(real):
     need_for("mps2-an386", start=False)
-    gcc = _board_cost.of(MODEL, boards.get("mps2-an386"), REAL)
+    gcc = _cost_report.of(MODEL, boards.get("mps2-an386"), REAL)
     assert gcc.counted_on == "cortex-m4" and gcc.flash > 0
     assert [one.data for one in gcc.counted] == [one.data for one in real.counted]
     assert gcc.counted[0].mean != real.counted[0].mean, "another compiler"
-    nucleo = _board_cost.of(MODEL, NUCLEO, REAL)
+    nucleo = _cost_report.of(MODEL, NUCLEO, REAL)
     assert nucleo.counted == gcc.counted and nucleo.largest_ms[0] < gcc.largest_ms[0]
 
 
 def test_what_cannot_be_measured_is_said(monkeypatch, capsys):
     need_for("cortex-m4", start=False)
-    host = _board_cost.of(MODEL, boards.get("host"), REAL)
+    host = _cost_report.of(MODEL, boards.get("host"), REAL)
     assert (host.flash, host.counted, host.stack) == (0, (), 0) and "counts no instructions" in host.missing
 
     def none(board):
         raise BoardError(f"nothing counts for {board.name}", "hint")
 
     monkeypatch.setattr(_measure, "counting_board", none)
-    found = _board_cost.of(MODEL, M4, REAL)
+    found = _cost_report.of(MODEL, M4, REAL)
     assert (found.counted, found.missing) == ((), "nothing counts for cortex-m4") and found.flash > 0
-    _board_cost.show(found)
+    _cost_report.show(found)
     said = capsys.readouterr().out
     assert "Flash" in said and "nothing counts for cortex-m4." in said and "stack" not in said and "ms" not in said
 

@@ -24,7 +24,7 @@ from lnp_edge.runtime.reference import Reference
 from lnp_edge.spec import layout
 from lnp_edge.spec.model import CSR
 from lnp_edge.stages import budget, pipeline
-from lnp_edge.stages.budget import RESERVE, Budget, Cost, Fitted, fit, parse, predicted, stored
+from lnp_edge.stages.budget import RESERVE, Budget, Fitted, Use, fit, parse, predicted, stored
 from lnp_edge.task.split import data_for, load_data, split
 
 SMALL = "[network]\nneurons = 64\n[data]\nlimit = 2\n"
@@ -44,7 +44,7 @@ def meter(model):
     """Bytes without a compiler, and instructions that bend a little, as real ones do."""
     nnz = model.projection("rec").w.nnz
     ops = 50 * model.n + 2 * nnz + 0.01 * nnz**1.5
-    return Cost(CODE + layout.struct_bytes(model), STACK + layout.state_bytes(model), ops, int(2 * ops))
+    return Use(CODE + layout.struct_bytes(model), STACK + layout.state_bytes(model), ops, int(2 * ops))
 
 
 def fitted(data, flash=HUGE, ram=HUGE, ops=None, config=CONFIG, meter=meter) -> Fitted:
@@ -266,7 +266,7 @@ def test_without_recurrence_as_many_neurons_are_found_as_fit(data):
 
 def test_a_budget_for_a_second_of_signal_is_said_for_a_second(data):
     assert (
-        Budget(HUGE, HUGE, 50.0, 20.0).exceeded_by(Cost(1, 1, 60.0)) == "1200 instructions a second, the budget is 1000"
+        Budget(HUGE, HUGE, 50.0, 20.0).exceeded_by(Use(1, 1, 60.0)) == "1200 instructions a second, the budget is 1000"
     )
 
 
