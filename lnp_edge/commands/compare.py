@@ -57,9 +57,11 @@ def arguments(parser: argparse.ArgumentParser) -> None:
         "--keep", metavar="SHARES", help=f"shares of the recurrent synapses to keep (default: {FULL['keep']})"
     )
     parser.add_argument("--kinds", help=f"kinds of networks (default: {FULL['kinds']})")
-    parser.add_argument("--seeds", type=int, metavar="N", help="number of frozen networks (default: 20)")
-    parser.add_argument("--trained-seeds", type=int, metavar="N", help="number of trained networks (default: 5)")
-    parser.add_argument("--neurons", type=int, metavar="N", help="of a frozen network (default: 200)")
+    parser.add_argument("--seeds", type=int, metavar="N", help=f"number of frozen networks (default: {FULL['seeds']})")
+    parser.add_argument(
+        "--trained-seeds", type=int, metavar="N", help=f"number of trained networks (default: {FULL['trained_seeds']})"
+    )
+    parser.add_argument("--neurons", type=int, metavar="N", help=f"of a frozen network (default: {FULL['neurons']})")
     parser.add_argument(
         "--against", default="lnp", metavar="METHOD", help="method that the others are compared with (default: lnp)"
     )
