@@ -5,6 +5,7 @@ the same core, and the time that they take at the board's clock."""
 
 import argparse
 import json
+from dataclasses import replace
 from pathlib import Path
 
 from lnp_edge.base.console import note, out
@@ -38,6 +39,8 @@ def run(args: argparse.Namespace) -> int:
     sizes = build(args.folder)
     if args.model:
         cost = _cost_report.of(model, boards.get(manifest.board), windows, sizes)
+        if not manifest.serves:
+            cost = replace(cost, stack=0)  # that of the server, which was counted
     if args.json:
         print(json.dumps(sizes.as_dict() | {"cost": cost and cost.as_dict()}))
         return 0
