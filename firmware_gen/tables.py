@@ -5,7 +5,7 @@ from __future__ import annotations
 from numpy.typing import NDArray
 
 from lnp_edge.spec import layout
-from lnp_edge.spec.model import QuantizedModel
+from lnp_edge.spec.model import Projection, QuantizedModel
 
 WIDTH = 110
 
@@ -53,20 +53,19 @@ extern const lnp_{name}_tables_t lnp_{name}_tables;
 def definition(model: QuantizedModel, name: str) -> str:
     """All tables in the order of layout.tables, with a comment before each matrix."""
     parts = [f"const lnp_{name}_tables_t lnp_{name}_tables = {{"]
+    firsts = {f"w_{p.name}_{next(iter(layout.of(model, p).tables(model, p)))}": p for p in model.projections}
     for table, array in layout.tables(model).items():
-        if table.endswith("_indptr"):
-            parts.append(_matrix_comment(model, table.removeprefix("w_").removesuffix("_indptr")))
+        if table in firsts:
+            parts.append(_matrix_comment(firsts[table]))
         values = [str(v) for v in array.tolist()] or ["0"]
         parts.append(f"    .{table} = {{\n{wrap(values)}\n    }},")
     return "\n".join([*parts, "};\n"])
 
 
-def _matrix_comment(model: QuantizedModel, name: str) -> str:
-    w = model.projection(name).w
+def _matrix_comment(p: Projection) -> str:
+    w = p.w
     density = 100 * w.nnz / (w.shape[0] * w.shape[1])
-    return (
-        f"    // w_{name}: {w.shape[0]} x {w.shape[1]}, {w.nnz} synapses ({density:.1f} %), a row per presynaptic unit"
-    )
+    return f"    // w_{p.name}: {w.shape[0]} x {w.shape[1]}, {w.nnz} synapses ({density:.1f} %)"
 
 
 def directory(model: QuantizedModel, name: str) -> str:

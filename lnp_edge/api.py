@@ -128,7 +128,9 @@ class Model:
         """A DataFrame by the names of its columns; a Series, one sample, by its labels if these are names."""
         labels = list(x.columns) if hasattr(x, "columns") else list(x.index)
         if hasattr(x, "columns") or any(isinstance(label, str) for label in labels):
-            x = x[[self._label(name, labels) for name in self.channels]]
+            chosen = [self._label(name, labels) for name in self.channels]
+            self._say_units(chosen)
+            x = x[chosen]
         found = x.to_numpy()
         if found.dtype.kind == "O":  # pandas' own integers and floats, which may be missing
             kinds = [str(kind).lower() for kind in (x.dtypes if hasattr(x, "columns") else [x.dtype])]
@@ -141,12 +143,20 @@ class Model:
 
     def _label(self, name: str, labels: list) -> Any:
         """The label of a channel: its name, else with a unit or in another case, as in the header of a file."""
-        keys = labels if name in labels else [_key(label) for label in labels]
-        wanted = name if name in labels else _key(name)
+        keys = labels if name in labels else [readers.key(label) for label in labels]
+        wanted = name if name in labels else readers.key(name)
         if keys.count(wanted) != 1:
             what = f"no column {name!r}" if wanted not in keys else f"column {name!r} occurs twice"
             raise DataError(what, f"the model's channels are {', '.join(self.channels)}")
         return labels[keys.index(wanted)]
+
+    def _say_units(self, labels: list) -> None:
+        """Warn of the first label with another unit than the model's, as lnp run does."""
+        columns = readers.named_columns([str(label) for label in labels], [readers.NUMBER] * len(labels))
+        quantities = self.quantities or (Quantity(),) * len(labels)
+        said = (readers.other_unit(*both) for both in zip(columns, quantities, strict=True))
+        if first := next(filter(None, said), ""):
+            warnings.warn(first, stacklevel=5)  # where predict or push is called
 
     def _of_floats(self, x: NDArray) -> NDArray:
         """Counts of values as the user's files hold them, see Quantity.in_file."""
@@ -170,7 +180,7 @@ class Model:
 
         Windows are apart: each is a stream of its own, so that its prediction has number 0. A recording
         shorter than a window gives none. Raises DataError as counts() does, and for windows of another
-        length. Warns once if a fifth of the samples of a window are beyond what training saw.
+        length. Warns once if in one window more than a fifth of a channel's samples leave the training range.
         """
         counts = self.counts(x)
         tell = _once()
@@ -210,10 +220,6 @@ class Model:
             with closing(open_board(target, image)) as port:
                 device = Device(port, self.quantized, board)
                 return compare(self.quantized, device, stimulus(self.quantized, steps, seed))
-
-
-def _key(label: object) -> str:
-    return readers.named_columns([str(label)], [readers.NUMBER])[0].name.casefold()
 
 
 def _once() -> Callable[[str], None]:

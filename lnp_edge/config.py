@@ -123,7 +123,11 @@ class DataSettings:
     params: dict[str, float] = field(default_factory=dict)
 
     def __post_init__(self):
-        known = settings_of(self.front)  # another front end has none of these
+        known = settings_of(self.front)
+        for name in self.params:
+            if name not in known:
+                hint = f"available: {', '.join(known)}" if known else "leave params out"
+                raise ConfigError(f"front end {self.front} has no setting {name!r}", hint)
         object.__setattr__(self, "params", {name: self.params.get(name, own[0]) for name, own in known.items()})
 
     @property
@@ -231,7 +235,8 @@ class PruneSettings:
     # Fraction of the synapses from the input that is kept; those of a removed neuron go with it.
     inputs: float = _number(1.0, 1e-6, 1.0)
     noise: NoiseSettings = NoiseSettings()
-    # Prune before the network has a task. Tasks with equal [network] in steps share the result.
+    # Prune before the network has a task. Tasks with equal [network] in steps share the result, and `inputs`
+    # are pruned last, in each task.
     shared: bool = False
 
 
@@ -344,15 +349,14 @@ def parameters(neuron: str) -> dict[str, Any]:
     return {name: p for name, p in module.PARAMETERS.items() if p.in_config}
 
 
-def _neurons_with(key: str) -> list[str]:
-    """The neurons of which a configuration may set this parameter."""
-    spiking = (name for name in plugins.names(PACKAGE) if hasattr(neuron_module(name), "drive_for"))
-    return [name for name in spiking if key in parameters(name)]
+def neurons(spiking: bool) -> list[str]:
+    """The names of the neurons that spike, or of those that do not: the read-outs."""
+    return [name for name in plugins.names(PACKAGE) if hasattr(neuron_module(name), "drive_for") == spiking]
 
 
 def require_readout(name: str) -> None:
     """Raise ConfigError unless a neuron of this name exists and does not spike."""
-    known = [one for one in plugins.names(PACKAGE) if not hasattr(neuron_module(one), "drive_for")]
+    known = neurons(spiking=False)
     if name not in known:
         raise ConfigError(f"no read-out is called {str(name)[:40]!r}", f"available: {', '.join(known)}")
 
@@ -506,7 +510,7 @@ def _population(cls: type, raw: Any, given: dict, where: str, more: list[str]) -
         raise ConfigError(f"{where}neuron: {e.what}", e.try_next) from None
     available = [*known, *more, *means]
     for key in raw if isinstance(raw, dict) else ():
-        if key not in available and (owners := _neurons_with(key)):
+        if key not in available and (owners := [n for n in neurons(spiking=True) if key in parameters(n)]):
             raise ConfigError(
                 f"unknown key {where + key!r}: {neuron} has no {key}", f"available: {', '.join(available)}; "
                 f'or choose neuron = "{owners[0]}"'

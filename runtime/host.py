@@ -54,7 +54,7 @@ class Stream:
     Each window starts from reset, as in training, so its read-outs depend only on its own samples. A
     network whose decision.stream is set is reset once, before the first sample.
 
-    tell : is told, once, of samples beyond what training saw
+    tell : is told, once, of samples beyond the training range, see Outside
     """
 
     def __init__(self, runner: Runner, model: QuantizedModel, tell: Callable[[str], None] | None = None):
@@ -73,7 +73,7 @@ class Stream:
             self._runner.reset()
         # Of a stream, those since the decision before.
         self._recent: deque[NDArray[np.int16]] = deque(maxlen=self.model.window)
-        self._outside: deque[bool] = deque(maxlen=self.model.window)  # of each, whether it leaves the range
+        self.outside.gap()
         self._times: deque[float] = deque(maxlen=self.model.window)
         self._samples, self._present = 0, None
 
@@ -88,21 +88,19 @@ class Stream:
         self._all += 1
         self._times.append(self._all * model.sample_dt if t is None else t)
         self._recent.append(row)
-        self._outside.append(self.outside.add(row))
+        self.outside.add(row)
         self._samples += 1
         if self._samples < model.window or (self._samples - model.window) % model.hop:
             return None
         begin = time.perf_counter()
+        outside = self.outside.of_last(len(self._recent))
         counts = model.rows(np.stack(self._recent))
         if model.decision.stream:
             y = self._runner.steps(counts).y
             self._recent.clear()
         else:
             y = classify(self._runner, counts)
-        found = self._predict(y, row, sum(self._outside), begin)
-        if model.decision.stream:
-            self._outside.clear()
-        return found
+        return self._predict(y, row, outside, begin)
 
     def _predict(self, y: NDArray[np.int32], row: NDArray[np.int16], outside: int, begin: float):
         model, forecast, decided = self.model, None, None

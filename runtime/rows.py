@@ -11,9 +11,8 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from lnp_edge.base.console import ascii_only
 from lnp_edge.base.errors import DataError
-from lnp_edge.readers import NUMBER, Column, named_columns
+from lnp_edge.readers import NUMBER, Column, key, named_columns, other_unit
 from lnp_edge.readers.csv_text import COMMENTS, MISSING, SPACES, cells_of, is_date
 from lnp_edge.recordings.times import CLOCK
 from lnp_edge.spec.quantity import Quantity, rounded
@@ -84,7 +83,7 @@ class Parser:
         self._whole = [q.in_file for q in quantities]
         self._zero = np.array([0.0 if q.in_file else q.zero for q in quantities])
         self._scale = np.array([1.0 if q.in_file else q.scale for q in quantities])
-        keys = [_key(c) for c in channels]
+        keys = [key(c) for c in channels]
         self._keys = keys if len(set(keys)) == len(keys) else None
         self.passed = Counter[str]()
         self.rows = self.lines = self.held = self.clipped = 0
@@ -218,8 +217,8 @@ class Parser:
         place, count = f"{self.place} line {self.lines}", len(self.channels)
         names = f"name the model's channels in a first line: {','.join(self.channels)}"
         if not numbers and (len(cells) > 1 or count == 1):
-            present = {_key(cell) for cell in cells}
-            missing = next((c for c in self.channels if _key(c) not in present), self.channels[0])
+            present = {key(cell) for cell in cells}
+            missing = next((c for c in self.channels if key(c) not in present), self.channels[0])
             return f"{place}: no column {missing!r}", names
         if numbers == len(cells) != count:
             return f"{place} has {len(cells)} values, the model {count} channels", names
@@ -259,8 +258,8 @@ class Parser:
         if all(c in cells for c in self.channels):
             return tuple(cells.index(c) for c in self.channels)
         there = [column.name.casefold() for column in names]
-        if self._keys and all(key in there for key in self._keys):
-            return tuple(there.index(key) for key in self._keys)
+        if self._keys and all(one in there for one in self._keys):
+            return tuple(there.index(one) for one in self._keys)
         return None
 
     def _other_layout(self, text: str) -> Layout | None:
@@ -312,10 +311,8 @@ class Parser:
 
     def _say_units(self, layout: Layout) -> None:
         for k, quantity in zip(layout.columns, self.quantities, strict=True):
-            unit = layout.names[k].unit
-            if not quantity.in_file and unit and quantity.unit and unit.casefold() != quantity.unit.casefold():
-                name = layout.names[k].name
-                self.said.append(f"{name} is in {unit}, the model was trained on {ascii_only(quantity.unit)}")
+            if said := other_unit(layout.names[k], quantity):
+                self.said.append(said)
                 return
 
     def begin(self) -> None:
@@ -333,11 +330,6 @@ class Parser:
         found += [f"held: {self.held} empty cell{'s' * (self.held > 1)}"] if self.held else []
         found += [f"clipped: {self.clipped} value{'s' * (self.clipped > 1)}"] if self.clipped else []
         return found
-
-
-def _key(name: str) -> str:
-    """A name without unit and case."""
-    return named_columns([name], [NUMBER])[0].name.casefold()
 
 
 def _number(cell: str, delimiter: str) -> float | None:

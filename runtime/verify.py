@@ -284,7 +284,7 @@ def _place(model: QuantizedModel, table: str, k: int) -> str:
                 pre, post = kind.place(p, part, k)
                 if post is not None:
                     return f"synapse {unit(p.source, pre)} to {unit(p.target, post)}"
-                return "no synapse" if pre is None else f"row of {unit(p.source, pre)}"
+                return "padding" if pre is None else f"row of {unit(p.source, pre)}"
     for population in model.populations:
         if table in {f"{population.name}_{name}" for name in population.module.TABLES}:
             return unit(population.name, k)

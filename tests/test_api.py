@@ -3,6 +3,7 @@
 import doctest
 import subprocess
 import sys
+import warnings
 from dataclasses import replace
 
 import numpy as np
@@ -189,6 +190,21 @@ def test_pandas_samples_are_taken_by_name_and_its_own_numbers_are_numbers(model)
     for wrong in (frame.astype("Int64").replace(1, pandas.NA), twice, frame.astype(str)):
         with pytest.raises(DataError):
             model.counts(wrong)
+
+
+def test_pandas_samples_in_another_unit_are_told():
+    pandas = pytest.importorskip("pandas")
+    model = api.Model(replace(MODEL, quantities=UNITS).check())
+    c0, c1, c2 = MODEL.channels
+    with pytest.warns(UserWarning) as told:
+        found = model.counts(pandas.DataFrame({f"{c0} [mg]": [1000.0], f"{c1} [g]": [1.0], f"{c2} [deg/s]": [0.0]}))
+    assert found.tolist() == [[32767, 1000, -5]]
+    assert [str(w.message) for w in told] == ["c0 is in mg, the model was trained on g"]
+    with pytest.warns(UserWarning, match="c2 is in deg/s, the model was trained on rad/s"):
+        model.stream().push(pandas.Series({c0: 1.0, c1: 1.0, f"{c2} [deg/s]": 1.0}))
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        model.counts(pandas.DataFrame({f"{c0} [G]": [1.0], c1: [1.0], f"{c2} (rad/s)": [0.0]}))
 
 
 def test_masked_samples_and_impossible_arguments_are_refused(model):

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from lnp_edge import config
 from lnp_edge.base.errors import ConfigError
 from lnp_edge.cli import main
-from lnp_edge.config import Config, LayerSettings, NetworkSettings
+from lnp_edge.config import Config, DataSettings, LayerSettings, NetworkSettings
 from lnp_edge.spec.plugins import get, names
 
 
@@ -307,13 +307,22 @@ def test_a_setting_that_the_front_end_does_not_take_is_refused(tmp_path, text, s
     assert said in refusal(tmp_path, f"[data]\n{text}").what
 
 
+@pytest.mark.parametrize(("front", "params", "known"), [
+    ("delta", {"threshhold": 9.0}, "available: threshold"), ("stack", {"threshold": 0.1}, "leave params out"),
+])  # fmt: skip
+def test_nor_does_python_pass_over_a_setting_that_the_front_end_does_not_take(front, params, known):
+    with pytest.raises(ConfigError, match=f"front end {front} has no setting {next(iter(params))!r}") as e:
+        DataSettings(front=front, params=params)
+    assert e.value.try_next == known
+
+
 def test_settings_of_a_front_end_are_keys_of_data_and_stay_with_it(tmp_path):
-    """With another front end they are gone, and older results, which lack them, keep their keys."""
+    """Older results, which lack them, keep their keys."""
     found = load(tmp_path, '[data]\nfront = "delta"\nthreshold = 2')
     assert found.data.params == {"threshold": 2.0}
     assert json.loads(found.to_json())["data"]["threshold"] == 2.0
     assert Config.from_json(found.to_json()) == found
     default = load(tmp_path, '[data]\nfront = "delta"')
     assert default.data.params == {"threshold": get("lnp_edge.frontends", "delta").SETTINGS["threshold"][0]}
-    assert replace(found, data=replace(found.data, front="stack")) == Config()
+    assert replace(found, data=replace(found.data, front="stack", params={})) == Config()
     assert set(json.loads(Config().to_json())["data"]) == {"name", "root", "window", "hop", "limit"}

@@ -62,6 +62,39 @@ def test_the_six_recipes_are_there_and_change_no_file():
     assert not [place for place in FILES if (ROOT / place).exists()]
 
 
+LOAD = """
+from lnp_edge.task.fit import configuration
+from lnp_edge.task.split import load_data, split
+for name in {!r}:
+    settings = configuration(name)
+    print(name, split(settings, load_data(settings)).task.window)
+"""
+HELP = """
+from lnp_edge.cli import main
+main(["train", "--help"])
+"""
+
+
+def said_in(house, code):
+    """What Python prints with the house first on the path."""
+    first = f"import sys\nsys.path.insert(0, {str(house)!r})\n"
+    done = subprocess.run([sys.executable, "-P", "-c", first + code], capture_output=True, text=True, cwd=house)
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+def test_every_printed_configuration_is_accepted_and_suits_its_data(house):
+    names = [Path(place).stem for place in FILES if place.startswith("lnp_edge/configs/")]
+    said = said_in(house, LOAD.format(names))
+    assert [line.split()[0] for line in said.splitlines()] == names and "vibration" in names
+
+
+def test_the_help_of_lnp_train_names_what_was_added(house):
+    said = said_in(house, HELP)
+    for key, name in (("front", "loudness"), ("neuron", "alif")):
+        assert name in re.search(rf"^  {key} = .*# or (.*)", said, re.M)[1].replace(":", ",").split(", ")
+
+
 RUN = """
 import sys
 sys.path.insert(0, {house!r})

@@ -80,6 +80,7 @@ def test_the_contract_imports_numpy_numba_and_itself_only():
     ("lnp_edge/base", ("lnp_edge.spec", "lnp_edge.runtime", "torch")),
     ("lnp_edge/spec", ("lnp_edge.firmware_gen", "lnp_edge.runtime", "torch", "lnp_edge.boards")),
     ("lnp_edge/neurons", ("lnp_edge.firmware_gen", "lnp_edge.runtime", "torch")),
+    ("lnp_edge/layouts", ("lnp_edge.firmware_gen", "lnp_edge.runtime", "torch")),
     ("lnp_edge/encoders", ("lnp_edge.firmware_gen", "lnp_edge.runtime", "torch")),
     ("lnp_edge/network", ("lnp_edge.firmware_gen", "lnp_edge.runtime", "lnp_edge.training", "torch")),
     ("lnp_edge/dynamics", ("lnp_edge.firmware_gen", "lnp_edge.runtime", "lnp_edge.training", "torch")),

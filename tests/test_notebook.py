@@ -5,6 +5,7 @@ import re
 import subprocess
 import sys
 import types
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
@@ -18,7 +19,16 @@ CODE = [cell for cell in BOOK["cells"] if cell["cell_type"] == "code"]
 
 
 def printed(cell):
-    return "".join(text for output in cell["outputs"] for text in output.get("text", []))
+    text = "".join(text for output in cell["outputs"] for text in output.get("text", []))
+    return re.sub(r"\x1b\[[0-9;]*m", "", text)
+
+
+def headers(text):
+    """The words above the line that parts the head of each table from its rows."""
+    lines = [line.strip() for line in text.splitlines()]
+    return [
+        re.sub("[┃│]", " ", head).split() for head, under in pairwise(lines) if under and set(under) <= set("┡━╇┩─")
+    ]
 
 
 def test_the_cells_run_in_order(tmp_path, monkeypatch, capsys):
@@ -53,8 +63,9 @@ def test_the_cells_run_in_order(tmp_path, monkeypatch, capsys):
     # What does not depend on the training is printed as it is stored.
     told = [k for k, cell in enumerate(CODE) if 'lnp("new ' in "".join(cell["source"])]
     assert len(told) == 2
-    plain = [re.sub(r"\x1b\[[0-9;]*m", "", printed(CODE[k])) for k in told]
-    assert [said[k].split() for k in told] == [text.split() for text in plain]
+    assert [said[k].split() for k in told] == [printed(CODE[k]).split() for k in told]
+    stored = [headers(printed(cell)) for cell in CODE]
+    assert [headers(text) for text in said] == stored and sum(map(len, stored)) == 7
 
 
 def test_it_is_stored_as_it_ran_whole_and_once():

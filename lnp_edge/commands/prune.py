@@ -6,9 +6,9 @@ neurons if that share of their synapses does not fit. Flash and RAM are
 measured on builds with every synapse stored; a trained network needs no more.
 --ops limits instructions per step, or with "/s" for a second of signal, which
 an emulator counts on training data before training. A network that fires more
-after training needs more instructions, so leave some room. What fits with half
-and a quarter of the inputs of a neuron, and without recurrent synapses, is
-printed too.
+after training needs more instructions, so leave some room. What fits with a
+quarter of the inputs of a neuron, and without recurrent synapses, is printed
+too.
 
 To continue a stopped search, or a stopped pruning of several rounds or with
 trials of time constants, run the same command again."""

@@ -7,8 +7,9 @@ rule of decisions (docs/streams.md). A report compares integers and
 floats for each layer. If a layer went silent, writes nothing and exits with 1.
 
 Beside it, model.onnx.windows takes up to 64 windows of the training data, on
-which lnp verify proves the device too and counts what a step costs. Whoever
-must not see your recordings must not get this file: the model does without.
+which lnp verify proves the device too and counts what a step costs. The model
+works without this file. It holds recordings: do not give it to anybody who
+must not see them.
 """
 
 import argparse
@@ -19,6 +20,7 @@ from typing import Any
 
 import numpy as np
 import rich.progress
+from numpy.typing import NDArray
 from rich.text import Text
 
 from lnp_edge.base.console import bars, note, out, table
@@ -65,69 +67,23 @@ def run(args: argparse.Namespace) -> int:
     refuse_unwritable(args.output)
     wanted = {name: value for name in ("bits", "epochs", "decide") if (value := getattr(args, name)) is not None}
     file = network_file.load(args.network)
-    settings = _checked(replace(file.config.quantize, **wanted))
-    config = replace(file.config, quantize=settings)
+    config = replace(file.config, quantize=_checked(replace(file.config.quantize, **wanted)))
     data = data_for(config, file.network)
-    if settings.decide:
+    if config.quantize.decide:
         decide.parts(data.train)  # refuses before the training what it would refuse after it
-    windows = data.test_windows.counts
     checkpoint = beside(args.output, "checkpoint")
-    changes = 0.0
-    with bars() as progress:
-        if settings.epochs:
-            training = progress.add_task("train in integers", total=settings.epochs, info="")
-
-        def show(done: int, total: int, now: dict) -> None:
-            progress.update(training, completed=done, info=f"loss {now['loss']:.3f}")
-
-        model, _ = pipeline.quantize(config, data, file.network, show, checkpoint)
-        if settings.decide:
-            model, changes = _decides(config, data, file.network, model, args.output, progress)
-        task = progress.add_task("check on held-out windows", total=len(windows), info="")
-        predicted = predict.of_model(data, model, lambda: progress.update(task, advance=1))
-        progress.update(task, completed=len(windows))
-    some = quantize_report.some(windows, model.n)
-    layers = quantize_report.compare(file.network, model, data.task, settings.bits, some)
-    kinds, skip = [p.neuron for p in file.network.populations], file.network.w_skip is not None
-    trains = trains_in_integers(kinds, skip, file.network.readout, settings.bits)
-    advice = quantize_report.proposals(layers, settings.bits, settings.epochs, trains)
-    v_th = np.concatenate([p.params["v_th"] for p in model.populations[:-1]])
-    report: dict[str, Any] = {
-        "fingerprint": f"{model.fingerprint:08x}",
-        "bits": settings.bits,
-        "epochs": settings.epochs,
-        "neurons": model.n,
-        "synapses": {p.name: p.w.nnz for p in model.projections},
-        "shifts": {p.name: p.shift for p in model.projections},
-        "v_th": [int(v_th.min()), int(v_th.max())],
-        "largest_state_bits": float(np.log2(max(max(model.bounds(p)) for p in model.populations[:-1]))),
-        "table_bytes": table_bytes(model),
-        "state_bytes": state_bytes(model),
-        "decision": asdict(model.decision),
-        "rule_warning": decide.warning(changes, config.stream),
-        "measures": pipeline.measures(data, predicted),
+    model, changes, predicted = _quantized(config, data, file.network, args.output, checkpoint)
+    some = quantize_report.some(data.test_windows.counts, model.n)
+    layers = quantize_report.compare(file.network, model, data.task, config.quantize.bits, some)
+    report = _report(config, data, model, changes, predicted) | {
         "float_measures": file.history.get("float_measures"),
+        "layers": layers,
+        "proposals": _proposals(config, file.network, layers),
     }
     if args.json:
-        print(json.dumps(report | {"layers": layers, "proposals": advice}))
+        print(json.dumps(report))
     else:
-        metric = data.test.metric
-        integers, floats = report.pop("measures")[metric], report.pop("float_measures")
-        before = f", {floats[metric]:.3f} in floats" if floats else ""
-        what = f"{metrics.title(metric)} on held-out data: {integers:.3f} in integers{before}"
-        out.print(Text(what, style="bold"), soft_wrap=True)
-        warning = report.pop("rule_warning")
-        if not model.decision.ranged(model.window):  # two numbers of each channel, which decide nothing
-            report["decision"] = asdict(model.decision.without_range())
-        for key, value in report.items():
-            said = ", ".join(f"{k} {v}" for k, v in value.items()) if isinstance(value, dict) else value
-            said = f"{value:.1f} of 31" if isinstance(value, float) else said
-            said = " to ".join(map(str, value)) if isinstance(value, list) else said
-            out.print(Text(f"{key.replace('_', ' '):<24}{said}"), soft_wrap=True)
-        title = f"{len(some)} of {len(windows)} held-out windows"
-        out.print(table(title, ["layer", "", "floats", "integers"], quantize_report.rows(layers)))
-        for sentence in [*([f"The rule of decisions: {warning}."] if warning else []), *advice]:
-            out.print(Text(sentence), soft_wrap=True)
+        _show(report, data, model, len(some))
     if silenced := quantize_report.silenced(layers):
         discard(checkpoint)  # nothing continues from it
         floats, integers = layers["neurons"]["populations"][silenced[0]]["spikes_a_step"]
@@ -142,6 +98,75 @@ def run(args: argparse.Namespace) -> int:
     beside_it = windows_file.path_of(args.output)
     note(f"written: {args.output} and {beside_it}    next: lnp generate {args.output} --board cortex-m4 -o firmware")
     return 0
+
+
+def _quantized(
+    config: Config, data: Split, network: Network, output: Path, checkpoint: Path
+) -> tuple[QuantizedModel, float, NDArray]:
+    """The model, decide.Fitted.changes or 0, and what the model says of the test windows."""
+    epochs, changes = config.quantize.epochs, 0.0
+    with bars() as progress:
+        if epochs:
+            training = progress.add_task("train in integers", total=epochs, info="")
+
+        def show(done: int, total: int, now: dict) -> None:
+            progress.update(training, completed=done, info=f"loss {now['loss']:.3f}")
+
+        model, _ = pipeline.quantize(config, data, network, show, checkpoint)
+        if config.quantize.decide:
+            model, changes = _decides(config, data, network, model, output, progress)
+        task = progress.add_task("check on held-out windows", total=len(data.test_windows), info="")
+        predicted = predict.of_model(data, model, lambda: progress.update(task, advance=1))
+        progress.update(task, completed=len(data.test_windows))
+    return model, changes, predicted
+
+
+def _proposals(config: Config, network: Network, layers: dict[str, Any]) -> list[str]:
+    """What may bring the integers nearer to the floats, in sentences."""
+    wanted, kinds = config.quantize, [p.neuron for p in network.populations]
+    trains = trains_in_integers(kinds, network.w_skip is not None, network.readout, wanted.bits)
+    return quantize_report.proposals(layers, wanted.bits, wanted.epochs, trains)
+
+
+def _report(config: Config, data: Split, model: QuantizedModel, changes: float, predicted: NDArray) -> dict[str, Any]:
+    """What --json prints of the model."""
+    v_th = np.concatenate([p.params["v_th"] for p in model.populations[:-1]])
+    return {
+        "fingerprint": f"{model.fingerprint:08x}",
+        "bits": config.quantize.bits,
+        "epochs": config.quantize.epochs,
+        "neurons": model.n,
+        "synapses": {p.name: p.w.nnz for p in model.projections},
+        "shifts": {p.name: p.shift for p in model.projections},
+        "v_th": [int(v_th.min()), int(v_th.max())],
+        "largest_state_bits": float(np.log2(max(max(model.bounds(p)) for p in model.populations[:-1]))),
+        "table_bytes": table_bytes(model),
+        "state_bytes": state_bytes(model),
+        "decision": asdict(model.decision),
+        "rule_warning": decide.warning(changes, config.stream),
+        "measures": pipeline.measures(data, predicted),
+    }
+
+
+def _show(report: dict[str, Any], data: Split, model: QuantizedModel, some: int) -> None:
+    """Print the report. some : windows of the test whose layers were compared"""
+    report, metric = dict(report), data.test.metric
+    integers, floats = report.pop("measures")[metric], report.pop("float_measures")
+    warning, layers, proposals = (report.pop(name) for name in ("rule_warning", "layers", "proposals"))
+    before = f", {floats[metric]:.3f} in floats" if floats else ""
+    what = f"{metrics.title(metric)} on held-out data: {integers:.3f} in integers{before}"
+    out.print(Text(what, style="bold"), soft_wrap=True)
+    if not model.decision.ranged(model.window):  # two numbers of each channel, which decide nothing
+        report["decision"] = {k: v for k, v in report["decision"].items() if k not in ("low", "high", "outside")}
+    for key, value in report.items():
+        said = ", ".join(f"{k} {v}" for k, v in value.items()) if isinstance(value, dict) else value
+        said = f"{value:.1f} of 31" if isinstance(value, float) else said
+        said = " to ".join(map(str, value)) if isinstance(value, list) else said
+        out.print(Text(f"{key.replace('_', ' '):<24}{said}"), soft_wrap=True)
+    title = f"{some} of {len(data.test_windows)} held-out windows"
+    out.print(table(title, ["layer", "", "floats", "integers"], quantize_report.rows(layers)))
+    for sentence in [*([f"The rule of decisions: {warning}."] if warning else []), *proposals]:
+        out.print(Text(sentence), soft_wrap=True)
 
 
 def _decides(

@@ -17,30 +17,37 @@ from lnp_edge.base.console import bars, note, out
 from lnp_edge.base.files import beside, discard, refuse_unwritable
 from lnp_edge.commands import _after
 from lnp_edge.commands._pruned import PRUNING, pruned
-from lnp_edge.config import Config
+from lnp_edge.config import Config, DataSettings, NetworkSettings, neurons
 from lnp_edge.experiments import predict
 from lnp_edge.experiments.trial import dense
 from lnp_edge.network import Network
 from lnp_edge.network import file as network_file
 from lnp_edge.network.file import NetworkFile
+from lnp_edge.spec import frontend, plugins
 from lnp_edge.stages import pipeline
 from lnp_edge.task.fit import configuration
 from lnp_edge.task.split import Split, data_for, load_data, split
 
+
+def _line(key: str, value: str, known: list[str]) -> str:
+    """A line of the example, with the other names that the key may have."""
+    return f'{key} = "{value}"'.ljust(20) + f"# or {', '.join(name for name in known if name != value)}"
+
+
 HELP = "train a network (given a TOML file, draws and prunes it first)"
-EXAMPLE = """  lnp train demo.toml -o trained.safetensors
+EXAMPLE = f"""  lnp train demo.toml -o trained.safetensors
 
   # demo.toml: every key has a default
   seed = 1
   [data]
   name = "spar"
   window = 4.0        # s
-  front = "stack"     # or logdiff, bands, delta: features of each frame
+  {_line("front", DataSettings.front, plugins.names(frontend.PACKAGE))}: features of each frame
   frame = 4           # samples that one step takes
   [network]
-  neuron = "adlif"    # or cuba_lif
+  {_line("neuron", NetworkSettings.neuron, neurons(spiking=True))}
   neurons = 244
-  readout = "li"      # or mean
+  {_line("readout", NetworkSettings.readout, neurons(spiking=False))}
   [prune]
   method = "lnp"
   keep = 0.1

@@ -46,7 +46,7 @@ TAUS = 0.125, 0.5  # of leaky statistics, windows
 COUNTED = 8  # windows whose instructions are counted
 AT_ONCE = 1024  # windows
 MEASURES = tuple(Judge(1.0, 1, 1).measures())
-ALWAYS = "changes", "hours"  # are finite
+FINITE = "changes", "hours"  # the measures that are numbers in every row; of others there may be none
 Signals = Callable[[Sequence[Stream]], list[NDArray]]  # the scores [D, K] at each decision on each stream
 
 
@@ -113,7 +113,7 @@ def _is_row(found: object) -> bool:
     numbers = found.keys() - {"name", "rule_warning"}
     return (
         set(MEASURES) <= numbers
-        and all(_is_number(found[name]) or (found[name] is None and name not in ALWAYS) for name in numbers)
+        and all(_is_number(found[name]) or (found[name] is None and name not in FINITE) for name in numbers)
         and isinstance(found.get("rule_warning", ""), str)
     )
 
@@ -223,7 +223,7 @@ def _pair(name: str, config: Config, data: Split, some: Sequence[Stream], fit: C
 
 def _ridge(config: Config, data: Split, some: Sequence[Stream], share: int) -> Iterator[dict[str, Any]]:
     window = data.task.window // share
-    shorter = replace(config, data=replace(config.data, window=window * data.train.dt, frame=1, front="stack"))
+    shorter = replace(config, data=replace(config.data, window=window * data.train.dt))
     raw = rival.data_of(replace(shorter, data=replace(shorter.data, hop=min(config.data.hop, shorter.data.window))))
     kind = next((name for name in RIDGES if name in rival.suiting(raw)), None)
     if kind is None:

@@ -4,13 +4,12 @@ Adding a file adds a layout. It defines
 
     ENCODES       whether its code reads each input once, so that it may encode what it reads
     serves(model, p) -> bool
-                  whether it can store projection p
-    instructions(model, p) -> float
-                  of a step on a Cortex-M4, about; of the layouts that serve, the one with the fewest is taken
+                  whether it can store projection p, and is fast on it. Of those that serve, the one with the
+                  fewest bytes is taken: so no synapse less ever needs more flash
     tables(model, p) -> {part: array}
                   the tables w_<projection>_<part>, in their order in flash and in their stored types
     place(p, part, k) -> (pre, post)
-                  the synapse of entry k of a table; post None: the whole row of `pre`; both None: of none
+                  the synapse of entry k of a table; post None: all of `pre`; both None: padding
     body(model, p, table, x) -> C
                   the body of project_<projection>(drive, source): adds what the source sends to int32 drive[], the
                   sums of the target, which has room for a multiple of 4. The source is `input`, of which x is the

@@ -21,7 +21,8 @@ between neurons at the start. A method with RESUMES = True accepts `resume`, a c
 module has what the methods share; `describe` measures the result of any method.
 
 Before `prune`, prune_inputs removes synapses from the input, as [prune] inputs says, with every
-method. It chooses at random, or by the largest values of what a method may define:
+method; only [prune] shared prunes them last, as the network that it prunes has no input of the task
+yet. It chooses at random, or by the largest values of what a method may define:
 
     input_score(network, rng, options=NoiseSettings()) -> [C, N], of each synapse
 

@@ -26,7 +26,7 @@ from numpy.typing import NDArray
 from lnp_edge.base.console import ascii_only
 from lnp_edge.base.errors import DataError
 from lnp_edge.spec import plugins
-from lnp_edge.spec.quantity import MAX_UNIT_TEXT
+from lnp_edge.spec.quantity import MAX_UNIT_TEXT, Quantity
 
 BLOCK_ROWS = 65_536
 MAX_COLUMNS = 4096
@@ -126,6 +126,18 @@ def named_columns(names: Sequence[str], kinds: Sequence[str], units: Sequence[st
         taken.add(name)
         found.append(Column(name, ascii_only(unit)[:MAX_UNIT_TEXT], kind))
     return found
+
+
+def key(name: object) -> str:
+    """A name without unit and case."""
+    return named_columns([str(name)], [NUMBER])[0].name.casefold()
+
+
+def other_unit(column: Column, quantity: Quantity) -> str:
+    """What to say if a column has physical values in another unit than a model's channel; "" if not."""
+    if quantity.in_file or not (column.unit and quantity.unit) or column.unit.casefold() == quantity.unit.casefold():
+        return ""
+    return f"{column.name} is in {column.unit}, the model was trained on {ascii_only(quantity.unit)}"
 
 
 def finite_or_nan(values: NDArray) -> NDArray[np.float64]:

@@ -1,15 +1,15 @@
 """EDF and BDF (Kemp et al. 1992, doi.org/10.1016/0013-4694(92)90009-7; edfplus.info; biosemi.com).
 
-The format is one table of fixed fields and one of integers, so no library is needed: edfio is small (276 kB), but
-reads a BDF whole into eight times its size of memory; pyedflib is 13 MB of C. A signal is a column, at the rate of the
-fastest one: slower ones hold their value. A signal of at most 16 bits gives the counts as they were recorded, with
-unit, zero and scale; one of 24 bits gives physical values. Annotations with a duration are the column "annotation".
-In a recording with breaks (EDF+D), the column "time" says where they are.
+A signal is a column, at the rate of the fastest one: slower ones hold their value. A signal of at most 16 bits gives
+the counts as they were recorded, with unit, zero and scale; one of 24 bits gives physical values. Annotations with a
+duration are the column "annotation". In a recording with breaks (EDF+D), the column "time" says where they are.
 """
 
 from __future__ import annotations
 
+import heapq
 import math
+import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -33,7 +33,8 @@ from lnp_edge.readers import (
 )
 
 ENDINGS = (".edf", ".bdf")
-MAX_NOTES = 2**26  # bytes of annotations
+MAX_NOTES = 2**18  # annotations of a file: two days of heartbeats
+MAX_NOTE_BYTES = 2**26  # with what no annotation fills
 FIXED, PER_SIGNAL = 256, 256  # bytes of the header
 # Of each signal: the fields one after the other, all signals of each; then 32 reserved bytes.
 FIELDS = {
@@ -124,13 +125,11 @@ def _open(path: Path) -> Table:
     taken = {column.name for column in columns}
     if any(column.name in taken for column in more):
         raise ValueError("a signal is called time or annotation")
-    table = _Edf(path, [*columns, *more], 0.0 if broken else fastest / seconds)
-    table.signals = dict(zip([c.name for c in columns], signals, strict=True))
-    table.raw, table.width, table.fastest, table.missing = raw, 3 if wide else 2, fastest, missing * fastest
     first = starts[0] if starts else 0.0
-    table.starts = np.array(starts if broken else [first + k * seconds for k in range(records)], np.float64)
-    table.seconds, table.notes, table.expected = seconds, found, records * fastest
-    return table
+    begins = np.array(starts if broken else [first + k * seconds for k in range(records)], np.float64)
+    named = dict(zip([c.name for c in columns], signals, strict=True))
+    rate = 0.0 if broken else fastest / seconds
+    return _Edf(path, [*columns, *more], rate, named, raw, 3 if wide else 2, begins, seconds, found, missing)
 
 
 def _signals(header: bytes, count: int, width: int) -> list[Signal]:
@@ -164,44 +163,55 @@ def _whole(field: bytes) -> int:
 def _annotations(
     path: Path, raw: NDArray[np.uint8], notes: Sequence[Signal], width: int
 ) -> tuple[list[float], list[tuple[float, float, str]]]:
-    """The begin of each record, s, if it says so; and (onset, duration, text), by onset. An annotation is
+    """The begin of each record, s, if it says so; and (onset, duration, text). An annotation is
 
     onset [0x15 duration] 0x14 text 0x14 [text 0x14 ...] 0x00
 
     and the first of a record, without a text, is the record's own begin.
     """
-    if sum(s.samples for s in notes) * width * len(raw) > MAX_NOTES:
-        raise DataError(f"{path} has more than {MAX_NOTES} bytes of annotations", "write several files")
+    if sum(s.samples for s in notes) * width * len(raw) > MAX_NOTE_BYTES:
+        raise DataError(f"{path} has more than {MAX_NOTE_BYTES} bytes of annotations", "write several files")
     starts, found = list[float](), list[tuple[float, float, str]]()
+    room = MAX_NOTES + len(raw)  # each record has one that says when it begins
     for signal in notes:
         for record in raw[:, signal.first : signal.first + signal.samples * width]:
-            for k, part in enumerate(record.tobytes().split(b"\0")):
-                when, *texts = part.split(b"\x14")
+            for part in re.finditer(rb"[^\0]+", record.tobytes()):
+                room -= max(1, part[0].count(b"\x14") - 1)
+                if room < 0:
+                    raise DataError(f"{path} has more than {MAX_NOTES} annotations", "write several files")
+                when, *texts = part[0].split(b"\x14")
                 onset, _, duration = when.partition(b"\x15")
                 try:
                     begin, length = float(onset), float(duration or 0)
                 except ValueError:
                     continue
-                if k == 0 and signal is notes[0] and math.isfinite(begin):
+                if part.start() == 0 and signal is notes[0] and math.isfinite(begin):
                     starts.append(begin)
                 text = " ".join(t.decode("utf-8", "replace").strip() for t in texts if t)
                 if text and math.isfinite(begin + length):
                     found.append((begin, length, text))
-    return starts, sorted(found)
+    return starts, found
 
 
 class _Edf(Table):
-    signals: dict[str, Signal]
-    raw: NDArray[np.uint8]  # [records, bytes]
-    width: int  # bytes of a sample
-    fastest: int  # samples of a record
-    starts: NDArray[np.float64]  # s, of each record
-    seconds: float  # of a record
-    notes: list[tuple[float, float, str]]
-    missing: int  # rows, in a file that was cut off
-
-    def __init__(self, path: Path, columns: Sequence[Column], rate: float):
+    def __init__(
+        self,
+        path: Path,
+        columns: Sequence[Column],
+        rate: float,
+        signals: dict[str, Signal],
+        raw: NDArray[np.uint8],  # [records, bytes]
+        width: int,  # bytes of a sample
+        starts: NDArray[np.float64],  # s, of each record
+        seconds: float,  # of a record
+        notes: Sequence[tuple[float, float, str]],
+        missing: int,  # records, in a file that was cut off
+    ):
         super().__init__(path, columns, True, rate)
+        self.signals, self.raw, self.width, self.starts, self.seconds = signals, raw, width, starts, seconds
+        self.fastest = max(s.samples for s in signals.values())  # samples of a record
+        self.expected, self.missing = len(raw) * self.fastest, missing * self.fastest
+        self.changes, self.texts = _painted(notes)
 
     def blocks(self, numbers: Sequence[str], others: Sequence[str]) -> Iterator[Block]:
         self.rows, total = 0, len(self.raw) * self.fastest
@@ -216,7 +226,7 @@ class _Edf(Table):
 
     def _column(self, name: str, record: NDArray, within: NDArray, t: NDArray, number: bool) -> NDArray:
         if name == "annotation":
-            found = self._noted(t)
+            found = self.texts[np.searchsorted(self.changes, t, "right") - 1]
         elif name == "time":
             found = t
         else:
@@ -225,13 +235,24 @@ class _Edf(Table):
             found = signal.values(_integers([self.raw[record, at + byte] for byte in range(self.width)]))
         return finite_or_nan(found) if number else found.astype(object)
 
-    def _noted(self, t: NDArray[np.float64]) -> NDArray:
-        """The annotation of each time, the later one where two overlap; "" without one."""
-        onset = np.array([begin for begin, _, _ in self.notes])
-        ends = np.array([begin + length for begin, length, _ in self.notes])
-        texts = np.array([*(text for _, _, text in self.notes), ""], object)
-        at = np.searchsorted(onset, t, "right") - 1
-        return texts[np.where((at >= 0) & (t < ends[at]), at, -1)]
+
+def _painted(notes: Sequence[tuple[float, float, str]]) -> tuple[NDArray[np.float64], NDArray]:
+    """The times, s, at which the annotation changes, from -inf on, and the text from each on; "" without one.
+
+    Where annotations overlap, it is that with the latest onset; of those with one onset, the shortest.
+    """
+    notes = sorted(notes, key=lambda note: (note[0], -note[1], note[2]))
+    edges = {edge for begin, length, _ in notes for edge in (begin, begin + length)}
+    changes, texts = [-math.inf, *sorted(edges)], [""]
+    waiting, under_way = 0, list[tuple[int, float]]()  # heap of (-number, end): the latest is on top
+    for t in changes[1:]:
+        while waiting < len(notes) and notes[waiting][0] <= t:
+            heapq.heappush(under_way, (-waiting, notes[waiting][0] + notes[waiting][1]))
+            waiting += 1
+        while under_way and under_way[0][1] <= t:
+            heapq.heappop(under_way)
+        texts.append(notes[-under_way[0][0]][2] if under_way else "")
+    return np.array(changes), np.array(texts, object)
 
 
 def _integers(low_to_high: Sequence[NDArray[np.uint8]]) -> NDArray[np.int32]:

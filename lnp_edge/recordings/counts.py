@@ -7,6 +7,7 @@ number (1, 2 or 5 times a power of ten) with which the training part fills at mo
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -70,11 +71,20 @@ def quantity(
     return Quantity(unit, zero, scale, False)
 
 
-def rescaled(x: NDArray[np.float64], own: Column, first: Column, place: str) -> NDArray[np.float64]:
-    """Values of a file whose channel has another scale than that of the first file, as that has them."""
-    if own.unit != first.unit:
-        what = f"{place} has {own.name} in {own.unit or 'no unit'}, the first file in {first.unit or 'no unit'}"
+def in_one_unit(own: Column, first: Column, place: str) -> Column:
+    """The first file's column of a channel, with the unit that a later file says.
+
+    Raises DataError if a file says another unit, or if its scale differs and it says none.
+    """
+    scaled_alike = (own.zero, own.scale) == (first.zero, first.scale)
+    if own.unit != first.unit and (not scaled_alike or (own.unit and first.unit)):
+        what = f"{place} has {own.name} in {own.unit or 'no unit'}, files before it in {first.unit or 'no unit'}"
         raise DataError(what, "write the files again in one unit, or choose some of them with [data] files")
+    return replace(first, unit=first.unit or own.unit)
+
+
+def rescaled(x: NDArray[np.float64], own: Column, first: Column) -> NDArray[np.float64]:
+    """Values of a file whose channel has another scale than that of the first file, as that has them."""
     physical = x if own.zero is None or own.scale is None else (x - own.zero) * own.scale
     if first.zero is None or first.scale is None:
         return physical

@@ -27,14 +27,13 @@ from lnp_edge.recordings.cut import Recording, Rows
 from lnp_edge.recordings.find import File, find, natural
 from lnp_edge.recordings.report import ChannelReport, Report
 from lnp_edge.recordings.times import Clock
-from lnp_edge.spec.model import MAX_OUT
+from lnp_edge.spec.model import MAX_DT, MAX_OUT, MIN_DT
 from lnp_edge.spec.quantity import Quantity
 from lnp_edge.task.dataset import Dataset, Series
 
 MAX_VALUES = 2**28  # a gigabyte of float32
 MAX_GROUPS = 10_000
 ASKED = 12  # files that tell the rate
-SHORTEST, LONGEST = 1e-9, 1e6  # s from row to row: what a model may have as a step
 NO_GROUP = "all"
 NOT_OF_FILES = ("window", "hop", "limit", "encoder", "front", "frame", "params")  # settings that change nothing here
 _last: dict[str, Any] = {}
@@ -46,7 +45,7 @@ class _Reading:
 
     settings: DataSettings
     channels: tuple[str, ...] = ()
-    columns: list[Column] = field(default_factory=list)  # of the channels, in the first file
+    columns: list[Column] = field(default_factory=list)  # of the channels, in the first file; with a later one's unit
     origin: NDArray[np.float64] | None = None
     labels: dict[str, int] = field(default_factory=dict)
     groups: dict[str, int] = field(default_factory=dict)
@@ -125,8 +124,9 @@ def step(settings: DataSettings) -> float:
 def _step(files: list[File], settings: DataSettings) -> float:
     """s from one sample to the next: as [data] rate says, or as most of some files do, rounded to a plain number."""
     if settings.rate:
-        if settings.rate < 1e-9:
-            raise ConfigError(f"data.rate is {settings.rate:g} Hz", "write the rows a second, 1e-9 or more")
+        if not MIN_DT <= 1.0 / settings.rate < MAX_DT:
+            what = f"write the rows a second, above {1 / MAX_DT:g} and up to {1 / MIN_DT:g}"
+            raise ConfigError(f"data.rate is {settings.rate:g} Hz", what)
         return 1.0 / settings.rate
     some = files[:: max(1, len(files) // ASKED)][:ASKED]
     steps = []
@@ -148,7 +148,7 @@ def _step(files: list[File], settings: DataSettings) -> float:
     if not steps:
         raise DataError(f"no two times differ in {len(some)} files", "check [data] time, or omit it and say the rate")
     usual = float(np.median(steps))
-    if not SHORTEST <= usual <= LONGEST:
+    if not MIN_DT <= usual < MAX_DT:
         raise DataError(
             f"the times are {usual:.3g} s apart", "check [data] time and time_unit, or omit them and say the rate"
         )
@@ -165,51 +165,40 @@ def _plain_step(step: float) -> float:
     return float(f"{step:.4g}")
 
 
+@dataclass(frozen=True)
+class _Wanted:
+    """The columns of a file that the settings ask for."""
+
+    channels: list[Column]
+    clocks: list[Column]
+    texts: dict[str, str]  # what the settings call label, group and where, and the names of their columns
+
+    @property
+    def numbers(self) -> list[str]:
+        """Names of the columns to read as numbers: the channels, and a clock of one column that has numbers."""
+        found = [c.name for c in self.channels]
+        clock = [c.name for c in self.clocks if c.kind == NUMBER and len(self.clocks) == 1 and c.name not in found]
+        return [*found, *clock]
+
+    @property
+    def others(self) -> list[str]:
+        names = dict.fromkeys([*(c.name for c in self.clocks), *self.texts.values()])
+        return [name for name in names if name not in self.numbers]
+
+
 def _rows(file: File, reading: _Reading, blocks: int = 0) -> tuple[Rows, Clock | None]:
     """All rows of a file, or those of its first blocks, and its clock."""
     settings, report = reading.settings, reading.report
     table = readers.open_table(file.path)
-    as_named = _renamed(table, settings, file)
-    if not reading.channels:
-        _choose_channels(reading, table, as_named, file)
-    at = [_column(name, as_named, file, "channels") for name in reading.channels]
-    clocks = [_column(name, as_named, file, "time") for name in settings.time]
-    if len(clocks) > 2:
-        raise ConfigError(f"data.time has {len(clocks)} columns", "give one, or a date and a time of day")
-    columns: dict[str, str] = {}
-    for name in filter(None, (settings.label, settings.group, *settings.where)):
-        if name not in file.says:
-            columns[name] = _column(name, as_named, file, f"label, group or where, nor in {settings.path or 'path'}")
-    unit = next((c.unit for c in table.columns if clocks and c.name == clocks[0]), "")
-    clock = Clock(file.place, settings.time[0], settings.time_unit, unit) if clocks else None
-    inside = {column.name: column for column in table.columns}
-    kinds = {name: column.kind for name, column in inside.items()}
-    numbers = [*at, *(c for c in clocks if kinds[c] == NUMBER and len(clocks) == 1 and c not in at)]
-    others = [c for c in dict.fromkeys([*clocks, *columns.values()]) if c not in numbers]
-    whole, size_of_all = Store(), 0
-    for number, block in enumerate(table.blocks(numbers, others)):
-        size = len(next(iter(block.values())))
-        keep = np.ones(size, bool)
-        for name, allowed in settings.where.items():
-            keep &= _is_one_of(block, columns, file, name, allowed, size)
-        x = np.stack([block[name] for name in at], axis=1)
-        for value in settings.missing:
-            x[x == value] = np.nan
-        for c, (name, first) in enumerate(zip(at, reading.columns, strict=True)):
-            if (first.zero, first.scale) != (inside[name].zero, inside[name].scale):
-                x[:, c] = counts.rescaled(x[:, c], inside[name], first, file.place)
-        rows = Rows(
-            clock.seconds(_joined(block, clocks)) if clock else None,
-            _relative(reading, x, keep),
-            np.where(
-                keep, _codes(block, columns, file, settings.label, reading.labels, MAX_OUT, size), cut.LEFT_OUT
-            ).astype(np.int16),
-            _codes(block, columns, file, settings.group, reading.groups, MAX_GROUPS, size),
-        )
-        whole.add(rows, table.expected)
-        size_of_all += x.size
-        if reading.values + size_of_all > MAX_VALUES:
-            raise DataError(f"more than {MAX_VALUES} values in {len(at)} channels", "choose fewer channels or files")
+    wanted = _wanted(table, file, reading)
+    clock = None
+    if wanted.clocks:
+        clock = Clock(file.place, settings.time[0], settings.time_unit, wanted.clocks[0].unit)
+    whole, count = Store(), len(wanted.channels)
+    for number, block in enumerate(table.blocks(wanted.numbers, wanted.others)):
+        whole.add(_of_block(block, wanted, clock, file, reading), table.expected)
+        if reading.values + whole.size * count > MAX_VALUES:
+            raise DataError(f"more than {MAX_VALUES} values in {count} channels", "choose fewer channels or files")
         if number + 1 == blocks:
             break
     if not whole.size:
@@ -217,17 +206,54 @@ def _rows(file: File, reading: _Reading, blocks: int = 0) -> tuple[Rows, Clock |
     for what, lines in table.passed_over.items():
         report.saw("lines that are no rows" if what == "no row" else f"lines that are {what}", lines, file.place)
     report.rows += table.rows
-    reading.values += size_of_all
+    reading.values += whole.size * count
     rows = whole.rows()
     if not blocks:
         kept = rows.label != cut.LEFT_OUT
         _look_at_channels(reading, rows.x if kept.all() else rows.x[kept], file)
     rate = table.rate or settings.rate
-    if not clock and table.rate and settings.rate and table.rate != settings.rate:
-        return replace(rows, t=np.arange(len(rows)) / rate), None
-    if not clock and rate:
-        return rows if settings.rate else replace(rows, t=np.arange(len(rows)) / rate), None
-    return rows, clock
+    if clock or not rate:
+        return rows, clock
+    return rows if rate == settings.rate else replace(rows, t=np.arange(len(rows)) / rate), None
+
+
+def _wanted(table: Table, file: File, reading: _Reading) -> _Wanted:
+    """The columns to read; the first file's are those of the data set. Raises DataError for another unit."""
+    settings = reading.settings
+    as_named = _renamed(table, settings, file)
+    if not reading.channels:
+        _choose_channels(reading, table, as_named, file)
+    inside = {column.name: column for column in table.columns}
+    channels = [inside[_column(name, as_named, file, "channels")] for name in reading.channels]
+    clocks = [inside[_column(name, as_named, file, "time")] for name in settings.time]
+    if len(clocks) > 2:
+        raise ConfigError(f"data.time has {len(clocks)} columns", "give one, or a date and a time of day")
+    texts: dict[str, str] = {}
+    for name in filter(None, (settings.label, settings.group, *settings.where)):
+        if name not in file.says:
+            texts[name] = _column(name, as_named, file, f"label, group or where, nor in {settings.path or 'path'}")
+    reading.columns = [counts.in_one_unit(*both, file.place) for both in zip(channels, reading.columns, strict=True)]
+    return _Wanted(channels, clocks, texts)
+
+
+def _of_block(block: readers.Block, wanted: _Wanted, clock: Clock | None, file: File, reading: _Reading) -> Rows:
+    settings, size = reading.settings, len(next(iter(block.values())))
+    keep = np.ones(size, bool)
+    for name, allowed in settings.where.items():
+        keep &= _is_one_of(block, wanted.texts, file, name, allowed, size)
+    x = np.stack([block[own.name] for own in wanted.channels], axis=1)
+    for value in settings.missing:
+        x[x == value] = np.nan
+    for c, (own, first) in enumerate(zip(wanted.channels, reading.columns, strict=True)):
+        if (first.zero, first.scale) != (own.zero, own.scale):
+            x[:, c] = counts.rescaled(x[:, c], own, first)
+    labels = _codes(block, wanted.texts, file, settings.label, reading.labels, MAX_OUT, size)
+    return Rows(
+        clock.seconds(_joined(block, [c.name for c in wanted.clocks])) if clock else None,
+        _relative(reading, x, keep),
+        np.where(keep, labels, cut.LEFT_OUT).astype(np.int16),
+        _codes(block, wanted.texts, file, settings.group, reading.groups, MAX_GROUPS, size),
+    )
 
 
 class Store:
@@ -273,9 +299,9 @@ def _renamed(table: Table, settings: DataSettings, file: File) -> dict[str, str]
 
 def _choose_channels(reading: _Reading, table: Table, as_named: dict[str, str], file: File) -> None:
     settings = reading.settings
-    taken = {_key(n) for n in (*settings.time, settings.label, settings.group, *settings.where) if n}
+    taken = {readers.key(n) for n in (*settings.time, settings.label, settings.group, *settings.where) if n}
     inside = {column.name: column for column in table.columns}
-    numbers = [n for n, own in as_named.items() if inside[own].kind == NUMBER and _key(n) not in taken]
+    numbers = [n for n, own in as_named.items() if inside[own].kind == NUMBER and readers.key(n) not in taken]
     chosen = tuple(settings.channels) or tuple(numbers)
     if not chosen:
         raise DataError(f"{file.place} has no column of numbers", f"its columns: {_list(as_named)}")
@@ -287,20 +313,15 @@ def _choose_channels(reading: _Reading, table: Table, as_named: dict[str, str], 
                 raise ConfigError(f"data.{kind} has {name[:40]!r}, which is no channel", f"channels: {_list(chosen)}")
     reading.channels = chosen
     reading.columns = [inside[_column(name, as_named, file, "channels")] for name in chosen]
-    reading.channel = [ChannelReport(name, own.unit) for name, own in zip(chosen, reading.columns, strict=True)]
+    reading.channel = [ChannelReport(name) for name in chosen]
     reading.origin = np.full(len(chosen), np.nan)
-
-
-def _key(name: str) -> str:
-    """A name without unit and case."""
-    return readers.named_columns([name], [NUMBER])[0].name.casefold()
 
 
 def _column(name: str, as_named: dict[str, str], file: File, what: str) -> str:
     """The column of a file that is called `name`; case and units do not count where the name itself is not there."""
     if name in as_named:
         return as_named[name]
-    found = [own for alias, own in as_named.items() if _key(alias) == _key(name)]
+    found = [own for alias, own in as_named.items() if readers.key(alias) == readers.key(name)]
     if len(found) != 1:
         raise DataError(
             f"{file.place} has {'no' if not found else 'more than one'} column {name[:40]!r}, for [data] {what}",
@@ -417,8 +438,9 @@ def _dataset(reading: _Reading, found: list[Recording], dt: float) -> tuple[Data
         made, beyond = counts.converted(recording.x, origin, quantities)
         whole.append(made)
         clipped += beyond
-    for channel, quantity, count in zip(reading.channel, quantities, clipped.tolist(), strict=True):
-        channel.quantity, channel.clipped = quantity, count
+    told = zip(reading.channel, reading.columns, quantities, clipped.tolist(), strict=True)
+    for channel, own, quantity, count in told:
+        channel.unit, channel.quantity, channel.clipped = own.unit, quantity, count
     at = {name: c for c, name in enumerate(reading.channels)}
     series = _series(settings, at, quantities, dt) if settings.target else None
     report.channels, report.dt = reading.channel, dt

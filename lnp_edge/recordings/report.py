@@ -22,7 +22,7 @@ class ChannelReport:
     """One channel, in the units of the files."""
 
     name: str
-    unit: str
+    unit: str = ""
     whole: bool = True  # all values are whole numbers within int16
     low: float = np.inf
     high: float = -np.inf

@@ -9,6 +9,7 @@ from lnp_edge.base.errors import ModelError
 
 MOST = 2**32 - 1  # of a margin: read-outs are int32
 MAX_LEVELS = 16
+RANGE = 0.001, 0.999  # quantiles of a channel's counts in training: low and high
 HINT = "the model file is damaged or not ours: write it again with lnp quantize"
 
 
@@ -19,7 +20,7 @@ class Decision:
     stream : the network is never reset: a decision follows the first window, and then every hop
     lead   : what the read-out of another class must have more than that of the present one to replace it
     least  : a decision is unknown if its margin is less
-    low, high : the least and largest count of each channel in training; () if unknown
+    low, high : the quantiles RANGE of each channel's counts in training; () if unknown
     outside : a decision is unknown if more of its samples than these have a count beyond low or high;
         with a whole window, none is: see ranged()
     levels : pairs (margin, percent), both ascending: with at least this margin, so many decisions

@@ -72,6 +72,11 @@ class FrontEnd:
         return self.kind == STACK
 
     @property
+    def events(self) -> bool:
+        """Whether a feature of 0 means that nothing happened."""
+        return getattr(self.module, "EVENTS", False)
+
+    @property
     def trace(self) -> Trace:
         """Its operations: from first, samples x0, ..., state s0, ..., parameters p0, ... to features and new state."""
         return _traced(self.plain)

@@ -24,9 +24,10 @@ def weight_type(bits: int) -> type[np.signedinteger]:
 
 
 def of(model: QuantizedModel, p: Projection) -> ModuleType:
-    """The layout of a projection, a file of lnp_edge/layouts: the one whose step has the fewest instructions."""
+    """The layout of a projection, a file of lnp_edge/layouts: of those that serve, the one with the fewest bytes."""
     known = (plugins.get(PACKAGE, name) for name in plugins.names(PACKAGE))
-    return min((one for one in known if one.serves(model, p)), key=lambda one: one.instructions(model, p))
+    serving = (one for one in known if one.serves(model, p))
+    return min(serving, key=lambda one: sum(table.nbytes for table in one.tables(model, p).values()))
 
 
 def tables(model: QuantizedModel) -> dict[str, NDArray]:

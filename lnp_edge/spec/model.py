@@ -27,6 +27,7 @@ from lnp_edge.spec.quantity import Quantity
 MAX_IN, MAX_NEURONS, MAX_OUT = 1024, 65535, 256
 MAX_POPULATIONS, MAX_PROJECTIONS = 16, 64
 MAX_SHIFT = 16
+MIN_DT, MAX_DT = 1e-9, 1e6  # s: a step has MIN_DT or more, and less than MAX_DT
 INT32_MAX = 2**31 - 1
 X_MAX = 127  # |network input|, SEMANTICS.md section 3
 LARGEST = {4: 7, 8: 127, 16: 32767}  # bits of a projection: largest |weight|, symmetric
@@ -402,8 +403,8 @@ class QuantizedModel:
         ):
             if not 1 <= value <= most:
                 raise ModelError(f"the model has {value} {what}", f"choose from 1 to {most}")
-        if not (np.isfinite(self.dt) and 1e-9 <= self.dt < 1e6):
-            raise ModelError(f"dt is {self.dt} s", "choose a step of 1e-9 s or more, below 1e6 s")
+        if not MIN_DT <= self.dt < MAX_DT:
+            raise ModelError(f"dt is {self.dt} s", f"choose a step of {MIN_DT:g} s or more, below {MAX_DT:g} s")
         if not (1 <= self.hop <= self.window <= 2**20) or self.window % self.front.frame:
             what = f"the window has {self.window} samples, the hop {self.hop} and a step {self.front.frame}"
             raise ModelError(what, "choose 1 <= hop <= window <= 2**20, and a window of whole steps")

@@ -36,7 +36,7 @@ SIZE = re.compile(r"([0-9]{1,9}(?:\.[0-9]{1,3})?)([km]?)(b?)", re.IGNORECASE | r
 RESERVE = 128
 MOST_TRIES = 8  # of one search; two are usual
 FEWEST = 2  # neurons
-FEWER = (0.5, 0.25)  # shares of the inputs of a neuron that are tried too
+FEWER = (0.25,)  # shares of the inputs of a neuron that are tried too; half of them save next to nothing
 NEAR = 0.99  # share of the instructions that suffices: training changes the firing rate by more
 FIRES_MORE = 1.1  # ratio of instructions up to which a network that fires more than expected is made smaller
 

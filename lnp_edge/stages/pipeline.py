@@ -22,7 +22,7 @@ from lnp_edge.network import Network
 from lnp_edge.network.draw import drawn, with_ports
 from lnp_edge.quantization.quantize import quantize as to_model
 from lnp_edge.spec import plugins
-from lnp_edge.spec.decision import Decision
+from lnp_edge.spec.decision import RANGE, Decision
 from lnp_edge.spec.model import QuantizedModel
 from lnp_edge.task import metrics, streams
 from lnp_edge.task.dataset import Dataset
@@ -34,7 +34,6 @@ from lnp_edge.training.kernels.derive import trains_in_integers
 if TYPE_CHECKING:
     from lnp_edge.training.loop import Batches
 
-RANGE = 0.001, 0.999  # of the training samples of a channel
 TASK_FREE = 8, 8  # inputs and outputs of a network that is pruned without a task
 
 

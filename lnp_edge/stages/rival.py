@@ -98,7 +98,9 @@ def data_of(config: Config, held_out: tuple[int, ...] | None = None) -> Split:
 
 
 def raw(config: Config) -> Config:
-    return replace(config, data=replace(config.data, front=RAW.kind, frame=RAW.frame), stream=StreamSettings())
+    return replace(
+        config, data=replace(config.data, front=RAW.kind, frame=RAW.frame, params={}), stream=StreamSettings()
+    )
 
 
 def require(name: str, data: Split) -> None:

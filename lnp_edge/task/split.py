@@ -175,10 +175,10 @@ def split(config: Config, dataset: Dataset, held_out: tuple[int, ...] | None = N
         _require_streams(config, dataset, hop, front.frame)
     front = front.fit(train.samples(), config.data.params)
     encoder, features = config.data.encoder, _features(train, front)
-    ordinary = features
-    if getattr(front.module, "EVENTS", False):  # with their negatives their mean is 0, which encoders map to 0
-        ordinary = np.concatenate([features, -np.maximum(features, -32767)])
-    fitted = plugins.get("lnp_edge.encoders", encoder).fit(ordinary)
+    symmetric = features
+    if front.events:  # with their negatives their mean is 0, which encoders map to 0
+        symmetric = np.concatenate([features, -np.maximum(features, -32767)])
+    fitted = plugins.get("lnp_edge.encoders", encoder).fit(symmetric)
     if dataset.series:
         unheard = np.isin(np.arange(features.shape[1]) % len(dataset.channels), list(dataset.series.unheard))
         fitted["gain"][unheard] = 0

@@ -152,7 +152,7 @@ def plain_stack(network: Network, x: torch.Tensor) -> Built:
 def stack(n: int, rounds: int) -> dict[str, float]:
     """Median CPU ms per training step of two layers of n neurons: ours and that of plain_stack."""
     torch.set_num_threads(1)
-    layers = (LayerSettings(n, density=SPARSE), LayerSettings(n, density=SPARSE))
+    layers = (LayerSettings(n, "cuba_lif", SPARSE), LayerSettings(n, "cuba_lif", SPARSE))
     network = drawn(NetworkSettings(layer=layers), INPUTS, CLASSES, 0.04, np.random.default_rng(1))
     x = torch.from_numpy(np.random.default_rng(2).standard_normal((BATCH, STEPS, INPUTS)).astype(np.float32))
     steps = {name: _training_step(*build(network, x)) for name, build in (("ms", ours), ("plain_ms", plain_stack))}

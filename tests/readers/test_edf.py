@@ -10,7 +10,7 @@ from conftest import need
 
 from lnp_edge.base.errors import DataError
 from lnp_edge.config import DataSettings
-from lnp_edge.readers import MAX_COLUMNS, NUMBER, TEXT, Column, Empty, open_table, plugins
+from lnp_edge.readers import NUMBER, TEXT, Column, Empty, open_table, plugins
 from lnp_edge.recordings.load import load
 
 edf = plugins.get("lnp_edge.readers", "edf")
@@ -119,6 +119,35 @@ def test_a_recording_with_breaks_says_when_its_records_begin(tmp_path):
         table(tmp_path, written([signals[0], (*signals[1][:4], [notes[0], bytes(60), notes[2]])], 3, plus="EDF+D"))
 
 
+def noted(tmp_path, *notes):
+    """The annotation of each of ten seconds."""
+    first = "".join(f"+{begin}\x15{length}\x14{text}\x14\0" for begin, length, text in notes).encode()
+    content = written([("x", "", (-9, 9), (-9, 9), [range(10)]),
+                       ("EDF Annotations", "", (-1, 1), (-9, 9), [b"+0\x14\x14\0" + first.ljust(200, b"\0")])],
+                      seconds="10", plus="EDF+C")  # fmt: skip
+    return read(table(tmp_path, content))["annotation"]
+
+
+def test_an_annotation_goes_on_behind_one_that_lies_on_it(tmp_path):
+    sleep, cough, turn = (0, 10, "sleep"), (2, 2, "cough"), (3, 2, "turn")
+    whole = ["sleep", "sleep", "cough", "cough", *["sleep"] * 6]
+    assert noted(tmp_path, sleep, cough) == noted(tmp_path, cough, sleep) == whole
+    assert noted(tmp_path, turn, sleep, cough) == ["sleep", "sleep", "cough", "turn", "turn", *["sleep"] * 5]
+    both = ["", "", "cough", "cough", *["N1"] * 6]  # of one onset the shortest, as the other goes on behind it
+    assert noted(tmp_path, (2, 8, "N1"), cough) == noted(tmp_path, cough, (2, 8, "N1")) == both
+    assert noted(tmp_path, (1, 1, "a"), (5, 0, "b"), (20, 1, "c")) == ["", "a", *[""] * 8]
+
+
+def test_annotations_are_those_of_every_second_painted_in_order(tmp_path):
+    rng = random.Random(5)
+    for _ in range(20):
+        notes = [(rng.randrange(10), rng.randint(1, 6), f"n{k}") for k in range(8)]
+        expected = [""] * 10
+        for begin, length, text in sorted(notes, key=lambda n: (n[0], -n[1], n[2])):
+            expected[begin : begin + length] = [text] * min(length, 10 - begin)
+        assert noted(tmp_path, *notes) == expected, notes
+
+
 def test_a_file_that_was_cut_off_gives_what_is_there_and_says_so(tmp_path):
     content = written([("x", "", (-9, 9), (-9, 9), [[1, 2], [3, 4], [5, 6]])], 3)
     found = table(tmp_path, content[:-1])
@@ -144,10 +173,21 @@ def test_recordings_keep_counts_units_and_scale_even_where_the_gain_of_a_file_di
     assert dataset.recordings[0].tolist() == wave[0][:, None].tolist()
     double = [r for r, group in zip(dataset.recordings, dataset.groups, strict=True) if group == 1][1]
     assert double.tolist() == (2 * wave[1])[:, None].tolist()
-    (tmp_path / "b.edf").write_bytes(written([("ax", "mV", (-1, 1), (-9, 9), wave)], 20))
     settings = DataSettings(root=str(tmp_path), files="*.edf", target=("ax",), ahead=0.02)
-    with pytest.raises(DataError, match=r"b.edf has ax in mV, the first file in g"):
-        load(settings)
+    for other in ((-1, 1), (-9, 9)), ((-100.0, 100.0), (-1000, 1000)):  # the latter are those of a.edf
+        (tmp_path / "b.edf").write_bytes(written([("ax", "mV", *other, wave)], 20))
+        with pytest.raises(DataError, match=r"b.edf has ax in mV, files before it in g"):
+            load(settings)
+
+
+def test_files_of_24_bits_in_two_units_are_refused(tmp_path):
+    need("pandas")
+    wave = np.arange(1000).reshape(20, 50)
+    for name, unit in (("a", "uV"), ("b", "mV")):
+        content = written([("ax", unit, (-9, 9), (-(2**23), 2**23 - 1), wave)], 20, width=3)
+        (tmp_path / f"{name}.bdf").write_bytes(content)
+    with pytest.raises(DataError, match=r"b.bdf has ax in mV, files before it in uV"):
+        load(DataSettings(root=str(tmp_path), files="*.bdf", target=("ax",), ahead=0.02))
 
 
 PLAIN = ("x", "", (-9, 9), (-9, 9), [[1, 2]])
@@ -162,7 +202,7 @@ PLAIN = ("x", "", (-9, 9), (-9, 9), [[1, 2]])
     (written([("x", "", (-9, "inf"), (-9, 9), [[1]])]), "to inf"),
     (written([("x", "", (-9, 9), ("a", 9), [[1]])]), "invalid literal"),
     (written([PLAIN]).replace(b"1   x", b"-1  x"), "-1 signals"),
-    (written([PLAIN]).replace(b"1   x", b"9999x"), f"{MAX_COLUMNS}" if MAX_COLUMNS > 9999 else "9999 signals"),
+    (written([PLAIN]).replace(b"1   x", b"9999x"), "it has 9999 signals"),
     (written([PLAIN, ("EDF Annotations", "", (-1, 1), (-9, 9), [bytes(2)])], plus="EDF+D"), "not each says"),
     (written([("time", "", (-9, 9), (-9, 9), [[1]]), ("EDF Annotations", "", (-1, 1), (-9, 9), [tal(0)])],
              plus="EDF+D"), "called time"),
@@ -209,8 +249,21 @@ def test_damaged_files_are_read_or_refused(tmp_path, seed):
 
 def test_annotations_are_bounded(tmp_path, monkeypatch):
     """Operations, not seconds: a pattern that looks for an end from every start would take hours for this one."""
-    content = written([PLAIN, ("EDF Annotations", "", (-1, 1), (-9, 9), [b"+1\x15\x14" * 2**20])], plus="EDF+C")
+    content = written([PLAIN, ("EDF Annotations", "", (-1, 1), (-9, 9), [b"+1\x15" * 2**20])], plus="EDF+C")
     assert read(table(tmp_path, content)) == {"x": [1, 2]}
-    monkeypatch.setattr(edf, "MAX_NOTES", 2**20)
-    with pytest.raises(DataError, match="bytes of annotations"):
+    monkeypatch.setattr(edf, "MAX_NOTE_BYTES", 2**20)
+    with pytest.raises(DataError, match="more than 1048576 bytes of annotations"):
         table(tmp_path, content)
+
+
+@pytest.mark.parametrize("one", [b"+1\x151\x14a\x14\0", b"a\0", b"a\x14"])
+def test_annotations_are_counted(tmp_path, monkeypatch, one):
+    monkeypatch.setattr(edf, "MAX_NOTES", 8)
+    for count, refused in ((8, False), (100, True)):
+        note = ("EDF Annotations", "", (-1, 1), (-9, 9), [(b"+0\x14\x14\0" + one * count).ljust(2000, b"\0")])
+        content = written([PLAIN, note], plus="EDF+C")
+        if not refused:
+            assert read(table(tmp_path, content))["x"] == [1, 2]
+            continue
+        with pytest.raises(DataError, match="more than 8 annotations"):
+            table(tmp_path, content)

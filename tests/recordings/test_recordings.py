@@ -136,6 +136,7 @@ def test_both_or_neither_of_label_and_target_are_refused(tmp_path):
     ('label = "y"', "says no rate"),
     ('label = "y"\nrate = 1.0\nchannels = ["z"]', "no column 'z'"),
     ('label = "y"\ntime = "y"', "no time that lnp knows"),
+    ('label = "y"\nrate = 1e-6', "data.rate is 1e-06 Hz"),
     ('label = "x"\nrate = 1.0', "more than 256 different values"),
     ('target = "x"\nahead = 0.1\nrate = 1.0', "less than a step"),
     ('target = "nosuch"\nahead = 1.0\nrate = 1.0', "'nosuch', which is no channel"),
@@ -338,6 +339,18 @@ def test_settings_of_a_channel_hold(tmp_path):
     assert [(q.unit, q.zero, q.scale) for q in found.quantities] == [("g", 512, 0.004)]
 
 
+@pytest.mark.parametrize("values", [(3, 7), (0.25, 0.5)])
+def test_files_in_two_units_are_refused(tmp_path, values):
+    """They were mixed: a file in mg was taken as one in g. A file that names no unit is taken as the others."""
+    rows = [(k, values[k % 2]) for k in range(100)]
+    settings = 'files = "*.csv"\nrate = 10.0\ntarget = "a"\nahead = 1.0'
+    units = {"1": "a", "2": "a [g]", "3": "a"}
+    found, report = loaded(tmp_path, {f"{name}.csv": lines(f"t,{a}", rows) for name, a in units.items()}, settings)
+    assert found.quantities[1].unit == report.channels[1].unit == "g" and sum(map(len, found.recordings)) == 300
+    with pytest.raises(DataError, match=r"4.csv has a in mg, files before it in g"):
+        loaded(tmp_path, {"4.csv": lines("t,a [mg]", rows)}, settings)
+
+
 def test_odd_channels_are_told_with_the_remedy(tmp_path):
     rng = np.random.default_rng(1)
     rows = [(k / 10, round(v, 3), 5, -999 if k % 40 == 7 else round(v, 3), round(v, 3) if k < 300 else 0.5, min(v, 1))
@@ -367,9 +380,16 @@ def test_too_many_values_are_refused(tmp_path, monkeypatch):
         loaded(tmp_path, two_people(), PATH)
 
 
-@pytest.mark.parametrize(("stamp", "apart"), [("e-300", "1e-300"), ("e-10", "1e-10"), ("e9", "1e+09")])
+@pytest.mark.parametrize(("stamp", "apart"), [("e-300", "1e-300"), ("e-10", "1e-10"), ("e6", "1e+06"), ("e9", "1e+09")])
 def test_times_that_no_sensor_has_are_refused(tmp_path, stamp, apart):
     """They were taken as real: a window of 4e-299 s, or an OverflowError."""
     text = lines("t,a", [(f"{k}{stamp}", k % 7) for k in range(100)])
     with pytest.raises(DataError, match=rf"the times are {re.escape(apart)} s apart"):
         loaded(tmp_path, {"a.csv": text}, 'files = "a.csv"\ntime = "t"\ntarget = "a"\nahead = 1.0')
+
+
+@pytest.mark.parametrize(("rate", "ahead"), [(1e-6, 1e6), (1e-9, 1e9)])
+def test_a_rate_whose_step_no_model_has_is_refused_before_the_training(tmp_path, rate, ahead):
+    text = lines("a", [(k % 7,) for k in range(100)])
+    with pytest.raises(ConfigError, match=f"data.rate is {rate:g} Hz"):
+        loaded(tmp_path, {"a.csv": text}, f'files = "a.csv"\nrate = {rate}\ntarget = "a"\nahead = {ahead}')

@@ -27,6 +27,11 @@ def settings(steps):
     return replace(base, data=replace(base.data, window=float(steps), hop=float(steps)))
 
 
+def test_a_rival_takes_samples_whatever_front_end_the_network_has():
+    delta = config.DataSettings(front="delta", frame=4, params={"threshold": 2.0})
+    assert rival.raw(config.Config(data=delta)) == config.Config()
+
+
 def classes(steps, channels=3, each=1, seed=1):
     """Noise of three classes that differ in mean, strength and colour; `each` windows a recording."""
     rng, recordings, labels = np.random.default_rng(seed), [], np.tile(np.arange(3), 24)

@@ -51,10 +51,10 @@ def test_a_device_gives_digests_readout_and_state_over_many_frames(kind, max_pay
 
 
 def test_a_greeting_says_how_many_neurons_spike_and_all_tables_and_state_words():
-    """Of the stack: 33 + 40 + 20 neurons; 3 tables of the encoder, 9 matrices of 3, and 4 + 6 + 4 + 2 of neurons."""
+    """Of the stack: 33 + 40 + 20 neurons. 3 tables of the encoder, 7 matrices of 3 and 2 of 1, 16 of neurons."""
     model = MODELS["stack"]()
     found = Device(FakePort(model), model).greeting
-    assert (found.n, found.n_in, found.n_out, found.n_tables) == (93, 3, 4, 46)
+    assert (found.n, found.n_in, found.n_out, found.n_tables) == (93, 3, 4, 42)
     assert found.state_words == 2 * 93 + (2 + 2 + 1) + 4
 
 

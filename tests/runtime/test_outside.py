@@ -12,7 +12,7 @@ from lnp_edge.base.errors import ModelError
 from lnp_edge.cli import main
 from lnp_edge.firmware_gen.generate import generate
 from lnp_edge.interchange import onnx_file
-from lnp_edge.runtime.host import infer
+from lnp_edge.runtime.host import Stream, infer
 from lnp_edge.runtime.reference import Reference
 from lnp_edge.spec.decision import PLAIN, Decision
 from lnp_edge.spec.quantity import Quantity
@@ -25,7 +25,8 @@ FIFTH = INSIDE.copy()
 FIFTH[40:44, 1] = 41  # a fifth of a window
 MORE = FIFTH.copy()
 MORE[50, 1] = -21
-SAID = "input beyond what training saw: 25 % of 20 samples of channel c1 are outside -20 to 40 counts"
+HOLD = ", which hold 99.8 % of the training samples"
+SAID = f"input beyond training: 25 % of 20 samples of channel c1 are outside -20 to 40 counts{HOLD}"
 
 
 def told(model, samples):
@@ -41,9 +42,30 @@ def test_more_than_a_fifth_of_a_window_is_told_once_and_changes_no_prediction():
     assert told(replace(MODEL, decision=replace(RANGE, outside=4)), MORE)[1] == [SAID]  # of a fitted rule too
 
 
+@pytest.mark.parametrize("stream", [False, True])
+def test_the_windows_are_those_of_the_predictions(stream):
+    """Blocks of 20 samples have three such samples each, the second prediction's window has six."""
+    over = INSIDE.copy()
+    over[17:23, 2] = 10
+    model = replace(MODEL, decision=replace(RANGE, stream=stream)).check()
+    assert told(model, over)[1] == [SAID.replace("25 %", "30 %").replace("c1", "c2").replace("-20 to 40", "-9 to 9")]
+    assert told(model, over[:29])[1] == []  # no prediction is due
+
+
+def test_a_window_ends_at_a_gap():
+    said = []
+    stream = Stream(Reference(MODEL), MODEL, said.append)
+    for row in MORE[25:44]:  # ends with a fifth
+        stream.push(row)
+    stream.gap()
+    for row in np.concatenate([MORE[50:], INSIDE]):  # begins with a sample beyond
+        stream.push(row)
+    assert said == []
+
+
 def test_the_range_is_told_in_the_unit_of_the_files():
     quantity = Quantity("g", 10.0, 0.5, False)
-    assert told(replace(MODEL, quantities=(quantity,) * 3), MORE)[1][0].endswith("c1 are outside -15 to 15 g")
+    assert told(replace(MODEL, quantities=(quantity,) * 3), MORE)[1][0].endswith(f"c1 are outside -15 to 15 g{HOLD}")
 
 
 def test_run_tells_it_and_the_share_of_the_whole_stream_at_the_end(tmp_path, monkeypatch, capsys):

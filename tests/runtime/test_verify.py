@@ -153,11 +153,15 @@ def place_in_words(model, table, k):
     for p in model.projections:
         pre, post = (f"neuron {{}} of {end}" if end != "input" else "channel {}" for end in (p.source, p.target))
         if kind == f"w_{p.name}" and part == "indptr":
-            return "no synapse" if k == p.w.shape[0] else f"row of {pre.format(k)}"
+            return f"row of {pre.format(min(k, p.w.shape[0] - 1))}"
         if kind == f"w_{p.name}" and part == "rows":
             of_one = 4 * p.w.shape[0]  # of the four neurons that lie together
             neuron = 4 * (k // of_one) + k % 4
-            return f"synapse {pre.format(k % of_one // 4)} to {post.format(neuron)}"
+            return (
+                f"synapse {pre.format(k % of_one // 4)} to {post.format(neuron)}"
+                if neuron < p.w.shape[1]
+                else "padding"
+            )
         if kind == f"w_{p.name}":
             row = int(np.flatnonzero(p.w.indptr <= k)[-1])
             return f"synapse {pre.format(row)} to {post.format(p.w.indices[k])}"

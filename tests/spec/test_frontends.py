@@ -49,7 +49,8 @@ def test_a_file_keeps_its_promises(kind, frame):
         assert len(set(inputs(front, ("a", "b")))) == 2 * len(front.features)
         assert isinstance(front.module.NOISE, bool)
         assert found.min() >= -32768 and found.max() <= 32767
-        assert np.array_equal(front.run(signals(frame)[:, ::1]), found)
+        alone = [front.run(window).tolist() for window in signals(frame)]
+        assert alone == found.tolist()  # each is from a reset
 
 
 @pytest.mark.parametrize("kind", KINDS)

@@ -417,7 +417,7 @@ def test_a_budget_for_a_second_is_the_same_for_a_step(at, capsys, monkeypatch):
         reports.append(json.loads(capsys.readouterr().out)["fit"])
     a_step, a_second = reports
     assert a_second["ops_a_second"]["budget"] == 40000 and a_step["neurons"] == a_second["neurons"]
-    for used in (lambda report: report, *(lambda report, k=k: report["others"][k] for k in range(5))):
+    for used in (lambda report: report, *(lambda report, k=k: report["others"][k] for k in range(3))):
         ops, much = (used(report)[name] for report, name in ((a_step, "ops"), (a_second, "ops_a_second")))
         ops, much = (one["used"] if isinstance(one, dict) else one for one in (ops, much))
         assert much == pytest.approx(12.5 * ops, abs=6.25)  # rounded to one instruction
@@ -433,10 +433,10 @@ def test_what_fits_with_fewer_inputs_and_without_recurrence_is_said(at, capsys, 
     words = ["prune", "small.toml", "--board", "cortex-m4", "--ops", "2480"]
     assert main([*words, "--json"]) == 0
     found = json.loads(capsys.readouterr().out)["fit"]
-    rows = [(0.5, 0.3), (0.25, 0.3), (1, 0), (0.5, 0), (0.25, 0)]
+    rows = [(0.25, 0.3), (1, 0), (0.25, 0)]
     assert [(one["inputs"], one["density"]) for one in found["others"]] == rows
-    half, quarter, plain, both, _ = (one["neurons"] for one in found["others"])
-    assert found["neurons"] < half < quarter and half < both == 2480 // (50 + 2 * 3) and plain == 2480 // (50 + 2 * 6)
+    quarter, plain, both = (one["neurons"] for one in found["others"])
+    assert found["neurons"] < quarter < both == 2480 // (50 + 2 * 1.5) and plain == 2480 // (50 + 2 * 6)
     assert network_file.load(at / "pruned.safetensors").network.n == found["neurons"] - int(0.05 * found["neurons"])
     assert main(words) == 0
     said = [line.split() for line in capsys.readouterr().out.replace("│", " ").splitlines()]
@@ -459,9 +459,9 @@ def test_no_network_is_proposed_whose_neurons_hear_less_than_one_input(data):
         return [(one.prune.inputs, one.network.density) for one in budget.smaller(config, data)]
 
     assert len(data.task.inputs) == 6
-    assert shares() == [(0.5, 0.3), (0.25, 0.3), (1, 0), (0.5, 0), (0.25, 0)]
-    assert shares(density=0.0) == [(0.5, 0.0), (0.25, 0.0)]
-    assert shares(inputs=3) == [(0.5, 0.3), (1, 0), (0.5, 0)] and shares(inputs=1) == [(1, 0)]
+    assert shares() == [(0.25, 0.3), (1, 0), (0.25, 0)]
+    assert shares(density=0.0) == [(0.25, 0.0)]
+    assert shares(inputs=4) == [(0.25, 0.3), (1, 0), (0.25, 0)] and shares(inputs=3) == [(1, 0)]
     assert shares(inputs=9) == shares()
     pixels = SimpleNamespace(task=data.task, axes=np.eye(6))
     assert [one.network.density for one in budget.smaller(CONFIG, pixels)] == [0]

@@ -312,7 +312,7 @@ def test_the_benchmarks_own_loops_compute_the_same_read_out():
 
 
 def test_the_benchmark_of_a_stack_computes_the_same_read_out():
-    layers = (LayerSettings(24, density=0.3), LayerSettings(24, density=0.3))
+    layers = (LayerSettings(24, "cuba_lif", 0.3), LayerSettings(24, "cuba_lif", 0.3))
     network = drawn(NetworkSettings(layer=layers), 16, 7, 0.04, np.random.default_rng(1))
     x = torch.from_numpy(np.random.default_rng(0).standard_normal((5, 20, 16)).astype(np.float32))
     with torch.no_grad():
