@@ -125,7 +125,7 @@ def _fit(settings: Config, data: Split, board: Board, limits: Budget, folder: Pa
     """The network that fits, and those of budget.smaller."""
     from lnp_edge.commands import _measure
 
-    windows = None if limits.ops is None else _measure.some(data.train_windows.counts)
+    windows = None if limits.ops is None else _measure.some(data.train_windows.counts, data.task.front.frame)
     meter = _measure.meter(board, windows)
     make_folder(folder)
     meter = _measure.remembered(meter, board, windows, folder / "costs.checkpoint")

@@ -95,7 +95,8 @@ def run(args: argparse.Namespace) -> int:
     onnx_file.save(model, args.output)
     windows_file.save(model, pipeline.sample(data), args.output)
     discard(checkpoint, *(beside(args.output, name) for name in FOLDED))
-    note(f"written: {args.output}    next: lnp generate {args.output} --board cortex-m4 -o firmware")
+    beside_it = windows_file.path_of(args.output)
+    note(f"written: {args.output} and {beside_it}    next: lnp generate {args.output} --board cortex-m4 -o firmware")
     return 0
 
 

@@ -244,8 +244,9 @@ def _costs(model: Path, data: Split) -> Costs | None:
     windows, board = data.test_windows.counts, boards.get(rival.BOARD)
     some = windows[:: max(1, len(windows) // COUNTED)]
     meter = _measure.remembered(_measure.meter(board, some), board, some, model.with_name("costs.json"))
-    cost = meter(onnx_file.load(model))
-    return Costs(cost.ops * data.steps_a_second, cost.flash, cost.ram)
+    quantized = onnx_file.load(model)
+    cost = meter(quantized)
+    return Costs(cost.ops * quantized.steps_a_second, cost.flash, cost.ram)
 
 
 def _network(name: str, results: list[dict], runs: Runs, trials: list[Trial], splits: list[Split]) -> Row:

@@ -91,17 +91,13 @@ def _count(settings: Config, data: Split, path: Path, rows: list[dict[str, Any]]
     if not rival.available():
         return
     model = onnx_file.load(path)
-    frame, board = data.task.front.frame, boards.get(rival.BOARD)
-    if model.decision.stream:
-        signal = data.test_streams[0].signal
-        some = signal[None, : min(_measure.STEPS, len(signal) // frame) * frame]
-    else:
-        some = _measure.some(data.test_windows.counts)
+    board = boards.get(rival.BOARD)
+    counts = data.test_streams[0].signal[None] if model.decision.stream else data.test_windows.counts
+    some = _measure.some(counts, data.task.front.frame)
     meter = _measure.remembered(_measure.meter(board, some), board, some, path.with_name("cost.json"))
     cost = meter(model)
-    steps = replace(data, streaming=model.decision.stream).steps_a_second
     for row in rows:
-        row |= {"per_second": cost.ops * steps, "flash": cost.flash, "ram": cost.ram}
+        row |= {"per_second": cost.ops * model.steps_a_second, "flash": cost.flash, "ram": cost.ram}
 
 
 def _print(settings: Config, data: Split, report: dict[str, Any]) -> None:
