@@ -64,7 +64,8 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    refuse_unwritable(args.output)
+    for written in (args.output, windows_file.path_of(args.output)):
+        refuse_unwritable(written)
     wanted = {name: value for name in ("bits", "epochs", "decide") if (value := getattr(args, name)) is not None}
     file = network_file.load(args.network)
     config = replace(file.config, quantize=_checked(replace(file.config.quantize, **wanted)))

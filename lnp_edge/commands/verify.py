@@ -78,7 +78,7 @@ def run(args: argparse.Namespace) -> int:
         which = f"{len(real)} real windows" if on_real.ok else place
         lines += [*before, f"{last}, on {which}"]
     lines += decided.lines() if decided else []
-    out.print("\n".join(lines), soft_wrap=True)
+    out.print("\n".join(lines), soft_wrap=True, markup=False)
     if cost:
         _cost_report.show(cost)
     if good and not known:

@@ -12,6 +12,7 @@ still whole. A file that is damaged, or of another model, is refused: its cost w
 from __future__ import annotations
 
 import json
+import os
 import zlib
 from pathlib import Path
 
@@ -61,7 +62,7 @@ def load(model: QuantizedModel, path: Path) -> NDArray[np.int16] | None:
     Raises ModelError if it is damaged, or belongs to another model.
     """
     path = path_of(path)
-    if not path.exists():
+    if not os.path.exists(path):  # Path.exists raises for a name that is too long
         return None
     data = read_bounded(path, MAX_BYTES, ModelError, HINT)
     try:

@@ -170,3 +170,11 @@ def test_texts_of_the_data_never_become_settings(tmp_path, capsys):
     assert main(["new", str(tmp_path / "my.toml"), "--data", str(tmp_path), "--label", "what"]) == 0
     found = tomllib.loads((tmp_path / "my.toml").read_text())["data"]
     assert "gap" not in found and found.get("rate", 50.0) == 50.0
+
+
+def test_labels_of_any_length_leave_a_configuration_that_can_be_read(tmp_path, capsys):
+    """The comment named six of them whole: lnp refused the 30 kB that it had written."""
+    long = {name: name * 10_000 for name in "uv"}
+    text = "t,a,activity\n" + "".join(f"{k * 0.04:.4g},{k % 9},{long['uv'[k // 200 % 2]]}\n" for k in range(800))
+    data, found = new(tmp_path, {"a.csv": text, "b.csv": text})
+    assert data.label == "activity" and len(found.classes) == 2
