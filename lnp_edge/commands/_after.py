@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from lnp_edge.base.console import note, out, table
+from lnp_edge.base.console import note, out, print_table
 from lnp_edge.config import Config
 from lnp_edge.experiments import predict
 from lnp_edge.network import Network
@@ -59,7 +59,7 @@ def show(data: Split, found: dict[str, Any]) -> None:
         "the network, on training": found["training"],
     }
     cells = [[name, *(f"{measures[key]:.3f}" for key in keys)] for name, measures in rows.items()]
-    out.print(table(f"{data.train.name}: {data.held_out_text}, held out", ["", *map(metrics.title, keys)], cells))
+    print_table(f"{data.train.name}: {data.held_out_text}, held out", ["", *map(metrics.title, keys)], cells)
     if data.test.classes:
         _mistakes(data.test.classes, np.array(found["confusion"]))
     for sentence in found["advice"]:
@@ -67,11 +67,10 @@ def show(data: Split, found: dict[str, Any]) -> None:
 
 
 def _mistakes(classes: tuple[str, ...], matrix: NDArray) -> None:
-    """The confusion matrix, or the commonest mistakes if it is too wide for a terminal."""
+    """The confusion matrix, or the commonest mistakes if there are many classes."""
     if len(classes) <= WIDEST:
-        short = [name if len(name) <= 6 else f"{name[:5]}…" for name in classes]
         rows = [[name, *map(str, row)] for name, row in zip(classes, matrix.tolist(), strict=True)]
-        out.print(table("class (row), answer (column)", ["", *short], rows, wide=True))
+        print_table("class (row), answer (column)", ["", *classes], rows, wide=True)
         return
     wrong = matrix - np.diag(np.diag(matrix))
     for k in np.argsort(-wrong, axis=None)[:LISTED].tolist():

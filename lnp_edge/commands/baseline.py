@@ -15,7 +15,7 @@ import json
 from pathlib import Path
 
 from lnp_edge import boards, config
-from lnp_edge.base.console import counted, note, out, table
+from lnp_edge.base.console import counted, note, out, print_table
 from lnp_edge.base.errors import ConfigError
 from lnp_edge.experiments.executors import for_jobs, processes
 from lnp_edge.experiments.rivals import Rivals, RivalTrial
@@ -80,7 +80,7 @@ def _print(data: Split, rows: list[Measured]) -> None:
         ]
         for row in rows
     ]  # fmt: skip
-    out.print(table(title, columns, cells, wide=True))
+    print_table(title, columns, cells, wide=True)
     out.print(f"95 %: bootstrap over {rows[0].units}. Instructions a window and a second of signal,")
     out.print(f"flash and RAM in B: counted on the emulated {rows[0].board}.")
     for row in rows:

@@ -302,8 +302,7 @@ def test_errors_have_two_lines(capsys, words, said):
 
 
 def test_a_table_of_eighty_columns_is_not_broken(capsys, monkeypatch):
-    from rich.console import Console
-
+    from lnp_edge.base.console import out
     from lnp_edge.commands import baseline
 
     data = split(config.named("spar"), spar.load())
@@ -312,7 +311,7 @@ def test_a_table_of_eighty_columns_is_not_broken(capsys, monkeypatch):
         868281, 678344.5, 19132,
         14920, 713, 0, "cortex-m4",
     )  # fmt: skip
-    monkeypatch.setattr(baseline, "out", Console(width=80, highlight=False))
+    monkeypatch.setattr(out, "width", 80)
     baseline._print(data, [row, replace(row, title="ridge, with bands", differ=3)])
     lines = capsys.readouterr().out.splitlines()
     cells = "ridge_statistics 0.888 .82–.95 868 k 678 k 19132 14920"
