@@ -12,7 +12,7 @@ from lnp_edge.base.console import note, out, print_table
 from lnp_edge.config import Config
 from lnp_edge.experiments import predict
 from lnp_edge.network import Network
-from lnp_edge.stages import pipeline
+from lnp_edge.stages import pipeline, rival
 from lnp_edge.task import baselines, metrics
 from lnp_edge.task.advice import Scores, advice
 from lnp_edge.task.dataset import Windows
@@ -39,7 +39,7 @@ def results(config: Config, data: Split, network: Network, predicted: NDArray, t
     found["baselines"] = {name: pipeline.measures(data, said) for name, said in baselines.simple(data).items()}
     if data.test.classes:
         found["confusion"] = metrics.confusion(data.test.classes, data.test_windows.wanted, predicted).tolist()
-    found["advice"] = advice(data, _scores(data, found, predicted), task)
+    found["advice"] = advice(data, _scores(data, found, predicted), task, rival.of_baselines(rival.data_of(config)))
     return found
 
 

@@ -83,6 +83,16 @@ def suiting(data: Split) -> list[str]:
     return [name for name in names() if not plugins.get(PACKAGE, name).suits(data)]
 
 
+def of_baselines(data: Split) -> dict[str, tuple[str, str]]:
+    """For rows of task.baselines.simple: the rival that builds it, and why it cannot take the task, or ""."""
+    found = {}
+    for name in names():
+        module = plugins.get(PACKAGE, name)
+        if row := getattr(module, "BASELINE", ""):
+            found[row] = name, module.suits(data)
+    return found
+
+
 def available() -> bool:
     """Whether the compiler and the emulator that count are installed."""
     try:

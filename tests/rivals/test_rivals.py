@@ -349,3 +349,14 @@ def test_a_stored_measurement_that_is_none_is_refused():
     ):  # fmt: skip
         assert not trial.valid(good | {key: wrong}), key
     assert not trial.valid({})
+
+
+@pytest.mark.parametrize("data", [classes(32), classes(33, each=2), series()])
+def test_every_baseline_beside_a_network_names_the_rival_that_builds_it(data):
+    found = rival.of_baselines(data)
+    assert all(found[row] == (found[row][0], "") for row in baselines.simple(data))
+
+
+def test_a_baseline_that_cannot_be_built_says_why():
+    name, why = rival.of_baselines(classes(4096))["ridge on statistics and bands"]
+    assert name == "ridge_bands" and why == "its windows have 4096 steps, 32 to 1024 are possible"
