@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -23,10 +24,12 @@ WIDEST = 12  # classes of a matrix; of more, the commonest mistakes are listed
 LISTED = 10
 
 
-def results(config: Config, data: Split, network: Network, predicted: NDArray, task: str) -> dict[str, Any]:
+def results(
+    config: Config, data: Split, network: Network, predicted: NDArray, task: str, curve: Sequence[dict[str, float]] = ()
+) -> dict[str, Any]:
     """Measures of the network and of the baselines, on the test; of the network on the training part too.
 
-    predicted : the network's, of predict.of_network
+    predicted : the network's, of predict.of_network;  curve : of its training
     """
     found: dict[str, Any] = {"measures": pipeline.measures(data, predicted), "windows": len(data.test_windows)}
     swapped = replace(data, test=data.train)
@@ -39,15 +42,19 @@ def results(config: Config, data: Split, network: Network, predicted: NDArray, t
     found["baselines"] = {name: pipeline.measures(data, said) for name, said in baselines.simple(data).items()}
     if data.test.classes:
         found["confusion"] = metrics.confusion(data.test.classes, data.test_windows.wanted, predicted).tolist()
-    found["advice"] = advice(data, _scores(data, found, predicted), task, rival.of_baselines(rival.data_of(config)))
+    found["advice"] = advice(
+        data, _scores(data, found, predicted, curve), task, rival.of_baselines(rival.data_of(config))
+    )
     return found
 
 
-def _scores(data: Split, found: dict[str, Any], predicted: NDArray) -> Scores:
+def _scores(data: Split, found: dict[str, Any], predicted: NDArray, curve: Sequence[dict[str, float]]) -> Scores:
     key, closed = data.test.metric, bool(data.test.series and data.test.series.free_run)
     interval = None if closed else metrics.interval(data.test, data.test_windows, predicted, data.cut)[:2]
     rivals = {name: measures[key] for name, measures in found["baselines"].items()}
-    return Scores(found["measures"][key], found["training"][key], rivals, interval, metrics.lower_is_better(key))
+    seen = (curve[-1]["accuracy"], found["training"]["accuracy"]) if curve and data.test.classes else None
+    lower = metrics.lower_is_better(key)
+    return Scores(found["measures"][key], found["training"][key], rivals, interval, seen, lower)
 
 
 def show(data: Split, found: dict[str, Any]) -> None:

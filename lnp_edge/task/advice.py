@@ -21,6 +21,7 @@ class Scores:
     training: float
     baselines: dict[str, float]
     interval: tuple[float, float] | None = None  # 95 %, of the network
+    changed: tuple[float, float] | None = None  # accuracy on the training part as [augment] changes it, and as it is
     lower: bool = False  # whether less is better, as of an error
 
     @property
@@ -64,6 +65,11 @@ def advice(data: Split, scores: Scores, task: str, rivals: dict[str, tuple[str, 
             f"training {data.train.group_name} by heart. Record more of them, or try [train] dropout = 0.3, fewer "
             "neurons, or a stronger [augment]."
         )
+    if scores.changed and scores.changed[0] - scores.changed[1] > GAP:
+        found.append(
+            f"In training the accuracy was {scores.changed[0]:.3f}, on the same recordings unchanged it is "
+            f"{scores.changed[1]:.3f}: [augment] hides what tells the classes apart. Try [augment] speed = 0."
+        )
     groups = len(set(data.test.groups.tolist()))
     if groups < FEW_GROUPS and not data.test.series and data.test.group_name != "part":
         every = groups + len(set(data.train.groups.tolist()))
@@ -83,7 +89,7 @@ def _remedies(data: Split, scores: Scores) -> list[str]:
         found.append("Try a longer [data] window, more channels, or [train] epochs.")
     else:
         plain, bands = (scores.baselines.get(f"ridge on statistics{more}", np.nan) for more in ("", " and bands"))
-        if bands - plain > WORTH:
+        if bands - plain > WORTH and not data.task.front.spectral:
             found.append('Frequencies tell the classes apart: try [data] front = "logdiff" with frame = 8.')
         elif not scores.better(scores.training, scores.baselines[scores.best]):
             longer = "[stream] batches" if data.streaming else "[train] epochs"

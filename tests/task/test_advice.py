@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from lnp_edge.config import Config, DataSettings
+from lnp_edge.spec.frontend import FrontEnd
 from lnp_edge.task.advice import Scores, advice
 from lnp_edge.task.dataset import Dataset, Series
 from lnp_edge.task.split import split
@@ -55,6 +56,20 @@ def test_no_baseline_is_advised_that_cannot_be_built(baselines, wanted):
     assert "--rivals ridge_bands" not in said and (wanted in said if wanted else "Or take" not in said)
     level = " ".join(advice(data(), Scores(0.9, 0.9, {BANDS: 0.9}), "my.toml", rivals))
     assert "level" in level and "lnp baseline" not in level
+
+
+def test_a_front_end_that_measures_frequencies_is_not_advised_where_it_is_set():
+    scores, front = Scores(0.7, 0.7, {PLAIN: 0.6, BANDS: 0.9}), FrontEnd("bands", 4)
+    spectral = data()
+    spectral = replace(spectral, task=replace(spectral.task, front=front))
+    said = " ".join(advice(spectral, scores, "my.toml", RIVALS))
+    assert "front =" not in said and "does not fit its own training part" in said
+
+
+@pytest.mark.parametrize(("changed", "told"), [((1.0, 0.798), True), ((0.9, 0.85), False), (None, False)])
+def test_an_augmentation_that_harms_is_told(changed, told):
+    said = " ".join(advice(data(), Scores(0.88, 0.8, {PLAIN: 0.6}, changed=changed), "my.toml", RIVALS))
+    assert ("1.000, on the same recordings unchanged it is 0.798" in said) == told == ("[augment] speed = 0" in said)
 
 
 def test_a_training_on_streams_is_longer_by_its_batches():
