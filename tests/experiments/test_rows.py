@@ -223,13 +223,20 @@ def test_what_was_measured_is_kept_and_what_was_stopped_goes_on(tmp_path, capsys
     monkeypatch.setattr(rivals.rival, "measure", stopping)
     words = [*WORDS, "-o", str(tmp_path)]
     assert main(words) == 130
-    assert [path.name.rpartition("-")[0] for path in tmp_path.iterdir()] == ["spar-majority"]
+    assert {path.name.rpartition("-")[0] for path in tmp_path.iterdir()} == {"spar-majority"}
     assert main(words) == 0
     first = capsys.readouterr().out
     assert asked == ["majority", "ridge_statistics", "ridge_statistics"]
     assert main(words) == 0
     assert len(asked) == 3 and capsys.readouterr().out == first
     assert [row["name"] for row in json.loads(first)] == ["ridge_statistics", "majority"]
+    assert main([word for word in words if word != "--json"]) == 0
+    said = capsys.readouterr().out
+    for name in ("majority", "ridge_statistics"):
+        (folder,) = (path for path in tmp_path.glob(f"spar-{name}-*") if path.is_dir())
+        assert f"C of {name}: {folder}\n" in said
+        assert "lnp_rival_scores(" in (folder / "lnp_rival.c").read_text()
+        assert '// scores[0] is of "' in (folder / "lnp_rival.h").read_text()
     assert main([*words, "--seed", "2"]) == 0 and len(asked) == 5
 
 
