@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 from rich.text import Text
 
-from lnp_edge.base.console import counted, out, table
+from lnp_edge.base.console import counted, out, print_table
 from lnp_edge.commands import _measure
 from lnp_edge.firmware_gen.build import Sizes, share
 from lnp_edge.firmware_gen.generate import STACK_BYTES
@@ -48,11 +48,8 @@ def show(cost: BoardCost) -> None:
              in_words(cost.ms(one.mean)), in_words(cost.ms(one.largest))]
             for one in counts
         ]  # fmt: skip
-        out.print(
-            table(
-                f"Instructions of a step, and its time on {board.name} at {board.clock_hz / 1e6:g} MHz", COLUMNS, rows
-            )
-        )
+        title = f"Instructions of a step, and its time on {board.name} at {board.clock_hz / 1e6:g} MHz"
+        print_table(title, COLUMNS, rows)
     for sentence in _sentences(cost):
         out.print(Text(sentence))
 

@@ -20,7 +20,7 @@ from typing import Any
 import numpy as np
 
 from lnp_edge import boards, config
-from lnp_edge.base.console import bars, counted, note, out, table
+from lnp_edge.base.console import bars, counted, note, out, print_table
 from lnp_edge.base.errors import BoardError
 from lnp_edge.base.files import discard, write_whole
 from lnp_edge.base.install import MCU
@@ -212,7 +212,7 @@ def _show(found: dict) -> None:
         for row in rows
     ]  # fmt: skip
     title = f"SPAR smart watch: {found['held_out']}, held out"
-    out.print(table(title, ["", "accuracy", "95 %", "instr. a s", "flash B", "RAM B"], cells))
+    print_table(title, ["", "accuracy", "95 %", "instr. a s", "flash B", "RAM B"], cells)
     best = rows[0]
     cheap = min((row for row in rows if row["value"] >= best["low"]), key=lambda row: row["per_second"])
     said = f"Most accurate: {best['name']}."

@@ -23,7 +23,7 @@ import rich.progress
 from numpy.typing import NDArray
 from rich.text import Text
 
-from lnp_edge.base.console import bars, note, out, table
+from lnp_edge.base.console import bars, note, out, print_table
 from lnp_edge.base.errors import ConfigError, WentSilent
 from lnp_edge.base.files import beside, discard, refuse_unwritable
 from lnp_edge.base.progress import EpochProgress
@@ -165,7 +165,7 @@ def _show(report: dict[str, Any], data: Split, model: QuantizedModel, some: int)
         said = " to ".join(map(str, value)) if isinstance(value, list) else said
         out.print(Text(f"{key.replace('_', ' '):<24}{said}"), soft_wrap=True)
     title = f"{some} of {len(data.test_windows)} held-out windows"
-    out.print(table(title, ["layer", "", "floats", "integers"], quantize_report.rows(layers)))
+    print_table(title, ["layer", "", "floats", "integers"], quantize_report.rows(layers))
     for sentence in [*([f"The rule of decisions: {warning}."] if warning else []), *proposals]:
         out.print(Text(sentence), soft_wrap=True)
 

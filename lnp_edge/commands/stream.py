@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from lnp_edge import boards, config
-from lnp_edge.base.console import counted, note, out, table
+from lnp_edge.base.console import counted, note, out, print_table
 from lnp_edge.base.errors import ConfigError
 from lnp_edge.commands import _measure
 from lnp_edge.config import Config
@@ -103,7 +103,7 @@ def _count(settings: Config, data: Split, path: Path, rows: list[dict[str, Any]]
 def _print(settings: Config, data: Split, report: dict[str, Any]) -> None:
     first = report["rows"][0]
     title = f"{settings.data.name}: {data.held_out_names}, held out; seed {settings.seed}"
-    out.print(table(title, COLUMNS, [_cells(row) for row in report["rows"]], wide=True))
+    print_table(title, COLUMNS, [_cells(row) for row in report["rows"]], wide=True)
     hop, hours = data.task.hop * data.train.dt, f"{first['hours']:.2f} labelled hours"
     out.print(f"A decision every {hop:g} s; {first['changes']:.0f} changes of class in {hours}.")
     out.print(f"all: share of right decisions; settled: from {streams.SETTLED:g} s after a change; delay: to the")
