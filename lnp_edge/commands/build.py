@@ -5,6 +5,7 @@ the same core, and the time that they take at the board's clock."""
 
 import argparse
 import json
+from dataclasses import replace
 from pathlib import Path
 
 from lnp_edge.base.console import note, out
@@ -38,6 +39,7 @@ def run(args: argparse.Namespace) -> int:
     sizes = build(args.folder)
     if args.model:
         cost = _board_cost.of(model, boards.get(manifest.board), windows, sizes)
+        cost = replace(cost, in_ram=1 if "lnp_serve.c" in manifest.files else cost.open_windows)
     if args.json:
         print(json.dumps(sizes.as_dict() | {"cost": cost and cost.as_dict()}))
         return 0
@@ -48,5 +50,21 @@ def run(args: argparse.Namespace) -> int:
         if windows is None:
             out.print(_board_cost.no_windows(args.model), soft_wrap=True, markup=False)
     else:
-        note(f"what a step costs: lnp build {args.folder} --model model.onnx")
+        note(f"what a step costs: lnp build {args.folder} --model {_model_of(args.folder)}")
     return 0
+
+
+def _model_of(built: Path) -> str:
+    """The model of a generated folder, if it lies here or beside it; else a name to replace."""
+    from lnp_edge.base.errors import LnpError
+    from lnp_edge.firmware_gen import folder, network
+    from lnp_edge.interchange import onnx_file
+
+    manifest = folder.read_manifest(built)
+    for path in sorted([*Path().glob("*.onnx"), *built.parent.glob("*.onnx")]):
+        try:
+            if manifest.holds(network.files(onnx_file.load(path), manifest.name)):
+                return str(path)
+        except LnpError:
+            continue
+    return "MODEL.onnx"

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass
 
 from lnp_edge.firmware_gen.stream import windows
+from lnp_edge.spec import layout
 from lnp_edge.spec.board import Board
 from lnp_edge.spec.model import QuantizedModel
 
@@ -14,6 +15,7 @@ from lnp_edge.spec.model import QuantizedModel
 # (gcc), with the least of each to 1.01. Waits for flash come on top, and on a Cortex-M0 with the small
 # multiplier the 32 cycles of a product (DDI 0432 3.3).
 CYCLES = 1.0, 2.0
+OF_A_WINDOW = 12  # B beside its network: age, phase and outside of csrc/lnp_model.h.in
 TWO_AT_A_TIME = {"cortex-m7": 0.5, "cortex-m33": 0.5}  # least: these may issue two
 
 Range = tuple[float, float]
@@ -40,6 +42,7 @@ class BoardCost:
     counted_on : the emulated board that ran, of the same core as the board
     stack : B that the program took of those that are reserved
     cycles : mean of a step by the board's own counter; 0 if it has none
+    in_ram : windows whose networks ram holds: one in the program that lnp verify asks
     """
 
     model: QuantizedModel
@@ -51,11 +54,18 @@ class BoardCost:
     stack: int = 0
     cycles: float = 0.0
     missing: str = ""
+    in_ram: int = 1
 
     @property
     def open_windows(self) -> int:
         """Windows that a sample belongs to: each takes a step of its own."""
         return windows(self.model)
+
+    @property
+    def ram_of_app(self) -> int:
+        """B with the networks of all open windows, as a program needs that takes samples; 0 if ram is."""
+        more = (self.open_windows - self.in_ram) * (layout.state_bytes(self.model) + OF_A_WINDOW)
+        return self.ram + more if self.ram else 0
 
     @property
     def steps_a_second(self) -> float:
@@ -133,6 +143,7 @@ class BoardCost:
             "flash": self.flash,
             "flash_size": self.board.flash.size,
             "ram": self.ram,
+            "ram_of_app": self.ram_of_app,
             "ram_size": self.board.ram.size,
             "stack": self.stack,
             "counted": [asdict(one) for one in self.counted],
