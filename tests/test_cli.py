@@ -461,6 +461,13 @@ def test_a_closed_loop_is_the_same_here_and_on_a_device_and_says_that_it_was_ver
     assert [s["step"] for s in steps] == list(range(1, 26))
 
 
+@pytest.mark.parametrize("name", ["x.edf", "x.WAV", "x.npy"])
+def test_a_recording_that_is_no_text_is_said_to_be_none(capsys, at, name):
+    (at / name).write_bytes((at / "a.csv").read_bytes())
+    what, try_next = refused(capsys, at, "run", "m.onnx", "--source", name)
+    assert what == f"lnp run reads text, {name} is {name[2:].upper()}" and "CSV" in try_next
+
+
 def test_a_forecast_is_printed_with_its_name(capsys, at):
     onnx_file.save(tiny_loop(), at / "l.onnx")
     assert main(["run", "l.onnx", "--source", "a.csv"]) == 0
