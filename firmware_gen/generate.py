@@ -103,7 +103,7 @@ def _of_app(model: QuantizedModel) -> dict[str, str]:
             "takes samples and acts on decisions.\n"
             "Replace two functions in `main.c`: where a sample comes from, and what a decision does."
         ),
-        "others_are": "`lnp_config.h` has the constants of the board.",
+        "others_are": "`lnp_config.h` has the constants of the\nboard.",
     }
 
 
