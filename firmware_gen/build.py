@@ -18,6 +18,7 @@ from lnp_edge.firmware_gen.folder import BUILD, read_manifest, tool_failed
 from lnp_edge.spec.board import Board
 
 TIMEOUT = 300  # s
+COMPILE = "mend that line if you changed it, else report this with the model and the board"
 OVERFLOW = re.compile(r"region [`'](FLASH|RAM)'[^\n]*overflowed by (\d+) bytes")
 
 
@@ -112,7 +113,7 @@ def _run(command: list[str], folder: Path, output: str, board: Board) -> None:
         return
     (folder / output).unlink(missing_ok=True)
     _refuse_overflow(done.stderr, board)
-    raise tool_failed(folder, command[0], done.returncode, done.stderr, "run lnp doctor")
+    raise tool_failed(folder, command[0], done.returncode, done.stderr, COMPILE)
 
 
 def _refuse_overflow(text: str, board: Board) -> None:

@@ -8,6 +8,8 @@ import os
 import re
 import shutil
 import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -118,6 +120,17 @@ def write(files: dict[str, str], folder: Path) -> None:
         if made:
             _remove_empty(folder)
         raise ConfigError(f"cannot write to {folder}: {e.strerror}", "choose another folder with -o") from None
+
+
+@contextmanager
+def scratch() -> Iterator[Path]:
+    """A folder to build in, removed at the end. It stays if a tool failed in it: the error names a log in it."""
+    made = Path(tempfile.mkdtemp(prefix="lnp-"))
+    try:
+        yield made
+    finally:
+        if not any(made.rglob(f"{BUILD}/*.log")):
+            shutil.rmtree(made, ignore_errors=True)
 
 
 def _refuse_foreign(files: dict[str, str], folder: Path) -> set[str]:

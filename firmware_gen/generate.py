@@ -35,7 +35,7 @@ def generate(model: QuantizedModel, board: Board, name: str = "net", app: bool =
         files["main.c"] = Template((CSRC / "app.c.in").read_text("utf-8")).substitute(name=name, NAME=name.upper())
     else:
         files |= link.files(model, board, name)
-        files["README.md"] = _readme(model, board, name)
+    files["README.md"] = _readme(model, board, name, app)
     files |= {p.name: p.read_text("utf-8") for p in sorted(CSRC.iterdir()) if _belongs(p, app)}
     return folder.program(name, board, files)
 
@@ -63,7 +63,7 @@ def _check_fits(model: QuantizedModel, board: Board, app: bool) -> None:
         raise DoesNotFit(f"needs {ram} B RAM for {what}, {board.name} has {board.ram.size}", try_next)
 
 
-def _readme(model: QuantizedModel, board: Board, name: str) -> str:
+def _readme(model: QuantizedModel, board: Board, name: str, app: bool) -> str:
     own, *others = commands.names(board)
     return Template((CSRC / "README.md.in").read_text("utf-8")).substitute(
         name=name,
@@ -75,12 +75,36 @@ def _readme(model: QuantizedModel, board: Board, name: str) -> str:
         synapses=model.synapses,
         table_bytes=layout.table_bytes(model),
         state_bytes=layout.state_bytes(model),
-        link_bytes=link.ram_bytes(model),
         elf=commands.output(name, own),
         driver=board.uart,
         others="".join(f"make TOOLCHAIN={other}\n" for other in others),
+        **(_of_app(model) if app else _of_server(model)),
         **_example(model, name),
     )
+
+
+def _of_server(model: QuantizedModel) -> dict[str, str]:
+    """The parts of the README about the program that lnp verify asks."""
+    return {
+        "more_ram": f"| link buffers, in RAM | {link.ram_bytes(model)} |\n",
+        "does": "answers requests on the serial line.\n`lnp verify` compares it with the model, bit for bit.",
+        "others_are": (
+            "`lnp_link.*`, `lnp_serve.c`, `lnp_cobs.*`, `lnp_wire.h`\nand `lnp_config.h` are the serial link."
+        ),
+    }
+
+
+def _of_app(model: QuantizedModel) -> dict[str, str]:
+    """The parts of the README about the program that a user changes."""
+    count = model.open_windows
+    return {
+        "more_ram": f"| all {count} network states, in RAM | {count * layout.state_bytes(model)} |\n" * (count > 1),
+        "does": (
+            "takes samples and acts on decisions.\n"
+            "Replace two functions in `main.c`: where a sample comes from, and what a decision does."
+        ),
+        "others_are": "`lnp_config.h` has the constants of the\nboard.",
+    }
 
 
 def _example(model: QuantizedModel, name: str) -> dict[str, str]:

@@ -25,7 +25,6 @@ import warnings
 from collections.abc import Callable, Iterator
 from contextlib import closing
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Any
 
 import numpy as np
@@ -204,6 +203,7 @@ class Model:
         """
         from lnp_edge import boards
         from lnp_edge.firmware_gen.build import build
+        from lnp_edge.firmware_gen.folder import scratch
         from lnp_edge.firmware_gen.generate import generate, write
         from lnp_edge.runtime.device import Device
         from lnp_edge.runtime.ports import open_board
@@ -212,11 +212,11 @@ class Model:
             if isinstance(value, bool) or not isinstance(value, int) or value < least:
                 raise ConfigError(f"{name} is {value!r}", f"choose a whole number from {least}")
         target = boards.get(board)
-        with TemporaryDirectory(prefix="lnp-") as folder:
+        with scratch() as folder:
             image = None
             if target.start != "serial":
-                write(generate(self.quantized, target), Path(folder))
-                image = build(Path(folder)).image
+                write(generate(self.quantized, target), folder)
+                image = build(folder).image
             with closing(open_board(target, image)) as port:
                 device = Device(port, self.quantized, board)
                 return compare(self.quantized, device, stimulus(self.quantized, steps, seed))

@@ -1,7 +1,7 @@
 """Compare the decisions of a device with the host's: the program that lnp generate --app writes, fed with samples.
 
-It takes each sample as a row of text and answers with a row for each decision, as csrc/app.c.in says. So
-what runs is lnp_<name>_push, and with it the whole path from a sample to a decision.
+It names its columns, takes each sample as a row of text and answers with a row for each decision, as csrc/app.c.in
+says. So what runs is lnp_<name>_push, and with it the whole path from a sample to a decision.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from lnp_edge.runtime.verify import stimulus
 from lnp_edge.spec.model import QuantizedModel
 
 DECISIONS, MOST_SAMPLES = 40, 20_000
-AT_ONCE = 64  # samples in one write
+AT_ONCE = 4096  # bytes of samples in one write, if it is not one sample alone: QEMU takes some 10 kB a second
 PATIENCE = 100  # empty reads in a row until the program counts as silent
 LONGEST = 2**20  # bytes of an answer without a line's end
 
@@ -76,19 +76,22 @@ def compare(model: QuantizedModel, port: Port, samples: NDArray[np.int16]) -> De
 
 
 def _answers(port: Port, lines: list[bytes], count: int) -> list[Row]:
-    """The first `count` rows that the program writes while it is given the lines."""
+    """The first `count` rows that the program writes while it is given the lines, once it has named its columns.
+
+    Before that it may not listen yet: QEMU drops what comes while the firmware starts.
+    """
     todo, found, silent = iter(lines), bytearray(), 0
-    while found.count(b"\n") < count:
-        if some := b"".join(islice(todo, AT_ONCE)):
+    at_once = max(1, AT_ONCE // max(map(len, lines)))
+    while (given := found.count(b"\n") - 1) < count:
+        some = b"".join(islice(todo, at_once)) if given >= 0 else b""
+        if some:
             port.write(some)
         more = port.read(4096)
         silent = 0 if more or some else silent + 1
         found += more
         if silent > PATIENCE or len(found) > LONGEST + 400 * count:
-            raise LinkError(
-                f"the program gave {found.count(10)} of {count} decisions", "report this with the model file"
-            )
+            raise LinkError(f"the program gave {max(0, given)} of {count} decisions", "report this with the model file")
     try:
-        return [tuple(map(int, row.split())) for row in bytes(found).decode("ascii").splitlines()[:count]]
+        return [tuple(map(int, row.split())) for row in bytes(found).decode("ascii").splitlines()[1 : count + 1]]
     except ValueError:
         raise LinkError(f"the program wrote {bytes(found[:60])!r}", "report this with the model file") from None

@@ -18,10 +18,12 @@ from typing import BinaryIO, Protocol
 
 import serial
 
+from lnp_edge import readers
 from lnp_edge.base.errors import DataError, LinkError
 from lnp_edge.readers.csv_text import encoding_of
 from lnp_edge.runtime.ports import open_serial
 
+TEXT = "csv_text"  # the reader of rows of text
 TICK = 0.05  # s; an empty read of a live source takes so long
 CHUNK = 65536  # bytes
 LINE_LIMIT = 65536  # bytes
@@ -134,12 +136,22 @@ def open_feed(place: str, baud: int, tell: Callable[[str], None]) -> Feed:
         if stat.S_ISFIFO(os.fstat(number).st_mode):
             return PipeFeed(number)
         file = os.fdopen(number, "rb")
+        _refuse_other_formats(place, file)
         return FileFeed(file)
     except (OSError, ValueError) as e:
         raise DataError(
             f"cannot read {place}: {getattr(e, 'strerror', None) or e}",
             "give a CSV file, - for standard input, or a serial port",
         ) from None
+
+
+def _refuse_other_formats(place: str, file: BinaryIO) -> None:
+    """Raises DataError for a file of recordings that a reader other than that of text knows by its ending."""
+    ending = next((e for e, reader in readers.endings().items() if place.lower().endswith(e) and reader != TEXT), None)
+    if ending:
+        file.close()
+        what = f"lnp run reads text, {place} is {ending[1:].upper()}"
+        raise DataError(what, "write its rows as CSV, a column for each channel")
 
 
 def _standard_input() -> Feed:

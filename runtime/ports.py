@@ -87,11 +87,11 @@ class PtyProcess(serial.Serial):
         master, slave = os.openpty()
         try:
             tty.setraw(slave)
+            self.port = os.ttyname(slave)
+            self.open()  # first, for it throws away what was written
             self._process = subprocess.Popen(
                 command, stdin=master, stdout=master, stderr=subprocess.DEVNULL, start_new_session=True
             )
-            self.port = os.ttyname(slave)
-            self.open()
         except (OSError, ValueError) as e:
             self.close()
             raise BoardError(f"cannot start {command[0]}: {e}", "run lnp doctor") from None

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable, Iterator
+from datetime import datetime
 
 from lnp_edge.base.console import ascii_only
 from lnp_edge.base.errors import DataError
@@ -74,6 +75,11 @@ class Source:
     def summary(self) -> list[str]:
         """What was passed over, held and clipped, in words."""
         return self._parser.summary()
+
+    @property
+    def began(self) -> datetime | None:
+        """The date of the first row, if the stamps are dates that never went back."""
+        return self._stamps.began if self._stamps and not self._pace.went_back else None
 
     # ---- from bytes to samples
 

@@ -31,6 +31,14 @@ class Stamps:
         self._factor: float | None = None
         self._wrap = 0
         self._last: int | float | None = None
+        self._first = ""  # the first stamp that could be read
+
+    @property
+    def began(self) -> datetime | None:
+        """The date of the first stamp, in UTC if it does not say where; None if stamps have no date."""
+        dated = self._form is not None and self._form != "number" and not self._wrap
+        first = _date(self._first, self._form) if dated and self._form else None
+        return None if first is None else _EPOCH + timedelta(microseconds=first)
 
     def step(self, cell: str, rows: int) -> float | None:
         """Seconds since the last stamp that could be read, `rows` rows before; None for the first, NaN if it is none.
@@ -43,6 +51,7 @@ class Stamps:
         if value is None:
             return math.nan
         self._last = value
+        self._first = self._first or cell
         if before is None:
             return None
         step = value - before
@@ -181,6 +190,10 @@ class Pace:
         seconds, rows = self._t - self._known[0], self._rows - self._known[1]
         if not self.rate and rows >= ROWS and seconds > 0:
             self.rate = rows / seconds
+
+    @property
+    def went_back(self) -> bool:
+        return self._back > 0
 
     @property
     def no_clock(self) -> str:

@@ -34,6 +34,7 @@ from lnp_edge.network import file as network_file
 from lnp_edge.network.file import NetworkFile
 from lnp_edge.runtime import feeds
 from lnp_edge.spec.board import Region
+from lnp_edge.spec.quantity import Quantity
 
 MODEL = tiny_model()
 
@@ -463,6 +464,13 @@ def test_a_closed_loop_is_the_same_here_and_on_a_device_and_says_that_it_was_ver
     assert [s["step"] for s in steps] == list(range(1, 26))
 
 
+@pytest.mark.parametrize("name", ["x.edf", "x.WAV", "x.npy"])
+def test_a_recording_that_is_no_text_is_said_to_be_none(capsys, at, name):
+    (at / name).write_bytes((at / "a.csv").read_bytes())
+    what, try_next = refused(capsys, at, "run", "m.onnx", "--source", name)
+    assert what == f"lnp run reads text, {name} is {name[2:].upper()}" and "CSV" in try_next
+
+
 def test_a_forecast_is_printed_with_its_name(capsys, at):
     onnx_file.save(tiny_loop(), at / "l.onnx")
     assert main(["run", "l.onnx", "--source", "a.csv"]) == 0
@@ -471,6 +479,27 @@ def test_a_forecast_is_printed_with_its_name(capsys, at):
     for line, said in zip(text.splitlines(), json_lines(capsys), strict=True):
         for name, value in said["forecast"].items():
             assert f"{name}: {value:.0f}" in line
+
+
+def test_a_forecast_has_its_unit_and_the_date_of_its_window(capsys, at):
+    quantities = tuple(Quantity("degC", -1000.0, 0.005, False) for _ in range(3))
+    onnx_file.save(replace(tiny_loop(), quantities=quantities).check(), at / "l.onnx")
+    rows = [f"2026-10-{1 + k // 24:02d} {k % 24:02d}:00:00,{k % 7},2,3" for k in range(30)]
+    (at / "d.csv").write_text("\n".join(["time,c0,c1,c2", *rows]))
+    slow = replace(onnx_file.load(at / "l.onnx"), dt=3600.0).check()
+    onnx_file.save(slow, at / "l.onnx")
+    assert main(["run", "l.onnx", "--source", "d.csv"]) == 0
+    text = capsys.readouterr().out
+    assert main(["run", "l.onnx", "--source", "d.csv", "--json"]) == 0
+    said = json_lines(capsys)
+    for k, (line, one) in enumerate(zip(text.splitlines(), said, strict=True)):
+        for name, count in one["forecast"].items():
+            assert f"{name}: {(count + 1000) * 0.005:.3f} degC" in line
+        assert k or line.startswith("2026-10-01 00:00:00 to 2026-10-01 20:00:00   ")
+        assert re.search(r"   took \d+ us$", line)
+    (at / "d.csv").write_text("\n".join(["time,c0,c1,c2", *rows[10:30], *rows[:30]]))
+    assert main(["run", "l.onnx", "--source", "d.csv"]) == 0
+    assert "2026" not in capsys.readouterr().out.splitlines()[-1], "the clock went back: seconds, not dates"
 
 
 def test_a_loop_needs_a_whole_window_and_a_model_that_forecasts(capsys, at):

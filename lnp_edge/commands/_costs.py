@@ -6,11 +6,9 @@ none fires, or all do in every step. What an emulator counts repeats exactly.
 
 from __future__ import annotations
 
-import tempfile
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from functools import cache
-from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,6 +17,7 @@ from lnp_edge import boards
 from lnp_edge.base.errors import BoardError, ConfigError
 from lnp_edge.commands import _measure
 from lnp_edge.firmware_gen.build import Sizes, compiler
+from lnp_edge.firmware_gen.folder import scratch
 from lnp_edge.spec import plugins
 from lnp_edge.spec.frontend import PACKAGE as FRONT_ENDS
 from lnp_edge.spec.frontend import RAW, FrontEnd, inputs
@@ -183,6 +182,6 @@ def _run(case: Case, chain: str) -> tuple[Sizes, list[int]]:
     """The sizes of a case's firmware, and the instructions of each of STEPS steps."""
     model, board = case.model(), boards.get(BOARD)
     counts = np.random.default_rng(1).integers(1, 1000, (1, model.window, case.channels)).astype(np.int16)
-    with tempfile.TemporaryDirectory(prefix="lnp-") as folder:
-        sizes = _measure.built(model, board, chain, Path(folder))
+    with scratch() as folder:
+        sizes = _measure.built(model, board, chain, folder)
         return sizes, _measure.instructions(sizes, board, model, counts)

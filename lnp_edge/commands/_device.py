@@ -1,10 +1,8 @@
 """A device for a command: an emulated board with freshly built firmware, or a board at a port."""
 
 import argparse
-import tempfile
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
-from pathlib import Path
 
 from lnp_edge.spec.model import QuantizedModel
 
@@ -28,14 +26,15 @@ def opened(model: QuantizedModel, name: str, port: str | None, app: bool = False
     """A runtime.device.Port. Without the name of a port, it builds and starts the firmware: the server, or the app."""
     from lnp_edge import boards
     from lnp_edge.firmware_gen.build import build
+    from lnp_edge.firmware_gen.folder import scratch
     from lnp_edge.firmware_gen.generate import generate, write
     from lnp_edge.runtime.ports import open_board
 
     board = boards.get(name)
-    with tempfile.TemporaryDirectory(prefix="lnp-") as folder:
+    with scratch() as folder:
         image = None
         if port is None and board.start != "serial":
-            write(generate(model, board, app=app), Path(folder))
-            image = build(Path(folder)).image
+            write(generate(model, board, app=app), folder)
+            image = build(folder).image
         with closing(open_board(board, image, port)) as line:
             yield line

@@ -3,7 +3,6 @@
 import hashlib
 import json
 import math
-import tempfile
 from collections.abc import Iterable
 from contextlib import closing
 from dataclasses import astuple, replace
@@ -16,6 +15,7 @@ from lnp_edge import boards
 from lnp_edge.base.errors import BoardError
 from lnp_edge.base.files import read_result, write_whole
 from lnp_edge.firmware_gen.build import Sizes, build, compiler
+from lnp_edge.firmware_gen.folder import scratch
 from lnp_edge.firmware_gen.generate import generate, write
 from lnp_edge.interchange import windows_file
 from lnp_edge.runtime.device import Device
@@ -41,11 +41,11 @@ def meter(board: Board, windows: NDArray[np.int16] | None = None) -> Meter:
     compiler(board.toolchain)
 
     def measured(model: QuantizedModel) -> Use:
-        with tempfile.TemporaryDirectory(prefix="lnp-") as folder:
-            sizes = built(model, board, board.toolchain, Path(folder) / "board")
+        with scratch() as folder:
+            sizes = built(model, board, board.toolchain, folder / "board")
             if twin is None or windows is None:
                 return Use(sizes.flash, sizes.ram)
-            same = sizes if twin.name == board.name else built(model, twin, board.toolchain, Path(folder) / "twin")
+            same = sizes if twin.name == board.name else built(model, twin, board.toolchain, folder / "twin")
             calls = instructions(same, twin, model, windows)
         return Use(sizes.flash, sizes.ram, float(np.mean(calls)), max(calls))
 
@@ -120,15 +120,13 @@ def cost(
         found = replace(found, flash=sizes.flash, ram=sizes.ram)
     if board.cpu == "host":
         return replace(found, missing="this computer counts no instructions, --board cortex-m4 does")
-    with tempfile.TemporaryDirectory(prefix="lnp-") as folder:
+    with scratch() as folder:
         try:
-            own = None if sizes else built(model, board, board.toolchain, Path(folder) / "board")
+            own = None if sizes else built(model, board, board.toolchain, folder / "board")
             if own:
                 found = replace(found, flash=own.flash, ram=own.ram)
             twin = counting_board(board)
-            same = (
-                own if own and twin.name == board.name else built(model, twin, board.toolchain, Path(folder) / "twin")
-            )
+            same = own if own and twin.name == board.name else built(model, twin, board.toolchain, folder / "twin")
             counted, stack = list[Counted](), 0
             for what, runs in data.items():
                 calls, used = _counted(same, twin, model, runs)

@@ -39,8 +39,8 @@ def run(args: argparse.Namespace) -> int:
     sizes = build(args.folder)
     if args.model:
         cost = _cost_report.of(model, boards.get(manifest.board), windows, sizes)
-        if not manifest.serves:
-            cost = replace(cost, stack=0)  # that of the server, which was counted
+        if not manifest.serves:  # its RAM holds all windows; the stack that was counted is the server's
+            cost = replace(cost, stack=0, in_ram=cost.model.open_windows)
     if args.json:
         print(json.dumps(sizes.as_dict() | {"cost": cost and cost.as_dict()}))
         return 0
@@ -51,5 +51,21 @@ def run(args: argparse.Namespace) -> int:
         if windows is None:
             out.print(_cost_report.no_windows(args.model), soft_wrap=True, markup=False)
     else:
-        note(f"what a step costs: lnp build {args.folder} --model model.onnx")
+        note(f"what a step costs: lnp build {args.folder} --model {_model_of(args.folder)}")
     return 0
+
+
+def _model_of(built: Path) -> str:
+    """The model of a generated folder, if it lies here or beside it; else a name to replace."""
+    from lnp_edge.base.errors import LnpError
+    from lnp_edge.firmware_gen import folder, network
+    from lnp_edge.interchange import onnx_file
+
+    manifest = folder.read_manifest(built)
+    for path in sorted([*Path().glob("*.onnx"), *built.parent.glob("*.onnx")]):
+        try:
+            if manifest.holds(network.files(onnx_file.load(path), manifest.name)):
+                return str(path)
+        except LnpError:
+            continue
+    return "MODEL.onnx"

@@ -137,7 +137,7 @@ def _print(dataset: Dataset, report: Report, settings: Config, remarks: list[str
         cells.append([name, "test" if test[g] else "training", shown(time[g].sum()), ", ".join(lacks)[:40]])
     _table(f"minutes of {dataset.group_name}", ["", "part", "minutes", "lacks"], cells)
     cells = [
-        [c.name, c.unit, f"{c.low:.5g}", f"{c.high:.5g}", f"{c.missing}", f"{q.scale:g}", f"{q.zero:.12g}"]
+        [c.name, c.unit, *(f"{value:.5g}" for value in c.extremes), f"{c.missing}", f"{q.scale:g}", f"{q.zero:.12g}"]
         for c, q in zip(report.channels, dataset.quantities, strict=True)
     ]
     _table("channels", ["", "unit", "lowest", "highest", "empty", "scale", "zero"], cells)

@@ -159,6 +159,7 @@ def _show(report: dict[str, Any], data: Split, model: QuantizedModel, some: int)
     out.print(Text(what, style="bold"), soft_wrap=True)
     if not model.decision.ranged(model.window):  # two numbers of each channel, which decide nothing
         report["decision"] = {k: v for k, v in report["decision"].items() if k not in ("low", "high", "outside")}
+    report["decision"] = {k: v for k, v in report["decision"].items() if v != ()}
     for key, value in report.items():
         said = ", ".join(f"{k} {v}" for k, v in value.items()) if isinstance(value, dict) else value
         said = f"{value:.1f} of 31" if isinstance(value, float) else said

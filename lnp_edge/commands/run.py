@@ -13,8 +13,10 @@ every step is compared with the reference."""
 import argparse
 import json
 import sys
+from collections.abc import Iterator
 from contextlib import closing, nullcontext
 from dataclasses import replace
+from datetime import datetime, timedelta
 from pathlib import Path
 
 import numpy as np
@@ -133,7 +135,7 @@ def _windows(args: argparse.Namespace, model: QuantizedModel, runner, source, lo
         said = p.as_dict() | ({"time": now()} if source.live else {})
         if log:
             log.write({"prediction": said})
-        print(json.dumps(said) if args.json else _line(p, said.get("time")), flush=True)
+        print(json.dumps(said) if args.json else _line(model, p, said.get("time"), source.began), flush=True)
     if gaps > GAPS and not source.live:
         note(f"gaps: {gaps}, of which {GAPS} were told")
     if count == 0:
@@ -143,11 +145,25 @@ def _windows(args: argparse.Namespace, model: QuantizedModel, runner, source, lo
     return 0
 
 
-def _line(p, time: str | None) -> str:
-    when = f"{time}{p.end:10.2f} s" if time else f"{p.start:9.2f} to {p.end:9.2f} s"
-    forecast = ", ".join(f"{name}: {value:.0f}" for name, value in (p.forecast or {}).items())
+def _line(model: QuantizedModel, p, time: str | None, began: datetime | None) -> str:
+    """A prediction in words. time : of the clock on the wall; began : the date of the first row, if there is one"""
+    if time:
+        when = f"{time}{p.end:10.2f} s"
+    elif began:
+        dates = [(began + timedelta(seconds=s)).replace(tzinfo=None) for s in (p.start, p.end)]
+        when = " to ".join(date.isoformat(" ", "seconds" if model.sample_dt >= 1 else "milliseconds") for date in dates)
+    else:
+        when = f"{p.start:9.2f} to {p.end:9.2f} s"
+    forecast = ", ".join(f"{name}: {value}" for name, value in _forecast(model, p))
     name = f"{'unknown' if p.unknown else p.name:<16}" + f" {p.percent:3d} %" * (p.percent > 0)
-    return f"{when}   {forecast or name} {p.latency_us:9.0f} us"
+    return f"{when}   {forecast or name}   took {p.latency_us:.0f} us"
+
+
+def _forecast(model: QuantizedModel, p) -> Iterator[tuple[str, str]]:
+    """The name and the value of each channel that is forecast: physical, with its unit, if the model knows these."""
+    for k, (name, count) in enumerate((p.forecast or {}).items()):
+        assert model.forecast
+        yield name, model.quantities[model.forecast.target[k]].told(count) if model.quantities else f"{count:.0f}"
 
 
 def _free_run(args: argparse.Namespace, model: QuantizedModel, runner, source, log) -> int:

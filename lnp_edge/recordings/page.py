@@ -73,8 +73,7 @@ def _channels(dataset: Dataset, report: Report) -> str:
         [
             c.name,
             c.unit,
-            f"{c.low:.6g}",
-            f"{c.high:.6g}",
+            *(f"{value:.6g}" for value in c.extremes),
             f"{c.missing}",
             f"{c.clipped}",
             f"{q.scale:g}",

@@ -86,6 +86,14 @@ class ChannelReport:
             self.high, self.at_high, self.next_high = best, count, nearest
 
     @property
+    def extremes(self) -> tuple[float, float]:
+        """The lowest and the highest value, in the unit where there is one: the file may hold counts, as EDF does."""
+        q = self.quantity
+        if q.in_file and q.unit and self.unit:
+            return (self.low - q.zero) * q.scale, (self.high - q.zero) * q.scale
+        return self.low, self.high
+
+    @property
     def constant(self) -> bool:
         return self.low == self.high
 

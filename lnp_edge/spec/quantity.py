@@ -39,6 +39,12 @@ class Quantity:
         """Counts as they stand in a file: the inverse of counts()."""
         return counts if self.in_file else (counts - self.zero) * self.scale
 
+    def told(self, count: float) -> str:
+        """A count, rounded or not, in words: the physical value and its unit; without a unit as it stands in a file."""
+        value = (count - self.zero) * self.scale if self.unit else float(self.values(np.asarray(count)))
+        digits = 0 if self.in_file and not self.unit else max(0, math.ceil(-math.log10(self.scale) - 1e-9))
+        return f"{value:.{digits}f} {self.unit}".rstrip()
+
     @property
     def rest(self) -> float:
         """The count about which augmentation turns and scales: zero, or 0 where zero is at the edge of int16."""

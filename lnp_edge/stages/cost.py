@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import asdict, dataclass
 
+from lnp_edge.spec import layout
 from lnp_edge.spec.board import Board
 from lnp_edge.spec.model import QuantizedModel
 
@@ -14,6 +15,7 @@ from lnp_edge.spec.model import QuantizedModel
 # with the small multiplier, a product 32 (DDI 0432 3.3); a Cortex-M7 or M33 issues some pairs at once.
 # Waits for flash come on top.
 CYCLES = 1.0, 2.0
+OF_A_WINDOW = 12  # B beside its network: age, phase and outside of csrc/lnp_model.h.in
 
 Range = tuple[float, float]
 
@@ -39,6 +41,7 @@ class BoardCost:
     counted_on : the emulated board that ran, of the same core as the board
     stack : B that the program took of those that are reserved
     cycles : mean of a step by the board's own counter, on data like those that were counted first; 0 if it has none
+    in_ram : windows whose networks ram holds: one in the program that lnp verify asks
     """
 
     model: QuantizedModel
@@ -50,6 +53,13 @@ class BoardCost:
     stack: int = 0
     cycles: float = 0.0
     missing: str = ""
+    in_ram: int = 1
+
+    @property
+    def ram_of_app(self) -> int:
+        """B with the networks of all open windows, as a program needs that takes samples; 0 if ram is."""
+        more = (self.model.open_windows - self.in_ram) * (layout.state_bytes(self.model) + OF_A_WINDOW)
+        return self.ram + more if self.ram else 0
 
     @property
     def a_window(self) -> float:
@@ -106,6 +116,7 @@ class BoardCost:
             "flash": self.flash,
             "flash_size": self.board.flash.size,
             "ram": self.ram,
+            "ram_of_app": self.ram_of_app,
             "ram_size": self.board.ram.size,
             "stack": self.stack,
             "counted": [asdict(one) for one in self.counted],

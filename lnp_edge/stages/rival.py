@@ -8,12 +8,10 @@ the reserved stack are in them.
 
 from __future__ import annotations
 
-import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import asdict, dataclass, field, replace
 from importlib.util import find_spec
-from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
@@ -24,7 +22,7 @@ from lnp_edge.base.progress import Progress
 from lnp_edge.config import Config, StreamSettings
 from lnp_edge.firmware_gen import rival as firmware
 from lnp_edge.firmware_gen.build import Sizes, build, compiler
-from lnp_edge.firmware_gen.folder import write
+from lnp_edge.firmware_gen.folder import scratch, write
 from lnp_edge.rivals import FORECAST_ONE, Rival
 from lnp_edge.runtime.device import Port
 from lnp_edge.runtime.emulator import Emulator
@@ -246,8 +244,8 @@ def on_board(rival: Rival, shape: tuple[int, int, int], board: Board, sanitize: 
     """The rival, built and started. sanitize : abort on undefined behaviour; on the host only"""
     flash, ram = (replace(region, size=max(region.size, ROOM)) for region in (board.flash, board.ram))
     roomy = replace(board, flash=flash, ram=ram)
-    with tempfile.TemporaryDirectory(prefix="lnp-") as folder:
-        write(firmware.generate(rival.c_files(), shape, roomy), Path(folder))
-        sizes = build(Path(folder), sanitize=sanitize)
+    with scratch() as folder:
+        write(firmware.generate(rival.c_files(), shape, roomy), folder)
+        sizes = build(folder, sanitize=sanitize)
         with closing(open_board(roomy, sizes.image)) as port:
             yield Device(port, shape, sizes)

@@ -94,7 +94,7 @@ def test_a_device_greets_at_boot_and_at_hello(line):
     *numbers, name = REPLIES["hello"].struct.unpack(frame.payload)
     m = tiny_model()
     assert numbers == [
-        protocol.wire_crc(), m.fingerprint, 0, m.state_words, 1_000_000_000, m.n, m.n_in, m.n_out, 18, 512,
+        protocol.wire_crc(), m.fingerprint, 0, m.state_words, 1_000_000_000, m.n, m.n_in, m.n_out, 16, 512,
     ]  # fmt: skip
     assert name == b"host".ljust(24, b"\0")
 

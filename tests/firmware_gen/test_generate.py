@@ -6,6 +6,7 @@
 import hashlib
 import json
 import os
+import re
 import subprocess
 import sys
 from dataclasses import replace
@@ -42,6 +43,17 @@ def board(**changes):
 def test_generated_files_are_the_expected_ones(name):
     text = generate(tiny_model(), board())[name]
     assert text == (EXPECTED / f"{name}.txt").read_text(), f"intended? python {Path(__file__).name}"
+
+
+@pytest.mark.parametrize("app", [False, True])
+def test_the_readme_names_files_of_its_folder_and_each_that_a_program_needs(app):
+    files = generate(tiny_model(), board(), app=app)
+    named = set(re.findall(r"`([a-z_0-9]+\.(?:c|h))`", files["README.md"]))
+    assert named <= set(files)
+    assert "`lnp_net.c`" in files["README.md"] and ("`main.c`" in files["README.md"]) == app
+    copied = files["README.md"].partition("Copy ")[2].partition("They need only")[0]
+    included = set(re.findall(r'#include "(\w+\.h)"', "".join(files[name] for name in named if name in copied)))
+    assert included <= set(re.findall(r"`([a-z_0-9]+\.h)`", copied))
 
 
 def test_the_same_model_gives_the_same_bytes_in_any_process():

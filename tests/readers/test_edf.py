@@ -166,7 +166,10 @@ def test_recordings_keep_counts_units_and_scale_even_where_the_gain_of_a_file_di
         notes = [tal(r, (r, 1, ("rest", "walk")[r % 2])) for r in range(20)]
         signals = [("ax", "g", (-top, top), (-1000, 1000), wave), ("EDF Annotations", "", (-1, 1), (-9, 9), notes)]
         (tmp_path / f"{name}.edf").write_bytes(written(signals, 20, plus="EDF+C"))
-    dataset, _ = load(DataSettings(root=str(tmp_path), files="*.edf", label="annotation", group="file"))
+    dataset, report = load(DataSettings(root=str(tmp_path), files="*.edf", label="annotation", group="file"))
+    (channel,) = report.channels
+    assert (channel.low, channel.high) == (-32768, 2 * wave.max())
+    assert channel.extremes == pytest.approx((-3276.8, 0.2 * wave.max()), rel=1e-12) and channel.unit == "g"  # floats
     assert dataset.classes == ("rest", "walk") and dataset.dt == 0.02 and len(dataset.recordings) == 40
     (quantity,) = dataset.quantities
     assert (quantity.unit, quantity.zero, quantity.scale, quantity.in_file) == ("g", 0.0, 0.1, True)

@@ -1,5 +1,7 @@
 """The program that lnp generate --app writes decides as the host does, and a difference is found."""
 
+import re
+import tempfile
 from contextlib import closing
 from dataclasses import replace
 from functools import cache
@@ -13,6 +15,7 @@ from tiny import tiny_front, tiny_loop, tiny_model
 from lnp_edge import boards
 from lnp_edge.base.errors import DoesNotFit, LinkError
 from lnp_edge.cli import main
+from lnp_edge.firmware_gen import commands
 from lnp_edge.firmware_gen.build import build
 from lnp_edge.firmware_gen.generate import generate, write
 from lnp_edge.interchange import onnx_file
@@ -27,7 +30,10 @@ KINDS = {
     "windows": lambda: replace(tiny_model(), decision=RULE).check(),
     "stream": lambda: replace(tiny_front("logdiff", 4), hop=8, decision=replace(RULE, stream=True)).check(),
     "forecast": lambda: tiny_loop(),
+    # Five windows of 100,000 synapses: more samples come meanwhile than a driver keeps.
+    "slow": lambda: replace(tiny_model(n=600, density=0.3), hop=4).check(),
 }
+BUILDS = [(name, chain) for name in boards.names() for chain in commands.names(boards.get(name))]
 
 
 @pytest.fixture(scope="module")
@@ -46,7 +52,15 @@ def program(tmp_path_factory):
 
 @pytest.mark.parametrize(
     ("board", "kind"),
-    [("host", "windows"), ("host", "stream"), ("host", "forecast"), ("cortex-m4", "stream"), ("mps2-an386", "windows")],
+    [
+        ("host", "windows"),
+        ("host", "stream"),
+        ("host", "forecast"),
+        ("cortex-m4", "stream"),
+        ("mps2-an386", "windows"),
+        ("netduinoplus2", "windows"),
+        ("netduinoplus2", "slow"),
+    ],
 )
 def test_a_program_decides_as_the_host_does(program, board, kind):
     model = KINDS[kind]()
@@ -54,6 +68,13 @@ def test_a_program_decides_as_the_host_does(program, board, kind):
         found = decisions.compare(model, port, decisions.samples_for(model, 1))
     assert found.ok and found.compared == decisions.DECISIONS
     assert found.lines() == ["decisions: 40 from single samples, 0 differences"]
+
+
+@pytest.mark.parametrize(("board", "toolchain"), BUILDS)
+def test_a_program_is_built_for_every_board(tmp_path, board, toolchain):
+    need_for(board, toolchain, start=False)
+    write(generate(KINDS["stream"](), boards.get(board), app=True), tmp_path)
+    assert build(tmp_path, toolchain).flash > 0
 
 
 def test_another_rule_is_found(program):
@@ -109,10 +130,11 @@ def test_a_program_that_says_something_else_is_told(said):
         decisions.compare(model, Port(said), decisions.samples_for(model, 1))
 
 
-def test_lnp_verify_compares_decisions_and_says_so(program, tmp_path, capsys):
-    need_for("host")
+@pytest.mark.parametrize("board", ["host", "netduinoplus2"])
+def test_lnp_verify_compares_decisions_and_says_so(tmp_path, capsys, board):
+    need_for(board)
     onnx_file.save(KINDS["windows"](), tmp_path / "model.onnx")
-    assert main(["verify", str(tmp_path / "model.onnx"), "--board", "host", "--steps", "10"]) == 0
+    assert main(["verify", str(tmp_path / "model.onnx"), "--board", board, "--steps", "10"]) == 0
     assert "decisions: 40 from single samples, 0 differences" in capsys.readouterr().out
 
 
@@ -123,3 +145,15 @@ def test_states_of_all_windows_must_fit():
     with pytest.raises(DoesNotFit, match="states and stack"):
         generate(model, boards.get("nucleo-f401re"), app=True)
     assert np.ceil(1000 / 10) * 4 * model.state_words > boards.get("nucleo-f401re").ram.size
+
+
+def test_the_log_of_a_compiler_that_failed_is_there_to_read(tmp_path, capsys, monkeypatch):
+    need_for("host")
+    onnx_file.save(KINDS["windows"](), tmp_path / "model.onnx")
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    monkeypatch.setattr(commands, "WARNINGS", ("-Dlnp_crc32=1",))
+    assert main(["verify", str(tmp_path / "model.onnx"), "--board", "host"]) == 2
+    told = capsys.readouterr().err
+    (log,) = re.findall(r"all its output is in (\S+\.log)", " ".join(told.split()))
+    assert "error" in Path(log).read_text() and "doctor" not in told
+    assert len(list(tmp_path.glob("lnp-*"))) == 1

@@ -228,6 +228,23 @@ def test_a_program_pays_for_a_sample_what_the_steps_of_its_open_windows_cost(tmp
     assert max(both) < most + 300
 
 
+def test_the_ram_of_an_app_is_told_beside_that_of_one_window(at, capsys):
+    """Fifty open windows, each with a network: what lnp verify asks has one of them."""
+    need_for("cortex-m4", start=False)
+    onnx_file.save(replace(MODEL, hop=2).check(), at / "m.onnx")
+    said = []
+    for folder, more in (("one", []), ("app", ["--app"])):
+        assert main(["generate", "m.onnx", "--board", "cortex-m4", "-o", folder, *more]) == 0
+        assert main(["build", folder, "--model", "m.onnx", "--json"]) == 0
+        said.append(json.loads(capsys.readouterr().out))
+        assert main(["build", folder, "--model", "m.onnx"]) == 0
+        assert ("with one window and about" in " ".join(capsys.readouterr().out.split())) == (folder == "one")
+    one, app = said
+    assert app["cost"]["ram_of_app"] == app["ram"] > 4 * one["ram"]
+    # An app has the recent samples and no link: about 1 kB less.
+    assert 0 < one["cost"]["ram_of_app"] - app["ram"] < 1200
+
+
 # ---- boards
 
 
@@ -404,7 +421,7 @@ def test_build_with_the_model_prints_its_cost_and_without_it_says_how(at, capsys
     assert main(["generate", "m.onnx", "--board", "cortex-m4", "-o", "fw"]) == 0
     assert main(["build", "fw"]) == 0
     captured = capsys.readouterr()
-    assert "--model model.onnx" in captured.err and len(captured.out.splitlines()) == 3
+    assert "lnp build fw --model m.onnx" in captured.err and len(captured.out.splitlines()) == 3
     assert main(["build", "fw", "--model", "m.onnx"]) == 0
     assert "│ training data │   300 │" in capsys.readouterr().out
     assert main(["build", "fw", "--model", "m.onnx", "--json"]) == 0

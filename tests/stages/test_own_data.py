@@ -37,7 +37,7 @@ def test_classes_from_files_to_a_model(at, capsys):
     assert np.array(matrix, int).sum(1).tolist() == [7, 7]
     assert main(["quantize", "t.safetensors", "-o", "m.onnx"]) == 0
     decision = next(line for line in capsys.readouterr().out.splitlines() if line.startswith("decision"))
-    assert decision.split(maxsplit=1)[1] == "stream False, lead 0, least 0, levels ()"  # no range that decides
+    assert decision.split(maxsplit=1)[1] == "stream False, lead 0, least 0"  # no range that decides, no levels
     model = onnx_file.load(at / "m.onnx")
     assert model.classes == ("fast [b]", "slow") and len(model.quantities) == 3
     assert model.provenance["config"]["data"]["path"] == "{who}_{what}.csv"
