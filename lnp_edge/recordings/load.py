@@ -22,7 +22,7 @@ from lnp_edge.base.errors import ConfigError, DataError
 from lnp_edge.base.install import require
 from lnp_edge.config import ChannelSettings, DataSettings
 from lnp_edge.readers import NUMBER, Column, Table
-from lnp_edge.recordings import counts, cut, held
+from lnp_edge.recordings import continuous, counts, cut, held
 from lnp_edge.recordings.cut import Recording, Rows
 from lnp_edge.recordings.find import File, find, natural
 from lnp_edge.recordings.report import ChannelReport, Report
@@ -100,8 +100,8 @@ def _recordings(file: File, number: int, reading: _Reading, dt: float) -> list[R
         return []
     begin, absolute = (clock.start, clock.absolute) if clock else (0.0, False)
     for piece in cut.ordered(rows, seen):
-        for label, start, x in cut.recordings(piece, dt, reading.settings.gap, seen):
-            found.append(Recording(x, label, int(piece.group[0]), begin + start, absolute, number))
+        for label, start, x, lead in cut.recordings(piece, dt, reading.settings.gap, seen):
+            found.append(Recording(x, label, int(piece.group[0]), begin + start, absolute, number, lead))
     for what, count in seen.items():
         reading.report.saw(what, count, file.place)
     return found
@@ -444,6 +444,7 @@ def _dataset(reading: _Reading, found: list[Recording], dt: float) -> tuple[Data
     at = {name: c for c, name in enumerate(reading.channels)}
     series = _series(settings, at, quantities, dt) if settings.target else None
     report.channels, report.dt = reading.channel, dt
+    streams = [] if series else continuous.streams(parts, whole, lambda x: counts.converted(x, origin, quantities)[0])
     dataset = Dataset(
         name=settings.name,
         dt=dt,
@@ -459,6 +460,7 @@ def _dataset(reading: _Reading, found: list[Recording], dt: float) -> tuple[Data
         group_titles=parts.titles,
         quantities=tuple(quantities),
         vectors=tuple((at[a], at[b], at[c]) for a, b, c in settings.vectors),
+        streams=tuple(streams),
     )
     report.splits = parts.why
     report.spans = [(report.places[r.file], r.label, r.start, len(r.x) * dt) for r in found]

@@ -214,7 +214,7 @@ def pieces(t, x=None, label=None, group=None):
 
 def recordings(t, dt, x=None, gap=0.0):
     found, seen = pieces(t, x)
-    return [a[:, 0].tolist() for one in found for _, _, a in cut.recordings(one, dt, gap, seen)], seen
+    return [a[:, 0].tolist() for one in found for _, _, a, _ in cut.recordings(one, dt, gap, seen)], seen
 
 
 def test_rows_out_of_order_are_sorted_and_duplicates_dropped():
@@ -393,3 +393,32 @@ def test_a_rate_whose_step_no_model_has_is_refused_before_the_training(tmp_path,
     text = lines("a", [(k % 7,) for k in range(100)])
     with pytest.raises(ConfigError, match=f"data.rate is {rate:g} Hz"):
         loaded(tmp_path, {"a.csv": text}, f'files = "a.csv"\nrate = {rate}\ntarget = "a"\nahead = {ahead}')
+
+
+def test_a_recording_whose_label_changes_is_a_stream_whose_parts_are_the_recordings(tmp_path):
+    labels = ["a"] * 20 + [""] * 3 + ["b"] * 30 + ["a"] * 10
+    text = lines("t,x,kind", [*((k, k, what) for k, what in enumerate(labels)), *((k, k, "b") for k in range(80, 90))])
+    settings = 'time = "t"\nchannels = ["x"]\nlabel = "kind"\ngroup = "file"'
+    found, _ = loaded(tmp_path, {f"p{k}.csv": text for k in range(3)}, 'files = "*.csv"\n' + settings)
+    assert [(len(s.labels), s.group) for s in found.streams] == [(63, 0), (10, 0), (63, 1), (10, 1), (63, 2), (10, 2)]
+    first = found.streams[0]
+    assert first.labels.tolist() == [0] * 20 + [-1] * 3 + [1] * 30 + [0] * 10
+    assert first.signal[:, 0].tolist() == list(range(63))
+    parts = [[*range(20)], [*range(23, 53)], [*range(53, 63)], [*range(80, 90)]]
+    assert [a[:, 0].tolist() for a in found.recordings[:4]] == parts
+    assert all(np.shares_memory(a, first.signal) for a in found.recordings[:3])
+
+
+def test_streams_end_where_the_test_part_begins_and_where_rows_are_left_out(tmp_path):
+    rows = [(k, k, "ab"[k // 50 % 2], "no" if 260 <= k < 270 else "yes") for k in range(400)]
+    settings = 'files = "a.csv"\ntime = "t"\nchannels = ["x"]\nlabel = "kind"\nwhere = {worn = "yes"}'
+    found, _ = loaded(tmp_path, {"a.csv": lines("t,x,kind,worn", rows)}, settings)
+    assert {s.group for s in found.streams} == {0, 1} and sum(len(s.labels) for s in found.streams) == 390
+    for stream in found.streams:
+        x = stream.signal[:, 0].astype(int)
+        assert (np.diff(x) == 1).all() and stream.labels.tolist() == (x // 50 % 2).tolist()
+        assert all((k >= 300) == (stream.group == 1) for k in x.tolist() if k not in range(260, 300))
+
+
+def test_files_of_one_class_each_are_no_streams(tmp_path):
+    assert loaded(tmp_path, two_people(), PATH)[0].streams == ()
