@@ -231,7 +231,8 @@ def _wanted(table: Table, file: File, reading: _Reading) -> _Wanted:
     texts: dict[str, str] = {}
     for name in filter(None, (settings.label, settings.group, *settings.where)):
         if name not in file.says:
-            texts[name] = _column(name, as_named, file, f"label, group or where, nor in {settings.path or 'path'}")
+            nor = f", nor does path = {json.dumps(settings.path)} name it" if settings.path else ""
+            texts[name] = _column(name, as_named, file, f"label, group or where{nor}", of_names=True)
     reading.columns = [counts.in_one_unit(*both, file.place) for both in zip(channels, reading.columns, strict=True)]
     return _Wanted(channels, clocks, texts)
 
@@ -317,15 +318,19 @@ def _choose_channels(reading: _Reading, table: Table, as_named: dict[str, str], 
     reading.origin = np.full(len(chosen), np.nan)
 
 
-def _column(name: str, as_named: dict[str, str], file: File, what: str) -> str:
-    """The column of a file that is called `name`; case and units do not count where the name itself is not there."""
+def _column(name: str, as_named: dict[str, str], file: File, what: str, of_names: bool = False) -> str:
+    """The column of a file that is called `name`; case and units do not count where the name itself is not there.
+
+    of_names : whether the files' names might say it
+    """
     if name in as_named:
         return as_named[name]
     found = [own for alias, own in as_named.items() if readers.key(alias) == readers.key(name)]
     if len(found) != 1:
         raise DataError(
             f"{file.place} has {'no' if not found else 'more than one'} column {name[:40]!r}, for [data] {what}",
-            f"its columns: {_list(as_named)}",
+            f"its columns: {_list(as_named)}"
+            + ('; if the files\' names say it, write path = "{person}_{session}.csv"' if of_names else ""),
         )
     return found[0]
 

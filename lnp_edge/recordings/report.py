@@ -171,13 +171,23 @@ _THEN = {
 }
 
 
+_UNITS = {"minutes": 1.0, "hours": 60.0, "days": 1440.0}  # each from FEWEST of it
+FEWEST = 10
+
+
 def counted(count: int, what: str) -> str:
     return f"{count} {what}{'s' * (count != 1)}"
 
 
-def shown(minutes: float) -> str:
+def unit_of(minutes: float) -> tuple[str, float]:
+    """The unit in which so long a time is readable, and how many of it a minute has."""
+    found = [(name, 1 / size) for name, size in _UNITS.items() if minutes >= FEWEST * size]
+    return found[-1] if found else ("minutes", 1.0)
+
+
+def shown(time: float) -> str:
     """Three digits, but no exponent."""
-    return f"{minutes:.3g}" if minutes < 1000 else f"{minutes:.0f}"
+    return f"{time:.3g}" if time < 1000 else f"{time:.0f}"
 
 
 @dataclass(frozen=True)
