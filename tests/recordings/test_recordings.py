@@ -14,6 +14,7 @@ from lnp_edge.recordings import counts, cut
 from lnp_edge.recordings.cut import Rows
 from lnp_edge.recordings.find import natural, template_of
 from lnp_edge.recordings.load import load
+from lnp_edge.recordings.report import ChannelReport
 from lnp_edge.recordings.times import Clock
 
 need("pandas")
@@ -357,10 +358,29 @@ def test_odd_channels_are_told_with_the_remedy(tmp_path):
             for k, v in enumerate(rng.normal(0, 1, 500))]  # fmt: skip
     files = {f"{what}.csv": lines("t,good,same,none,dead,cut", rows) for what in "ab"}
     said = "\n".join(loaded(tmp_path, files, 'files = "*.csv"\ntime = "t"\nlabel = "file"')[1].remarks())
-    assert "same is always 5" in said and "missing = [-999]" in said and "cut is at its limit, 1" in said
+    assert "same is always 5" in said and "missing = [-999]" in said and "cut is at a limit, 1," in said
     assert "dead stands still at 0.5 for 200 rows" in said and "good" not in said
     clean = loaded(tmp_path, {}, 'files = "*.csv"\ntime = "t"\nlabel = "file"\nmissing = [-999]')
     assert "far from all others" not in "\n".join(clean[1].remarks())
+
+
+def test_a_slow_a_held_and_a_coarse_signal_do_not_clip(tmp_path):
+    sine = np.sin(np.arange(2000) / 50)
+    held, battery = sine[np.arange(2000) // 100 * 100].round(3), 3.7 - np.arange(2000) // 40 * 0.002
+    rows = list(
+        zip(np.arange(2000) / 10, battery.round(3), (20 + sine).round(1), held, sine.clip(max=0.9), strict=True)
+    )
+    files = {f"{what}.csv": lines("t,battery,coarse,held,cut", rows) for what in "ab"}
+    said = "\n".join(loaded(tmp_path, files, 'files = "*.csv"\ntime = "t"\nlabel = "file"')[1].remarks())
+    assert re.findall(r"(\w+) is at a limit", said) == ["cut"]
+
+
+def test_extremes_are_those_of_all_files():
+    report = ChannelReport("a")
+    for values in ([1, 2, 2, 9, 8], [0.5, 0.5, 2, 9, 9], [3, 4, 4], [0.5, 1]):
+        report.look(np.array(values, np.float32), 10.0, "")
+    assert report.ends == {-1: {10.5: 3, 11.0: 2}, 1: {19.0: 3, 18.0: 1}}
+    assert (report.low, report.high) == (10.5, 19.0)
 
 
 def test_small_blocks_give_the_same_recordings(tmp_path, monkeypatch):
