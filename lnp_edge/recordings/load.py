@@ -404,8 +404,14 @@ def _is_one_of(
 
 def _look_at_channels(reading: _Reading, x: NDArray[np.float32], file: File) -> None:
     assert reading.origin is not None
+    empty = np.zeros(len(x), np.int16)
     for channel, column, origin in zip(reading.channel, x.T, np.nan_to_num(reading.origin), strict=True):
         channel.look(column, float(origin), file.place)
+        empty += np.isnan(column)
+    if len(reading.channel) > 1 and empty.any():
+        single = x[empty == 1]
+        for channel, column in zip(reading.channel, single.T, strict=True):
+            channel.alone += int(np.isnan(column).sum())
 
 
 def _dataset(reading: _Reading, found: list[Recording], dt: float) -> tuple[Dataset, Report]:

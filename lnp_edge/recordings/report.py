@@ -26,6 +26,7 @@ class ChannelReport:
     unit: str = ""
     whole: bool = True  # all values are whole numbers within int16
     missing: int = 0  # empty or invalid cells
+    alone: int = 0  # of them, those in rows where every other channel has a value
     clipped: int = 0  # samples outside int16 after the scale of the training part
     still: tuple[int, str, float] = (0, "", 0.0)  # rows, file and value of the longest standstill worth telling
     rows: int = 0
@@ -91,10 +92,17 @@ class ChannelReport:
         if self.constant:
             return [f"{self.name} is always {self.low:g}: leave it out of [data] channels"]
         if self.missing:
-            found.append(f"{self.name} has {self.missing} empty or invalid cells, {self.missing / self.rows:.1%}")
+            back = f": leaving it out of [data] channels would bring back {self.alone} rows"
+            found.append(
+                f"{self.name} has {self.missing} empty or invalid cells, {self.missing / self.rows:.1%}"
+                + back * (self.alone > OFTEN * self.rows)
+            )
         if self.still[0]:
             rows, place, value = self.still
-            found.append(f"{self.name} stands still at {value:g} for {rows} rows of {place}: is the sensor dead there?")
+            found.append(
+                f"{self.name} stands still at {value:g} for {rows} rows of {place}: is the sensor dead there? "
+                "Then leave the channel out of [data] channels, or such files with [data] where"
+            )
         deviation = np.sqrt(max(self.square / count - (self.total / count) ** 2, 0.0))
         for (value, at), (beside, rows) in (ends.items() for ends in self.ends.values()):
             share = at / count

@@ -13,7 +13,7 @@ from lnp_edge.cli import main
 from lnp_edge.recordings import look
 from lnp_edge.recordings.look import triples
 from lnp_edge.task.fit import configuration
-from lnp_edge.task.split import load_data
+from lnp_edge.task.split import load_data, split
 
 need("pandas")
 RNG = np.random.default_rng(5)
@@ -207,3 +207,15 @@ def test_long_times_are_told_in_days_and_what_no_group_lacks_has_no_column(tmp_p
     new(tmp_path, {"a.csv": text}, "--target", "T", "--ahead", "86400")
     told = capsys.readouterr().out
     assert "days of part" in told and "minutes" not in told and "lacks" not in told
+
+
+def test_fast_signals_are_told_what_they_want(tmp_path, capsys):
+    files = {f"p{m}/{what}_{n}.csv": f"{HEAD}\n{rows(900, 0.001)}"
+             for m in (1, 2, 3) for what in ("ok", "worn") for n in (1, 2)}  # fmt: skip
+    new(tmp_path, files)
+    told = capsys.readouterr().err
+    assert "check [data] window = 0.1: at 1000 Hz" in told and 'front = "bands", frame = 64, window = 0.448' in told
+    text = (tmp_path / "my.toml").read_text().replace("frame = 4 ", 'front = "bands"\nwindow = 0.448\nframe = 64 ')
+    (tmp_path / "my.toml").write_text(text)
+    found = configuration(str(tmp_path / "my.toml"))
+    assert split(found, load_data(found)).task.window == 448

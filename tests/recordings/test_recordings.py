@@ -359,7 +359,7 @@ def test_odd_channels_are_told_with_the_remedy(tmp_path):
     files = {f"{what}.csv": lines("t,good,same,none,dead,cut", rows) for what in "ab"}
     said = "\n".join(loaded(tmp_path, files, 'files = "*.csv"\ntime = "t"\nlabel = "file"')[1].remarks())
     assert "same is always 5" in said and "missing = [-999]" in said and "cut is at a limit, 1," in said
-    assert "dead stands still at 0.5 for 200 rows" in said and "good" not in said
+    assert "dead stands still at 0.5 for 200 rows" in said and "leave the channel out" in said and "good" not in said
     clean = loaded(tmp_path, {}, 'files = "*.csv"\ntime = "t"\nlabel = "file"\nmissing = [-999]')
     assert "far from all others" not in "\n".join(clean[1].remarks())
 
@@ -373,6 +373,16 @@ def test_a_slow_a_held_and_a_coarse_signal_do_not_clip(tmp_path):
     files = {f"{what}.csv": lines("t,battery,coarse,held,cut", rows) for what in "ab"}
     said = "\n".join(loaded(tmp_path, files, 'files = "*.csv"\ntime = "t"\nlabel = "file"')[1].remarks())
     assert re.findall(r"(\w+) is at a limit", said) == ["cut"]
+
+
+def test_rows_that_one_channel_alone_loses_are_told_with_the_remedy(tmp_path):
+    rows = [(k / 10, k % 7, -999 if k >= 70 else k % 5, -999 if k in (3, 80) else k % 3) for k in range(100)]
+    settings = 'files = "a.csv"\ntime = "t"\ntarget = "load"\nahead = 0.1\nmissing = [-999]'
+    said = loaded(tmp_path, {"a.csv": lines("t,load,vib,amp", rows)}, settings)[1].remarks()
+    assert (
+        "vib has 30 empty or invalid cells, 30.0%: leaving it out of [data] channels would bring back 29 rows" in said
+    )
+    assert "amp has 2 empty or invalid cells, 2.0%" in said
 
 
 def test_extremes_are_those_of_all_files():
