@@ -452,3 +452,19 @@ def test_streams_end_where_the_test_part_begins_and_where_rows_are_left_out(tmp_
 
 def test_files_of_one_class_each_are_no_streams(tmp_path):
     assert loaded(tmp_path, two_people(), PATH)[0].streams == ()
+
+
+def test_what_follows_a_recording_that_lies_in_two_files_begins_a_stream(tmp_path):
+    def day(d, labels):
+        stamps = (f"2026-11-0{d}T{h:02d}:00:00" for h in range(24))
+        return lines(
+            "time,x,kind", [(t, 24 * d + h, what) for h, (t, what) in enumerate(zip(stamps, labels, strict=True))]
+        )
+
+    files = {f"{who}_{d}.csv": day(d, labels) for who in "abc"
+             for d, labels in {1: "v" * 14 + "u" * 10, 2: "u" * 8 + "v" * 9 + "u" * 7}.items()}  # fmt: skip
+    settings = 'path = "{who}_{n}.csv"\ntime = "time"\nchannels = ["x"]\nlabel = "kind"\ngroup = "who"'
+    found, _ = loaded(tmp_path, files, settings)
+    assert [(len(s.labels), s.group) for s in found.streams] == [(32, 0), (16, 0), (32, 1), (16, 1), (32, 2), (16, 2)]
+    for stream in found.streams:
+        assert (np.diff(stream.signal[:, 0].astype(int)) == 1).all()
