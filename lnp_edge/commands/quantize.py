@@ -83,6 +83,7 @@ def run(args: argparse.Namespace) -> int:
     if not (silenced := quantize_report.silenced(layers)):  # before the report: whoever reads that may stop reading
         onnx_file.save(model, args.output)
         windows_file.save(model, pipeline.sample(data), args.output)
+        discard(checkpoint, *(beside(args.output, name) for name in FOLDED))
     if args.json:
         print(json.dumps(report))
     else:
@@ -95,7 +96,6 @@ def run(args: argparse.Namespace) -> int:
             f"{who} went silent: {integers:.2g} spikes per neuron and step, {floats:.2g} in floats",
             "nothing was written; the report says what to try",
         )
-    discard(checkpoint, *(beside(args.output, name) for name in FOLDED))
     note(f"written: {args.output}    next: lnp generate {args.output} --board cortex-m4 -o firmware")
     return 0
 
