@@ -13,7 +13,7 @@ from pathlib import Path
 
 from lnp_edge.base.errors import BoardError, ConfigError
 from lnp_edge.base.files import read_bounded
-from lnp_edge.firmware_gen import commands
+from lnp_edge.firmware_gen import commands, link
 from lnp_edge.spec import board
 from lnp_edge.spec.board import Board
 
@@ -33,6 +33,11 @@ class Manifest:
     name: str
     board: str
     files: dict[str, str]
+
+    @property
+    def serves(self) -> bool:
+        """Whether its program is the server that lnp verify asks, not one for a user to change."""
+        return any(Path(path).stem in link.FILES for path in self.files)
 
     def holds(self, files: dict[str, str]) -> bool:
         """Whether these files, name and text, are among those of the folder."""

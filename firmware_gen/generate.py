@@ -7,7 +7,7 @@ from pathlib import Path
 from string import Template
 
 from lnp_edge.base.errors import ConfigError, DoesNotFit
-from lnp_edge.firmware_gen import commands, folder, link, network, startup, stream
+from lnp_edge.firmware_gen import commands, folder, link, network, startup
 from lnp_edge.firmware_gen.folder import write
 from lnp_edge.firmware_gen.network import CSRC
 from lnp_edge.firmware_gen.startup import STACK_BYTES
@@ -57,7 +57,7 @@ def _check_fits(model: QuantizedModel, board: Board, app: bool) -> None:
         raise DoesNotFit(f"needs {flash} B flash for its tables, {board.name} has {board.flash.size}", try_next)
     networks, more, what = 1, link.ram_bytes(model), "state, link and stack"
     if app:
-        networks, more, what = stream.windows(model), 4 * model.n_in, "states and stack"
+        networks, more, what = model.open_windows, 4 * model.n_in, "states and stack"
     ram = networks * layout.state_bytes(model) + more + STACK_BYTES
     if ram > board.ram.size:
         raise DoesNotFit(f"needs {ram} B RAM for {what}, {board.name} has {board.ram.size}", try_next)

@@ -64,7 +64,7 @@ def _header(model: QuantizedModel, name: str) -> str:
         name=name,
         version=VERSION,
         fingerprint=f"0x{model.fingerprint:08X}u",
-        sizes=f"{sizes}\n#define LNP_{up}_WINDOWS {stream.windows(model)}u",
+        sizes=f"{sizes}\n#define LNP_{up}_WINDOWS {model.open_windows}u",
         names=stream.names(model, up),
         state="\n".join(_members(model)),
         drives=layout.drives(model),

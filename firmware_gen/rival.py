@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import json
+from collections.abc import Sequence
+
 from lnp_edge.firmware_gen import folder, startup
 from lnp_edge.firmware_gen.network import CSRC
 from lnp_edge.spec.board import Board
@@ -14,9 +17,8 @@ def generate(files: dict[str, str], shape: tuple[int, int, int], board: Board) -
 
     files : the rival's C; shape : steps and channels of a window, and the number of scores
     """
-    found = dict(files)
+    found = sources(files, shape)
     found |= {
-        "lnp_rival.h": _header(shape),
         "lnp_config.h": startup.config(board),
         "lnp_board.h": (CSRC / "lnp_board.h").read_text("utf-8"),
         "main.c": (CSRC / "rival_main.c.in").read_text("utf-8"),
@@ -24,8 +26,14 @@ def generate(files: dict[str, str], shape: tuple[int, int, int], board: Board) -
     return folder.program(NAME, board, found | startup.files(board))
 
 
-def _header(shape: tuple[int, int, int]) -> str:
+def sources(files: dict[str, str], shape: tuple[int, int, int], said: Sequence[str] = ()) -> dict[str, str]:
+    """What a program of one's own needs: the rival's C and its header. said : of each score, what it is of"""
+    return files | {"lnp_rival.h": _header(shape, said)}
+
+
+def _header(shape: tuple[int, int, int], said: Sequence[str]) -> str:
     steps, channels, scores = shape
+    names = "".join(f"// scores[{k}] is of {json.dumps(name)}\n" for k, name in enumerate(said))
     return f"""#ifndef LNP_RIVAL_H
 #define LNP_RIVAL_H
 
@@ -36,7 +44,7 @@ def _header(shape: tuple[int, int, int]) -> str:
 #define LNP_RIVAL_CHANNELS {channels}u
 #define LNP_RIVAL_SCORES {scores}u
 
-// counts: a row of LNP_RIVAL_CHANNELS for each of LNP_RIVAL_STEPS steps.
+{names}// counts: a row of LNP_RIVAL_CHANNELS for each of LNP_RIVAL_STEPS steps.
 void lnp_rival_scores(const int16_t *counts, int32_t *scores);
 
 #endif

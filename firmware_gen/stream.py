@@ -7,11 +7,6 @@ from lnp_edge.spec.model import QuantizedModel
 from lnp_edge.spec.quantity import Quantity
 
 
-def windows(model: QuantizedModel) -> int:
-    """Networks that run at once: the windows that a sample may belong to; one if it is never reset."""
-    return 1 if model.decision.stream else -(-model.window // model.hop)
-
-
 def names(model: QuantizedModel, up: str) -> str:
     """Macros of the public header: rate and names."""
     lines = [f"#define LNP_{up}_SAMPLE_SECONDS {model.sample_dt!r}"]

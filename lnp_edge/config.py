@@ -424,7 +424,7 @@ def _absent(config: Config, raw: dict) -> tuple[str, ...]:
     for k, layer in enumerate(config.network.layer):
         found += [f"network.layer.{k}.{key}" for key in times(layer.neuron, network, network["layer"][k])]
     found += [f"train.{key}" for key in ("epochs", "balance") if key not in raw.get("train", {})]
-    return (*found, *(f"augment.{key}" for key in ["noise"] if key not in raw.get("augment", {})))
+    return (*found, *(f"augment.{key}" for key in ("noise", "speed") if key not in raw.get("augment", {})))
 
 
 def _without_none(scales: dict) -> dict:

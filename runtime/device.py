@@ -89,6 +89,10 @@ class Device:
                 f"{self.name} reports sizes {sizes} and frames of {greeting.max_payload} bytes, the model has {ours}",
                 "generate, build and flash it again with this lnp-edge",
             )
+        if not greeting.clock_hz:
+            raise LinkError(
+                f"{self.name} reports a clock of 0 Hz", "generate, build and flash it again with this lnp-edge"
+            )
         return greeting
 
     def reset(self) -> None:

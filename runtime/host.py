@@ -100,7 +100,9 @@ class Stream:
             self._recent.clear()
         else:
             y = classify(self._runner, counts)
-        return self._predict(y, row, outside, begin)
+        predicted = self._predict(y, row, outside, begin)
+        self.outside.tell()
+        return predicted
 
     def _predict(self, y: NDArray[np.int32], row: NDArray[np.int16], outside: int, begin: float):
         model, forecast, decided = self.model, None, None

@@ -50,12 +50,18 @@ class Outside:
         self._all += leaves
 
     def of_last(self, samples: int) -> int:
-        """How many of the last samples leave the range. Called at a prediction: looks at its window."""
+        """How many of the last samples leave the range."""
+        return sum(leaves for _, leaves in islice(reversed(self._window), samples))
+
+    def tell(self) -> None:
+        """Tell, if many samples of the window of this prediction leave the range and nothing was told before.
+
+        Called last of a prediction: what is called may raise.
+        """
         if not self._told and self._in_window.max() > SHARE * self._model.window:
             self._told = True
             if self._tell:
                 self._tell(self._said(self._in_window, self._model.window))
-        return sum(leaves for _, leaves in islice(reversed(self._window), samples))
 
     def summary(self) -> list[str]:
         """The share in all of the stream, in words, if anything was told."""

@@ -12,7 +12,9 @@ import time
 import tty
 from dataclasses import replace
 from importlib import import_module
+from itertools import chain
 
+import numpy as np
 import pytest
 from conftest import need
 from nets import tiny_network
@@ -22,9 +24,9 @@ from tiny import tiny_counts, tiny_front, tiny_loop, tiny_model, with_entry
 
 from lnp_edge import boards
 from lnp_edge.base import console
-from lnp_edge.base.console import bars, out, table
+from lnp_edge.base.console import bars, out, print_table
 from lnp_edge.cli import COMMANDS, main, parser
-from lnp_edge.commands import quantize
+from lnp_edge.commands import _after, quantize
 from lnp_edge.config import Config
 from lnp_edge.experiments.executors import processes
 from lnp_edge.interchange import onnx_file
@@ -628,7 +630,29 @@ def test_closed_and_full_streams_are_no_crash(at, line, code):
     assert "| true" not in line or done.stderr == "0\n"
 
 
+@pytest.mark.parametrize("width", [40, 80, 160])
+def test_a_table_keeps_every_digit_in_a_narrow_terminal(capsys, monkeypatch, width):
+    monkeypatch.setattr(out, "width", width)
+    columns = ["", "accuracy", "integers", "macro F1", "N", "synapses", "instr. a second", "flash B", "RAM B"]
+    row = ["no recurrence", "0.793±0.010", "0.791±0.011", "0.772", "244", "11909", "1.05 M", "88404", "12345"]
+    print_table("a task", columns, [row, ["ridge on statistics", "0.974"]])
+    lines = capsys.readouterr().out.splitlines()
+    cells = [line.split()[2:] for line in lines if line.strip().startswith("no recurrence")]
+    assert list(chain(*cells)) == " ".join(row[1:]).split() and max(map(len, lines)) <= width
+    assert [len(line.split()) for line in lines if "ridge" in line] == [4] + [3] * (len(cells) - 1)
+    assert (len(cells) == 1) == (width == 160)
+
+
+def test_the_table_of_mistakes_has_whole_names(capsys, monkeypatch):
+    monkeypatch.setattr(out, "width", 80)
+    classes = [f"walking upstairs {k}" for k in range(12)]
+    _after._mistakes(tuple(classes), np.arange(144).reshape(12, 12) + 100)
+    said = capsys.readouterr().out
+    cells = [line.split()[3:] for line in said.splitlines() if line.strip().startswith("walking upstairs 11 ")]
+    assert list(chain(*cells)) == [str(232 + k) for k in range(12)] and "…" not in said
+
+
 def test_names_are_never_markup(capsys):
-    out.print(table("[/red]", ["[bold]", "[/x]"], [["[/y]", "1"]]))
+    print_table("[/red]", ["[bold]", "[/x]"], [["[/y]", "1"]])
     said = capsys.readouterr().out
     assert all(word in said for word in ("[/red]", "[bold]", "[/x]", "[/y]"))

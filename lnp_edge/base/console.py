@@ -47,6 +47,7 @@ def note(text: str) -> None:
     err.print(Text(text, style="dim"), soft_wrap=True)
 
 
+UNBOUNDED = 10_000  # columns of a terminal, more than any table has
 EVERY = 10.0  # s between two lines of progress where no bar can be drawn
 
 
@@ -86,19 +87,38 @@ def bars() -> Iterator[Progress]:
         yield progress
 
 
-def table(title: str, columns: list[str], rows: list[list[str]], wide: bool = False) -> Table:
-    """A table whose first column is aligned left and whose other columns are aligned right.
+def print_table(title: str, columns: list[str], rows: list[list[str]], wide: bool = False) -> None:
+    """Print a table whose first column is aligned left and whose other columns are aligned right.
+
+    In a narrow terminal the words of a heading stand below each other. Columns that still do not fit follow
+    in a table of their own, with the first column again: no cell is cut.
 
     wide : without frames, as a table of more than seven columns always is
     """
     wide = wide or len(columns) > 7
     box = SIMPLE_HEAD if wide else HEAVY_HEAD
-    found = Table(title=Text(title, style="bold"), title_justify="left", title_style="bold", box=box, pad_edge=not wide)
-    for k, column in enumerate(columns):
-        found.add_column(Text(column), justify="left" if k == 0 else "right", no_wrap=k == 0)
-    for row in rows:
-        found.add_row(*(Text(cell) for cell in row))
-    return found
+
+    def part(chosen: list[int]) -> Table:
+        head = Text(title, style="bold")
+        found = Table(title=head, title_justify="left", title_style="bold", box=box, pad_edge=not wide)
+        for k in chosen:
+            found.add_column(Text(columns[k]), justify="left" if k == 0 else "right", no_wrap=k == 0)
+        for row in rows:
+            found.add_row(*(Text(row[k]) if k < len(row) else Text() for k in chosen))
+        return found
+
+    def fits(chosen: list[int]) -> bool:
+        return out.measure(part(chosen), options=out.options.update(width=UNBOUNDED)).maximum <= out.width
+
+    if not fits(list(range(len(columns)))):
+        columns = [column.replace(" ", "\n") for column in columns]
+    shown = [0]
+    for k in range(1, len(columns)):
+        if len(shown) > 1 and not fits([*shown, k]):
+            out.print(part(shown))
+            shown, title = [0], ""
+        shown.append(k)
+    out.print(part(shown))
 
 
 def listing(rows: list[list[Text]]) -> Table:

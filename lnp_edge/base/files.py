@@ -43,11 +43,16 @@ def parse_json(text: str | bytes, most: int) -> Any:
     return json.loads(text)
 
 
+LONGEST_NAME = 255 - len("..") - 8  # of a file whose temporary name is .NAME.12345678
+
+
 def refuse_unwritable(path: Path) -> None:
     """Raise ConfigError if write_whole could not write to `path`. Call it before long work."""
     path = Path(path)
     why = ""
-    if path.exists() and not path.is_file():  # root could replace /dev/null
+    if len(os.fsencode(path.name)) > LONGEST_NAME:  # path.exists raises for it
+        why = f"its name has more than {LONGEST_NAME} bytes"
+    elif path.exists() and not path.is_file():  # root could replace /dev/null
         why = "not a regular file"
     elif not path.parent.is_dir():
         why = f"{path.parent} is not a folder"

@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from lnp_edge.base.console import note, out, table
+from lnp_edge.base.console import note, out, print_table
 from lnp_edge.config import Config
 from lnp_edge.experiments import predict
 from lnp_edge.network import Network
-from lnp_edge.stages import pipeline
+from lnp_edge.stages import pipeline, rival
 from lnp_edge.task import baselines, metrics
 from lnp_edge.task.advice import Scores, advice
 from lnp_edge.task.dataset import Windows
@@ -23,10 +24,12 @@ WIDEST = 12  # classes of a matrix; of more, the commonest mistakes are listed
 LISTED = 10
 
 
-def results(config: Config, data: Split, network: Network, predicted: NDArray, task: str) -> dict[str, Any]:
+def results(
+    config: Config, data: Split, network: Network, predicted: NDArray, task: str, curve: Sequence[dict[str, float]] = ()
+) -> dict[str, Any]:
     """Measures of the network and of the baselines, on the test; of the network on the training part too.
 
-    predicted : the network's, of predict.of_network
+    predicted : the network's, of predict.of_network;  curve : of its training
     """
     found: dict[str, Any] = {"measures": pipeline.measures(data, predicted), "windows": len(data.test_windows)}
     swapped = replace(data, test=data.train)
@@ -39,15 +42,19 @@ def results(config: Config, data: Split, network: Network, predicted: NDArray, t
     found["baselines"] = {name: pipeline.measures(data, said) for name, said in baselines.simple(data).items()}
     if data.test.classes:
         found["confusion"] = metrics.confusion(data.test.classes, data.test_windows.wanted, predicted).tolist()
-    found["advice"] = advice(data, _scores(data, found, predicted), task)
+    found["advice"] = advice(
+        data, _scores(data, found, predicted, curve), task, rival.of_baselines(rival.data_of(config))
+    )
     return found
 
 
-def _scores(data: Split, found: dict[str, Any], predicted: NDArray) -> Scores:
+def _scores(data: Split, found: dict[str, Any], predicted: NDArray, curve: Sequence[dict[str, float]]) -> Scores:
     key, closed = data.test.metric, bool(data.test.series and data.test.series.free_run)
     interval = None if closed else metrics.interval(data.test, data.test_windows, predicted, data.cut)[:2]
     rivals = {name: measures[key] for name, measures in found["baselines"].items()}
-    return Scores(found["measures"][key], found["training"][key], rivals, interval, metrics.lower_is_better(key))
+    seen = (curve[-1]["accuracy"], found["training"]["accuracy"]) if curve and data.test.classes else None
+    lower = metrics.lower_is_better(key)
+    return Scores(found["measures"][key], found["training"][key], rivals, interval, seen, lower)
 
 
 def show(data: Split, found: dict[str, Any]) -> None:
@@ -59,7 +66,7 @@ def show(data: Split, found: dict[str, Any]) -> None:
         "the network, on training": found["training"],
     }
     cells = [[name, *(f"{measures[key]:.3f}" for key in keys)] for name, measures in rows.items()]
-    out.print(table(f"{data.train.name}: {data.held_out_text}, held out", ["", *map(metrics.title, keys)], cells))
+    print_table(f"{data.train.name}: {data.held_out_text}, held out", ["", *map(metrics.title, keys)], cells)
     if data.test.classes:
         _mistakes(data.test.classes, np.array(found["confusion"]))
     for sentence in found["advice"]:
@@ -67,11 +74,10 @@ def show(data: Split, found: dict[str, Any]) -> None:
 
 
 def _mistakes(classes: tuple[str, ...], matrix: NDArray) -> None:
-    """The confusion matrix, or the commonest mistakes if it is too wide for a terminal."""
+    """The confusion matrix, or the commonest mistakes if there are many classes."""
     if len(classes) <= WIDEST:
-        short = [name if len(name) <= 6 else f"{name[:5]}…" for name in classes]
         rows = [[name, *map(str, row)] for name, row in zip(classes, matrix.tolist(), strict=True)]
-        out.print(table("class (row), answer (column)", ["", *short], rows, wide=True))
+        print_table("class (row), answer (column)", ["", *classes], rows, wide=True)
         return
     wrong = matrix - np.diag(np.diag(matrix))
     for k in np.argsort(-wrong, axis=None)[:LISTED].tolist():

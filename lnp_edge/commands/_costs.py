@@ -34,7 +34,7 @@ HIGH, LOW = 2**24, 1  # thresholds
 
 
 @dataclass(frozen=True)
-class Cost:
+class Figure:
     what: str
     instructions: dict[str, float]  # by toolchain
     flash: dict[str, int] | None = None  # B, more than with the samples themselves
@@ -92,12 +92,12 @@ def toolchains() -> list[str]:
     return found
 
 
-def measure(chains: list[str], progress: Callable[[str], None] = lambda what: None) -> list[Cost]:
-    """The costs, in the order of a step."""
+def measure(chains: list[str], progress: Callable[[str], None] = lambda what: None) -> list[Figure]:
+    """The figures, in the order of a step."""
 
-    def cost(what: str, more: Case, less: Case, units: int) -> Cost:
+    def cost(what: str, more: Case, less: Case, units: int) -> Figure:
         progress(what)
-        return Cost(what, {chain: (_last(more, chain) - _last(less, chain)) / units for chain in chains})
+        return Figure(what, {chain: (_last(more, chain) - _last(less, chain)) / units for chain in chains})
 
     kinds = plugins.names(NEURONS)
     spiking = [name for name in kinds if hasattr(neuron_module(name), "drive_for")]
@@ -107,7 +107,7 @@ def measure(chains: list[str], progress: Callable[[str], None] = lambda what: No
     firing = replace(driven, threshold=LOW)
     half = N // 2
 
-    found = list[Cost]()
+    found = list[Figure]()
     for front in _front_ends():
         progress(f"{front.kind}, frame {front.frame}")
         found.append(_of_front_end(replace(quiet, front=front), quiet, chains))
@@ -133,14 +133,14 @@ def measure(chains: list[str], progress: Callable[[str], None] = lambda what: No
     return found
 
 
-def _of_front_end(case: Case, plain: Case, chains: list[str]) -> Cost:
+def _of_front_end(case: Case, plain: Case, chains: list[str]) -> Figure:
     """For a sample of a channel, encoder included: the mean over steps, as it depends on the samples."""
     twice, instructions = replace(case, channels=2 * CHANNELS), {}
     for chain in chains:
         more, less = (float(np.mean(_run(one, chain)[1])) for one in (twice, case))
         instructions[chain] = (more - less) / CHANNELS / case.front.frame
     sizes = {chain: (_run(case, chain)[0], _run(plain, chain)[0]) for chain in chains}
-    return Cost(
+    return Figure(
         f"{case.front.kind}, frame {case.front.frame}: a sample of a channel",
         instructions,
         {chain: with_it.flash - without.flash for chain, (with_it, without) in sizes.items()},

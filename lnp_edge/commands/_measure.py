@@ -17,11 +17,12 @@ from lnp_edge.base.errors import BoardError
 from lnp_edge.base.files import read_result, write_whole
 from lnp_edge.firmware_gen.build import Sizes, build, compiler
 from lnp_edge.firmware_gen.generate import generate, write
+from lnp_edge.interchange import windows_file
 from lnp_edge.runtime.device import Device
 from lnp_edge.runtime.emulator import Emulator
 from lnp_edge.spec.board import Board
 from lnp_edge.spec.model import QuantizedModel
-from lnp_edge.stages.budget import Cost, Meter
+from lnp_edge.stages.budget import Meter, Use
 from lnp_edge.stages.cost import BoardCost, Counted
 
 STEPS = 400  # number of steps whose instructions are counted
@@ -39,14 +40,14 @@ def meter(board: Board, windows: NDArray[np.int16] | None = None) -> Meter:
     twin = None if windows is None else counting_board(board)
     compiler(board.toolchain)
 
-    def measured(model: QuantizedModel) -> Cost:
+    def measured(model: QuantizedModel) -> Use:
         with tempfile.TemporaryDirectory(prefix="lnp-") as folder:
             sizes = built(model, board, board.toolchain, Path(folder) / "board")
             if twin is None or windows is None:
-                return Cost(sizes.flash, sizes.ram)
+                return Use(sizes.flash, sizes.ram)
             same = sizes if twin.name == board.name else built(model, twin, board.toolchain, Path(folder) / "twin")
             calls = instructions(same, twin, model, windows)
-        return Cost(sizes.flash, sizes.ram, float(np.mean(calls)), max(calls))
+        return Use(sizes.flash, sizes.ram, float(np.mean(calls)), max(calls))
 
     return measured
 
@@ -59,13 +60,13 @@ def remembered(meter: Meter, board: Board, windows: NDArray[np.int16] | None, pa
     stepped = b"" if windows is None else windows.tobytes()
     found = read_result(path, lambda costs: all(map(_is_cost, costs.values()))) or {}
 
-    def measured(model: QuantizedModel) -> Cost:
+    def measured(model: QuantizedModel) -> Use:
         sources = json.dumps(generate(model, _roomy(board))).encode()
         key = hashlib.sha256(sources + stepped).hexdigest()
         if key not in found:
             found[key] = astuple(meter(model))
             write_whole(path, json.dumps(found).encode())
-        return Cost(*found[key])
+        return Use(*found[key])
 
     return measured
 
@@ -90,10 +91,9 @@ def counting_board(board: Board) -> Board:
     )
 
 
-def some(windows: NDArray[np.int16], samples: int = STEPS) -> NDArray[np.int16]:
-    """At most so many samples: whole windows spread over the data, or the beginning of one."""
-    count = min(len(windows), max(1, samples // windows.shape[1]))
-    return windows[np.linspace(0, len(windows) - 1, count).astype(int), :samples]
+def some(windows: NDArray[np.int16], frame: int, steps: int = STEPS) -> NDArray[np.int16]:
+    """At most so many steps: whole windows spread over the data, or the beginning of one. frame : samples of a step"""
+    return windows_file.some(windows, frame, steps, steps)
 
 
 def built(model: QuantizedModel, board: Board, toolchain: str, folder: Path) -> Sizes:
@@ -116,20 +116,23 @@ def cost(
     cycles : of a step, by the board's own counter
     """
     found = BoardCost(model, board, cycles=cycles)
+    if sizes:
+        found = replace(found, flash=sizes.flash, ram=sizes.ram)
     if board.cpu == "host":
         return replace(found, missing="this computer counts no instructions, --board cortex-m4 does")
     with tempfile.TemporaryDirectory(prefix="lnp-") as folder:
         try:
             own = None if sizes else built(model, board, board.toolchain, Path(folder) / "board")
-            if size := sizes or own:
-                found = replace(found, flash=size.flash, ram=size.ram)
+            if own:
+                found = replace(found, flash=own.flash, ram=own.ram)
             twin = counting_board(board)
             same = (
                 own if own and twin.name == board.name else built(model, twin, board.toolchain, Path(folder) / "twin")
             )
             counted, stack = list[Counted](), 0
             for what, runs in data.items():
-                calls, stack = _counted(same, twin, model, runs)
+                calls, used = _counted(same, twin, model, runs)
+                stack = max(stack, used)
                 counted.append(Counted(what, len(calls), float(np.mean(calls)), max(calls)))
         except BoardError as e:
             return replace(found, missing=e.what)

@@ -7,15 +7,15 @@ for bit. Accuracy is that of the integers on all test windows. Instructions are
 counted; flash and RAM are those of the whole image, with start-up code, UART
 driver, the buffer of a window and the stack.
 
-What was measured is kept in DIR and not repeated. To continue after a stop,
-run the same command again."""
+What was measured is kept in DIR and not repeated, with the C of each rival in
+a folder. To continue after a stop, run the same command again."""
 
 import argparse
 import json
 from pathlib import Path
 
 from lnp_edge import boards, config
-from lnp_edge.base.console import counted, note, out, table
+from lnp_edge.base.console import counted, note, out, print_table
 from lnp_edge.base.errors import ConfigError
 from lnp_edge.experiments.executors import for_jobs, processes
 from lnp_edge.experiments.rivals import Rivals, RivalTrial
@@ -59,13 +59,18 @@ def run(args: argparse.Namespace) -> int:
         rival.require(name, data)
     seed = settings.seed if args.seed is None else args.seed
     trials = [RivalTrial(name, settings, seed, compared=args.windows) for name in chosen]
-    rows = Rivals(args.output).all(trials, args.jobs)
+    store = Rivals(args.output)
+    rows = store.all(trials, args.jobs)
+    folders = {trial.rival: store.c_folder(trial) for trial in trials}
     lower = metrics.lower_is_better(data.test.metric)
     rows.sort(key=lambda row: row.value if lower else -row.value)
     if args.json:
         print(json.dumps([row.as_dict() for row in rows]))
     else:
         _print(data, rows)
+        for row in rows:
+            if folders[row.name].is_dir():  # figures from before version 0.2 have none
+                out.print(f"C of {row.name}: {folders[row.name]}", soft_wrap=True, markup=False)
     return 0 if not any(row.differ for row in rows) else 1
 
 
@@ -80,7 +85,7 @@ def _print(data: Split, rows: list[Measured]) -> None:
         ]
         for row in rows
     ]  # fmt: skip
-    out.print(table(title, columns, cells, wide=True))
+    print_table(title, columns, cells, wide=True)
     out.print(f"95 %: bootstrap over {rows[0].units}. Instructions a window and a second of signal,")
     out.print(f"flash and RAM in B: counted on the emulated {rows[0].board}.")
     for row in rows:

@@ -11,7 +11,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from lnp_edge.base.console import bars, note, out, table
+from lnp_edge.base.console import bars, note, out, print_table
 
 HELP = "measure the speed of the reference, of training or of pruning, or count a device's instructions"
 EXAMPLE = "  lnp bench\n  lnp bench --train\n  lnp bench --prune\n  lnp bench --costs"
@@ -78,7 +78,7 @@ def _train(args: argparse.Namespace) -> int:
             line.append("" if row.failed else f"{row.kept / 1e6:.1f}")
     title = f"CPU ms per training step: batch {bench.BATCH}, {bench.STEPS} steps, {bench.INPUTS} inputs"
     columns = ["", "density", *(f"N={n}" for n in sizes), f"MB at {sizes[-1]}"]
-    out.print(table(title, columns, list(lines.values())))
+    print_table(title, columns, list(lines.values()))
     for why in dict.fromkeys(f"{row.name}: {row.failed}" for row in rows if row.failed):
         out.print(why, markup=False)
     for v in verdicts:
@@ -112,7 +112,7 @@ def _prune(args: argparse.Namespace) -> int:
         verdict = f"{', '.join(aims)}: {'met' if r.met else 'missed'}" if aims else ""
         took = [f"{r.neurons}", f"{r.synapses}", f"{r.seconds:.1f}", f"{r.megabytes:.0f}"]
         cells.append([r.what, *took, verdict, r.remark])
-    out.print(table("Pruning, one core", ["", "neurons", "synapses", "CPU s", "MB", "aim", ""], cells))
+    print_table("Pruning, one core", ["", "neurons", "synapses", "CPU s", "MB", "aim", ""], cells)
     if exponent == exponent:
         out.print(f"time of the edge step grows as neurons**{exponent:.2f}, {scale.DEGREE} synapses each")
     return 0
@@ -138,7 +138,7 @@ def _costs(args: argparse.Namespace) -> int:
          *(f"{size[chain]}" if size else "" for size in (cost.flash, cost.ram) for chain in chains)]
         for cost in costs
     ]  # fmt: skip
-    out.print(table("A step on the emulated Cortex-M4", columns, rows, wide=True))
+    print_table("A step on the emulated Cortex-M4", columns, rows, wide=True)
     out.print("Each is the difference of two models that differ by that alone. A sample's cost has its encoder in it.")
     out.print("Flash and RAM, B: of 6 channels, more than with the samples themselves, one a step.")
     return 0

@@ -5,6 +5,7 @@ the same core, and the time that they take at the board's clock."""
 
 import argparse
 import json
+from dataclasses import replace
 from pathlib import Path
 
 from lnp_edge.base.console import note, out
@@ -22,7 +23,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     from lnp_edge import boards
-    from lnp_edge.commands import _board_cost
+    from lnp_edge.commands import _cost_report
     from lnp_edge.firmware_gen import folder, network
     from lnp_edge.firmware_gen.build import build
     from lnp_edge.interchange import onnx_file, windows_file
@@ -37,16 +38,18 @@ def run(args: argparse.Namespace) -> int:
             raise ConfigError(f"{args.folder} holds another model than {args.model}", hint)
     sizes = build(args.folder)
     if args.model:
-        cost = _board_cost.of(model, boards.get(manifest.board), windows, sizes)
+        cost = _cost_report.of(model, boards.get(manifest.board), windows, sizes)
+        if not manifest.serves:
+            cost = replace(cost, stack=0)  # that of the server, which was counted
     if args.json:
         print(json.dumps(sizes.as_dict() | {"cost": cost and cost.as_dict()}))
         return 0
     for line in sizes.lines()[: 1 if cost else None]:
         out.print(line, soft_wrap=True, markup=False)
     if cost:
-        _board_cost.show(cost)
+        _cost_report.show(cost)
         if windows is None:
-            out.print(_board_cost.no_windows(args.model), soft_wrap=True, markup=False)
+            out.print(_cost_report.no_windows(args.model), soft_wrap=True, markup=False)
     else:
         note(f"what a step costs: lnp build {args.folder} --model model.onnx")
     return 0

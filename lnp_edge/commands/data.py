@@ -12,7 +12,7 @@ from rich.table import Table
 from rich.text import Text
 
 from lnp_edge import config
-from lnp_edge.base.console import note, out, table
+from lnp_edge.base.console import note, out, print_table
 from lnp_edge.base.errors import ConfigError, LnpError
 from lnp_edge.base.files import refuse_unwritable
 from lnp_edge.base.install import require
@@ -163,6 +163,6 @@ def _print(dataset: Dataset, report: Report, settings: Config, remarks: list[str
 def _table(title: str, columns: list[str], cells: list[list[str]]) -> None:
     more = len(cells) - MOST
     cells = [[cell if len(cell) <= 32 else f"{cell[:31]}…" for cell in row] for row in cells[:MOST]]
-    out.print(table(title, columns, cells, wide=True))
+    print_table(title, columns, cells, wide=True)
     if more > 0:
         out.print(f"and {more} more")

@@ -11,7 +11,7 @@ import json
 import shutil
 import time
 from contextlib import closing
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from importlib.util import find_spec
 from pathlib import Path
@@ -20,12 +20,12 @@ from typing import Any
 import numpy as np
 
 from lnp_edge import boards, config
-from lnp_edge.base.console import bars, counted, note, out, table
+from lnp_edge.base.console import bars, counted, note, out, print_table
 from lnp_edge.base.errors import BoardError
 from lnp_edge.base.files import discard, write_whole
 from lnp_edge.base.install import MCU, command
 from lnp_edge.base.progress import Progress
-from lnp_edge.commands import _board_cost
+from lnp_edge.commands import _cost_report
 from lnp_edge.experiments import rivals, store
 from lnp_edge.experiments.rivals import RivalTrial
 from lnp_edge.experiments.runs import Runs
@@ -105,9 +105,10 @@ def run(args: argparse.Namespace) -> int:
     discard(args.output / trial.key)
     _show(found)
     out.print("\n".join(proof[0].report.lines()), soft_wrap=True)
-    _board_cost.show(proof[0].cost)
+    _cost_report.show(proof[0].cost)
     write_whole(args.output / "recording.csv", _csv(data))
-    note(f"{found['seconds']} s; the network, model.onnx, firmware and report.json are in {args.output}")
+    kept = "the network, model.onnx and its .windows, firmware and report.json"
+    note(f"{found['seconds']} s; {kept} are in {args.output}")
     out.print("Next:", style="bold")
     lnp = command()
     out.print(
@@ -162,11 +163,15 @@ def _on_device(args: argparse.Namespace, board: Board, model: QuantizedModel, wi
     task = progress.add_task("run and verify", total=sum(map(len, runs)), info="steps")
     with closing(open_board(board, sizes.image, args.port)) as port:
         device = Device(port, model, args.port or board.name)
+        told = device.greeting
+        if told.board != board.name:
+            raise BoardError(f"the device is {told.board}, not {board.name}", f"add --board {told.board}")
         report = verify(model, device, runs, lambda steps: progress.update(task, advance=steps))
     task = progress.add_task("count instructions", total=1, info="")
     some = windows[:: max(1, len(windows) // COUNTED)]
     what = f"{len(some)} held-out windows"
-    cost = _board_cost.of(model, board, some, sizes, report.cycles_per_step, what)
+    own = replace(board, clock_hz=told.clock_hz)
+    cost = _cost_report.of(model, own, some, sizes, report.cycles_per_step, what)
     progress.update(task, completed=1)
     return Proof(sizes, report, cost)
 
@@ -210,7 +215,7 @@ def _show(found: dict) -> None:
         for row in rows
     ]  # fmt: skip
     title = f"SPAR smart watch: {found['held_out']}, held out"
-    out.print(table(title, ["", "accuracy", "95 %", "instr. a s", "flash B", "RAM B"], cells))
+    print_table(title, ["", "accuracy", "95 %", "instr. a s", "flash B", "RAM B"], cells)
     best = rows[0]
     cheap = min((row for row in rows if row["value"] >= best["low"]), key=lambda row: row["per_second"])
     said = f"Most accurate: {best['name']}."

@@ -19,7 +19,7 @@ from contextlib import suppress
 from dataclasses import asdict, replace
 from pathlib import Path
 
-from lnp_edge.base.console import bars, note, out, table
+from lnp_edge.base.console import bars, note, out, print_table
 from lnp_edge.base.errors import ConfigError, DoesNotFit
 from lnp_edge.base.files import beside, discard, make_folder, refuse_unwritable
 from lnp_edge.commands._pruned import PRUNING
@@ -91,7 +91,7 @@ def run(args: argparse.Namespace) -> int:
             [name, f"{m.neurons}", f"{m.inputs}", f"{m.synapses}", f"{m.abscissa:.4g}", f"{m.radius:.4g}"]
             for name, m in (("dense", report.before), (settings.prune.method, report.after))
         ]
-        out.print(table("", ["", "neurons", "from the input", "between neurons", "abscissa", "radius"], rows))
+        print_table("", ["", "neurons", "from the input", "between neurons", "abscissa", "radius"], rows)
         if goal:
             _show(configuration(args.config), fitted, others, board, limits)
     history = {"prune": {"method": settings.prune.method, "synapses_before": report.before.synapses}}
@@ -125,7 +125,7 @@ def _fit(settings: Config, data: Split, board: Board, limits: Budget, folder: Pa
     """The network that fits, and those of budget.smaller."""
     from lnp_edge.commands import _measure
 
-    windows = None if limits.ops is None else _measure.some(data.train_windows.counts)
+    windows = None if limits.ops is None else _measure.some(data.train_windows.counts, data.task.front.frame)
     meter = _measure.meter(board, windows)
     make_folder(folder)
     meter = _measure.remembered(meter, board, windows, folder / "costs.checkpoint")
@@ -183,7 +183,7 @@ def _show(asked: Config, fitted: Fitted, others: list[Fitted], board: Board, lim
         [names[name], f"{most:.0f}", f"{used}", f"{most - used:.0f}"]
         for name, (most, used) in _rows(fitted, limits).items()
     ]
-    out.print(table(f"on {board.name}, with every synapse stored", ["", "budget", "used", "left"], rows))
+    print_table(f"on {board.name}, with every synapse stored", ["", "budget", "used", "left"], rows)
     if fitted.too_much:
         was, now = asked.network.neurons, fitted.config.network.neurons
         out.print(f"{was} neurons -> {now}: {asked.prune.keep:.0%} of the synapses of {was} need {fitted.too_much}")
@@ -197,7 +197,7 @@ def _show(asked: Config, fitted: Fitted, others: list[Fitted], board: Board, lim
         [f"{value:.4g}" for value in _settings(one).values()] + [f"{used}" for _, used in _rows(one, limits).values()]
         for one in (fitted, *others)
     ]
-    out.print(table(", ".join(["what fits", *counted]) + ": the first is written", columns, cells))
+    print_table(", ".join(["what fits", *counted]) + ": the first is written", columns, cells)
     out.print(
         "Prefer another where it is as accurate: set neurons and density in [network], keep and inputs in [prune].",
         markup=False, soft_wrap=True,

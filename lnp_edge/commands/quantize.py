@@ -23,7 +23,7 @@ import rich.progress
 from numpy.typing import NDArray
 from rich.text import Text
 
-from lnp_edge.base.console import bars, note, out, table
+from lnp_edge.base.console import bars, note, out, print_table
 from lnp_edge.base.errors import ConfigError, WentSilent
 from lnp_edge.base.files import beside, discard, refuse_unwritable
 from lnp_edge.base.progress import EpochProgress
@@ -64,7 +64,8 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    refuse_unwritable(args.output)
+    for written in (args.output, windows_file.path_of(args.output)):
+        refuse_unwritable(written)
     wanted = {name: value for name in ("bits", "epochs", "decide") if (value := getattr(args, name)) is not None}
     file = network_file.load(args.network)
     config = replace(file.config, quantize=_checked(replace(file.config.quantize, **wanted)))
@@ -96,7 +97,8 @@ def run(args: argparse.Namespace) -> int:
             f"{who} went silent: {integers:.2g} spikes per neuron and step, {floats:.2g} in floats",
             "nothing was written; the report says what to try",
         )
-    note(f"written: {args.output}    next: lnp generate {args.output} --board cortex-m4 -o firmware")
+    beside_it = windows_file.path_of(args.output)
+    note(f"written: {args.output} and {beside_it}    next: lnp generate {args.output} --board cortex-m4 -o firmware")
     return 0
 
 
@@ -164,7 +166,7 @@ def _show(report: dict[str, Any], data: Split, model: QuantizedModel, some: int)
         said = " to ".join(map(str, value)) if isinstance(value, list) else said
         out.print(Text(f"{key.replace('_', ' '):<24}{said}"), soft_wrap=True)
     title = f"{some} of {len(data.test_windows)} held-out windows"
-    out.print(table(title, ["layer", "", "floats", "integers"], quantize_report.rows(layers)))
+    print_table(title, ["layer", "", "floats", "integers"], quantize_report.rows(layers))
     for sentence in [*([f"The rule of decisions: {warning}."] if warning else []), *proposals]:
         out.print(Text(sentence), soft_wrap=True)
 

@@ -22,7 +22,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lnp_edge import boards, config
-from lnp_edge.base.console import note, out, table
+from lnp_edge.base.console import note, out, print_table
 from lnp_edge.base.errors import ConfigError
 from lnp_edge.base.files import write_whole
 from lnp_edge.commands import _measure
@@ -225,7 +225,7 @@ def _reproduce(
     drawn = f"seeds {seeds[0]} to {seeds[-1]}" if len(seeds) > 1 else f"seed {seeds[0]}"
     title = f"{base.data.name}: {held}, held out; {drawn}"
     stem = f"{stem}{'-shared' * args.shared}{f'-{args.folds}-folds' if args.folds else ''}"
-    _write(args, dataset, title, simple_rows, rows, args.output / stem)
+    _write(args, dataset, title, simple_rows, rows, _unmeasured(base, simple_rows, rivals), args.output / stem)
     if not args.folds:
         for group in trials.values():
             runs.picture(group[0], splits[0].test, splits[0].test_windows)
@@ -244,8 +244,9 @@ def _costs(model: Path, data: Split) -> Costs | None:
     windows, board = data.test_windows.counts, boards.get(rival.BOARD)
     some = windows[:: max(1, len(windows) // COUNTED)]
     meter = _measure.remembered(_measure.meter(board, some), board, some, model.with_name("costs.json"))
-    cost = meter(onnx_file.load(model))
-    return Costs(cost.ops * data.steps_a_second, cost.flash, cost.ram)
+    quantized = onnx_file.load(model)
+    cost = meter(quantized)
+    return Costs(cost.ops * quantized.steps_a_second, cost.flash, cost.ram)
 
 
 def _network(name: str, results: list[dict], runs: Runs, trials: list[Trial], splits: list[Split]) -> Row:
@@ -284,9 +285,21 @@ def _simple(splits: list[Split]) -> dict[str, list[dict[str, float]]]:
     return found
 
 
+def _unmeasured(base: Config, simple_rows: list[Row], rivals: list[str]) -> list[tuple[Row, str]]:
+    """The baselines that no measured rival computes, each with the rival that can; see rows.notes."""
+    able = rival.of_baselines(rival.data_of(base))
+    found = []
+    for row in simple_rows:
+        name, why = able.get(row.name, ("", ""))
+        if name not in rivals:
+            found.append((row, "" if why or base.stream.batches else name))
+    return found
+
+
 def _write(
-    args: argparse.Namespace, dataset: Dataset, title: str, simple_rows: list[Row], rows: list[Row], stem: Path
-) -> None:
+    args: argparse.Namespace, dataset: Dataset, title: str, simple_rows: list[Row], rows: list[Row],
+    unmeasured: list[tuple[Row, str]], stem: Path,
+) -> None:  # fmt: skip
     """Print the table and write it to stem.md with the command that made it; draw the figures."""
     from lnp_edge.experiments import figures
 
@@ -296,10 +309,10 @@ def _write(
     if classes := metrics.shown_by_class(dataset):
         known = [row for row in simple_rows + rows if not row.measured]
         tables.append((["", *classes], [[row.name, *row.means(classes)] for row in known]))
-    said = notes(rows, dataset)
+    said = notes(rows, dataset, unmeasured)
     if not args.json:
         for name, (columns, cells) in zip((title, "by class"), tables, strict=False):
-            out.print(table(name, columns, cells))
+            print_table(name, columns, cells)
         for one in said:
             out.print(one, soft_wrap=True, markup=False)
     asked = [*args.tasks, f"--rows {args.rows!r}" * (args.rows != DEFAULT), f"--seeds {args.seeds}"]

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from lnp_edge import boards, config
-from lnp_edge.base.console import counted, note, out, table
+from lnp_edge.base.console import counted, note, out, print_table
 from lnp_edge.base.errors import ConfigError
 from lnp_edge.commands import _measure
 from lnp_edge.config import Config
@@ -91,23 +91,19 @@ def _count(settings: Config, data: Split, path: Path, rows: list[dict[str, Any]]
     if not rival.available():
         return
     model = onnx_file.load(path)
-    frame, board = data.task.front.frame, boards.get(rival.BOARD)
-    if model.decision.stream:
-        signal = data.test_streams[0].signal
-        some = signal[None, : min(_measure.STEPS, len(signal) // frame) * frame]
-    else:
-        some = _measure.some(data.test_windows.counts)
+    board = boards.get(rival.BOARD)
+    counts = data.test_streams[0].signal[None] if model.decision.stream else data.test_windows.counts
+    some = _measure.some(counts, data.task.front.frame)
     meter = _measure.remembered(_measure.meter(board, some), board, some, path.with_name("cost.json"))
     cost = meter(model)
-    steps = replace(data, streaming=model.decision.stream).steps_a_second
     for row in rows:
-        row |= {"per_second": cost.ops * steps, "flash": cost.flash, "ram": cost.ram}
+        row |= {"per_second": cost.ops * model.steps_a_second, "flash": cost.flash, "ram": cost.ram}
 
 
 def _print(settings: Config, data: Split, report: dict[str, Any]) -> None:
     first = report["rows"][0]
     title = f"{settings.data.name}: {data.held_out_names}, held out; seed {settings.seed}"
-    out.print(table(title, COLUMNS, [_cells(row) for row in report["rows"]], wide=True))
+    print_table(title, COLUMNS, [_cells(row) for row in report["rows"]], wide=True)
     hop, hours = data.task.hop * data.train.dt, f"{first['hours']:.2f} labelled hours"
     out.print(f"A decision every {hop:g} s; {first['changes']:.0f} changes of class in {hours}.")
     if report["orders"]:

@@ -78,7 +78,7 @@ def run(args: argparse.Namespace) -> int:
     history = {"train": curve, "float_measures": pipeline.measures(data, predicted), "warning": warning}
     network_file.save(NetworkFile(trained, file.config, file.history | history), args.output)
     discard(before, checkpoint, beside(args.output, PRUNING))
-    found = _after.results(file.config, data, trained, predicted, _task(args.source, file.config))
+    found = _after.results(file.config, data, trained, predicted, _task(args.source, file.config), curve)
     found["warning"] = warning
     if args.json:
         print(json.dumps(found | {"train": curve}))

@@ -12,6 +12,7 @@ and compared with the board's clock, flash and RAM."""
 
 import argparse
 import json
+from dataclasses import replace
 from pathlib import Path
 
 from lnp_edge.base.console import bars, out
@@ -35,7 +36,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     from lnp_edge import boards
-    from lnp_edge.commands import _board_cost
+    from lnp_edge.commands import _cost_report
     from lnp_edge.runtime import decisions
     from lnp_edge.runtime.verify import stimulus, verify
 
@@ -47,10 +48,9 @@ def run(args: argparse.Namespace) -> int:
     windows = windows_file.load(model, args.model)
     name, real = args.board or "cortex-m4", [] if windows is None else list(model.rows(windows))
     with _device.device(model, name, args.port) as device, bars() as progress:
-        if args.port and not args.board and device.greeting.board in boards.names():
-            name = device.greeting.board
+        told = device.greeting
         total = args.steps + sum(map(len, real))
-        task = progress.add_task(f"verify on {device.greeting.board}", total=total, info="steps")
+        task = progress.add_task(f"verify on {told.board}", total=total, info="steps")
 
         def shown(steps: int) -> None:
             progress.update(task, advance=steps)
@@ -62,9 +62,10 @@ def run(args: argparse.Namespace) -> int:
         with _device.opened(model, name, None, app=True) as line:
             decided = decisions.compare(model, line, decisions.samples_for(model, args.seed))
     good = all(one is None or one.ok for one in (report, on_real, decided))
-    cost = None
-    if good:  # else the program that runs is not the one whose steps would be counted
-        cost = _board_cost.of(model, boards.get(name), windows, cycles=(on_real or report).cycles_per_step)
+    cost, cycles = None, (on_real or report).cycles_per_step
+    known = told.board in boards.names()
+    if good and known:  # else the program that runs is not the one whose steps would be counted
+        cost = _cost_report.of(model, replace(boards.get(told.board), clock_hz=told.clock_hz), windows, cycles=cycles)
     if args.json:
         parts = {"windows": on_real, "decisions": decided, "cost": cost}
         more = {name: part.as_dict() if part else None for name, part in parts.items()}
@@ -77,9 +78,12 @@ def run(args: argparse.Namespace) -> int:
         which = f"{len(real)} real windows" if on_real.ok else place
         lines += [*before, f"{last}, on {which}"]
     lines += decided.lines() if decided else []
-    out.print("\n".join(lines), soft_wrap=True)
+    out.print("\n".join(lines), soft_wrap=True, markup=False)
     if cost:
-        _board_cost.show(cost)
+        _cost_report.show(cost)
+    if good and not known:
+        for sentence in _cost_report.of_unknown(told.board, told.clock_hz, cycles):
+            out.print(sentence, soft_wrap=True, markup=False)
     if windows is None:
-        out.print(_board_cost.no_windows(args.model), soft_wrap=True, markup=False)
+        out.print(_cost_report.no_windows(args.model), soft_wrap=True, markup=False)
     return 0 if good else 1

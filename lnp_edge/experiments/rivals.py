@@ -1,7 +1,8 @@
 """Rivals that were trained and measured, on disk in one <task>-<rival>-<hash>.json each.
 
-The file holds stages.rival.Measured, the groups held out, the date and versions. Its name is a hash of
-what the result depends on, so nothing is measured twice, and what was stopped goes on.
+A folder beside the file has the rival's C. The file holds stages.rival.Measured, the groups held out, the
+date and versions. Its name is a hash of what the result depends on, so nothing is measured twice, and what
+was stopped goes on.
 """
 
 from __future__ import annotations
@@ -11,8 +12,10 @@ import math
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
+from pathlib import Path
 from typing import Any
 
+from lnp_edge.base.files import make_folder, write_whole
 from lnp_edge.base.progress import Progress
 from lnp_edge.config import Config, TrainSettings
 from lnp_edge.experiments import store
@@ -66,15 +69,23 @@ class Rivals(Store):
 
     def all(self, trials: Sequence[RivalTrial], executor: Executor = processes) -> list[Measured]:
         """What each rival gives and costs; see store.run."""
-        names = [one.name for one in fields(Measured)]
+        names = [one.name for one in fields(Measured) if one.name != "files"]
         return [
             Measured(**{name: found[name] for name in names})
             for found in store.run(trials, work, self, executor, "rivals")
         ]
 
+    def c_folder(self, item: RivalTrial) -> Path:
+        """Where the C of a rival is."""
+        return self.path(item).with_suffix("")
+
     def save(self, item: RivalTrial, found: Measured) -> None:
+        make_folder(self.c_folder(item))
+        for name, text in found.files.items():
+            write_whole(self.c_folder(item) / name, text.encode())
         more = {"held_out": item.held_out, "date": time.strftime("%Y-%m-%d"), "machine": machine()}
-        super().save(item, vars(found) | more)
+        figures = {name: value for name, value in vars(found).items() if name != "files"}
+        super().save(item, figures | more)
 
 
 def work(item: RivalTrial, progress: Progress) -> Measured:

@@ -106,8 +106,11 @@ def _spread(measures: Sequence[dict[str, float]], key: str) -> str:
     return f"{np.mean(values):.3f}" + (f"±{np.std(values, ddof=1):.3f}" if len(values) > 1 else "")
 
 
-def notes(rows: Sequence[Row], dataset: Dataset) -> list[str]:
-    """What is said under a table: trainings that have not converged, and the recommended row."""
+def notes(rows: Sequence[Row], dataset: Dataset, unmeasured: Sequence[tuple[Row, str]] = ()) -> list[str]:
+    """What is said under a table: trainings that have not converged, the recommended row, and what it leaves out.
+
+    unmeasured : rows of baselines without costs, each with the rival that would have them, or ""
+    """
     unfinished = [
         f"{row.name}: {len(row.warnings)} of {len(row.trials)} trainings not converged; {row.warnings[0]}."
         for row in rows
@@ -127,6 +130,13 @@ def notes(rows: Sequence[Row], dataset: Dataset) -> list[str]:
     said += "."
     if networks and not found.trials:
         said += f" Of the networks: {recommended(networks, dataset).in_words(metric)}."
+    sign = -1 if metrics.lower_is_better(metric) else 1
+    for row, name in unmeasured:
+        value = float(np.mean([m[metric] for m in row.simple]))
+        if sign * round(value, 3) > sign * round(found.mean(metric), 3):
+            said += (
+                f" {row.name} is better ({value:.3f}), its cost not measured" + f": --rivals {name}" * bool(name) + "."
+            )
     seeds, units = len(found.sums), f"{len(found.sums[0])} {found.units.partition(' ')[2]}"
     compared = (
         f"{len(able) - 1} {'comparison' if len(able) == 2 else 'comparisons'}"

@@ -7,6 +7,8 @@ A file defines
     NOISE         whether training may add noise to the samples: before a logarithm it ruins them
     EVENTS        whether a feature of 0 means that nothing happened: its input is then 0 too, which
                   costs a device no synapse; optional
+    SPECTRAL      whether features are powers of frequencies. For own data [augment] speed is then 0
+                  by default: interpolation smooths the fast noise that they measure; optional
     features(frame) -> names
                   of the features of a channel. Raises ConfigError for a frame it cannot take.
     state(frame) -> {name: most}

@@ -15,6 +15,7 @@ and one detail of the frame before are kept for each split, so bands do not see 
 from lnp_edge.base.errors import ConfigError
 
 NOISE = False
+SPECTRAL = True
 LONGEST = 128
 
 

@@ -12,6 +12,7 @@ sample. Sums of differences at several lags are a coarse spectrum that needs no 
 from lnp_edge.base.errors import ConfigError
 
 NOISE = False
+SPECTRAL = True
 LONGEST = 32
 
 

@@ -12,6 +12,7 @@ still whole. A file that is damaged, or of another model, is refused: its cost w
 from __future__ import annotations
 
 import json
+import os
 import zlib
 from pathlib import Path
 
@@ -36,10 +37,15 @@ def path_of(model: Path) -> Path:
     return beside(model, "windows")
 
 
-def some(counts: NDArray[np.int16], frame: int) -> NDArray[np.int16]:
-    """As many of the windows [W, T, C] as a file may hold, spread over them. frame : samples of a step"""
-    samples = min(counts.shape[1] // frame, MOST_STEPS) * frame
-    count = min(len(counts), MOST_WINDOWS, max(1, MOST_STEPS * frame // samples))
+def some(
+    counts: NDArray[np.int16], frame: int, steps: int = MOST_STEPS, windows: int = MOST_WINDOWS
+) -> NDArray[np.int16]:
+    """At most so many steps and windows of [W, T, C]: windows spread over them, or the beginning of one.
+
+    frame : samples of a step; by default as many as a file may hold
+    """
+    samples = min(counts.shape[1] // frame, steps) * frame
+    count = min(len(counts), windows, max(1, steps * frame // samples))
     return counts[np.linspace(0, len(counts) - 1, count).astype(int), :samples]
 
 
@@ -56,7 +62,7 @@ def load(model: QuantizedModel, path: Path) -> NDArray[np.int16] | None:
     Raises ModelError if it is damaged, or belongs to another model.
     """
     path = path_of(path)
-    if not path.exists():
+    if not os.path.exists(path):  # Path.exists raises for a name that is too long
         return None
     data = read_bounded(path, MAX_BYTES, ModelError, HINT)
     try:

@@ -126,7 +126,7 @@ def _open(path: Path) -> Table:
     if any(column.name in taken for column in more):
         raise ValueError("a signal is called time or annotation")
     first = starts[0] if starts else 0.0
-    begins = np.array(starts if broken else [first + k * seconds for k in range(records)], np.float64)
+    begins = np.array(starts) if broken else first + seconds * np.arange(records, dtype=np.float64)
     named = dict(zip([c.name for c in columns], signals, strict=True))
     rate = 0.0 if broken else fastest / seconds
     return _Edf(path, [*columns, *more], rate, named, raw, 3 if wide else 2, begins, seconds, found, missing)

@@ -233,7 +233,7 @@ def _by_path(places: list[str], has_label: bool = True) -> _Path | None:
 
 
 def _some(values: Counter[str]) -> str:
-    names = sorted(values, key=natural)
+    names = [name if len(name) <= 30 else f"{name[:27]}..." for name in sorted(values, key=natural)]
     return f"{len(names)}: {', '.join(names[:6])}" + (", ..." if len(names) > 6 else "")
 
 

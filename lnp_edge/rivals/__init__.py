@@ -3,6 +3,7 @@
 A file defines
 
     TITLE       the name of its row in a table, at most 24 characters
+    BASELINE    the name of the row of task.baselines.simple that it is in integers; optional
     suits(data: Split) -> str
                 "" if the rival can take this task; else why not, in a few words
     fit(data: Split, seed: int, progress: Progress | None = None) -> Rival

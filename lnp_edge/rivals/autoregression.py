@@ -12,6 +12,7 @@ from lnp_edge.task.baselines import autoregressive
 from lnp_edge.task.split import Split
 
 TITLE = "linear autoregression"
+BASELINE = "linear autoregression"
 
 
 def suits(data: Split) -> str:

@@ -12,6 +12,7 @@ from lnp_edge.rivals import FORECAST_ONE, _c
 from lnp_edge.task.split import Split
 
 TITLE = "persistence"
+BASELINE = "persistence"
 
 
 def suits(data: Split) -> str:

@@ -13,6 +13,7 @@ from lnp_edge.task import baselines
 from lnp_edge.task.split import Split
 
 TITLE = "ridge, with bands"
+BASELINE = "ridge on statistics and bands"
 
 
 def suits(data: Split) -> str:

@@ -12,6 +12,7 @@ from lnp_edge.task.baselines import are_trials, linear, samples
 from lnp_edge.task.split import Split
 
 TITLE = "ridge, samples"
+BASELINE = "ridge on samples"
 
 
 def suits(data: Split) -> str:

@@ -11,6 +11,7 @@ from lnp_edge.rivals import _ridge, _statistics
 from lnp_edge.task.split import Split
 
 TITLE = "ridge, statistics"
+BASELINE = "ridge on statistics"
 
 
 def suits(data: Split) -> str:

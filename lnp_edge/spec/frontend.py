@@ -77,6 +77,11 @@ class FrontEnd:
         return getattr(self.module, "EVENTS", False)
 
     @property
+    def spectral(self) -> bool:
+        """Whether features are powers of frequencies."""
+        return getattr(self.module, "SPECTRAL", False)
+
+    @property
     def trace(self) -> Trace:
         """Its operations: from first, samples x0, ..., state s0, ..., parameters p0, ... to features and new state."""
         return _traced(self.plain)
@@ -246,7 +251,7 @@ def _checked(front: FrontEnd) -> None:
             raise ConfigError(
                 f"front end {front.kind} has no {needed}", f"{file}: __init__.py beside it says what it is"
             )
-    for flag in ("NOISE", "EVENTS"):
+    for flag in ("NOISE", "EVENTS", "SPECTRAL"):
         if type(value := getattr(front.module, flag, False)) is not bool:
             raise ConfigError(f"{flag} of front end {front.kind} is {value!r:.40}", f"{file}: True or False")
     try:

@@ -209,6 +209,11 @@ class Field:
         return f"{self.population}_{self.name}"
 
 
+def steps_a_second(dt: float, window: int, hop: int, stream: bool) -> float:
+    """Steps of dt s for a second of signal: every hop brings a window that starts from a reset, if it is no stream."""
+    return (1.0 if stream else window / hop) / dt
+
+
 @dataclass(frozen=True)
 class QuantizedModel:
     """A network in the integers of SEMANTICS.md. `check` validates it once; it is trusted after.
@@ -248,6 +253,16 @@ class QuantizedModel:
     def sample_dt(self) -> float:
         """s from one sample to the next."""
         return self.dt / self.front.frame
+
+    @property
+    def open_windows(self) -> int:
+        """Windows that a sample belongs to, each a network of its own; one if it is never reset."""
+        return 1 if self.decision.stream else -(-self.window // self.hop)
+
+    @property
+    def steps_a_second(self) -> float:
+        """Steps for a second of signal, all windows together."""
+        return steps_a_second(self.dt, self.window, self.hop, self.decision.stream)
 
     def rows(self, counts: NDArray[np.int16]) -> NDArray[np.int16]:
         """Samples [..., T, C] as the rows of steps, [..., T / frame, n_in]."""

@@ -42,8 +42,8 @@ FIRES_MORE = 1.1  # ratio of instructions up to which a network that fires more 
 
 
 @dataclass(frozen=True)
-class Cost:
-    """The cost of a firmware, with start-up code, link and stack."""
+class Use:
+    """What a firmware uses of a board, with start-up code, link and stack."""
 
     flash: int  # B
     ram: int  # B
@@ -63,7 +63,7 @@ class Budget:
         rate = self.steps_a_second
         return f"{ops:.0f} instructions per step" if rate is None else f"{ops * rate:.0f} instructions a second"
 
-    def exceeded_by(self, cost: Cost) -> str:
+    def exceeded_by(self, cost: Use) -> str:
         """The first limit that a cost exceeds, in words; "" if it is within the budget."""
         if cost.flash + RESERVE > self.flash:
             return f"{cost.flash + RESERVE} B flash, the budget is {self.flash}"
@@ -82,11 +82,11 @@ class Fitted:
     dense: Network
     network: Network
     model: QuantizedModel
-    cost: Cost
+    cost: Use
     too_much: str = ""  # the limit that the configured neurons exceed, if there are fewer here
 
 
-Meter = Callable[[QuantizedModel], Cost]
+Meter = Callable[[QuantizedModel], Use]
 
 
 def parse(text: str, option: str, k: int) -> int:
@@ -224,7 +224,7 @@ def _is_full(budget: Budget, found: Fitted, next_larger: QuantizedModel, seen: d
     return near or bool(budget.exceeded_by(_careful(found, next_larger, seen)))
 
 
-def _careful(found: Fitted, model: QuantizedModel, seen: dict[int, Fitted]) -> Cost:
+def _careful(found: Fitted, model: QuantizedModel, seen: dict[int, Fitted]) -> Use:
     """The cost of a model of another size, with the longest code measured for as many neurons.
 
     Some code is shorter by chance.
@@ -244,7 +244,7 @@ def code_bytes(found: Fitted) -> int:
     return found.cost.flash - layout.struct_bytes(found.model)
 
 
-def predicted(found: Fitted, model: QuantizedModel) -> Cost:
+def predicted(found: Fitted, model: QuantizedModel) -> Use:
     """The cost of a model of another size with the code and the instructions of a measured one."""
     ram = found.cost.ram + layout.state_bytes(model) - layout.state_bytes(found.model)
     return replace(found.cost, flash=code_bytes(found) + layout.struct_bytes(model), ram=ram)

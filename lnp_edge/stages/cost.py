@@ -4,17 +4,16 @@ from __future__ import annotations
 
 from dataclasses import asdict, dataclass
 
-from lnp_edge.firmware_gen.stream import windows
 from lnp_edge.spec.board import Board
 from lnp_edge.spec.model import QuantizedModel
 
-# Cycles an instruction takes, least and most: an assumption. Most cores issue one instruction at a
-# time; DDI 0439 (Cortex-M4) 3.3.1: most take 1 cycle, a load or store up to 2, a taken branch 2 to 4.
-# With the most of each, the instructions of a step of 221 neurons on SPAR come to 1.56 (zig) and 1.74
-# (gcc), with the least of each to 1.01. Waits for flash come on top, and on a Cortex-M0 with the small
-# multiplier the 32 cycles of a product (DDI 0432 3.3).
+# Cycles an instruction takes on average: an assumption, and no bound. DDI 0439 (Cortex-M4) 3.3.1: most
+# take 1, a load or store up to 2, a taken branch 2 to 4, PUSH, POP, LDM and STM of N registers 1 + N, a
+# division 2 to 12. With the least of each, the instructions of a step of 221 neurons on SPAR come to
+# 1.01, with the most of each to 1.56 (zig) and 1.74 (gcc). On a Cortex-M0 a taken branch takes 3 and,
+# with the small multiplier, a product 32 (DDI 0432 3.3); a Cortex-M7 or M33 issues some pairs at once.
+# Waits for flash come on top.
 CYCLES = 1.0, 2.0
-TWO_AT_A_TIME = {"cortex-m7": 0.5, "cortex-m33": 0.5}  # least: these may issue two
 
 Range = tuple[float, float]
 
@@ -39,7 +38,7 @@ class BoardCost:
     counted : first what represents the model, real data if there are any
     counted_on : the emulated board that ran, of the same core as the board
     stack : B that the program took of those that are reserved
-    cycles : mean of a step by the board's own counter; 0 if it has none
+    cycles : mean of a step by the board's own counter, on data like those that were counted first; 0 if it has none
     """
 
     model: QuantizedModel
@@ -53,17 +52,6 @@ class BoardCost:
     missing: str = ""
 
     @property
-    def open_windows(self) -> int:
-        """Windows that a sample belongs to: each takes a step of its own."""
-        return windows(self.model)
-
-    @property
-    def steps_a_second(self) -> float:
-        """Steps for a second of signal, all windows together."""
-        m = self.model
-        return 1 / m.dt if m.decision.stream else m.window / m.front.frame / (m.hop * m.sample_dt)
-
-    @property
     def a_window(self) -> float:
         """Instructions of a window; of a stream, of a hop."""
         samples = self.model.hop if self.model.decision.stream else self.model.window
@@ -72,18 +60,16 @@ class BoardCost:
     @property
     def a_second(self) -> float:
         """Instructions for a second of signal."""
-        return self.counted[0].mean * self.steps_a_second
+        return self.counted[0].mean * self.model.steps_a_second
 
     @property
     def an_instruction(self) -> Range:
-        """Cycles, assumed."""
-        return TWO_AT_A_TIME.get(self.board.cpu, CYCLES[0]), CYCLES[1]
+        """Cycles on average: measured if the board counts them, else assumed."""
+        return (self.cycles / self.counted[0].mean,) * 2 if self.cycles else CYCLES
 
     @property
     def mean_ms(self) -> Range:
-        """Milliseconds of a step on average, measured if the board counts cycles."""
-        if self.cycles:
-            return (1e3 * self.cycles / self.board.clock_hz,) * 2
+        """Milliseconds of a step on average."""
         return self.ms(self.counted[0].mean)
 
     @property
@@ -92,39 +78,26 @@ class BoardCost:
         return self.ms(self.counted[0].largest)
 
     def ms(self, instructions: float) -> Range:
-        """Milliseconds of some instructions at the board's clock, between the assumed cycles."""
+        """Milliseconds of some instructions at the board's clock."""
         low, high = (1e3 * instructions * cycles / self.board.clock_hz for cycles in self.an_instruction)
         return low, high
 
     @property
     def share(self) -> Range:
         """Share of the processor, on average."""
-        low, high = (ms / 1e3 * self.steps_a_second for ms in self.mean_ms)
+        low, high = (ms / 1e3 * self.model.steps_a_second for ms in self.mean_ms)
         return low, high
 
     @property
     def verdict(self) -> str:
-        """Whether the board keeps up with the model's rate, in words; "" if nothing was counted."""
-        if not self.counted:
-            return ""
+        """Whether the board keeps up: with the model's rate on average, and with each sample at once."""
         interval = 1e3 * self.model.sample_dt
-        least, most = (self.open_windows * ms for ms in self.largest_ms)
-        if self.share[0] > 1:
-            said = "too slow"
-        elif self.share[1] > 1:
-            said = "perhaps too slow"
-        elif least > interval:
-            said = "late, so buffer samples meanwhile"
-        elif most > interval:
-            said = "perhaps late, so buffer samples meanwhile"
-        else:
-            said = "in time"
-        every = f"{interval:.3g} ms" if interval < 1e3 else f"{interval / 1e3:.3g} s"
-        are_open = f" ({self.open_windows} windows are open)" if self.open_windows > 1 else ""
-        return (
-            f"A sample comes every {every}. The largest counted takes {in_words((least, most))} ms{are_open}: {said}, "
-            f"{percent(self.share)} of the processor."
-        )
+        least, most = (self.model.open_windows * ms for ms in self.largest_ms)
+        if self.share[1] > 1:
+            return "too slow" if self.share[0] > 1 else "perhaps too slow"
+        if most > interval:
+            return "late" if least > interval else "perhaps late"
+        return "in time"
 
     def as_dict(self) -> dict:
         found = {
@@ -138,8 +111,8 @@ class BoardCost:
             "counted": [asdict(one) for one in self.counted],
             "counted_on": self.counted_on,
             "cycles_a_step": self.cycles,
-            "open_windows": self.open_windows,
-            "steps_a_second": self.steps_a_second,
+            "open_windows": self.model.open_windows,
+            "steps_a_second": self.model.steps_a_second,
             "missing": self.missing,
         }
         if not self.counted:
@@ -153,13 +126,3 @@ class BoardCost:
             "share": self.share,
             "verdict": self.verdict,
         }
-
-
-def in_words(found: Range) -> str:
-    """A range such as "1.2 to 2.4", with two digits; one value if both are the same."""
-    low, high = (f"{float(f'{value:.2g}'):g}" for value in found)
-    return low if low == high else f"{low} to {high}"
-
-
-def percent(share: Range) -> str:
-    return "under 0.01 %" if share[1] < 1e-4 else f"{in_words((100 * share[0], 100 * share[1]))} %"

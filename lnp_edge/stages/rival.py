@@ -64,10 +64,11 @@ class Measured:
     compared: int  # windows whose scores were compared
     differ: int  # windows whose scores differ between board and reference
     board: str
+    files: dict[str, str] = field(default_factory=dict, repr=False)  # its C, by name; not kept with the figures
 
     def as_dict(self) -> dict:
-        """Without the sums."""
-        return {name: value for name, value in asdict(self).items() if name != "sums"}
+        """Without the sums and the C."""
+        return {name: value for name, value in asdict(self).items() if name not in ("sums", "files")}
 
 
 def names() -> list[str]:
@@ -81,6 +82,16 @@ def title(name: str) -> str:
 def suiting(data: Split) -> list[str]:
     """The names of all rivals that can take the task."""
     return [name for name in names() if not plugins.get(PACKAGE, name).suits(data)]
+
+
+def of_baselines(data: Split) -> dict[str, tuple[str, str]]:
+    """For rows of task.baselines.simple: the rival that builds it, and why it cannot take the task, or ""."""
+    found = {}
+    for name in names():
+        module = plugins.get(PACKAGE, name)
+        if row := getattr(module, "BASELINE", ""):
+            found[row] = name, module.suits(data)
+    return found
 
 
 def available() -> bool:
@@ -155,7 +166,13 @@ def measure(name: str, data: Split, seed: int = 1, progress: Progress | None = N
         compared=len(windows),
         differ=int((said != wanted).any(1).sum()),
         board=BOARD,
+        files=firmware.sources(found.c_files(), shape_of(data), data.test.classes or _targets(data)),
     )
+
+
+def _targets(data: Split) -> list[str]:
+    assert data.test.series
+    return [data.test.channels[k] for k in data.test.series.target]
 
 
 def shape_of(data: Split) -> tuple[int, int, int]:

@@ -21,22 +21,26 @@ class Scores:
     training: float
     baselines: dict[str, float]
     interval: tuple[float, float] | None = None  # 95 %, of the network
+    changed: tuple[float, float] | None = None  # accuracy on the training part as [augment] changes it, and as it is
     lower: bool = False  # whether less is better, as of an error
 
     @property
     def best(self) -> str:
         """The best baseline; "" if there is none."""
-        return min(self.baselines, key=lambda name: self._size(self.baselines[name]), default="")
+        return min(self.baselines, key=lambda name: self.size(self.baselines[name]), default="")
 
-    def _size(self, score: float) -> float:
+    def size(self, score: float) -> float:
         return score if self.lower else -score
 
     def better(self, a: float, b: float) -> bool:
-        return self._size(a) < self._size(b)
+        return self.size(a) < self.size(b)
 
 
-def advice(data: Split, scores: Scores, task: str) -> list[str]:
-    """Sentences on how the network compares, why, and what to try. task : as its command names it"""
+def advice(data: Split, scores: Scores, task: str, rivals: dict[str, tuple[str, str]]) -> list[str]:
+    """Sentences on how the network compares, why, and what to try.
+
+    task : as its command names it;  rivals : what builds a baseline, see stages.rival.of_baselines
+    """
     found, best = list[str](), scores.best
     if best:
         other = scores.baselines[best]
@@ -44,17 +48,27 @@ def advice(data: Split, scores: Scores, task: str) -> list[str]:
         inside = scores.interval and scores.interval[0] <= other <= scores.interval[1]
         if apart < WORTH or (inside and not scores.better(other, scores.network)):
             found.append(f"The network and {best} are level: {scores.network:.3f} and {other:.3f}.")
+            if name := _able(best, rivals):
+                found.append(
+                    f"The simple one is often far cheaper: lnp baseline {task} --rivals {name} counts its cost."
+                )
         elif scores.better(scores.network, other):
-            found.append(f"The network is better than the best baseline, {best}: {scores.network:.3f} and {other:.3f}.")
+            tried = f" Tried: {', '.join(scores.baselines)}." if len(scores.baselines) > 1 else ""
+            found.append(f"The network is better than {best}: {scores.network:.3f} and {other:.3f}.{tried}")
         else:
             found.append(f"{best} is better than the network: {other:.3f} and {scores.network:.3f}.")
-            found += _remedies(data, scores, task)
+            found += [*_remedies(data, scores), *_instead(scores, task, rivals)]
     gap = (scores.training - scores.network) * (-1 if scores.lower else 1)
     if gap > GAP and not (scores.interval and scores.interval[0] <= scores.training <= scores.interval[1]):
         found.append(
             f"The training part scores {scores.training:.3f}, the test {scores.network:.3f}: the network knows its "
             f"training {data.train.group_name} by heart. Record more of them, or try [train] dropout = 0.3, fewer "
             "neurons, or a stronger [augment]."
+        )
+    if scores.changed and scores.changed[0] - scores.changed[1] > GAP:
+        found.append(
+            f"In training the accuracy was {scores.changed[0]:.3f}, on the same recordings unchanged it is "
+            f"{scores.changed[1]:.3f}: [augment] hides what tells the classes apart. Try [augment] speed = 0."
         )
     groups = len(set(data.test.groups.tolist()))
     if groups < FEW_GROUPS and not data.test.series and data.test.group_name != "part":
@@ -66,7 +80,7 @@ def advice(data: Split, scores: Scores, task: str) -> list[str]:
     return found
 
 
-def _remedies(data: Split, scores: Scores, task: str) -> list[str]:
+def _remedies(data: Split, scores: Scores) -> list[str]:
     """What to try if a baseline is better."""
     found = []
     if data.test.series:
@@ -75,9 +89,27 @@ def _remedies(data: Split, scores: Scores, task: str) -> list[str]:
         found.append("Try a longer [data] window, more channels, or [train] epochs.")
     else:
         plain, bands = (scores.baselines.get(f"ridge on statistics{more}", np.nan) for more in ("", " and bands"))
-        if bands - plain > WORTH:
+        if bands - plain > WORTH and not data.task.front.spectral:
             found.append('Frequencies tell the classes apart: try [data] front = "logdiff" with frame = 8.')
         elif not scores.better(scores.training, scores.baselines[scores.best]):
             longer = "[stream] batches" if data.streaming else "[train] epochs"
             found.append(f"The network does not fit its own training part: try more {longer} or [network] neurons.")
-    return [*found, f"Or take the baseline, which needs no network: lnp baseline {task} builds it for a device."]
+    return found
+
+
+def _able(baseline: str, rivals: dict[str, tuple[str, str]]) -> str:
+    """The rival that builds a baseline of this task; "" if none can."""
+    name, why = rivals.get(baseline, ("", ""))
+    return "" if why else name
+
+
+def _instead(scores: Scores, task: str, rivals: dict[str, tuple[str, str]]) -> list[str]:
+    """How to take a baseline that is better: the best that can be built."""
+    found, best = [], scores.best
+    if best in rivals and not _able(best, rivals):
+        found.append(f"lnp baseline cannot build {best}: {rivals[best][1]}.")
+    better = {name: score for name, score in scores.baselines.items() if scores.better(score, scores.network)}
+    if able := [name for name in sorted(better, key=lambda name: scores.size(better[name])) if _able(name, rivals)]:
+        command = f"lnp baseline {task} --rivals {rivals[able[0]][0]}"
+        found.append(f"Or take {able[0]}, which needs no network: {command} writes its C.")
+    return found

@@ -15,6 +15,7 @@ from lnp_edge.base.errors import DataError
 from lnp_edge.config import Config, DataSettings, NetworkSettings, parameters
 from lnp_edge.recordings.load import step
 from lnp_edge.recordings.report import short
+from lnp_edge.spec.frontend import FrontEnd
 from lnp_edge.task.dataset import Dataset, in_samples
 from lnp_edge.task.split import load_data, require_whole_steps
 
@@ -42,6 +43,8 @@ def configuration(name: str, note: Callable[[str], None] = lambda text: None) ->
     if found.data.own:
         require_whole_steps(found, step(found.data))  # before all files are read
     dataset = load_data(found)
+    if "augment.speed" in found.derive and _spectral(found.data):
+        note(f'[augment] speed is 0: it would smooth the fast noise that front = "{found.data.front}" measures')
     found = fitted(found, dataset)
     found = replace(found, data=replace(found.data, checksum=dataset.checksum()))
     for sentence in remarks(found, dataset):
@@ -70,8 +73,14 @@ def fitted(config: Config, dataset: Dataset) -> Config:
         train = replace(train, balance=BALANCE)
     if "augment.noise" in open_keys and dataset.series:
         augment = replace(augment, noise=NOISE_OF_SERIES)
+    if "augment.speed" in open_keys and _spectral(data):
+        augment = replace(augment, speed=0.0)
     network = _network(config.network, open_keys, data, dataset.dt * data.frame)
     return replace(config, data=data, network=network, train=train, augment=augment, derive=())
+
+
+def _spectral(data: DataSettings) -> bool:
+    return FrontEnd(data.front, data.frame).spectral
 
 
 def _seconds(samples: int, dt: float) -> float:

@@ -20,7 +20,7 @@ from lnp_edge.network import X_SCALE, Network
 from lnp_edge.recordings import load as own
 from lnp_edge.spec import plugins
 from lnp_edge.spec.frontend import RAW, FrontEnd
-from lnp_edge.spec.model import MAX_IN, Forecast
+from lnp_edge.spec.model import MAX_IN, Forecast, steps_a_second
 from lnp_edge.task import streams
 from lnp_edge.task.dataset import Dataset, Stream, Windows, check, in_samples, require_long, windows
 from lnp_edge.task.task import Task, encoded
@@ -88,8 +88,8 @@ class Split:
 
     @property
     def steps_a_second(self) -> float:
-        """Steps of the network for a second of signal: every hop brings a window that starts from a reset."""
-        return 1 / self.dt if self.streaming else self.task.steps / self.cut[1]
+        """As of the model that will be."""
+        return steps_a_second(self.dt, self.task.window, self.task.hop, self.streaming)
 
     @property
     def dt(self) -> float:

@@ -65,12 +65,14 @@ def test_a_write_that_fails_leaves_the_old_file_and_nothing_else(tmp_path, monke
 def test_what_cannot_be_written_is_refused(tmp_path, function):
     os.mkfifo(tmp_path / "fifo")
     (tmp_path / "file").touch()
-    for path in (tmp_path, tmp_path / "fifo", tmp_path / "no" / "a", tmp_path / "file" / "a", "/proc/a"):
+    long = (tmp_path / ("n" * length) for length in (246, 255, 300))
+    for path in (tmp_path, tmp_path / "fifo", tmp_path / "no" / "a", tmp_path / "file" / "a", "/proc/a", *long):
         with pytest.raises(ConfigError, match="cannot write") as e:
             function(path)
             write_whole(path, b"data")  # /proc looks writable to root until it is written
         assert "-o" in e.value.try_next
     assert sorted(os.listdir(tmp_path)) == ["fifo", "file"]
+    write_whole(tmp_path / ("n" * 245), b"data")
 
 
 def test_reading_a_small_file_reserves_no_more_memory_than_it_has_bytes(tmp_path):

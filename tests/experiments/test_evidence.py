@@ -1,5 +1,6 @@
 """The evidence about pruning: that its measures measure, its statistics count, and its report says what was found."""
 
+import argparse
 import csv
 import importlib
 import json
@@ -172,6 +173,15 @@ def test_a_new_method_is_a_row_by_its_file_alone(plain_pictures, new_methods, tm
     assert main(["compare", *words]) == 0
     rows = {row["method"]: row for row in json.loads(capsys.readouterr().out)["frozen"]}
     assert rows["stranger"]["recall"] == rows["magnitude"]["recall"]
+
+
+def test_the_help_says_the_defaults_that_are_used(monkeypatch):
+    full = {"seeds": 71, "trained_seeds": 72, "neurons": 73}
+    monkeypatch.setattr(compare, "FULL", compare.FULL | full)
+    parser = argparse.ArgumentParser()
+    compare.arguments(parser)
+    told = {action.dest: action.help for action in parser._actions}
+    assert all(f"(default: {value})" in told[name] for name, value in full.items())
 
 
 def test_every_rival_the_method_is_compared_with_exists():

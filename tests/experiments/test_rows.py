@@ -125,6 +125,25 @@ def test_what_is_recommended_is_said_with_its_reason():
     assert notes([Row("closed loop", trials=rows[0].trials, costs=rows[0].costs)] * 2, CLASSES) == []
 
 
+def test_a_better_baseline_whose_cost_is_unknown_is_not_left_out():
+    rows = [classes("dense", 9000, [40] * 9, network=True), classes("no recurrence", 5000, [40] * 9, network=True)]
+    bands, bad = Row("ridge on bands", simple=[{"accuracy": 0.974}]), Row("ridge", simple=[{"accuracy": 0.8002}])
+    said = notes(rows, CLASSES, [(bands, "ridge_bands"), (bad, "ridge_statistics")])[0]
+    assert said.endswith(" ridge on bands is better (0.974), its cost not measured: --rivals ridge_bands.")
+    assert notes(rows, CLASSES, [(bands, "")])[0].endswith("its cost not measured.")
+    errors = [series("a", 9, range(1, 9)), series("b", 3, range(2, 10))]
+    worse, better = (Row("ar", simple=[{"rmse_ratio": value}]) for value in (0.99, 0.1))
+    assert "is better" not in notes(errors, SERIES, [(worse, "autoregression")])[0]
+    assert "ar is better (0.100)" in notes(errors, SERIES, [(better, "autoregression")])[0]
+
+
+def test_a_baseline_that_a_rival_of_the_table_computes_is_measured():
+    rows = [Row("ridge on statistics"), Row("ridge on statistics and bands"), Row("echo state network of 300")]
+    found = reproduce._unmeasured(config.named("spar"), rows, ["ridge_bands"])
+    assert found == [(rows[0], "ridge_statistics"), (rows[2], "")]
+    assert reproduce._unmeasured(config.named("spar-stream"), rows[:1], []) == [(rows[0], "")]
+
+
 def test_rows_in_unlike_units_are_not_paired():
     rows = [classes("dense", 9000, [40] * 12, network=True), classes("ridge", 3, [39] * 11)]
     (said,) = notes(rows, CLASSES)
@@ -204,13 +223,20 @@ def test_what_was_measured_is_kept_and_what_was_stopped_goes_on(tmp_path, capsys
     monkeypatch.setattr(rivals.rival, "measure", stopping)
     words = [*WORDS, "-o", str(tmp_path)]
     assert main(words) == 130
-    assert [path.name.rpartition("-")[0] for path in tmp_path.iterdir()] == ["spar-majority"]
+    assert {path.name.rpartition("-")[0] for path in tmp_path.iterdir()} == {"spar-majority"}
     assert main(words) == 0
     first = capsys.readouterr().out
     assert asked == ["majority", "ridge_statistics", "ridge_statistics"]
     assert main(words) == 0
     assert len(asked) == 3 and capsys.readouterr().out == first
     assert [row["name"] for row in json.loads(first)] == ["ridge_statistics", "majority"]
+    assert main([word for word in words if word != "--json"]) == 0
+    said = capsys.readouterr().out
+    for name in ("majority", "ridge_statistics"):
+        (folder,) = (path for path in tmp_path.glob(f"spar-{name}-*") if path.is_dir())
+        assert f"C of {name}: {folder}\n" in said
+        assert "lnp_rival_scores(" in (folder / "lnp_rival.c").read_text()
+        assert '// scores[0] is of "' in (folder / "lnp_rival.h").read_text()
     assert main([*words, "--seed", "2"]) == 0 and len(asked) == 5
 
 

@@ -49,6 +49,10 @@ def test_a_model_without_the_file_is_whole(tmp_path):
     assert windows_file.load(MODEL, tmp_path / "m.onnx") is None
 
 
+def test_a_model_whose_name_leaves_the_file_no_room_is_whole(tmp_path):
+    assert windows_file.load(MODEL, tmp_path / ("n" * 255)) is None
+
+
 def test_a_folder_or_a_huge_file_in_its_place_is_refused(at, monkeypatch):
     file = windows_file.path_of(at)
     monkeypatch.setattr(windows_file, "MAX_BYTES", 100)

@@ -281,6 +281,16 @@ def test_what_is_out_of_range_is_refused_in_two_lines(network, capsys, words):
     assert not network.with_name("m.onnx").exists()
 
 
+def test_where_the_windows_cannot_be_written_nothing_is_trained_and_no_model_written(network, capsys, monkeypatch):
+    monkeypatch.setattr(pipeline, "quantize", None)
+    out = network.with_name("m.onnx")
+    out.with_name("m.onnx.windows").mkdir()
+    assert main(["quantize", str(network), "-o", str(out)]) == 2
+    assert "m.onnx.windows: not a regular file" in capsys.readouterr().err and not out.exists()
+    assert main(["quantize", str(network), "-o", str(network.with_name("n" * 240))]) == 2
+    assert len(capsys.readouterr().err.splitlines()) == 2 and not network.with_name("n" * 240).exists()
+
+
 def test_a_silent_model_is_a_no_and_not_written(network, capsys, monkeypatch):
     real = pipeline.quantize
 

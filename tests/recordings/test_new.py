@@ -219,3 +219,11 @@ def test_fast_signals_are_told_what_they_want(tmp_path, capsys):
     (tmp_path / "my.toml").write_text(text)
     found = configuration(str(tmp_path / "my.toml"))
     assert split(found, load_data(found)).task.window == 448
+
+
+def test_labels_of_any_length_leave_a_configuration_that_can_be_read(tmp_path, capsys):
+    """The comment named six of them whole: lnp refused the 30 kB that it had written."""
+    long = {name: name * 10_000 for name in "uv"}
+    text = "t,a,activity\n" + "".join(f"{k * 0.04:.4g},{k % 9},{long['uv'[k // 200 % 2]]}\n" for k in range(800))
+    data, found = new(tmp_path, {"a.csv": text, "b.csv": text})
+    assert data.label == "activity" and len(found.classes) == 2

@@ -302,8 +302,7 @@ def test_errors_have_two_lines(capsys, words, said):
 
 
 def test_a_table_of_eighty_columns_is_not_broken(capsys, monkeypatch):
-    from rich.console import Console
-
+    from lnp_edge.base.console import out
     from lnp_edge.commands import baseline
 
     data = split(config.named("spar"), spar.load())
@@ -312,7 +311,7 @@ def test_a_table_of_eighty_columns_is_not_broken(capsys, monkeypatch):
         868281, 678344.5, 19132,
         14920, 713, 0, "cortex-m4",
     )  # fmt: skip
-    monkeypatch.setattr(baseline, "out", Console(width=80, highlight=False))
+    monkeypatch.setattr(out, "width", 80)
     baseline._print(data, [row, replace(row, title="ridge, with bands", differ=3)])
     lines = capsys.readouterr().out.splitlines()
     cells = "ridge_statistics 0.888 .82–.95 868 k 678 k 19132 14920"
@@ -342,7 +341,7 @@ def test_a_stored_measurement_that_is_none_is_refused():
         "units": "9 people", "sums": [[1.0, 2.0]], "instructions": 5.0, "longest": 5, "per_second": 5.0, "flash": 1,
         "ram": 1, "compared": 4, "differ": 0, "board": "cortex-m4",
     }  # fmt: skip
-    assert trial.valid(good) and {one.name for one in fields(Measured)} == set(good)
+    assert trial.valid(good) and {one.name for one in fields(Measured)} == {*good, "files"}
     for key, wrong in (
         ("value", None), ("value", float("nan")), ("value", "x"), ("low", None), ("instructions", float("inf")),
         ("instructions", -5.0), ("per_second", "9"), ("name", 5), ("name", "rocket"), ("units", "\x1b[2J"),
@@ -350,3 +349,14 @@ def test_a_stored_measurement_that_is_none_is_refused():
     ):  # fmt: skip
         assert not trial.valid(good | {key: wrong}), key
     assert not trial.valid({})
+
+
+@pytest.mark.parametrize("data", [classes(32), classes(33, each=2), series()])
+def test_every_baseline_beside_a_network_names_the_rival_that_builds_it(data):
+    found = rival.of_baselines(data)
+    assert all(found[row] == (found[row][0], "") for row in baselines.simple(data))
+
+
+def test_a_baseline_that_cannot_be_built_says_why():
+    name, why = rival.of_baselines(classes(4096))["ridge on statistics and bands"]
+    assert name == "ridge_bands" and why == "its windows have 4096 steps, 32 to 1024 are possible"

@@ -156,6 +156,11 @@ def refusal(port, deadline=PATIENT, model=MODEL):
     return e.value
 
 
+def test_a_clock_that_stands_still_is_refused():
+    """The cycles that a board counts are divided by it."""
+    assert refusal(FakePort(MODEL, greeting={"clock_hz": 0})).what == "PORT reports a clock of 0 Hz"
+
+
 def test_silence_is_said():
     e = refusal(Babbler(lambda size: b""), SHORT)
     assert e.what == f"no bytes from PORT in {SHORT} s"

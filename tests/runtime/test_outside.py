@@ -63,6 +63,28 @@ def test_a_window_ends_at_a_gap():
     assert said == []
 
 
+@pytest.mark.parametrize("stream", [False, True])
+def test_whoever_raises_when_it_is_told_loses_one_prediction_and_no_step(stream):
+    model = replace(MODEL, decision=replace(RANGE, stream=stream)).check()
+    wild = tiny_counts(model, 95)
+
+    def found(tell):
+        running, seen = Stream(Reference(model), model, tell), {}
+        for k, row in enumerate(wild):
+            try:
+                if predicted := running.push(row):
+                    seen[k] = (predicted.y, predicted.label, predicted.start)
+            except RuntimeError:
+                continue
+        return seen
+
+    def refuse(said):
+        raise RuntimeError(said)
+
+    quiet, loud = found(None), found(refuse)
+    assert len(quiet) == len(loud) + 1 and loud.items() <= quiet.items()
+
+
 def test_the_range_is_told_in_the_unit_of_the_files():
     quantity = Quantity("g", 10.0, 0.5, False)
     assert told(replace(MODEL, quantities=(quantity,) * 3), MORE)[1][0].endswith(f"c1 are outside -15 to 15 g{HOLD}")

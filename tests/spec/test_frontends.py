@@ -253,6 +253,7 @@ def test_a_file_with_parameters_is_taken(monkeypatch):
 
 @pytest.mark.parametrize(("changes", "said"), [
     ({"NOISE": 1}, "NOISE of front end wrong is 1"),
+    ({"SPECTRAL": 0}, "SPECTRAL of front end wrong is 0"),
     ({"EVENTS": "no"}, "EVENTS of front end wrong is 'no'"),
     ({"PARAMS": {"p": (0, 32768)}}, "has the parameters {'p': (0, 32768)}"),
     ({"PARAMS": {"p": (9, 1)}}, "has the parameters {'p': (9, 1)}"),

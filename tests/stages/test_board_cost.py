@@ -1,5 +1,6 @@
 """What a model costs on a board: arithmetic by hand, counts by an oracle, and what is said where nothing counts."""
 
+import argparse
 import json
 from contextlib import closing
 from dataclasses import replace
@@ -11,9 +12,11 @@ from fakes import FakePort
 from tiny import tiny_counts, tiny_front, tiny_model
 
 from lnp_edge import boards, config
+from lnp_edge.base.console import bars
 from lnp_edge.base.errors import BoardError
 from lnp_edge.cli import main
-from lnp_edge.commands import _board_cost, _device, _measure
+from lnp_edge.commands import _cost_report, _device, _measure, demo
+from lnp_edge.commands._cost_report import in_words, percent, verdict
 from lnp_edge.firmware_gen.build import build
 from lnp_edge.firmware_gen.generate import STACK_BYTES, generate, write
 from lnp_edge.interchange import onnx_file, windows_file
@@ -24,7 +27,7 @@ from lnp_edge.runtime.verify import stimulus
 from lnp_edge.spec.decision import Decision
 from lnp_edge.spec.protocol import REPLIES
 from lnp_edge.stages import pipeline
-from lnp_edge.stages.cost import BoardCost, Counted, in_words, percent
+from lnp_edge.stages.cost import CYCLES, BoardCost, Counted
 from lnp_edge.task.split import load_data, split
 
 NUCLEO, M4 = boards.get("nucleo-f401re"), boards.get("cortex-m4")
@@ -42,11 +45,11 @@ def cost_of(mean, largest, model=MODEL, board=NUCLEO, **more):
 def test_time_and_share_follow_from_the_first_counts_clock_and_rate():
     """84 MHz: 42,000 instructions take 0.5 ms at one cycle each; 100 steps every 2 s are 50 a second."""
     found = cost_of(42_000.0, 84_000)
-    assert (found.open_windows, found.steps_a_second) == (2, 50)
+    assert (found.model.open_windows, found.model.steps_a_second) == (2, 50)
     assert (found.a_window, found.a_second) == (4_200_000, 2_100_000)
     assert found.mean_ms == (0.5, 1.0) and found.largest_ms == (1.0, 2.0)
     assert found.share == pytest.approx((0.025, 0.05), rel=1e-12)  # floats
-    assert found.verdict == (
+    assert verdict(found) == (
         "A sample comes every 40 ms. The largest counted takes 2 to 4 ms (2 windows are open): in time, "
         "2.5 to 5 % of the processor."
     )
@@ -54,15 +57,15 @@ def test_time_and_share_follow_from_the_first_counts_clock_and_rate():
 
 def test_a_stream_takes_one_step_a_sample():
     found = cost_of(42_000.0, 84_000, STREAM)
-    assert (found.open_windows, found.steps_a_second, found.a_window) == (1, 25, 2_100_000)
-    assert "windows" not in found.verdict
+    assert (found.model.open_windows, found.model.steps_a_second, found.a_window) == (1, 25, 2_100_000)
+    assert "windows" not in verdict(found)
 
 
 def test_a_frame_of_samples_is_one_step():
     model = replace(tiny_front("logdiff", 4), dt=0.04, window=80, hop=80).check()
     found = cost_of(1000.0, 2000, model)
-    assert (found.open_windows, found.steps_a_second, found.a_window) == (1, 25, 20_000)
-    assert found.verdict.startswith("A sample comes every 10 ms.")
+    assert (found.model.open_windows, found.model.steps_a_second, found.a_window) == (1, 25, 20_000)
+    assert verdict(found).startswith("A sample comes every 10 ms.")
 
 
 @pytest.mark.parametrize(
@@ -78,14 +81,28 @@ def test_a_frame_of_samples_is_one_step():
     ],
 )
 def test_the_verdict_says_whether_the_board_keeps_up(largest, mean, said):
-    assert f" open): {said} of the processor." in cost_of(mean, largest).verdict
+    assert f" open): {said} of the processor." in verdict(cost_of(mean, largest))
 
 
 def test_cycles_that_the_board_counted_replace_the_assumed_ones():
     found = cost_of(42_000.0, 84_000, cycles=63_000.0)
-    assert found.mean_ms == (0.75, 0.75)
-    assert percent(found.share) == "3.8 %" and found.largest_ms == (1.0, 2.0)
-    assert cost_of(42_000.0, 84_000, board=replace(NUCLEO, cpu="cortex-m7")).mean_ms == (0.25, 1.0)
+    assert found.an_instruction == (1.5, 1.5) and found.mean_ms == (0.75, 0.75) and found.largest_ms == (1.5, 1.5)
+    assert percent(found.share) == "3.8 %"
+    slow = cost_of(42_000.0, 84_000, cycles=1_890_000.0)  # 22.5 ms a step, the largest 45 ms, two of each
+    assert slow.largest_ms == (45.0, 45.0) and slow.verdict == "too slow"
+    late = cost_of(42_000.0, 84_000, board=replace(NUCLEO, clock_hz=5_250_000), cycles=63_000.0)
+    assert (late.mean_ms, late.largest_ms, late.verdict) == ((12.0, 12.0), (24.0, 24.0), "late")
+
+
+@pytest.mark.parametrize("cpu", ["cortex-m0", "cortex-m7"])
+def test_what_is_assumed_is_the_same_for_every_core_and_said_to_be_assumed(cpu, capsys):
+    found = cost_of(42_000.0, 84_000, board=replace(NUCLEO, cpu=cpu))
+    assert found.an_instruction == CYCLES == (1.0, 2.0)
+    _cost_report.show(found)
+    said = " ".join(capsys.readouterr().out.split())
+    assert "1 to 2 cycles (assumed; the product of a small Cortex-M0 takes 32; flash waits on top)." in said
+    _cost_report.show(cost_of(42_000.0, 84_000, cycles=63_000.0))
+    assert "Each takes 1.5 cycles (by the board's own counter)." in " ".join(capsys.readouterr().out.split())
 
 
 def test_ranges_have_two_digits_and_the_unit_of_the_interval_fits():
@@ -94,14 +111,14 @@ def test_ranges_have_two_digits_and_the_unit_of_the_interval_fits():
     ]  # fmt: skip
     assert percent((1e-7, 9e-5)) == "under 0.01 %"
     slow = cost_of(1000.0, 2000, replace(STREAM, dt=600.0))
-    assert slow.verdict.startswith("A sample comes every 600 s.") and slow.verdict.endswith(
+    assert verdict(slow).startswith("A sample comes every 600 s.") and verdict(slow).endswith(
         "under 0.01 % of the processor."
     )
 
 
 def test_nothing_counted_has_no_verdict_and_no_time_in_json():
     found = BoardCost(MODEL, NUCLEO, missing="why")
-    assert found.verdict == "" and found.as_dict()["missing"] == "why"
+    assert found.as_dict()["missing"] == "why"
     assert set(cost_of(1.0, 1).as_dict()) - set(found.as_dict()) == {
         "instructions_a_window", "instructions_a_second", "cycles_an_instruction", "mean_ms", "largest_ms", "share",
         "verdict",
@@ -117,15 +134,15 @@ REAL = tiny_counts(MODEL, 300).reshape(3, 100, 3)
 @pytest.fixture(scope="module")
 def real():
     need_for("cortex-m4")
-    return _board_cost.of(MODEL, M4, REAL)
+    return _cost_report.of(MODEL, M4, REAL)
 
 
 def test_counts_repeat_exactly_and_real_data_come_first(real):
-    assert real == _board_cost.of(MODEL, M4, REAL)
+    assert real == _cost_report.of(MODEL, M4, REAL)
     assert [(one.data, one.steps) for one in real.counted] == [("training data", 300), ("synthetic", 1000)]
     assert all(0 < one.mean < one.largest for one in real.counted)
     assert (real.counted_on, real.missing) == ("cortex-m4", "")
-    alone = _board_cost.of(MODEL, M4, None)
+    alone = _cost_report.of(MODEL, M4, None)
     assert alone.counted == real.counted[1:]
 
 
@@ -204,8 +221,8 @@ def test_a_program_pays_for_a_sample_what_the_steps_of_its_open_windows_cost(tmp
     with closing(Emulator(M4, build(tmp_path).image)) as port, port.count("lnp_net_push") as counted:
         assert decisions.compare(MODEL, port, samples).ok
     both = counted.calls[MODEL.hop :]  # from here on two windows are open
-    most = real.open_windows * real.counted[0].largest
-    assert real.open_windows == 2
+    most = real.model.open_windows * real.counted[0].largest
+    assert real.model.open_windows == 2
     # Beside its two steps a push takes some 200 instructions: for the sample, and to decide.
     assert 0 < np.mean(both) - 2 * real.counted[0].mean < 300
     assert max(both) < most + 300
@@ -216,28 +233,35 @@ def test_a_program_pays_for_a_sample_what_the_steps_of_its_open_windows_cost(tmp
 
 def test_a_board_of_the_same_core_is_counted_on_the_emulated_one_with_its_own_compiler(real):
     need_for("mps2-an386", start=False)
-    gcc = _board_cost.of(MODEL, boards.get("mps2-an386"), REAL)
+    gcc = _cost_report.of(MODEL, boards.get("mps2-an386"), REAL)
     assert gcc.counted_on == "cortex-m4" and gcc.flash > 0
     assert [one.data for one in gcc.counted] == [one.data for one in real.counted]
     assert gcc.counted[0].mean != real.counted[0].mean, "another compiler"
-    nucleo = _board_cost.of(MODEL, NUCLEO, REAL)
+    nucleo = _cost_report.of(MODEL, NUCLEO, REAL)
     assert nucleo.counted == gcc.counted and nucleo.largest_ms[0] < gcc.largest_ms[0]
 
 
 def test_what_cannot_be_measured_is_said(monkeypatch, capsys):
     need_for("cortex-m4", start=False)
-    host = _board_cost.of(MODEL, boards.get("host"), REAL)
+    host = _cost_report.of(MODEL, boards.get("host"), REAL)
     assert (host.flash, host.counted, host.stack) == (0, (), 0) and "counts no instructions" in host.missing
 
     def none(board):
         raise BoardError(f"nothing counts for {board.name}", "hint")
 
     monkeypatch.setattr(_measure, "counting_board", none)
-    found = _board_cost.of(MODEL, M4, REAL)
+    found = _cost_report.of(MODEL, M4, REAL)
     assert (found.counted, found.missing) == ((), "nothing counts for cortex-m4") and found.flash > 0
-    _board_cost.show(found)
+    _cost_report.show(found)
     said = capsys.readouterr().out
     assert "Flash" in said and "nothing counts for cortex-m4." in said and "stack" not in said and "ms" not in said
+
+
+def test_the_stack_is_the_most_that_any_of_the_data_took(monkeypatch):
+    need_for("cortex-m4", start=False)
+    used = iter([300, 200])
+    monkeypatch.setattr(_measure, "_counted", lambda *_: ([5, 7], next(used)))
+    assert _cost_report.of(MODEL, M4, REAL).stack == 300
 
 
 # ---- commands
@@ -292,27 +316,66 @@ def test_firmware_that_is_wrong_on_real_windows_alone_is_caught(at, monkeypatch,
     assert main(["verify", "m.onnx", "--board", board]) == 0, "the stimulus alone does not find it"
 
 
-def test_a_real_boards_counter_gives_its_time(at, monkeypatch, capsys):
-    """A board at a port tells its name, and with each answer the cycles: here 63,000 a step on windows, more before."""
-    need_for("nucleo-f401re", start=False)
-    need("unicorn", "elftools")
+def counting_port(name, clock_hz):
+    """A board that tells its name and clock, and with each answer the cycles: 63,000 a step on windows, more before."""
     head, answered = REPLIES["steps"].struct, []
 
-    def tamper(name, payload):
-        if name != "steps":
+    def tamper(request, payload):
+        if request != "steps":
             return payload
         steps = (len(payload) - head.size) // 4 - MODEL.n_out
         answered.append(steps)
         each = 63_000 if sum(answered) > 500 else 90_000
         return head.pack(head.unpack_from(payload)[0], each * steps) + payload[head.size :]
 
-    port = FakePort(MODEL, tamper, greeting={"board": b"nucleo-f401re"})
+    return FakePort(MODEL, tamper, greeting={"board": name.encode(), "clock_hz": clock_hz})
+
+
+def verified_at_port(monkeypatch, capsys, name, clock_hz, *words):
+    need_for("nucleo-f401re", start=False)
+    need("unicorn", "elftools")
+    port = counting_port(name, clock_hz)
     monkeypatch.setattr(_device, "device", lambda *_: closing(Device(port, MODEL)))
-    assert main(["verify", "m.onnx", "--steps", "500", "--port", "/dev/ttyACM0"]) == 0
-    said = capsys.readouterr().out
+    assert main(["verify", "m.onnx", "--steps", "500", "--port", "/dev/ttyACM0", *words]) == 0
+    return capsys.readouterr().out
+
+
+@pytest.mark.parametrize("words", [(), ("--board", "netduinoplus2")])
+def test_a_real_boards_counter_gives_its_time_and_its_name_is_what_it_tells(at, monkeypatch, capsys, words):
+    said = verified_at_port(monkeypatch, capsys, "nucleo-f401re", 84_000_000, *words)
     assert "its time on nucleo-f401re at 84 MHz" in said and "decisions" not in said
     assert "The board's own counter: 63,000 cycles a step on average, 0.75 ms." in said
     assert "in time, 3.8 % of the processor." in said
+
+
+def test_cycles_are_divided_by_the_clock_that_the_firmware_tells(at, monkeypatch, capsys):
+    said = verified_at_port(monkeypatch, capsys, "nucleo-f401re", 42_000_000)
+    assert "its time on nucleo-f401re at 42 MHz" in said and "on average, 1.5 ms." in said
+
+
+def test_of_a_board_that_is_not_installed_only_its_counter_is_known(at, monkeypatch, capsys):
+    said = verified_at_port(monkeypatch, capsys, "my-board-216mhz", 216_000_000).splitlines()
+    assert said[2:] == [
+        "The board's own counter: 63,000 cycles a step on average, 0.29 ms.",
+        "Cost: this installation does not know the board my-board-216mhz.",
+    ]
+    said = verified_at_port(monkeypatch, capsys, "my-board-216mhz", 216_000_000, "--json")
+    assert json.loads(said)["cost"] is None and json.loads(said)["cycles_per_step"] == 63_000 + 27_000
+
+
+def test_a_demo_refuses_a_device_of_another_name_and_takes_its_clock(tmp_path, monkeypatch):
+    need_for("cortex-m4")
+    args = argparse.Namespace(output=tmp_path, port="PORT")
+
+    def proof(name):
+        monkeypatch.setattr(demo, "open_board", lambda *_: counting_port(name, 50_000_000))
+        with bars() as progress:
+            return demo._on_device(args, M4, MODEL, REAL, progress)
+
+    assert proof("cortex-m4").cost.board == replace(M4, clock_hz=50_000_000)
+    with pytest.raises(BoardError, match="the device is nucleo-f401re, not cortex-m4") as e:
+        proof("nucleo-f401re")
+    assert e.value.try_next == "add --board nucleo-f401re"
 
 
 def test_verify_says_where_real_data_would_come_from_and_what_a_board_does_not_count(at, capsys):
@@ -354,6 +417,25 @@ def test_build_with_the_model_prints_its_cost_and_without_it_says_how(at, capsys
         "fw holds another model than other.onnx",
         "  generate it again: lnp generate other.onnx --board cortex-m4 -o fw",
     ]
+
+
+def test_build_of_an_app_does_not_print_the_stack_of_the_server(at, capsys):
+    need_for("cortex-m4")
+    for words, has_stack in (([], True), (["--app"], False)):
+        assert main(["generate", "m.onnx", "--board", "cortex-m4", "-o", f"fw{len(words)}", *words]) == 0
+        capsys.readouterr()
+        assert main(["build", f"fw{len(words)}", "--model", "m.onnx"]) == 0
+        said = capsys.readouterr().out
+        assert "Flash " in said and ("stack" in said) == has_stack
+
+
+def test_build_for_this_computer_prints_its_bytes_with_the_model_too(at, capsys):
+    need_for("host")
+    assert main(["generate", "m.onnx", "--board", "host", "-o", "fw"]) == 0
+    assert main(["build", "fw", "--json"]) == 0
+    sizes = json.loads(capsys.readouterr().out)
+    assert main(["build", "fw", "--model", "m.onnx"]) == 0
+    assert f"Flash {sizes['flash']:,} of " in (said := capsys.readouterr().out) and f"RAM {sizes['ram']:,} of " in said
 
 
 # ---- what travels beside a model

@@ -24,7 +24,7 @@ from lnp_edge.runtime.reference import Reference
 from lnp_edge.spec import layout
 from lnp_edge.spec.model import CSR
 from lnp_edge.stages import budget, pipeline
-from lnp_edge.stages.budget import RESERVE, Budget, Cost, Fitted, fit, parse, predicted, stored
+from lnp_edge.stages.budget import RESERVE, Budget, Fitted, Use, fit, parse, predicted, stored
 from lnp_edge.task.split import data_for, load_data, split
 
 SMALL = "[network]\nneurons = 64\n[data]\nlimit = 2\n"
@@ -44,7 +44,7 @@ def meter(model):
     """Bytes without a compiler, and instructions that bend a little, as real ones do."""
     nnz = model.projection("rec").w.nnz
     ops = 50 * model.n + 2 * nnz + 0.01 * nnz**1.5
-    return Cost(CODE + layout.struct_bytes(model), STACK + layout.state_bytes(model), ops, int(2 * ops))
+    return Use(CODE + layout.struct_bytes(model), STACK + layout.state_bytes(model), ops, int(2 * ops))
 
 
 def fitted(data, flash=HUGE, ram=HUGE, ops=None, config=CONFIG, meter=meter) -> Fitted:
@@ -266,7 +266,7 @@ def test_without_recurrence_as_many_neurons_are_found_as_fit(data):
 
 def test_a_budget_for_a_second_of_signal_is_said_for_a_second(data):
     assert (
-        Budget(HUGE, HUGE, 50.0, 20.0).exceeded_by(Cost(1, 1, 60.0)) == "1200 instructions a second, the budget is 1000"
+        Budget(HUGE, HUGE, 50.0, 20.0).exceeded_by(Use(1, 1, 60.0)) == "1200 instructions a second, the budget is 1000"
     )
 
 
@@ -310,8 +310,18 @@ def test_a_real_board_is_counted_on_the_emulated_one_of_its_cpu():
 
 def test_some_windows_are_few_steps_from_everywhere():
     windows = np.arange(50 * 90 * 2, dtype=np.int16).reshape(50, 90, 2)
-    assert [w[0, 0] for w in _measure.some(windows)] == [windows[k, 0, 0] for k in (0, 16, 32, 49)]
-    assert _measure.some(np.zeros((3, 1000, 2), np.int16)).shape == (1, _measure.STEPS, 2)
+    assert [w[0, 0] for w in _measure.some(windows, 1)] == [windows[k, 0, 0] for k in (0, 16, 32, 49)]
+    assert _measure.some(np.zeros((3, 1000, 2), np.int16), 1).shape == (1, _measure.STEPS, 2)
+    assert _measure.some(np.zeros((300, 5, 2), np.int16), 1).shape == (80, 5, 2)
+
+
+@pytest.mark.parametrize(
+    ("windows", "frame", "found"),
+    [((50, 1280, 3), 64, (20, 1280, 3)), ((2, 32_000, 3), 64, (1, 25_600, 3)), ((9, 90, 3), 18, (9, 90, 3))],
+)
+def test_some_windows_are_of_whole_frames(windows, frame, found):
+    assert _measure.some(np.zeros(windows, np.int16), frame).shape == found
+    assert found[0] * found[1] // frame <= _measure.STEPS and found[1] % frame == 0
 
 
 # ---- the command
@@ -365,7 +375,7 @@ def test_what_is_written_fits_when_it_is_quantised_and_built(at, capsys, monkeyp
     assert found["ops"]["used"] <= found["ops"]["budget"] == 1000 * ops and found["longest_step"] > found["ops"]["used"]
     full = flash * 1024 - found["flash"]["used"] < 2 * RESERVE
     assert full or found["ops"]["used"] >= 990 * ops or found["keep"] == 1
-    before = _measure.meter(board, _measure.some(data.train_windows.counts))(stored(model, file.network))
+    before = _measure.meter(board, _measure.some(data.train_windows.counts, 1))(stored(model, file.network))
     assert (before.flash, round(before.ops)) == (found["flash"]["used"], found["ops"]["used"])
 
 

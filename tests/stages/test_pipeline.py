@@ -87,7 +87,9 @@ def test_a_configuration_of_layers_trains_without_a_step_between(at, capsys, kin
     said = run(capsys, "train c.toml -o trained.safetensors")
     assert np.isfinite([epoch["loss"] for epoch in said["train"]]).all()
     assert main(["quantize", "trained.safetensors", "-o", "model.onnx"]) == 0
-    lines = capsys.readouterr().out.splitlines()
+    captured = capsys.readouterr()
+    assert "written: model.onnx and model.onnx.windows  " in captured.err
+    lines = captured.out.splitlines()
     for name in ("input", "between neurons", "layer1", "layer2", "read-out"):
         assert any(name in line for line in lines)
 

@@ -64,6 +64,22 @@ def test_what_is_written_stays(tmp_path):
     assert found.network.params["tau_mem"] == 0.3 and found.network.tau_out == 1.5
 
 
+@pytest.mark.parametrize(("text", "speed"), [
+    ("", 0.1), ('front = "bands"\nframe = 4\n', 0.0), ('front = "logdiff"\nframe = 4\n', 0.0),
+    ('front = "bands"\nframe = 4\n[augment]\nspeed = 0.1\n', 0.1), ('front = "delta"\nframe = 4\n', 0.1),
+])  # fmt: skip
+def test_own_data_keeps_its_speed_where_the_front_end_measures_frequencies(tmp_path, text, speed):
+    said = []
+    assert configuration(str(own(tmp_path, CLASSES + text)), said.append).augment.speed == speed
+    assert [one for one in said if one.startswith("[augment] speed is 0: ")] == said[: speed == 0]
+
+
+def test_a_built_in_task_keeps_its_speed():
+    """Its results are published."""
+    hapt = configuration("hapt")
+    assert (hapt.data.front, hapt.augment.speed) == ("logdiff", 0.1)
+
+
 def test_layers_fit_too(tmp_path):
     text = CLASSES + '[[network.layer]]\nneurons = 8\n[[network.layer]]\nneuron = "adlif"\nneurons = 8\ntau_ad = 0.7'
     first, second = configuration(str(own(tmp_path, text))).network.layer

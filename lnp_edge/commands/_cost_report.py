@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 from rich.text import Text
 
-from lnp_edge.base.console import counted, out, table
+from lnp_edge.base.console import counted, out, print_table
 from lnp_edge.commands import _measure
 from lnp_edge.firmware_gen.build import Sizes, share
 from lnp_edge.firmware_gen.generate import STACK_BYTES
@@ -15,7 +15,7 @@ from lnp_edge.interchange import windows_file
 from lnp_edge.runtime.verify import stimulus
 from lnp_edge.spec.board import Board
 from lnp_edge.spec.model import QuantizedModel
-from lnp_edge.stages.cost import BoardCost, in_words
+from lnp_edge.stages.cost import BoardCost, Range
 
 COLUMNS = ["", "steps", "mean", "largest", "mean ms", "largest ms"]
 
@@ -30,7 +30,7 @@ def of(
     """
     data = {}
     if real is not None:
-        data[what] = list(model.rows(_measure.some(real, _measure.COST_STEPS * model.front.frame)))
+        data[what] = list(model.rows(_measure.some(real, model.front.frame, _measure.COST_STEPS)))
     data["synthetic"] = list(stimulus(model, _measure.COST_STEPS, seed=1))
     return _measure.cost(model, board, data, sizes, cycles)
 
@@ -48,11 +48,8 @@ def show(cost: BoardCost) -> None:
              in_words(cost.ms(one.mean)), in_words(cost.ms(one.largest))]
             for one in counts
         ]  # fmt: skip
-        out.print(
-            table(
-                f"Instructions of a step, and its time on {board.name} at {board.clock_hz / 1e6:g} MHz", COLUMNS, rows
-            )
-        )
+        title = f"Instructions of a step, and its time on {board.name} at {board.clock_hz / 1e6:g} MHz"
+        print_table(title, COLUMNS, rows)
     for sentence in _sentences(cost):
         out.print(Text(sentence))
 
@@ -63,15 +60,54 @@ def _sentences(cost: BoardCost) -> Iterator[str]:
         used += [f"stack {cost.stack:,} of {STACK_BYTES:,} B"] if cost.stack else []
         yield f"{', '.join(used)}."
     if cost.counted:
-        low, high = cost.an_instruction
         of_what = "hop" if cost.model.decision.stream else "window"
         yield (
             f"Instructions: {counted(cost.a_window)} a {of_what}, {counted(cost.a_second)} a second of signal, "
-            f"counted on {cost.counted_on}. Each takes {low:g} to {high:g} cycles (assumed; no waits for flash)."
+            f"counted on {cost.counted_on}. Each takes {in_words(cost.an_instruction)} cycles ({_source(cost)})."
         )
     if cost.cycles:
-        yield f"The board's own counter: {cost.cycles:,.0f} cycles a step on average, {in_words(cost.mean_ms)} ms."
+        yield by_counter(cost.cycles, cost.board.clock_hz)
     if cost.counted:
-        yield cost.verdict
+        yield verdict(cost)
     if cost.missing:
         yield f"Cost: {cost.missing}."
+
+
+def _source(cost: BoardCost) -> str:
+    if cost.cycles:
+        return "by the board's own counter"
+    return "assumed; the product of a small Cortex-M0 takes 32; flash waits on top"
+
+
+def of_unknown(board: str, clock_hz: int, cycles: float) -> list[str]:
+    """What can be said of a device whose board is not among those of this installation."""
+    measured = [by_counter(cycles, clock_hz)] if cycles else []
+    return [*measured, f"Cost: this installation does not know the board {board}."]
+
+
+def by_counter(cycles: float, clock_hz: int) -> str:
+    ms = 1e3 * cycles / clock_hz
+    return f"The board's own counter: {cycles:,.0f} cycles a step on average, {in_words((ms, ms))} ms."
+
+
+def verdict(cost: BoardCost) -> str:
+    """Whether the board keeps up with the model's rate."""
+    model, interval = cost.model, 1e3 * cost.model.sample_dt
+    every = f"{interval:.3g} ms" if interval < 1e3 else f"{interval / 1e3:.3g} s"
+    least, most = (model.open_windows * ms for ms in cost.largest_ms)
+    are_open = f" ({model.open_windows} windows are open)" if model.open_windows > 1 else ""
+    buffer = ", so buffer samples meanwhile" if cost.verdict.endswith("late") else ""
+    return (
+        f"A sample comes every {every}. The largest counted takes {in_words((least, most))} ms{are_open}: "
+        f"{cost.verdict}{buffer}, {percent(cost.share)} of the processor."
+    )
+
+
+def in_words(found: Range) -> str:
+    """A range such as "1.2 to 2.4", with two digits; one value if both are the same."""
+    low, high = (f"{float(f'{value:.2g}'):g}" for value in found)
+    return low if low == high else f"{low} to {high}"
+
+
+def percent(share: Range) -> str:
+    return "under 0.01 %" if share[1] < 1e-4 else f"{in_words((100 * share[0], 100 * share[1]))} %"
