@@ -26,7 +26,7 @@ from lnp_edge import boards
 from lnp_edge.base import console
 from lnp_edge.base.console import bars, out, print_table
 from lnp_edge.cli import COMMANDS, main, parser
-from lnp_edge.commands import _after
+from lnp_edge.commands import _after, quantize
 from lnp_edge.config import Config
 from lnp_edge.experiments.executors import processes
 from lnp_edge.interchange import onnx_file
@@ -570,6 +570,18 @@ def test_generate_build_and_flash_hand_on_a_folder(capsys, at):
     assert 0 < sizes["flash"] < sizes["flash_size"] == 524288
     assert main(["flash", "firmware", "--dry-run"]) == 0
     assert capsys.readouterr().out.strip().endswith("write build/gcc/lnp_net.bin 0x08000000")
+
+
+def test_a_reader_who_stops_early_loses_no_model(at, monkeypatch):
+    def closed(*rest):
+        raise BrokenPipeError
+
+    assert main(["prune", "good.toml", "-o", "p.safetensors"]) == 0
+    monkeypatch.setattr(quantize, "_show", closed)
+    args = parser(["quantize"]).parse_args(["quantize", "p.safetensors", "-o", "q.onnx"])
+    with pytest.raises(BrokenPipeError):
+        args.run(args)
+    assert onnx_file.load(at / "q.onnx").n and (at / "q.onnx.windows").exists()
 
 
 def test_prune_quantize_and_verify_hand_on_files(capsys, at):

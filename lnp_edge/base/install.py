@@ -1,6 +1,9 @@
 """The command that installs each tool, for error messages and lnp doctor."""
 
+import shutil
+import sys
 from importlib.util import find_spec
+from pathlib import Path
 
 from lnp_edge.base.errors import LnpError
 
@@ -26,6 +29,15 @@ INSTALL = {
     "pandas": "pip install pandas",
     "pyarrow": "pip install pyarrow",
 }
+
+
+def command() -> str:
+    """lnp as it is to be typed: with its path where the shell would not find the one that runs."""
+    own, found = Path(sys.argv[0]), shutil.which("lnp")
+    if own.name != "lnp" or not own.exists() or (found and own.samefile(found)):
+        return "lnp"
+    own = own.absolute()
+    return str(own.relative_to(Path.cwd()) if own.is_relative_to(Path.cwd()) else own)
 
 
 def require(*packages: str) -> None:

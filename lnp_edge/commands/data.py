@@ -18,7 +18,7 @@ from lnp_edge.base.files import refuse_unwritable
 from lnp_edge.base.install import require
 from lnp_edge.config import Config
 from lnp_edge.recordings.load import load
-from lnp_edge.recordings.report import Report, counted, minutes, shown
+from lnp_edge.recordings.report import Report, counted, minutes, shown, unit_of
 from lnp_edge.task import fit
 from lnp_edge.task.dataset import Dataset, in_samples
 
@@ -40,6 +40,8 @@ def run(args: argparse.Namespace) -> int:
 
 def show(name: str, html: Path | None, as_json: bool = False) -> None:
     """Print the report of a configuration, and write its page."""
+    if Path(name).is_dir():
+        raise ConfigError(f"{name} is a folder", f"write its configuration first: lnp new my.toml --data {name}")
     settings = config.named(name)
     if not settings.data.own:
         raise ConfigError(f"{name} has no files of your own", "say [data] files or path, or run lnp new")
@@ -65,10 +67,11 @@ def show(name: str, html: Path | None, as_json: bool = False) -> None:
 
 
 def headline(dataset: Dataset, report: Report) -> str:
+    unit, scale = unit_of(minutes(dataset).sum())
     what = [
         counted(report.files, "file"),
         f"{report.rows} rows",
-        f"{shown(minutes(dataset).sum())} minutes in {counted(len(dataset.recordings), 'recording')}",
+        f"{shown(minutes(dataset).sum() * scale)} {unit} in {counted(len(dataset.recordings), 'recording')}",
         f"{counted(len(dataset.channels), 'channel')} every {dataset.dt:g} s ({1 / dataset.dt:.4g} Hz)",
     ]
     return f"{dataset.name}: {', '.join(what)}"
@@ -118,24 +121,28 @@ def as_dict(dataset: Dataset, report: Report, settings: Config, remarks: list[st
 def _print(dataset: Dataset, report: Report, settings: Config, remarks: list[str]) -> None:
     out.print(Text(headline(dataset, report), style="bold"))
     time, test = minutes(dataset), np.isin(np.arange(len(dataset.group_titles)), dataset.held_out)
+    unit, scale = unit_of(time.sum())
     if dataset.classes:
         count = np.bincount(dataset.labels, minlength=len(dataset.classes))
         cells = [
             [
                 name,
-                shown(time[~test, k].sum()),
-                shown(time[test, k].sum()),
+                shown(time[~test, k].sum() * scale),
+                shown(time[test, k].sum() * scale),
                 f"{count[k]}",
                 f"{(time[:, k] > 0).sum()}",
             ]
             for k, name in enumerate(dataset.classes)
         ]
-        _table("minutes of each class", ["", "training", "test", "recordings", f"of {dataset.group_name}"], cells)
+        _table(f"{unit} of each class", ["", "training", "test", "recordings", f"of {dataset.group_name}"], cells)
     cells = []
     for g, name in enumerate(dataset.group_titles):
         lacks = [c for c, t in zip(dataset.classes, time[g], strict=False) if t == 0]
-        cells.append([name, "test" if test[g] else "training", shown(time[g].sum()), ", ".join(lacks)[:40]])
-    _table(f"minutes of {dataset.group_name}", ["", "part", "minutes", "lacks"], cells)
+        cells.append([name, "test" if test[g] else "training", shown(time[g].sum() * scale), ", ".join(lacks)[:40]])
+    columns = ["", "part", unit, "lacks"]
+    if not any(lacks for *_, lacks in cells):
+        columns, cells = columns[:-1], [row[:-1] for row in cells]
+    _table(f"{unit} of {dataset.group_name}", columns, cells)
     cells = [
         [c.name, c.unit, *(f"{value:.5g}" for value in c.extremes), f"{c.missing}", f"{q.scale:g}", f"{q.zero:.12g}"]
         for c, q in zip(report.channels, dataset.quantities, strict=True)

@@ -23,7 +23,7 @@ from lnp_edge import boards, config
 from lnp_edge.base.console import bars, counted, note, out, print_table
 from lnp_edge.base.errors import BoardError
 from lnp_edge.base.files import discard, write_whole
-from lnp_edge.base.install import MCU
+from lnp_edge.base.install import MCU, command
 from lnp_edge.base.progress import Progress
 from lnp_edge.commands import _cost_report
 from lnp_edge.experiments import rivals, store
@@ -110,8 +110,11 @@ def run(args: argparse.Namespace) -> int:
     kept = "the network, model.onnx and its .windows, firmware and report.json"
     note(f"{found['seconds']} s; {kept} are in {args.output}")
     out.print("Next:", style="bold")
-    out.print(f"  lnp run {args.output}/model.onnx --source {args.output}/recording.csv", soft_wrap=True, markup=False)
-    out.print("  lnp new my.toml --data FOLDER      with recordings of your own")
+    lnp = command()
+    out.print(
+        f"  {lnp} run {args.output}/model.onnx --source {args.output}/recording.csv", soft_wrap=True, markup=False
+    )
+    out.print(f"  {lnp} new my.toml --data FOLDER      with recordings of your own", soft_wrap=True, markup=False)
     equal = found["predictions_equal"] == found["windows"] and not any(row.differ for row in measured)
     return 0 if proof[0].report.ok and equal else 1
 

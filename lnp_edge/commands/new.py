@@ -19,6 +19,7 @@ from lnp_edge.commands import data as report
 from lnp_edge.recordings import example
 from lnp_edge.recordings.load import load, step
 from lnp_edge.recordings.look import Guess, look
+from lnp_edge.spec.model import MAX_IN
 from lnp_edge.task import fit
 from lnp_edge.task.dataset import Dataset
 
@@ -29,6 +30,7 @@ EXAMPLE = """  lnp new --example recordings
 
 AHEAD = 6  # steps, if nobody says how far to forecast
 FRAME, SLOW = 4, 0.1  # samples a step of the network, unless they are further apart than SLOW s
+FAST, FAST_FRAME, FAST_WINDOW = 1000, 64, 0.5  # Hz, from which it is vibration or audio; samples; s
 
 # As lnp_edge/configs/spar.toml and wind.toml: of about the same cost.
 OF_CLASSES, OF_SERIES = {"neurons": 244, "keep": 0.1}, {"neurons": 128, "keep": 0.3}
@@ -90,8 +92,18 @@ def run(args: argparse.Namespace) -> int:
     for key, why in found.why.items():
         if key in found.keys and why.startswith("CHECK: "):
             note(f"check [data] {key} = {_toml(found.keys[key])}: {why.removeprefix('CHECK: ')}")
+    if 1 / dataset.dt >= FAST and dataset.classes and len(dataset.channels) * FAST_FRAME <= MAX_IN:
+        note(f"check [data] window = {fitted.data.window:g}: at {1 / dataset.dt:g} Hz {_of_fast(dataset)}")
     note(f"next: lnp train {args.config} -o trained.safetensors")
     return 0
+
+
+def _of_fast(dataset: Dataset) -> str:
+    """What to try for vibration and audio."""
+    shortest = min(map(len, dataset.recordings))
+    steps = max(1, round(min(shortest, FAST_WINDOW / dataset.dt)) // FAST_FRAME)
+    window = f"window = {steps * FAST_FRAME * dataset.dt:g}"
+    return f'most signals want longer ones and features, such as front = "bands", frame = {FAST_FRAME}, {window}'
 
 
 def _toml(value: object) -> str:

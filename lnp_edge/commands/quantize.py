@@ -81,11 +81,15 @@ def run(args: argparse.Namespace) -> int:
         "layers": layers,
         "proposals": _proposals(config, file.network, layers),
     }
+    if not (silenced := quantize_report.silenced(layers)):  # before the report: whoever reads that may stop reading
+        onnx_file.save(model, args.output)
+        windows_file.save(model, pipeline.sample(data), args.output)
+        discard(checkpoint, *(beside(args.output, name) for name in FOLDED))
     if args.json:
         print(json.dumps(report))
     else:
         _show(report, data, model, len(some))
-    if silenced := quantize_report.silenced(layers):
+    if silenced:
         discard(checkpoint)  # nothing continues from it
         floats, integers = layers["neurons"]["populations"][silenced[0]]["spikes_a_step"]
         who = quantize_report.shown_name(layers, silenced[0])
@@ -93,9 +97,6 @@ def run(args: argparse.Namespace) -> int:
             f"{who} went silent: {integers:.2g} spikes per neuron and step, {floats:.2g} in floats",
             "nothing was written; the report says what to try",
         )
-    onnx_file.save(model, args.output)
-    windows_file.save(model, pipeline.sample(data), args.output)
-    discard(checkpoint, *(beside(args.output, name) for name in FOLDED))
     beside_it = windows_file.path_of(args.output)
     note(f"written: {args.output} and {beside_it}    next: lnp generate {args.output} --board cortex-m4 -o firmware")
     return 0

@@ -76,7 +76,7 @@ def run(args: argparse.Namespace) -> int:
     strangers = {name: share for result in found for name, share in result.get("strangers", {}).items()}
     report: dict[str, Any] = {
         "task": args.task, "seed": settings.seed, "held_out": data.held_out_text, "rows": rows,
-        "strangers": strangers, "levels": found[1]["levels"],
+        "strangers": strangers, "levels": found[1]["levels"], "orders": 0 if data.test.streams else on_streams.ORDERS,
     }  # fmt: skip
     if args.json:
         print(json.dumps(report))
@@ -106,6 +106,9 @@ def _print(settings: Config, data: Split, report: dict[str, Any]) -> None:
     print_table(title, COLUMNS, [_cells(row) for row in report["rows"]], wide=True)
     hop, hours = data.task.hop * data.train.dt, f"{first['hours']:.2f} labelled hours"
     out.print(f"A decision every {hop:g} s; {first['changes']:.0f} changes of class in {hours}.")
+    if report["orders"]:
+        out.print("The streams are joined from pieces: the recordings of each group, so that")
+        out.print(f"the class changes, in {report['orders']} orders.")
     out.print(f"all: share of right decisions; settled: from {streams.SETTLED:g} s after a change; delay: to the")
     out.print("first right decision, of 50/90/95 % of the changes; missed: changes without one;")
     out.print("false: decisions an hour for another class that is not there; instr.:")

@@ -46,6 +46,9 @@ class Recording:
     start: float  # s, since 1970 if absolute; else within the file
     absolute: bool
     file: int
+    # The rows without a label [T, C], mostly none, since the recording before in the list, which this one
+    # continues; None if it continues none.
+    lead: NDArray[np.float32] | None = None
 
 
 def step_of(t: NDArray[np.float64]) -> float:
@@ -139,8 +142,11 @@ def _spread(t: NDArray[np.float64]) -> NDArray[np.float64]:
     return np.repeat(begin, counts) + (np.arange(len(t)) - np.repeat(first, counts)) * np.repeat(step, counts)
 
 
-def recordings(rows: Rows, dt: float, gap: float, seen: Counter) -> Iterator[tuple[int, float, NDArray[np.float32]]]:
-    """Yield the label, the start and the samples of each recording in a piece, every dt s.
+Cut = tuple[int, float, NDArray[np.float32], NDArray[np.float32] | None]
+
+
+def recordings(rows: Rows, dt: float, gap: float, seen: Counter) -> Iterator[Cut]:
+    """Yield the label, the start, the samples and the lead (see Recording) of each recording in a piece, every dt s.
 
     gap : s that are bridged by a straight line; 0: BRIDGED steps
 
@@ -176,22 +182,31 @@ def recordings(rows: Rows, dt: float, gap: float, seen: Counter) -> Iterator[tup
     if gaps := int((apart > bridged).sum()):
         seen["gaps"] += gaps
     edges = np.flatnonzero((apart > bridged) | (np.diff(kept.label) != 0)) + 1
+    lead = None
     for part in _between(edges, len(kept)):
         label = int(kept.label[part.start])
+        if label == LEFT_OUT or (part.start and apart[part.start - 1] > bridged):
+            lead = None
         if label < 0:
             what = "rows that [data] where leaves out" if label == LEFT_OUT else "rows without a label"
             seen[what] += part.stop - part.start
-            continue
+            if lead is None:
+                continue
         x, place = kept.x[part], at[part]
-        if regular and place[-1] - place[0] + 1 > len(x):
+        if label >= 0 and regular and place[-1] - place[0] + 1 > len(x):
             seen["rows filled by a straight line"] += int(place[-1] - place[0] + 1 - len(x))
         start = float(kept.t[part.start]) if kept.t is not None else 0.0
         if regular and abs(own / dt - 1) <= SAME_RATE:
             grid = np.arange(place[0], place[-1] + 1)
-            yield label, start, x if len(grid) == len(x) else _line(grid, place, x)
+            even = x if len(grid) == len(x) else _line(grid, place, x)
         else:
-            seen["rows resampled"] += len(x)
-            yield label, start, _resampled(place * own, x, dt, own)
+            seen["rows resampled"] += len(x) if label >= 0 else 0
+            even = _resampled(place * own, x, dt, own)
+        if label < 0:
+            lead = even
+            continue
+        yield label, start, even, lead
+        lead = even[:0]
 
 
 def _between(edges: NDArray[np.intp], size: int) -> list[slice]:
@@ -233,4 +248,6 @@ def joined(found: list[Recording], dt: float) -> list[Recording]:
     order = {id(r): k for k, r in enumerate(found)}
     rest = [r for r in found if not r.absolute]
     firsts = {id(w): order[id(c[0])] for w, c in zip(whole, chains, strict=True)} | {id(r): order[id(r)] for r in rest}
-    return sorted([*whole, *rest], key=lambda r: firsts[id(r)])
+    kept = sorted([*whole, *rest], key=lambda r: firsts[id(r)])
+    moved = {order[id(r)] for c in chains for r in c[1:]}  # what came after one of these no longer does
+    return [replace(r, lead=None) if firsts[id(r)] - 1 in moved else r for r in kept]

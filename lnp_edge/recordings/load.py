@@ -22,7 +22,7 @@ from lnp_edge.base.errors import ConfigError, DataError
 from lnp_edge.base.install import require
 from lnp_edge.config import ChannelSettings, DataSettings
 from lnp_edge.readers import NUMBER, Column, Table
-from lnp_edge.recordings import counts, cut, held
+from lnp_edge.recordings import continuous, counts, cut, held
 from lnp_edge.recordings.cut import Recording, Rows
 from lnp_edge.recordings.find import File, find, natural
 from lnp_edge.recordings.report import ChannelReport, Report
@@ -100,8 +100,8 @@ def _recordings(file: File, number: int, reading: _Reading, dt: float) -> list[R
         return []
     begin, absolute = (clock.start, clock.absolute) if clock else (0.0, False)
     for piece in cut.ordered(rows, seen):
-        for label, start, x in cut.recordings(piece, dt, reading.settings.gap, seen):
-            found.append(Recording(x, label, int(piece.group[0]), begin + start, absolute, number))
+        for label, start, x, lead in cut.recordings(piece, dt, reading.settings.gap, seen):
+            found.append(Recording(x, label, int(piece.group[0]), begin + start, absolute, number, lead))
     for what, count in seen.items():
         reading.report.saw(what, count, file.place)
     return found
@@ -231,7 +231,8 @@ def _wanted(table: Table, file: File, reading: _Reading) -> _Wanted:
     texts: dict[str, str] = {}
     for name in filter(None, (settings.label, settings.group, *settings.where)):
         if name not in file.says:
-            texts[name] = _column(name, as_named, file, f"label, group or where, nor in {settings.path or 'path'}")
+            nor = f", nor does path = {json.dumps(settings.path)} name it" if settings.path else ""
+            texts[name] = _column(name, as_named, file, f"label, group or where{nor}", of_names=True)
     reading.columns = [counts.in_one_unit(*both, file.place) for both in zip(channels, reading.columns, strict=True)]
     return _Wanted(channels, clocks, texts)
 
@@ -317,15 +318,19 @@ def _choose_channels(reading: _Reading, table: Table, as_named: dict[str, str], 
     reading.origin = np.full(len(chosen), np.nan)
 
 
-def _column(name: str, as_named: dict[str, str], file: File, what: str) -> str:
-    """The column of a file that is called `name`; case and units do not count where the name itself is not there."""
+def _column(name: str, as_named: dict[str, str], file: File, what: str, of_names: bool = False) -> str:
+    """The column of a file that is called `name`; case and units do not count where the name itself is not there.
+
+    of_names : whether the files' names might say it
+    """
     if name in as_named:
         return as_named[name]
     found = [own for alias, own in as_named.items() if readers.key(alias) == readers.key(name)]
     if len(found) != 1:
         raise DataError(
             f"{file.place} has {'no' if not found else 'more than one'} column {name[:40]!r}, for [data] {what}",
-            f"its columns: {_list(as_named)}",
+            f"its columns: {_list(as_named)}"
+            + ('; if the files\' names say it, write path = "{person}_{session}.csv"' if of_names else ""),
         )
     return found[0]
 
@@ -399,8 +404,14 @@ def _is_one_of(
 
 def _look_at_channels(reading: _Reading, x: NDArray[np.float32], file: File) -> None:
     assert reading.origin is not None
+    empty = np.zeros(len(x), np.int16)
     for channel, column, origin in zip(reading.channel, x.T, np.nan_to_num(reading.origin), strict=True):
         channel.look(column, float(origin), file.place)
+        empty += np.isnan(column)
+    if len(reading.channel) > 1 and empty.any():
+        single = x[empty == 1]
+        for channel, column in zip(reading.channel, single.T, strict=True):
+            channel.alone += int(np.isnan(column).sum())
 
 
 def _dataset(reading: _Reading, found: list[Recording], dt: float) -> tuple[Dataset, Report]:
@@ -444,6 +455,7 @@ def _dataset(reading: _Reading, found: list[Recording], dt: float) -> tuple[Data
     at = {name: c for c, name in enumerate(reading.channels)}
     series = _series(settings, at, quantities, dt) if settings.target else None
     report.channels, report.dt = reading.channel, dt
+    streams = [] if series else continuous.streams(parts, whole, lambda x: counts.converted(x, origin, quantities)[0])
     dataset = Dataset(
         name=settings.name,
         dt=dt,
@@ -459,6 +471,7 @@ def _dataset(reading: _Reading, found: list[Recording], dt: float) -> tuple[Data
         group_titles=parts.titles,
         quantities=tuple(quantities),
         vectors=tuple((at[a], at[b], at[c]) for a, b, c in settings.vectors),
+        streams=tuple(streams),
     )
     report.splits = parts.why
     report.spans = [(report.places[r.file], r.label, r.start, len(r.x) * dt) for r in found]

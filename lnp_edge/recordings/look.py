@@ -29,6 +29,7 @@ GROUP = re.compile(
 )
 INDEX = re.compile(r"^$|^(index|unnamed.*|level_\d|row|nr|no|n|sample|count|counter|seq)$", re.I)
 WHO = re.compile(r"(u|s|p|sub|subj|subject|user|person|participant|m|machine|id)\W?\d{1,4}", re.I)
+NUMBERED = re.compile(r"[^\W\d_]+\d+")
 _TOKEN = re.compile(r"[^\W\d_]+\d+|[^\W\d_]+|\d+")
 
 
@@ -71,6 +72,8 @@ def look(folder: Path, given: dict[str, object]) -> Guess:
     by_path = _by_path(places)
     texts = {alias[name]: values for name, values in texts.items()}
     _label(found, given, texts, by_path, {alias[name]: column for name, column in inside.items()})
+    if {found.keys.get("label"), given.get("label")} - {None, "label"}:
+        by_path = _by_path(places, has_label=False)
     _group(found, given, texts, by_path, places)
     _channels(found, given, inside, blocks, alias, clock)
     for key, value in given.items():
@@ -184,10 +187,14 @@ class _Path:
     template: str
     labels: Counter[str]
     people: Counter[str]
+    sure: bool  # whether the part that is the person looks like one
 
 
-def _by_path(places: list[str]) -> _Path | None:
-    """A template of the places if all are made alike, with one part as the label and another as the person."""
+def _by_path(places: list[str], has_label: bool = True) -> _Path | None:
+    """A template of the places if all are made alike, with one part as the label and another as the person.
+
+    has_label : whether a part may be the label; else a column of the files is it
+    """
     rows = [_TOKEN.findall(Path(p).with_suffix("").as_posix()) for p in places]
     shapes = {_TOKEN.sub("\0", Path(p).with_suffix("").as_posix()) for p in places}
     if len(shapes) != 1 or len(places) < 2:
@@ -198,14 +205,12 @@ def _by_path(places: list[str]) -> _Path | None:
     words = [k for k in varies if len(columns[k]) <= MANY and all(not t[-1].isdigit() for t in columns[k])
              and len(columns[k]) < len(places)]  # fmt: skip
     who = [k for k in varies if all(WHO.fullmatch(t) for t in columns[k]) and len(columns[k]) < len(places)]
-    label = person = -1
-    if who:
-        person = who[0]
-        label = words[-1] if words else -1
-    elif len(words) > 1:
-        person, label = words[0], words[-1]
-    elif words:
-        label = words[0]
+    folders = len(_TOKEN.findall("/".join(places[0].split("/")[:-1])))
+    numbered = [k for k in varies if k < folders and all(NUMBERED.fullmatch(t) for t in columns[k])
+                and len(columns[k]) < len(places)]  # fmt: skip
+    label = words[-1] if words and has_label else -1
+    likely = who or [k for k in words if k != label] or numbered
+    person = likely[0] if likely else -1
     if label < 0 and person < 0:
         return None
     template, number = between[0], 0
@@ -223,6 +228,7 @@ def _by_path(places: list[str]) -> _Path | None:
         template + Path(places[0]).suffix,
         columns[label] if label >= 0 else empty,
         columns[person] if person >= 0 else empty,
+        bool(who) or (has_label and person in words),
     )
 
 
@@ -258,7 +264,8 @@ def _group(
     if fit:
         found.say("group", fit[0], f"{_some(texts[fit[0]])}; whole groups are held out for the test")
     elif by_path and len(by_path.people) > 1:
-        found.say("group", "person", f"{_some(by_path.people)}; whole groups are held out for the test")
+        guess = "" if by_path.sure else "CHECK: each counts as a person or machine of its own, "
+        found.say("group", "person", f"{guess}{_some(by_path.people)}; whole groups are held out for the test")
     elif 2 <= len(places) <= 200 and found.keys.get("label") != "label":
         found.say("group", FILE, "CHECK: each file counts as a person or machine of its own")
 

@@ -14,6 +14,7 @@ from lnp_edge.task.dataset import Dataset
 STILL, STILL_ROWS = 0.1, 100  # share of a file's rows, and rows, that a value stands still for
 PART = 2**18  # values at once
 OFTEN = 0.01  # share of the rows at an extreme value
+PILE = 5  # times the rows at the value beside it: a limit, not a slow or a coarse signal
 FAR = 3.0  # standard deviations from the others: no extreme of a sensor, but a sign for "none"
 
 
@@ -24,16 +25,13 @@ class ChannelReport:
     name: str
     unit: str = ""
     whole: bool = True  # all values are whole numbers within int16
-    low: float = np.inf
-    high: float = -np.inf
     missing: int = 0  # empty or invalid cells
+    alone: int = 0  # of them, those in rows where every other channel has a value
     clipped: int = 0  # samples outside int16 after the scale of the training part
     still: tuple[int, str, float] = (0, "", 0.0)  # rows, file and value of the longest standstill worth telling
     rows: int = 0
-    at_low: int = 0
-    at_high: int = 0
-    next_low: float = np.inf  # the values beside the extremes
-    next_high: float = -np.inf
+    # By sign, the two lowest and the two highest values, most extreme first, and in how many rows each is.
+    ends: dict[int, dict[float, int]] = field(default_factory=lambda: {-1: {}, 1: {}})
     total: float = 0.0
     square: float = 0.0
     quantity: Quantity = field(default_factory=Quantity)
@@ -45,9 +43,8 @@ class ChannelReport:
         self.rows += len(x)
         if not len(known):
             return
-        low, high = float(known.min()), float(known.max())
-        self._extreme(known, low, origin, -1)
-        self._extreme(known, high, origin, 1)
+        for sign in self.ends:
+            self._extreme(known, origin, sign)
         for k in range(0, len(known), PART):
             part = known[k : k + PART].astype(np.float64) + origin
             self.total += float(part.sum())
@@ -62,28 +59,25 @@ class ChannelReport:
             value = float(known[np.concatenate([[0], edges])[runs.argmax()]]) + origin
             self.still = longest, place, value
 
-    def _extreme(self, known: NDArray, value: float, origin: float, sign: int) -> None:
-        at = int((known == value).sum())
-        others = known[known != value]
-        beside = (float(others.min()) if sign < 0 else float(others.max())) + origin if len(others) else np.nan
-        value += origin
-        best, count = (self.low, self.at_low) if sign < 0 else (self.high, self.at_high)
-        if value * sign > best * sign or not np.isfinite(best):
-            count = at
-            nearest = beside if np.isnan(beside) or not np.isfinite(best) else max(beside * sign, best * sign) * sign
-            best = value
-        elif value == best:
-            count += at
-            nearest = beside
-        else:
-            nearest = value
-        old = self.next_low if sign < 0 else self.next_high
-        known_beside = [n * sign for n in (nearest, old) if np.isfinite(n) and n != best]
-        nearest = max(known_beside) * sign if known_beside else old
-        if sign < 0:
-            self.low, self.at_low, self.next_low = best, count, nearest
-        else:
-            self.high, self.at_high, self.next_high = best, count, nearest
+    def _extreme(self, known: NDArray, origin: float, sign: int) -> None:
+        """The two most extreme values of all files, and in how many rows each is."""
+        ends, left = self.ends[sign], known
+        for _ in range(2):
+            value = left.min() if sign < 0 else left.max()
+            others = left[left != value]
+            at = float(value) + origin
+            ends[at] = ends.get(at, 0) + len(left) - len(others)
+            if not len(left := others):
+                break
+        self.ends[sign] = dict(sorted(ends.items(), reverse=sign > 0)[:2])
+
+    @property
+    def low(self) -> float:
+        return min(self.ends[-1], default=np.inf)
+
+    @property
+    def high(self) -> float:
+        return max(self.ends[1], default=-np.inf)
 
     @property
     def extremes(self) -> tuple[float, float]:
@@ -106,20 +100,27 @@ class ChannelReport:
         if self.constant:
             return [f"{self.name} is always {self.low:g}: leave it out of [data] channels"]
         if self.missing:
-            found.append(f"{self.name} has {self.missing} empty or invalid cells, {self.missing / self.rows:.1%}")
+            back = f": leaving it out of [data] channels would bring back {self.alone} rows"
+            found.append(
+                f"{self.name} has {self.missing} empty or invalid cells, {self.missing / self.rows:.1%}"
+                + back * (self.alone > OFTEN * self.rows)
+            )
         if self.still[0]:
             rows, place, value = self.still
-            found.append(f"{self.name} stands still at {value:g} for {rows} rows of {place}: is the sensor dead there?")
+            found.append(
+                f"{self.name} stands still at {value:g} for {rows} rows of {place}: is the sensor dead there? "
+                "Then leave the channel out of [data] channels, or such files with [data] where"
+            )
         deviation = np.sqrt(max(self.square / count - (self.total / count) ** 2, 0.0))
-        for value, at, beside in ((self.low, self.at_low, self.next_low), (self.high, self.at_high, self.next_high)):
+        for (value, at), (beside, rows) in (ends.items() for ends in self.ends.values()):
             share = at / count
             if at > 1 and abs(value - beside) > FAR * max(deviation * (1 - share), 1e-12) * (1 + share):
                 found.append(
                     f"{self.name} is {value:g} in {at} rows, far from all others: if that means none, "
                     f"write [data] missing = [{value:g}]"
                 )
-            elif share > OFTEN and not (self.whole and self.high - self.low < 32):
-                found.append(f"{self.name} is at its limit, {value:g}, in {share:.1%} of the rows: the sensor clips")
+            elif share > OFTEN and at > PILE * rows and not (self.whole and self.high - self.low < 32):
+                found.append(f"{self.name} is at a limit, {value:g}, in {share:.1%} of the rows: does the sensor clip?")
         if self.clipped:
             found.append(f"{self.name}: {self.clipped} samples are beyond int16 at this scale, and clipped")
         return found
@@ -179,13 +180,23 @@ _THEN = {
 }
 
 
+_UNITS = {"minutes": 1.0, "hours": 60.0, "days": 1440.0}  # each from FEWEST of it
+FEWEST = 10
+
+
 def counted(count: int, what: str) -> str:
     return f"{count} {what}{'s' * (count != 1)}"
 
 
-def shown(minutes: float) -> str:
+def unit_of(minutes: float) -> tuple[str, float]:
+    """The unit in which so long a time is readable, and how many of it a minute has."""
+    found = [(name, 1 / size) for name, size in _UNITS.items() if minutes >= FEWEST * size]
+    return found[-1] if found else ("minutes", 1.0)
+
+
+def shown(time: float) -> str:
     """Three digits, but no exponent."""
-    return f"{minutes:.3g}" if minutes < 1000 else f"{minutes:.0f}"
+    return f"{time:.3g}" if time < 1000 else f"{time:.0f}"
 
 
 @dataclass(frozen=True)

@@ -78,9 +78,10 @@ class Dataset:
         return np.concatenate(list(self.recordings))
 
     def checksum(self) -> str:
-        """16 digits that differ for other samples, labels or groups."""
+        """16 digits that differ for other samples, labels, groups or streams."""
         found = hashlib.sha256(repr((self.dt, self.channels, self.classes, self.held_out)).encode())
-        for array in (self.labels, self.groups, *self.recordings):
+        streams = [array for s in self.streams for array in (s.labels, s.signal)]
+        for array in (self.labels, self.groups, *self.recordings, *streams):
             found.update(f"{array.shape}".encode())
             found.update(np.ascontiguousarray(array).tobytes())
         return found.hexdigest()[:16]

@@ -13,10 +13,11 @@ from numpy.typing import NDArray
 from lnp_edge import config as configurations
 from lnp_edge.base.errors import DataError
 from lnp_edge.config import Config, DataSettings, NetworkSettings, parameters
+from lnp_edge.recordings.load import step
 from lnp_edge.recordings.report import short
 from lnp_edge.spec.frontend import FrontEnd
 from lnp_edge.task.dataset import Dataset, in_samples
-from lnp_edge.task.split import load_data
+from lnp_edge.task.split import load_data, require_whole_steps
 
 USUAL, OF_SERIES = 100, 50  # samples of a window, if the recordings are long enough
 TRIALS = 300  # samples: recordings of one length up to this are windows themselves
@@ -39,6 +40,8 @@ def configuration(name: str, note: Callable[[str], None] = lambda text: None) ->
     found = configurations.named(name)
     if not (found.derive or found.data.own):
         return found
+    if found.data.own:
+        require_whole_steps(found, step(found.data))  # before all files are read
     dataset = load_data(found)
     if "augment.speed" in found.derive and _spectral(found.data):
         note(f'[augment] speed is 0: it would smooth the fast noise that front = "{found.data.front}" measures')
@@ -58,6 +61,8 @@ def fitted(config: Config, dataset: Dataset) -> Config:
     window = max(1, round(data.window / dataset.dt))
     if "data.hop" in open_keys:
         hop = max(1, window // 2)
+        if config.stream.batches:
+            hop = max(1, hop // data.frame) * data.frame
         if dataset.series:
             hop = max(1, sum(map(len, dataset.recordings)) // WINDOWS)
         data = replace(data, hop=_seconds(hop, dataset.dt))
@@ -134,8 +139,12 @@ def _network(network: NetworkSettings, open_keys: set[str], data: DataSettings, 
 
 
 def remarks(config: Config, dataset: Dataset) -> list[str]:
-    """What does not suit the data, a sentence each. Raises DataError if classes vanish."""
+    """What does not suit the data, a sentence each.
+
+    Raises DataError if classes vanish, and ConfigError for a window or hop that is no whole number of steps.
+    """
     found = []
+    require_whole_steps(config, dataset.dt)
     window, _ = in_samples(dataset, config.data.window, config.data.hop)
     missed = short(dataset, window)
     if missed.classes:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from importlib.metadata import entry_points
 from importlib.util import module_from_spec, spec_from_file_location
@@ -146,6 +146,8 @@ def split(config: Config, dataset: Dataset, held_out: tuple[int, ...] | None = N
     if the windows leave gaps.
     """
     window, hop = in_samples(dataset, config.data.window, config.data.hop)
+    if dataset.streams:  # a shorter one brings no decision
+        dataset = replace(dataset, streams=tuple(s for s in dataset.streams if len(s.labels) >= window))
     everyone = set(dataset.groups.tolist())
     chosen = set(dataset.held_out if held_out is None else held_out) & everyone
     if not chosen or chosen == everyone:
@@ -155,11 +157,7 @@ def split(config: Config, dataset: Dataset, held_out: tuple[int, ...] | None = N
     for part in (train, test):
         require_long(part, window)
     front = FrontEnd(config.data.front, config.data.frame).check()
-    if window % front.frame:
-        raise ConfigError(
-            f"a window of {window} samples is not a whole number of steps of {front.frame} samples",
-            f"choose [data] window = {(window // front.frame or 1) * front.frame * dataset.dt:g} or another frame",
-        )
+    require_whole_steps(config, dataset.dt)
     for what, count in (("counts", front.frame), ("inputs", len(front.features))):
         if (many := count * len(dataset.channels)) > MAX_IN:
             raise ConfigError(f"a step has {many} {what}", f"{MAX_IN} at most: shorten [data] frame")
@@ -172,7 +170,7 @@ def split(config: Config, dataset: Dataset, held_out: tuple[int, ...] | None = N
         what = f"{dataset.name} is a series: forecasts are no decisions between classes, which a rule could delay"
         raise ConfigError(what, "set [quantize] decide = false, and leave out --decide")
     if streaming := bool(config.stream.batches):
-        _require_streams(config, dataset, hop, front.frame)
+        _require_streams(config, dataset)
     front = front.fit(train.samples(), config.data.params)
     encoder, features = config.data.encoder, _features(train, front)
     symmetric = features
@@ -198,8 +196,23 @@ def split(config: Config, dataset: Dataset, held_out: tuple[int, ...] | None = N
     return Split(train, test, task, cut, config.augment, config.train.balance, streaming)
 
 
-def _require_streams(config: Config, dataset: Dataset, hop: int, frame: int) -> None:
-    """Raise ConfigError if these data, hop or read-outs cannot run without a reset."""
+def require_whole_steps(config: Config, dt: float) -> None:
+    """Raise ConfigError if a window, or a hop of streams, is given and no whole number of steps.
+
+    dt : s of a sample
+    """
+    frame = config.data.frame
+    for key in ("window", "hop") if config.stream.batches else ("window",):
+        samples = round(getattr(config.data, key) / dt)
+        if samples % frame and f"data.{key}" not in config.derive:
+            raise ConfigError(
+                f"a {key} of {samples} samples is not a whole number of steps of {frame} samples",
+                f"choose [data] {key} = {(samples // frame or 1) * frame * dt:g} or another frame",
+            )
+
+
+def _require_streams(config: Config, dataset: Dataset) -> None:
+    """Raise ConfigError if these data or read-outs cannot run without a reset."""
     hint = "set [stream] batches = 0, which trains on windows"
     if dataset.series or dataset.pixel:
         raise ConfigError(f"{dataset.name} has no streams of classes", hint)
@@ -208,9 +221,6 @@ def _require_streams(config: Config, dataset: Dataset, hop: int, frame: int) -> 
     if config.network.tau_out > config.data.window:
         what = f"network.tau_out is {config.network.tau_out:g} s: a stream would not settle in a window"
         raise ConfigError(what, f"choose up to {config.data.window:g}, or a longer [data] window")
-    if hop % frame:
-        what = f"a hop of {hop} samples is not a whole number of steps of {frame} samples"
-        raise ConfigError(what, f"choose [data] hop = {(hop // frame or 1) * frame * dataset.dt:g}")
 
 
 def _features(train: Dataset, front: FrontEnd) -> NDArray[np.int16]:

@@ -106,6 +106,7 @@ def test_the_table_has_every_method_and_is_kept(tmp_path, capsys, monkeypatch):
     monkeypatch.setattr(on_streams, "work", None)
     assert main(command) == 0
     lines = capsys.readouterr().out.splitlines()
+    assert "The streams are joined from pieces" in " ".join(lines) and report["orders"] == 4
     assert max(map(len, lines)) <= 80 and lines[0].startswith("spar: people 8, 9, 10, held out; seed 1")
     # What is not finite is stored as none, and shown as a dash.
     (result,) = (tmp_path / "runs" / path for path in (tmp_path / "runs").glob("*/result.json")

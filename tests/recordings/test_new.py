@@ -13,7 +13,7 @@ from lnp_edge.cli import main
 from lnp_edge.recordings import look
 from lnp_edge.recordings.look import triples
 from lnp_edge.task.fit import configuration
-from lnp_edge.task.split import load_data
+from lnp_edge.task.split import load_data, split
 
 need("pandas")
 RNG = np.random.default_rng(5)
@@ -170,6 +170,55 @@ def test_texts_of_the_data_never_become_settings(tmp_path, capsys):
     assert main(["new", str(tmp_path / "my.toml"), "--data", str(tmp_path), "--label", "what"]) == 0
     found = tomllib.loads((tmp_path / "my.toml").read_text())["data"]
     assert "gap" not in found and found.get("rate", 50.0) == 50.0
+
+
+def test_the_names_of_files_with_a_column_of_labels_say_the_person(tmp_path, capsys):
+    text = "t,ax,ay,az,act\n" + "".join(rows(200, 0.02, what) for what in ("sit", "walk"))
+    files = {f"{who}_Sitzung{n}.csv": text for who in ("Anna", "Chris", "Doro") for n in (1, 2)}
+    data, found = new(tmp_path, files)
+    assert (data.path, data.label, data.group) == ("{person}_{n}.csv", "act", "person")
+    assert found.group_titles == ("Anna", "Chris", "Doro")
+    assert 'check [data] group = "person"' in capsys.readouterr().err
+    data, _ = new(tmp_path, files, "--group", "person", "--overwrite")
+    assert data.path == "{person}_{n}.csv"
+    assert main(["new", str(tmp_path / "b.toml"), "--data", str(tmp_path / "rec"), "--group", "wearer"]) == 2
+    told = capsys.readouterr().err
+    assert "no column 'wearer'" in told and 'write path = "{person}_{session}.csv"' in told and "nor" not in told
+
+
+def test_numbered_folders_with_the_class_in_the_name_are_machines_to_check(tmp_path, capsys):
+    files = {f"pump{m}/{what}_{n:02d}.csv": f"{HEAD}\n{rows(150)}"
+             for m in (1, 2, 3) for what in ("ok", "worn") for n in (1, 2)}  # fmt: skip
+    data, found = new(tmp_path, files)
+    assert (data.path, data.group) == ("{person}/{label}_{n}.csv", "person")
+    assert found.group_titles == ("pump1", "pump2", "pump3")
+    assert 'check [data] group = "person"' in capsys.readouterr().err
+
+
+def test_a_folder_is_no_configuration(tmp_path, capsys):
+    assert main(["data", str(tmp_path)]) == 2
+    assert f"lnp new my.toml --data {tmp_path}" in capsys.readouterr().err
+
+
+def test_long_times_are_told_in_days_and_what_no_group_lacks_has_no_column(tmp_path, capsys):
+    text = "time,T\n" + "".join(
+        f"2026-{m:02d}-{d:02d},{(7 * m + d) % 11}\n" for m in range(1, 13) for d in range(1, 28)
+    )
+    new(tmp_path, {"a.csv": text}, "--target", "T", "--ahead", "86400")
+    told = capsys.readouterr().out
+    assert "days of part" in told and "minutes" not in told and "lacks" not in told
+
+
+def test_fast_signals_are_told_what_they_want(tmp_path, capsys):
+    files = {f"p{m}/{what}_{n}.csv": f"{HEAD}\n{rows(900, 0.001)}"
+             for m in (1, 2, 3) for what in ("ok", "worn") for n in (1, 2)}  # fmt: skip
+    new(tmp_path, files)
+    told = capsys.readouterr().err
+    assert "check [data] window = 0.1: at 1000 Hz" in told and 'front = "bands", frame = 64, window = 0.448' in told
+    text = (tmp_path / "my.toml").read_text().replace("frame = 4 ", 'front = "bands"\nwindow = 0.448\nframe = 64 ')
+    (tmp_path / "my.toml").write_text(text)
+    found = configuration(str(tmp_path / "my.toml"))
+    assert split(found, load_data(found)).task.window == 448
 
 
 def test_labels_of_any_length_leave_a_configuration_that_can_be_read(tmp_path, capsys):

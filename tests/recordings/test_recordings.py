@@ -14,6 +14,7 @@ from lnp_edge.recordings import counts, cut
 from lnp_edge.recordings.cut import Rows
 from lnp_edge.recordings.find import natural, template_of
 from lnp_edge.recordings.load import load
+from lnp_edge.recordings.report import ChannelReport
 from lnp_edge.recordings.times import Clock
 
 need("pandas")
@@ -214,7 +215,7 @@ def pieces(t, x=None, label=None, group=None):
 
 def recordings(t, dt, x=None, gap=0.0):
     found, seen = pieces(t, x)
-    return [a[:, 0].tolist() for one in found for _, _, a in cut.recordings(one, dt, gap, seen)], seen
+    return [a[:, 0].tolist() for one in found for _, _, a, _ in cut.recordings(one, dt, gap, seen)], seen
 
 
 def test_rows_out_of_order_are_sorted_and_duplicates_dropped():
@@ -357,10 +358,39 @@ def test_odd_channels_are_told_with_the_remedy(tmp_path):
             for k, v in enumerate(rng.normal(0, 1, 500))]  # fmt: skip
     files = {f"{what}.csv": lines("t,good,same,none,dead,cut", rows) for what in "ab"}
     said = "\n".join(loaded(tmp_path, files, 'files = "*.csv"\ntime = "t"\nlabel = "file"')[1].remarks())
-    assert "same is always 5" in said and "missing = [-999]" in said and "cut is at its limit, 1" in said
-    assert "dead stands still at 0.5 for 200 rows" in said and "good" not in said
+    assert "same is always 5" in said and "missing = [-999]" in said and "cut is at a limit, 1," in said
+    assert "dead stands still at 0.5 for 200 rows" in said and "leave the channel out" in said and "good" not in said
     clean = loaded(tmp_path, {}, 'files = "*.csv"\ntime = "t"\nlabel = "file"\nmissing = [-999]')
     assert "far from all others" not in "\n".join(clean[1].remarks())
+
+
+def test_a_slow_a_held_and_a_coarse_signal_do_not_clip(tmp_path):
+    sine = np.sin(np.arange(2000) / 50)
+    held, battery = sine[np.arange(2000) // 100 * 100].round(3), 3.7 - np.arange(2000) // 40 * 0.002
+    rows = list(
+        zip(np.arange(2000) / 10, battery.round(3), (20 + sine).round(1), held, sine.clip(max=0.9), strict=True)
+    )
+    files = {f"{what}.csv": lines("t,battery,coarse,held,cut", rows) for what in "ab"}
+    said = "\n".join(loaded(tmp_path, files, 'files = "*.csv"\ntime = "t"\nlabel = "file"')[1].remarks())
+    assert re.findall(r"(\w+) is at a limit", said) == ["cut"]
+
+
+def test_rows_that_one_channel_alone_loses_are_told_with_the_remedy(tmp_path):
+    rows = [(k / 10, k % 7, -999 if k >= 70 else k % 5, -999 if k in (3, 80) else k % 3) for k in range(100)]
+    settings = 'files = "a.csv"\ntime = "t"\ntarget = "load"\nahead = 0.1\nmissing = [-999]'
+    said = loaded(tmp_path, {"a.csv": lines("t,load,vib,amp", rows)}, settings)[1].remarks()
+    assert (
+        "vib has 30 empty or invalid cells, 30.0%: leaving it out of [data] channels would bring back 29 rows" in said
+    )
+    assert "amp has 2 empty or invalid cells, 2.0%" in said
+
+
+def test_extremes_are_those_of_all_files():
+    report = ChannelReport("a")
+    for values in ([1, 2, 2, 9, 8], [0.5, 0.5, 2, 9, 9], [3, 4, 4], [0.5, 1]):
+        report.look(np.array(values, np.float32), 10.0, "")
+    assert report.ends == {-1: {10.5: 3, 11.0: 2}, 1: {19.0: 3, 18.0: 1}}
+    assert (report.low, report.high) == (10.5, 19.0)
 
 
 def test_small_blocks_give_the_same_recordings(tmp_path, monkeypatch):
@@ -393,3 +423,48 @@ def test_a_rate_whose_step_no_model_has_is_refused_before_the_training(tmp_path,
     text = lines("a", [(k % 7,) for k in range(100)])
     with pytest.raises(ConfigError, match=f"data.rate is {rate:g} Hz"):
         loaded(tmp_path, {"a.csv": text}, f'files = "a.csv"\nrate = {rate}\ntarget = "a"\nahead = {ahead}')
+
+
+def test_a_recording_whose_label_changes_is_a_stream_whose_parts_are_the_recordings(tmp_path):
+    labels = ["a"] * 20 + [""] * 3 + ["b"] * 30 + ["a"] * 10
+    text = lines("t,x,kind", [*((k, k, what) for k, what in enumerate(labels)), *((k, k, "b") for k in range(80, 90))])
+    settings = 'time = "t"\nchannels = ["x"]\nlabel = "kind"\ngroup = "file"'
+    found, _ = loaded(tmp_path, {f"p{k}.csv": text for k in range(3)}, 'files = "*.csv"\n' + settings)
+    assert [(len(s.labels), s.group) for s in found.streams] == [(63, 0), (10, 0), (63, 1), (10, 1), (63, 2), (10, 2)]
+    first = found.streams[0]
+    assert first.labels.tolist() == [0] * 20 + [-1] * 3 + [1] * 30 + [0] * 10
+    assert first.signal[:, 0].tolist() == list(range(63))
+    parts = [[*range(20)], [*range(23, 53)], [*range(53, 63)], [*range(80, 90)]]
+    assert [a[:, 0].tolist() for a in found.recordings[:4]] == parts
+    assert all(np.shares_memory(a, first.signal) for a in found.recordings[:3])
+
+
+def test_streams_end_where_the_test_part_begins_and_where_rows_are_left_out(tmp_path):
+    rows = [(k, k, "ab"[k // 50 % 2], "no" if 260 <= k < 270 else "yes") for k in range(400)]
+    settings = 'files = "a.csv"\ntime = "t"\nchannels = ["x"]\nlabel = "kind"\nwhere = {worn = "yes"}'
+    found, _ = loaded(tmp_path, {"a.csv": lines("t,x,kind,worn", rows)}, settings)
+    assert {s.group for s in found.streams} == {0, 1} and sum(len(s.labels) for s in found.streams) == 390
+    for stream in found.streams:
+        x = stream.signal[:, 0].astype(int)
+        assert (np.diff(x) == 1).all() and stream.labels.tolist() == (x // 50 % 2).tolist()
+        assert all((k >= 300) == (stream.group == 1) for k in x.tolist() if k not in range(260, 300))
+
+
+def test_files_of_one_class_each_are_no_streams(tmp_path):
+    assert loaded(tmp_path, two_people(), PATH)[0].streams == ()
+
+
+def test_what_follows_a_recording_that_lies_in_two_files_begins_a_stream(tmp_path):
+    def day(d, labels):
+        stamps = (f"2026-11-0{d}T{h:02d}:00:00" for h in range(24))
+        return lines(
+            "time,x,kind", [(t, 24 * d + h, what) for h, (t, what) in enumerate(zip(stamps, labels, strict=True))]
+        )
+
+    files = {f"{who}_{d}.csv": day(d, labels) for who in "abc"
+             for d, labels in {1: "v" * 14 + "u" * 10, 2: "u" * 8 + "v" * 9 + "u" * 7}.items()}  # fmt: skip
+    settings = 'path = "{who}_{n}.csv"\ntime = "time"\nchannels = ["x"]\nlabel = "kind"\ngroup = "who"'
+    found, _ = loaded(tmp_path, files, settings)
+    assert [(len(s.labels), s.group) for s in found.streams] == [(32, 0), (16, 0), (32, 1), (16, 1), (32, 2), (16, 2)]
+    for stream in found.streams:
+        assert (np.diff(stream.signal[:, 0].astype(int)) == 1).all()

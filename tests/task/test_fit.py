@@ -9,6 +9,7 @@ from nets import tiny_network
 
 from lnp_edge import config
 from lnp_edge.base.errors import ConfigError, DataError, LnpError, ModelError
+from lnp_edge.cli import main
 from lnp_edge.config import Config
 from lnp_edge.experiments.trial import Trial
 from lnp_edge.network import file as network_file
@@ -92,6 +93,28 @@ def test_trials_of_one_length_are_windows(tmp_path):
 def test_a_window_is_a_whole_number_of_steps(tmp_path):
     found = configuration(str(own(tmp_path, CLASSES + "frame = 8\n", [90, 95, 99, 97])))
     assert round(found.data.window / 0.02) % 8 == 0
+
+
+STREAM = "[stream]\nbatches = 9\n"
+
+
+def test_a_hop_of_streams_is_a_whole_number_of_steps(tmp_path):
+    found = configuration(str(own(tmp_path, CLASSES + "frame = 4\n" + STREAM)))
+    assert (found.data.window, found.data.hop) == (2.0, 0.96)
+
+
+@pytest.mark.parametrize(
+    "more, what", [("window = 0.5\nframe = 8\n", "a window of 25"), (f"hop = 0.52\nframe = 8\n{STREAM}", "a hop of 26")]
+)
+def test_what_is_no_whole_number_of_steps_is_refused_before_the_files_are_read(
+    tmp_path, capsys, monkeypatch, more, what
+):
+    path = own(tmp_path, CLASSES + more)
+    assert main(["data", str(path)]) == 0
+    assert f"{what} samples is not a whole number of steps of 8 samples" in " ".join(capsys.readouterr().out.split())
+    monkeypatch.setattr(fit, "load_data", None)
+    with pytest.raises(ConfigError, match=what):
+        configuration(str(path))
 
 
 def test_unequal_classes_are_weighed_and_measured_by_macro_f1(tmp_path):
