@@ -17,7 +17,7 @@ from lnp_edge.base.console import bars, note, out
 from lnp_edge.base.files import beside, discard, refuse_unwritable
 from lnp_edge.commands import _after
 from lnp_edge.commands._pruned import PRUNING, pruned
-from lnp_edge.config import Config, DataSettings, NetworkSettings, neurons
+from lnp_edge.config import Config, DataSettings, NetworkSettings, names, neurons
 from lnp_edge.experiments import predict
 from lnp_edge.experiments.trial import dense
 from lnp_edge.network import Network
@@ -91,8 +91,11 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _task(source: str, settings: Config) -> str:
-    """How other commands name the task of a source."""
-    return f"{settings.data.name}.toml" if source.endswith(".safetensors") and settings.data.own else source
+    """How other commands name the task of a source; a network file knows its data set alone."""
+    if not source.endswith(".safetensors"):
+        return source
+    name = settings.data.name
+    return f"{name}.toml" if settings.data.own or name not in names() else name
 
 
 def _start(source: str, output: Path, before: Path) -> NetworkFile:

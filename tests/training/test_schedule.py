@@ -121,3 +121,13 @@ def test_lnp_train_says_what_has_not_converged(tmp_path, monkeypatch, capsys):
     assert said in capsys.readouterr().out
     assert main(["train", "c.toml", "--json"]) == 0
     assert "2 epochs are too few" in json.loads(capsys.readouterr().out)["warning"]
+
+
+def test_what_lnp_train_advises_of_a_network_file_names_its_data_set(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "c.toml").write_text("[network]\nneurons = 8\n[data]\nlimit = 2\n[train]\nepochs = 1")
+    assert main(["prune", "c.toml", "-o", "p.safetensors"]) == 0
+    capsys.readouterr()
+    assert main(["train", "p.safetensors", "--json"]) == 0
+    commands = [said for said in json.loads(capsys.readouterr().out)["advice"] if "lnp baseline " in said]
+    assert commands and all("lnp baseline spar " in said for said in commands)
