@@ -350,7 +350,7 @@ def test_firmware_whose_reset_leaves_a_field_is_not_verified(tmp_path, field):
     # Spikes that stay show in the first step as what they sent: their neurons' own bits are written anew.
     name = f"{found.population}_{found.field}" if found.population else found.field
     assert (found.step, name) == (0, {"hidden_z": "hidden_i_syn"}.get(field, field))
-    assert report.lines()[-1] == "NOT verified: 0 of 18 tables differ, the state differs within 501 steps"
+    assert report.lines()[-1] == "NOT verified: 0 of 16 tables differ, the state differs within 501 steps"
 
 
 def test_a_reset_that_leaves_the_count_of_steps_is_refused_by_the_link():
