@@ -75,7 +75,7 @@ def run(args: argparse.Namespace) -> int:
     if on_real:
         *before, last = on_real.lines()
         place = f"counts[{len(on_real.classes) - 1}] of {windows_file.path_of(args.model).name}"
-        which = f"{len(real)} real windows" if on_real.ok else place
+        which = f"{len(real)} real window{'s' * (len(real) > 1)}" if on_real.ok else place
         lines += [*before, f"{last}, on {which}"]
     lines += decided.lines() if decided else []
     out.print("\n".join(lines), soft_wrap=True, markup=False)
