@@ -97,6 +97,12 @@ def test_inputs_that_are_mostly_events_are_not_dense(events, kind):
     assert kind_of(model, reaching(40)) == kind
 
 
+def test_half_of_the_inputs_may_be_events():
+    counts = np.array([[0, 0, 0, 0], [1, 1, 900, 900], [0, 1, 0, 900]], np.int16)
+    model = replace(tiny_model(n_in=4), encoder="clamped", encoder_params=clamped.fit(counts))
+    assert kind_of(model, reaching(40, 4)) == "dense"
+
+
 def test_the_events_of_a_front_end_are_not_dense():
     for kind, dense in (("delta", "csr"), ("stack", "dense")):
         front = FrontEnd(kind, 1, ((5, 5, 5),) if kind == "delta" else ())
