@@ -56,12 +56,13 @@ class Greeting:
 class Device:
     """One model on one device. Opens the session, and refuses a device that runs another model.
 
+    `deadline` is in seconds; by default the port's own, if it has one, or DEADLINE.
     Raises LinkError if the line is silent or noisy, or the device has another model or protocol.
     """
 
-    def __init__(self, port: Port, model: QuantizedModel, name: str = "the port", deadline: float = DEADLINE):
+    def __init__(self, port: Port, model: QuantizedModel, name: str = "the port", deadline: float | None = None):
         self.model, self.name = model, name
-        self._link = Link(port, name, deadline)
+        self._link = Link(port, name, getattr(port, "deadline", DEADLINE) if deadline is None else deadline)
         self.greeting = self._greet()
         self.t = self.greeting.t
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import grp
 import os
+import select
 import shutil
 import subprocess
 import tty
@@ -16,6 +17,8 @@ from lnp_edge.base.install import INSTALL
 from lnp_edge.runtime.device import Port
 from lnp_edge.runtime.emulator import Emulator
 from lnp_edge.spec.board import Board
+
+GREETS_WITHIN = 10.0  # s; a program that says nothing is opened all the same, for the link to say what is wrong
 
 
 def open_board(board: Board, image: Path | None, port: str | None = None) -> Port:
@@ -79,7 +82,13 @@ def owner_group(path: Path) -> str:
 
 
 class PtyProcess(serial.Serial):
-    """A program whose standard input and output are a pty, opened here like a serial port."""
+    """A program whose standard input and output are a pty, opened here like a serial port.
+
+    It is open once the program has written: firmware greets when it starts, and QEMU drops what is
+    sent to a UART that is not yet enabled.
+    """
+
+    deadline = 60.0  # s until a request without a valid reply fails: only a busy machine keeps it waiting
 
     def __init__(self, command: list[str]):
         super().__init__(timeout=0.05, write_timeout=5)
@@ -98,6 +107,11 @@ class PtyProcess(serial.Serial):
         finally:
             os.close(master)
             os.close(slave)
+        try:
+            select.select([self.fd], [], [], GREETS_WITHIN)
+        except BaseException:  # Ctrl-C leaves no program behind
+            self.close()
+            raise
 
     def close(self) -> None:
         super().close()

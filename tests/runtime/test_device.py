@@ -363,6 +363,18 @@ def test_a_program_that_cannot_start_is_said(tmp_path):
         PtyProcess([str(tmp_path / "no-program")])
 
 
+def test_a_program_is_open_once_it_has_greeted():
+    """QEMU drops what is sent to a UART that is not yet enabled."""
+    with closing(PtyProcess(["sh", "-c", "sleep 0.5; printf up; exec cat"])) as port:
+        assert port.read(2) == b"up"
+
+
+def test_the_port_says_how_long_a_request_may_take():
+    port = Babbler(lambda size: b"")
+    port.deadline = SHORT
+    assert refusal(port, None).what == f"no bytes from PORT in {SHORT} s"
+
+
 def test_the_firmware_ends_with_its_port(firmware):
     port = open_board(boards.get("host"), firmware("host"))
     assert isinstance(port, serial.Serial)
