@@ -201,11 +201,12 @@ def _spread(count: int, most: int) -> NDArray[np.intp]:
 
 
 class Device:
-    """A rival's firmware on a board that is running."""
+    """A rival's firmware on a board that has just started. Raises LinkError if it does not say that it is up."""
 
     def __init__(self, port: Port, shape: tuple[int, int, int], sizes: Sizes):
         self._port, self._scores, self.sizes = port, shape[2], sizes
         self._at_once = AT_ONCE if isinstance(port, Emulator) else 1
+        self._read(1)
 
     def scores(
         self, windows: Sequence[NDArray[np.int16]] | NDArray[np.int16], progress: Callable[[int], None] | None = None
