@@ -32,12 +32,23 @@ def generate(model: QuantizedModel, board: Board, name: str = "net", app: bool =
     files = network.files(model, name) | startup.files(board)
     if app:
         files["lnp_config.h"] = startup.config(board)
-        files["main.c"] = Template((CSRC / "app.c.in").read_text("utf-8")).substitute(name=name, NAME=name.upper())
+        files["main.c"] = _app(model, name)
     else:
         files |= link.files(model, board, name)
     files["README.md"] = _readme(model, board, name, app)
     files |= {p.name: p.read_text("utf-8") for p in sorted(CSRC.iterdir()) if _belongs(p, app)}
     return folder.program(name, board, files)
+
+
+def _app(model: QuantizedModel, name: str) -> str:
+    """The program around the network."""
+    none = model.missing_counts
+    return Template((CSRC / "app.c.in").read_text("utf-8")).substitute(
+        name=name,
+        NAME=name.upper(),
+        lost=f" A row with {' or '.join(map(str, none))}\n// is one, as with lnp run --missing skip." if none else "",
+        there=f"                there = there && {' && '.join(f'value != {v}' for v in none)};\n" if none else "",
+    )
 
 
 def _belongs(file: Path, app: bool) -> bool:
@@ -125,6 +136,13 @@ def _example(model: QuantizedModel, name: str) -> dict[str, str]:
         )
     how = f"{more}After a gap in the samples, begin again with `lnp_{name}_stream_init`."
     words = {"when": textwrap.fill(when, 100), "how": textwrap.fill(how, 100)}
+    if model.missing:
+        none = " or ".join(f"{value:.9g}" for value in model.missing)
+        gone = (
+            f"Where recordings hold {none}, there was no sample: `LNP_{up}_IS_MISSING(value)` finds such a value "
+            "before it becomes a count. Give the channel's last one in its place, as `lnp run` does, or begin again."
+        )
+        words["how"] += "\n\n" + textwrap.fill(gone, 100)
     if model.forecast is None:
         return words | {
             "takes": (

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import numpy as np
+
 from lnp_edge.firmware_gen import tables
 from lnp_edge.spec.model import QuantizedModel
 from lnp_edge.spec.quantity import Quantity
@@ -20,6 +22,11 @@ def names(model: QuantizedModel, up: str) -> str:
             f"#define LNP_{up}_CHANNEL_SCALES {{{', '.join(repr(q.scale) for q in model.quantities)}}}",
         ]
         lines += [_count_of(up, k, q) for k, q in enumerate(model.quantities)]
+    if model.missing:
+        lines += [
+            "// Whether a value, as recordings hold it and before it is a count, stands for no sample.",
+            f"#define LNP_{up}_IS_MISSING(value) ({' || '.join(map(_equals, model.missing))})",
+        ]
     if model.forecast:
         lines += [
             f"#define LNP_{up}_HORIZON {model.forecast.horizon}u  // samples from the last one to what is forecast",
@@ -27,6 +34,11 @@ def names(model: QuantizedModel, up: str) -> str:
             f"#define LNP_{up}_UNITS {{{', '.join(map(repr, model.forecast.unit))}}}  // counts of 1 in each read-out",
         ]
     return "\n".join(lines)
+
+
+def _equals(missing: float) -> str:
+    """C that compares in single precision, as spec/quantity.py does. Its digits are exact, so that no reader rounds."""
+    return f"(float)(value) == {float(np.float32(missing))!r}f"
 
 
 def _count_of(up: str, channel: int, quantity: Quantity) -> str:

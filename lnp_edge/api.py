@@ -36,10 +36,11 @@ from lnp_edge.interchange import onnx_file
 from lnp_edge.runtime import host
 from lnp_edge.runtime.host import Prediction
 from lnp_edge.runtime.reference import Reference
+from lnp_edge.runtime.rows import HOLD, SKIP, STOP
 from lnp_edge.runtime.verify import Verdict, stimulus
 from lnp_edge.runtime.verify import verify as compare
 from lnp_edge.spec.model import QuantizedModel
-from lnp_edge.spec.quantity import Quantity, rounded
+from lnp_edge.spec.quantity import Quantity, is_missing, rounded
 
 __all__ = ["LnpError", "Model", "Prediction", "Stream", "load"]
 
@@ -89,6 +90,11 @@ class Model:
         return self.quantized.quantities
 
     @property
+    def missing(self) -> tuple[float, ...]:
+        """Values that stand for no sample, as the training files held them, such as -999. NaN always does."""
+        return self.quantized.missing
+
+    @property
     def fingerprint(self) -> int:
         return self.quantized.fingerprint
 
@@ -98,25 +104,41 @@ class Model:
         x : integers are counts, floats as in the training files; a DataFrame is taken by the names of its columns
 
         Physical values beyond the range of int16 counts are clipped to it, as a sensor would. Raises
-        DataError for another number of channels, NaN, counts outside int16, or that are not whole.
+        DataError for another number of channels, missing values, counts outside int16, or that are not whole.
         """
+        x, gone = self._samples(x)
+        if gone.any():
+            value = x[gone].flat[0]
+            none = is_missing(value, self.missing) and np.isfinite(value)
+            what = f"a sample is {value:.9g}, which stands for no value" if none else "a sample is missing"
+            raise DataError(what, 'drop it, or begin a new stream after it; stream(missing="hold") goes on')
+        return self._counted(x)
+
+    def _samples(self, x: Any) -> tuple[NDArray, NDArray[np.bool_]]:
+        """Samples [..., channels], and which of their values are missing."""
         if hasattr(x, "to_numpy") and hasattr(x, "index"):
             x = self._of_pandas(x)
-        if isinstance(x, np.ma.MaskedArray):
-            if np.ma.is_masked(x):
-                raise DataError("a sample is masked", "drop it, or begin a new stream after it")
-            x = x.data
+        masked = np.ma.getmaskarray(x) if isinstance(x, np.ma.MaskedArray) else False
         try:
-            x = np.asarray(x)
+            x = np.asarray(x)  # without its mask
         except ValueError:
             raise DataError("the samples differ in length", "give one value per channel in every sample") from None
         if x.ndim == 0 or x.shape[-1] != len(self.channels):
             hint = f"the last axis must be the channels {', '.join(self.channels)}"
             raise DataError(f"samples have shape {x.shape}, not (..., {len(self.channels)})", hint)
+        if x.dtype.kind not in "iuf":
+            raise DataError(f"samples are {x.dtype}, not numbers", "give integers or floats")
+        held = [x.dtype.kind == "f" or q.in_file for q in self._quantities]  # as in files, else counts
+        return x, (is_missing(x, self.missing) & held) | masked
+
+    @property
+    def _quantities(self) -> tuple[Quantity, ...]:
+        return self.quantities or (Quantity(),) * len(self.channels)
+
+    def _counted(self, x: NDArray) -> NDArray[np.int16]:
+        """Counts of samples without a missing value."""
         if x.dtype.kind == "f":
             x = self._of_floats(x)
-        if x.dtype.kind not in "iu":
-            raise DataError(f"samples are {x.dtype}, not numbers", "give integers or floats")
         wrong = np.argwhere((x < -32768) | (x > 32767))
         if len(wrong):
             value = x[tuple(wrong[0])]
@@ -152,17 +174,14 @@ class Model:
     def _say_units(self, labels: list) -> None:
         """Warn of the first label with another unit than the model's, as lnp run does."""
         columns = readers.named_columns([str(label) for label in labels], [readers.NUMBER] * len(labels))
-        quantities = self.quantities or (Quantity(),) * len(labels)
-        said = (readers.other_unit(*both) for both in zip(columns, quantities, strict=True))
+        said = (readers.other_unit(*both) for both in zip(columns, self._quantities, strict=True))
         if first := next(filter(None, said), ""):
             warnings.warn(first, stacklevel=5)  # where predict or push is called
 
     def _of_floats(self, x: NDArray) -> NDArray:
         """Counts of values as the user's files hold them, see Quantity.in_file."""
-        if not np.isfinite(x).all():
-            raise DataError("a sample is NaN or infinite", "drop it, or begin a new stream after it")
         found = np.empty(x.shape, np.int64)
-        for c, quantity in enumerate(self.quantities or (Quantity(),) * len(self.channels)):
+        for c, quantity in enumerate(self._quantities):
             values = x[..., c]
             if not quantity.in_file:
                 found[..., c] = rounded(quantity.counts(values.astype(np.float64)))
@@ -191,9 +210,13 @@ class Model:
         runner = Reference(self.quantized)
         return [found for window in counts for found in host.infer(runner, self.quantized, window, tell)]
 
-    def stream(self) -> Stream:
-        """A stream of samples that arrive one by one."""
-        return Stream(self)
+    def stream(self, missing: str = STOP) -> Stream:
+        """A stream of samples that arrive one by one.
+
+        missing : what becomes of a missing value, as in lnp run: "hold" takes the channel's last value, "skip"
+            loses the sample, which is a gap, "stop" raises DataError
+        """
+        return Stream(self, missing)
 
     def verify(self, board: str = "cortex-m4", steps: int = 2000, seed: int = 1) -> Verdict:
         """Build the model's firmware, run it on an emulated board and compare every state word.
@@ -237,26 +260,47 @@ def _once() -> Callable[[str], None]:
 class Stream:
     """Samples in, predictions out; see Model.stream. Warns once, as Model.predict does."""
 
-    def __init__(self, model: Model):
-        self._model = model
+    def __init__(self, model: Model, missing: str = STOP):
+        if missing not in (HOLD, SKIP, STOP):
+            raise ConfigError(f"missing is {str(missing)[:40]!r}", f"choose {HOLD}, {SKIP} or {STOP}")
+        self._model, self._missing = model, missing
+        self._last: NDArray[np.int16] | None = None
         self._stream = host.Stream(Reference(model.quantized), model.quantized, _once())
 
     def push(self, sample: Any) -> Prediction | None:
         """Take the next sample [channels], counts or physical values; the prediction that is due, if one is."""
-        counts = self._model.counts(sample)
+        counts, gone = self._read(sample)
         if counts.ndim != 1:
             raise DataError(f"a sample has shape {counts.shape}", f"give {len(self._model.channels)} values")
-        return self._stream.push(counts)
+        return self._taken(counts, gone)
+
+    def _read(self, samples: Any) -> tuple[NDArray[np.int16], NDArray[np.bool_]]:
+        """Counts, and which of them stand for a missing value."""
+        if self._missing == STOP:
+            counts = self._model.counts(samples)
+            return counts, np.zeros(counts.shape, bool)
+        x, gone = self._model._samples(samples)
+        return self._model._counted(np.where(gone, x.dtype.type(0), x)), gone
+
+    def _taken(self, row: NDArray[np.int16], gone: NDArray[np.bool_]) -> Prediction | None:
+        if gone.any():
+            if self._missing == SKIP or self._last is None:
+                self._stream.gap(1)
+                return None
+            row = np.where(gone, self._last, row)
+        self._last = row
+        return self._stream.push(row)
 
     def extend(self, samples: Any) -> Iterator[Prediction]:
         """Take samples [T, channels]; yields the predictions that are due."""
-        counts = self._model.counts(samples)
+        counts, gone = self._read(samples)
         if counts.ndim != 2:
             raise DataError(f"samples have shape {counts.shape}", f"give (T, {len(self._model.channels)})")
-        for row in counts:
-            if found := self._stream.push(row):
+        for row in zip(counts, gone, strict=True):
+            if found := self._taken(*row):
                 yield found
 
     def begin(self) -> None:
         """Begin anew after a gap: the next sample does not follow on the last."""
+        self._last = None
         self._stream.begin()

@@ -15,6 +15,7 @@ from lnp_edge.base.files import read_bounded
 from lnp_edge.spec import plugins
 from lnp_edge.spec.frontend import settings_of
 from lnp_edge.spec.neuron import PACKAGE, neuron_module
+from lnp_edge.spec.quantity import LARGEST_MISSING, MOST_MISSING
 
 HINT = "lnp train --help shows an example"
 MAX_BYTES = 16384  # tomllib needs seconds for a dotted key of 64 KiB
@@ -41,9 +42,11 @@ def _texts(value: object, where: str) -> tuple[str, ...]:
     return tuple(found)
 
 
-def _numbers(value: object, where: str) -> tuple[float, ...]:
+def _missing(value: object, where: str) -> tuple[float, ...]:
     found = value if isinstance(value, list | tuple) else [value]
-    return tuple(float(_ranged(one, -1e30, 1e30, False, where)) for one in found)
+    if len(found) > MOST_MISSING:
+        raise ConfigError(f"{where} has {len(found)} values", f"give at most {MOST_MISSING}; NaN and empty need none")
+    return tuple(float(_ranged(one, -LARGEST_MISSING, LARGEST_MISSING, False, where)) for one in found)
 
 
 def _vectors(value: object, where: str) -> tuple[tuple[str, ...], ...]:
@@ -102,7 +105,7 @@ class DataSettings:
     time_unit: str = _choice("", "s", "ms", "us", "ns")  # "": as the header says, or dates
     rate: float = _number(0.0, 0.0, 1e9)  # Hz; 0: as the time column says
     gap: float = _number(0.0, 0.0, 1e9)  # s without rows that are bridged; 0: one row
-    missing: tuple[float, ...] = _own(_numbers)  # values that mean none, such as -999
+    missing: tuple[float, ...] = _own(_missing)  # values that mean none, such as -999
     label: str = ""  # column, or name in `path`, or "folder" or "file"
     group: str = ""  # likewise: who wore the sensor; test groups are held out whole
     # Only rows or files with these values.

@@ -67,8 +67,12 @@ class Stream:
         self._predictions, self._all = 0, -1  # so far; the number of the last sample
         self.gap()
 
-    def gap(self) -> None:
-        """What comes does not follow on what came. Predictions and times are counted on."""
+    def gap(self, lost: int = 0) -> None:
+        """What comes does not follow on what came. Predictions and times are counted on.
+
+        lost : samples, none of them before the first that was taken
+        """
+        self._all += lost if self._all >= 0 else 0
         if self.model.decision.stream:
             self._runner.reset()
         # Of a stream, those since the decision before.

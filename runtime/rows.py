@@ -15,7 +15,7 @@ from lnp_edge.base.errors import DataError
 from lnp_edge.readers import NUMBER, Column, key, named_columns, other_unit
 from lnp_edge.readers.csv_text import COMMENTS, MISSING, SPACES, cells_of, is_date
 from lnp_edge.recordings.times import CLOCK
-from lnp_edge.spec.quantity import Quantity, rounded
+from lnp_edge.spec.quantity import Quantity, is_missing, rounded
 
 HOLD, SKIP, STOP = "hold", "skip", "stop"
 DELIMITERS = (",", ";", "\t", "|", SPACES)  # in the order of preference
@@ -29,7 +29,7 @@ REASONS = {
     "no row": ("line that is no row", "lines that are no rows"),
     "outside": (f"row with a value outside {LOW}..{HIGH}", f"rows with values outside {LOW}..{HIGH}"),
     "not whole": ("row with a value that is no whole number", "rows with values that are no whole numbers"),
-    "missing": ("row with an empty cell", "rows with empty cells"),
+    "missing": ("row without a value of each channel", "rows without a value of each channel"),
     "header": ("repeated header", "repeated headers"),
     "too long": ("line that is too long", "lines that are too long"),
     "cut": ("first line of a port, which may be cut", "first lines of a port, which may be cut"),
@@ -59,8 +59,10 @@ class Parser:
     """Finds the layout in the first lines that show it, and follows if it changes.
 
     place   : what errors call the source
-    missing : what becomes of an empty cell: HOLD takes the channel's last value, SKIP loses the row,
-        STOP raises DataError
+    missing : what becomes of an empty cell, or a value that stands for none: HOLD takes the channel's last
+        value, SKIP loses the row, STOP raises DataError
+    none    : values that stand for none, see quantity.is_missing
+    window  : rows; a channel whose value is held for so many is told of
     strict  : whether names over the columns must be the channels' names; a serial port's banner may
         look like a header
 
@@ -76,8 +78,11 @@ class Parser:
         quantities: tuple[Quantity, ...] = (),
         missing: str = HOLD,
         strict: bool = True,
+        none: tuple[float, ...] = (),
+        window: int = 2**20,
     ):
         self.place, self.channels, self.missing, self.strict = place, channels, missing, strict
+        self._none, self._window = none, window
         quantities = quantities or (Quantity(),) * len(channels)
         self.quantities = quantities
         self._whole = [q.in_file for q in quantities]
@@ -93,6 +98,7 @@ class Parser:
         self.times: tuple[int, ...] | None = None  # the cells of the time; None before the first row
         self._foreign: list[str] = []  # the names before the first row that are not the channels'
         self._last: list[float] | None = None
+        self._held = np.zeros(len(channels), np.int64)  # rows in a row
         self._others = 0
 
     @property
@@ -155,9 +161,10 @@ class Parser:
 
     def _row(self, cells: list[str], values: list[float | None]) -> Row | Lost:
         found = [math.nan if v is None else v for v in values]
-        empty = [k for k, v in enumerate(found) if v != v]
-        if empty and (lost := self._fill(found, empty)):
+        gone = is_missing(np.array(found), self._none)
+        if gone.any() and (lost := self._fill(found, np.flatnonzero(gone).tolist())):
             return lost
+        self._tell_of_held(gone)
         if self.times is None:
             self._find_times(cells)
         for k, value in enumerate(found):
@@ -182,17 +189,28 @@ class Parser:
 
     def _fill(self, found: list[float], empty: list[int]) -> Lost | None:
         """Fill the empty cells of a row, or lose it."""
-        name = self.channels[empty[0]]
+        value = found[empty[0]]
+        what = "empty" if value != value else f"{value:.9g}, which stands for no value"
+        said = f"{self.channels[empty[0]]} is {what}"
         if self.missing == STOP:
-            raise DataError(f"{self.place} line {self.lines}: {name} is empty", "--missing hold or skip go on after it")
+            raise DataError(f"{self.place} line {self.lines}: {said}", "--missing hold or skip go on after it")
         if self.missing == SKIP or self._last is None:
-            return self._lose("missing", f"{name} is empty", "--missing hold takes the last value")
+            return self._lose("missing", said, "--missing hold takes the last value")
         for k in empty:
             found[k] = self._last[k]
         if not self.held:
-            self.said.append(f"{name} is empty: its last value is held")
+            self.said.append(f"{said}: its last value is held")
         self.held += len(empty)
         return None
+
+    def _tell_of_held(self, gone: NDArray[np.bool_]) -> None:
+        """Tell of a channel that has had no value for a window: decisions rest on what it was last."""
+        self._held = np.where(gone, self._held + 1, 0)
+        for k in np.flatnonzero(self._held == self._window).tolist():
+            self.said.append(
+                f"{self.channels[k]} has had no value for {self._window} rows, a window: predictions rest on its last "
+                "one; --missing skip makes none then"
+            )
 
     def _lose(self, reason: str, what: str, hint: str) -> Lost:
         self.passed[reason] += 1
@@ -317,7 +335,7 @@ class Parser:
 
     def begin(self) -> None:
         """Hold no value, and look for the time anew: the source may have changed."""
-        self.times, self._last = None, None
+        self.times, self._last, self._held = None, None, 0 * self._held
 
     def without_times(self) -> None:
         """Take no column as the time until the layout changes."""
@@ -327,7 +345,7 @@ class Parser:
         """What was passed over, held and clipped, in words."""
         passed = [f"{n} {REASONS[reason][n > 1]}" for reason, n in self.passed.items()]
         found = [f"passed over: {', '.join(passed)}"] if passed else []
-        found += [f"held: {self.held} empty cell{'s' * (self.held > 1)}"] if self.held else []
+        found += [f"held: {self.held} missing value{'s' * (self.held > 1)}"] if self.held else []
         found += [f"clipped: {self.clipped} value{'s' * (self.clipped > 1)}"] if self.clipped else []
         return found
 

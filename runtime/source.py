@@ -28,7 +28,7 @@ class Source:
     """Iterating over it gives Samples, and a Gap before a sample that does not follow on the last.
 
     place   : "-", a file, a log of lnp run --log, a serial port or a pyserial URL
-    missing : what becomes of an empty cell, see rows.Parser
+    missing : what becomes of a missing value, see rows.Parser
     tell    : is called with remarks while the stream runs
 
     live : whether the samples come when they are made
@@ -52,7 +52,9 @@ class Source:
         self._model, self._tell, self._clock = model, tell, clock
         self._feed = feed or open_feed(place, baud, tell)
         self.live, port = self._feed.live, self._feed.port
-        self._parser = Parser(self._name, model.channels, model.quantities, missing, strict=not port)
+        self._parser = Parser(
+            self._name, model.channels, model.quantities, missing, not port, model.missing, model.window
+        )
         self._pace = Pace(model.sample_dt)
         self._stamps: Stamps | None = None
         self._unread = 0

@@ -50,7 +50,8 @@ def arguments(parser: argparse.ArgumentParser) -> None:
         "--missing",
         choices=("hold", "skip", "stop"),
         default="hold",
-        help="an empty cell: hold the last value (default), skip the row, which is a gap, or stop",
+        help="an empty cell, or a value of [data] missing: hold the last value (default), skip the row, which is "
+        "a gap, or stop",
     )
     parser.add_argument("--hop", type=int, metavar="SAMPLES", help="samples between predictions (default: the model's)")
     parser.add_argument(

@@ -103,6 +103,7 @@ def _from_proto(proto: onnx.ModelProto) -> QuantizedModel:
     found = info.pop("front", None)
     decision = _decision(info.pop("decision")) if "decision" in info else PLAIN_DECISION
     quantities = _quantities(info.pop("quantities")) if "quantities" in info else ()
+    missing = _missing(info.pop("missing")) if "missing" in info else ()
     info.pop("crc32", None)  # compared with the whole graph
     if info:
         raise ModelError(f"unknown metadata {sorted(info)[0][:40]!r}", HINT)
@@ -121,6 +122,7 @@ def _from_proto(proto: onnx.ModelProto) -> QuantizedModel:
         front=front,
         decision=decision,
         quantities=quantities,
+        missing=missing,
         **plain,
         **names,
     )
@@ -220,6 +222,12 @@ def _quantities(found: object) -> tuple[Quantity, ...]:
         if not (isinstance(one, dict) and {k: type(v) for k, v in one.items()} == kinds):
             raise ModelError(f"a quantity is {str(one)[:80]!r}", HINT)
     return tuple(Quantity(**one) for one in found)
+
+
+def _missing(found: object) -> tuple[float, ...]:
+    if not (isinstance(found, list) and found and all(type(value) is float for value in found)):
+        raise ModelError(f"the values that stand for none are {str(found)[:40]!r}", HINT)
+    return tuple(found)
 
 
 def _text(value: object) -> str:
@@ -344,6 +352,8 @@ def _metadata(model: QuantizedModel) -> dict:
         own["decision"] = _listed(model.decision)
     if model.quantities:
         own["quantities"] = [asdict(quantity) for quantity in model.quantities]
+    if model.missing:
+        own["missing"] = list(model.missing)
     crc = zlib.crc32(json.dumps(own, sort_keys=True).encode(), model.fingerprint)
     return {"format": FORMAT, "crc32": crc} | own
 

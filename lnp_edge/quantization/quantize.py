@@ -162,6 +162,7 @@ def to_integers(
         provenance=provenance or {},
         front=task.front,
         quantities=task.quantities,
+        missing=task.missing,
     )
     model, scale, gain = _with_readout(model, network, task, scale)
     if task.forecast:

@@ -28,7 +28,7 @@ from lnp_edge.recordings.find import File, find, natural
 from lnp_edge.recordings.report import ChannelReport, Report
 from lnp_edge.recordings.times import Clock
 from lnp_edge.spec.model import MAX_DT, MAX_OUT, MIN_DT
-from lnp_edge.spec.quantity import Quantity
+from lnp_edge.spec.quantity import Quantity, is_missing
 from lnp_edge.task.dataset import Dataset, Series
 
 MAX_VALUES = 2**28  # a gigabyte of float32
@@ -243,8 +243,7 @@ def _of_block(block: readers.Block, wanted: _Wanted, clock: Clock | None, file: 
     for name, allowed in settings.where.items():
         keep &= _is_one_of(block, wanted.texts, file, name, allowed, size)
     x = np.stack([block[own.name] for own in wanted.channels], axis=1)
-    for value in settings.missing:
-        x[x == value] = np.nan
+    x[is_missing(x, settings.missing)] = np.nan
     for c, (own, first) in enumerate(zip(wanted.channels, reading.columns, strict=True)):
         if (first.zero, first.scale) != (own.zero, own.scale):
             x[:, c] = counts.rescaled(x[:, c], own, first)
@@ -470,6 +469,7 @@ def _dataset(reading: _Reading, found: list[Recording], dt: float) -> tuple[Data
         group_name=parts.group_name,
         group_titles=parts.titles,
         quantities=tuple(quantities),
+        missing=settings.missing,
         vectors=tuple((at[a], at[b], at[c]) for a, b, c in settings.vectors),
         streams=tuple(streams),
     )

@@ -22,7 +22,7 @@ from lnp_edge.spec import plugins
 from lnp_edge.spec.decision import PLAIN, Decision
 from lnp_edge.spec.frontend import GROUP, RAW, FrontEnd, inputs
 from lnp_edge.spec.neuron import neuron_module
-from lnp_edge.spec.quantity import Quantity
+from lnp_edge.spec.quantity import LARGEST_MISSING, MOST_MISSING, Quantity
 
 MAX_IN, MAX_NEURONS, MAX_OUT = 1024, 65535, 256
 MAX_POPULATIONS, MAX_PROJECTIONS = 16, 64
@@ -238,6 +238,7 @@ class QuantizedModel:
     front: FrontEnd = RAW  # part of the fingerprint
     decision: Decision = PLAIN  # of a classifier; of a forecast only the training range
     quantities: tuple[Quantity, ...] = ()  # of each channel; () if nothing is known but counts
+    missing: tuple[float, ...] = ()  # values that stand for no sample, as recordings hold them: quantity.is_missing
 
     @property
     def n_in(self) -> int:
@@ -263,6 +264,13 @@ class QuantizedModel:
     def steps_a_second(self) -> float:
         """Steps for a second of signal, all windows together."""
         return steps_a_second(self.dt, self.window, self.hop, self.decision.stream)
+
+    @property
+    def missing_counts(self) -> tuple[int, ...]:
+        """Counts that stand for no sample; none if recordings hold physical values of some channel."""
+        if not all(q.in_file for q in self.quantities):
+            return ()
+        return tuple(int(v) for v in self.missing if v.is_integer() and -32768 <= v <= 32767)
 
     def rows(self, counts: NDArray[np.int16]) -> NDArray[np.int16]:
         """Samples [..., T, C] as the rows of steps, [..., T / frame, n_in]."""
@@ -434,6 +442,8 @@ class QuantizedModel:
             raise ModelError(f"{len(self.quantities)} quantities of {len(self.channels)} channels", damaged)
         for channel, quantity in zip(self.channels, self.quantities, strict=False):
             quantity.check(channel)
+        if len(self.missing) > MOST_MISSING or not all(abs(v) <= LARGEST_MISSING for v in self.missing):  # false of NaN
+            raise ModelError(f"the values {self.missing[:8]} stand for none", damaged)
         self._check_full_names()
         self._prove_no_overflow()
         return self

@@ -11,11 +11,24 @@ from numpy.typing import NDArray
 from lnp_edge.base.errors import ModelError
 
 MAX_UNIT_TEXT = 32  # characters
+MOST_MISSING, LARGEST_MISSING = 16, 1e30
 
 
 def rounded(exact: NDArray) -> NDArray[np.int16]:
     """The nearest counts, halves to even, within int16: as lnp_count of csrc/lnp_types.h."""
     return np.clip(np.rint(exact), -32768, 32767).astype(np.int16)
+
+
+def is_missing(values: NDArray, missing: tuple[float, ...]) -> NDArray[np.bool_]:
+    """Which values, as they stand in a file, stand for no sample: NaN, infinities, and those equal to one of `missing`.
+
+    Equal in single precision, so that -999.9 is found in files of float32 too: as LNP_<NAME>_IS_MISSING in C.
+    """
+    found = ~np.isfinite(values)
+    if missing:
+        with np.errstate(over="ignore"):
+            found |= np.isin(values.astype(np.float32), np.array(missing, np.float32))
+    return found
 
 
 @dataclass(frozen=True)

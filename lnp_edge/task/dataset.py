@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lnp_edge.base.errors import DataError
-from lnp_edge.spec.quantity import Quantity
+from lnp_edge.spec.quantity import LARGEST_MISSING, MOST_MISSING, Quantity
 
 
 @dataclass(frozen=True)
@@ -67,6 +67,7 @@ class Dataset:
     group_name: str = "people"  # what the groups are, for messages
     group_titles: tuple[str, ...] = ()  # the name of each group; (): its number
     quantities: tuple[Quantity, ...] = ()  # of each channel; () if nothing is known but counts
+    missing: tuple[float, ...] = ()  # values that stand for no sample, as recordings hold them
     # Triples of channels that form a vector, by index. None: channels ..x, ..y, ..z of one prefix.
     vectors: tuple[tuple[int, int, int], ...] | None = None
     streams: tuple[Stream, ...] = ()  # continuous recordings; () if there are none: task/streams.py joins some
@@ -146,6 +147,8 @@ def check(dataset: Dataset, place: str = "") -> Dataset:
         hold(closes or not closed, "a closed loop must forecast all channels one step ahead")
         hold(closed == (series.free_run > 0), "set free_run and lyapunov together, or neither")
     hold(len(dataset.quantities) in (0, width), f"{len(dataset.quantities)} quantities of {width} channels")
+    few = len(dataset.missing) <= MOST_MISSING and all(abs(v) <= LARGEST_MISSING for v in dataset.missing)
+    hold(few, f"the values {dataset.missing[:8]} stand for none")
     hold(all(0 <= c < width for three in dataset.vectors or () for c in three), f"vectors {dataset.vectors}")
     return dataset
 

@@ -191,6 +191,7 @@ def split(config: Config, dataset: Dataset, held_out: tuple[int, ...] | None = N
         products=_mean_products(features, encoder, fitted),
         front=front,
         quantities=dataset.quantities,
+        missing=tuple(map(float, dataset.missing)),
     )
     cut = (config.data.window, config.data.hop)
     return Split(train, test, task, cut, config.augment, config.train.balance, streaming)

@@ -32,6 +32,7 @@ class Task:
     products: Floats | None = None
     front: FrontEnd = RAW
     quantities: tuple[Quantity, ...] = ()  # of each channel; () if nothing is known but counts
+    missing: tuple[float, ...] = ()  # values that stand for no sample, as recordings hold them
 
     @cached_property
     def inputs(self) -> tuple[str, ...]:

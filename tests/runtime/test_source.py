@@ -112,7 +112,7 @@ def test_a_column_of_decimal_commas_needs_a_header_and_else_the_comma_separates(
         (b"1,2,32768\n", "it line 1: 32768 is outside -32768..32767"),
         (b"-32769,2,3\n", "it line 1: -32769 is outside -32768..32767"),
         (b"1,2,3.5\n", "it line 1: 3.5 is not a whole number"),
-        (b"1,2,1e999\n", "it line 1: inf is not a whole number"),
+        (b"1,2,1e999\n", "it line 1: az is inf, which stands for no value"),
         (b"1,2,0x10\n", "it line 1: '1,2,0x10' is no row of 3 numbers"),
         (b"1,2,1_0\n", "it line 1: '1,2,1_0' is no row of 3 numbers"),
         (b"1,2,--5\n", "it line 1: '1,2,--5' is no row of 3 numbers"),
@@ -156,11 +156,11 @@ EMPTY = b"1,,3\n1,2,3\n4,nan,6\n,,\n7,8,9\n"
 def test_empty_cells_are_held_skipped_or_an_end():
     held = Heard(EMPTY)
     assert held.events() == [[1, 2, 3], [4, 2, 6], [4, 2, 6], [7, 8, 9]]
-    assert held.source.summary() == ["passed over: 1 row with an empty cell", "held: 4 empty cells"]
+    assert held.source.summary() == ["passed over: 1 row without a value of each channel", "held: 4 missing values"]
     assert held.told == ["ay is empty: its last value is held"]
     skipped = Heard(EMPTY, missing="skip")
     assert skipped.events() == [[1, 2, 3], "a row was lost: ay is empty", [7, 8, 9]]
-    assert skipped.source.summary() == ["passed over: 3 rows with empty cells"]
+    assert skipped.source.summary() == ["passed over: 3 rows without a value of each channel"]
     with pytest.raises(DataError, match="it line 3: ay is empty"):
         read(b"\n" + EMPTY[5:], missing="stop")
 

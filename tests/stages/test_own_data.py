@@ -28,7 +28,7 @@ def at(tmp_path, monkeypatch):
 
 def test_classes_from_files_to_a_model(at, capsys):
     text = '[data]\npath = "{who}_{what}.csv"\nlabel = "what"\ngroup = "who"\nrate = 50.0\n'
-    (at / "my.toml").write_text(text + 'vectors = [["ax", "ay", "az"]]\n' + NETWORK)
+    (at / "my.toml").write_text(text + 'vectors = [["ax", "ay", "az"]]\nmissing = [-999]\n' + NETWORK)
     assert main(["train", "my.toml", "-o", "t.safetensors"]) == 0
     said = capsys.readouterr().out
     wanted = ("ridge on statistics and bands", "the network, on training", "The test has 1 of 3 whos")
@@ -40,6 +40,7 @@ def test_classes_from_files_to_a_model(at, capsys):
     assert decision.split(maxsplit=1)[1] == "stream False, lead 0, least 0"  # no range that decides, no levels
     model = onnx_file.load(at / "m.onnx")
     assert model.classes == ("fast [b]", "slow") and len(model.quantities) == 3
+    assert model.missing == (-999.0,)
     assert model.provenance["config"]["data"]["path"] == "{who}_{what}.csv"
     assert 100 < min(model.decision.high) <= max(model.decision.high) < 140, "a sine of 100 counts and noise of 10"
     np.savetxt(at / "louder.csv", np.full((200, 3), 150), "%d", ",", header="ax,ay,az", comments="")

@@ -1,0 +1,241 @@
+"""Values that stand for no sample, such as -999: from the files to the model, lnp run, Python and C."""
+
+import io
+import json
+import subprocess
+from contextlib import closing
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from conftest import need
+from tiny import tiny_counts, tiny_model
+
+from lnp_edge import api, boards
+from lnp_edge.base.errors import ConfigError, DataError, ModelError
+from lnp_edge.config import DataSettings, load
+from lnp_edge.firmware_gen.build import build
+from lnp_edge.firmware_gen.generate import generate, write
+from lnp_edge.interchange import onnx_file
+from lnp_edge.runtime import decisions
+from lnp_edge.runtime.feeds import FileFeed
+from lnp_edge.runtime.host import Stream
+from lnp_edge.runtime.log import Gap
+from lnp_edge.runtime.ports import open_board
+from lnp_edge.runtime.reference import Reference
+from lnp_edge.runtime.source import Source
+from lnp_edge.spec.model import QuantizedModel
+from lnp_edge.spec.quantity import Quantity, is_missing
+
+PLAIN = tiny_model()
+MODEL = replace(PLAIN, missing=(-999.0, 0.5)).check()
+IN_G = replace(MODEL, missing=(-999.9,), quantities=(Quantity("g", 0.0, 0.05, False),) * 3).check()
+
+
+def test_a_value_is_missing_if_it_is_none_or_equal_in_single_precision():
+    values = np.array([np.nan, np.inf, -999.9, np.float32(-999.9), -999.8999, -999, 16777216.0, 1e300])
+    assert is_missing(values, (-999.9,)).tolist() == [True, True, True, True, False, False, False, False]
+    assert is_missing(values, ()).tolist() == [True, True] + 6 * [False]
+    assert is_missing(np.array([-999, 7], np.int16), (-999.0,)).tolist() == [True, False]
+
+
+# ---- the model file
+
+
+def test_the_model_keeps_what_stands_for_none_and_older_files_load(tmp_path):
+    for model in (PLAIN, MODEL, IN_G):
+        onnx_file.save(model, tmp_path / "m.onnx")
+        assert onnx_file.load(tmp_path / "m.onnx").missing == model.missing
+        info = json.loads(onnx_file.to_proto(model).metadata_props[0].value)
+        assert ("missing" in info) == bool(model.missing), "files without such values are those of before"
+    assert MODEL.fingerprint == PLAIN.fingerprint, "no state word depends on them"
+
+
+@pytest.mark.parametrize(
+    "found", ["[]", "[-999]", "-999.0", "[NaN]", "[1e31]", '["-999"]', "[true]", "null", str([1.5] * 17)]
+)
+def test_a_damaged_list_is_refused(tmp_path, found):
+    proto = onnx_file.to_proto(MODEL)
+    text = proto.metadata_props[0].value
+    assert text.count("[-999.0, 0.5]") == 1
+    proto.metadata_props[0].value = text.replace("[-999.0, 0.5]", found)
+    (tmp_path / "m.onnx").write_bytes(proto.SerializeToString())
+    with pytest.raises(ModelError):
+        onnx_file.load(tmp_path / "m.onnx")
+
+
+@pytest.mark.parametrize("missing", [(-999,), (True,), ("-999",)])
+def test_a_list_with_its_checksum_is_refused_unless_all_are_numbers_with_a_fraction(tmp_path, missing):
+    (tmp_path / "m.onnx").write_bytes(onnx_file.to_proto(replace(MODEL, missing=missing)).SerializeToString())
+    with pytest.raises(ModelError):
+        onnx_file.load(tmp_path / "m.onnx")
+
+
+@pytest.mark.parametrize("missing", [(float("nan"),), (2e30,), (1.0,) * 17])
+def test_what_is_beyond_the_bounds_is_refused_where_it_enters(tmp_path, missing):
+    with pytest.raises(ModelError, match="stand for none"):
+        replace(PLAIN, missing=missing).check()
+    text = "[data]\nmissing = " + json.dumps(list(missing)).replace("NaN", "nan")
+    (tmp_path / "my.toml").write_text(text)
+    with pytest.raises(ConfigError, match=r"data\.missing"):
+        load(tmp_path / "my.toml")
+
+
+# ---- streams
+
+ROWS = tiny_counts(PLAIN, 120)
+
+
+def holes(samples, value, places=((3, 0), (33, 1), (34, 1), (80, 2))):
+    """Samples as floats, with a value in place of some."""
+    found = samples.astype(float)
+    for at in places:
+        found[at] = value
+    return found
+
+
+def as_run(model: QuantizedModel, values, missing):
+    """What lnp run predicts from a file of these values."""
+    text = "\n".join([",".join(model.channels), *(",".join(map(repr, row)) for row in values.tolist())])
+    feed = FileFeed(io.BufferedReader(io.BytesIO(text.encode())))
+    stream = Stream(Reference(model), model)
+    source, found = Source("it", model, missing=missing, feed=feed), []
+    for event in source:
+        found.append(stream.gap() if isinstance(event, Gap) else stream.push(event.counts, event.t))
+    return facts(found), source
+
+
+def facts(found):
+    return [(p.window, p.start, p.end, p.label, p.margin, p.y) for p in found if p]
+
+
+@pytest.mark.parametrize("missing", ["hold", "skip"])
+@pytest.mark.parametrize("gone", [-999.0, 0.5, np.nan])
+def test_a_stream_and_lnp_run_treat_it_as_nan(missing, gone):
+    expected, _ = as_run(PLAIN, holes(ROWS, np.nan), missing)
+    found, source = as_run(MODEL, holes(ROWS, gone), missing)
+    stream = api.Model(MODEL).stream(missing)
+    assert found == expected == facts(map(stream.push, holes(ROWS, gone)))
+    assert found == facts(api.Model(MODEL).stream(missing).extend(holes(ROWS, gone)))
+    assert len(expected) == (11 if missing == "hold" else 6)
+    assert source.summary() == (
+        ["held: 4 missing values"] if missing == "hold" else ["passed over: 4 rows without a value of each channel"]
+    )
+    assert as_run(PLAIN, ROWS.astype(float), "hold")[0] != expected
+
+
+def test_a_physical_value_is_compared_before_it_is_a_count():
+    """-999.9 g would be clipped, and be the largest of all counts: a decision from a dead sensor."""
+    rows = [[0.1, 0.2, 0.3], [0.1, -999.9, 0.3], [0.4, 0.4, 0.4]]
+    with closing(Source("it", IN_G, missing="skip", feed=feed_of(rows))._feed):
+        events = list(Source("it", IN_G, missing="skip", feed=feed_of(rows)))
+    assert [type(e).__name__ for e in events] == ["Sample", "Gap", "Sample"]
+    assert events[1].why == "a row was lost: c1 is -999.9, which stands for no value"
+    model = api.Model(IN_G)
+    assert model.counts(np.array(rows[::2], np.float32)).tolist() == [[2, 4, 6], [8, 8, 8]]
+    for wrong in (rows, np.array(rows, np.float32)):
+        with pytest.raises(DataError, match=r"a sample is -999.9\S*, which stands for no value"):
+            model.counts(wrong)
+    counts = replace(IN_G, missing=(-999.0,)).check()  # an integer is a count, not -999 g
+    assert api.Model(counts).counts([[-999, 1, 2]]).tolist() == [[-999, 1, 2]]
+
+
+def feed_of(rows):
+    text = "\n".join(",".join(map(str, row)) for row in rows)
+    return FileFeed(io.BufferedReader(io.BytesIO(text.encode())))
+
+
+def test_integers_that_recordings_hold_are_compared_and_a_masked_sample_is_held():
+    model = api.Model(MODEL)
+    with pytest.raises(DataError, match="a sample is -999, which stands for no value"):
+        model.predict(np.where(np.arange(120)[:, None] == 50, -999, ROWS))
+    held = ROWS.copy()
+    held[50] = held[49]
+    masked = np.ma.masked_array(ROWS, mask=np.repeat(np.arange(120)[:, None] == 50, 3, axis=1))
+    with pytest.raises(DataError, match="a sample is missing"):
+        model.counts(masked)
+    assert facts(model.stream("hold").extend(masked)) == facts(model.predict(held))
+    with pytest.raises(ConfigError, match="missing is 'keep'"):
+        model.stream("keep")
+
+
+def test_a_new_stream_holds_nothing_of_the_one_before():
+    stream = api.Model(MODEL).stream("hold")
+    list(stream.extend(ROWS))
+    stream.begin()
+    assert stream.push([-999, 1, 2]) is None and facts(stream.extend(ROWS)) == facts(api.Model(MODEL).predict(ROWS))
+
+
+def test_lnp_run_stops_at_it_and_tells_of_a_channel_that_is_held_for_a_window():
+    with pytest.raises(DataError, match="it line 5: c0 is -999, which stands for no value"):
+        as_run(MODEL, holes(ROWS, -999.0), "stop")
+    told = []
+    dead = [[k, k, -999 if k > 30 else k] for k in range(51)]
+    list(Source("it", MODEL, feed=feed_of(dead), tell=told.append))
+    assert told == [
+        "c2 is -999, which stands for no value: its last value is held",
+        "c2 has had no value for 20 rows, a window: predictions rest on its last one; --missing skip makes none then",
+    ]
+
+
+# ---- from files
+
+
+def test_files_of_single_precision_have_it_too(tmp_path):
+    need("pandas")
+    from lnp_edge.recordings import load as files
+
+    x = np.sin(np.arange(200) / 3).astype(np.float32)
+    x[[20, 90]] = -999.9
+    for name in ("a", "b"):
+        np.savez(tmp_path / f"{name}.npz", x=x, rate=50.0)
+    settings = {"root": str(tmp_path), "files": "*.npz", "label": "file", "group": "file"}
+    found, report = files.load(DataSettings(**settings, channels=("x",), missing=(-999.9,), held_out=("b",)))
+    assert found.missing == (-999.9,) and report.channels[0].missing == 4
+    assert max(np.abs(a).max() for a in found.recordings) < 20_000, "-999.9 set no scale"
+
+
+# ---- C
+
+
+def test_c_finds_the_same_values(tmp_path):
+    need("gcc")
+    model = replace(MODEL, missing=(-999.9, -1.0, 1e30, 16777217.0)).check()
+    near = np.nextafter(np.float32(-999.9), np.float32([0, -1e9]))
+    values = [-999.9, -999.90001, *near, float(np.float32(-999.9)), -1.0, -1.0000001, 1.0, 1e30, 16777216.0, np.nan]
+    for path, text in generate(model, boards.get("host")).items():
+        (tmp_path / path).write_text(text)
+    main = """#include <stdio.h>
+#include "lnp_net.h"
+int main(void)
+{
+    double value;
+    while (fread(&value, sizeof value, 1, stdin) == 1) {
+        putchar(LNP_NET_IS_MISSING(value) ? '1' : '0');
+    }
+    const int16_t count = -1;
+    putchar(LNP_NET_IS_MISSING(count) ? '1' : '0');
+}
+"""
+    (tmp_path / "none.c").write_text(main)
+    subprocess.run(
+        ["gcc", "-Wall", "-Wextra", "-Wconversion", "-Werror", "-o", "none", "none.c"], cwd=tmp_path, check=True
+    )
+    done = subprocess.run([tmp_path / "none"], input=np.array(values).tobytes(), capture_output=True, check=True)
+    # The macro compares: NaN is equal to nothing.
+    expected = (is_missing(np.array(values), model.missing) & np.isfinite(values)).tolist()
+    assert done.stdout.decode() == "".join(str(int(m)) for m in [*expected, True])
+    assert expected[:2] == [True, True] and not any(expected[2:4])
+    assert "IS_MISSING" not in generate(PLAIN, boards.get("host"))["lnp_net.h"]
+    assert "IS_MISSING" not in generate(PLAIN, boards.get("host"))["README.md"]
+
+
+def test_a_program_begins_anew_after_it(tmp_path):
+    need("gcc")
+    model = replace(MODEL, missing=(0.0, 0.5, -999.0)).check()
+    write(generate(model, boards.get("host"), app=True), tmp_path)
+    image = build(tmp_path).image
+    samples = decisions.samples_for(model, 1)
+    with closing(open_board(boards.get("host"), image)) as port:
+        found = decisions.compare(model, port, samples)
+    assert found.ok and 30 < found.compared < decisions.DECISIONS, "the gap costs a window"
