@@ -1,4 +1,5 @@
-// Arm CMSDK APB UART, polled. DDI 0479 (Cortex-M System Design Kit) 4.3.
+// Arm CMSDK APB UART; polled unless board.toml has [uart] irq, of receiving. DDI 0479 (Cortex-M System Design
+// Kit) 4.3.
 #include "lnp_board.h"
 #include "lnp_config.h"
 
@@ -9,21 +10,45 @@
 #define DATA (*(volatile uint32_t *)(LNP_UART_BASE + 0x00u))
 #define STATE (*(volatile uint32_t *)(LNP_UART_BASE + 0x04u))
 #define CTRL (*(volatile uint32_t *)(LNP_UART_BASE + 0x08u))
+#define INTCLEAR (*(volatile uint32_t *)(LNP_UART_BASE + 0x0Cu))
 #define BAUDDIV (*(volatile uint32_t *)(LNP_UART_BASE + 0x10u))
 
+#ifdef LNP_UART_IRQ
+enum { RX_INTERRUPT = 8, RX_CAME = 2 };
+#else
+enum { RX_INTERRUPT = 0 };
+#endif
+
 // Table 4-8.
-enum { TX_FULL = 1, RX_FULL = 2, TX_ENABLE = 1, RX_ENABLE = 2, LEAST_BAUDDIV = 16 };
+enum {
+    TX_FULL = 1,
+    RX_FULL = 2,
+    TX_ENABLE = 1,
+    RX_ENABLE = 2,
+    LEAST_BAUDDIV = 16,
+};
 
 void lnp_board_init(void)
 {
     const uint32_t divider = (LNP_CLOCK_HZ + LNP_BAUD / 2u) / LNP_BAUD;
     BAUDDIV = divider > LEAST_BAUDDIV ? divider : LEAST_BAUDDIV;
-    CTRL = TX_ENABLE | RX_ENABLE;
+    CTRL = TX_ENABLE | RX_ENABLE | RX_INTERRUPT;
     if ((STATE & RX_FULL) == 0) {
         (void)DATA;  // QEMU looks for input that came before RX_ENABLE only after a read of DATA
     }
 }
 
+#ifdef LNP_UART_IRQ
+bool lnp_uart_take(uint8_t *byte)
+{
+    INTCLEAR = RX_CAME;  // before the next byte can come
+    if ((STATE & RX_FULL) == 0) {
+        return false;
+    }
+    *byte = (uint8_t)DATA;
+    return true;
+}
+#else
 size_t lnp_board_read(uint8_t *bytes, size_t most)
 {
     size_t count = 0;
@@ -35,6 +60,7 @@ size_t lnp_board_read(uint8_t *bytes, size_t most)
     }
     return count;
 }
+#endif
 
 void lnp_board_write(const uint8_t *bytes, size_t count)
 {

@@ -1,4 +1,4 @@
-// Start-up code of every Cortex-M: vector table, memory, cycle counter.
+// What every Cortex-M has: vector table, memory, cycle counter, sleep, and a ring for what its UART receives.
 // ARM DDI 0403 (ARMv7-M), DDI 0419 (ARMv6-M).
 #include <stddef.h>
 #include <stdint.h>
@@ -48,6 +48,75 @@ uint32_t lnp_board_cycles(void)
 #endif
 }
 
+void lnp_board_wait(bool (*ready)(void))
+{
+    __asm__ volatile("cpsid i" ::: "memory");
+    while (!ready()) {
+        // DDI 0403 B1.5.19: WFI returns once an interrupt is pending, though it is held off.
+        __asm__ volatile("dsb\n\twfi\n\tcpsie i\n\tisb\n\tcpsid i" ::: "memory");
+    }
+    __asm__ volatile("cpsie i" ::: "memory");
+}
+
+#ifdef LNP_UART_IRQ
+// The ring is a power of two. With the link it is longer than the longest frame with its stuffing
+// (lnp_cobs.h): a request that arrives while a step runs is not lost.
+#ifdef LNP_MAX_PAYLOAD
+enum {
+    FRAME = LNP_WIRE_HEADER_BYTES + LNP_MAX_PAYLOAD + LNP_WIRE_CRC_BYTES,
+    STUFFED = FRAME + FRAME / 254 + 3,
+    RING = STUFFED < 1024 ? 1024 : 4096,
+};
+_Static_assert(STUFFED < RING, "the longest frame does not fit into the ring");
+#else
+enum { RING = 1024 };
+#endif
+
+static volatile uint8_t ring[RING];
+static volatile uint32_t ring_head;  // written by the interrupt
+static volatile uint32_t ring_tail;  // written by the reader
+
+// DDI 0403 B3.4.
+#define NVIC_ISER (*(volatile uint32_t *)(0xE000E100u + 4u * (LNP_UART_IRQ / 32u)))
+#define NVIC_ICER (*(volatile uint32_t *)(0xE000E180u + 4u * (LNP_UART_IRQ / 32u)))
+#define UART_BIT (1u << (LNP_UART_IRQ % 32u))
+
+// While the ring is full, the next byte stays in the UART: a line that can wait, as QEMU's does, then loses
+// none.
+static void uart_interrupt(void)
+{
+    uint8_t byte;
+    if (ring_head - ring_tail == RING) {
+        NVIC_ICER = UART_BIT;
+    } else if (lnp_uart_take(&byte)) {
+        ring[ring_head % RING] = byte;
+        ring_head = ring_head + 1u;
+    }
+}
+
+static bool received(void)
+{
+    return ring_head != ring_tail;
+}
+
+size_t lnp_board_read(uint8_t *bytes, size_t most)
+{
+    size_t count = 0;
+    for (;;) {
+        while (count < most && received()) {
+            bytes[count] = ring[ring_tail % RING];
+            ring_tail = ring_tail + 1u;
+            count++;
+        }
+        NVIC_ISER = UART_BIT;  // at the first call, and once a full ring has room
+        if (count > 0) {
+            return count;
+        }
+        lnp_board_wait(received);
+    }
+}
+#endif
+
 void Reset_Handler(void)
 {
     const uint32_t *from = lnp_data_load;
@@ -71,6 +140,9 @@ static void stop(void)
     }
 }
 
+// DDI 0403 B3.3: the core's own timer. A program that starts it defines its own.
+__attribute__((weak, alias("stop"))) void SysTick_Handler(void);
+
 #define LNP_STOP {.handler = stop}
 __attribute__((section(".vectors"), used)) const vector_t lnp_vectors[] = {
     {.stack = lnp_stack_top},
@@ -88,9 +160,11 @@ __attribute__((section(".vectors"), used)) const vector_t lnp_vectors[] = {
     LNP_STOP,
     LNP_STOP,
     LNP_STOP,
-    LNP_STOP,
+    {.handler = SysTick_Handler},
 #ifdef LNP_UART_IRQ
+#if LNP_UART_IRQ > 0
     [16 ... 15 + LNP_UART_IRQ] = LNP_STOP,
-    [16 + LNP_UART_IRQ] = {.handler = lnp_uart_interrupt},
+#endif
+    [16 + LNP_UART_IRQ] = {.handler = uart_interrupt},
 #endif
 };

@@ -1,5 +1,6 @@
 // A computer as a board: the link uses standard input and output, a terminal or a pipe.
 #include <errno.h>
+#include <poll.h>
 #include <stdlib.h>
 #include <termios.h>
 #include <unistd.h>
@@ -65,6 +66,14 @@ void lnp_board_write(const uint8_t *bytes, size_t count)
         }
         waiting[waiting_count] = bytes[i];
         waiting_count++;
+    }
+}
+
+void lnp_board_wait(bool (*ready)(void))
+{
+    flush();
+    while (!ready()) {
+        (void)poll(NULL, 0, 1);  // a millisecond; a signal ends it
     }
 }
 

@@ -1,5 +1,4 @@
-// USART of the STM32F4 at the clock of board.toml. An interrupt puts received bytes into a ring
-// buffer, so that none is lost during a step. RM0368 (F401) and RM0090 (F405) agree on every
+// USART of the STM32F4 at the clock of board.toml. RM0368 (F401) and RM0090 (F405) agree on every
 // register used here.
 #include "lnp_board.h"
 #include "lnp_config.h"
@@ -27,10 +26,6 @@
 #define USART_BRR REGISTER(LNP_UART_BASE + 0x08u)
 #define USART_CR1 REGISTER(LNP_UART_BASE + 0x0Cu)
 
-// DDI 0403 B3.4.
-#define NVIC_ISER(irq) REGISTER(0xE000E100u + 4u * ((irq) / 32u))
-#define NVIC_ICER(irq) REGISTER(0xE000E180u + 4u * ((irq) / 32u))
-
 #define HSI_HZ 16000000u   // RM0368 6.2.2: the internal oscillator
 #define VCO_HZ 336000000u  // RM0368 6.3.2: within 192 to 432 MHz; HSI / 16 * 336
 
@@ -47,23 +42,6 @@ _Static_assert(BUS_HZ / LNP_BAUD >= 16u && BUS_HZ / LNP_BAUD < 0xFFFFu,
                "board.toml: baud is out of the range of USART_BRR, RM0368 19.3.4");
 
 enum { PATIENCE = 100000 };  // polls before giving up on a clock; RM0368: it locks within 0.2 ms
-
-// The ring is a power of two. With the link it is longer than the longest frame with its stuffing
-// (lnp_cobs.h): a request that arrives while a step runs is not lost.
-#ifdef LNP_MAX_PAYLOAD
-enum {
-    FRAME = LNP_WIRE_HEADER_BYTES + LNP_MAX_PAYLOAD + LNP_WIRE_CRC_BYTES,
-    STUFFED = FRAME + FRAME / 254 + 3,
-    RING = STUFFED < 1024 ? 1024 : 4096,
-};
-_Static_assert(STUFFED < RING, "the longest frame does not fit into the ring");
-#else
-enum { RING = 1024 };
-#endif
-
-static volatile uint8_t ring[RING];
-static volatile uint32_t ring_head;  // written by the interrupt
-static volatile uint32_t ring_tail;  // written by the reader
 
 static int wait_for(volatile uint32_t *address, uint32_t mask, uint32_t wanted)
 {
@@ -111,36 +89,16 @@ void lnp_board_init(void)
     set_alternate(LNP_UART_RX_PIN);
     USART_BRR = (bus + LNP_BAUD / 2u) / LNP_BAUD;        // RM0368 19.3.4, oversampling by 16
     USART_CR1 = 1u << 13 | 1u << 5 | 1u << 3 | 1u << 2;  // UE, RXNEIE, TE, RE
-    NVIC_ISER(LNP_UART_IRQ) = 1u << (LNP_UART_IRQ % 32u);
 }
 
-// Reading SR and then DR also clears an overrun; the CRC of the frame reveals lost bytes. While the
-// ring is full, the next byte stays in DR: a line that can wait, as QEMU's does, then loses none.
-void lnp_uart_interrupt(void)
+// Reading SR and then DR also clears an overrun; the CRC of the frame reveals lost bytes.
+bool lnp_uart_take(uint8_t *byte)
 {
-    if (ring_head - ring_tail == RING) {
-        NVIC_ICER(LNP_UART_IRQ) = 1u << (LNP_UART_IRQ % 32u);
-        return;
-    }
     if ((USART_SR & (1u << 5 | 1u << 3)) == 0) {
-        return;
+        return false;
     }
-    ring[ring_head % RING] = (uint8_t)USART_DR;
-    ring_head = ring_head + 1u;
-}
-
-size_t lnp_board_read(uint8_t *bytes, size_t most)
-{
-    while (ring_head == ring_tail) {
-    }
-    size_t count = 0;
-    while (count < most && ring_head != ring_tail) {
-        bytes[count] = ring[ring_tail % RING];
-        ring_tail = ring_tail + 1u;
-        count++;
-    }
-    NVIC_ISER(LNP_UART_IRQ) = 1u << (LNP_UART_IRQ % 32u);
-    return count;
+    *byte = (uint8_t)USART_DR;
+    return true;
 }
 
 void lnp_board_write(const uint8_t *bytes, size_t count)

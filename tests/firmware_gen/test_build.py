@@ -369,12 +369,13 @@ def test_a_clock_or_baud_rate_that_the_stm32_cannot_have_stops_the_compiler(tmp_
 
 
 @pytest.mark.parametrize(("n_in", "ring"), [(3, 1024), (300, 1024), (1024, 4096)])
-def test_the_ring_of_the_stm32_holds_the_longest_frame(tmp_path, n_in, ring):
+def test_the_ring_of_a_uart_holds_the_longest_frame(tmp_path, n_in, ring):
     need_for("nucleo-f401re")
     model, board = tiny_model(n_in=n_in), boards.get("nucleo-f401re")
     path = folder_for(model, board, tmp_path)
-    subprocess.run(driver_alone(commands.toolchain(board), [], "driver.o"), cwd=path, check=True)
-    call = ["arm-none-eabi-nm", "-S", path / "driver.o"]
+    command = commands.compile_command(commands.toolchain(board), ["cortex_m.c"], "start.o", ("-c",))
+    subprocess.run(command, cwd=path, check=True)
+    call = ["arm-none-eabi-nm", "-S", path / "start.o"]
     text = subprocess.run(call, capture_output=True, text=True, check=True).stdout
     assert int(re.search(r"\w+ (\w+) b ring\n", text)[1], 16) == ring
     assert len(protocol.encode(Frame(1, 2, 3, b"\1" * link.max_payload(model)))) < ring

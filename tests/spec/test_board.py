@@ -109,7 +109,7 @@ def test_a_folder_whose_name_is_no_board_name_is_refused(tmp_path, name):
         ("clock_hz", "4294967296"),
         ("uart.baud", "0"),
         ("flash.origin", "0x0800_0200"),
-        ("uart.irq", "0"),
+        ("uart.irq", "-1"),
         ("uart.irq", "240"),
         ("uart.base", "-1"),
         ("uart.base", "0x1_0000_0000"),
