@@ -9,6 +9,7 @@ smart watch, from the package."""
 import argparse
 import json
 import os
+from collections import Counter
 from pathlib import Path
 
 from lnp_edge import config
@@ -19,7 +20,9 @@ from lnp_edge.commands import data as report
 from lnp_edge.recordings import example
 from lnp_edge.recordings.load import load, step
 from lnp_edge.recordings.look import Guess, look
+from lnp_edge.recordings.report import Report, counted
 from lnp_edge.spec.model import MAX_IN
+from lnp_edge.spec.quantity import MOST_MISSING
 from lnp_edge.task import fit
 from lnp_edge.task.dataset import Dataset
 
@@ -81,7 +84,12 @@ def run(args: argparse.Namespace) -> int:
         found.say("ahead", 1e9)
         found.say("ahead", AHEAD * step(_parsed(found, args.config, args.data).data), "CHECK: how far ahead, in s")
     settings = _parsed(found, args.config, args.data)
-    dataset, _ = load(settings.data)
+    dataset, seen = load(settings.data)
+    if none := _signs_for_none(seen):
+        rows = counted(sum(none.values()), "value")
+        found.say("missing", list(none), f"CHECK: {rows}, far from all others: a sign for none?")
+        settings = _parsed(found, args.config, args.data)
+        dataset, _ = load(settings.data)
     fitted = fit.fitted(settings, dataset)
     text = _text(found, args.config, args.data, dataset) + _open_keys(fitted, dataset)
     text += NETWORK.format(**(OF_SERIES if dataset.series else OF_CLASSES))
@@ -96,6 +104,18 @@ def run(args: argparse.Namespace) -> int:
         note(f"check [data] window = {fitted.data.window:g}: at {1 / dataset.dt:g} Hz {_of_fast(dataset)}")
     note(f"next: lnp train {args.config} -o trained.safetensors")
     return 0
+
+
+def _signs_for_none(seen: Report) -> dict[float, int]:
+    """Values that are far from all others of a channel and are written as no sensor measures: -999, 9999.9, -32768."""
+    found = Counter[float]()
+    for channel in seen.channels:
+        for value, rows in channel.far.items():
+            value = float(f"{value:.7g}")  # as it was read: in single precision
+            digits = f"{abs(value):.7g}".replace(".", "")
+            if (len(digits) > 1 and set(digits) == {"9"}) or value == -32768:
+                found[value] += rows
+    return dict(found.most_common(MOST_MISSING))
 
 
 def _of_fast(dataset: Dataset) -> str:

@@ -213,7 +213,8 @@ def _header(before: list[str], delimiter: str, kinds: list[str]) -> tuple[list[s
             break
         found.append((row, comment))
     rows = [row for row, _ in found]
-    if len(rows) == 2 and len(rows[0]) != len(rows[1]):
+    # Of two, the first has the names and the second the units, unless it is a banner, filled up with delimiters.
+    if len(rows) == 2 and (len(rows[0]) != len(rows[1]) or rows[1].count("") > rows[0].count("")):
         rows = rows[:1]
     plain = sum(not comment for _, comment in found[: len(rows)])
     names = rows[-1] if rows else []

@@ -91,6 +91,18 @@ class ChannelReport:
     def constant(self) -> bool:
         return self.low == self.high
 
+    @property
+    def far(self) -> dict[float, int]:
+        """Extreme values far from all others, and in how many rows each is: no measurements, but signs for "none"?"""
+        count = self.rows - self.missing
+        found = {}
+        for (value, at), (beside, _) in (ends.items() for ends in self.ends.values() if len(ends) == 2):
+            deviation = np.sqrt(max(self.square / count - (self.total / count) ** 2, 0.0))
+            share = at / count
+            if at > 1 and abs(value - beside) > FAR * max(deviation * (1 - share), 1e-12) * (1 + share):
+                found[value] = at
+        return found
+
     def remarks(self) -> list[str]:
         """Sentences about what is odd, with the remedy."""
         found = []
@@ -111,10 +123,9 @@ class ChannelReport:
                 f"{self.name} stands still at {value:g} for {rows} rows of {place}: is the sensor dead there? "
                 "Then leave the channel out of [data] channels, or such files with [data] where"
             )
-        deviation = np.sqrt(max(self.square / count - (self.total / count) ** 2, 0.0))
-        for (value, at), (beside, rows) in (ends.items() for ends in self.ends.values()):
+        for (value, at), (_, rows) in (ends.items() for ends in self.ends.values()):
             share = at / count
-            if at > 1 and abs(value - beside) > FAR * max(deviation * (1 - share), 1e-12) * (1 + share):
+            if value in self.far:
                 found.append(
                     f"{self.name} is {value:g} in {at} rows, far from all others: if that means none, "
                     f"write [data] missing = [{value:g}]"

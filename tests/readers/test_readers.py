@@ -64,6 +64,16 @@ def test_units_come_from_brackets_or_a_second_line(tmp_path):
     assert table(tmp_path, "Temp \xb0C;b\n1;2\n".encode("cp1252")).names == ["Temp °C", "b"]
 
 
+def test_a_banner_that_is_filled_up_with_delimiters_gives_no_names(tmp_path):
+    """As spreadsheets write a title above a table: the names below it were taken for units."""
+    rows = "\n1;2;3\n4;5;6\n"
+    found = table(tmp_path, f"Logger XL;SN 7;\nt [s];ax [g];note{rows}")
+    assert [(c.name, c.unit) for c in found.columns] == [("t", "s"), ("ax", "g"), ("note", "")]
+    read(found)
+    assert found.passed_over["no row"] == 1
+    assert [c.unit for c in table(tmp_path, f"t;ax;note\ns;g;{rows}").columns] == ["s", "g", ""]
+
+
 def test_without_a_header_columns_are_numbered(tmp_path):
     found = table(tmp_path, " 1 2\n 3 4\n", "a.txt")
     assert not found.named and read(found) == {"1": [1, 3], "2": [2, 4]}

@@ -56,6 +56,24 @@ def test_folders_of_people_with_the_class_in_the_name(tmp_path, capsys):
     assert "run" in said.out and "carla" in said.out and "next: lnp train" in said.err and "check" not in said.err
 
 
+def test_what_loggers_write_for_no_value_is_found(tmp_path, capsys):
+    """Else one -999 sets the scale of the channel, and its signal fits into a few counts."""
+    clean, _ = new(tmp_path / "a", {f"{what}.csv": f"{HEAD}\n{rows(300)}" for what in ("run", "walk")})
+    assert clean.missing == () and "missing" not in (tmp_path / "a/my.toml").read_text()
+    lines = rows(300).splitlines()
+    for k in (7, 90, 200):
+        lines[k] = lines[k].rpartition(",")[0] + ",-999.9"
+    lines[50] = lines[50].rpartition(",")[0] + ",500"  # a wild value, but no sign
+    lines[60] = lines[60].rpartition(",")[0] + ",500"
+    files = {f"{what}.csv": HEAD + "\n" + "\n".join(lines) + "\n" for what in ("run", "walk")}
+    data, found = new(tmp_path / "b", files)
+    assert data.missing == found.missing == (-999.9,)
+    text = (tmp_path / "b/my.toml").read_text()
+    said = capsys.readouterr()
+    assert "missing = [-999.9]  # CHECK: 6 values" in text and "acc z is 500 in 4 rows" in said.out
+    assert "check [data] missing = [-999.9]: 6 values" in said.err
+
+
 def test_numbered_people_and_no_header(tmp_path, capsys):
     files = {f"{what}-U{u:02d}-{n}.txt": rows(120).replace(",", " ").replace("\n", " 7\n")
              for what in ("tap", "swipe") for u in (1, 2, 3) for n in (1, 2)}  # fmt: skip
