@@ -33,7 +33,7 @@ from lnp_edge.experiments.store import Store
 from lnp_edge.experiments.trial import Outcome, Trial
 from lnp_edge.firmware_gen.build import Sizes, build, compiler
 from lnp_edge.firmware_gen.generate import generate, write
-from lnp_edge.interchange import onnx_file, windows_file
+from lnp_edge.interchange import windows_file
 from lnp_edge.network import file as network_file
 from lnp_edge.runtime.device import Device
 from lnp_edge.runtime.ports import open_board
@@ -90,8 +90,7 @@ def run(args: argparse.Namespace) -> int:
                 outcomes.append(found)
                 file = network_file.NetworkFile(found.network, trial.config, {"train": found.history})
                 network_file.save(file, args.output / "network.safetensors")
-                onnx_file.save(found.model, args.output / "model.onnx")
-                windows_file.save(found.model, found.sample, args.output / "model.onnx")
+                windows_file.save_both(found.model, found.sample, args.output / "model.onnx")
                 proof.append(_on_device(args, board, found.model, data.test_windows.counts, progress))
 
         work = partial(_work, Runs(args.output))

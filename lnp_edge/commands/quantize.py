@@ -29,7 +29,7 @@ from lnp_edge.base.files import beside, discard, refuse_unwritable
 from lnp_edge.base.progress import EpochProgress
 from lnp_edge.config import BITS, Config, QuantizeSettings
 from lnp_edge.experiments import predict
-from lnp_edge.interchange import onnx_file, windows_file
+from lnp_edge.interchange import windows_file
 from lnp_edge.network import Network
 from lnp_edge.network import file as network_file
 from lnp_edge.quantization import report as quantize_report
@@ -82,8 +82,7 @@ def run(args: argparse.Namespace) -> int:
         "proposals": _proposals(config, file.network, layers),
     }
     if not (silenced := quantize_report.silenced(layers)):  # before the report: whoever reads that may stop reading
-        onnx_file.save(model, args.output)
-        windows_file.save(model, pipeline.sample(data), args.output)
+        windows_file.save_both(model, pipeline.sample(data), args.output)
         discard(checkpoint, *(beside(args.output, name) for name in FOLDED))
     if args.json:
         print(json.dumps(report))

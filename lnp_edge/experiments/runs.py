@@ -24,7 +24,7 @@ from lnp_edge.experiments import figures, store
 from lnp_edge.experiments.executors import Executor, processes
 from lnp_edge.experiments.store import Result, Store, machine
 from lnp_edge.experiments.trial import NETWORK, RESULT, Outcome, Trial, run_trial
-from lnp_edge.interchange import onnx_file, windows_file
+from lnp_edge.interchange import windows_file
 from lnp_edge.network import file as network_file
 from lnp_edge.network.file import NetworkFile
 from lnp_edge.stages import pipeline
@@ -90,8 +90,7 @@ class Runs(Store):
             }
             history = {"train": found.history, "float_measures": found.float_measures}
             network_file.save(NetworkFile(found.network, trial.config, history), folder / NETWORK)
-            onnx_file.save(found.model, folder / "model.onnx")
-            windows_file.save(found.model, found.sample, folder / "model.onnx")
+            windows_file.save_both(found.model, found.sample, folder / "model.onnx")
             np.savez_compressed(folder / "predictions.npz", floats=found.float_predictions, integers=found.predictions)
             figures.learning_curves({trial.name: found.history}, folder / "curve.png")
         super().save(trial, result)  # last: a folder with a result is finished

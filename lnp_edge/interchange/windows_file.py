@@ -24,6 +24,7 @@ from safetensors.numpy import save as save_tensors
 
 from lnp_edge.base.errors import ModelError
 from lnp_edge.base.files import beside, parse_json, read_bounded, write_whole
+from lnp_edge.interchange import onnx_file
 from lnp_edge.spec.model import MAX_IN, QuantizedModel
 
 MOST_WINDOWS, MOST_STEPS = 64, 8192  # of all windows together
@@ -51,9 +52,23 @@ def some(
 
 def save(model: QuantizedModel, counts: NDArray[np.int16], path: Path) -> None:
     """Write windows [W, T, C], as some() gives them, beside the model file `path`."""
+    write_whole(path_of(path), _bytes_of(model, counts))
+
+
+def save_both(model: QuantizedModel, counts: NDArray[np.int16], path: Path) -> None:
+    """Write the model file and its windows. Stopped anywhere, it leaves no model beside another's windows."""
+    final = path_of(path)
+    staged = beside(final, "new")
+    write_whole(staged, _bytes_of(model, counts))  # first: it may fail, as on a full disk
+    final.unlink(missing_ok=True)
+    onnx_file.save(model, path)
+    os.replace(staged, final)
+
+
+def _bytes_of(model: QuantizedModel, counts: NDArray[np.int16]) -> bytes:
     counts = np.ascontiguousarray(counts, np.int16)
     meta = {"fingerprint": f"{model.fingerprint:08x}", "crc32": _crc(counts)}
-    write_whole(path_of(path), save_tensors({"counts": counts}, {"lnp_edge": json.dumps(meta, sort_keys=True)}))
+    return save_tensors({"counts": counts}, {"lnp_edge": json.dumps(meta, sort_keys=True)})
 
 
 def load(model: QuantizedModel, path: Path) -> NDArray[np.int16] | None:

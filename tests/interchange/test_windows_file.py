@@ -1,7 +1,9 @@
 """model.onnx.windows: it comes back as it was, and a damaged one or another model's is refused in two lines."""
 
 import json
+import os
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -10,7 +12,7 @@ from safetensors.numpy import save as save_tensors
 from tiny import tiny_front, tiny_model
 
 from lnp_edge.base.errors import ModelError
-from lnp_edge.interchange import windows_file
+from lnp_edge.interchange import onnx_file, windows_file
 
 MODEL = tiny_model(n_in=2)
 COUNTS = np.random.default_rng(1).integers(-32768, 32768, (5, 10, 2)).astype(np.int16)
@@ -43,6 +45,31 @@ def test_it_comes_back_as_it_was_and_equal_windows_give_equal_bytes(at, tmp_path
     assert found.dtype == np.int16 and found.tolist() == COUNTS.tolist()
     windows_file.save(MODEL, COUNTS[:, ::-1][:, ::-1], tmp_path / "n.onnx")
     assert (tmp_path / "n.onnx.windows").read_bytes() == (tmp_path / "m.onnx.windows").read_bytes()
+
+
+@pytest.mark.parametrize("moment", range(4))
+def test_whenever_the_writing_of_both_stops_no_model_is_beside_the_windows_of_another(tmp_path, monkeypatch, moment):
+    path, other, calls = tmp_path / "m.onnx", replace(MODEL, projections=tiny_model(2, n_in=2).projections), []
+    windows_file.save_both(MODEL, COUNTS, path)
+
+    def stopping(real):
+        def call(*args, **more):
+            calls.append(real)
+            if len(calls) == moment + 1:
+                raise KeyboardInterrupt
+            return real(*args, **more)
+
+        return call
+
+    with monkeypatch.context() as m, pytest.raises(KeyboardInterrupt):
+        m.setattr(windows_file.os, "replace", stopping(os.replace))
+        m.setattr(Path, "unlink", stopping(Path.unlink))
+        windows_file.save_both(other.check(), COUNTS, path)
+    found = onnx_file.load(path)
+    assert found.fingerprint == (MODEL if moment < 3 else other).fingerprint
+    assert windows_file.load(found, path) is None or moment < 2
+    windows_file.save_both(other, COUNTS, path)
+    assert windows_file.load(other, path).tolist() == COUNTS.tolist() and len(list(tmp_path.iterdir())) == 2
 
 
 def test_a_model_without_the_file_is_whole(tmp_path):
