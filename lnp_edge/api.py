@@ -24,6 +24,7 @@ import os
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import closing
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -32,7 +33,7 @@ from numpy.typing import NDArray
 
 from lnp_edge import readers
 from lnp_edge.base.errors import ConfigError, DataError, LnpError
-from lnp_edge.interchange import onnx_file
+from lnp_edge.interchange import onnx_file, windows_file
 from lnp_edge.runtime import host
 from lnp_edge.runtime.host import Prediction
 from lnp_edge.runtime.reference import Reference
@@ -47,14 +48,17 @@ __all__ = ["LnpError", "Model", "Prediction", "Stream", "load"]
 
 def load(path: str | os.PathLike) -> Model:
     """The model of a model.onnx. Raises LnpError (ModelError) if the file is damaged or foreign."""
-    return Model(onnx_file.load(Path(path)))
+    return Model(onnx_file.load(Path(path)), Path(path))
 
 
 class Model:
-    """A trained, quantised model. Everything it computes has the bits of the device."""
+    """A trained, quantised model. Everything it computes has the bits of the device.
 
-    def __init__(self, model: QuantizedModel):
-        self.quantized = model
+    path : its file, beside which verify() looks for real windows
+    """
+
+    def __init__(self, model: QuantizedModel, path: Path | None = None):
+        self.quantized, self._path = model, path
 
     def __repr__(self) -> str:
         what = f"forecasts {', '.join(self.classes)}" if self.quantized.forecast else f"{len(self.classes)} classes"
@@ -221,8 +225,9 @@ class Model:
     def verify(self, board: str = "cortex-m4", steps: int = 2000, seed: int = 1) -> Verdict:
         """Build the model's firmware, run it on an emulated board and compare every state word.
 
-        The result's `ok` says whether all are equal, `lines()` the rest. Raises LnpError if a compiler or
-        an emulator is missing, or for a real board: `lnp verify --port` asks those.
+        It runs `steps` steps of a synthetic stimulus, then the real windows beside the model's file, if there are
+        some. The result's `ok` says whether all are equal, `lines()` the rest. Raises LnpError if a compiler or an
+        emulator is missing, or for a real board: `lnp verify --port` asks those.
         """
         from lnp_edge import boards
         from lnp_edge.firmware_gen.build import build
@@ -234,6 +239,8 @@ class Model:
         for name, value, least in (("steps", steps, 1), ("seed", seed, 0)):
             if isinstance(value, bool) or not isinstance(value, int) or value < least:
                 raise ConfigError(f"{name} is {value!r}", f"choose a whole number from {least}")
+        windows = None if self._path is None else windows_file.load(self.quantized, self._path)
+        real = [] if windows is None else self.quantized.rows(windows)
         target = boards.get(board)
         with scratch() as folder:
             image = None
@@ -242,7 +249,7 @@ class Model:
                 image = build(folder).image
             with closing(open_board(target, image)) as port:
                 device = Device(port, self.quantized, board)
-                return compare(self.quantized, device, stimulus(self.quantized, steps, seed))
+                return compare(self.quantized, device, chain(stimulus(self.quantized, steps, seed), real))
 
 
 def _once() -> Callable[[str], None]:

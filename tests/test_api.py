@@ -15,7 +15,7 @@ import lnp_edge
 from lnp_edge import api, boards
 from lnp_edge.base.errors import DataError, LnpError
 from lnp_edge.firmware_gen.generate import generate
-from lnp_edge.interchange import onnx_file
+from lnp_edge.interchange import onnx_file, windows_file
 from lnp_edge.runtime.host import infer
 from lnp_edge.runtime.reference import Reference
 from lnp_edge.spec.quantity import Quantity
@@ -116,6 +116,23 @@ def test_a_missing_column_is_named(model):
         model.predict(pandas.DataFrame({MODEL.channels[0]: [1]}))
     with pytest.raises(DataError, match="a sample has shape"):
         model.stream().push(SAMPLES[:2])
+
+
+def test_verify_also_runs_the_real_windows_beside_the_file(tmp_path):
+    need("gcc")
+    real = SAMPLES[:80].reshape(4, 20, 3)
+    windows_file.save_both(MODEL, real, tmp_path / "model.onnx")
+    both = lnp_edge.load(tmp_path / "model.onnx").verify("host", steps=50)
+    assert both.ok and both.steps == 50 + 4 * 20
+    alone = lnp_edge.Model(MODEL).verify("host", steps=50)
+    assert alone.steps == 50 and list(both.classes[len(alone.classes) :]) == [
+        p.label for p in lnp_edge.Model(MODEL).predict(real)
+    ]
+    windows_file.path_of(tmp_path / "model.onnx").write_bytes(b"damaged")
+    model = lnp_edge.load(tmp_path / "model.onnx")
+    assert model.predict(real)
+    with pytest.raises(LnpError, match=r"model.onnx.windows"):
+        model.verify("host")
 
 
 def test_a_bad_file_or_board_is_one_kind_of_error(tmp_path, model):
