@@ -44,6 +44,7 @@ class Recording:
     label: int
     group: int
     start: float  # s, since 1970 if absolute; else within the file
+    end: float  # s, of the last row
     absolute: bool
     file: int
     # The rows without a label [T, C], mostly none, since the recording before in the list, which this one
@@ -142,11 +143,11 @@ def _spread(t: NDArray[np.float64]) -> NDArray[np.float64]:
     return np.repeat(begin, counts) + (np.arange(len(t)) - np.repeat(first, counts)) * np.repeat(step, counts)
 
 
-Cut = tuple[int, float, NDArray[np.float32], NDArray[np.float32] | None]
+Cut = tuple[int, float, float, NDArray[np.float32], NDArray[np.float32] | None]
 
 
 def recordings(rows: Rows, dt: float, gap: float, seen: Counter) -> Iterator[Cut]:
-    """Yield the label, the start, the samples and the lead (see Recording) of each recording in a piece, every dt s.
+    """Yield label, start, end, samples and lead (see Recording) of each recording in a piece, every dt s.
 
     gap : s that are bridged by a straight line; 0: BRIDGED steps
 
@@ -195,7 +196,7 @@ def recordings(rows: Rows, dt: float, gap: float, seen: Counter) -> Iterator[Cut
         x, place = kept.x[part], at[part]
         if label >= 0 and regular and place[-1] - place[0] + 1 > len(x):
             seen["rows filled by a straight line"] += int(place[-1] - place[0] + 1 - len(x))
-        start = float(kept.t[part.start]) if kept.t is not None else 0.0
+        start, end = (0.0, 0.0) if kept.t is None else (float(kept.t[k]) for k in (part.start, part.stop - 1))
         if regular and abs(own / dt - 1) <= SAME_RATE:
             grid = np.arange(place[0], place[-1] + 1)
             even = x if len(grid) == len(x) else _line(grid, place, x)
@@ -205,7 +206,7 @@ def recordings(rows: Rows, dt: float, gap: float, seen: Counter) -> Iterator[Cut
         if label < 0:
             lead = even
             continue
-        yield label, start, even, lead
+        yield label, start, end, even, lead
         lead = even[:0]
 
 
@@ -232,22 +233,32 @@ def _line(grid: NDArray, at: NDArray, x: NDArray) -> NDArray:
 
 
 def joined(found: list[Recording], dt: float) -> list[Recording]:
-    """The recordings, those of the same group and label as one where dated files continue each other."""
+    """The recordings, those of the same group and label as one where dated files continue each other.
+
+    Where the label changes from one file to the next, the recording of the next continues that before it.
+    """
+
+    def goes_on(before: Recording, after: Recording) -> bool:
+        dated = before.absolute and after.absolute and before.file != after.file
+        return dated and before.group == after.group and abs(after.start - before.end - dt) <= JITTER * dt
+
     dated = sorted((r for r in found if r.absolute), key=lambda r: (r.group, r.start))
     chains: list[list[Recording]] = []
     for one in dated:
         last = chains[-1][-1] if chains else None
-        if (
-            last and last.file != one.file and (last.group, last.label) == (one.group, one.label)
-            and abs(one.start - last.start - len(last.x) * dt) <= JITTER * dt
-        ):  # fmt: skip
+        if last and last.label == one.label and goes_on(last, one):
             chains[-1].append(one)
         else:
             chains.append([one])
-    whole = [replace(c[0], x=np.concatenate([r.x for r in c])) if len(c) > 1 else c[0] for c in chains]
+    chains += [[r] for r in found if not r.absolute]
     order = {id(r): k for k, r in enumerate(found)}
-    rest = [r for r in found if not r.absolute]
-    firsts = {id(w): order[id(c[0])] for w, c in zip(whole, chains, strict=True)} | {id(r): order[id(r)] for r in rest}
-    kept = sorted([*whole, *rest], key=lambda r: firsts[id(r)])
-    moved = {order[id(r)] for c in chains for r in c[1:]}  # what came after one of these no longer does
-    return [replace(r, lead=None) if firsts[id(r)] - 1 in moved else r for r in kept]
+    chains.sort(key=lambda c: order[id(c[0])])
+    kept = list[Recording]()
+    for k, chain in enumerate(chains):
+        first, last = chain[0], chains[k - 1][-1] if k else None
+        lead = first.lead if last and order[id(first)] == order[id(last)] + 1 else None
+        if lead is None and last and goes_on(last, first):
+            lead = first.x[:0]
+        x = first.x if len(chain) == 1 else np.concatenate([r.x for r in chain])
+        kept.append(replace(first, x=x, end=chain[-1].end, lead=lead))
+    return kept

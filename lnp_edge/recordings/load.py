@@ -100,8 +100,9 @@ def _recordings(file: File, number: int, reading: _Reading, dt: float) -> list[R
         return []
     begin, absolute = (clock.start, clock.absolute) if clock else (0.0, False)
     for piece in cut.ordered(rows, seen):
-        for label, start, x, lead in cut.recordings(piece, dt, reading.settings.gap, seen):
-            found.append(Recording(x, label, int(piece.group[0]), begin + start, absolute, number, lead))
+        for label, start, end, x, lead in cut.recordings(piece, dt, reading.settings.gap, seen):
+            place = int(piece.group[0]), begin + start, begin + end, absolute, number
+            found.append(Recording(x, label, *place, lead))
     for what, count in seen.items():
         reading.report.saw(what, count, file.place)
     return found

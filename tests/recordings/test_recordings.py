@@ -2,6 +2,7 @@
 
 import re
 from collections import Counter
+from datetime import datetime, timedelta
 
 import numpy as np
 import pytest
@@ -215,7 +216,7 @@ def pieces(t, x=None, label=None, group=None):
 
 def recordings(t, dt, x=None, gap=0.0):
     found, seen = pieces(t, x)
-    return [a[:, 0].tolist() for one in found for _, _, a, _ in cut.recordings(one, dt, gap, seen)], seen
+    return [a[:, 0].tolist() for one in found for _, _, _, a, _ in cut.recordings(one, dt, gap, seen)], seen
 
 
 def test_rows_out_of_order_are_sorted_and_duplicates_dropped():
@@ -454,17 +455,30 @@ def test_files_of_one_class_each_are_no_streams(tmp_path):
     assert loaded(tmp_path, two_people(), PATH)[0].streams == ()
 
 
-def test_what_follows_a_recording_that_lies_in_two_files_begins_a_stream(tmp_path):
-    def day(d, labels):
-        stamps = (f"2026-11-0{d}T{h:02d}:00:00" for h in range(24))
-        return lines(
-            "time,x,kind", [(t, 24 * d + h, what) for h, (t, what) in enumerate(zip(stamps, labels, strict=True))]
-        )
+@pytest.mark.parametrize(
+    ("second", "pause", "step", "lengths"),
+    [
+        ("u" * 8 + "v" * 9 + "u" * 7, 0, 3600, (88,)),  # the last recording of the first file goes on
+        ("v" * 9 + "u" * 15, 0, 3600, (88,)),  # the label changes between the files
+        ("u" * 8 + "v" * 9 + "u" * 7, 0, 3660, (88,)),  # a clock that is slow by less than its rate tells
+        ("u" * 8 + "v" * 9 + "u" * 7, 2, 3600, (64, 24)),
+        ("v" * 9 + "u" * 15, 2, 3600, (64, 24)),
+    ],
+)
+def test_a_stream_goes_on_in_the_next_file_if_that_follows_at_once(tmp_path, second, pause, step, lengths):
+    def rows(first, labels):
+        times = (datetime(2026, 11, 1) + timedelta(seconds=step * (first + k)) for k in range(len(labels)))
+        stamped = zip(times, range(first, first + len(labels)), labels, strict=True)
+        return lines("time,x,kind", [(t.isoformat(), x, what) for t, x, what in stamped])
 
-    files = {f"{who}_{d}.csv": day(d, labels) for who in "abc"
-             for d, labels in {1: "v" * 14 + "u" * 10, 2: "u" * 8 + "v" * 9 + "u" * 7}.items()}  # fmt: skip
+    files = {f"{who}_{n}.csv": rows(first, labels) for who in "abc"
+             for n, first, labels in ((1, 0, "v" * 14 + "u" * 50), (2, 64 + pause, second))}  # fmt: skip
     settings = 'path = "{who}_{n}.csv"\ntime = "time"\nchannels = ["x"]\nlabel = "kind"\ngroup = "who"'
-    found, _ = loaded(tmp_path, files, settings)
-    assert [(len(s.labels), s.group) for s in found.streams] == [(32, 0), (16, 0), (32, 1), (16, 1), (32, 2), (16, 2)]
+    found, _ = loaded(tmp_path, files, settings + "\nrate = 0.0002777777777777778")
+    assert [(len(s.labels), s.group) for s in found.streams] == [(n, k) for k in range(3) for n in lengths]
     for stream in found.streams:
         assert (np.diff(stream.signal[:, 0].astype(int)) == 1).all()
+    one = np.concatenate([s.labels for s in found.streams if s.group == 0])
+    assert one.tolist() == ["uv".index(what) for what in "v" * 14 + "u" * 50 + second]
+    whole = {s.group: s.signal for s in found.streams[:: len(lengths)]}
+    assert all(np.shares_memory(a, whole[k]) for k, a in zip(found.groups[:1], found.recordings[:1], strict=True))
