@@ -35,10 +35,9 @@ class Stamps:
 
     @property
     def began(self) -> datetime | None:
-        """The date of the first stamp, in UTC if it does not say where; None if stamps have no date."""
+        """The date of the first stamp in its own zone, UTC if it says none; None if stamps have no date."""
         dated = self._form is not None and self._form != "number" and not self._wrap
-        first = _date(self._first, self._form) if dated and self._form else None
-        return None if first is None else _EPOCH + timedelta(microseconds=first)
+        return _moment(self._first, self._form) if dated and self._form else None
 
     def step(self, cell: str, rows: int) -> float | None:
         """Seconds since the last stamp that could be read, `rows` rows before; None for the first, NaN if it is none.
@@ -105,6 +104,11 @@ def _number(cell: str) -> int | float | None:
 
 def _date(cell: str, form: str) -> int | None:
     """Microseconds since 1970, or since the day began."""
+    found = _moment(cell, form)
+    return None if found is None else (found - _EPOCH) // timedelta(microseconds=1)
+
+
+def _moment(cell: str, form: str) -> datetime | None:
     whole, dot, fraction = cell.partition(".") if ":" in cell.partition(".")[0] else (cell, "", "")
     digits = len(fraction) - len(fraction.lstrip("0123456789"))
     cell = whole + dot + fraction[: min(digits, 6)] + fraction[digits:]  # a logger may write nanoseconds
@@ -116,8 +120,7 @@ def _date(cell: str, form: str) -> int | None:
                 found = datetime.strptime(cell, form)
             except ValueError:  # a whole second may be written without its fraction
                 found = datetime.strptime(cell, form.replace(".%f", ""))
-        found = found if found.tzinfo else found.replace(tzinfo=UTC)
-        return (found - _EPOCH) // timedelta(microseconds=1)
+        return found if found.tzinfo else found.replace(tzinfo=UTC)
     except (ValueError, OverflowError):
         return None
 

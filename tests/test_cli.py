@@ -497,6 +497,11 @@ def test_a_forecast_has_its_unit_and_the_date_of_its_window(capsys, at):
             assert f"{name}: {(count + 1000) * 0.005:.3f} degC" in line
         assert k or line.startswith("2026-10-01 00:00:00 to 2026-10-01 20:00:00   ")
         assert re.search(r"   took \d+ us$", line)
+    zoned = [row.replace(":00,", ":00+05:30,", 1) for row in rows]
+    (at / "d.csv").write_text("\n".join(["time,c0,c1,c2", *zoned]))
+    assert main(["run", "l.onnx", "--source", "d.csv"]) == 0
+    dates = [line[:42] for line in capsys.readouterr().out.splitlines()]
+    assert dates == [line[:42] for line in text.splitlines()], "in the zone of the stamps"
     (at / "d.csv").write_text("\n".join(["time,c0,c1,c2", *rows[10:30], *rows[:30]]))
     assert main(["run", "l.onnx", "--source", "d.csv"]) == 0
     assert "2026" not in capsys.readouterr().out.splitlines()[-1], "the clock went back: seconds, not dates"
