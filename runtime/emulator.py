@@ -18,6 +18,7 @@ SYSTEM_BYTES = 0x10_0000  # Armv7-M ARM B3.1: private peripheral bus
 DATA, STATE = 0x0, 0x4  # DDI 0479: CMSDK APB UART registers
 RX_FULL = 0x2
 PAINT = b"\xa5"
+TRANSLATED = 2**25  # B of translated code: by default 1 GiB, without which unicorn ends this process
 PATIENCE_US = 60_000_000  # the longest run of a firmware that neither replies nor waits for input
 
 
@@ -41,6 +42,7 @@ class Emulator:
         self._size: dict[tuple[int, int], int] = {}  # instructions of a block by address and length
         uc: Any = unicorn.Uc(unicorn.UC_ARCH_ARM, unicorn.UC_MODE_THUMB | unicorn.UC_MODE_MCLASS)
         self._uc = uc
+        uc.ctl_set_tcg_buffer_size(TRANSLATED)
         uc.ctl_set_cpu_model(getattr(arm_const, f"UC_CPU_ARM_{board.cpu.upper().replace('-', '_')}"))
         for region in (board.flash, board.ram):
             uc.mem_map(region.origin, region.size)
