@@ -85,6 +85,16 @@ def compiler(toolchain: str) -> tuple[str, ...]:
     return found
 
 
+def version(toolchain: str) -> str:
+    """The name and version of a toolchain's compiler on this machine, as it says itself."""
+    command = compiler(toolchain)
+    done = subprocess.run(
+        [*command, "--version"], env=_environment(Path()), capture_output=True, text=True, errors="replace",
+        timeout=TIMEOUT, stdin=subprocess.DEVNULL, check=False,
+    )  # fmt: skip
+    return (done.stdout.splitlines() or ["unknown"])[0].strip()
+
+
 def _on_path(names: tuple[str, ...]) -> tuple[str, ...]:
     return next(((path,) for path in map(shutil.which, names) if path), ())
 

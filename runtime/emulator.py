@@ -6,12 +6,14 @@ none.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections import Counter
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
 from lnp_edge.base.errors import BoardError, LinkError
 from lnp_edge.base.install import INSTALL
+from lnp_edge.runtime import code
 from lnp_edge.spec.board import PAGE, PRIVATE, Board
 
 SYSTEM_BYTES = 0x10_0000  # Armv7-M ARM B3.1: private peripheral bus
@@ -19,6 +21,8 @@ DATA, STATE = 0x0, 0x4  # DDI 0479: CMSDK APB UART registers
 RX_FULL = 0x2
 PAINT = b"\xa5"
 TRANSLATED = 2**25  # B of translated code: by default 1 GiB, without which unicorn ends this process
+Block = tuple[int, int]  # address and bytes
+Instruction = tuple[int, bytes]  # address and code
 PATIENCE_US = 60_000_000  # the longest run of a firmware that neither replies nor waits for input
 
 
@@ -39,7 +43,7 @@ class Emulator:
         self._to_device, self._from_device = bytearray(), bytearray()
         self._polled = False
         self._fault = ""
-        self._size: dict[tuple[int, int], int] = {}  # instructions of a block by address and length
+        self._size: dict[Block, int] = {}  # in instructions
         uc: Any = unicorn.Uc(unicorn.UC_ARCH_ARM, unicorn.UC_MODE_THUMB | unicorn.UC_MODE_MCLASS)
         self._uc = uc
         uc.ctl_set_tcg_buffer_size(TRANSLATED)
@@ -123,17 +127,43 @@ class Emulator:
         """Bytes of the stack that the firmware has written to since it began."""
         return len(bytes(self._uc.mem_read(*self._stack)).lstrip(PAINT))
 
+    def size(self, block: Block) -> int:
+        """The number of instructions in a block."""
+        if block not in self._size:
+            self._size[block] = len(self.instructions(block))
+        return self._size[block]
+
+    def instructions(self, block: Block) -> list[Instruction]:
+        """The address and the bytes of each instruction of a block.
+
+        In Thumb a halfword that begins with 0b11101, 0b11110 or 0b11111 starts a 32-bit
+        instruction: Armv7-M ARM A5.1.
+        """
+        address, size = block
+        code, at, found = bytes(self._uc.mem_read(address, size)), 0, []
+        while at < size:
+            end = at + (4 if code[at + 1] >> 3 in (0b11101, 0b11110, 0b11111) else 2)
+            found.append((address + at, code[at:end]))
+            at = end
+        return found
+
     def count(self, function: str) -> InstructionCount:
         """Count the instructions of each call of a function within a `with`, callees included."""
         return InstructionCount(self, function)
 
 
 class InstructionCount:
-    """calls: the instructions of each finished call, with conditional ones that were skipped."""
+    """What each finished call ran, with conditional instructions that were skipped.
+
+    calls : the instructions of each
+    total, most : how often each block of instructions ran, {(address, bytes): times}: in all calls,
+        and in the call in which it ran most often
+    """
 
     def __init__(self, emulator: Emulator, function: str):
         self._emulator, self._begin = emulator, emulator._symbols[function] & ~1
         self.calls: list[int] = []
+        self.total, self.most = Counter[Block](), dict[Block, int]()
 
     def __enter__(self) -> InstructionCount:
         e = self._emulator
@@ -144,36 +174,40 @@ class InstructionCount:
     def __exit__(self, *_: object) -> None:
         self._emulator._uc.hook_del(self._hook)
 
+    def instructions(self, block: Block) -> list[Instruction]:
+        """The address and the bytes of each instruction of a block that ran."""
+        return self._emulator.instructions(block)
+
+    def cycles(self, blocks: Mapping[Block, int]) -> tuple[int, int]:
+        """The fewest and the most that blocks took, each so many times; see code.cycles."""
+        found = [(times, code.cycles(c for _, c in self.instructions(block))) for block, times in blocks.items()]
+        return sum(n * low for n, (low, _) in found), sum(n * high for n, (_, high) in found)
+
     def _counter(self) -> Callable[[Any, int, int, object], None]:
         """The function that unicorn calls at every block: thousands of times a step, so its variables are local."""
-        begin, calls, known = self._begin, self.calls, self._emulator._size
-        link, back, now = self._emulator._arm.UC_ARM_REG_LR, 0, 0
+        begin, ran = self._begin, dict[Block, int]()
+        link, back = self._emulator._arm.UC_ARM_REG_LR, 0
 
         def block(uc: Any, address: int, size: int, data: object) -> None:
-            nonlocal back, now
+            nonlocal back
             if not back:
                 if address != begin:
                     return
-                back, now = uc.reg_read(link) & ~1, 0
+                back = uc.reg_read(link) & ~1
             elif address == back:
-                calls.append(now)
+                self._finished(ran)
+                ran.clear()
                 back = 0
                 return
-            if (address, size) not in known:
-                known[address, size] = self._instructions(uc, address, size)
-            now += known[address, size]
+            one = address, size
+            ran[one] = ran.get(one, 0) + 1
 
         return block
 
-    @staticmethod
-    def _instructions(uc: Any, address: int, size: int) -> int:
-        """The number of instructions in a block.
-
-        In Thumb a halfword that begins with 0b11101, 0b11110 or 0b11111 starts a 32-bit
-        instruction: Armv7-M ARM A5.1.
-        """
-        code, at, found = bytes(uc.mem_read(address, size)), 0, 0
-        while at < size:
-            at += 4 if code[at + 1] >> 3 in (0b11101, 0b11110, 0b11111) else 2
-            found += 1
-        return found
+    def _finished(self, ran: dict[Block, int]) -> None:
+        size, most = self._emulator.size, self.most
+        self.calls.append(sum(times * size(block) for block, times in ran.items()))
+        for block, times in ran.items():
+            self.total[block] += times
+            if times > most.get(block, 0):
+                most[block] = times

@@ -89,7 +89,7 @@ class Reference:
             x=np.zeros(len(model.inputs), np.int32),
             drive=np.zeros(max(p.n for p in model.populations), np.int32),
         )
-        self._words, self._fired = state.words, state.fired
+        self._words, self._fired, self._senders = state.words, state.fired, state.senders
         self._state = tuple(state)
         self.reset()
 
@@ -98,6 +98,21 @@ class Reference:
         self.digest = 0
         self._words[:] = 0
         self._fired[:] = 0
+
+    def load(self, words: NDArray, t: int) -> None:
+        """Continue from these state words, uint32 or int32 [state_words], after t steps."""
+        self.t = t
+        self._words[:] = words.view(np.int32)
+        first, unit = 0, len(self.model.inputs)
+        numbers = {p.name: k for k, p in enumerate(self.model.populations, 1)}
+        for f in self.model.fields:
+            if f.name == "z":
+                packed = self._words[first : first + f.words].view(np.uint8)
+                fired = np.flatnonzero(np.unpackbits(packed, bitorder="little"))
+                self._senders[unit : unit + len(fired)] = fired
+                self._fired[numbers[f.population]] = len(fired)
+                unit += self.model.population(f.population).n
+            first += f.words
 
     def steps(self, counts: NDArray[np.int16], digests: bool = True) -> Steps:
         """Run the next len(counts) steps. counts : int16 [T, n_in]. Faster without digests.

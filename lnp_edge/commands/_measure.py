@@ -61,7 +61,7 @@ def remembered(meter: Meter, board: Board, windows: NDArray[np.int16] | None, pa
     found = read_result(path, lambda costs: all(map(_is_cost, costs.values()))) or {}
 
     def measured(model: QuantizedModel) -> Use:
-        sources = json.dumps(generate(model, _roomy(board))).encode()
+        sources = json.dumps(generate(model, roomy(board))).encode()
         key = hashlib.sha256(sources + stepped).hexdigest()
         if key not in found:
             found[key] = astuple(meter(model))
@@ -98,7 +98,7 @@ def some(windows: NDArray[np.int16], frame: int, steps: int = STEPS) -> NDArray[
 
 def built(model: QuantizedModel, board: Board, toolchain: str, folder: Path) -> Sizes:
     """The firmware of a model, which may be larger than the board."""
-    write(generate(model, _roomy(board)), folder)
+    write(generate(model, roomy(board)), folder)
     return build(folder, toolchain)
 
 
@@ -137,7 +137,8 @@ def cost(
     return replace(found, counted=tuple(counted), counted_on=twin.name, stack=stack)
 
 
-def _roomy(board: Board) -> Board:
+def roomy(board: Board) -> Board:
+    """The board with so much memory that a model which is too large is built and runs too."""
     flash, ram = (replace(region, size=max(region.size, ROOM)) for region in (board.flash, board.ram))
     return replace(board, flash=flash, ram=ram)
 
@@ -151,7 +152,7 @@ def _counted(
     built: Sizes, board: Board, model: QuantizedModel, runs: Iterable[NDArray[np.int16]]
 ) -> tuple[list[int], int]:
     """The instructions of each step of each run, and the bytes of the stack that the program took."""
-    with closing(Emulator(_roomy(board), built.image)) as emulator:
+    with closing(Emulator(roomy(board), built.image)) as emulator:
         device = Device(emulator, model)
         with emulator.count("lnp_net_step") as counted:
             for rows in runs:

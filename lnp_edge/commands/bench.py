@@ -1,20 +1,24 @@
 """Measure the speed of the reference, of a training step compared with other
 libraries (--train), or of pruning at several sizes (--prune), and compare it
 with the aims. Or count where the instructions of a step on a Cortex-M4 go
-(--costs), with every compiler that is installed. A stopped run starts again from the beginning: its ratios are
-between measurements of one run."""
+(--costs), or what a step of the reference workload and of two trained networks
+costs on two cores (--kernels), with every compiler that is installed. A stopped
+run starts again from the beginning, but for the trainings of --kernels: ratios
+are between measurements of one run."""
 
 import argparse
 import json
 import time
 from dataclasses import replace
+from importlib.util import find_spec
+from pathlib import Path
 
 import numpy as np
 
 from lnp_edge.base.console import bars, note, out, print_table
 
 HELP = "measure the speed of the reference, of training or of pruning, or count a device's instructions"
-EXAMPLE = "  lnp bench\n  lnp bench --train\n  lnp bench --prune\n  lnp bench --costs"
+EXAMPLE = "  lnp bench\n  lnp bench --train\n  lnp bench --prune\n  lnp bench --costs\n  lnp bench --kernels"
 STEPS, ROUNDS = 4000, 15
 AIMS = {"first_call_s": 2.0, "ns_per_neuron_step": 5.0, "ns_per_event": 1.5}  # first call: from the cache
 
@@ -26,7 +30,14 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     kind.add_argument(
         "--costs", action="store_true", help="instructions of each part of a step on an emulated Cortex-M4"
     )
-    parser.add_argument("--quick", action="store_true", help="with --train or --prune: small, without other libraries")
+    kind.add_argument(
+        "--kernels", action="store_true", help="instructions and bytes of the reference workload, and of SPAR and HAPT"
+    )
+    parser.add_argument("--quick", action="store_true", help="small, without other libraries or trained networks")
+    parser.add_argument(
+        "-o", "--output", type=Path, default=Path("runs"), metavar="DIR",
+        help="keeps the trainings of --kernels (default: %(default)s)",
+    )  # fmt: skip
     parser.add_argument("--json", action="store_true", help="print the results as JSON")
 
 
@@ -37,6 +48,8 @@ def run(args: argparse.Namespace) -> int:
         return _prune(args)
     if args.costs:
         return _costs(args)
+    if args.kernels:
+        return _kernels(args)
     found = measure()
     if args.json:
         print(json.dumps(found))
@@ -141,6 +154,30 @@ def _costs(args: argparse.Namespace) -> int:
     print_table("A step on the emulated Cortex-M4", columns, rows, wide=True)
     out.print("Each is the difference of two models that differ by that alone. A sample's cost has its encoder in it.")
     out.print("Flash and RAM, B: of 6 channels, more than with the samples themselves, one a step.")
+    return 0
+
+
+def _kernels(args: argparse.Namespace) -> int:
+    from lnp_edge.commands import _costs, _kernels
+
+    chains = _costs.toolchains()
+    with bars() as progress:
+        task = progress.add_task("kernels", total=None, info="")
+
+        def show(what: str) -> None:
+            progress.update(task, advance=1, info=what)
+
+        rows = _kernels.measure(chains, _kernels.SIZES[:1] if args.quick else _kernels.SIZES, show)
+    trained = []
+    if not args.quick and find_spec("torch"):
+        note("two trainings take some two minutes, unless they are already in " + str(args.output))
+        trained = _kernels.trained(chains, args.output)
+    if args.json:
+        more = [vars(row) | {"a_window": cost.a_window, "a_second": cost.a_second} for row, cost in trained]
+        print(json.dumps({"workload": [vars(row) for row in rows], "trained": more}))
+        return 0
+    for line in _kernels.lines(rows, trained):
+        out.print(line, soft_wrap=True, markup=False)
     return 0
 
 

@@ -34,6 +34,23 @@ class Counted:
 
 
 @dataclass(frozen=True)
+class Forced:
+    """Instructions of a step while neurons are forced to fire; commands/_forced.py says what they prove.
+
+    bound : of any step: no step that was counted exceeds it
+    largest : of the largest step that was forced
+    fired : the most neurons that fired in a forced step, of `neurons`
+    cycles : the most of a step of `bound` instructions, by the manual of the core; 0 if unknown
+    """
+
+    bound: int
+    largest: int
+    fired: int
+    neurons: int
+    cycles: int = 0
+
+
+@dataclass(frozen=True)
 class BoardCost:
     """counted is empty, stack 0 and flash and ram are 0 where nothing measured them; `missing` says why.
 

@@ -1,0 +1,296 @@
+"""What a step of the reference workload costs, on every core and with every compiler.
+
+16 dense inputs of 8 bits, 9.8 % of the synapses between N neurons, 5 read-outs, every parameter per
+neuron, biases not 0. Thresholds are scaled until a tenth of the neurons fires on average: the spikes
+and the events, which are the synapses of the spikes, are counted. All draws are seeded, and what an
+emulator counts repeats exactly.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable
+from contextlib import closing
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from lnp_edge import boards, config
+from lnp_edge.base.console import counted, note
+from lnp_edge.base.errors import ConfigError, DataError
+from lnp_edge.commands import _forced, _measure
+from lnp_edge.firmware_gen import commands
+from lnp_edge.firmware_gen.build import version
+from lnp_edge.firmware_gen.folder import scratch
+from lnp_edge.interchange import onnx_file, windows_file
+from lnp_edge.runtime.code import Functions
+from lnp_edge.runtime.device import Device
+from lnp_edge.runtime.emulator import Emulator
+from lnp_edge.runtime.reference import Reference
+from lnp_edge.spec import layout
+from lnp_edge.spec.board import Board
+from lnp_edge.spec.model import CSR, INPUT, Population, Projection, QuantizedModel
+from lnp_edge.spec.neuron import neuron_module
+from lnp_edge.stages.cost import BoardCost, Counted
+from lnp_edge.task.split import load_data
+
+STEP, DIGEST = "lnp_net_step", "lnp_net_digest"
+SIZES, NEURONS, BOARDS = (256, 1024), ("cuba_lif", "adlif"), ("cortex-m4", "cortex-m0")
+TASKS = ("spar", "hapt")
+INPUTS, OUTPUTS, FIRING = 16, 5, 25.5 / 256
+SHARE = 6398 / (256 * 255)  # of the synapses between different neurons
+SETTLE, STEPS = 100, 200  # steps before those that are counted, and those
+SHIFTS, UNIT = {"in": 4, "rec": 8, "out": 2}, 2**18
+SEED = 3  # of those tried, the one whose spikes have nearest to 24.6 synapses each
+
+
+@dataclass(frozen=True)
+class Row:
+    """A model on a core, with one compiler: instructions of a step, and bytes.
+
+    spikes, events : of a step, on average: of the steps whose instructions are counted
+    parts : the instructions by what lnp_net_step calls
+    digest : instructions that only lnp verify asks for, after each step
+    all_fire : the most instructions of a step in which every neuron was forced to fire, and that many did
+    tables, code : B of the tables, and of all functions that ran in a step
+    """
+
+    model: str
+    neurons: int
+    core: str
+    compiler: str
+    version: str
+    flags: str
+    spikes: float
+    events: float
+    step: float
+    parts: dict[str, float]
+    digest: float
+    all_fire: int
+    fired: int
+    tables: int
+    code: int
+    state: int
+
+
+def workload(neuron: str, n: int, seed: int = SEED) -> QuantizedModel:
+    """The reference workload with N neurons of this kind."""
+    rng = np.random.default_rng(seed)
+    model = _drawn(neuron, n, rng)
+    low, high = -6.0, 6.0  # binary logarithms of what thresholds are multiplied with
+    for _ in range(12):
+        middle = (low + high) / 2
+        low, high = (middle, high) if _spikes(_raised(model, middle)) > FIRING * n else (low, middle)
+    # Activity is not monotonic at this scale, as it is chaotic: the nearest of many is taken.
+    near = [_raised(model, power) for power in np.linspace(low - 0.1, low + 0.1, 81)]
+    return min(near, key=lambda one: abs(_spikes(one) - FIRING * n)).check()
+
+
+def _spikes(model: QuantizedModel) -> float:
+    return activity(model, [counts(SETTLE + STEPS)], SETTLE)[0]
+
+
+def counts(steps: int, seed: int = SEED) -> NDArray[np.int16]:
+    """Samples of which none is 0, each drawn by itself: every input changes in every step."""
+    rng = np.random.default_rng(seed)
+    return (rng.choice((-1, 1), (steps, INPUTS)) * rng.integers(1, 65, (steps, INPUTS))).astype(np.int16)
+
+
+def _drawn(neuron: str, n: int, rng: np.random.Generator) -> QuantizedModel:
+    def weights(shape: tuple[int, ...]) -> NDArray[np.int64]:
+        return rng.choice((-1, 1), shape) * rng.integers(1, 128, shape)
+
+    pairs = np.flatnonzero(~np.eye(n, dtype=bool))
+    chosen = rng.choice(pairs, round(SHARE * len(pairs)), replace=False)
+    recurrent = np.zeros(n * n, np.int64)
+    recurrent[chosen] = weights(chosen.shape)
+    shapes = {"in": (INPUTS, n), "out": (n, OUTPUTS)}
+    dense = {name: weights(shape) for name, shape in shapes.items()} | {"rec": recurrent.reshape(n, n)}
+    ends = {"in": (INPUT, "hidden"), "rec": ("hidden", "hidden"), "out": ("hidden", "out")}
+    encoder = {"offset": 0, "gain": 256, "shift": 8}  # limits to 8 bits
+    return QuantizedModel(
+        encoder="affine",
+        encoder_params={name: np.full(INPUTS, value, np.int32) for name, value in encoder.items()},
+        populations=(
+            Population("hidden", neuron, n, _tables(neuron, n, rng)),
+            Population("out", "li", OUTPUTS, _tables("li", OUTPUTS, rng)),
+        ),
+        projections=tuple(
+            Projection(name, *ends[name], CSR.from_dense(dense[name]), shift) for name, shift in SHIFTS.items()
+        ),
+        dt=0.01, window=STEPS, hop=STEPS, channels=tuple(f"c{k}" for k in range(INPUTS)),
+        classes=tuple(f"k{k}" for k in range(OUTPUTS)),
+    )  # fmt: skip
+
+
+def _tables(neuron: str, n: int, rng: np.random.Generator) -> dict[str, NDArray[np.int32]]:
+    """Each value of each neuron drawn by itself: no table has one value alone, and none is 0."""
+    module, found = neuron_module(neuron), {}
+    for name, stored in module.TABLES.items():
+        if stored.form == "leak":
+            values = rng.integers(8000, 30000, n)
+        elif stored.form == "share":
+            values = rng.integers(1000, 6000, n)
+        elif stored.low > 0:  # a threshold
+            values = rng.integers(UNIT // 2, UNIT * 3 // 2, n)
+        else:
+            sign = 1 if module.PARAMETERS[stored.source].low >= 0 else rng.choice((-1, 1), n)
+            values = sign * rng.integers(1, UNIT // 8, n)
+        found[name] = values.astype(np.int32)
+    return found
+
+
+def _raised(model: QuantizedModel, power: float) -> QuantizedModel:
+    """The model with thresholds of 2**power times as much."""
+    hidden, out = model.populations
+    of = {name for name, stored in hidden.module.TABLES.items() if stored.form == "state" and stored.low > 0}
+    raised = {name: np.rint(hidden.params[name] * 2.0**power).astype(np.int32) for name in of}
+    return replace(model, populations=(replace(hidden, params=hidden.params | raised), out))
+
+
+def activity(model: QuantizedModel, runs: list[NDArray[np.int16]], settle: int) -> tuple[float, float]:
+    """Spikes and events a step: the mean over some runs, each from reset, without the first `settle` steps."""
+    reference, spikes = Reference(model), []
+    for rows in runs:
+        reference.reset()
+        for t, one in enumerate(rows):
+            reference.steps(one[None], digests=False)
+            if t >= settle:
+                spikes.append(model.spikes(reference.state()))
+    fired, first, events = np.array(spikes, np.int64), 0, 0.0
+    for p in model.populations[:-1]:
+        own = fired[:, first : first + p.n].mean(0)
+        of = [q for q in model.projections if q.source == p.name and q.target != model.readout.name]
+        events += sum(float(own @ np.diff(q.w.indptr)) for q in of)
+        first += p.n
+    return float(fired.sum(1).mean()), events
+
+
+def measure(
+    chains: list[str], sizes: tuple[int, ...] = SIZES, progress: Callable[[str], None] = lambda what: None
+) -> list[Row]:
+    """The rows of the reference workload: every neuron, size, core and compiler."""
+    found = []
+    for n in sizes:
+        for neuron in NEURONS:
+            model, rows = workload(neuron, n), counts(SETTLE + STEPS)
+            for core in BOARDS:
+                for chain in chains:
+                    progress(f"{neuron}, N = {n}, {core}, {chain}")
+                    found.append(row(neuron, model, [rows], SETTLE, boards.get(core), chain))
+    return found
+
+
+def row(name: str, model: QuantizedModel, runs: list[NDArray[np.int16]], settle: int, board: Board, chain: str) -> Row:
+    """Count the steps of some runs [T, n_in], each from reset, but for the first `settle` of each."""
+    board = _measure.roomy(board)
+    with scratch() as folder:
+        image = _measure.built(model, board, chain, folder).image
+        with closing(Emulator(board, image)) as emulator:
+            device = Device(emulator, model)
+            steps = emulator.count(STEP)
+            for rows in runs:
+                device.reset()
+                device.steps(rows[:settle])
+                with steps:
+                    device.steps(rows[settle:])
+            with emulator.count(DIGEST) as digests:
+                device.steps(rows[-1:])
+        functions, parts, code = Functions(image, STEP), Counter[str](), set()
+        for block, times in steps.total.items():
+            for address, _ in steps.instructions(block):
+                parts[functions.name(address)] += times
+                code.add(functions.whole(address))
+    forced = _forced.measure(model, board, chain)
+    tools = commands.toolchain(board, chain)
+    flags = " ".join((tools.optimize, *(flag for flag in tools.flags if flag.startswith("-mcpu"))))
+    spikes, events = activity(model, runs, settle)
+    return Row(
+        name, model.n, board.cpu, chain, version(chain), flags, spikes, events,
+        float(np.mean(steps.calls)), {part: times / len(steps.calls) for part, times in parts.most_common()},
+        float(np.mean(digests.calls)), forced.largest, forced.fired, layout.table_bytes(model),
+        sum(end - begin for begin, end, _ in code), layout.state_bytes(model),
+    )  # fmt: skip
+
+
+def trained(
+    chains: list[str], folder: Path, progress: Callable[[str], None] = lambda what: None
+) -> list[tuple[Row, BoardCost]]:
+    """A row, and the cost of a window, of the network of each of TASKS, on training data.
+
+    folder : keeps the trainings, as lnp reproduce does. A task whose data are not on this machine is left out
+    """
+    from lnp_edge.experiments.executors import in_process
+    from lnp_edge.experiments.runs import Runs
+    from lnp_edge.experiments.trial import Trial
+
+    found = []
+    for task in TASKS:
+        settings = config.load(config.FOLDER / f"{task}.toml")
+        try:
+            load_data(settings)
+        except DataError as e:
+            note(f"{task} is left out: {e.what}")
+            continue
+        runs, trial = Runs(folder), Trial(task, settings)
+        runs.all([trial], in_process)
+        path = runs.path(trial).parent / "model.onnx"
+        model = onnx_file.load(path)
+        windows = windows_file.load(model, path)
+        if windows is None:
+            raise ConfigError(f"{path} has no windows beside it", f"delete {path.parent} to train it again")
+        rows = list(model.rows(_measure.some(windows, model.front.frame)))
+        for core in BOARDS:
+            for chain in chains:
+                progress(f"{task}, {core}, {chain}")
+                board = boards.get(core)
+                one = row(task, model, rows, 0, board, chain)
+                cost = BoardCost(model, board, counted=(Counted("training data", sum(map(len, rows)), one.step, 0),))
+                found.append((one, cost))
+    return found
+
+
+def lines(rows: list[Row], trained: list[tuple[Row, BoardCost]]) -> list[str]:
+    """What was measured as tables in Markdown: docs/performance.md holds them as they are printed."""
+    model = [
+        [*_of(r), f"{r.spikes:.1f}", f"{r.events:.0f}", _whole(r.step), _whole(r.all_fire), _whole(r.digest),
+         _whole(r.tables + r.code), _whole(r.state)]
+        for r in rows
+    ]  # fmt: skip
+    found = _table(
+        ("model", "N", "core", "compiler", "spikes", "events", "a step", "all fire", "digest", "tables + step, B",
+         "state, B"), model,
+    )  # fmt: skip
+    if trained:
+        other = [
+            [*_of(r), f"{r.spikes:.1f}", f"{r.events:.0f}", _whole(r.step), _whole(r.all_fire), counted(cost.a_window),
+             counted(cost.a_second), _whole(r.tables + r.code), _whole(r.state)]
+            for r, cost in trained
+        ]  # fmt: skip
+        found += ["", *_table(
+            ("network", "N", "core", "compiler", "spikes", "events", "a step", "all fire", "a window",
+             "a second", "tables + step, B", "state, B"), other,
+        )]  # fmt: skip
+    every = [*rows, *(row for row, _ in trained)]
+    names = list(dict.fromkeys(name for row in every for name in row.parts))
+    parts = [[*_of(r), *(_whole(r.parts.get(name, 0)) for name in names)] for r in every]
+    found += ["", *_table(("model", "N", "core", "compiler", *(f"`{name}`" for name in names)), parts), ""]
+    found += dict.fromkeys(f"* {r.compiler}, {r.core}: {r.version}, `{r.flags}`" for r in every)
+    short = [r for r in every if r.fired < r.neurons]
+    found += dict.fromkeys(f"* {r.model}: {r.fired} of {r.neurons} neurons could be made to fire" for r in short)
+    return found
+
+
+def _of(row: Row) -> list[str]:
+    return [row.model, str(row.neurons), row.core, row.compiler]
+
+
+def _whole(value: float) -> str:
+    return f"{value:,.0f}"
+
+
+def _table(columns: tuple[str, ...], rows: list[list[str]]) -> list[str]:
+    ruler = ["---" if k in (0, 2, 3) else "---:" for k in range(len(columns))]
+    return [f"| {' | '.join(cells)} |" for cells in (columns, ruler, *rows)]

@@ -1,0 +1,151 @@
+"""lnp bench --kernels: the reference workload, steps that are forced, and what the command prints."""
+
+import json
+from contextlib import closing
+from functools import cache
+
+import numpy as np
+import pytest
+from conftest import need_for
+from naive import Naive
+from tiny import ALL, tiny_counts, tiny_model
+
+from lnp_edge import boards
+from lnp_edge.cli import main
+from lnp_edge.commands import _forced, _kernels, _measure
+from lnp_edge.commands._forced import Start
+from lnp_edge.firmware_gen.build import build
+from lnp_edge.firmware_gen.generate import write
+from lnp_edge.firmware_gen.states import generate
+from lnp_edge.runtime.emulator import Emulator
+from lnp_edge.runtime.reference import Reference
+
+M4 = _measure.roomy(boards.get("cortex-m4"))
+workload = cache(_kernels.workload)
+
+
+@pytest.mark.parametrize("neuron", ["cuba_lif", "adlif"])
+@pytest.mark.parametrize("n", [40, 256])
+def test_a_tenth_of_the_neurons_of_the_workload_fires_and_no_parameter_is_0(neuron, n):
+    model = workload(neuron, n)
+    spikes, events = _kernels.activity(model, [_kernels.counts(300)], 100)
+    assert abs(spikes - 25.5 * n / 256) < 0.06  # of 200 steps of a chaotic network
+    synapses = {p.name: p.w.nnz for p in model.projections}
+    assert synapses == {"in": 16 * n, "rec": round(6398 / 65280 * n * (n - 1)), "out": 5 * n}
+    assert 0.9 * spikes * synapses["rec"] / n < events < 1.1 * spikes * synapses["rec"] / n
+    hidden = model.populations[0].params
+    assert all((values != 0).all() and len(np.unique(values)) > n / 2 for values in hidden.values())
+    assert (_kernels.counts(300) != 0).all() and np.abs(_kernels.counts(300)).max() < 127
+
+
+def test_the_spikes_and_events_are_those_of_the_oracle():
+    model, rows = workload("cuba_lif", 40), _kernels.counts(60)
+    naive, fan_out, spikes, events = Naive(model), np.diff(model.projection("rec").w.indptr), [], []
+    for row in rows:
+        naive.step(row)
+        spikes.append(sum(naive.z["hidden"]))
+        events.append(fan_out @ np.array(naive.z["hidden"]))
+    found = _kernels.activity(model, [rows], 20)
+    assert found == pytest.approx((np.mean(spikes[20:]), np.mean(events[20:])), rel=1e-12)  # sums of floats
+
+
+@pytest.fixture(scope="module")
+def small():
+    """A row of the workload with 40 neurons on each core, counted twice on one of them."""
+    need_for("cortex-m4")
+    model, runs = workload("cuba_lif", 40), [_kernels.counts(60)]
+    cores = ("cortex-m4", "cortex-m4", "cortex-m0")
+    return [_kernels.row("cuba_lif", model, runs, 20, boards.get(core), "zig") for core in cores]
+
+
+def test_what_is_counted_repeats_exactly_and_its_parts_add_up(small):
+    first, again, other = small
+    assert first == again and other.core == "cortex-m0" and other.step > first.step
+    for row in small:
+        assert sum(row.parts.values()) == pytest.approx(row.step, rel=1e-12)  # sums of floats
+        assert row.fired == row.neurons == 40 and row.all_fire > 1.5 * row.step
+        assert row.code > 500 and row.state > 4 * 3 * 40 and row.tables > 16 * 40
+
+
+def test_the_command_prints_each_row_with_its_core_compiler_version_and_flags(small, monkeypatch, capsys):
+    monkeypatch.setattr(_kernels, "measure", lambda chains, sizes, progress: small)
+    assert main(["bench", "--kernels", "--quick"]) == 0
+    said = capsys.readouterr().out.splitlines()
+    row = small[0]
+    assert said[0].startswith("| model | N | core | compiler | spikes | events | a step | all fire |")
+    assert said[2].startswith(
+        f"| cuba_lif | 40 | cortex-m4 | zig | {row.spikes:.1f} | {row.events:.0f} | {row.step:,.0f} |"
+    )
+    assert f"* zig, cortex-m4: {row.version}, `-O2 -mcpu=cortex_m4-vfp4d16sp`" in said and "clang" in row.version
+    assert main(["bench", "--kernels", "--quick", "--json"]) == 0
+    found = json.loads(capsys.readouterr().out)
+    assert found["workload"][0] == vars(row) and found["trained"] == []
+
+
+# ---- forced steps
+
+
+def within(model, rng):
+    """States that load accepts, of which each neuron takes one with its spikes, and counts, all at random."""
+    states, owner = _forced._states(model), _forced._owner(model)
+    columns = np.arange(model.state_words)
+    which = rng.integers(0, len(states), max(model.n, 1))
+    words = np.where(owner >= 0, states[which[owner], columns], states[rng.integers(len(states))])
+    front, at = np.zeros(model.state_words, np.int32), 0
+    for most in model.front.state.values():
+        front[at : at + len(model.channels)] = rng.integers(-most, most + 1, len(model.channels))
+        at += len(model.channels)
+    before = _forced._spikes(model, rng.random(model.n) < rng.random())
+    counts = rng.integers(-(2 ** rng.integers(4, 15)), 2 ** rng.integers(4, 15), model.n_in)
+    return Start(words | front | before, counts.astype(np.int16), int(rng.integers(0, 2)))
+
+
+def counted(model, starts, toolchain, folder):
+    """The instructions of steps from these states; each state after a step is the reference's."""
+    write(generate(model, M4), folder)
+    image, reference = build(folder, toolchain).image, Reference(model)
+    with closing(Emulator(M4, image)) as emulator, emulator.count("lnp_net_step") as count:
+        for start in starts:
+            found = _forced._step(emulator, model, start)
+            reference.load(start.words, start.t)
+            reference.steps(start.counts[None])
+            assert found.tolist() == reference.state().tolist()
+    return count.calls
+
+
+BOUNDED = ALL | {"adlif": lambda seed: workload("adlif", 40)}
+
+
+@pytest.mark.parametrize(
+    ("kind", "toolchain"), [*((kind, "zig") for kind in BOUNDED), ("adlif", "gcc"), ("stack", "gcc")]
+)
+def test_no_step_from_a_random_state_exceeds_the_bound(kind, toolchain, tmp_path):
+    need_for("cortex-m4", toolchain)
+    model, rng = BOUNDED[kind](1), np.random.default_rng(5)
+    forced = _forced.measure(model, M4, toolchain)
+    calls = counted(model, [within(model, rng) for _ in range(150)], toolchain, tmp_path)
+    assert max(calls) <= forced.bound and forced.largest <= forced.bound <= 1.15 * forced.largest
+    assert forced.fired == forced.neurons == model.n
+
+
+def test_the_forced_states_make_every_neuron_fire_or_none_and_all_inputs_work():
+    model = tiny_model()
+    reference, fired = Reference(model), []
+    for start in _forced.starts(model):
+        reference.load(start.words, start.t)
+        reference.steps(start.counts[None])
+        fired.append(int(model.spikes(reference.state()).sum()))
+    # Each row of counts meets states that all fire, take turns, or are silent, three times each.
+    assert fired[::3] == [model.n] * len(fired[::3]) and set(fired[2::3]) == {0}
+    assert set(fired[1::3]) == {model.n // 2} and len(fired) == 8 * 3 * 3
+
+
+def test_reference_goes_on_from_a_loaded_state():
+    for make in ALL.values():
+        model = make(1)
+        rows, whole, other = tiny_counts(model, 30), Reference(model), Reference(model)
+        whole.steps(rows[:20])
+        other.steps(rows[::-1][:7])
+        other.load(whole.state(), whole.t)
+        other.digest = whole.digest
+        assert other.steps(rows[20:]).digests.tolist() == whole.steps(rows[20:]).digests.tolist()
