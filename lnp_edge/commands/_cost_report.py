@@ -48,6 +48,8 @@ def show(cost: BoardCost) -> None:
              in_words(cost.ms(one.mean)), in_words(cost.ms(one.largest))]
             for one in counts
         ]  # fmt: skip
+        if cost.forced:
+            rows.append(["bound", "", "", f"{cost.forced.bound:,}", "", in_words(cost.bound_ms)])
         title = f"Instructions of a step, and its time on {board.name} at {board.clock_hz / 1e6:g} MHz"
         print_table(title, COLUMNS, rows)
     for sentence in _sentences(cost):
@@ -79,6 +81,8 @@ def _sentences(cost: BoardCost) -> Iterator[str]:
 def _source(cost: BoardCost) -> str:
     if cost.cycles:
         return "by the board's own counter"
+    if cost.counted[0].cycles[1]:
+        return "bounds by the core's manual; flash waits on top"
     return "assumed; the product of a small Cortex-M0 takes 32; flash waits on top"
 
 
@@ -97,13 +101,27 @@ def verdict(cost: BoardCost) -> str:
     """Whether the board keeps up with the model's rate."""
     model, interval = cost.model, 1e3 * cost.model.sample_dt
     every = f"{interval:.3g} ms" if interval < 1e3 else f"{interval / 1e3:.3g} s"
-    least, most = (model.open_windows * ms for ms in cost.largest_ms)
+    least, most = (model.open_windows * ms for ms in cost.bound_ms)
+    forced = cost.forced
     are_open = f" ({model.open_windows} windows are open)" if model.open_windows > 1 else ""
+    if forced:
+        neurons = "every neuron fires" if forced.fired == forced.neurons else f"{forced.fired} of {forced.neurons} fire"
+        longest = f"A step takes at most {in_words((most, most))} ms, where {neurons}{are_open}"
+    else:
+        longest = f"The largest counted takes {in_words((least, most))} ms{are_open}"
     buffer = ", so buffer samples meanwhile" if cost.verdict.endswith("late") else ""
     return (
-        f"A sample comes every {every}. The largest counted takes {in_words((least, most))} ms{are_open}: "
+        f"{frequency(1e3 / interval)} leaves {every}. {longest}: "
         f"{cost.verdict}{buffer}, {percent(cost.share)} of the processor."
     )
+
+
+def frequency(hz: float) -> str:
+    """A rate with three digits: 25 Hz, 2 kHz, 1.67 mHz."""
+    for unit, name in ((1e3, "kHz"), (1.0, "Hz")):
+        if hz >= unit:
+            return f"{hz / unit:.3g} {name}"
+    return f"{1e3 * hz:.3g} mHz"
 
 
 def in_words(found: Range) -> str:

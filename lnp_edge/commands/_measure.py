@@ -14,12 +14,14 @@ from numpy.typing import NDArray
 from lnp_edge import boards
 from lnp_edge.base.errors import BoardError
 from lnp_edge.base.files import read_result, write_whole
+from lnp_edge.commands import _forced
 from lnp_edge.firmware_gen.build import Sizes, build, compiler
 from lnp_edge.firmware_gen.folder import scratch
 from lnp_edge.firmware_gen.generate import generate, write
 from lnp_edge.interchange import windows_file
+from lnp_edge.runtime import code
 from lnp_edge.runtime.device import Device
-from lnp_edge.runtime.emulator import Emulator
+from lnp_edge.runtime.emulator import Emulator, InstructionCount
 from lnp_edge.spec.board import Board
 from lnp_edge.spec.model import QuantizedModel
 from lnp_edge.stages.budget import Meter, Use
@@ -129,12 +131,16 @@ def cost(
             same = own if own and twin.name == board.name else built(model, twin, board.toolchain, folder / "twin")
             counted, stack = list[Counted](), 0
             for what, runs in data.items():
-                calls, used = _counted(same, twin, model, runs)
+                one, used = _counted(same, twin, model, runs)
                 stack = max(stack, used)
-                counted.append(Counted(what, len(calls), float(np.mean(calls)), max(calls)))
+                calls, (low, high) = one.calls, one.cycles(one.total) if twin.cpu == code.CPU else (0, 0)
+                cycles_a_step = low / len(calls), high / len(calls)
+                counted.append(Counted(what, len(calls), float(np.mean(calls)), max(calls), cycles_a_step))
+            forced = _forced.measure(model, roomy(twin), board.toolchain)
         except BoardError as e:
             return replace(found, missing=e.what)
-    return replace(found, counted=tuple(counted), counted_on=twin.name, stack=stack)
+    found = replace(found, counted=tuple(counted), counted_on=twin.name, stack=stack)
+    return found if max(one.largest for one in counted) > forced.bound else replace(found, forced=forced)
 
 
 def roomy(board: Board) -> Board:
@@ -145,17 +151,17 @@ def roomy(board: Board) -> Board:
 
 def instructions(built: Sizes, board: Board, model: QuantizedModel, windows: NDArray[np.int16]) -> list[int]:
     """The instructions of each step of each window, from a state of zeros, on an emulated board."""
-    return _counted(built, board, model, model.rows(windows))[0]
+    return _counted(built, board, model, model.rows(windows))[0].calls
 
 
 def _counted(
     built: Sizes, board: Board, model: QuantizedModel, runs: Iterable[NDArray[np.int16]]
-) -> tuple[list[int], int]:
-    """The instructions of each step of each run, and the bytes of the stack that the program took."""
+) -> tuple[InstructionCount, int]:
+    """What each step of each run took, and the bytes of the stack that the program took."""
     with closing(Emulator(roomy(board), built.image)) as emulator:
         device = Device(emulator, model)
         with emulator.count("lnp_net_step") as counted:
             for rows in runs:
                 device.reset()
                 device.steps(rows)
-        return counted.calls, emulator.stack_used
+        return counted, emulator.stack_used

@@ -8,10 +8,8 @@ from lnp_edge.spec import layout
 from lnp_edge.spec.board import Board
 from lnp_edge.spec.model import QuantizedModel
 
-# Cycles an instruction takes on average: an assumption, and no bound. DDI 0439 (Cortex-M4) 3.3.1: most
-# take 1, a load or store up to 2, a taken branch 2 to 4, PUSH, POP, LDM and STM of N registers 1 + N, a
-# division 2 to 12. With the least of each, the instructions of a step of 221 neurons on SPAR come to
-# 1.01, with the most of each to 1.56 (zig) and 1.74 (gcc). On a Cortex-M0 a taken branch takes 3 and,
+# Cycles an instruction takes on average, where neither the board counts them nor runtime/code.py knows
+# the manual's of its core: an assumption, and no bound. On a Cortex-M0 a taken branch takes 3 and,
 # with the small multiplier, a product 32 (DDI 0432 3.3); a Cortex-M7 or M33 issues some pairs at once.
 # Waits for flash come on top.
 CYCLES = 1.0, 2.0
@@ -25,12 +23,14 @@ class Counted:
     """The instructions of a step of the network, callees included.
 
     data : which steps were counted, in words
+    cycles : the fewest and the most of a step on average, by the manual of the core; zeros if unknown
     """
 
     data: str
     steps: int
     mean: float
     largest: int
+    cycles: Range = (0.0, 0.0)
 
 
 @dataclass(frozen=True)
@@ -57,6 +57,7 @@ class BoardCost:
     counted : first what represents the model, real data if there are any
     counted_on : the emulated board that ran, of the same core as the board
     stack : B that the program took of those that are reserved
+    forced : None where nothing was forced, or where a counted step exceeded the bound
     cycles : mean of a step by the board's own counter, on data like those that were counted first; 0 if it has none
     in_ram : windows whose networks ram holds: one in the program that lnp verify asks
     """
@@ -67,6 +68,7 @@ class BoardCost:
     ram: int = 0
     counted: tuple[Counted, ...] = ()
     counted_on: str = ""
+    forced: Forced | None = None
     stack: int = 0
     cycles: float = 0.0
     missing: str = ""
@@ -91,8 +93,20 @@ class BoardCost:
 
     @property
     def an_instruction(self) -> Range:
-        """Cycles on average: measured if the board counts them, else assumed."""
-        return (self.cycles / self.counted[0].mean,) * 2 if self.cycles else CYCLES
+        """Cycles on average: measured if the board counts them, else by the manual, else assumed."""
+        one = self.counted[0]
+        low, high = (self.cycles,) * 2 if self.cycles else one.cycles
+        return (low / one.mean, high / one.mean) if high else CYCLES
+
+    @property
+    def bound_ms(self) -> Range:
+        """Milliseconds of the longest step: of the bound, or else of the largest that was counted."""
+        if self.forced is None:
+            return self.largest_ms
+        low, high = self.ms(self.forced.bound)
+        if self.forced.cycles and not self.cycles:
+            high = 1e3 * self.forced.cycles / self.board.clock_hz
+        return low, high
 
     @property
     def mean_ms(self) -> Range:
@@ -119,7 +133,7 @@ class BoardCost:
     def verdict(self) -> str:
         """Whether the board keeps up: with the model's rate on average, and with each sample at once."""
         interval = 1e3 * self.model.sample_dt
-        least, most = (self.model.open_windows * ms for ms in self.largest_ms)
+        least, most = (self.model.open_windows * ms for ms in self.bound_ms)
         if self.share[1] > 1:
             return "too slow" if self.share[0] > 1 else "perhaps too slow"
         if most > interval:
@@ -138,6 +152,7 @@ class BoardCost:
             "stack": self.stack,
             "counted": [asdict(one) for one in self.counted],
             "counted_on": self.counted_on,
+            "forced": self.forced and asdict(self.forced),
             "cycles_a_step": self.cycles,
             "open_windows": self.model.open_windows,
             "steps_a_second": self.model.steps_a_second,
@@ -151,6 +166,7 @@ class BoardCost:
             "cycles_an_instruction": self.an_instruction,
             "mean_ms": self.mean_ms,
             "largest_ms": self.largest_ms,
+            "bound_ms": self.bound_ms,
             "share": self.share,
             "verdict": self.verdict,
         }

@@ -4,6 +4,7 @@ import argparse
 import json
 from contextlib import closing
 from dataclasses import replace
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -16,7 +17,7 @@ from lnp_edge.base.console import bars
 from lnp_edge.base.errors import BoardError
 from lnp_edge.cli import main
 from lnp_edge.commands import _cost_report, _device, _measure, demo
-from lnp_edge.commands._cost_report import in_words, percent, verdict
+from lnp_edge.commands._cost_report import _sentences, frequency, in_words, percent, verdict
 from lnp_edge.firmware_gen.build import build
 from lnp_edge.firmware_gen.generate import STACK_BYTES, generate, write
 from lnp_edge.interchange import onnx_file, windows_file
@@ -27,7 +28,7 @@ from lnp_edge.runtime.verify import stimulus
 from lnp_edge.spec.decision import Decision
 from lnp_edge.spec.protocol import REPLIES
 from lnp_edge.stages import pipeline
-from lnp_edge.stages.cost import CYCLES, BoardCost, Counted
+from lnp_edge.stages.cost import CYCLES, BoardCost, Counted, Forced
 from lnp_edge.task.split import load_data, split
 
 NUCLEO, M4 = boards.get("nucleo-f401re"), boards.get("cortex-m4")
@@ -50,7 +51,7 @@ def test_time_and_share_follow_from_the_first_counts_clock_and_rate():
     assert found.mean_ms == (0.5, 1.0) and found.largest_ms == (1.0, 2.0)
     assert found.share == pytest.approx((0.025, 0.05), rel=1e-12)  # floats
     assert verdict(found) == (
-        "A sample comes every 40 ms. The largest counted takes 2 to 4 ms (2 windows are open): in time, "
+        "25 Hz leaves 40 ms. The largest counted takes 2 to 4 ms (2 windows are open): in time, "
         "2.5 to 5 % of the processor."
     )
 
@@ -65,7 +66,7 @@ def test_a_frame_of_samples_is_one_step():
     model = replace(tiny_front("logdiff", 4), dt=0.04, window=80, hop=80).check()
     found = cost_of(1000.0, 2000, model)
     assert (found.model.open_windows, found.model.steps_a_second, found.a_window) == (1, 25, 20_000)
-    assert verdict(found).startswith("A sample comes every 10 ms.")
+    assert verdict(found).startswith("100 Hz leaves 10 ms. ")
 
 
 @pytest.mark.parametrize(
@@ -94,6 +95,30 @@ def test_cycles_that_the_board_counted_replace_the_assumed_ones():
     assert (late.mean_ms, late.largest_ms, late.verdict) == ((12.0, 12.0), (24.0, 24.0), "late")
 
 
+def test_the_bound_decides_whether_every_step_is_in_time():
+    """84 MHz: 840,000 instructions take 10 ms at one cycle each; by the manual at most 1,700,000 cycles, 20.2 ms."""
+    forced = Forced(840_000, 800_000, 244, 244)
+    found = cost_of(42_000.0, 84_000, forced=forced)
+    assert found.largest_ms == (1.0, 2.0) and found.bound_ms == (10.0, 20.0) and found.verdict == "in time"
+    assert verdict(found).startswith(
+        "25 Hz leaves 40 ms. A step takes at most 40 ms, where every neuron fires (2 windows are open): in time, "
+    )
+    most = cost_of(42_000.0, 84_000, forced=replace(forced, cycles=1_700_000, fired=243))
+    assert most.bound_ms == (10.0, pytest.approx(20.238, abs=0.001)) and most.verdict == "perhaps late"
+    assert "at most 40 ms, where 243 of 244 fire" in verdict(most)
+    by_counter = replace(most, cycles=63_000.0)  # 1.5 a step on average, flash waits included
+    assert by_counter.bound_ms == (15.0, 15.0)
+
+
+def test_cycles_by_the_manual_are_bounds_of_the_mean():
+    counted = Counted("real", 10, 42_000.0, 84_000, (43_000.0, 60_000.0))
+    found = BoardCost(MODEL, NUCLEO, counted=(counted,))
+    assert found.mean_ms == pytest.approx((43 / 84, 60 / 84), rel=1e-12)  # floats
+    assert "Each takes 1 to 1.4 cycles (bounds by the core's manual; flash waits on top)." in " ".join(
+        _sentences(found)
+    )
+
+
 @pytest.mark.parametrize("cpu", ["cortex-m0", "cortex-m7"])
 def test_what_is_assumed_is_the_same_for_every_core_and_said_to_be_assumed(cpu, capsys):
     found = cost_of(42_000.0, 84_000, board=replace(NUCLEO, cpu=cpu))
@@ -111,17 +136,18 @@ def test_ranges_have_two_digits_and_the_unit_of_the_interval_fits():
     ]  # fmt: skip
     assert percent((1e-7, 9e-5)) == "under 0.01 %"
     slow = cost_of(1000.0, 2000, replace(STREAM, dt=600.0))
-    assert verdict(slow).startswith("A sample comes every 600 s.") and verdict(slow).endswith(
+    assert verdict(slow).startswith("1.67 mHz leaves 600 s. ") and verdict(slow).endswith(
         "under 0.01 % of the processor."
     )
+    assert [frequency(hz) for hz in (44_100, 1000, 25, 0.0016667)] == ["44.1 kHz", "1 kHz", "25 Hz", "1.67 mHz"]
 
 
 def test_nothing_counted_has_no_verdict_and_no_time_in_json():
     found = BoardCost(MODEL, NUCLEO, missing="why")
     assert found.as_dict()["missing"] == "why"
     assert set(cost_of(1.0, 1).as_dict()) - set(found.as_dict()) == {
-        "instructions_a_window", "instructions_a_second", "cycles_an_instruction", "mean_ms", "largest_ms", "share",
-        "verdict",
+        "instructions_a_window", "instructions_a_second", "cycles_an_instruction", "mean_ms", "largest_ms", "bound_ms",
+        "share", "verdict",
     }  # fmt: skip
 
 
@@ -277,7 +303,8 @@ def test_what_cannot_be_measured_is_said(monkeypatch, capsys):
 def test_the_stack_is_the_most_that_any_of_the_data_took(monkeypatch):
     need_for("cortex-m4", start=False)
     used = iter([300, 200])
-    monkeypatch.setattr(_measure, "_counted", lambda *_: ([5, 7], next(used)))
+    counted = SimpleNamespace(calls=[5, 7], total={}, cycles=lambda blocks: (0, 0))
+    monkeypatch.setattr(_measure, "_counted", lambda *_: (counted, next(used)))
     assert _cost_report.of(MODEL, M4, REAL).stack == 300
 
 
@@ -305,7 +332,11 @@ def test_verify_runs_the_windows_and_prints_the_cost(at, capsys):
     assert lines[0] == f"verified: 2000 steps, {2000 * words} state words, 0 differences"
     assert lines[1] == f"verified: 300 steps, {300 * words} state words, 0 differences, on 3 real windows"
     assert [line for line in ("│ training data │   300 │", "│ synthetic     │ 1,000 │") if line not in said] == []
-    assert "A sample comes every 40 ms." in said and "no real data" not in said.lower()
+    assert (
+        "25 Hz leaves 40 ms. A step takes at most " in said
+        and "│ bound " in said
+        and "no real data" not in said.lower()
+    )
     assert main(["verify", "m.onnx", "--json"]) == 0
     found = json.loads(capsys.readouterr().out)
     assert (found["ok"], found["steps"], found["windows"]["steps"]) == (True, 2000, 300)

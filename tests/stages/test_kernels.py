@@ -2,6 +2,7 @@
 
 import json
 from contextlib import closing
+from dataclasses import replace
 from functools import cache
 
 import numpy as np
@@ -138,6 +139,18 @@ def test_the_forced_states_make_every_neuron_fire_or_none_and_all_inputs_work():
     # Each row of counts meets states that all fire, take turns, or are silent, three times each.
     assert fired[::3] == [model.n] * len(fired[::3]) and set(fired[2::3]) == {0}
     assert set(fired[1::3]) == {model.n // 2} and len(fired) == 8 * 3 * 3
+
+
+def test_a_step_dearer_than_the_bound_leaves_none(monkeypatch):
+    need_for("cortex-m4")
+    model = tiny_model()
+    runs = {"data": [tiny_counts(model, 20)]}
+    cost = _measure.cost(model, boards.get("cortex-m4"), runs)
+    assert cost.forced.bound > cost.counted[0].largest and cost.bound_ms[1] > cost.largest_ms[1]
+    low = replace(cost.forced, bound=cost.counted[0].largest - 1)
+    monkeypatch.setattr(_forced, "measure", lambda *_: low)
+    cost = _measure.cost(model, boards.get("cortex-m4"), runs)
+    assert cost.forced is None and cost.bound_ms == cost.largest_ms
 
 
 def test_reference_goes_on_from_a_loaded_state():
