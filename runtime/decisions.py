@@ -13,8 +13,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lnp_edge.base.errors import LinkError
-from lnp_edge.runtime.device import Port
 from lnp_edge.runtime.host import Stream
+from lnp_edge.runtime.link import Port
 from lnp_edge.runtime.reference import Reference
 from lnp_edge.runtime.verify import stimulus
 from lnp_edge.spec.model import QuantizedModel

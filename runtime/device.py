@@ -1,39 +1,38 @@
-"""A device on a serial port: the host's side of the link of spec/protocol.py."""
+"""A device on a serial port: runs steps, and brings a device that has restarted back to where it was."""
 
 from __future__ import annotations
 
+import math
 import secrets
-import time
+import zlib
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 from lnp_edge.base.errors import LinkError
+from lnp_edge.runtime.link import DEADLINE, OVERHEAD, Link, Lost, Port, Traffic
 from lnp_edge.runtime.runner import Steps, checked
 from lnp_edge.spec import protocol
 from lnp_edge.spec.layout import tables
 from lnp_edge.spec.model import QuantizedModel
-from lnp_edge.spec.protocol import NAK, REPLIES, REPLY, REQUESTS, Frame, FrameError
+from lnp_edge.spec.protocol import REPLIES, REQUESTS
 
-DEADLINE = 5.0  # s until a request without a valid reply fails
-FIRST_TRY = 0.3  # s, plus the time of both frames, until it is sent again; grows by half each time
-AFTER_DAMAGE = 0.02  # s after a damaged reply until the request is sent again
-NOISE_LIMIT = 65536  # bytes; as many without a delimiter are dropped
-READ_LIMIT = 4096  # bytes per read, so that a flood of delimiters cannot outlast the deadline
+FIRST_FRAME = 8  # steps
+MEMORY = 0.97  # weight of what was known of the line, at each try
+UNTIL_FAULT = 0.42  # share of a frame until its first fault, if there is one fault a frame
+NO_FAULT, MANY = 1e-3, 2**16  # of one fault, forgotten; more than any frame holds
+SLOW = 0.5  # s; frames that take as long do not grow
+TRIES = 8  # of a frame of steps, until the device is asked where it is
+MORE_TRIES = 20  # of the reply to one that was run
+ROUNDS = 100  # of TRIES, until a line is too bad
+REFUSALS, RESTARTS = 3, 100  # in a row without a new step, until they are told
+JOURNAL = 2**28  # bytes of inputs; a run that is longer cannot be replayed
+REBUILD = "generate, build and flash it again with this lnp-edge"
 
-
-class Port(Protocol):
-    """The part of pyserial's Serial that is used here; in-process emulators implement it too."""
-
-    timeout: float | None
-
-    @property
-    def in_waiting(self) -> int: ...
-    def read(self, size: int = 1) -> bytes: ...
-    def write(self, data: bytes) -> int | None: ...
-    def close(self) -> None: ...
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -42,6 +41,7 @@ class Greeting:
 
     wire_crc: int
     fingerprint: int
+    run: int
     t: int
     state_words: int
     clock_hz: int
@@ -50,7 +50,55 @@ class Greeting:
     n_out: int
     n_tables: int
     max_payload: int
-    board: str
+    board: str  # ASCII, anything else escaped
+
+
+@dataclass
+class Journal:
+    """The inputs since the last reset, and the digests that they gave."""
+
+    counts: bytearray
+    digests: bytearray
+
+    def add(self, counts: bytes, digests: bytes) -> None:
+        self.counts += counts
+        self.digests += digests
+
+
+class FrameSize:
+    """How many steps to send at once: as many as pass in the shortest time, by the damage of late.
+
+    most : steps that a frame can hold
+    head, step : bytes of request and reply together, without steps and of each step
+
+    With p faults a byte, k steps pass with probability exp(-p (head + k step)) and take OVERHEAD + head + k step. The
+    best k solves a quadratic equation. p is estimated from all tries, of which older ones count less. A frame at most
+    doubles, so that a line of which nothing is known begins with small ones.
+    """
+
+    def __init__(self, most: int, head: int, step: int):
+        self.most, self._head, self._step = most, head, step
+        self.steps = min(FIRST_FRAME, most)
+        self._faults = self._bytes = 0.0
+
+    def tried(self, steps: int, tries: int, passed: bool, slow: bool = False) -> None:
+        """A frame was sent so often; the last time it passed, or it has not passed yet."""
+        for number in range(tries):
+            whole = passed and number == tries - 1
+            self._faults = MEMORY * self._faults + (not whole)
+            self._bytes = MEMORY * self._bytes + (self._head + steps * self._step) * (1 if whole else UNTIL_FAULT)
+        grown = steps if slow or not passed else max(2 * steps, self.steps)
+        self.steps = max(1, min(self._best(self._head, self._step), grown, self.most))
+
+    def items(self, most: int, size: int) -> int:
+        """How many items of so many bytes to ask for at once, of at most so many."""
+        return max(1, min(most, self._best(self._head, size)))
+
+    def _best(self, head: int, item: int) -> int:
+        if self._faults < NO_FAULT:
+            return MANY
+        p, rest = self._faults / self._bytes, head + OVERHEAD
+        return int(rest / (2 * item) * (math.sqrt(1 + 4 / (p * rest)) - 1))
 
 
 class Device:
@@ -60,11 +108,35 @@ class Device:
     Raises LinkError if the line is silent or noisy, or the device has another model or protocol.
     """
 
-    def __init__(self, port: Port, model: QuantizedModel, name: str = "the port", deadline: float | None = None):
-        self.model, self.name = model, name
+    def __init__(
+        self,
+        port: Port,
+        model: QuantizedModel,
+        name: str = "the port",
+        deadline: float | None = None,
+        reopen: Callable[[], None] | None = None,
+    ):
+        self.model, self.name, self._reopen = model, name, reopen
         self._link = Link(port, name, getattr(port, "deadline", DEADLINE) if deadline is None else deadline)
-        self.greeting = self._greet()
-        self.t = self.greeting.t
+        try:
+            self.greeting = self._greet()
+        except Lost as e:
+            raise e.error from None
+        request, reply = REQUESTS["steps"].struct.size, REPLIES["steps"].struct.size + 4 * model.n_out
+        head = request + reply + 2 * (protocol.HEADER.size + protocol.CRC_BYTES + 3)
+        self._size = FrameSize(self.steps_per_frame(), head, 2 * model.n_in + 4)
+        self.run, self.t = self.greeting.run, self.greeting.t
+        self._runs = {0, self.run}  # that this program may have begun
+        self._journal = None if self.t else Journal(bytearray(), bytearray())
+        self._lost = 0  # times since the last new step
+
+    @property
+    def port(self) -> Port:
+        return self._link.port
+
+    @property
+    def traffic(self) -> Traffic:
+        return self._link.traffic
 
     def _greet(self) -> Greeting:
         fields = REPLIES["hello"]
@@ -72,10 +144,10 @@ class Device:
         if len(raw) >= 4 and int.from_bytes(raw[:4], "little") != protocol.wire_crc():
             raise LinkError(
                 f"the firmware on {self.name} uses another version of the link",
-                "generate, build and flash it again with this lnp-edge",
+                REBUILD,
             )
         values: dict[str, Any] = dict(zip(fields.offsets(), fields.struct.unpack(raw), strict=False))
-        values["board"] = values["board"].rstrip(b"\0").decode("ascii", "replace")
+        values["board"] = printable(values["board"].rstrip(b"\0"))
         greeting = Greeting(**values)
         m = self.model
         if greeting.fingerprint != m.fingerprint:
@@ -88,17 +160,35 @@ class Device:
         if sizes != ours or greeting.max_payload < protocol.MIN_PAYLOAD:
             raise LinkError(
                 f"{self.name} reports sizes {sizes} and frames of {greeting.max_payload} bytes, the model has {ours}",
-                "generate, build and flash it again with this lnp-edge",
+                REBUILD,
             )
         if not greeting.clock_hz:
-            raise LinkError(
-                f"{self.name} reports a clock of 0 Hz", "generate, build and flash it again with this lnp-edge"
-            )
+            raise LinkError(f"{self.name} reports a clock of 0 Hz", REBUILD)
         return greeting
 
     def reset(self) -> None:
-        self._link.ask("reset")
-        self.t = 0
+        self._journal, self.t, self._lost = Journal(bytearray(), bytearray()), 0, 0
+        try:
+            self._begin(self.run)
+        except Lost as e:
+            self._recover(e)
+
+    def _begin(self, after: int) -> None:
+        """Begin a run of a new number, after the run that the device is in."""
+        run = 1 + secrets.randbelow(2**32 - 1)
+        self._runs.add(run)
+        raw = self._link.ask("reset", REQUESTS["reset"].struct.pack(after, run))
+        found, t, _ = REPLIES["reset"].struct.unpack(raw)
+        self._expect("run", found, run)
+        self._expect("step", t, 0)
+        self.run, self._runs = run, {0, after, run}
+
+    def _expect(self, what: str, found: int, wanted: int) -> None:
+        if found != wanted:
+            raise LinkError(
+                f"{self.name} answers for {what} {found}, not {wanted}",
+                "generate, build and flash the firmware again with this lnp-edge",
+            )
 
     def steps(self, counts: NDArray[np.int16]) -> Steps:
         """Run the next len(counts) steps, several per frame. counts : int16 [T, n_in].
@@ -109,25 +199,113 @@ class Device:
         digests, cycles = [np.zeros(0, np.uint32)], 0
         if not len(counts):
             return Steps(self.model.y_of(self.state()), digests[0], cycles)
-        at, most = 0, self.steps_per_frame()
+        at = 0
         while at < len(counts):
-            chunk = counts[at : at + most]
-            head = REQUESTS["steps"].struct.pack(self.t)
-            raw = self._link.ask("steps", head + chunk.tobytes(), 4 * (self.model.n_out + len(chunk)))
+            found = self._sure(lambda: self._some_steps(counts[at:]))  # noqa: B023
+            more = len(found.digests)
+            if self._journal:
+                self._journal.add(counts[at : at + more].tobytes(), found.digests.tobytes())
+                if len(self._journal.counts) > JOURNAL:
+                    self._journal = None
+            self._lost = 0
+            at += more
+            digests.append(found.digests)
+            cycles += found.cycles
+        return Steps(found.y, np.concatenate(digests), cycles)
+
+    def _some_steps(self, counts: NDArray[np.int16]) -> Steps:
+        """The first of these steps: as many as pass at once."""
+        for _ in range(ROUNDS):
+            chunk = counts[: self._size.steps]
+            head, data = REQUESTS["steps"].struct.pack(self.run, self.t), chunk.tobytes()
+            asked = self._link.request("steps", head + data, 4 * (self.model.n_out + len(chunk)))
+            raw = self._link.answer(asked, TRIES)
+            if raw is None and self._was_run(len(chunk)):
+                raw = self._link.answer(asked, MORE_TRIES)
+                if raw is None:  # the line has become bad: run it again in smaller frames
+                    self._size.tried(len(chunk), asked.tries, False)
+                    raise Lost("reply", self._too_bad())
+            self._size.tried(len(chunk), asked.tries, raw is not None, asked.seconds > SLOW)
+            if raw is None:
+                continue
             reply = REPLIES["steps"].struct
-            t, more = reply.unpack_from(raw)
-            self.t += len(chunk)
-            if t != self.t:
-                raise LinkError(
-                    f"{self.name} is at step {t}, not {self.t}",
-                    "generate, build and flash the firmware again with this lnp-edge",
-                )
+            run, t, cycles, crc = reply.unpack_from(raw)
+            self._expect("run", run, self.run)
+            self._expect("step", t, (self.t + len(chunk)) % 2**32)
+            self._expect("input", crc, zlib.crc32(data))
+            self.t = t
             words = np.frombuffer(raw, "<u4", offset=reply.size).astype(np.uint32)
-            y = words[: self.model.n_out].view(np.int32)
-            digests.append(words[self.model.n_out :])
-            cycles += more
-            at += len(chunk)
-        return Steps(y, np.concatenate(digests), cycles)
+            return Steps(words[: self.model.n_out].view(np.int32), words[self.model.n_out :], cycles)
+
+        raise self._too_bad()
+
+    def _too_bad(self) -> LinkError:
+        return LinkError(
+            f"the line to {self.name} is too bad for {self._size.steps} steps at once: {self.traffic}",
+            "check the baud rate, ground and cable length",
+        )
+
+    def _was_run(self, steps: int) -> bool:
+        """Whether the device has run so many steps more than it has answered for."""
+        told = self._greet()
+        if told.run != self.run or told.t not in (self.t, self.t + steps):
+            raise Lost("step", LinkError(f"{self.name} is at step {told.t}, not {self.t}", REBUILD))
+        return told.t != self.t
+
+    def _sure(self, do: Callable[[], T]) -> T:
+        """What `do` gives, though the device may have to be brought back to its state before."""
+        while True:
+            try:
+                return do()
+            except Lost as e:
+                self._recover(e)
+
+    def _recover(self, lost: Lost) -> None:
+        """Bring the device to step t of a run: by replay from the last reset, unless only the session was lost.
+
+        Raises the error of what was lost if there is no journal, or if it is lost again and again.
+        """
+        while True:
+            self._lost += 1
+            if self._journal is None or self._lost > (REFUSALS if lost.why in ("run", "step") else RESTARTS):
+                raise lost.error
+            try:
+                if lost.why == "port":
+                    if not self._reopen:
+                        raise lost.error
+                    self._reopen()
+                told = self._greet()
+                if told.run not in self._runs:
+                    raise LinkError(
+                        f"another program has taken over {self.name}",
+                        "close other programs on this port, and run the command again",
+                    )
+                self.traffic.recovered += 1
+                if lost.why in ("port", "session") and (told.run, told.t) == (self.run, self.t):
+                    return
+                self._replay(told.run, self._journal)
+                return
+            except Lost as e:
+                lost = e
+
+    def _replay(self, after: int, journal: Journal) -> None:
+        """Raises LinkError if a digest differs from what it was."""
+        counts = np.frombuffer(bytes(journal.counts), "<i2").reshape(-1, self.model.n_in)
+        digests = np.frombuffer(bytes(journal.digests), np.uint32)
+        self._begin(after)
+        self.t = at = 0
+        while at < len(counts):
+            found = self._some_steps(counts[at:]).digests
+            differs = np.flatnonzero(found != digests[at : at + len(found)])
+            if len(differs):
+                step = at + int(differs[0])
+                raise LinkError(
+                    f"{self.name} has restarted, and from the same inputs step {step} gave digest "
+                    f"{found[differs[0]]:08x}, not {digests[step]:08x} as before",
+                    "check its supply and memory: one of the two is wrong",
+                )
+            at += len(found)
+            self.traffic.replayed += len(found)
 
     def steps_per_frame(self) -> int:
         """The number of steps that fit in a request and its reply."""
@@ -137,145 +315,45 @@ class Device:
         return max(1, min(request, reply))
 
     def state(self) -> NDArray[np.uint32]:
-        words, most = [], (self.greeting.max_payload - REPLIES["state"].struct.size) // 4
-        for at in range(0, self.model.state_words, most):
-            count = min(most, self.model.state_words - at)
-            raw = self._link.ask("state", REQUESTS["state"].struct.pack(at, count), 4 * count)
-            words.append(np.frombuffer(raw, "<u4", offset=REPLIES["state"].struct.size))
+        return self._sure(self._state)
+
+    def _state(self) -> NDArray[np.uint32]:
+        words, at, reply = list[NDArray[np.uint32]](), 0, REPLIES["state"].struct
+        most = (self.greeting.max_payload - reply.size) // 4
+        while at < self.model.state_words:
+            count = min(self._size.items(most, 4), self.model.state_words - at)
+            raw = self._link.ask("state", REQUESTS["state"].struct.pack(self.run, self.t, at, count), 4 * count)
+            for what, found, wanted in zip(
+                ("run", "step", "word"), reply.unpack_from(raw), (self.run, self.t, at), strict=True
+            ):
+                self._expect(what, found, wanted)
+            words.append(np.frombuffer(raw, "<u4", offset=reply.size))
+            at += count
         return np.concatenate(words).astype(np.uint32)
 
     def table_crcs(self) -> list[int]:
         """The CRC-32 of each table in flash, in the order of layout.tables."""
-        return np.frombuffer(self._link.ask("tables", rest=4 * self.greeting.n_tables), "<u4").tolist()
+        raw = self._sure(lambda: self._link.ask("tables", rest=4 * self.greeting.n_tables))
+        return np.frombuffer(raw, "<u4").tolist()
 
     def read_table(self, table: int, size: int) -> bytes:
         """The first `size` bytes of a table in flash."""
-        found, head = b"", REPLIES["read"].struct.size
-        most = self.greeting.max_payload - head
+        found, reply = b"", REPLIES["read"].struct
+        most = self.greeting.max_payload - reply.size
         while len(found) < size:
-            count = min(most, size - len(found))
+            count = min(self._size.items(most, 1), size - len(found))
             request = REQUESTS["read"].struct.pack(table, len(found), count)
-            found += self._link.ask("read", request, count)[head:]
+            raw = self._sure(lambda: self._link.ask("read", request, count))  # noqa: B023
+            number, offset = reply.unpack_from(raw)
+            self._expect("table", number, table)
+            self._expect("offset", offset, len(found))
+            found += raw[reply.size :]
         return found
 
     def close(self) -> None:
         self._link.port.close()
 
 
-class Link:
-    """Stop-and-wait: sends one request at a time, again and again until its reply or the deadline.
-
-    A device answers a repeated request from memory, so resending is always safe.
-    """
-
-    def __init__(self, port: Port, name: str, deadline: float):
-        self.port, self.name, self.deadline = port, name, deadline
-        self.sid = secrets.randbelow(0xFFFF) + 1
-        self.seq = 0
-        self._buffer = bytearray()
-        self.bad_frames = self._bytes = self._others = self._echoes = 0
-        self._last_error = ""
-        port.timeout = 0.05
-
-    def ask(self, request: str, payload: bytes = b"", rest: int = 0) -> bytes:
-        """The payload of the reply: its fields, then `rest` bytes. Raises LinkError."""
-        self.seq = self.seq % 0xFFFF + 1
-        kind, want = REQUESTS[request].type | REPLY, REPLIES[request].struct.size + rest
-        frame = protocol.encode(Frame(REQUESTS[request].type, self.sid, self.seq, payload))
-        baud = getattr(self.port, "baudrate", None)
-        on_wire = 10 * (len(frame) + want + 20) / baud if baud else 0.0  # s, there and back
-        self._bytes = self._others = self._echoes = 0
-        bad_before, patience = self.bad_frames, FIRST_TRY + 2 * on_wire
-        give_up = time.monotonic() + self.deadline + 10 * on_wire
-        while time.monotonic() < give_up:
-            self._write(frame)
-            damaged = self.bad_frames
-            reply = self._await(min(time.monotonic() + patience, give_up))
-            if reply is None:
-                if damaged == self.bad_frames:  # the device may be slow, not the line noisy
-                    patience *= 1.5
-                continue
-            if reply.type == REPLIES["nak"].type and len(reply.payload) == REPLIES["nak"].struct.size:
-                self._refused(request, reply)
-            if reply.type == kind and len(reply.payload) == want:
-                return reply.payload
-            raise LinkError(
-                f"{self.name} answered {request} with type {reply.type:#x} and {len(reply.payload)} bytes",
-                "generate, build and flash the firmware again with this lnp-edge",
-            )
-        raise self._silence(self.bad_frames - bad_before)
-
-    def _write(self, frame: bytes) -> None:
-        try:
-            self.port.write(frame)
-        except OSError as e:  # pyserial's SerialException is one
-            raise LinkError(f"cannot write to {self.name}: {e}", "check the cable and run the command again") from None
-
-    def _await(self, until: float) -> Frame | None:
-        """The next valid reply of this session and request; None if it is late or damaged."""
-        while True:
-            head, found, tail = self._buffer.partition(b"\0")
-            if found:
-                self._buffer = bytearray(tail)
-                if not head:
-                    continue
-                try:
-                    frame = protocol.decode(bytes(head))
-                except FrameError as e:
-                    self.bad_frames += 1
-                    self._last_error = str(e)
-                    until = min(until, time.monotonic() + AFTER_DAMAGE)
-                    continue
-                if (frame.sid, frame.seq) != (self.sid, self.seq):
-                    self._others += 1  # the boot greeting, or a late reply to an earlier request
-                elif frame.type < REPLY and frame.type != REPLIES["nak"].type:
-                    self._echoes += 1
-                else:
-                    return frame
-                continue
-            if len(self._buffer) > NOISE_LIMIT:
-                self._buffer.clear()
-            if time.monotonic() >= until:
-                return None
-            try:
-                data = self.port.read(min(max(1, self.port.in_waiting), READ_LIMIT))
-            except OSError as e:
-                raise LinkError(f"lost {self.name}: {e}", "check the cable and run the command again") from None
-            self._bytes += len(data)
-            self._buffer += data
-
-    def _refused(self, request: str, reply: Frame) -> None:
-        code, t = REPLIES["nak"].struct.unpack(reply.payload)
-        why = {number: name for name, number in NAK.items()}.get(code, str(code))
-        if why == "session":
-            raise LinkError(
-                f"{self.name} has lost the session: it restarted, or another program opened it",
-                "close other programs on this port, check the power, and run the command again",
-            )
-        raise LinkError(
-            f"{self.name} refuses {request} ({why}) at step {t}",
-            "generate, build and flash the firmware again with this lnp-edge",
-        )
-
-    def _silence(self, bad: int) -> LinkError:
-        if not self._bytes:
-            return LinkError(
-                f"no bytes from {self.name} in {self.deadline:g} s",
-                "check power, cable, RX/TX and baud rate, and that the board runs lnp-edge firmware",
-            )
-        if self._echoes:
-            return LinkError(f"{self.name} echoes what it receives", "RX and TX are connected: check the wiring")
-        if self._others and not bad:
-            return LinkError(
-                f"{self._others} frames from {self.name}, none for this request",
-                "the device is slower than the deadline: close other programs on this port, or raise the baud rate",
-            )
-        if not bad:
-            return LinkError(
-                f"{self._bytes} bytes from {self.name} in {self.deadline:g} s, and no frame among them",
-                "check the baud rate, and that the board runs lnp-edge firmware",
-            )
-        return LinkError(
-            f"{bad} damaged frames from {self.name} in {self.deadline:g} s, none valid; the last: {self._last_error}",
-            "check the baud rate, ground and cable length",
-        )
+def printable(text: bytes) -> str:
+    """As ASCII, with what a terminal would act on escaped."""
+    return "".join(chr(b) if 32 <= b < 127 else f"\\x{b:02x}" for b in text)

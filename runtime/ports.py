@@ -7,18 +7,22 @@ import os
 import select
 import shutil
 import subprocess
+import time
 import tty
+from collections.abc import Callable
 from pathlib import Path
 
 import serial
 
 from lnp_edge.base.errors import BoardError, LinkError
 from lnp_edge.base.install import INSTALL
-from lnp_edge.runtime.device import Port
 from lnp_edge.runtime.emulator import Emulator
+from lnp_edge.runtime.link import Port
 from lnp_edge.spec.board import Board
 
 GREETS_WITHIN = 10.0  # s; a program that says nothing is opened all the same, for the link to say what is wrong
+
+COMES_BACK = 60.0  # s; a port that went away for longer is gone
 
 
 def open_board(board: Board, image: Path | None, port: str | None = None) -> Port:
@@ -58,6 +62,20 @@ def open_serial(port: str, baud: int) -> serial.SerialBase:
         raise LinkError(*_why(port, e)) from None
 
 
+def open_again(port: Port, clock: Callable[[], float] = time.monotonic) -> None:
+    """Open a serial port again that went away. Raises LinkError if it does not come back."""
+    until = clock() + COMES_BACK
+    while True:
+        try:
+            port.close()
+            port.open()  # type: ignore[attr-defined]
+            return
+        except OSError as e:
+            if clock() > until:
+                raise LinkError(f"the port did not come back in {COMES_BACK:g} s: {e}", "check the cable") from None
+            time.sleep(0.1)
+
+
 def _why(port: str, e: Exception) -> tuple[str, str]:
     number, text = getattr(e, "errno", None), str(e)
     if number == 13:
@@ -91,7 +109,7 @@ class PtyProcess(serial.Serial):
     deadline = 60.0  # s until a request without a valid reply fails: only a busy machine keeps it waiting
 
     def __init__(self, command: list[str]):
-        super().__init__(timeout=0.05, write_timeout=5)
+        super().__init__(baudrate=115200, timeout=0.05, write_timeout=5)
         self._process: subprocess.Popen | None = None
         master, slave = os.openpty()
         try:

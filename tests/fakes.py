@@ -1,7 +1,5 @@
-"""A device in Python behind a port in memory, and lines that damage what passes."""
+"""A device in Python behind a port in memory, in virtual time: no test waits, and a busy machine is not late."""
 
-import random
-import time
 import zlib
 
 import numpy as np
@@ -22,27 +20,39 @@ class FakePort:
         self.greeting = greeting or {}
         self.net = Reference(model)
         self.net.steps(np.frombuffer(b"", "<i2").reshape(0, model.n_in))  # compiles outside of any deadline
-        self.sid, self.last, self.requests = None, (None, b""), []
+        self.sid, self.run, self.last, self.requests = 0, 0, (None, b""), []
         self._in, self._out = bytearray(), bytearray()
-        self.timeout = None
+        self.timeout, self.now = None, 0.0
+        self.restarts_before = set()  # numbers of requests that find it just restarted
+
+    def clock(self):
+        return self.now
+
+    def restart(self):
+        """What was sent and what was to be answered are gone, and the state is."""
+        self.net.reset()
+        self.sid, self.run, self.last = 0, 0, (None, b"")
+        self._in.clear()
+        self._out += b"boot\r\n" + protocol.encode(Frame(REPLIES["hello"].type, 0, 0, self.hello(b"")))
 
     @property
     def in_waiting(self):
         return len(self._out)
 
     def write(self, data):
+        self.now += 1e-5 * len(data)
         self._in += data
         *bodies, self._in = self._in.split(b"\0")
-        for body in bodies:
+        for body in filter(None, bodies):
             try:
                 frame = protocol.decode(bytes(body))
             except FrameError:
+                self._out += self.nak(Frame(0, self.sid, 0, b""), "damaged")
                 continue
             self._out += self.answer(frame)
 
     def read(self, size=1):
-        if not self._out:
-            time.sleep(0.001)  # a real port waits too
+        self.now += 1e-4 if self._out else self.timeout
         found = bytes(self._out[:size])
         del self._out[:size]
         return found
@@ -52,8 +62,15 @@ class FakePort:
 
     def answer(self, frame):
         name = NAMES[frame.type]
+        if len(self.requests) in self.restarts_before:
+            self.restarts_before.remove(len(self.requests))
+            self.restart()
+            return b""
         if name == "hello":
-            self.sid, self.last = frame.sid, (None, b"")
+            if frame.sid != self.sid:
+                self.sid, self.last = frame.sid, (None, b"")
+            self.requests.append(name)
+            return protocol.encode(Frame(frame.type | REPLY, frame.sid, frame.seq, self.tamper(name, self.hello(b""))))
         if frame.sid != self.sid:
             return self.nak(frame, "session")
         if self.last[0] == frame:
@@ -66,7 +83,7 @@ class FakePort:
         return self.last[1]
 
     def nak(self, frame, why):
-        payload = REPLIES["nak"].struct.pack(NAK[why], self.net.t)
+        payload = REPLIES["nak"].struct.pack(NAK[why], self.run, self.net.t)
         return protocol.encode(Frame(REPLIES["nak"].type, frame.sid, frame.seq, payload))
 
     def hello(self, _):
@@ -74,6 +91,7 @@ class FakePort:
         facts = {
             "wire_crc": protocol.wire_crc(),
             "fingerprint": m.fingerprint,
+            "run": self.run,
             "t": self.net.t,
             "state_words": m.state_words,
             "clock_hz": 1,
@@ -86,21 +104,33 @@ class FakePort:
         }
         return REPLIES["hello"].struct.pack(*(facts | self.greeting).values())
 
-    def reset(self, _):
+    def reset(self, payload):
+        after, run = REQUESTS["reset"].struct.unpack(payload)
+        if after != self.run:
+            return "run"
         self.net.reset()
-        return REPLIES["reset"].struct.pack(0, 0)
+        self.run = run
+        return REPLIES["reset"].struct.pack(run, 0, 0)
 
     def steps(self, payload):
-        (t,) = REQUESTS["steps"].struct.unpack_from(payload)
+        head = REQUESTS["steps"].struct
+        run, t = head.unpack_from(payload)
+        if run != self.run:
+            return "run"
         if t != self.net.t:
             return "step"
-        found = self.net.steps(np.frombuffer(payload[4:], "<i2").reshape(-1, self.model.n_in))
-        head = REPLIES["steps"].struct.pack(self.net.t, 0)
-        return head + found.y.astype("<i4").tobytes() + found.digests.astype("<u4").tobytes()
+        data = payload[head.size :]
+        found = self.net.steps(np.frombuffer(data, "<i2").reshape(-1, self.model.n_in))
+        told = REPLIES["steps"].struct.pack(run, self.net.t, 0, zlib.crc32(data))
+        return told + found.y.astype("<i4").tobytes() + found.digests.astype("<u4").tobytes()
 
     def state(self, payload):
-        word, count = REQUESTS["state"].struct.unpack(payload)
-        return REPLIES["state"].struct.pack(self.net.t, word) + self.net.state()[word : word + count].tobytes()
+        run, t, word, count = REQUESTS["state"].struct.unpack(payload)
+        if run != self.run:
+            return "run"
+        if t != self.net.t:
+            return "step"
+        return REPLIES["state"].struct.pack(run, t, word) + self.net.state()[word : word + count].tobytes()
 
     def tables(self, _):
         return b"".join(zlib.crc32(a.tobytes()).to_bytes(4, "little") for a in tables(self.model).values())
@@ -115,49 +145,6 @@ class FakePort:
 NAMES[REQUESTS["read"].type] = "read_table"
 
 
-class FaultyLine:
-    """Drops, doubles, flips and inserts bytes in both directions, a share of all, by a seed."""
-
-    def __init__(self, port, seed, share):
-        self.port, self.rng, self.share = port, random.Random(seed), share
-        self.faults = 0
-        self._held = bytearray()
-
-    def damage(self, data):
-        found = bytearray()
-        for byte in data:
-            kind = self.rng.choice(["drop", "double", "flip", "insert"]) if self.rng.random() < self.share else ""
-            self.faults += bool(kind)
-            if kind == "insert":
-                found.append(self.rng.randrange(256))
-            if kind != "drop":
-                found.append(byte ^ (1 << self.rng.randrange(8)) if kind == "flip" else byte)
-            if kind == "double":
-                found.append(byte)
-        return bytes(found)
-
-    @property
-    def timeout(self):
-        return self.port.timeout
-
-    @timeout.setter
-    def timeout(self, value):
-        self.port.timeout = value
-
-    @property
-    def in_waiting(self):
-        return self.port.in_waiting
-
-    def write(self, data):
-        return self.port.write(self.damage(data))
-
-    def read(self, size=1):
-        return self.damage(self.port.read(size))
-
-    def close(self):
-        self.port.close()
-
-
 class Babbler:
     """Never listens; sends what `source(size)` gives, for ever."""
 
@@ -165,13 +152,16 @@ class Babbler:
     timeout = None
 
     def __init__(self, source):
-        self.source = source
+        self.source, self.now = source, 0.0
+
+    def clock(self):
+        return self.now
 
     def write(self, data):
         return len(data)
 
     def read(self, size=1):
-        time.sleep(0.0005)
+        self.now += 0.0005
         return self.source(size)
 
     def close(self):

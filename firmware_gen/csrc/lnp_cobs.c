@@ -9,7 +9,7 @@ void lnp_cobs_start(lnp_cobs_t *d, uint8_t *frame, uint32_t most)
 
 static void append(lnp_cobs_t *d, uint8_t byte)
 {
-    if (d->length == d->most) {
+    if (d->length >= d->most) {
         d->bad = true;
         return;
     }
@@ -28,7 +28,7 @@ static void begin_block(lnp_cobs_t *d, uint8_t code)
 
 static uint32_t end_frame(lnp_cobs_t *d)
 {
-    const uint32_t length = d->bad || d->left != 0 ? 0 : d->length;
+    const uint32_t length = d->bad || d->left != 0 ? LNP_COBS_DAMAGED : d->length;
     lnp_cobs_start(d, d->frame, d->most);
     return length;
 }

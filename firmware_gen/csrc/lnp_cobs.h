@@ -20,8 +20,11 @@ typedef struct {
 
 void lnp_cobs_start(lnp_cobs_t *d, uint8_t *frame, uint32_t most);
 
-// Takes one byte. Returns the length of the frame that it completes, otherwise 0. The frame is
-// valid until the next byte.
+// A frame that ended early, or was longer than `most`.
+#define LNP_COBS_DAMAGED UINT32_MAX
+
+// Takes one byte. Returns the length of the frame that it completes or LNP_COBS_DAMAGED, otherwise
+// 0. The frame is valid until the next byte.
 uint32_t lnp_cobs_receive(lnp_cobs_t *d, uint8_t byte);
 
 // Sends one frame, delimiters included, through `write`.

@@ -23,20 +23,34 @@ static void send_nak(const lnp_link_t *link, uint16_t sid, uint16_t seq, uint16_
 {
     uint8_t frame[HEADER + LNP_REPLY_NAK_REST + CRC];
     lnp_put_nak_code(frame + HEADER, code);
+    lnp_put_nak_run(frame + HEADER, link->run);
     lnp_put_nak_t(frame + HEADER, link->net.t);
     send_frame(frame, LNP_REPLY_NAK, sid, seq, LNP_REPLY_NAK_REST);
 }
 
-// Is the frame complete, undamaged and of this version? Anything else is noise and gets no answer.
+// The greeting too: it may be asked for between a request and its repetition.
+static void send_hello(const lnp_link_t *link, uint16_t sid, uint16_t seq)
+{
+    uint8_t frame[HEADER + LNP_REPLY_HELLO_REST + CRC];
+    lnp_serve_hello(link, frame + HEADER);
+    send_frame(frame, LNP_REPLY_HELLO, sid, seq, LNP_REPLY_HELLO_REST);
+}
+
+// Is the frame complete and undamaged?
 static bool frame_is_sound(const uint8_t *frame, uint32_t length)
 {
-    if (length < HEADER + CRC || lnp_get_u16(frame + LNP_WIRE_LEN_AT) != length - HEADER - CRC) {
-        return false;
-    }
-    if (frame[LNP_WIRE_VERSION_AT] != LNP_WIRE_VERSION) {
+    if (length == LNP_COBS_DAMAGED || length < HEADER + CRC ||
+        lnp_get_u16(frame + LNP_WIRE_LEN_AT) != length - HEADER - CRC) {
         return false;
     }
     return lnp_get_u32(frame + length - CRC) == lnp_crc32(0, frame, length - CRC);
+}
+
+// Another version has other rules, and a reply is not for us: two devices on one line, or one that
+// hears itself, would answer each other for ever.
+static bool is_request(const uint8_t *frame)
+{
+    return frame[LNP_WIRE_VERSION_AT] == LNP_WIRE_VERSION && frame[LNP_WIRE_TYPE_AT] < LNP_REPLY_NAK;
 }
 
 static bool is_repeated(const lnp_link_t *link, uint16_t seq, uint32_t crc)
@@ -59,20 +73,33 @@ static void run_request(lnp_link_t *link, uint8_t type, uint16_t seq, uint32_t c
     send_frame(link->reply, (uint8_t)(type | LNP_WIRE_REPLY), link->sid, seq, reply_length);
 }
 
+static void open_session(lnp_link_t *link, uint16_t sid)
+{
+    if (!link->open || sid != link->sid) {
+        link->reply_payload = UINT32_MAX;
+    }
+    link->open = true;
+    link->sid = sid;
+}
+
 static void receive_frame(lnp_link_t *link, uint32_t length)
 {
     const uint8_t *frame = link->request;
     if (!frame_is_sound(frame, length)) {
+        send_nak(link, link->sid, 0, LNP_NAK_DAMAGED);
+        return;
+    }
+    if (!is_request(frame)) {
         return;
     }
     const uint8_t type = frame[LNP_WIRE_TYPE_AT];
     const uint16_t sid = lnp_get_u16(frame + LNP_WIRE_SID_AT);
     const uint16_t seq = lnp_get_u16(frame + LNP_WIRE_SEQ_AT);
     const uint32_t crc = lnp_get_u32(frame + length - CRC);
-    if (type == LNP_REQUEST_HELLO) {
-        link->open = true;
-        link->sid = sid;
-        link->reply_payload = UINT32_MAX;
+    if (type == LNP_REQUEST_HELLO && length == HEADER + CRC) {
+        open_session(link, sid);
+        send_hello(link, sid, seq);
+        return;
     }
     if (!link->open || sid != link->sid) {
         send_nak(link, sid, seq, LNP_NAK_SESSION);
@@ -88,12 +115,12 @@ static void receive_frame(lnp_link_t *link, uint32_t length)
 void lnp_link_start(lnp_link_t *link)
 {
     link->open = false;
+    link->sid = 0;
+    link->run = 0;
     link->reply_payload = UINT32_MAX;
     LNP_MODEL(init)(&link->net);
     lnp_cobs_start(&link->in, link->request, sizeof link->request);
-    uint32_t reply_length = 0;
-    lnp_serve_hello(link, link->reply + HEADER, &reply_length);
-    send_frame(link->reply, LNP_REPLY_HELLO, 0, 0, reply_length);
+    send_hello(link, 0, 0);
 }
 
 void lnp_link_receive(lnp_link_t *link, uint8_t byte)

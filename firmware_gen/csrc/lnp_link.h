@@ -15,13 +15,14 @@ typedef struct {
     LNP_MODEL(t) net;
     int16_t counts[LNP_N_IN];  // of the current step
     lnp_cobs_t in;
+    uint32_t run;            // the host's number of the run since the last reset; 0 after a start
     bool open;               // a host has opened a session
     uint16_t sid;            // the id of that session
     uint16_t seq;            // of the request that `reply` answers
     uint32_t request_crc;    // of that request
     uint32_t reply_payload;  // bytes of the reply kept for a repeated request
-    uint8_t request[LNP_FRAME_BYTES];
     uint8_t reply[LNP_FRAME_BYTES];
+    uint8_t request[LNP_FRAME_BYTES];  // last: a sanitizer sees what is written beyond it
 } lnp_link_t;
 
 // Sets all state to 0 and sends the greeting.
@@ -34,6 +35,6 @@ void lnp_link_receive(lnp_link_t *link, uint8_t byte);
 // LNP_NAK_ code.
 uint16_t lnp_serve(lnp_link_t *link, uint8_t *reply, uint32_t *reply_length, uint8_t type,
                    const uint8_t *payload, uint32_t length);
-void lnp_serve_hello(const lnp_link_t *link, uint8_t *reply, uint32_t *reply_length);
+void lnp_serve_hello(const lnp_link_t *link, uint8_t *reply);
 
 #endif

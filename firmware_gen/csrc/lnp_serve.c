@@ -5,11 +5,12 @@
 #include "lnp_crc32.h"
 #include "lnp_link.h"
 
-void lnp_serve_hello(const lnp_link_t *link, uint8_t *reply, uint32_t *reply_length)
+void lnp_serve_hello(const lnp_link_t *link, uint8_t *reply)
 {
     static const char board[LNP_WIRE_NAME_BYTES] = LNP_BOARD_NAME;
     lnp_put_hello_wire_crc(reply, LNP_WIRE_CRC);
     lnp_put_hello_fingerprint(reply, LNP_FINGERPRINT);
+    lnp_put_hello_run(reply, link->run);
     lnp_put_hello_t(reply, link->net.t);
     lnp_put_hello_state_words(reply, LNP_STATE_WORDS);
     lnp_put_hello_clock_hz(reply, LNP_CLOCK_HZ);
@@ -19,12 +20,21 @@ void lnp_serve_hello(const lnp_link_t *link, uint8_t *reply, uint32_t *reply_len
     lnp_put_hello_n_tables(reply, LNP_TABLES);
     lnp_put_hello_max_payload(reply, LNP_MAX_PAYLOAD);
     lnp_put_hello_board(reply, board);
-    *reply_length = LNP_REPLY_HELLO_REST;
 }
 
-static uint16_t serve_reset(lnp_link_t *link, uint8_t *reply, uint32_t *reply_length)
+// A late request to begin a run that has already begun does nothing: it names the run before.
+static uint16_t serve_reset(lnp_link_t *link, uint8_t *reply, uint32_t *reply_length, const uint8_t *payload,
+                            uint32_t length)
 {
+    if (length != LNP_REQUEST_RESET_REST) {
+        return LNP_NAK_LENGTH;
+    }
+    if (lnp_get_reset_after(payload) != link->run) {
+        return LNP_NAK_RUN;
+    }
     LNP_MODEL(reset)(&link->net);
+    link->run = lnp_get_reset_run(payload);
+    lnp_put_reset_run(reply, link->run);
     lnp_put_reset_t(reply, link->net.t);
     lnp_put_reset_digest(reply, link->net.digest);
     *reply_length = LNP_REPLY_RESET_REST;
@@ -41,6 +51,17 @@ static uint32_t run_step(lnp_link_t *link, const uint8_t *from)
     const uint32_t start = lnp_board_cycles();
     LNP_MODEL(step)(&link->net, link->counts);
     return lnp_board_cycles() - start;
+}
+
+// The CRC of the counts of one step, little-endian, after that of those before.
+static uint32_t crc_of_counts(const lnp_link_t *link, uint32_t crc)
+{
+    for (uint32_t k = 0; k < LNP_N_IN; k++) {
+        uint8_t bytes[2];
+        lnp_put_u16(bytes, (uint16_t)link->counts[k]);
+        crc = lnp_crc32(crc, bytes, sizeof bytes);
+    }
+    return crc;
 }
 
 // Returns the number of steps whose counts take exactly `bytes`; 0 if there is none or the reply
@@ -62,21 +83,28 @@ static uint16_t serve_steps(lnp_link_t *link, uint8_t *reply, uint32_t *reply_le
     if (steps == 0) {
         return LNP_NAK_LENGTH;
     }
+    if (lnp_get_steps_run(payload) != link->run) {
+        return LNP_NAK_RUN;
+    }
     if (lnp_get_steps_t(payload) != link->net.t) {
         return LNP_NAK_STEP;
     }
     uint8_t *const y = reply + LNP_REPLY_STEPS_REST;
     uint8_t *const digests = y + 4u * LNP_N_OUT;
     uint32_t cycles = 0;
+    uint32_t crc = 0;
     for (uint32_t k = 0; k < steps; k++) {
         cycles += run_step(link, payload + LNP_REQUEST_STEPS_REST + 2u * LNP_N_IN * k);
+        crc = crc_of_counts(link, crc);
         lnp_put_u32(digests + 4u * k, LNP_MODEL(digest)(&link->net));
     }
     for (uint32_t o = 0; o < LNP_N_OUT; o++) {
         lnp_put_u32(y + 4u * o, (uint32_t)link->net.LNP_READOUT[o]);
     }
+    lnp_put_steps_run(reply, link->run);
     lnp_put_steps_t(reply, link->net.t);
     lnp_put_steps_cycles(reply, cycles);
+    lnp_put_steps_crc(reply, crc);
     *reply_length = LNP_REPLY_STEPS_REST + 4u * (LNP_N_OUT + steps);
     return 0;
 }
@@ -87,12 +115,19 @@ static uint16_t serve_state(lnp_link_t *link, uint8_t *reply, uint32_t *reply_le
     if (length != LNP_REQUEST_STATE_REST) {
         return LNP_NAK_LENGTH;
     }
+    if (lnp_get_state_run(payload) != link->run) {
+        return LNP_NAK_RUN;
+    }
+    if (lnp_get_state_t(payload) != link->net.t) {
+        return LNP_NAK_STEP;
+    }
     const uint32_t word = lnp_get_state_word(payload);
     const uint32_t count = lnp_get_state_count(payload);
     if (count > (LNP_MAX_PAYLOAD - LNP_REPLY_STATE_REST) / 4u || word > LNP_STATE_WORDS ||
         count > LNP_STATE_WORDS - word) {
         return LNP_NAK_RANGE;
     }
+    lnp_put_state_run(reply, link->run);
     lnp_put_state_t(reply, link->net.t);
     lnp_put_state_word(reply, word);
     for (uint32_t k = 0; k < count; k++) {
@@ -102,8 +137,11 @@ static uint16_t serve_state(lnp_link_t *link, uint8_t *reply, uint32_t *reply_le
     return 0;
 }
 
-static uint16_t serve_tables(uint8_t *reply, uint32_t *reply_length)
+static uint16_t serve_tables(uint8_t *reply, uint32_t *reply_length, uint32_t length)
 {
+    if (length != 0) {
+        return LNP_NAK_LENGTH;
+    }
     for (uint32_t k = 0; k < LNP_TABLES; k++) {
         const lnp_table_t *table = &LNP_MODEL(directory)[k];
         lnp_put_u32(reply + 4u * k, lnp_crc32(0, table->data, table->bytes));
@@ -137,35 +175,20 @@ static uint16_t serve_read(uint8_t *reply, uint32_t *reply_length, const uint8_t
     return 0;
 }
 
-// Requests without fields: any payload is refused.
-static uint16_t serve_plain(lnp_link_t *link, uint8_t *reply, uint32_t *reply_length, uint8_t type,
-                            uint32_t length)
-{
-    if (length != 0) {
-        return LNP_NAK_LENGTH;
-    }
-    if (type == LNP_REQUEST_RESET) {
-        return serve_reset(link, reply, reply_length);
-    }
-    if (type == LNP_REQUEST_TABLES) {
-        return serve_tables(reply, reply_length);
-    }
-    lnp_serve_hello(link, reply, reply_length);
-    return 0;
-}
-
 uint16_t lnp_serve(lnp_link_t *link, uint8_t *reply, uint32_t *reply_length, uint8_t type,
                    const uint8_t *payload, uint32_t length)
 {
     switch (type) {
     case LNP_REQUEST_HELLO:
+        return LNP_NAK_LENGTH;  // one without a payload is answered in lnp_link.c
     case LNP_REQUEST_RESET:
-    case LNP_REQUEST_TABLES:
-        return serve_plain(link, reply, reply_length, type, length);
+        return serve_reset(link, reply, reply_length, payload, length);
     case LNP_REQUEST_STEPS:
         return serve_steps(link, reply, reply_length, payload, length);
     case LNP_REQUEST_STATE:
         return serve_state(link, reply, reply_length, payload, length);
+    case LNP_REQUEST_TABLES:
+        return serve_tables(reply, reply_length, length);
     case LNP_REQUEST_READ:
         return serve_read(reply, reply_length, payload, length);
     default:

@@ -13,12 +13,15 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 
 
 @contextmanager
-def device(model: QuantizedModel, name: str, port: str | None) -> Iterator:
-    """A runtime.device.Device. Without a port, it builds and starts the firmware."""
+def device(model: QuantizedModel, name: str, port: str | None, faults: float = 0.0, seed: int = 1) -> Iterator:
+    """A runtime.device.Device. Without a port, it builds and starts the firmware. faults : per byte of the line"""
     from lnp_edge.runtime.device import Device
+    from lnp_edge.runtime.faults import FaultyPort
+    from lnp_edge.runtime.ports import open_again
 
     with opened(model, name, port) as line:
-        yield Device(line, model, port or name)
+        between = FaultyPort(line, faults, seed) if faults else line
+        yield Device(between, model, port or name, reopen=(lambda: open_again(line)) if port else None)
 
 
 @contextmanager

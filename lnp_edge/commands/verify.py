@@ -8,7 +8,10 @@ windows of training data that lnp quantize wrote beside the model. The C
 functions argmax, save and load are not run. On an emulated board the program
 of lnp generate --app runs too: its decisions from single samples are compared.
 Last, the cost: the instructions of a step are counted on both kinds of data,
-and compared with the board's clock, flash and RAM."""
+and compared with the board's clock, flash and RAM.
+
+With --faults, the line between host and device damages bytes at random: the
+result must be the same, and what passed is told."""
 
 import argparse
 import json
@@ -24,13 +27,18 @@ HELP = "compare a device with the reference, bit for bit"
 EXAMPLE = """  lnp verify model.onnx --board cortex-m4
   lnp verify model.onnx --board nucleo-f401re --port /dev/ttyACM0 --steps 20000"""
 MAX_STEPS = 100_000_000
+TROUBLE = ("damaged here", "damaged there", "recovered")
+MOST_FAULTS = 0.02  # per byte; above it, not even a greeting passes
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("model", type=Path, help="a model.onnx written by lnp quantize")
     _device.arguments(parser)
     parser.add_argument("--steps", type=int, default=2000, help="number of steps (default: 2000)")
-    parser.add_argument("--seed", type=int, default=1, help="seed of the stimulus (default: 1)")
+    parser.add_argument("--seed", type=int, default=1, help="seed of the stimulus and the faults (default: 1)")
+    parser.add_argument(
+        "--faults", type=float, default=0.0, metavar="RATE", help="damage the line: faults per byte, such as 1e-3"
+    )
     parser.add_argument("--json", action="store_true", help="print the report as JSON")
 
 
@@ -44,10 +52,12 @@ def run(args: argparse.Namespace) -> int:
         raise ConfigError(f"--steps is {args.steps}", f"choose a number from 1 to {MAX_STEPS}")
     if args.seed < 0:
         raise ConfigError(f"--seed is {args.seed}", "choose 0 or more")
+    if not 0 <= args.faults <= MOST_FAULTS:
+        raise ConfigError(f"--faults is {args.faults:g}", f"choose from 0 to {MOST_FAULTS} faults per byte")
     model = onnx_file.load(args.model)
     windows = windows_file.load(model, args.model)
     name, real = args.board or "cortex-m4", [] if windows is None else list(model.rows(windows))
-    with _device.device(model, name, args.port) as device, bars() as progress:
+    with _device.device(model, name, args.port, args.faults, args.seed) as device, bars() as progress:
         told = device.greeting
         total = args.steps + sum(map(len, real))
         task = progress.add_task(f"verify on {told.board}", total=total, info="steps")
@@ -57,6 +67,7 @@ def run(args: argparse.Namespace) -> int:
 
         report = verify(model, device, stimulus(model, args.steps, args.seed), shown)
         on_real = verify(model, device, real, shown) if real and report.ok else None
+    link = _link(device)
     decided = None
     if args.port is None:
         with _device.opened(model, name, None, app=True) as line:
@@ -69,7 +80,7 @@ def run(args: argparse.Namespace) -> int:
     if args.json:
         parts = {"windows": on_real, "decisions": decided, "cost": cost}
         more = {name: part.as_dict() if part else None for name, part in parts.items()}
-        print(json.dumps(report.as_dict() | more | {"ok": good}))
+        print(json.dumps(report.as_dict() | more | link | {"ok": good}))
         return 0 if good else 1
     lines = report.lines()
     if on_real:
@@ -78,6 +89,8 @@ def run(args: argparse.Namespace) -> int:
         which = f"{len(real)} real window{'s' * (len(real) > 1)}" if on_real.ok else place
         lines += [*before, f"{last}, on {which}"]
     lines += decided.lines() if decided else []
+    if args.faults or any(link["link"][key] for key in TROUBLE):
+        lines += [f"{what}: {', '.join(f'{n} {kind}' for kind, n in count.items())}" for what, count in link.items()]
     out.print("\n".join(lines), soft_wrap=True, markup=False)
     if cost:
         _cost_report.show(cost)
@@ -87,3 +100,11 @@ def run(args: argparse.Namespace) -> int:
     if windows is None:
         out.print(_cost_report.no_windows(args.model), soft_wrap=True, markup=False)
     return 0 if good else 1
+
+
+def _link(device) -> dict[str, dict[str, int]]:
+    """What has passed on the line, and what damaged it, if anything did."""
+    from lnp_edge.runtime.faults import FaultyPort
+
+    faults = {"faults": dict(sorted(device.port.count.items()))} if isinstance(device.port, FaultyPort) else {}
+    return {"link": device.traffic.as_dict()} | faults

@@ -6,8 +6,10 @@ On the wire a frame is `00 | COBS(body | crc32) | 00`, all numbers little-endian
 
 A reply has type | 0x80, a refusal 0x7F; both repeat sid and seq. One request is open at a time. A
 device that receives the same request again resends its stored reply and does nothing else, so the
-host may repeat a request until a deadline. The checksum is CRC-32 (zlib) with an explicit length:
-a CRC-16 missed up to 1.6e-4 of the frames with a doubled byte.
+host may repeat a request until a deadline. What changes or reads the state names its run and step: a
+run is what follows a reset, and its number is drawn by the host, so that a late request of another
+run, or from before a restart, is refused. The checksum is CRC-32 (zlib) with an explicit length: a
+CRC-16 missed up to 1.6e-4 of the frames with a doubled byte. docs/link.md has all of this byte by byte.
 """
 
 from __future__ import annotations
@@ -48,11 +50,13 @@ class Message:
 
 
 REQUESTS = {
+    # Opens the session of its sid. Changes nothing else, and may be asked at any time.
     "hello": Message(0x01),
-    "reset": Message(0x02),
+    # Ends the run `after` and begins `run`; refused unless `after` is the device's run.
+    "reset": Message(0x02, (("after", "u32"), ("run", "u32"))),
     # Steps t .. t+k-1 with k * n_in sensor counts; refused unless t is the device's next step.
-    "steps": Message(0x03, (("t", "u32"),), "i16"),
-    "state": Message(0x04, (("word", "u32"), ("count", "u16"))),
+    "steps": Message(0x03, (("run", "u32"), ("t", "u32")), "i16"),
+    "state": Message(0x04, (("run", "u32"), ("t", "u32"), ("word", "u32"), ("count", "u16"))),
     "tables": Message(0x05),
     "read": Message(0x06, (("table", "u16"), ("offset", "u32"), ("count", "u16"))),
 }
@@ -63,6 +67,7 @@ REPLIES = {
         (
             ("wire_crc", "u32"),
             ("fingerprint", "u32"),
+            ("run", "u32"),  # 0 after a start
             ("t", "u32"),
             ("state_words", "u32"),
             ("clock_hz", "u32"),
@@ -74,18 +79,19 @@ REPLIES = {
             ("board", "name"),
         ),
     ),
-    "reset": Message(REPLY | 0x02, (("t", "u32"), ("digest", "u32"))),
-    # After the last step: t is its number, cycles the CPU cycles of all steps (0: no counter).
-    # `rest` is the read-out y[n_out], then the digest after each step.
-    "steps": Message(REPLY | 0x03, (("t", "u32"), ("cycles", "u32")), "u32"),
-    "state": Message(REPLY | 0x04, (("t", "u32"), ("word", "u32")), "u32"),
+    "reset": Message(REPLY | 0x02, (("run", "u32"), ("t", "u32"), ("digest", "u32"))),
+    # After the last step: t is its number, cycles the CPU cycles of all steps (0: no counter), crc the CRC-32 of the
+    # counts that the network was given. `rest` is the read-out y[n_out], then the digest after each step.
+    "steps": Message(REPLY | 0x03, (("run", "u32"), ("t", "u32"), ("cycles", "u32"), ("crc", "u32")), "u32"),
+    "state": Message(REPLY | 0x04, (("run", "u32"), ("t", "u32"), ("word", "u32")), "u32"),
     # CRC-32 of each table's bytes in flash, in the order of layout.tables.
     "tables": Message(REPLY | 0x05, (), "u32"),
     "read": Message(REPLY | 0x06, (("table", "u16"), ("offset", "u32")), "u8"),
-    "nak": Message(0x7F, (("code", "u16"), ("t", "u32"))),
+    "nak": Message(0x7F, (("code", "u16"), ("run", "u32"), ("t", "u32"))),
 }
-# Reasons for a refusal: another session, unknown type, wrong length, step number or range.
-NAK = {"session": 1, "type": 2, "length": 3, "step": 4, "range": 5}
+# Reasons for a refusal: another session, unknown type, wrong length, step number, range or run. "damaged" answers a
+# frame that cannot be read, with seq 0: at most one for each delimiter.
+NAK = {"session": 1, "type": 2, "length": 3, "step": 4, "range": 5, "run": 6, "damaged": 7}
 
 
 def wire_crc() -> int:

@@ -24,8 +24,8 @@ from lnp_edge.firmware_gen import rival as firmware
 from lnp_edge.firmware_gen.build import Sizes, build, compiler
 from lnp_edge.firmware_gen.folder import scratch, write
 from lnp_edge.rivals import FORECAST_ONE, Rival
-from lnp_edge.runtime.device import Port
 from lnp_edge.runtime.emulator import Emulator
+from lnp_edge.runtime.link import Port
 from lnp_edge.runtime.ports import open_board
 from lnp_edge.spec import plugins
 from lnp_edge.spec.board import Board

@@ -59,7 +59,7 @@ class Line:
     def refusal(self, *args, **kwargs):
         frame = self.ask(*args, **kwargs)
         assert frame.type == REPLIES["nak"].type
-        code, _ = REPLIES["nak"].struct.unpack(frame.payload)
+        code, _, _ = REPLIES["nak"].struct.unpack(frame.payload)
         return next(name for name, value in NAK.items() if value == code)
 
     def close(self):
@@ -82,8 +82,12 @@ def line(sanitized):
         yield found
 
 
-def steps_payload(t, count, seed=2):
-    return struct.pack("<I", t) + tiny_counts(tiny_model(), 150, seed)[t : t + count].tobytes()
+def reset_payload(after, run):
+    return struct.pack("<II", after, run)
+
+
+def steps_payload(t, count, seed=2, run=0):
+    return struct.pack("<II", run, t) + tiny_counts(tiny_model(), 150, seed)[t : t + count].tobytes()
 
 
 def test_a_device_greets_at_boot_and_at_hello(line):
@@ -94,32 +98,58 @@ def test_a_device_greets_at_boot_and_at_hello(line):
     *numbers, name = REPLIES["hello"].struct.unpack(frame.payload)
     m = tiny_model()
     assert numbers == [
-        protocol.wire_crc(), m.fingerprint, 0, m.state_words, 1_000_000_000, m.n, m.n_in, m.n_out, 16, 512,
+        protocol.wire_crc(), m.fingerprint, 0, 0, m.state_words, 1_000_000_000, m.n, m.n_in, m.n_out, 16, 512,
     ]  # fmt: skip
     assert name == b"host".ljust(24, b"\0")
 
 
 def test_without_hello_and_from_another_session_nothing_is_done(line):
-    assert line.refusal("reset", sid=0) == "session"
+    assert line.refusal("reset", reset_payload(0, 1), sid=0) == "session"
     line.ask("hello", sid=7)
     line.ask("steps", steps_payload(0, 5), seq=2)
-    assert line.refusal("reset", sid=8) == "session"
+    assert line.refusal("reset", reset_payload(0, 1), sid=8) == "session"
     line.ask("hello", sid=8)
     assert line.refusal("steps", steps_payload(5, 1), sid=7) == "session"
-    assert struct.unpack_from("<I", line.ask("hello", sid=8, seq=9).payload, 8) == (5,)
+    assert place(line, sid=8) == (0, 5)
+
+
+def place(line, sid=7):
+    """run and t, as the greeting says."""
+    return struct.unpack_from("<II", line.ask("hello", sid=sid, seq=9).payload, 8)
+
+
+def test_a_late_reset_or_step_of_another_run_does_nothing(line):
+    line.ask("hello")
+    line.ask("reset", reset_payload(0, 11), seq=2)
+    line.ask("steps", steps_payload(0, 5, run=11), seq=3)
+    assert line.refusal("reset", reset_payload(0, 11), seq=2) == "run"
+    line.ask("reset", reset_payload(11, 12), seq=4)
+    assert line.refusal("steps", steps_payload(0, 5, run=11), seq=3) == "run"  # t is right
+    for after in (0, 11, 13):
+        assert line.refusal("reset", reset_payload(after, 14), seq=5) == "run"
+    assert line.refusal("state", struct.pack("<IIIH", 11, 0, 0, 1), seq=6) == "run"
+    assert line.refusal("state", struct.pack("<IIIH", 12, 5, 0, 1), seq=6) == "step"
+    assert place(line) == (12, 0)
+    assert line.ask("steps", steps_payload(0, 5, run=12), seq=7).payload[:8] == struct.pack("<II", 12, 5)
+    assert place(line) == (12, 5)
 
 
 def test_a_repeated_request_is_answered_from_memory(line):
     line.ask("hello")
     first = line.ask("steps", steps_payload(0, 5), seq=2)
     assert line.ask("steps", steps_payload(0, 5), seq=2) == first
-    assert line.refusal("reset", sid=8, seq=2) == "session"  # a refusal between does not disturb it
+    # Neither a refusal between, nor a greeting, nor damage disturbs it.
+    assert line.refusal("reset", reset_payload(0, 1), sid=8, seq=2) == "session"
+    assert place(line) == (0, 5)
+    line.raw(b"\x09\x09\0")
+    assert line.read().type == REPLIES["nak"].type
     assert line.refusal("steps", steps_payload(9, 5), seq=3) == "step"
     assert line.ask("steps", steps_payload(0, 5), seq=2) == first
-    assert line.ask("steps", steps_payload(5, 5), seq=3).payload[:4] == struct.pack("<I", 10)
+    assert line.ask("steps", steps_payload(5, 5), seq=3).payload[4:8] == struct.pack("<I", 10)
     # The same number with another body is another request, and a new session has no memory.
     assert line.refusal("steps", steps_payload(0, 5), seq=3) == "step"
-    line.ask("hello", seq=3)
+    line.ask("hello", sid=8, seq=3)
+    line.ask("hello", sid=7, seq=3)
     assert line.refusal("steps", steps_payload(5, 5), seq=3) == "step"
 
 
@@ -128,11 +158,11 @@ def test_steps_come_back_with_number_readout_and_digests(line):
     digests, _, _ = oracle(150)
     most = link.max_steps(tiny_model())
     frame = line.ask("steps", steps_payload(0, most), seq=2)
-    t, cycles, *words = struct.unpack(f"<II{4 + most}I", frame.payload)
-    assert (t, cycles) == (most, 0)
+    run, t, cycles, crc, *words = struct.unpack(f"<IIII{4 + most}I", frame.payload)
+    assert (run, t, cycles, crc) == (0, most, 0, zlib.crc32(steps_payload(0, most)[8:]))
     assert words[4:] == digests[:most]
-    assert line.ask("reset", seq=3).payload == struct.pack("<II", 0, 0)
-    frame = line.ask("steps", steps_payload(0, 1), seq=4)
+    assert line.ask("reset", reset_payload(0, 1), seq=3).payload == struct.pack("<III", 1, 0, 0)
+    frame = line.ask("steps", steps_payload(0, 1, run=1), seq=4)
     assert frame.payload[-4:] == struct.pack("<I", digests[0])
 
 
@@ -142,18 +172,20 @@ def test_wrong_types_lengths_and_ranges_are_refused(line):
     bias_out = 4 * tiny_model().n_out
     assert line.refusal("", kind=0) == "type"
     assert line.refusal("", kind=0x07) == "type"
-    assert line.refusal("", kind=0x81) == "type"
-    for name in ("hello", "reset", "tables"):
+    assert line.refusal("", kind=0x7E) == "type"
+    for name in ("hello", "tables"):
         assert line.refusal(name, b"\0") == "length"
-    for size in (0, 3, 4, 5, 9, 11, 511, 512):
+    for size in (0, 7, 9):
+        assert line.refusal("reset", bytes(size)) == "length"
+    for size in (0, 3, 7, 8, 9, 13, 15, 511, 510):
         payload = bytes(size)
         assert line.refusal("steps", payload) == "length", size
     assert line.refusal("steps", steps_payload(1, 1)) == "step"
-    for payload in (b"", b"\0" * 5, b"\0" * 7):
+    for payload in (b"", b"\0" * 13, b"\0" * 15):
         assert line.refusal("state", payload) == "length"
-    for word, count in ((words, 1), (words + 1, 0), (words - 1, 2), (2**32 - 1, 2), (0, 127), (0, 65535)):
-        assert line.refusal("state", struct.pack("<IH", word, count)) == "range", (word, count)
-    assert len(line.ask("state", struct.pack("<IH", words - 1, 1)).payload) == 12
+    for word, count in ((words, 1), (words + 1, 0), (words - 1, 2), (2**32 - 1, 2), (0, 126), (0, 65535)):
+        assert line.refusal("state", struct.pack("<IIIH", 0, 0, word, count)) == "range", (word, count)
+    assert len(line.ask("state", struct.pack("<IIIH", 0, 0, words - 1, 1)).payload) == 16
     for payload in (b"", b"\0" * 7, b"\0" * 9):
         assert line.refusal("read", payload) == "length"
     for table, offset, count in (
@@ -166,24 +198,39 @@ def test_wrong_types_lengths_and_ranges_are_refused(line):
             count,
         )
     assert len(line.ask("read", struct.pack("<HIH", last, bias_out - 1, 1)).payload) == 7
-    assert struct.unpack_from("<I", line.ask("hello", seq=99).payload, 8) == (0,)
+    assert place(line) == (0, 0)
 
 
-def test_damaged_and_foreign_frames_get_no_answer(line):
-    body = protocol.HEADER.pack(1, 1, 7, 1, 0)
-    line.raw(protocol.encode(Frame(1, 7, 1, bytes(513))))  # longer than any frame may be
-    good = protocol.encode(Frame(1, 7, 1, b""))
-    for damaged in (
-        protocol.HEADER.pack(2, 1, 7, 1, 0),  # another version
-        protocol.HEADER.pack(1, 1, 7, 1, 1),  # a length that is not true
-        protocol.HEADER.pack(1, 1, 7, 1, 65535),
-        body[:-1],
-    ):
-        line.raw(b"\0" + protocol.cobs_encode(damaged + zlib.crc32(damaged).to_bytes(4, "little")) + b"\0")
+def test_what_is_damaged_is_refused_once_for_each_delimiter_and_what_is_foreign_gets_no_answer(line):
+    line.ask("hello", sid=7)
+    good = protocol.encode(Frame(REQUESTS["tables"].type, 7, 1, b""))
+    body = protocol.HEADER.pack(1, 5, 7, 1, 0)
+
+    def framed(body):
+        return b"\0" + protocol.cobs_encode(body + zlib.crc32(body).to_bytes(4, "little")) + b"\0"
+
+    assert framed(body) == good
+    wrong = [
+        protocol.encode(Frame(1, 7, 1, bytes(513))),  # longer than any frame may be
+        protocol.encode(Frame(1, 7, 1, bytes(60000))),
+        framed(protocol.HEADER.pack(1, 5, 7, 1, 1)),  # a length that is not true
+        framed(protocol.HEADER.pack(1, 5, 7, 1, 65535)),
+        framed(body[:-1]),
+        b"\0\x09\0\0\0",
+    ]
     for bit in range(8, 8 * (len(good) - 1)):
-        wrong = bytearray(good)
-        wrong[bit // 8] ^= 1 << bit % 8
-        line.raw(bytes(wrong))
+        flipped = bytearray(good)
+        flipped[bit // 8] ^= 1 << bit % 8
+        wrong.append(bytes(flipped))
+    for data in wrong:
+        line.raw(data)
+        for _ in filter(None, data.split(b"\0")):
+            told = line.read()
+            assert (told.type, told.sid, told.seq) == (REPLIES["nak"].type, 7, 0)
+            assert REPLIES["nak"].struct.unpack(told.payload) == (NAK["damaged"], 0, 0)
+    line.raw(framed(protocol.HEADER.pack(2, 5, 7, 1, 0)))  # another version
+    for kind in (REPLIES["nak"].type, *(m.type for m in REPLIES.values())):  # an echo, or another device
+        line.raw(protocol.encode(Frame(kind, 7, 1, b"")))
     assert line.ask("hello", seq=42).seq == 42
 
 
@@ -205,7 +252,8 @@ def test_any_garbage_is_survived(line):
     while (frame := line.read()).sid != 12345:
         pass
     assert frame.seq == 54321
-    assert line.ask("reset", sid=12345, seq=54322).payload == struct.pack("<II", 0, 0)
+    run, _ = place(line, sid=12345)
+    assert line.ask("reset", reset_payload(run, 5), sid=12345, seq=54322).payload == struct.pack("<III", 5, 0, 0)
 
 
 def test_requests_with_long_runs_without_a_zero_arrive_whole(line):
@@ -217,8 +265,9 @@ def test_requests_with_long_runs_without_a_zero_arrive_whole(line):
         digests.append(naive.h)
     line.ask("hello", seq=0)
     for count in range(38, 85):
-        line.ask("reset", seq=2 * count)
-        reply = line.ask("steps", bytes(4) + rows[:count].astype("<i2").tobytes(), seq=2 * count + 1)
+        line.ask("reset", reset_payload(0 if count == 38 else count - 1, count), seq=2 * count)
+        payload = struct.pack("<II", count, 0) + rows[:count].astype("<i2").tobytes()
+        reply = line.ask("steps", payload, seq=2 * count + 1)
         assert reply.payload[-4:] == struct.pack("<I", digests[count - 1]), count
 
 

@@ -374,7 +374,8 @@ def counting_port(name, clock_hz):
         steps = (len(payload) - head.size) // 4 - MODEL.n_out
         answered.append(steps)
         each = 63_000 if sum(answered) > 500 else 90_000
-        return head.pack(head.unpack_from(payload)[0], each * steps) + payload[head.size :]
+        run, t, _, crc = head.unpack_from(payload)
+        return head.pack(run, t, each * steps, crc) + payload[head.size :]
 
     return FakePort(MODEL, tamper, greeting={"board": name.encode(), "clock_hz": clock_hz})
 
