@@ -13,6 +13,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+from lnp_edge.base import stopping
 from lnp_edge.base.errors import BoardError, ConfigError
 from lnp_edge.base.files import read_bounded
 from lnp_edge.firmware_gen import commands, link
@@ -126,9 +127,11 @@ def write(files: dict[str, str], folder: Path) -> None:
 def scratch() -> Iterator[Path]:
     """A folder to build in, removed at the end. It stays if a tool failed in it: the error names a log in it."""
     made = Path(tempfile.mkdtemp(prefix="lnp-"))
+    stopping.SCRATCH.add(made)
     try:
         yield made
     finally:
+        stopping.SCRATCH.discard(made)
         if not any(made.rglob(f"{BUILD}/*.log")):
             shutil.rmtree(made, ignore_errors=True)
 

@@ -21,6 +21,7 @@ from difflib import get_close_matches
 from importlib import import_module
 from typing import NoReturn
 
+from lnp_edge.base import stopping
 from lnp_edge.base.console import fail
 from lnp_edge.base.errors import ConfigError, LnpError
 from lnp_edge.base.version import VERSION
@@ -96,6 +97,8 @@ def main(argv: list[str] | None = None) -> int:
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="replace")
     try:
+        if argv is None:  # a process of its own
+            stopping.guard()
         words = sys.argv[1:] if argv is None else argv
         if not words:
             print(ROAD, flush=True)
@@ -107,9 +110,8 @@ def main(argv: list[str] | None = None) -> int:
     except LnpError as e:
         fail(e)
         return e.exit_code
-    except KeyboardInterrupt:
-        print("\nstopped", file=sys.stderr)
-        return 130
+    except KeyboardInterrupt as e:
+        return stopping.leave(e)
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0

@@ -13,6 +13,7 @@ from typing import Any
 
 from lnp_edge.base.errors import BoardError, LinkError
 from lnp_edge.base.install import INSTALL
+from lnp_edge.base.stopping import deferred
 from lnp_edge.runtime import code
 from lnp_edge.spec.board import PAGE, PRIVATE, Board
 
@@ -96,13 +97,14 @@ class Emulator:
 
     def _run(self) -> None:
         self._polled = False
-        try:
-            self._uc.emu_start(self._pc, self._never, timeout=PATIENCE_US)
-        except self._unicorn.UcError as e:
-            self._fault = f"{e} at {self._uc.reg_read(self._arm.UC_ARM_REG_PC):#010x}"
+        with deferred(self._uc.emu_stop):
+            try:
+                self._uc.emu_start(self._pc, self._never, timeout=PATIENCE_US)
+            except self._unicorn.UcError as e:
+                self._fault = f"{e} at {self._uc.reg_read(self._arm.UC_ARM_REG_PC):#010x}"
+            self._pc = self._uc.reg_read(self._arm.UC_ARM_REG_PC) | 1
         if self._fault:
             raise LinkError(f"the emulated firmware crashed: {self._fault}", "report this with the model file")
-        self._pc = self._uc.reg_read(self._arm.UC_ARM_REG_PC) | 1
 
     @property
     def in_waiting(self) -> int:

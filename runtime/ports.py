@@ -14,6 +14,7 @@ from pathlib import Path
 
 import serial
 
+from lnp_edge.base import stopping
 from lnp_edge.base.errors import BoardError, LinkError
 from lnp_edge.base.install import INSTALL
 from lnp_edge.runtime.emulator import Emulator
@@ -117,7 +118,12 @@ class PtyProcess(serial.Serial):
             self.port = os.ttyname(slave)
             self.open()  # first, for it throws away what was written
             self._process = subprocess.Popen(
-                command, stdin=master, stdout=master, stderr=subprocess.DEVNULL, start_new_session=True
+                command,
+                stdin=master,
+                stdout=master,
+                stderr=subprocess.DEVNULL,
+                start_new_session=True,
+                preexec_fn=stopping.end_with_parent,
             )
         except (OSError, ValueError) as e:
             self.close()

@@ -20,14 +20,16 @@ from __future__ import annotations
 import multiprocessing
 import os
 import signal
-from collections.abc import Callable, Generator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
+from contextlib import contextmanager
 from functools import partial
 from multiprocessing.connection import Connection
 from threading import Thread
 from typing import Any
 
+from lnp_edge.base import stopping
 from lnp_edge.base.errors import ConfigError
 
 Tell = Callable[..., None]
@@ -56,13 +58,11 @@ def processes(work: Work, items: Sequence, tell: Tell, jobs: int | None = None) 
 
     listener = Thread(target=listen, daemon=True)
     listener.start()
-    # Ctrl-C reaches every process of a terminal. The workers inherit this setting and ignore it.
-    asked = signal.signal(signal.SIGINT, signal.SIG_IGN)
     workers = max(1, min(len(items), jobs or os.cpu_count() or 1))
     pool = ProcessPoolExecutor(workers, context, initializer=_begin, initargs=(writer, context.Lock()))
     try:
-        futures = [pool.submit(_telling, work, item) for item in items]
-        signal.signal(signal.SIGINT, asked)
+        with _blocked():
+            futures = [pool.submit(_telling, work, item) for item in items]
         for future in as_completed(futures):
             yield future.result()
     except BrokenProcessPool:
@@ -71,7 +71,6 @@ def processes(work: Work, items: Sequence, tell: Tell, jobs: int | None = None) 
             "run the command again, which keeps what is finished, with fewer --jobs",
         ) from None
     except BaseException:
-        signal.signal(signal.SIGINT, signal.SIG_IGN)
         for process in list((pool._processes or {}).values()):
             process.terminate()
         raise
@@ -79,7 +78,16 @@ def processes(work: Work, items: Sequence, tell: Tell, jobs: int | None = None) 
         pool.shutdown(cancel_futures=True)
         writer.close()
         listener.join()
-        signal.signal(signal.SIGINT, asked)
+
+
+@contextmanager
+def _blocked() -> Iterator[None]:
+    """Ctrl-C reaches every process of a terminal: those that begin here are deaf to it, and this one ends them."""
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, (signal.SIGINT,))
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 def for_jobs(text: str) -> Executor:
@@ -95,14 +103,7 @@ _writer: Any = None  # connection of a worker process, and the lock that keeps m
 def _begin(writer: Connection, lock: Any) -> None:
     global _writer
     _writer = writer, lock
-    Thread(target=_end_with_parent, daemon=True).start()
-
-
-def _end_with_parent() -> None:
-    """End this worker when its parent ends: a parent that was killed cannot stop its workers."""
-    if parent := multiprocessing.parent_process():
-        parent.join()
-        os._exit(1)
+    stopping.end_with_parent()
 
 
 def _telling(work: Work, item: Any) -> Any:
