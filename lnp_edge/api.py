@@ -22,7 +22,7 @@ from __future__ import annotations
 
 import os
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import closing
 from itertools import chain
 from pathlib import Path
@@ -240,7 +240,7 @@ class Model:
             if isinstance(value, bool) or not isinstance(value, int) or value < least:
                 raise ConfigError(f"{name} is {value!r}", f"choose a whole number from {least}")
         windows = None if self._path is None else windows_file.load(self.quantized, self._path)
-        real = [] if windows is None else self.quantized.rows(windows)
+        real: Iterable[NDArray[np.int16]] = [] if windows is None else self.quantized.rows(windows)
         target = boards.get(board)
         with scratch() as folder:
             image = None

@@ -267,7 +267,7 @@ def test_absent_busy_and_missing_ports_are_said(capsys, at):
 def test_a_silent_port_is_said(capsys, at, monkeypatch):
     from lnp_edge.runtime import device
 
-    monkeypatch.setattr(device.Device.__init__, "__defaults__", ("the port", 0.2))
+    monkeypatch.setattr(device, "DEADLINE", 0.2)
     master, slave = os.openpty()
     try:
         what, _ = refused(capsys, at, "verify", "m.onnx", "--board", "nucleo-f401re", "--port", os.ttyname(slave))
