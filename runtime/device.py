@@ -275,7 +275,7 @@ class Device:
                         raise lost.error
                     self._reopen()
                 told = self._greet()
-                if told.run not in self._runs:
+                if self._foreign(told):
                     raise LinkError(
                         f"another program has taken over {self.name}",
                         "close other programs on this port, and run the command again",
@@ -287,6 +287,9 @@ class Device:
                 return
             except Lost as e:
                 lost = e
+
+    def _foreign(self, told: Greeting) -> bool:
+        return told.run not in self._runs
 
     def _replay(self, after: int, journal: Journal) -> None:
         """Raises LinkError if a digest differs from what it was."""

@@ -23,7 +23,7 @@ from lnp_edge.spec.board import Board
 
 GREETS_WITHIN = 10.0  # s; a program that says nothing is opened all the same, for the link to say what is wrong
 
-COMES_BACK = 60.0  # s; a port that went away for longer is gone
+COMES_BACK, ASKED_EVERY = 60.0, 0.1  # s; a port that goes away for longer is gone
 
 
 def open_board(board: Board, image: Path | None, port: str | None = None) -> Port:
@@ -63,18 +63,17 @@ def open_serial(port: str, baud: int) -> serial.SerialBase:
         raise LinkError(*_why(port, e)) from None
 
 
-def open_again(port: Port, clock: Callable[[], float] = time.monotonic) -> None:
+def open_again(port: Port, sleep: Callable[[float], None] = time.sleep) -> None:
     """Open a serial port again that went away. Raises LinkError if it does not come back."""
-    until = clock() + COMES_BACK
-    while True:
+    for _ in range(round(COMES_BACK / ASKED_EVERY)):
         try:
             port.close()
             port.open()  # type: ignore[attr-defined]
             return
         except OSError as e:
-            if clock() > until:
-                raise LinkError(f"the port did not come back in {COMES_BACK:g} s: {e}", "check the cable") from None
-            time.sleep(0.1)
+            why = str(e)
+        sleep(ASKED_EVERY)
+    raise LinkError(f"the port went away for {COMES_BACK:g} s: {why}", "check the cable and run the command again")
 
 
 def _why(port: str, e: Exception) -> tuple[str, str]:

@@ -23,7 +23,7 @@ class FakePort:
         self.sid, self.run, self.last, self.requests = 0, 0, (None, b""), []
         self._in, self._out = bytearray(), bytearray()
         self.timeout, self.now = None, 0.0
-        self.restarts_before = set()  # numbers of requests that find it just restarted
+        self.restarts_before = self.restarts_after = frozenset()  # numbers of requests at which it restarts
 
     def clock(self):
         return self.now
@@ -62,8 +62,9 @@ class FakePort:
 
     def answer(self, frame):
         name = NAMES[frame.type]
-        if len(self.requests) in self.restarts_before:
-            self.restarts_before.remove(len(self.requests))
+        number = len(self.requests)
+        if number in self.restarts_before:
+            self.restarts_before -= {number}
             self.restart()
             return b""
         if name == "hello":
@@ -77,6 +78,9 @@ class FakePort:
             return self.last[1]
         self.requests.append(name)
         payload = self.tamper(name, getattr(self, name)(frame.payload))
+        if number in self.restarts_after:
+            self.restart()
+            return b""
         if isinstance(payload, str):
             return self.nak(frame, payload)
         self.last = frame, protocol.encode(Frame(frame.type | REPLY, frame.sid, frame.seq, payload))

@@ -267,7 +267,7 @@ def test_absent_busy_and_missing_ports_are_said(capsys, at):
 def test_a_silent_port_is_said(capsys, at, monkeypatch):
     from lnp_edge.runtime import device
 
-    monkeypatch.setattr(device, "DEADLINE", 0.2)
+    monkeypatch.setattr(device.Device.__init__, "__defaults__", ("the port", 0.2, None))
     master, slave = os.openpty()
     try:
         what, _ = refused(capsys, at, "verify", "m.onnx", "--board", "nucleo-f401re", "--port", os.ttyname(slave))
@@ -283,6 +283,9 @@ def test_a_silent_port_is_said(capsys, at, monkeypatch):
         (("verify", "m.onnx", "--steps", "0"), "--steps is 0"),
         (("verify", "m.onnx", "--steps", "-1"), "--steps is -1"),
         (("verify", "m.onnx", "--seed", "-1"), "--seed is -1"),
+        (("verify", "m.onnx", "--faults", "-1"), "--faults is -1"),
+        (("verify", "m.onnx", "--faults", "0.03"), "--faults is 0.03"),
+        (("verify", "m.onnx", "--faults", "nan"), "--faults is nan"),
         (("reproduce", "good.toml", "--seeds", "0"), "--seeds is 0"),
         (("reproduce", "good.toml", "--folds", "1"), "1 folds of"),
         (("reproduce", "good.toml", "--folds", "-1"), "-1 folds of"),
@@ -537,6 +540,20 @@ def test_verify_of_a_sound_device_says_so_and_returns_0(capsys, at):
     assert (found["windows"], found["cost"]["counted"], found["decisions"]["differ"]) == (None, [], 0)
 
 
+def test_verify_with_faults_gives_the_same_result_and_tells_what_passed(capsys, at):
+    need("cc")
+    words = ["verify", "m.onnx", "--board", "host", "--steps", "500", "--faults", "3e-3", "--seed", "2"]
+    assert main(words) == 0
+    first, _, link, faults, *_ = capsys.readouterr().out.splitlines()
+    assert first == f"verified: 500 steps, {500 * MODEL.state_words} state words, 0 differences"
+    assert link.startswith("link: ") and " sent again, " in link and link.endswith(" 0 replayed")
+    assert faults.startswith("faults: ") and " flip" in faults
+    assert main([*words, "--json"]) == 0
+    found = json.loads(capsys.readouterr().out)
+    assert found["ok"] and found["link"]["sent again"] > 0
+    assert set(found["faults"]) <= {"drop", "double", "flip", "insert", "burst", "delay", "hold"}
+
+
 def test_verify_of_a_device_that_differs_returns_1(capsys, at, monkeypatch):
     need("cc")
     from contextlib import contextmanager
@@ -547,7 +564,7 @@ def test_verify_of_a_device_that_differs_returns_1(capsys, at, monkeypatch):
     from lnp_edge.runtime.device import Device
 
     @contextmanager
-    def wrong(model, name, port):
+    def wrong(model, name, *_):
         other = with_entry(model, "out_bias", 0, int(model.readout.params["bias"][0]) + 1)
         yield Device(FakePort(other, greeting={"fingerprint": model.fingerprint}), model)
 

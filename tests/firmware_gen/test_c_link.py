@@ -25,6 +25,8 @@ from lnp_edge.spec.protocol import NAK, REPLIES, REPLY, REQUESTS, Frame
 class Line:
     """The host firmware on two pipes, frame by frame. A thread reads: neither side waits for the other."""
 
+    patience = 120.0  # s
+
     def __init__(self, image):
         pipe = subprocess.PIPE
         self.process = subprocess.Popen([image], stdin=pipe, stdout=pipe, stderr=pipe)
@@ -41,7 +43,7 @@ class Line:
         self.frames.put(None)
 
     def read(self):
-        frame = self.frames.get(timeout=120)
+        frame = self.frames.get(timeout=self.patience)
         assert frame is not None, self.process.stderr.read().decode()
         return frame
 
@@ -84,6 +86,19 @@ def line(sanitized):
 
 def reset_payload(after, run):
     return struct.pack("<II", after, run)
+
+
+def large_model():
+    """One whose state and largest table are longer than a reply."""
+    return tiny_model(n=140)
+
+
+@pytest.fixture
+def large(tmp_path):
+    need("gcc")
+    write(generate(large_model(), boards.get("host"), "net"), tmp_path)
+    with closing(Line(build(tmp_path, sanitize=True).image)) as found:
+        yield found
 
 
 def steps_payload(t, count, seed=2, run=0):
@@ -183,14 +198,14 @@ def test_wrong_types_lengths_and_ranges_are_refused(line):
     assert line.refusal("steps", steps_payload(1, 1)) == "step"
     for payload in (b"", b"\0" * 13, b"\0" * 15):
         assert line.refusal("state", payload) == "length"
-    for word, count in ((words, 1), (words + 1, 0), (words - 1, 2), (2**32 - 1, 2), (0, 126), (0, 65535)):
+    for word, count in ((words, 1), (words + 1, 0), (words - 1, 2), (2**32 - 1, 2), (0, 65535)):
         assert line.refusal("state", struct.pack("<IIIH", 0, 0, word, count)) == "range", (word, count)
     assert len(line.ask("state", struct.pack("<IIIH", 0, 0, words - 1, 1)).payload) == 16
     for payload in (b"", b"\0" * 7, b"\0" * 9):
         assert line.refusal("read", payload) == "length"
     for table, offset, count in (
         (last + 1, 0, 1), (65535, 0, 0), (last, bias_out, 1), (last, bias_out + 1, 0), (last, 2**32 - 1, 2),
-        (last, 1, bias_out), (0, 0, 507), (0, 0, 65535),
+        (last, 1, bias_out), (0, 0, 65535),
     ):  # fmt: skip
         assert line.refusal("read", struct.pack("<HIH", table, offset, count)) == "range", (
             table,
@@ -199,6 +214,17 @@ def test_wrong_types_lengths_and_ranges_are_refused(line):
         )
     assert len(line.ask("read", struct.pack("<HIH", last, bias_out - 1, 1)).payload) == 7
     assert place(line) == (0, 0)
+
+
+def test_what_does_not_fit_a_reply_is_refused(large):
+    large.ask("hello")
+    sizes = [table.nbytes for table in layout.tables(large_model()).values()]
+    table = sizes.index(max(sizes))
+    assert (large_model().state_words, max(sizes)) > (125, 507)
+    assert len(large.ask("state", struct.pack("<IIIH", 0, 0, 0, 125)).payload) == 512
+    assert large.refusal("state", struct.pack("<IIIH", 0, 0, 0, 126)) == "range"
+    assert len(large.ask("read", struct.pack("<HIH", table, 0, 506)).payload) == 512
+    assert large.refusal("read", struct.pack("<HIH", table, 0, 507)) == "range"
 
 
 def test_what_is_damaged_is_refused_once_for_each_delimiter_and_what_is_foreign_gets_no_answer(line):

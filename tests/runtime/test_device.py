@@ -1,5 +1,6 @@
 """The link from the host's side: whatever the line does, right results or an error that says why."""
 
+import io
 import itertools
 import os
 import random
@@ -13,6 +14,7 @@ from fakes import Babbler, FakePort
 from tiny import MODELS, tiny_counts, tiny_model
 
 from lnp_edge import boards
+from lnp_edge.base import console
 from lnp_edge.base.errors import BoardError, LinkError
 from lnp_edge.runtime import link as link_module
 from lnp_edge.runtime.device import Device
@@ -50,6 +52,28 @@ def test_a_device_gives_digests_readout_and_state_over_many_frames(kind, max_pay
     for number, table in enumerate(tables(model).values()):
         assert device.read_table(number, table.nbytes) == table.tobytes()
     assert device.greeting.board == "fake"
+
+
+@pytest.mark.parametrize(
+    ("board", "shown"),
+    [
+        (b"\x1b[31mred\x07", r"\x1b[31mred\x07"),
+        (b"[/foo] [bold]", "[/foo] [bold]"),
+        (b"caf\xc3\xa9\n", r"caf\xc3\xa9\x0a"),
+        (b"\xff" * 24, r"\xff" * 24),
+    ],
+)
+def test_a_boards_name_does_nothing_to_a_terminal(monkeypatch, board, shown):
+    """Control characters are escaped where the name enters; what rich takes for markup stands in a bar as it is."""
+    told = Device(FakePort(MODEL, greeting={"board": board}), MODEL).greeting.board
+    assert told == shown
+    drawn = io.StringIO()
+    drawn.isatty = lambda: True
+    monkeypatch.setattr(console, "err", console._Console(file=drawn, force_terminal=True, width=200))
+    monkeypatch.setattr("sys.stderr", drawn)
+    with console.bars() as progress:
+        progress.add_task(f"verify on {told}", total=1, info="[/bar]")
+    assert f"verify on {shown}" in drawn.getvalue() and "[/bar]" in drawn.getvalue()
 
 
 def test_a_greeting_says_how_many_neurons_spike_and_all_tables_and_state_words():
