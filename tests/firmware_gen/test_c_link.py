@@ -2,11 +2,13 @@
 
 import queue
 import random
+import re
 import struct
 import subprocess
 import threading
 import zlib
 from contextlib import closing
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -307,3 +309,51 @@ def test_payloads_of_all_lengths_pass_the_framing(line):
         count = min(count, len(raw))
         frame = line.ask("read", struct.pack("<HIH", wide, 0, count), seq=seq)
         assert frame.payload[6:] == raw[:count]
+
+
+PAGE = (Path(__file__).parents[2] / "docs/link.md").read_text()
+
+
+def test_the_firmware_answers_as_docs_link_md_says(line):
+    said = re.findall(r"^(host|device) +([0-9a-f ]+)$", PAGE, re.MULTILINE)
+    assert [who for who, _ in said] == ["host", "host", "device", "host", "device", "host", "device", "host", "device"]
+    for who, text in said:
+        if who == "host":
+            line.raw(bytes.fromhex(text))
+        else:
+            assert protocol.encode(line.read()).hex(" ") == text
+        if text == said[0][1]:
+            assert line.read().type == REPLIES["hello"].type
+
+
+def test_docs_link_md_unstuffs_its_frames_right():
+    """The reset of its conversation, byte by byte, and the numbers that its text tells of the steps."""
+    frames = [bytes.fromhex(text) for text in re.findall(r"^(?:host|device) +([0-9a-f ]+)$", PAGE, re.MULTILINE)]
+    table = re.findall(r"^\| `([0-9a-f ]+)` \|", PAGE, re.MULTILINE)
+    assert protocol.cobs_decode(frames[1][1:-1]) == bytes.fromhex("".join(table))
+    reset, steps, reply, late = (protocol.decode(frames[k][1:-1]) for k in (1, 5, 6, 7))
+    assert (reset.sid, reset.seq) == (0x1234, 2) and late == reset
+    assert REQUESTS["reset"].struct.unpack(reset.payload) == (0, 0x11223344)
+    counts = (0, -1, 300, 258, 0, -32768)
+    assert struct.unpack("<II6h", steps.payload) == (0x11223344, 0, *counts)
+    assert REPLIES["steps"].struct.unpack_from(reply.payload) == (
+        0x11223344, 2, 0, zlib.crc32(struct.pack("<6h", *counts)),
+    )  # fmt: skip
+    assert len(reply.payload) == REPLIES["steps"].struct.size + 4 * (4 + 2)
+    changed = [(a, b) for a, b in zip(frames[3], frames[5], strict=True) if a != b]
+    assert changed == [(4, 5)]
+    assert [REPLIES["nak"].struct.unpack(protocol.decode(frames[k][1:-1]).payload) for k in (4, 8)] == [
+        (NAK["damaged"], 0x11223344, 0),
+        (NAK["run"], 0x11223344, 2),
+    ]
+
+
+def test_docs_link_md_names_every_message_and_refusal():
+    rows = [[cell.strip() for cell in row.split("|")[1:-1]] for row in PAGE.splitlines() if row.startswith("|")]
+    rows = [row for row in rows if row[0] in REQUESTS]
+    assert [row[0] for row in rows] == list(REQUESTS)
+    for name, *cells in rows:
+        for message, told in ((REQUESTS[name], cells[:3]), (REPLIES[name], cells[3:])):
+            named = ", ".join(" ".join(field) for field in message.fields)
+            assert told == [f"{message.type:02X}", named, message.rest], name
+    assert f"code u16, run u32, t u32. The codes:\n{', '.join(f'{code} {name}' for name, code in NAK.items())}." in PAGE
