@@ -149,7 +149,7 @@ LNP_ONCE bool pair_is_within(const uint8_t *from_x, const uint8_t *from_y, const
     const int32_t x = (int32_t)lnp_get_u32(from_x) >> 2;
     const int32_t y = (int32_t)lnp_get_u32(from_y);
     const uint32_t k = reach[2];
-    const int32_t scaled = k < 2u ? y >> (2u - k) : y * (1 << (k - 2u));
+    const int32_t scaled = k < 2u ? y >> (2u - k) : y * ((int32_t)1 << (k - 2u));
     const int32_t total = x + scaled;
     const int32_t apart = x - scaled;
     return (uint32_t)(total < 0 ? -total : total) <= reach[3] &&

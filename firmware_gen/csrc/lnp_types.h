@@ -34,8 +34,8 @@ static inline int16_t lnp_count(double value)
     if (value >= 32767.0) {
         return INT16_MAX;
     }
-    const int32_t whole = (int32_t)value;  // towards 0
-    const double rest = value - whole;     // exact
+    const int32_t whole = (int32_t)value;       // towards 0
+    const double rest = value - (double)whole;  // exact
     const bool odd = (whole & 1) != 0;
     if (rest > 0.5 || (rest == 0.5 && odd)) {
         return (int16_t)(whole + 1);
