@@ -32,10 +32,11 @@ COST_STEPS = 1000  # of each kind of data, in a report: counting makes a step fi
 ROOM = 2**26  # B of flash and of RAM: a model that is too large is built too, to see by how much
 
 
-def meter(board: Board, windows: NDArray[np.int16] | None = None) -> Meter:
+def meter(board: Board, windows: NDArray[np.int16] | None = None, bound: bool = False) -> Meter:
     """A function that measures a model.
 
     windows : counts [W, T, C] to run; None: instructions are not counted
+    bound : whether a model's instructions are the bound of a step, see _forced.py, not the mean
 
     Raises BoardError if the compiler is missing or no emulator counts instructions for this board.
     """
@@ -49,17 +50,18 @@ def meter(board: Board, windows: NDArray[np.int16] | None = None) -> Meter:
                 return Use(sizes.flash, sizes.ram)
             same = sizes if twin.name == board.name else built(model, twin, board.toolchain, folder / "twin")
             calls = instructions(same, twin, model, windows)
-        return Use(sizes.flash, sizes.ram, float(np.mean(calls)), max(calls))
+        ops = _forced.measure(model, roomy(twin), board.toolchain).bound if bound else np.mean(calls)
+        return Use(sizes.flash, sizes.ram, float(ops), max(calls))
 
     return measured
 
 
-def remembered(meter: Meter, board: Board, windows: NDArray[np.int16] | None, path: Path) -> Meter:
+def remembered(meter: Meter, board: Board, windows: NDArray[np.int16] | None, path: Path, bound: bool = False) -> Meter:
     """A meter that keeps its measurements in a file: nothing is built twice, even after Ctrl-C.
 
     Raises ConfigError for a file of another origin.
     """
-    stepped = b"" if windows is None else windows.tobytes()
+    stepped = b"bound" * bound + (b"" if windows is None else windows.tobytes())
     found = read_result(path, lambda costs: all(map(_is_cost, costs.values()))) or {}
 
     def measured(model: QuantizedModel) -> Use:

@@ -6,9 +6,9 @@ neurons if that share of their synapses does not fit. Flash and RAM are
 measured on builds with every synapse stored; a trained network needs no more.
 --ops limits instructions per step, or with "/s" for a second of signal, which
 an emulator counts on training data before training. A network that fires more
-after training needs more instructions, so leave some room. What fits with a
-quarter of the inputs of a neuron, and without recurrent synapses, is printed
-too.
+after training needs more instructions, so leave some room; or add --every-step,
+and the limit holds even where all neurons fire. What fits with a quarter of the
+inputs of a neuron, and without recurrent synapses, is printed too.
 
 To continue a stopped search, or a stopped pruning of several rounds or with
 trials of time constants, run the same command again."""
@@ -38,7 +38,8 @@ A_SECOND = "/s"
 EXAMPLE = """  lnp prune demo.toml -o pruned.safetensors
   lnp train pruned.safetensors -o trained.safetensors
   lnp prune demo.toml --board nucleo-f401re --flash 64k --ram 8k --ops 20k
-  lnp prune spar --board cortex-m4 --ops 400k/s"""
+  lnp prune spar --board cortex-m4 --ops 400k/s
+  lnp prune spar --board cortex-m4 --ops 60k --every-step"""
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
@@ -55,6 +56,11 @@ def arguments(parser: argparse.ArgumentParser) -> None:
         "--ops", metavar="COUNT",
         help="mean instructions per step, such as 20k, or a second, such as 400k/s (default: any)",
     )  # fmt: skip
+    parser.add_argument(
+        "--every-step",
+        action="store_true",
+        help="--ops limits the bound of a step, where all neurons fire, not the mean",
+    )
     parser.add_argument("--json", action="store_true", help="print the report as JSON")
 
 
@@ -106,10 +112,13 @@ def _goal(args: argparse.Namespace) -> tuple[Board, Budget] | None:
     from lnp_edge import boards
 
     given = [f"--{name}" for name in ("flash", "ram", "ops") if getattr(args, name) is not None]
+    given += ["--every-step"] * args.every_step
     if args.board is None:
         if given:
             raise ConfigError(f"{given[0]} needs a board", "name one with --board (lnp boards lists them)")
         return None
+    if args.every_step and args.ops is None:
+        raise ConfigError("--every-step needs a limit", "set one with --ops, such as --ops 60k")
     board = boards.get(args.board)
     sizes = {}
     for name, size in (("flash", board.flash.size), ("ram", board.ram.size)):
@@ -118,7 +127,7 @@ def _goal(args: argparse.Namespace) -> tuple[Board, Budget] | None:
         if sizes[name] > size:
             raise ConfigError(f"--{name} is {sizes[name]} B, {board.name} has {size}", f"omit --{name} to use all")
     count = None if args.ops is None else budget.parse(args.ops.strip().removesuffix(A_SECOND), "--ops", 1000)
-    return board, Budget(**sizes, ops=count)
+    return board, Budget(**sizes, ops=count, bound=args.every_step)
 
 
 def _fit(settings: Config, data: Split, board: Board, limits: Budget, folder: Path) -> tuple[Fitted, list[Fitted]]:
@@ -126,9 +135,9 @@ def _fit(settings: Config, data: Split, board: Board, limits: Budget, folder: Pa
     from lnp_edge.commands import _measure
 
     windows = None if limits.ops is None else _measure.some(data.train_windows.counts, data.task.front.frame)
-    meter = _measure.meter(board, windows)
+    meter = _measure.meter(board, windows, limits.bound)
     make_folder(folder)
-    meter = _measure.remembered(meter, board, windows, folder / "costs.checkpoint")
+    meter = _measure.remembered(meter, board, windows, folder / "costs.checkpoint", limits.bound)
     with bars() as progress:
         task = progress.add_task(f"fit {board.name}", total=None, info="")
 
@@ -179,6 +188,8 @@ def _show(asked: Config, fitted: Fitted, others: list[Fitted], board: Board, lim
         "flash": "flash, B", "ram": "RAM with stack, B", "ops": "instructions per step",
         "ops_a_second": "instructions a second",
     }  # fmt: skip
+    if limits.bound:
+        names |= {name: f"{names[name]}, at most" for name in ("ops", "ops_a_second")}
     rows = [
         [names[name], f"{most:.0f}", f"{used}", f"{most - used:.0f}"]
         for name, (most, used) in _rows(fitted, limits).items()

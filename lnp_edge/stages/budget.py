@@ -6,8 +6,8 @@ nearly linear in the size. The returned network has been measured. Nothing is bu
 caller provides the meter.
 
 The budget is for the largest network that training can produce: every synapse is stored, including
-those whose weight now rounds to 0. Instructions are counted before training and change with the
-firing rate.
+those whose weight now rounds to 0. The mean of instructions is counted before training and changes
+with the firing rate. Their bound hardly does: in it all neurons fire, and no synapse is left out.
 """
 
 from __future__ import annotations
@@ -47,21 +47,24 @@ class Use:
 
     flash: int  # B
     ram: int  # B
-    ops: float = 0.0  # mean instructions per step
-    longest: int = 0  # instructions of the longest step
+    ops: float = 0.0  # instructions per step: their mean, or the bound if the budget asks for that
+    longest: int = 0  # instructions of the longest step that was counted
 
 
 @dataclass(frozen=True)
 class Budget:
     flash: int  # B
     ram: int  # B
-    ops: float | None = None  # mean instructions per step; None: not counted
+    ops: float | None = None  # instructions per step; None: not counted
     steps_a_second: float | None = None  # if the instructions were asked for a second of signal
+    bound: bool = False  # whether every step counts, as if all neurons fired, and not their mean
 
     def in_words(self, ops: float) -> str:
         """Instructions per step, as they were asked for."""
-        rate = self.steps_a_second
-        return f"{ops:.0f} instructions per step" if rate is None else f"{ops * rate:.0f} instructions a second"
+        rate, most = self.steps_a_second, " at most" * self.bound
+        if rate is None:
+            return f"{ops:.0f} instructions per step{most}"
+        return f"{ops * rate:.0f} instructions a second{most}"
 
     def exceeded_by(self, cost: Use) -> str:
         """The first limit that a cost exceeds, in words; "" if it is within the budget."""

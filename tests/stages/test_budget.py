@@ -1,6 +1,7 @@
 """lnp prune with a budget: the bytes are those of the compiler, and what is found is the most that fits."""
 
 import json
+import re
 import subprocess
 from dataclasses import replace
 from types import SimpleNamespace
@@ -13,7 +14,7 @@ from tiny import tiny_counts, tiny_model
 from lnp_edge import boards
 from lnp_edge.base.errors import BoardError, ConfigError, DoesNotFit
 from lnp_edge.cli import main
-from lnp_edge.commands import _measure
+from lnp_edge.commands import _forced, _measure
 from lnp_edge.config import Config, LayerSettings
 from lnp_edge.firmware_gen import tables
 from lnp_edge.firmware_gen.build import build
@@ -266,6 +267,10 @@ def test_without_recurrence_as_many_neurons_are_found_as_fit(data):
 
 def test_a_budget_for_a_second_of_signal_is_said_for_a_second(data):
     assert (
+        Budget(HUGE, HUGE, 50.0, bound=True).exceeded_by(Use(1, 1, 60.0))
+        == "60 instructions per step at most, the budget is 50"
+    )
+    assert (
         Budget(HUGE, HUGE, 50.0, 20.0).exceeded_by(Use(1, 1, 60.0)) == "1200 instructions a second, the budget is 1000"
     )
 
@@ -345,6 +350,8 @@ def at(tmp_path, monkeypatch):
     ("--board cortex-m4 --flash 64k/s", "--flash is '64k/s'"),
     ("--board cortex-m4 --flash 1M", "--flash is 1048576 B, cortex-m4 has 524288"),
     ("--board host --ops 20k", "nothing counts the instructions of host"),
+    ("--every-step", "--every-step needs a board"),
+    ("--board cortex-m4 --every-step", "--every-step needs a limit"),
 ])  # fmt: skip
 def test_what_cannot_be_asked_is_refused_in_two_lines(at, capsys, words, what):
     assert main(["prune", "small.toml", *words.split()]) == 2
@@ -379,6 +386,21 @@ def test_what_is_written_fits_when_it_is_quantised_and_built(at, capsys, monkeyp
     assert (before.flash, round(before.ops)) == (found["flash"]["used"], found["ops"]["used"])
 
 
+def test_a_limit_for_every_step_holds_where_all_neurons_fire(at, capsys, monkeypatch):
+    need_for("cortex-m4")
+    monkeypatch.setattr(_measure, "STEPS", 50)
+    assert main(["prune", "small.toml", "--board", "cortex-m4", "--ops", "20k", "--every-step"]) == 0
+    said = capsys.readouterr().out
+    used, longest = (
+        int(re.search(text, said)[1]) for text in (r"per step, at most +│ +20000 │ (\d+) ", r"longest step: (\d+) ")
+    )
+    file = network_file.load(at / "pruned.safetensors")
+    model, _ = pipeline.quantize(file.config, data_for(file.config, file.network), file.network)
+    forced = _forced.measure(model, _measure.roomy(boards.get("cortex-m4")), "zig")
+    assert 18_000 < forced.bound <= used <= 20_000
+    assert longest < 0.8 * used, "few neurons fire before training"
+
+
 def test_a_stopped_search_goes_on(at, monkeypatch):
     built, rounds, prune_round = [], [], lnp.prune_round
 
@@ -392,7 +414,7 @@ def test_a_stopped_search_goes_on(at, monkeypatch):
         rounds.append(args)
         return prune_round(*args)
 
-    monkeypatch.setattr(_measure, "meter", lambda board, windows: stopping)
+    monkeypatch.setattr(_measure, "meter", lambda *_: stopping)
     monkeypatch.setattr(lnp, "prune_round", counted)
     words = ["prune", "small.toml", "--board", "cortex-m4", "--flash", "7k", "--ram", "3000"]
     assert main(words) == 130
@@ -401,7 +423,7 @@ def test_a_stopped_search_goes_on(at, monkeypatch):
     assert built.count(built[0]) == 1 and len(set(built)) == len(built) - 1  # only what was stopped is built again
     assert sorted(p.name for p in at.iterdir()) == ["pruned.safetensors", "small.toml"]
     resumed, needed = (at / "pruned.safetensors").read_bytes(), len(rounds)
-    monkeypatch.setattr(_measure, "meter", lambda board, windows: meter)
+    monkeypatch.setattr(_measure, "meter", lambda *_: meter)
     assert main(words) == 0
     assert (at / "pruned.safetensors").read_bytes() == resumed
     assert len(rounds) == 2 * needed  # nothing was pruned twice
@@ -409,7 +431,7 @@ def test_a_stopped_search_goes_on(at, monkeypatch):
 
 def test_a_budget_for_a_second_is_the_same_for_a_step(at, capsys, monkeypatch):
     """SPAR has 25 samples a second, two windows begin in 4 s, and a step takes 4 samples: 12.5 steps a second."""
-    monkeypatch.setattr(_measure, "meter", lambda board, windows: meter)
+    monkeypatch.setattr(_measure, "meter", lambda *_: meter)
     (at / "small.toml").write_text(SMALL + "frame = 4\n")
     reports = []
     for ops in ("3200", "40k/s"):
@@ -429,7 +451,7 @@ def test_what_fits_with_fewer_inputs_and_without_recurrence_is_said(at, capsys, 
     def dear(model):
         return replace(cost := meter(model), ops=cost.ops + 2 * model.projection("in").w.nnz)
 
-    monkeypatch.setattr(_measure, "meter", lambda board, windows: dear)
+    monkeypatch.setattr(_measure, "meter", lambda *_: dear)
     words = ["prune", "small.toml", "--board", "cortex-m4", "--ops", "2480"]
     assert main([*words, "--json"]) == 0
     found = json.loads(capsys.readouterr().out)["fit"]
@@ -483,7 +505,7 @@ def test_only_the_inputs_that_a_neuron_has_are_paid_for(data):
 
 @pytest.mark.parametrize("text", ["{", '{"a": [1, 2, 3]}', '{"a": [1, 2, 1e999, 4]}', '{"a": [-1, 2, 3.0, 4]}'])
 def test_forged_costs_are_refused(at, capsys, monkeypatch, text):
-    monkeypatch.setattr(_measure, "meter", lambda board, windows: meter)
+    monkeypatch.setattr(_measure, "meter", lambda *_: meter)
     (at / "pruned.safetensors.fit").mkdir()
     (at / "pruned.safetensors.fit" / "costs.checkpoint").write_text(text)
     assert main(["prune", "small.toml", "--board", "cortex-m4", "--flash", "8k"]) == 2
@@ -492,7 +514,7 @@ def test_forged_costs_are_refused(at, capsys, monkeypatch, text):
 
 
 def test_fewer_neurons_are_said(at, capsys, monkeypatch):
-    monkeypatch.setattr(_measure, "meter", lambda board, windows: meter)
+    monkeypatch.setattr(_measure, "meter", lambda *_: meter)
     assert main(["prune", "small.toml", "--board", "cortex-m4", "--flash", "7k", "--ram", "2700"]) == 0
     text = capsys.readouterr().out
     assert "64 neurons -> " in text and "need" in text and "7168" in text and "2700" in text
