@@ -1,5 +1,6 @@
 """Between samples and requests the processor sleeps: its wake-ups are counted on emulated boards."""
 
+import subprocess
 from contextlib import closing
 
 import numpy as np
@@ -125,3 +126,51 @@ def test_a_program_of_ones_own_sleeps_until_its_timer(tmp_path):
     assert [row[:2] for row in said] == [[20 + 10 * k, p.label] for k, p in enumerate(expected)]
     assert np.array(said)[:, 5:].tolist() == [list(p.y) for p in expected]
     assert all(0 < row[4] <= row[0] for row in said), "at most one sleep a sample: a slow host may miss some"
+
+
+HOST = """
+#include <stdio.h>
+#include <sys/time.h>
+#include <signal.h>
+#include <time.h>
+#include "lnp_board.h"
+
+static volatile sig_atomic_t came;
+static long asked;
+
+static void signalled(int number)
+{
+    (void)number;
+    came = 1;
+}
+
+static bool is_due(void)
+{
+    asked++;
+    return came;
+}
+
+int main(void)
+{
+    struct timespec a, b;
+    const struct itimerval once = {.it_value = {.tv_usec = 40000}};
+    (void)signal(SIGALRM, signalled);
+    (void)clock_gettime(CLOCK_MONOTONIC, &a);
+    (void)setitimer(ITIMER_REAL, &once, NULL);
+    lnp_board_wait(is_due);
+    (void)clock_gettime(CLOCK_MONOTONIC, &b);
+    printf("%ld %ld\\n", asked, 1000 * (b.tv_sec - a.tv_sec) + (b.tv_nsec - a.tv_nsec) / 1000000);
+}
+"""
+
+
+def test_on_the_host_it_asks_at_most_once_a_millisecond(tmp_path):
+    need_for("host")
+    files = generate(MODEL, boards.get("host"), app=True)
+    for path in ("posix.c", "lnp_board.h", "lnp_config.h"):
+        (tmp_path / path).write_text(files[path])
+    (tmp_path / "wait.c").write_text(HOST)
+    flags = ["-std=c11", "-D_XOPEN_SOURCE=700", "-Wall", "-Wextra", "-Werror"]
+    subprocess.run(["cc", *flags, "-o", "wait", "wait.c", "posix.c"], cwd=tmp_path, check=True)
+    asked, took = map(int, subprocess.run([tmp_path / "wait"], capture_output=True, check=True).stdout.split())
+    assert 2 <= asked <= took + 3, "the first time, after each sleep, and once more if the signal ended one"
