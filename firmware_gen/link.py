@@ -22,9 +22,13 @@ def max_payload(model: QuantizedModel) -> int:
 
 
 def max_steps(model: QuantizedModel) -> int:
-    """The number of steps that fit in one request and its reply."""
-    room = max_payload(model)
-    return min((room - REQUEST_HEAD) // (2 * model.n_in), (room - REPLY_HEAD) // 4 - model.n_out)
+    """The number of steps that fit in one request."""
+    return (max_payload(model) - REQUEST_HEAD) // (2 * model.n_in)
+
+
+def max_digests(model: QuantizedModel) -> int:
+    """The number of digests that fit in one reply."""
+    return (max_payload(model) - REPLY_HEAD) // 4 - model.n_out
 
 
 def ram_bytes(model: QuantizedModel) -> int:
@@ -55,6 +59,7 @@ def _config(model: QuantizedModel, board: Board, name: str) -> str:
             f"#define LNP_READOUT {network.readout(model)}",
             f"#define LNP_MAX_PAYLOAD {max_payload(model)}u",
             f"#define LNP_MAX_STEPS {max_steps(model)}u  // in one request",
+            f"#define LNP_MAX_DIGESTS {max_digests(model)}u  // in one reply",
             "",
             f'#define LNP_BOARD_NAME "{board.name}"',
             *startup.constants(board),

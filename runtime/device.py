@@ -55,14 +55,10 @@ class Greeting:
 
 @dataclass
 class Journal:
-    """The inputs since the last reset, and the digests that they gave."""
+    """The inputs since the last reset, and the digest that they gave: it covers every step."""
 
     counts: bytearray
-    digests: bytearray
-
-    def add(self, counts: bytes, digests: bytes) -> None:
-        self.counts += counts
-        self.digests += digests
+    digest: int = 0
 
 
 class FrameSize:
@@ -122,12 +118,12 @@ class Device:
             self.greeting = self._greet()
         except Lost as e:
             raise e.error from None
-        request, reply = REQUESTS["steps"].struct.size, REPLIES["steps"].struct.size + 4 * model.n_out
+        request, reply = REQUESTS["steps"].struct.size, REPLIES["steps"].struct.size + 4 * (model.n_out + 1)
         head = request + reply + 2 * (protocol.HEADER.size + protocol.CRC_BYTES + 3)
-        self._size = FrameSize(self.steps_per_frame(), head, 2 * model.n_in + 4)
+        self._size = FrameSize(self.steps_per_frame(digests=False), head, 2 * model.n_in)
         self.run, self.t = self.greeting.run, self.greeting.t
         self._runs = {0, self.run}  # that this program may have begun
-        self._journal = None if self.t else Journal(bytearray(), bytearray())
+        self._journal = None if self.t else Journal(bytearray())
         self._lost = 0  # times since the last new step
 
     @property
@@ -167,7 +163,7 @@ class Device:
         return greeting
 
     def reset(self) -> None:
-        self._journal, self.t, self._lost = Journal(bytearray(), bytearray()), 0, 0
+        self._journal, self.t, self._lost = Journal(bytearray()), 0, 0
         try:
             self._begin(self.run)
         except Lost as e:
@@ -190,35 +186,38 @@ class Device:
                 "generate, build and flash the firmware again with this lnp-edge",
             )
 
-    def steps(self, counts: NDArray[np.int16]) -> Steps:
+    def steps(self, counts: NDArray[np.int16], digests: bool = True) -> Steps:
         """Run the next len(counts) steps, several per frame. counts : int16 [T, n_in].
 
-        Raises DataError like the reference, before anything is sent.
+        Without digests, only the last one is given, which covers those before: a frame then carries more steps a
+        second. Raises DataError like the reference, before anything is sent.
         """
         counts = checked(counts, self.model.n_in).astype("<i2", copy=False)
-        digests, cycles = [np.zeros(0, np.uint32)], 0
+        given, cycles = [np.zeros(0, np.uint32)], 0
         if not len(counts):
-            return Steps(self.model.y_of(self.state()), digests[0], cycles)
+            return Steps(self.model.y_of(self.state()), given[0], cycles)
         at = 0
         while at < len(counts):
-            found = self._sure(lambda: self._some_steps(counts[at:]))  # noqa: B023
-            more = len(found.digests)
+            more, found = self._sure(lambda: self._some_steps(counts[at:], digests))  # noqa: B023
             if self._journal:
-                self._journal.add(counts[at : at + more].tobytes(), found.digests.tobytes())
+                self._journal.counts += counts[at : at + more].tobytes()
+                self._journal.digest = int(found.digests[-1])
                 if len(self._journal.counts) > JOURNAL:
                     self._journal = None
             self._lost = 0
             at += more
-            digests.append(found.digests)
+            given.append(found.digests)
             cycles += found.cycles
-        return Steps(found.y, np.concatenate(digests), cycles)
+        return Steps(found.y, np.concatenate(given) if digests else given[-1], cycles)
 
-    def _some_steps(self, counts: NDArray[np.int16]) -> Steps:
-        """The first of these steps: as many as pass at once."""
+    def _some_steps(self, counts: NDArray[np.int16], digests: bool) -> tuple[int, Steps]:
+        """The first of these steps, as many as pass at once, and their number."""
+        n_out = self.model.n_out
         for _ in range(ROUNDS):
-            chunk = counts[: self._size.steps]
-            head, data = REQUESTS["steps"].struct.pack(self.run, self.t), chunk.tobytes()
-            asked = self._link.request("steps", head + data, 4 * (self.model.n_out + len(chunk)))
+            chunk = counts[: min(self._size.steps, self.steps_per_frame(digests))]
+            told, data = len(chunk) if digests else 1, chunk.tobytes()
+            head = REQUESTS["steps"].struct.pack(self.run, self.t, told)
+            asked = self._link.request("steps", head + data, 4 * (n_out + told))
             raw = self._link.answer(asked, TRIES)
             if raw is None and self._was_run(len(chunk)):
                 raw = self._link.answer(asked, MORE_TRIES)
@@ -235,8 +234,7 @@ class Device:
             self._expect("input", crc, zlib.crc32(data))
             self.t = t
             words = np.frombuffer(raw, "<u4", offset=reply.size).astype(np.uint32)
-            return Steps(words[: self.model.n_out].view(np.int32), words[self.model.n_out :], cycles)
-
+            return len(chunk), Steps(words[:n_out].view(np.int32), words[n_out:], cycles)
         raise self._too_bad()
 
     def _too_bad(self) -> LinkError:
@@ -292,30 +290,27 @@ class Device:
         return told.run not in self._runs
 
     def _replay(self, after: int, journal: Journal) -> None:
-        """Raises LinkError if a digest differs from what it was."""
+        """Raises LinkError if the digest of all steps is not what it was."""
         counts = np.frombuffer(bytes(journal.counts), "<i2").reshape(-1, self.model.n_in)
-        digests = np.frombuffer(bytes(journal.digests), np.uint32)
         self._begin(after)
-        self.t = at = 0
+        self.t = at = digest = 0
         while at < len(counts):
-            found = self._some_steps(counts[at:]).digests
-            differs = np.flatnonzero(found != digests[at : at + len(found)])
-            if len(differs):
-                step = at + int(differs[0])
-                raise LinkError(
-                    f"{self.name} has restarted, and from the same inputs step {step} gave digest "
-                    f"{found[differs[0]]:08x}, not {digests[step]:08x} as before",
-                    "check its supply and memory: one of the two is wrong",
-                )
-            at += len(found)
-            self.traffic.replayed += len(found)
+            more, found = self._some_steps(counts[at:], digests=False)
+            at, digest = at + more, int(found.digests[-1])
+            self.traffic.replayed += more
+        if digest != journal.digest:
+            raise LinkError(
+                f"{self.name} has restarted, and the same {at} steps gave digest {digest:08x}, "
+                f"not {journal.digest:08x} as before",
+                "check its supply and memory: one of the two is wrong",
+            )
 
-    def steps_per_frame(self) -> int:
-        """The number of steps that fit in a request and its reply."""
+    def steps_per_frame(self, digests: bool = True) -> int:
+        """The number of steps that fit in a request, and their digests in its reply."""
         room = self.greeting.max_payload
         request = (room - REQUESTS["steps"].struct.size) // (2 * self.model.n_in)
         reply = (room - REPLIES["steps"].struct.size) // 4 - self.model.n_out
-        return max(1, min(request, reply))
+        return max(1, min(request, reply) if digests else request)
 
     def state(self) -> NDArray[np.uint32]:
         return self._sure(self._state)

@@ -100,7 +100,7 @@ class Stream:
         outside = self.outside.of_last(len(self._recent))
         counts = model.rows(np.stack(self._recent))
         if model.decision.stream:
-            y = self._runner.steps(counts).y
+            y = self._runner.steps(counts, digests=False).y
             self._recent.clear()
         else:
             y = classify(self._runner, counts)
@@ -152,7 +152,7 @@ def feed_back(
     y, now = classify(runner, warm_up), warm_up[-1]
     for step in range(steps):
         if step:
-            y = runner.steps(now[None]).y
+            y = runner.steps(now[None], digests=False).y
         now = np.clip(np.rint(model.forecast.of(now, y)), -32768, 32767).astype(np.int16)
         yield now
 
@@ -163,4 +163,4 @@ def classify(runner: Runner, counts: NDArray[np.int16]) -> NDArray[np.int32]:
     The class is the index of the largest read-out, the lowest of equal ones.
     """
     runner.reset()
-    return runner.steps(counts).y
+    return runner.steps(counts, digests=False).y

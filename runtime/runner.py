@@ -14,7 +14,7 @@ class Steps:
     """The result of running some steps."""
 
     y: NDArray[np.int32]  # read-out after the last step, [n_out]
-    digests: NDArray[np.uint32]  # state digest after each step, [T]
+    digests: NDArray[np.uint32]  # state digest after each step, [T]; without digests, at most the last
     cycles: int  # of the device's counter; 0 if it has none
 
 
@@ -22,8 +22,8 @@ class Runner(Protocol):
     def reset(self) -> None:
         """Set all state and t to 0."""
 
-    def steps(self, counts: NDArray[np.int16]) -> Steps:
-        """Run the next steps on sensor counts, int16 [T, n_in]."""
+    def steps(self, counts: NDArray[np.int16], digests: bool = True) -> Steps:
+        """Run the next steps on sensor counts, int16 [T, n_in]. Faster without digests."""
 
     def state(self) -> NDArray[np.uint32]:
         """All state words, in the order of SEMANTICS.md section 5."""

@@ -161,19 +161,21 @@ def compare(
     counts: NDArray[np.int16],
     progress: Callable[[int], None] = lambda steps: None,
 ) -> Comparison:
-    """Compare digests; if one differs, run both again up to that step and compare word by word."""
+    """Compare the digest after every BATCH steps, which covers all steps before.
+
+    If one differs, run both again, first for the step, then for the word that differs.
+    """
     device.reset()
     reference.reset()
     cycles = label = 0
     for at in range(0, len(counts), BATCH):
         chunk = counts[at : at + BATCH]
-        theirs, ours = device.steps(chunk), reference.steps(chunk)
+        theirs, ours = device.steps(chunk, digests=False), reference.steps(chunk)
         cycles += theirs.cycles
         label = int(np.argmax(theirs.y))
-        differs = theirs.digests != ours.digests
-        if differs.any() or (theirs.y != ours.y).any():
-            step = at + int(np.argmax(differs)) if differs.any() else at + len(chunk) - 1
-            return Comparison(step + 1, False, _locate(device, reference, counts[: step + 1]), cycles, label)
+        if theirs.digests[-1] != ours.digests[-1] or (theirs.y != ours.y).any():
+            steps, place = _locate(device, reference, counts[: at + len(chunk)])
+            return Comparison(steps, False, place, cycles, label)
         progress(len(chunk))
     return Comparison(len(counts), True, None, cycles, label)
 
@@ -181,7 +183,7 @@ def compare(
 class Lockstep:
     """Runs a device and the reference together; returns the device's results.
 
-    It remembers the first step that differs.
+    It keeps the inputs up to the first difference.
     """
 
     def __init__(self, device: Device, reference: Reference):
@@ -193,15 +195,13 @@ class Lockstep:
         self.reference.reset()
         self._inputs: list[NDArray[np.int16]] = []
         self._done = self._cycles = 0
-        self._differs: int | None = None  # steps to the first difference, that step included
+        self._differs = False
 
-    def steps(self, counts: NDArray[np.int16]) -> Steps:
-        theirs, ours = self.device.steps(counts), self.reference.steps(counts)
-        if self._differs is None:
+    def steps(self, counts: NDArray[np.int16], digests: bool = False) -> Steps:
+        theirs, ours = self.device.steps(counts, digests=False), self.reference.steps(counts)
+        if not self._differs:
             self._inputs.append(counts)
-            differs = theirs.digests != ours.digests
-            if differs.any() or (theirs.y != ours.y).any():
-                self._differs = self._done + (int(np.argmax(differs)) if differs.any() else len(counts) - 1) + 1
+            self._differs = bool((theirs.digests[-1:] != ours.digests[-1:]).any() or (theirs.y != ours.y).any())
         self._done, self._cycles = self._done + len(counts), self._cycles + theirs.cycles
         return theirs
 
@@ -214,9 +214,8 @@ class Lockstep:
         Runs the device again if a step differed.
         """
         done, model, place = self._done, self.reference.model, None
-        if self._differs is not None:
-            done = self._differs
-            place = _locate(self.device, self.reference, np.concatenate(self._inputs)[:done])
+        if self._differs:
+            done, place = _locate(self.device, self.reference, np.concatenate(self._inputs))
         return Verdict(
             steps=done,
             state_words=done * model.state_words,
@@ -224,17 +223,27 @@ class Lockstep:
             tables=len(tables(model)),
             table_differences=tuple(compare_tables(model, self.device)),
             state_difference=place,
-            transient=self._differs is not None and place is None,
+            transient=self._differs and place is None,
             cycles_per_step=self._cycles / self._done if self._done else 0.0,
             classes=(),
         )
 
 
-def _locate(device: Runner, reference: Reference, counts: NDArray[np.int16]) -> StateDifference | None:
-    digests = []
-    for runner in (device, reference):
-        runner.reset()
-        digests.append(int(runner.steps(counts).digests[-1]))
+def _locate(device: Runner, reference: Reference, counts: NDArray[np.int16]) -> tuple[int, StateDifference | None]:
+    """The number of steps to the first whose digest differs, and what differs after it; all, if none differs again."""
+    theirs, ours = (_from_reset(runner, counts) for runner in (device, reference))
+    differs = np.flatnonzero(theirs != ours)
+    counts = counts[: int(differs[0]) + 1] if len(differs) else counts
+    return len(counts), _difference(device, reference, counts)
+
+
+def _from_reset(runner: Runner, counts: NDArray[np.int16]) -> NDArray[np.uint32]:
+    runner.reset()
+    return runner.steps(counts).digests
+
+
+def _difference(device: Runner, reference: Reference, counts: NDArray[np.int16]) -> StateDifference | None:
+    digests = [int(_from_reset(runner, counts)[-1]) for runner in (device, reference)]
     theirs, ours = device.state(), reference.state()
     differs = np.flatnonzero(theirs != ours)
     if not len(differs):

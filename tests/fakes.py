@@ -118,15 +118,15 @@ class FakePort:
 
     def steps(self, payload):
         head = REQUESTS["steps"].struct
-        run, t = head.unpack_from(payload)
+        run, t, told = head.unpack_from(payload)
         if run != self.run:
             return "run"
         if t != self.net.t:
             return "step"
         data = payload[head.size :]
         found = self.net.steps(np.frombuffer(data, "<i2").reshape(-1, self.model.n_in))
-        told = REPLIES["steps"].struct.pack(run, self.net.t, 0, zlib.crc32(data))
-        return told + found.y.astype("<i4").tobytes() + found.digests.astype("<u4").tobytes()
+        answer = REPLIES["steps"].struct.pack(run, self.net.t, 0, zlib.crc32(data))
+        return answer + found.y.astype("<i4").tobytes() + found.digests[-told:].astype("<u4").tobytes()
 
     def state(self, payload):
         run, t, word, count = REQUESTS["state"].struct.unpack(payload)

@@ -64,8 +64,8 @@ static uint32_t crc_of_counts(const lnp_link_t *link, uint32_t crc)
     return crc;
 }
 
-// Returns the number of steps whose counts take exactly `bytes`; 0 if there is none or the reply
-// would not fit. Searches instead of dividing: a Cortex-M0 cannot divide.
+// Returns the number of steps whose counts take exactly `bytes`; 0 if there is none. Searches
+// instead of dividing: a Cortex-M0 cannot divide.
 static uint32_t steps_in(uint32_t bytes)
 {
     for (uint32_t steps = 1; steps <= LNP_MAX_STEPS; steps++) {
@@ -89,14 +89,22 @@ static uint16_t serve_steps(lnp_link_t *link, uint8_t *reply, uint32_t *reply_le
     if (lnp_get_steps_t(payload) != link->net.t) {
         return LNP_NAK_STEP;
     }
+    const uint32_t told = lnp_get_steps_digests(payload);  // digests in the reply
+    if (told > steps || told > LNP_MAX_DIGESTS) {
+        return LNP_NAK_RANGE;
+    }
     uint8_t *const y = reply + LNP_REPLY_STEPS_REST;
-    uint8_t *const digests = y + 4u * LNP_N_OUT;
+    uint8_t *digest = y + 4u * LNP_N_OUT;
     uint32_t cycles = 0;
     uint32_t crc = 0;
     for (uint32_t k = 0; k < steps; k++) {
         cycles += run_step(link, payload + LNP_REQUEST_STEPS_REST + 2u * LNP_N_IN * k);
         crc = crc_of_counts(link, crc);
-        lnp_put_u32(digests + 4u * k, LNP_MODEL(digest)(&link->net));
+        const uint32_t h = LNP_MODEL(digest)(&link->net);
+        if (k >= steps - told) {
+            lnp_put_u32(digest, h);
+            digest += 4;
+        }
     }
     for (uint32_t o = 0; o < LNP_N_OUT; o++) {
         lnp_put_u32(y + 4u * o, (uint32_t)link->net.LNP_READOUT[o]);
@@ -105,7 +113,7 @@ static uint16_t serve_steps(lnp_link_t *link, uint8_t *reply, uint32_t *reply_le
     lnp_put_steps_t(reply, link->net.t);
     lnp_put_steps_cycles(reply, cycles);
     lnp_put_steps_crc(reply, crc);
-    *reply_length = LNP_REPLY_STEPS_REST + 4u * (LNP_N_OUT + steps);
+    *reply_length = LNP_REPLY_STEPS_REST + 4u * (LNP_N_OUT + told);
     return 0;
 }
 

@@ -55,7 +55,8 @@ REQUESTS = {
     # Ends the run `after` and begins `run`; refused unless `after` is the device's run.
     "reset": Message(0x02, (("after", "u32"), ("run", "u32"))),
     # Steps t .. t+k-1 with k * n_in sensor counts; refused unless t is the device's next step.
-    "steps": Message(0x03, (("run", "u32"), ("t", "u32")), "i16"),
+    # The reply has the digests after the last `digests` of them: each digest covers those before it.
+    "steps": Message(0x03, (("run", "u32"), ("t", "u32"), ("digests", "u16")), "i16"),
     "state": Message(0x04, (("run", "u32"), ("t", "u32"), ("word", "u32"), ("count", "u16"))),
     "tables": Message(0x05),
     "read": Message(0x06, (("table", "u16"), ("offset", "u32"), ("count", "u16"))),
@@ -81,7 +82,7 @@ REPLIES = {
     ),
     "reset": Message(REPLY | 0x02, (("run", "u32"), ("t", "u32"), ("digest", "u32"))),
     # After the last step: t is its number, cycles the CPU cycles of all steps (0: no counter), crc the CRC-32 of the
-    # counts that the network was given. `rest` is the read-out y[n_out], then the digest after each step.
+    # counts that the network was given. `rest` is the read-out y[n_out], then the digests.
     "steps": Message(REPLY | 0x03, (("run", "u32"), ("t", "u32"), ("cycles", "u32"), ("crc", "u32")), "u32"),
     "state": Message(REPLY | 0x04, (("run", "u32"), ("t", "u32"), ("word", "u32")), "u32"),
     # CRC-32 of each table's bytes in flash, in the order of layout.tables.

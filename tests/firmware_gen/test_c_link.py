@@ -103,8 +103,9 @@ def large(tmp_path):
         yield found
 
 
-def steps_payload(t, count, seed=2, run=0):
-    return struct.pack("<II", run, t) + tiny_counts(tiny_model(), 150, seed)[t : t + count].tobytes()
+def steps_payload(t, count, seed=2, run=0, digests=None):
+    head = struct.pack("<IIH", run, t, count if digests is None else digests)
+    return head + tiny_counts(tiny_model(), 150, seed)[t : t + count].tobytes()
 
 
 def test_a_device_greets_at_boot_and_at_hello(line):
@@ -176,11 +177,21 @@ def test_steps_come_back_with_number_readout_and_digests(line):
     most = link.max_steps(tiny_model())
     frame = line.ask("steps", steps_payload(0, most), seq=2)
     run, t, cycles, crc, *words = struct.unpack(f"<IIII{4 + most}I", frame.payload)
-    assert (run, t, cycles, crc) == (0, most, 0, zlib.crc32(steps_payload(0, most)[8:]))
+    assert (run, t, cycles, crc) == (0, most, 0, zlib.crc32(steps_payload(0, most)[10:]))
     assert words[4:] == digests[:most]
     assert line.ask("reset", reset_payload(0, 1), seq=3).payload == struct.pack("<III", 1, 0, 0)
     frame = line.ask("steps", steps_payload(0, 1, run=1), seq=4)
     assert frame.payload[-4:] == struct.pack("<I", digests[0])
+
+
+def test_a_reply_has_as_many_digests_as_are_asked_for(line):
+    line.ask("hello")
+    digests, _, _ = oracle(150)
+    assert line.refusal("steps", steps_payload(0, 5, digests=6), seq=1) == "range"
+    for number, asked in enumerate((0, 1, 3, 5)):
+        reply = line.ask("steps", steps_payload(5 * number, 5, digests=asked), seq=2 + number)
+        words = struct.unpack(f"<{4 + asked}I", reply.payload[16:])
+        assert list(words[4:]) == digests[5 * number + 5 - asked : 5 * number + 5]
 
 
 def test_wrong_types_lengths_and_ranges_are_refused(line):
@@ -194,7 +205,7 @@ def test_wrong_types_lengths_and_ranges_are_refused(line):
         assert line.refusal(name, b"\0") == "length"
     for size in (0, 7, 9):
         assert line.refusal("reset", bytes(size)) == "length"
-    for size in (0, 3, 7, 8, 9, 13, 15, 511, 510):
+    for size in (0, 3, 9, 10, 11, 15, 17, 511, 512):
         payload = bytes(size)
         assert line.refusal("steps", payload) == "length", size
     assert line.refusal("steps", steps_payload(1, 1)) == "step"
@@ -287,14 +298,14 @@ def test_any_garbage_is_survived(line):
 def test_requests_with_long_runs_without_a_zero_arrive_whole(line):
     """A COBS block of 254 bytes is not followed by a zero: counts without a zero byte make such blocks."""
     naive, digests = Naive(tiny_model()), []
-    rows = np.random.default_rng(1).integers(1, 128, (84, 3), np.int16) * 257
+    rows = np.random.default_rng(1).integers(1, 128, (83, 3), np.int16) * 257
     for row in rows:
         naive.step(row)
         digests.append(naive.h)
     line.ask("hello", seq=0)
-    for count in range(38, 85):
+    for count in range(38, 84):
         line.ask("reset", reset_payload(0 if count == 38 else count - 1, count), seq=2 * count)
-        payload = struct.pack("<II", count, 0) + rows[:count].astype("<i2").tobytes()
+        payload = struct.pack("<IIH", count, 0, 1) + rows[:count].astype("<i2").tobytes()
         reply = line.ask("steps", payload, seq=2 * count + 1)
         assert reply.payload[-4:] == struct.pack("<I", digests[count - 1]), count
 
@@ -335,7 +346,7 @@ def test_docs_link_md_unstuffs_its_frames_right():
     assert (reset.sid, reset.seq) == (0x1234, 2) and late == reset
     assert REQUESTS["reset"].struct.unpack(reset.payload) == (0, 0x11223344)
     counts = (0, -1, 300, 258, 0, -32768)
-    assert struct.unpack("<II6h", steps.payload) == (0x11223344, 0, *counts)
+    assert struct.unpack("<IIH6h", steps.payload) == (0x11223344, 0, 2, *counts)
     assert REPLIES["steps"].struct.unpack_from(reply.payload) == (
         0x11223344, 2, 0, zlib.crc32(struct.pack("<6h", *counts)),
     )  # fmt: skip

@@ -143,9 +143,9 @@ def test_a_model_without_synapses_or_channels_in_use_is_possible():
 def test_a_step_holds_as_much_as_the_payload_allows():
     model = tiny_model()
     assert link.max_payload(model) == 512
-    assert link.max_steps(model) == min((512 - 8) // 6, (512 - 16) // 4 - 4)
+    assert (link.max_steps(model), link.max_digests(model)) == ((512 - 10) // 6, (512 - 16) // 4 - 4)
     wide = tiny_model(n_in=1024, n_out=256)
-    assert (link.max_payload(wide), link.max_steps(wide)) == (8 + 2048, 1)
+    assert (link.max_payload(wide), link.max_steps(wide), link.max_digests(wide)) == (10 + 2048, 1, 254)
 
 
 # --- the folder

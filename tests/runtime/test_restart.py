@@ -121,7 +121,7 @@ def test_a_replay_that_differs_is_an_error():
     device, _ = at_work(port)
     port.net = Reference(tiny_model(2))
     port.restart()
-    with pytest.raises(LinkError, match=r"PORT has restarted, and from the same inputs step \d+ gave digest"):
+    with pytest.raises(LinkError, match="PORT has restarted, and the same 230 steps gave digest"):
         device.steps(COUNTS)
 
 
