@@ -366,15 +366,15 @@ def test_firmware_that_is_wrong_on_real_windows_alone_is_caught(at, monkeypatch,
 
 def counting_port(name, clock_hz):
     """A board that tells its name and clock, and with each answer the cycles: 63,000 a step on windows, more before."""
-    head, answered = REPLIES["steps"].struct, []
+    head, answered, at = REPLIES["steps"].struct, [], {}  # at: the last step of each run
 
     def tamper(request, payload):
         if request != "steps":
             return payload
-        steps = (len(payload) - head.size) // 4 - MODEL.n_out
+        run, t, _, crc = head.unpack_from(payload)
+        steps, at[run] = t - at.get(run, 0), t
         answered.append(steps)
         each = 63_000 if sum(answered) > 500 else 90_000
-        run, t, _, crc = head.unpack_from(payload)
         return head.pack(run, t, each * steps, crc) + payload[head.size :]
 
     return FakePort(MODEL, tamper, greeting={"board": name.encode(), "clock_hz": clock_hz})
