@@ -199,6 +199,24 @@ def test_a_line_that_gets_bad_under_a_long_frame_is_got_through():
     assert device._size.steps < 83
 
 
+def test_a_deadline_begins_anew_with_each_sign_of_life():
+    """For three deadlines the device only says that it receives damage; then the line is good. Six are too many."""
+
+    class Recovering(FakePort):
+        good_at = 0.0
+
+        def write(self, data):
+            super().write(data if self.now > self.good_at else b"\0\x55\0")
+
+    port = Recovering(MODEL)
+    device = Device(port, MODEL, deadline=0.5)
+    port.good_at = port.now + 1.5
+    assert_same_run(device)
+    port.good_at = port.now + 0.5 * link_module.PATIENCE + 1.0
+    with pytest.raises(LinkError, match="requests arrived damaged, and answered none"):
+        device.steps(COUNTS)
+
+
 @pytest.mark.parametrize(("babbles", "why"), [(False, "no bytes from PORT"), (True, "says that .* arrived damaged")])
 def test_a_line_that_lets_nothing_through_is_given_up(babbles, why):
     class Dead(FakePort):
