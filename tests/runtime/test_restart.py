@@ -1,5 +1,8 @@
 """A device that restarts, is unplugged or taken over in the middle of a run: the same results, or an error."""
 
+import os
+import subprocess
+import tty
 from contextlib import closing
 
 import numpy as np
@@ -12,7 +15,7 @@ from lnp_edge.base.errors import LinkError
 from lnp_edge.runtime import device as device_module
 from lnp_edge.runtime.device import Device
 from lnp_edge.runtime.faults import FaultyPort
-from lnp_edge.runtime.ports import ASKED_EVERY, COMES_BACK, open_again, open_board
+from lnp_edge.runtime.ports import ASKED_EVERY, COMES_BACK, open_again, open_board, open_serial
 from lnp_edge.runtime.reference import Reference
 from lnp_edge.runtime.verify import stimulus, verify
 
@@ -223,3 +226,33 @@ def test_a_port_that_cannot_be_opened_again_is_said():
     port.away = 1
     with pytest.raises(LinkError, match=r"cannot write to PORT: .*Input/output error"):
         device.steps(COUNTS)
+
+
+def test_a_serial_port_that_is_pulled_out_is_opened_again_under_its_name(firmware, tmp_path):
+    """Real firmware behind a real pty, which ends and comes back as another one behind the same name."""
+    place, running = tmp_path / "tty", []
+
+    def plug_in():
+        master, slave = os.openpty()
+        tty.setraw(slave)
+        place.unlink(missing_ok=True)
+        place.symlink_to(os.ttyname(slave))
+        running.append(subprocess.Popen([firmware("host")], stdin=master, stdout=master, start_new_session=True))
+        os.close(master)
+        return slave  # open, so that the pty lives until the host has opened it
+
+    slave = plug_in()
+    try:
+        with closing(open_serial(str(place), 115200)) as port:
+            os.close(slave)
+            device, reference = at_work(port, reopen=lambda: open_again(port))
+            running[0].kill()
+            running[0].wait()
+            slave = plug_in()
+            assert_goes_on(device, reference)
+            os.close(slave)
+        assert (device.traffic.recovered, device.traffic.replayed) == (1, len(COUNTS))
+    finally:
+        for process in running:
+            process.kill()
+            process.wait()
