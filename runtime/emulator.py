@@ -124,6 +124,14 @@ class Emulator:
     def close(self) -> None:
         self._from_device.clear()
 
+    def put(self, variable: str, data: bytes) -> None:
+        """Write bytes into a variable of the program."""
+        self._uc.mem_write(self._symbols[variable], data)
+
+    def get(self, variable: str, size: int) -> bytes:
+        """The first bytes of a variable of the program."""
+        return bytes(self._uc.mem_read(self._symbols[variable], size))
+
     @property
     def stack_used(self) -> int:
         """Bytes of the stack that the firmware has written to since it began."""

@@ -13,6 +13,7 @@ from lnp_edge.firmware_gen.build import Sizes, share
 from lnp_edge.firmware_gen.generate import STACK_BYTES
 from lnp_edge.interchange import windows_file
 from lnp_edge.runtime.verify import stimulus
+from lnp_edge.spec import layout
 from lnp_edge.spec.board import Board
 from lnp_edge.spec.model import QuantizedModel
 from lnp_edge.stages.cost import BoardCost, Range
@@ -64,6 +65,9 @@ def _sentences(cost: BoardCost) -> Iterator[str]:
             used[1] += f" in an app, where {cost.model.open_windows} are open"
         used += [f"stack {cost.stack:,} of {STACK_BYTES:,} B"] if cost.stack else []
         yield f"{', '.join(used)}."
+        each = ", ".join(f"{name} {size:,}" for name, size in cost.tables.items())
+        whole, state = sum(cost.tables.values()), layout.state_bytes(cost.model)
+        yield f"Tables in flash {whole:,} B: {each}. State of a network in RAM {state:,} B."
     if cost.counted:
         of_what = "hop" if cost.model.decision.stream else "window"
         yield (

@@ -1,18 +1,19 @@
 """The most that a step of a model costs, counted while every neuron is forced to fire.
 
 A program with the same step as the firmware takes single steps from states that are chosen here and
-loaded: all neurons fired before and all fire again, or none does, or every other one; and the
-counts are at full scale, alternate, or are random, alike for all channels. Each step is compared
-with the reference, bit for bit.
+loaded: all neurons fired before and all fire again, or every other one; or none fired before, and all
+fire or none does. Counts are at full scale, alternate, or are random, alike for all channels. Each
+step is compared with the reference, bit for bit.
 
 What is measured: how often each block of instructions ran, in the step in which it ran most often.
 The bound is the sum of these over all blocks, as if one step took both sides of every branch.
 
 What holds by construction: the loops of a step run over inputs, neurons, read-outs, the spikes and
-their synapses. Where all inputs are not 0 and all neurons fire, each runs its longest; `fired` and
-`driven` say how far that was reached. What is not proved: that a branch within a loop, such as a
-clamp or the sign of a state, was taken in all rounds of the loop in one of these steps. Every step
-that is counted elsewhere is compared with the bound, which is dropped if one exceeds it.
+their synapses. Where all inputs are not 0 and all neurons fire, each runs its longest. Loops over the
+spikes of the step before and over those of this step may do so in different steps: what a neuron
+receives where all fired before can keep it silent. What is not proved: that a branch within a loop,
+such as a clamp or the sign of a state, was taken in all rounds of the loop in one of these steps.
+Every step that is counted elsewhere is compared with the bound, which is dropped if one exceeds it.
 """
 
 from __future__ import annotations
@@ -41,6 +42,7 @@ from lnp_edge.stages.cost import Forced
 SHARES = (1, 2, 4, 16)  # of its limit a state variable starts at: 1, a half and so on
 WAYS = 3  # states of a neuron that fires, and of one that does not
 FULL = 32767
+GIVEN = "lnp_given"  # in states_main.c.in
 LATER = 1  # step number: neither the first step after a reset, nor the last
 
 
@@ -77,17 +79,17 @@ def _step(emulator: Emulator, model: QuantizedModel, start: Start) -> NDArray[np
     """The state words after one step. SEMANTICS.md section 10 has the form of a saved state."""
     head = np.array([model.fingerprint, start.t, 0], "<u4").tobytes()
     state = head + start.words.astype("<i4").tobytes()
-    emulator.write(state + zlib.crc32(state).to_bytes(4, "little") + start.counts.astype("<i2").tobytes())
-    reply = b""
-    while len(reply) < 1 + len(state) + 4:
-        reply += emulator.read(2**20)
-    if reply[0] != 1:
+    crc = zlib.crc32(state).to_bytes(4, "little")
+    emulator.read(1)  # runs until the program waits: as it begins, it clears its variables
+    emulator.put(GIVEN, state + crc + start.counts.astype("<i2").tobytes())
+    emulator.write(b"x")
+    if emulator.read(1) != b"\1":
         raise RuntimeError("a device refuses a forced state")
-    return np.frombuffer(reply, "<u4", model.state_words, 1 + len(head)).astype(np.uint32)
+    return np.frombuffer(emulator.get(GIVEN, len(state)), "<u4", model.state_words, len(head)).astype(np.uint32)
 
 
 def starts(model: QuantizedModel) -> Iterator[Start]:
-    """The forced steps: for each row of counts, states whose neurons all fire, none does, or they take turns."""
+    """The forced steps: for each row of counts, states whose neurons all fire, take turns, or are silent."""
     reference, states, owner = Reference(model), _states(model), _owner(model)
     all_fired, turns = _spikes(model, np.ones(model.n, bool)), np.arange(model.n) % 2 == 0
     for counts, front, t in _rows(model):
@@ -105,6 +107,7 @@ def starts(model: QuantizedModel) -> Iterator[Start]:
         for way in range(WAYS):
             for wanted, found, before in (
                 (np.ones(model.n, bool), after, all_fired),
+                (np.ones(model.n, bool), after_rest, np.zeros_like(all_fired)),
                 (turns, after, all_fired),
                 (np.zeros(model.n, bool), after_rest, np.zeros_like(all_fired)),
             ):

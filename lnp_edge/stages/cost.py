@@ -6,6 +6,7 @@ from dataclasses import asdict, dataclass
 
 from lnp_edge.spec import layout
 from lnp_edge.spec.board import Board
+from lnp_edge.spec.frontend import GROUP
 from lnp_edge.spec.model import QuantizedModel
 
 # Cycles an instruction takes on average, where neither the board counts them nor runtime/code.py knows
@@ -81,6 +82,16 @@ class BoardCost:
         return self.ram + more if self.ram else 0
 
     @property
+    def tables(self) -> dict[str, int]:
+        """B of flash of the tables of each projection and population, of the encoder and of the front end."""
+        found, owners = dict[str, int](), {f"w_{p.name}" for p in self.model.projections}
+        owners |= {GROUP, "encoder", *(p.name for p in self.model.populations)}
+        for name, table in layout.tables(self.model).items():
+            owner = max((prefix for prefix in owners if name.startswith(f"{prefix}_")), key=len)
+            found[owner] = found.get(owner, 0) + table.nbytes
+        return found
+
+    @property
     def a_window(self) -> float:
         """Instructions of a window; of a stream, of a hop."""
         samples = self.model.hop if self.model.decision.stream else self.model.window
@@ -149,6 +160,8 @@ class BoardCost:
             "ram": self.ram,
             "ram_of_app": self.ram_of_app,
             "ram_size": self.board.ram.size,
+            "tables": self.tables,
+            "state": layout.state_bytes(self.model),
             "stack": self.stack,
             "counted": [asdict(one) for one in self.counted],
             "counted_on": self.counted_on,

@@ -25,6 +25,7 @@ from lnp_edge.runtime import decisions
 from lnp_edge.runtime.device import Device
 from lnp_edge.runtime.emulator import Emulator
 from lnp_edge.runtime.verify import stimulus
+from lnp_edge.spec import layout
 from lnp_edge.spec.decision import Decision
 from lnp_edge.spec.protocol import REPLIES
 from lnp_edge.stages import pipeline
@@ -140,6 +141,16 @@ def test_ranges_have_two_digits_and_the_unit_of_the_interval_fits():
         "under 0.01 % of the processor."
     )
     assert [frequency(hz) for hz in (44_100, 1000, 25, 0.0016667)] == ["44.1 kHz", "1 kHz", "25 Hz", "1.67 mHz"]
+
+
+def test_the_tables_of_each_part_add_up():
+    """Of 40 neurons c_syn and c_mem have 2 B, v_th and bias 4; of 4 read-outs c has 2 and bias 4."""
+    found = BoardCost(MODEL, NUCLEO, flash=1)
+    assert sum(found.tables.values()) == layout.table_bytes(MODEL)
+    assert (found.tables["hidden"], found.tables["out"]) == (40 * 12, 4 * 6) and found.as_dict()["state"] > 4 * 40 * 2
+    assert set(found.tables) == {"encoder", "w_in", "w_rec", "w_out", "hidden", "out"}
+    said = " ".join(_sentences(found))
+    assert f"Tables in flash {layout.table_bytes(MODEL):,} B: " in said and ", hidden 480, out 24. State of a" in said
 
 
 def test_nothing_counted_has_no_verdict_and_no_time_in_json():

@@ -136,9 +136,10 @@ def test_the_forced_states_make_every_neuron_fire_or_none_and_all_inputs_work():
         reference.load(start.words, start.t)
         reference.steps(start.counts[None])
         fired.append(int(model.spikes(reference.state()).sum()))
-    # Each row of counts meets states that all fire, take turns, or are silent, three times each.
-    assert fired[::3] == [model.n] * len(fired[::3]) and set(fired[2::3]) == {0}
-    assert set(fired[1::3]) == {model.n // 2} and len(fired) == 8 * 3 * 3
+    # Each row of counts meets states that all fire, twice, take turns, or are silent, three times each.
+    full, again, turns, silent = (fired[k::4] for k in range(4))
+    assert len(fired) == 8 * 3 * 4 and {*full, *again} == {model.n}
+    assert set(turns) == {model.n // 2} and set(silent) == {0}
 
 
 def test_a_step_dearer_than_the_bound_leaves_none(monkeypatch):
