@@ -279,7 +279,9 @@ def lines(rows: list[Row], trained: list[tuple[Row, BoardCost]]) -> list[str]:
     found += ["", *_table(("model", "N", "core", "compiler", *(f"`{name}`" for name in names)), parts), ""]
     found += dict.fromkeys(f"* {r.compiler}, {r.core}: {r.version}, `{r.flags}`" for r in every)
     short = [r for r in every if r.fired < r.neurons]
-    found += dict.fromkeys(f"* {r.model}: {r.fired} of {r.neurons} neurons could be made to fire" for r in short)
+    found += dict.fromkeys(
+        f"* {r.model}: at most {r.fired} of {r.neurons} neurons fired in a forced step" for r in short
+    )
     return found
 
 
