@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import secrets
 import zlib
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lnp_edge.base.errors import LinkError
-from lnp_edge.runtime.link import DEADLINE, OVERHEAD, Link, Lost, Port, Traffic
+from lnp_edge.runtime.link import DEADLINE, OVERHEAD, Asked, Link, Lost, Port, Traffic
 from lnp_edge.runtime.runner import Steps, checked
 from lnp_edge.spec import protocol
 from lnp_edge.spec.layout import tables
@@ -213,28 +213,35 @@ class Device:
     def _some_steps(self, counts: NDArray[np.int16], digests: bool) -> tuple[int, Steps]:
         """The first of these steps, as many as pass at once, and their number."""
         n_out = self.model.n_out
+        sent: dict[int, Asked] = {}  # by its steps; each may have been run, or may arrive late and be run then
         for _ in range(ROUNDS):
-            chunk = counts[: min(self._size.steps, self.steps_per_frame(digests))]
-            told, data = len(chunk) if digests else 1, chunk.tobytes()
-            head = REQUESTS["steps"].struct.pack(self.run, self.t, told)
-            asked = self._link.request("steps", head + data, 4 * (n_out + told))
-            raw = self._link.answer(asked, TRIES)
-            if raw is None and self._was_run(len(chunk)):
+            steps = min(len(counts), self._size.steps, self.steps_per_frame(digests))
+            if steps not in sent:
+                sent[steps] = self._request_steps(counts[:steps], digests)
+            asked = sent[steps]
+            try:
+                raw = self._link.answer(asked, TRIES)
+            except Lost as e:
+                if e.why != "step":
+                    raise
+                raw = None
+            if raw is None and (ran := self._ran(sent)):
+                asked, steps = sent[ran], ran
                 raw = self._link.answer(asked, MORE_TRIES)
                 if raw is None:  # the line has become bad: run it again in smaller frames
-                    self._size.tried(len(chunk), asked.tries, False)
+                    self._size.tried(steps, asked.tries, False)
                     raise Lost("reply", self._too_bad())
-            self._size.tried(len(chunk), asked.tries, raw is not None, asked.seconds > SLOW)
+            self._size.tried(steps, asked.tries, raw is not None, asked.seconds > SLOW)
             if raw is None:
                 continue
             reply = REPLIES["steps"].struct
             run, t, cycles, crc = reply.unpack_from(raw)
             self._expect("run", run, self.run)
-            self._expect("step", t, (self.t + len(chunk)) % 2**32)
-            self._expect("input", crc, zlib.crc32(data))
+            self._expect("step", t, (self.t + steps) % 2**32)
+            self._expect("input", crc, zlib.crc32(counts[:steps].tobytes()))
             self.t = t
             words = np.frombuffer(raw, "<u4", offset=reply.size).astype(np.uint32)
-            return len(chunk), Steps(words[:n_out].view(np.int32), words[n_out:], cycles)
+            return steps, Steps(words[:n_out].view(np.int32), words[n_out:], cycles)
         raise self._too_bad()
 
     def _too_bad(self) -> LinkError:
@@ -243,12 +250,18 @@ class Device:
             "check the baud rate, ground and cable length",
         )
 
-    def _was_run(self, steps: int) -> bool:
-        """Whether the device has run so many steps more than it has answered for."""
+    def _request_steps(self, chunk: NDArray[np.int16], digests: bool) -> Asked:
+        told = len(chunk) if digests else 1
+        head = REQUESTS["steps"].struct.pack(self.run, self.t, told)
+        return self._link.request("steps", head + chunk.tobytes(), 4 * (self.model.n_out + told))
+
+    def _ran(self, sent: Iterable[int]) -> int:
+        """How many steps more the device has run than it has answered for: 0, or those of a request that was sent."""
         told = self._greet()
-        if told.run != self.run or told.t not in (self.t, self.t + steps):
+        more = (told.t - self.t) % 2**32
+        if told.run != self.run or more not in (0, *sent):
             raise Lost("step", LinkError(f"{self.name} is at step {told.t}, not {self.t}", REBUILD))
-        return told.t != self.t
+        return more
 
     def _sure(self, do: Callable[[], T]) -> T:
         """What `do` gives, though the device may have to be brought back to its state before."""
