@@ -51,7 +51,7 @@ def toolchain(board: Board, name: str = "") -> Toolchain:
         return Toolchain(("arm-none-eabi-gcc",), "-O3", (*cpu, *BARE), (*LINK_BARE, "-lgcc"))
     # zig's cc enables UBSan by default; -fno-builtin keeps memset from calling itself.
     target = ("-target", "thumb-freestanding-eabi", f"-mcpu={_zig_cpu(board.cpu)}")
-    cpu = (*target, "-fno-builtin", "-fno-sanitize=all")
+    cpu = (*target, "-fno-builtin", "-fno-sanitize=all", "-fomit-frame-pointer")
     return Toolchain(("python3", "-m", "ziglang", "cc"), "-O2", (*cpu, *BARE), LINK_BARE)
 
 

@@ -10,12 +10,12 @@ from lnp_edge.base.errors import ConfigError, DoesNotFit
 from lnp_edge.firmware_gen import commands, folder, link, network, startup
 from lnp_edge.firmware_gen.folder import write
 from lnp_edge.firmware_gen.network import CSRC
-from lnp_edge.firmware_gen.startup import STACK_BYTES
+from lnp_edge.firmware_gen.startup import STACK_BYTES, stack_bytes
 from lnp_edge.spec import layout
 from lnp_edge.spec.board import Board
 from lnp_edge.spec.model import QuantizedModel
 
-__all__ = ["STACK_BYTES", "generate", "write"]
+__all__ = ["STACK_BYTES", "generate", "stack_bytes", "write"]
 
 
 def generate(model: QuantizedModel, board: Board, name: str = "net", app: bool = False) -> dict[str, str]:
@@ -29,7 +29,7 @@ def generate(model: QuantizedModel, board: Board, name: str = "net", app: bool =
     if not folder.NAME.fullmatch(name) or name in network.KEYWORDS | _our_names():
         raise ConfigError(f"{name[:40]!r} cannot name a model in C", "a-z first, then a-z, 0-9 and _, at most 24")
     _check_fits(model, board, app)
-    files = network.files(model, name) | startup.files(board)
+    files = network.files(model, name) | startup.files(board, stack_bytes(model))
     if app:
         files["lnp_config.h"] = startup.config(board)
         files["main.c"] = _app(model, name)
@@ -69,7 +69,7 @@ def _check_fits(model: QuantizedModel, board: Board, app: bool) -> None:
     networks, more, what = 1, link.ram_bytes(model), "state, link and stack"
     if app:
         networks, more, what = model.open_windows, 4 * model.n_in, "states and stack"
-    ram = networks * layout.state_bytes(model) + more + STACK_BYTES
+    ram = networks * layout.state_bytes(model) + more + stack_bytes(model)
     if ram > board.ram.size:
         raise DoesNotFit(f"needs {ram} B RAM for {what}, {board.name} has {board.ram.size}", try_next)
 

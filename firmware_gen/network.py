@@ -109,7 +109,7 @@ def _source(model: QuantizedModel, name: str) -> str:
         *([neuron.sense(model, name, encoded)] if senses else []),
     ]
     for population in model.populations:
-        parts += [_projection(model, p, name, encoded) for p in model.into(population)]
+        parts += [_projection(model, p, name, encoded) for p in _into(model, population)]
         parts += [neuron.neuron(population, name), _population(population, name)]
     most = {p.name: max(model.bounds(p)) for p in model.populations}
     limits = {p.name: neuron.limits(p, most[p.name], name) for p in model.populations}
@@ -139,49 +139,73 @@ def _encoded(model: QuantizedModel) -> bool:
     return not (len(readers) == 1 and layout.of(model, readers[0]).ENCODES and fits)
 
 
+def _into(model: QuantizedModel, population: Population) -> list[Projection]:
+    """The projections into a population in the order in which they are computed: one that sets the sums first."""
+    return sorted(model.into(population), key=lambda p: not _sets(model, p))
+
+
+def _sets(model: QuantizedModel, p: Projection) -> bool:
+    return layout.of(model, p).sets(p)
+
+
 def _projection(model: QuantizedModel, p: Projection, name: str, encoded: bool) -> str:
-    """`project_<name>`: adds what the source sends to the sums of the target."""
-    source, x = ("int8_t *input", "input[k]") if encoded else ("int16_t *input", "encode_channel(k, input[k])")
+    """`project_<name>`: adds what the source sends to the sums of the target, or sets them."""
+    kind, first = layout.of(model, p), _into(model, model.population(p.target))[0]
+    adds = not (kind.sets(p) and p is first)
+    source, x = "int16_t *input", "input[k]" if encoded else "encode_channel(k, input[k])"
     if p.source != INPUT:
         source = "uint32_t *z"
     when = ", spikes of the previous step" if model.delayed(p) else ", spikes of this step" * (p.source != INPUT)
     return f"""// {p.name}: {p.source} to {p.target}{when}.
 LNP_PHASE void project_{p.name}(int32_t *drive, const {source})
 {{
-{layout.of(model, p).body(model, p, f"lnp_{name}_tables.w_{p.name}", x)}
+{kind.body(model, p, f"lnp_{name}_tables.w_{p.name}", x, adds)}
 }}
 """
 
 
 def _population(p: Population, name: str) -> str:
-    """`update_<name>`: one step of each neuron; it reads its sum and sets it to 0."""
+    """`update_<name>`: one step of each neuron; it reads its sum."""
     if not p.spikes:
         return f"""LNP_PHASE void update_{p.name}(lnp_{name}_t *s)
 {{
+    const lnp_{name}_tables_t *tables = &lnp_{name}_tables;
+    LNP_OPAQUE(tables);
     for (uint32_t i = 0; i < {p.n}u; i++) {{
         const int32_t drive = s->drive[i];
-        s->drive[i] = 0;
-        step_{p.name}(s, i, drive);
+        step_{p.name}(s, tables, i, drive);
     }}
 }}
 """
-    return f"""// Packs the spikes 32 to a word.
+    whole, left = divmod(p.n, 32)
+    words = []
+    if whole:
+        words.append(f"""    for (uint32_t word = 0; word < {whole}u; word++) {{
+        s->{p.name}_z[word] = spikes_of_{p.name}(s, 32u * word, 32u * word + 32u);
+    }}
+""")
+    if left:
+        words.append(f"    s->{p.name}_z[{whole}] = spikes_of_{p.name}(s, {32 * whole}u, {p.n}u) >> {32 - left};\n")
+    return f"""// One step of at most 32 neurons. Returns their spikes, that of the last neuron in the highest bit.
+LNP_PHASE uint32_t spikes_of_{p.name}(lnp_{name}_t *s, uint32_t first, uint32_t end)
+{{
+    const lnp_{name}_tables_t *tables = &lnp_{name}_tables;
+    LNP_OPAQUE(tables);
+    uint32_t z = 0;
+    LNP_NO_UNROLLING
+    for (uint32_t i = first; i < end; i++) {{
+        const int32_t drive = s->drive[i];
+        z >>= 1;
+        if (step_{p.name}(s, tables, i, drive) != 0) {{
+            z |= 0x80000000u;
+        }}
+    }}
+    return z;
+}}
+
 LNP_PHASE void update_{p.name}(lnp_{name}_t *s)
 {{
-    for (uint32_t word = 0; word < {p.z_words}u; word++) {{
-        const uint32_t first = 32u * word;
-        const uint32_t end = {p.n}u - first < 32u ? {p.n}u : first + 32u;
-        uint32_t z = 0;
-        uint32_t bit = 1;
-        for (uint32_t i = first; i < end; i++) {{
-            const int32_t drive = s->drive[i];
-            s->drive[i] = 0;
-            z |= step_{p.name}(s, i, drive) != 0 ? bit : 0;
-            bit <<= 1;
-        }}
-        s->{p.name}_z[word] = z;
-    }}
-}}
+{"".join(words)}}}
 """
 
 
@@ -191,10 +215,13 @@ def _step(model: QuantizedModel, name: str, senses: bool, encoded: bool) -> str:
     lines, given = [] if reads else ["    (void)counts;"], "counts"
     if senses:
         state, given = "" if model.front.stacks else "s, ", "input"
-        lines += [f"    {'int8_t' if encoded else 'int16_t'} input[{len(model.inputs)}];"]
+        lines += [f"    _Alignas(4) int16_t input[{neuron.even(model)}];"]
         lines += [f"    sense({state}input, counts);"]
     for population in model.populations:
-        for p in model.into(population):
+        joined = _into(model, population)
+        if not (joined and _sets(model, joined[0])):
+            lines.append(f"    clear_sums(s->drive, {-(-population.n // 4) * 4}u);")
+        for p in joined:
             source = given if p.source == INPUT else f"s->{p.source}_z"
             lines.append(f"    project_{p.name}(s->drive, {source});")
         lines.append(f"    update_{population.name}(s);")

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from lnp_edge.firmware_gen.tables import wrap
 from lnp_edge.spec import plugins
 from lnp_edge.spec.model import Population, QuantizedModel
 from lnp_edge.spec.trace import Statement, Trace, trace
+
+HALF = 32768  # the largest leak of lnp_leak_half
 
 
 def neuron(population: Population, name: str) -> str:
@@ -13,16 +17,16 @@ def neuron(population: Population, name: str) -> str:
     module, own = population.module, population.name
     found = trace(module.step)
     state = tuple(module.STATE)
-    tables = {table: f"lnp_{name}_tables.{own}_{table}[i]" for table in module.TABLES}
+    tables = {table: f"tables->{own}_{table}[i]" for table in module.TABLES}
     spike = " Returns its spike, 0 or 1." * population.spikes
     return "\n".join(
         [
             f"// One neuron of {own}, generated from lnp_edge/neurons/{population.neuron}.py.{spike}",
             f"static inline {'int32_t' if population.spikes else 'void'} "
-            f"step_{own}(lnp_{name}_t *s, uint32_t i, int32_t drive)",
+            f"step_{own}(lnp_{name}_t *s, const lnp_{name}_tables_t *tables, uint32_t i, int32_t drive)",
             "{",
             *(f"    int32_t {variable}_ = s->{own}_{variable}[i];" for variable in state),
-            *_body(found, set(state), tables),
+            *_body(found, set(state), tables, _halves(population)),
             *(f"    s->{own}_{variable}[i] = {variable}_;" for variable in state),
             *([f"    return {found.returns[-1]}_;"] if population.spikes else []),
             "}",
@@ -45,7 +49,7 @@ def limits(population: Population, most: int, name: str) -> dict[str, str]:
     functions = {}
     for variable, limit in zip(module.STATE, found.returns, strict=True):
         if limit != "most":
-            body = "\n".join(_body(found.only(limit), set(), values))
+            body = "\n".join(_body(found.only(limit), set(), values, _halves(population)))
             if "[i]" not in body:
                 body = f"    (void)i;\n{body}"
             functions[variable] = f"""// Of a loaded state, generated from lnp_edge/neurons/{population.neuron}.py.
@@ -100,22 +104,27 @@ def encoder(encoder: str, tables: str) -> str:
     )
 
 
+def even(model: QuantizedModel) -> int:
+    """The number of inputs, made even: a layout may read two at once."""
+    return len(model.inputs) + len(model.inputs) % 2
+
+
 def sense(model: QuantizedModel, name: str, encoded: bool) -> str:
     """`sense(s, input, counts)`: the input of one step, of the counts or of a front end's features.
 
     encoded : whether it is encoded here, not where it is read
     """
     front, c = model.front, len(model.channels)
+    rest = f"    input[{len(model.inputs)}] = 0;\n" if even(model) > len(model.inputs) else ""
     if front.stacks:
-        return f"""LNP_PHASE void sense(int8_t *input, const int16_t *counts)
+        return f"""LNP_PHASE void sense(int16_t *input, const int16_t *counts)
 {{
     for (uint32_t k = 0; k < {len(model.inputs)}u; k++) {{
-        input[k] = (int8_t)encode_channel(k, counts[k]);
+        input[k] = (int16_t)encode_channel(k, counts[k]);
     }}
-}}
+{rest}}}
 """
     found, state, count = front.trace, list(front.state), len(front.features)
-    kind = "int8_t" if encoded else "int16_t"
     results = [f"{result}_" for result in found.returns]
     features, kept = results[:count], zip(state, results[count:], strict=True)
 
@@ -129,12 +138,12 @@ def sense(model: QuantizedModel, name: str, encoded: bool) -> str:
         return "c" if k == 0 else f"{k * c}u + c"
 
     def stored(place: str, value: str) -> str:
-        return f"(int8_t)encode_channel({place}, {value})" if encoded else f"(int16_t){value}"
+        return f"(int16_t)encode_channel({place}, {value})" if encoded else f"(int16_t){value}"
 
     return "\n".join(
         [
             f"// The front end, generated from lnp_edge/frontends/{front.kind}.py.",
-            f"LNP_PHASE void sense(lnp_{name}_t *s, {kind} *input, const int16_t *counts)",
+            f"LNP_PHASE void sense(lnp_{name}_t *s, int16_t *input, const int16_t *counts)",
             "{",
             f"    for (uint32_t c = 0; c < {c}u; c++) {{",
             *read("first", "s->t == 0"),
@@ -145,19 +154,29 @@ def sense(model: QuantizedModel, name: str, encoded: bool) -> str:
             *(f"        input[{at(k)}] = {stored(at(k), value)};" for k, value in enumerate(features)),
             *(f"        s->front_{variable}[c] = {value};" for variable, value in kept),
             "    }",
-            "}",
+            rest + "}",
             "",
         ]
     )
 
 
-def _body(found: Trace, local: set[str], tables: dict[str, str]) -> list[str]:
+def _halves(population: Population) -> frozenset[str]:
+    """The tables of which no entry is above 1/2 as a leak."""
+    return frozenset(name for name in population.module.TABLES if population.params[name].max(initial=0) <= HALF)
+
+
+def _body(found: Trace, local: set[str], tables: dict[str, str], halves: frozenset[str] = frozenset()) -> list[str]:
     """One line of C per statement. Locals end in _, so that no Python name collides with a C name.
 
     local : the variables declared so far;  tables : argument to the table element it stands for
+    halves : the arguments that are at most 1/2 as a leak
     """
     lines = []
     for statement in found.statements:
+        if statement.op == "leak" and statement.args[1] not in local:
+            c = statement.args[1]
+            if c in halves or (isinstance(c, int) and c <= HALF):
+                statement = replace(statement, op="leak_half")
         right = _call(statement, local, tables)
         left = f"{statement.target}_" if statement.target in local else f"int32_t {statement.target}_"
         local.add(statement.target)

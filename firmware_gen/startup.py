@@ -7,14 +7,21 @@ from string import Template
 from lnp_edge import boards
 from lnp_edge.base.errors import BoardError
 from lnp_edge.spec.board import Board
+from lnp_edge.spec.model import QuantizedModel
 
 COMMON = boards.FOLDER / "common"
 # tests/firmware_gen/test_build.py checks that the frames of all functions of a build fit together.
 STACK_BYTES = 2048
+INPUTS = 448  # of a step that it has room for
 NOT_DRIVERS = ("cortex_m", "memory")
 
 
-def files(board: Board) -> dict[str, str]:
+def stack_bytes(model: QuantizedModel) -> int:
+    """Bytes of RAM that are kept for the stack: a step has its inputs there, 2 bytes each."""
+    return STACK_BYTES + 16 * (max(0, len(model.inputs) - INPUTS + 7) // 8)
+
+
+def files(board: Board, stack: int = STACK_BYTES) -> dict[str, str]:
     """The board's files, from boards/common/. Raises BoardError if the driver does not exist."""
     drivers = sorted(p.stem for p in COMMON.glob("*.c") if p.stem not in NOT_DRIVERS)
     if board.uart not in drivers:
@@ -31,7 +38,7 @@ def files(board: Board) -> dict[str, str]:
         flash_size=board.flash.size,
         ram_origin=f"0x{board.ram.origin:08X}",
         ram_size=board.ram.size,
-        stack_bytes=STACK_BYTES,
+        stack_bytes=stack,
     )
     return found
 

@@ -30,10 +30,16 @@ def _count(array: NDArray) -> int:
     return max(1, len(array))
 
 
+def _aligned(array: NDArray) -> str:
+    at = layout.alignment(array)
+    return f"_Alignas({at}) " if at > array.itemsize else ""
+
+
 def header(model: QuantizedModel, name: str) -> str:
     """The type of the tables: one struct, so that one register can address several of them."""
     members = "\n".join(
-        f"    {c_type(array)} {table}[{_count(array)}];" for table, array in layout.tables(model).items()
+        f"    {_aligned(array)}{c_type(array)} {table}[{_count(array)}];"
+        for table, array in layout.tables(model).items()
     )
     up = name.upper()
     return f"""typedef struct {{

@@ -273,15 +273,15 @@ def compare_tables(model: QuantizedModel, device: Device) -> list[TableDifferenc
         differs = np.flatnonzero(theirs != ours)
         if len(differs):
             k = int(differs[0])
-            place = _place(model, name, k)
+            place = _place(model, name, k, int(ours[k]), int(theirs[k]))
             found.append(TableDifference(name, k, place, int(theirs[k]), int(ours[k]), len(differs)))
         else:
             found.append(TableDifference(name, 0, "CRC-32 differs, but the bytes agree", crc, ours_crc, 0))
     return found
 
 
-def _place(model: QuantizedModel, table: str, k: int) -> str:
-    """The place of entry k of a table of layout.tables, in words."""
+def _place(model: QuantizedModel, table: str, k: int, ours: int, theirs: int) -> str:
+    """The place of entry k of a table of layout.tables, in words; of several weights in it the first that differs."""
 
     def unit(of: str, number: int) -> str:
         return f"channel {number}" if of == INPUT else f"neuron {number} of {of}"
@@ -290,10 +290,13 @@ def _place(model: QuantizedModel, table: str, k: int) -> str:
         kind = layout.of(model, p)
         for part in kind.tables(model, p):
             if table == f"w_{p.name}_{part}":
-                pre, post = kind.place(p, part, k)
-                if post is not None:
-                    return f"synapse {unit(p.source, pre)} to {unit(p.target, post)}"
-                return "padding" if pre is None else f"row of {unit(p.source, pre)}"
+                pairs = zip(*(kind.synapses(p, part, k, entry) for entry in (ours, theirs)), strict=True)
+                for (pre, post, weight), (_, _, other) in pairs:
+                    if post is None:
+                        return f"row of {unit(p.source, pre)}"
+                    if weight is None or weight != other:
+                        return f"synapse {unit(p.source, pre)} to {unit(p.target, post)}"
+                return "padding"
     for population in model.populations:
         if table in {f"{population.name}_{name}" for name in population.module.TABLES}:
             return unit(population.name, k)

@@ -573,7 +573,7 @@ def test_verify_of_a_device_that_differs_returns_1(capsys, at, monkeypatch):
     out = capsys.readouterr().out.splitlines()
     assert out[0].startswith("table out_bias[0], neuron 0 of out: device ")
     assert out[1].startswith("first difference at step 0, neuron 0 of out, y: ")
-    assert out[2] == "NOT verified: 1 of 16 tables differ, the state differs within 1 steps"
+    assert out[2] == "NOT verified: 1 of 14 tables differ, the state differs within 1 steps"
 
 
 def test_boards_and_doctor_speak_json(capsys):

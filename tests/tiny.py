@@ -7,7 +7,7 @@ import numpy as np
 from naive import ENCODERS, FRONT_ENDS, NEURONS, Naive
 
 from lnp_edge.base.errors import ModelError
-from lnp_edge.spec import plugins
+from lnp_edge.spec import layout, plugins
 from lnp_edge.spec.frontend import FrontEnd, inputs
 from lnp_edge.spec.model import CSR, INPUT, LARGEST, Forecast, Population, Projection, QuantizedModel
 
@@ -205,12 +205,13 @@ def with_entry(model, table, k, value) -> QuantizedModel:
         return changed
 
     def of_matrix(p):
-        if table == f"w_{p.name}_rows":
-            four, within = divmod(k, 4 * p.w.shape[0])
-            dense = p.w.dense()
-            assert dense[within // 4, 4 * four + within % 4] != value
-            dense[within // 4, 4 * four + within % 4] = value
-            return vars(CSR.from_dense(dense))
+        kind, dense = layout.of(model, p), p.w.dense()
+        for part in set(kind.tables(model, p)) - {"indptr", "indices", "data"}:
+            if table == f"w_{p.name}_{part}":
+                for pre, post, weight in kind.synapses(p, part, k, value):
+                    dense[pre, post] = weight
+                assert (dense != p.w.dense()).any()
+                return vars(CSR.from_dense(dense))
         return {part: other(f"w_{p.name}_{part}", getattr(p.w, part)) for part in ("indptr", "indices", "data")}
 
     front = tuple(tuple(other(f"front_{name}", v).tolist()) for name, v in model.front.tables.items())

@@ -3,21 +3,36 @@
 #ifndef LNP_KERNEL_H
 #define LNP_KERNEL_H
 
-#include <stdint.h>
+#include "lnp_ops.h"
 
-// Keeps each projection and population a separate function. gcc would merge them and then lack
+// Keeps each projection and population a separate function. Compilers would merge them and then lack
 // registers for their loops: a third more instructions on a Cortex-M4.
-#if defined(__GNUC__) && !defined(__clang__)
+#if defined(__GNUC__)
 #define LNP_PHASE __attribute__((noinline)) static
 #else
 #define LNP_PHASE static
+#endif
+
+// Hides from the compiler where a pointer points. clang would take the address of each table from that of the
+// whole struct, by two instructions instead of an offset.
+#if defined(__GNUC__)
+#define LNP_OPAQUE(pointer) __asm__("" : "+r"(pointer))
+#else
+#define LNP_OPAQUE(pointer) ((void)0)
+#endif
+
+// Before a loop that is as long as it should be: clang's further copies cost flash and save little.
+#if defined(__clang__)
+#define LNP_NO_UNROLLING _Pragma("clang loop unroll(disable)")
+#else
+#define LNP_NO_UNROLLING
 #endif
 
 // Index of the lowest set bit of word, which is not 0.
 static inline uint32_t lowest_bit(uint32_t word)
 {
 #if defined(__GNUC__) && !defined(__ARM_ARCH_6M__)
-    return (uint32_t)__builtin_ctz(word);
+    return (uint32_t)__builtin_ctzl(word);
 #else
     // De Bruijn: the top five bits differ for each shift of this constant. Leiserson, Prokop &
     // Randall 1998.
@@ -41,7 +56,18 @@ static inline uint32_t lowest_bit(uint32_t word)
     static inline void name(int32_t *drive, const target_t *target, const weight_t *w, uint32_t count, \
                             int32_t scale)                                                             \
     {                                                                                                  \
-        while (count-- != 0) {                                                                         \
+        if ((count & 1u) != 0) {                                                                       \
+            drive[*target++] += *w++ * scale;                                                          \
+        }                                                                                              \
+        if ((count & 2u) != 0) {                                                                       \
+            drive[*target++] += *w++ * scale;                                                          \
+            drive[*target++] += *w++ * scale;                                                          \
+        }                                                                                              \
+        LNP_NO_UNROLLING                                                                               \
+        for (uint32_t four = count / 4u; four != 0; four--) {                                          \
+            drive[*target++] += *w++ * scale;                                                          \
+            drive[*target++] += *w++ * scale;                                                          \
+            drive[*target++] += *w++ * scale;                                                          \
             drive[*target++] += *w++ * scale;                                                          \
         }                                                                                              \
     }
@@ -51,29 +77,195 @@ LNP_ADD_ROW(add_row_u8_i16, uint8_t, int16_t)
 LNP_ADD_ROW(add_row_u16_i8, uint16_t, int8_t)
 LNP_ADD_ROW(add_row_u16_i16, uint16_t, int16_t)
 
-// Adds all inputs, times scale, to the sums of their targets, four of them at a time: w has for each four the
-// weights of each input.
-#define LNP_ADD_DENSE(name, weight_t)                                                               \
-    static inline void name(int32_t *drive, const weight_t *w, const int8_t *input, uint32_t fours, \
-                            uint32_t inputs, int32_t scale)                                         \
-    {                                                                                               \
-        for (; fours-- != 0; drive += 4) {                                                          \
-            int32_t a = 0, b = 0, c = 0, d = 0;                                                     \
-            for (uint32_t k = 0; k < inputs; k++) {                                                 \
-                const int32_t x = input[k];                                                         \
-                a += *w++ * x;                                                                      \
-                b += *w++ * x;                                                                      \
-                c += *w++ * x;                                                                      \
-                d += *w++ * x;                                                                      \
-            }                                                                                       \
-            drive[0] += a * scale;                                                                  \
-            drive[1] += b * scale;                                                                  \
-            drive[2] += c * scale;                                                                  \
-            drive[3] += d * scale;                                                                  \
-        }                                                                                           \
+// The lower byte of a halfword, with its sign.
+_Static_assert((int8_t)0x1FF == -1, "this compiler's int8_t does not keep the lower byte");
+
+#if defined(LNP_DSP)
+// Two halfwords of a table or an input, which begin at a multiple of 4 bytes.
+typedef int32_t __attribute__((may_alias)) lnp_two_t;
+typedef struct __attribute__((may_alias)) {
+    int32_t word[2];
+} lnp_words_t;
+
+// Loads two words and returns where the next are. Compilers often load one after the other.
+static inline const lnp_two_t *lnp_load_two(const lnp_two_t *from, int32_t *first, int32_t *second)
+{
+#if defined(__arm__)
+    __asm__("ldrd %0, %1, [%2], #8"
+            : "=&r"(*first), "=&r"(*second), "+r"(from)
+            : "m"(*(const lnp_words_t *)from));
+    return from;
+#else
+    *first = from[0];
+    *second = from[1];
+    return from + 2;
+#endif
+}
+
+// The products of the two inputs in x, and of four inputs.
+#define LNP_ADD_FOUR(x)                 \
+    ab = __smlad(of_ab, x, ab);         \
+    a = __smlad(__sxtb16(of_ab), x, a); \
+    cd = __smlad(of_cd, x, cd);         \
+    c = __smlad(__sxtb16(of_cd), x, c);
+#define LNP_ADD_PAIRS                            \
+    {                                            \
+        int32_t x_of_two, next_x, of_ab, of_cd;  \
+        x = lnp_load_two(x, &x_of_two, &next_x); \
+        w = lnp_load_two(w, &of_ab, &of_cd);     \
+        LNP_ADD_FOUR(x_of_two)                   \
+        w = lnp_load_two(w, &of_ab, &of_cd);     \
+        LNP_ADD_FOUR(next_x)                     \
+    }
+#endif
+
+// The sums of one population before what is added to them.
+static inline void clear_sums(int32_t *drive, uint32_t count)
+{
+    LNP_NO_UNROLLING
+    for (; count != 0; count--) {
+        *drive++ = 0;
+    }
+}
+
+// The sums of all inputs, times scale, of the targets a, b, c and d, four of them at a time; `adds` is 1 if
+// they are added to what is there, else 0. w has for each four and each two inputs k the halfwords 256 b + a
+// of k and of k + 1, then 256 d + c of both. dense.py makes sure that no sum leaves int32.
+static inline void add_pairs(int32_t *drive, const int16_t *pairs, const int16_t *input, uint32_t fours,
+                             uint32_t twos, int32_t scale, uint32_t adds)
+{
+#if defined(LNP_DSP)
+    const lnp_two_t *w = (const lnp_two_t *)(const void *)pairs;
+#else
+    const int16_t *w = pairs;
+#endif
+    for (; fours-- != 0; drive += 4) {
+        int32_t ab = 0, a = 0, cd = 0, c = 0;
+#if defined(LNP_DSP)
+        const lnp_two_t *x = (const lnp_two_t *)(const void *)input;
+        LNP_NO_UNROLLING
+        for (uint32_t k = twos / 4u; k != 0; k--) {
+            LNP_ADD_PAIRS
+            LNP_ADD_PAIRS
+        }
+        if ((twos & 2u) != 0) {
+            LNP_ADD_PAIRS
+        }
+        if ((twos & 1u) != 0) {
+            int32_t of_ab, of_cd;
+            w = lnp_load_two(w, &of_ab, &of_cd);
+            LNP_ADD_FOUR(*x)
+        }
+#else
+        for (uint32_t k = 0; k < 2u * twos; k += 2u, w += 4) {
+            const int32_t x = input[k], y = input[k + 1u];
+            ab += w[0] * x + w[1] * y;
+            a += (int8_t)w[0] * x + (int8_t)w[1] * y;
+            cd += w[2] * x + w[3] * y;
+            c += (int8_t)w[2] * x + (int8_t)w[3] * y;
+        }
+#endif
+        drive[0] = (adds != 0 ? drive[0] : 0) + a * scale;
+        drive[1] = (adds != 0 ? drive[1] : 0) + ((ab - a) >> 8) * scale;
+        drive[2] = (adds != 0 ? drive[2] : 0) + c * scale;
+        drive[3] = (adds != 0 ? drive[3] : 0) + ((cd - c) >> 8) * scale;
+    }
+}
+
+// The same with a weight an entry: w has for each four targets the weights of each input.
+#define LNP_ADD_DENSE(name, weight_t)                                                                \
+    static inline void name(int32_t *drive, const weight_t *w, const int16_t *input, uint32_t fours, \
+                            uint32_t inputs, int32_t scale, uint32_t adds)                           \
+    {                                                                                                \
+        for (; fours-- != 0; drive += 4) {                                                           \
+            int32_t a = 0, b = 0, c = 0, d = 0;                                                      \
+            for (uint32_t k = 0; k < inputs; k++) {                                                  \
+                const int32_t x = input[k];                                                          \
+                a += *w++ * x;                                                                       \
+                b += *w++ * x;                                                                       \
+                c += *w++ * x;                                                                       \
+                d += *w++ * x;                                                                       \
+            }                                                                                        \
+            drive[0] = (adds != 0 ? drive[0] : 0) + a * scale;                                       \
+            drive[1] = (adds != 0 ? drive[1] : 0) + b * scale;                                       \
+            drive[2] = (adds != 0 ? drive[2] : 0) + c * scale;                                       \
+            drive[3] = (adds != 0 ? drive[3] : 0) + d * scale;                                       \
+        }                                                                                            \
     }
 
 LNP_ADD_DENSE(add_dense_i8, int8_t)
 LNP_ADD_DENSE(add_dense_i16, int16_t)
+
+// Adds the rows of all that fired, times scale, to the sums of four targets, or of eight: w has for each four
+// targets the weights of each of the n_pre units. One function per width of weight.
+#define LNP_ADD_SPIKES_TO(name, weight_t)                                                         \
+    static inline void name(int32_t *drive, const weight_t *w, const uint32_t *z, uint32_t n_pre, \
+                            uint32_t words, int32_t scale, uint32_t eight)                        \
+    {                                                                                             \
+        int32_t sum[8] = {0};                                                                     \
+        LNP_EACH_SPIKE(j, z, words)                                                               \
+        {                                                                                         \
+            const weight_t *const first = w + 4u * j;                                             \
+            const weight_t *const second = first + 4u * eight * n_pre;                            \
+            for (uint32_t i = 0; i < 4u; i++) {                                                   \
+                sum[i] += first[i];                                                               \
+                sum[4u + i] += eight != 0 ? second[i] : 0;                                        \
+            }                                                                                     \
+        }                                                                                         \
+        for (uint32_t i = 0; i < 4u + 4u * eight; i++) {                                          \
+            drive[i] += sum[i] * scale;                                                           \
+        }                                                                                         \
+    }
+
+#if defined(LNP_DSP)
+static inline int32_t rotated(int32_t x)
+{
+    return (int32_t)((uint32_t)x >> 8 | (uint32_t)x << 24);
+}
+
+// Four bytes are added to four halfwords at a time, which 256 spikes with weights of at most 127 do not
+// leave.
+static inline void add_spikes_to_i8(int32_t *drive, const int8_t *w, const uint32_t *z, uint32_t n_pre,
+                                    uint32_t words, int32_t scale, uint32_t eight)
+{
+    const lnp_two_t *const rows = (const lnp_two_t *)(const void *)w;
+    for (uint32_t first = 0; first < words; first += 8u) {
+        const uint32_t some = words - first < 8u ? words - first : 8u;
+        int32_t sum[4] = {0};
+        LNP_EACH_SPIKE(j, z + first, some)
+        {
+            const lnp_two_t *const row = rows + 32u * first + j;
+            sum[0] = __sxtab16(sum[0], row[0]);
+            sum[1] = __sxtab16(sum[1], rotated(row[0]));
+            if (eight != 0) {
+                sum[2] = __sxtab16(sum[2], row[n_pre]);
+                sum[3] = __sxtab16(sum[3], rotated(row[n_pre]));
+            }
+        }
+        for (uint32_t i = 0; i < 2u + 2u * eight; i++) {
+            drive[4u * (i / 2u) + i % 2u] += (int16_t)sum[i] * scale;
+            drive[4u * (i / 2u) + i % 2u + 2u] += (sum[i] >> 16) * scale;
+        }
+    }
+}
+#else
+LNP_ADD_SPIKES_TO(add_spikes_to_i8, int8_t)
+#endif
+LNP_ADD_SPIKES_TO(add_spikes_to_i16, int16_t)
+
+#define LNP_ADD_SPIKES(name, add, weight_t)                                                       \
+    static inline void name(int32_t *drive, const weight_t *w, const uint32_t *z, uint32_t fours, \
+                            uint32_t n_pre, uint32_t words, int32_t scale)                        \
+    {                                                                                             \
+        for (; fours >= 2u; fours -= 2u, drive += 8, w += 8u * n_pre) {                           \
+            add(drive, w, z, n_pre, words, scale, 1u);                                            \
+        }                                                                                         \
+        if (fours != 0) {                                                                         \
+            add(drive, w, z, n_pre, words, scale, 0);                                             \
+        }                                                                                         \
+    }
+
+LNP_ADD_SPIKES(add_spikes_i8, add_spikes_to_i8, int8_t)
+LNP_ADD_SPIKES(add_spikes_i16, add_spikes_to_i16, int16_t)
 
 #endif

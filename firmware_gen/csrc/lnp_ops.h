@@ -6,6 +6,20 @@
 
 #include <stdint.h>
 
+// Cores that have products of halfwords. lnp_kernel.h uses them too, on bytes and halfwords of words.
+#if defined(__ARM_FEATURE_DSP) && defined(__ARM_FEATURE_SIMD32) && !defined(__ARM_BIG_ENDIAN)
+#include <arm_acle.h>
+#define LNP_DSP
+#endif
+
+// Cores that give the upper word of a product of two words in one instruction.
+#if (defined(__ARM_ARCH) && __ARM_ARCH >= 7) || defined(__riscv_mul) || defined(__x86_64__) || \
+    defined(__aarch64__)
+#if !defined(__ARM_ARCH_6M__) && !defined(__ARM_ARCH_8M_BASE__)
+#define LNP_HIGH_PRODUCT
+#endif
+#endif
+
 static inline int32_t lnp_add(int32_t a, int32_t b)
 {
     return a + b;
@@ -24,7 +38,46 @@ static inline int32_t lnp_mul(int32_t a, int32_t b)
 // In C, >> of a negative number is implementation-defined. Here it must round down, as in Python.
 _Static_assert(-3 >> 1 == -2, "this compiler's >> does not round down");
 
-// x + floor(-c * x / 2^16) + [x < 0], for any x and c in 1..65535.
+// x + floor(-c * x / 2^16) + [x < 0], for any x but -2^31 and c in 1..65535; lnp_leak_half for c up to 32768.
+#if defined(LNP_DSP)
+// x where the sign of `sign` is not set, else 0. As C it becomes a comparison.
+static inline int32_t lnp_unless_negative(int32_t sign, int32_t x)
+{
+#if defined(__arm__)
+    int32_t kept;
+    __asm__("bic %0, %1, %2, asr #31" : "=r"(kept) : "r"(x), "r"(sign));
+    return kept;
+#else
+    return x & ~(sign >> 31);
+#endif
+}
+
+// __smlawb(x, c, y) is y + floor(c * x / 2^16), where c is the lower halfword with its sign: of c above 32767
+// it is c - 2^16, which leaves out x.
+static inline int32_t lnp_leak(int32_t x, int32_t c)
+{
+    const int32_t signed_c = (int16_t)c;
+    return __smlawb(-x, signed_c, lnp_unless_negative(signed_c, x) + (x < 0));
+}
+
+static inline int32_t lnp_leak_half(int32_t x, int32_t c)
+{
+    return __smlawb(x, -c, x + (x < 0));
+}
+#elif defined(LNP_HIGH_PRODUCT)
+// -c * 2^16 modulo 2^32 is an int32; of c above 32768 it is 2^32 too large, which leaves out x.
+static inline int32_t lnp_leak(int32_t x, int32_t c)
+{
+    const int32_t removes = (int32_t)(0u - ((uint32_t)c << 16));
+    return (int32_t)(((int64_t)x * removes) >> 32) + (x & (removes >> 31)) + (x < 0);
+}
+
+static inline int32_t lnp_leak_half(int32_t x, int32_t c)
+{
+    const int32_t removes = (int32_t)(0u - ((uint32_t)c << 16));
+    return (int32_t)(((int64_t)x * removes) >> 32) + x + (x < 0);
+}
+#else
 // With x = 2^16 * high + low, the integer -c * high moves out of the floor, and
 // 0 <= c * low + 65535 < 2^32 and |c * high| < 2^31: no product needs 64 bits. For x >= 0 the sums stay
 // within 0..x. For x < 0 they stay within x..65535: -c * high is at most |x| + 65535, and the
@@ -35,6 +88,12 @@ static inline int32_t lnp_leak(int32_t x, int32_t c)
     const uint32_t part = ((uint32_t)c * low + 0xFFFFu) >> 16;
     return x - c * (x >> 16) - (int32_t)part + (x < 0);
 }
+
+static inline int32_t lnp_leak_half(int32_t x, int32_t c)
+{
+    return lnp_leak(x, c);
+}
+#endif
 
 static inline int32_t lnp_absolute(int32_t x)
 {
@@ -87,7 +146,7 @@ static inline int32_t lnp_gate(int32_t z, int32_t x)
 // floor((x + 2^(k-1)) / 2^k) for |x| <= 2^30 and k in 1..15.
 static inline int32_t lnp_shift_round(int32_t x, int32_t k)
 {
-    return (x + (1 << (k - 1))) >> k;
+    return (x + ((int32_t)1 << (k - 1))) >> k;
 }
 
 static inline int32_t lnp_clamp(int32_t x, int32_t low, int32_t high)

@@ -39,7 +39,6 @@ void LNP_MODEL(init)(LNP_MODEL(t) * s)
 #define CLEAR(field, words, limit) clear_words((uint32_t *)s->field, words);
     LNP_FIELDS(CLEAR, CLEAR)
 #undef CLEAR
-    clear_words((uint32_t *)s->drive, sizeof s->drive / sizeof s->drive[0]);
     s->t = 0;
     s->digest = 0;
 }

@@ -10,7 +10,7 @@ from rich.text import Text
 from lnp_edge.base.console import counted, out, print_table
 from lnp_edge.commands import _measure
 from lnp_edge.firmware_gen.build import Sizes, share
-from lnp_edge.firmware_gen.generate import STACK_BYTES
+from lnp_edge.firmware_gen.generate import stack_bytes
 from lnp_edge.interchange import windows_file
 from lnp_edge.runtime.verify import stimulus
 from lnp_edge.spec import layout
@@ -63,7 +63,7 @@ def _sentences(cost: BoardCost) -> Iterator[str]:
         if cost.model.open_windows > cost.in_ram:
             used[1] += f" with one window and about {share(cost.ram_of_app, cost.board.ram.size)}"
             used[1] += f" in an app, where {cost.model.open_windows} are open"
-        used += [f"stack {cost.stack:,} of {STACK_BYTES:,} B"] if cost.stack else []
+        used += [f"stack {cost.stack:,} of {stack_bytes(cost.model):,} B"] if cost.stack else []
         yield f"{', '.join(used)}."
         each = ", ".join(f"{name} {size:,}" for name, size in cost.tables.items())
         whole, state = sum(cost.tables.values()), layout.state_bytes(cost.model)

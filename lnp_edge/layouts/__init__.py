@@ -3,18 +3,24 @@
 Adding a file adds a layout. It defines
 
     ENCODES       whether its code reads each input once, so that it may encode what it reads
+    WORTH         how many times the bytes of csr.py it may take, 1 or more, because it is faster
     serves(model, p) -> bool
                   whether it can store projection p, and is fast on it. Of those that serve, the one with the
-                  fewest bytes is taken: so no synapse less ever needs more flash
+                  fewest bytes for its worth is taken: so no synapse less ever needs more flash
     tables(model, p) -> {part: array}
-                  the tables w_<projection>_<part>, in their order in flash and in their stored types
-    place(p, part, k) -> (pre, post)
-                  the synapse of entry k of a table; post None: all of `pre`; both None: padding
-    body(model, p, table, x) -> C
+                  the tables w_<projection>_<part>, in their order in flash and in their stored types; one of
+                  int8 or int16 begins at a multiple of 4 bytes
+    synapses(p, part, k, entry) -> [(pre, post, weight)]
+                  the synapses of entry k of a table, and the weights that it says if it is `entry`; weight None:
+                  it says none; post None too: it concerns all of `pre`. Padding has none
+    sets(p) -> bool
+                  whether its code can set the sums of the target, which spares clearing them
+    body(model, p, table, x, adds) -> C
                   the body of project_<projection>(drive, source): adds what the source sends to int32 drive[], the
-                  sums of the target, which has room for a multiple of 4. The source is `input`, of which x is the
-                  encoded value k, or `const uint32_t *z`, the spikes. Without ENCODES x is input[k], an int8.
-                  A table is <table>_<part>; lnp_kernel.h has loops
+                  sums of the target, which has room for a multiple of 4; without `adds`, of a layout that `sets`,
+                  it sets them all. The source is `input`, of which x is the encoded value k, or
+                  `const uint32_t *z`, the spikes. Without ENCODES input[] is encoded, has a 0 more if their number
+                  is odd, and begins at a multiple of 4 bytes. A table is <table>_<part>; lnp_kernel.h has loops
 
 Sums are exact in any order: SEMANTICS.md section 6 bounds every partial one.
 """

@@ -7,6 +7,7 @@ from lnp_edge.spec.layout import smallest, weight_type
 from lnp_edge.spec.model import INPUT
 
 ENCODES = True
+WORTH = 1
 
 
 def serves(model, p):
@@ -21,33 +22,38 @@ def tables(model, p):
     }
 
 
-def place(p, part, k):
+def synapses(p, part, k, entry):
     if part == "indptr":
-        return min(k, p.w.shape[0] - 1), None  # the last entry ends the last row
-    return int(p.w.rows()[k]), int(p.w.indices[k])
+        return [(min(k, p.w.shape[0] - 1), None, None)]  # the last entry ends the last row
+    return [(int(p.w.rows()[k]), int(p.w.indices[k]), entry if part == "data" else None)]
 
 
-def body(model, p, table, x):
+def sets(p):
+    return False
+
+
+def body(model, p, table, x, adds):
     parts = tables(model, p)
     widths = [8 * parts[part].itemsize for part in ("indices", "data")]
+    pointers = "".join(
+        f"    const {array.dtype.name}_t *{part} = {table}_{part};\n    LNP_OPAQUE({part});\n"
+        for part, array in parts.items()
+    )
 
     def row(pre, scale):
-        return f"""        const uint32_t first = {table}_indptr[{pre}];
-        add_row_u{widths[0]}_i{widths[1]}(drive,
-            {table}_indices + first,
-            {table}_data + first,
-            {table}_indptr[{pre} + 1] - first,
-            {scale});"""
+        return f"""        const uint32_t first = indptr[{pre}];
+        const uint32_t count = indptr[{pre} + 1u] - first;
+        add_row_u{widths[0]}_i{widths[1]}(drive, indices + first, data + first, count, {scale});"""
 
     if p.source == INPUT:
-        return f"""    for (uint32_t k = 0; k < {p.w.shape[0]}u; k++) {{
+        return f"""{pointers}    for (uint32_t k = 0; k < {p.w.shape[0]}u; k++) {{
         const int32_t x = {x};
         if (x == 0) {{
             continue;
         }}
-{row("k", f"x * (1 << {p.shift})")}
+{row("k", f"x * {1 << p.shift}")}
     }}"""
-    return f"""    LNP_EACH_SPIKE(j, z, {model.population(p.source).z_words}u)
+    return f"""{pointers}    LNP_EACH_SPIKE(j, z, {model.population(p.source).z_words}u)
     {{
-{row("j", f"1 << {p.shift}")}
+{row("j", f"{1 << p.shift}")}
     }}"""

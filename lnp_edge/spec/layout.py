@@ -24,10 +24,10 @@ def weight_type(bits: int) -> type[np.signedinteger]:
 
 
 def of(model: QuantizedModel, p: Projection) -> ModuleType:
-    """The layout of a projection, a file of lnp_edge/layouts: of those that serve, the one with the fewest bytes."""
+    """The layout of a projection, a file of lnp_edge/layouts: of those that serve, the fewest bytes for its worth."""
     known = (plugins.get(PACKAGE, name) for name in plugins.names(PACKAGE))
     serving = (one for one in known if one.serves(model, p))
-    return min(serving, key=lambda one: sum(table.nbytes for table in one.tables(model, p).values()))
+    return min(serving, key=lambda one: sum(table.nbytes for table in one.tables(model, p).values()) / one.WORTH)
 
 
 def tables(model: QuantizedModel) -> dict[str, NDArray]:
@@ -35,11 +35,11 @@ def tables(model: QuantizedModel) -> dict[str, NDArray]:
     found: dict[str, NDArray] = {f"{GROUP}_{name}": a.astype(np.int16) for name, a in model.front.tables.items()}
     for name in plugins.get("lnp_edge.encoders", model.encoder).PARAMS:
         found[f"encoder_{name}"] = model.encoder_params[name].astype(np.int16)
-    for p in model.projections:
-        found |= {f"w_{p.name}_{part}": array for part, array in of(model, p).tables(model, p).items()}
     for population in model.populations:
         for name, stored in population.module.TABLES.items():
             found[f"{population.name}_{name}"] = population.params[name].astype(stored.ctype)
+    for p in model.projections:
+        found |= {f"w_{p.name}_{part}": array for part, array in of(model, p).tables(model, p).items()}
     return found
 
 
@@ -61,16 +61,21 @@ def drives(model: QuantizedModel) -> int:
     return -(-max(p.n for p in model.populations) // 4) * 4
 
 
+def alignment(table: NDArray) -> int:
+    """Of a table on a device: a layout may read a word of its int8 or int16 at once."""
+    return 4 if table.dtype.kind == "i" else table.itemsize
+
+
 def struct_bytes(model: QuantizedModel) -> int:
     """sizeof of the C struct of the tables.
 
-    Each table is aligned to its type; an empty table has one element.
+    An empty table has one element.
     """
     end, widest = 0, 1
     for table in tables(model).values():
-        size = table.itemsize
-        end = -(-end // size) * size + size * max(1, len(table))
-        widest = max(widest, size)
+        at = alignment(table)
+        end = -(-end // at) * at + table.itemsize * max(1, len(table))
+        widest = max(widest, at)
     return -(-end // widest) * widest
 
 

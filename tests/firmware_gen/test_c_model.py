@@ -56,7 +56,8 @@ CASES = {
     "add": ((a, b) for a, b in itertools.product(EDGES, EDGES) if fits(a + b)),
     "sub": ((a, b) for a, b in itertools.product(EDGES, EDGES) if fits(a - b)),
     "mul": ((a, b) for a, b in itertools.product(EDGES, EDGES) if fits(a * b)),
-    "leak": ((a, c) for a, c in itertools.product([*EDGES, -(2**31)], LEAKS)),
+    "leak": itertools.product(EDGES, LEAKS),
+    "leak_half": ((a, c) for a, c in itertools.product(EDGES, LEAKS) if c <= 32768),
     "greater": itertools.product(EDGES, EDGES),
     "gate": itertools.product((0, 1), EDGES),
     "shift_round": ((a, k) for a, k in itertools.product(EDGES, range(1, 16)) if abs(a) <= 2**30),
@@ -68,21 +69,27 @@ CASES = {
 CASES = {op: list(cases) for op, cases in CASES.items()}
 
 
-@pytest.mark.parametrize("portable", [False, True])
-def test_every_operation_equals_its_definition_over_all_edge_values(tmp_path, portable):
-    """portable : as on a Cortex-M0, which has no instruction that counts zeros"""
-    assert set(CASES) == set(ops.FRONT_END_OPS)
+CORES = {
+    "host": (),
+    "Armv6-M": ("-D__ARM_ARCH_6M__",),  # neither zeros counted nor high products
+    "DSP": ("-D__ARM_FEATURE_DSP=1", "-D__ARM_FEATURE_SIMD32=1", "-I", str(Path(__file__).parent)),  # by arm_acle.h
+}
+
+
+@pytest.mark.parametrize("core", CORES)
+def test_every_operation_equals_its_definition_over_all_edge_values(tmp_path, core):
+    assert set(CASES) == set(ops.FRONT_END_OPS) | {"leak_half"}
     arity = {"clamp": 3, "choose": 3, "absolute": 1, "log2": 1}
     lines = ['#include "lnp_ops.h"', ""]
-    for op in ops.FRONT_END_OPS:
+    for op in CASES:
         names = "abc"[: arity.get(op, 2)]
         parameters = ", ".join(f"int32_t {n}" for n in names)
         lines += [f"int32_t c_{op}({parameters});", f"int32_t c_{op}({parameters})"]
         lines += ["{", f"    return lnp_{op}({', '.join(names)});", "}"]
     (tmp_path / "ops.c").write_text("\n".join(lines) + "\n")
-    compiled = library(tmp_path, ["ops.c"], ["-I", str(CSRC), *["-D__ARM_ARCH_6M__"] * portable])
+    compiled = library(tmp_path, ["ops.c"], ["-I", str(CSRC), *CORES[core]])
     for op, cases in CASES.items():
-        python, c = getattr(ops, op).py_func, getattr(compiled, f"c_{op}")
+        python, c = getattr(ops, op.removesuffix("_half")).py_func, getattr(compiled, f"c_{op}")
         c.restype = ctypes.c_int32
         count = 0
         for args in cases:
@@ -366,10 +373,10 @@ def near_int32_of_pairs(seed=1, n=24):
     return replace(layer, populations=(hidden, layer.readout), projections=projections).check()
 
 
-def built(path, model):
+def built(path, model, core="host"):
     for file, text in generate(model, boards.get("host")).items():
         (path / file).write_text(text)
-    return Net(library(path, ["lnp_net.c", "lnp_net_tables.c", "lnp_crc32.c"]), model, "net")
+    return Net(library(path, ["lnp_net.c", "lnp_net_tables.c", "lnp_crc32.c"], CORES[core]), model, "net")
 
 
 def largest_accepted(net, word):
@@ -456,8 +463,9 @@ def test_any_structure_runs_like_the_oracle(tmp_path, model_of):
     assert net.words() == naive.words()
 
 
+@pytest.mark.parametrize("core", CORES)
 @pytest.mark.parametrize("kind", plugins.names(layout.PACKAGE))
-def test_every_layout_of_synapses_runs_like_the_oracle(tmp_path, monkeypatch, kind):
+def test_every_layout_of_synapses_runs_like_the_oracle(tmp_path, monkeypatch, kind, core):
     """Wherever it serves, also where another would be taken; with 8 and 16 bits and any number of targets."""
     forced, of, served = plugins.get(layout.PACKAGE, kind), layout.of, set()
 
@@ -471,8 +479,31 @@ def test_every_layout_of_synapses_runs_like_the_oracle(tmp_path, monkeypatch, ki
     for seed in range(7):
         model = random_model(seed)
         (tmp_path / str(seed)).mkdir()
-        net, naive = built(tmp_path / str(seed), model), Naive(model)
+        net, naive = built(tmp_path / str(seed), model, core), Naive(model)
         for row in tiny_counts(model, 40):
             naive.step(row)
             assert net.step(row) == naive.h, seed
     assert {wide for wide, _ in served} == {False, True} and {rest for _, rest in served} >= {0, 1, 2}
+
+
+@pytest.mark.parametrize("core", CORES)
+@pytest.mark.parametrize("sign", [-1, 1])
+def test_the_largest_sums_of_packed_weights_are_exact(tmp_path, core, sign):
+    """All inputs and weights at their limits, and all of 300 neurons fire: where products and spikes share a word."""
+    model = tiny_model(n=300, n_in=518)
+    hidden, out = model.populations
+    values = {"c_syn": 32768, "c_mem": 32768, "v_th": 1, "bias": 2**24}
+    always = replace(hidden, params={name: np.full(300, value, np.int32) for name, value in values.items()})
+    full = {p.name: np.full(p.w.shape, 127) * (-1) ** (np.arange(p.w.shape[1]) // 2) for p in model.projections}
+    full["in"] = sign * full["in"]
+    projections = tuple(
+        replace(p, shift=0, w=CSR.from_dense(full[p.name])) if p.name != "rec" else p for p in model.projections
+    )
+    model = replace(model, populations=(always, out), projections=projections).check()
+    assert {layout.of(model, model.projection(name)).__name__[-5:] for name in ("in", "out")} == {"dense"}
+    net, naive = built(tmp_path, model, core), Naive(model)
+    for count in (32767, -32768, 32767):
+        row = np.full(518, count, np.int16)
+        naive.step(row)
+        assert net.step(row) == naive.h
+    assert sum(word.bit_count() for word in naive.words()[600:610]) == 300

@@ -28,13 +28,13 @@ def test_every_synapse_has_one_place_and_its_weight_stands_there(kind):
         rebuilt, seen = np.zeros(p.w.shape, np.int64), set()
         for part, array in one.tables(model, p).items():
             for k, value in enumerate(array.tolist()):
-                pre, post = one.place(p, part, k)
-                if post is None:
-                    continue
-                assert (pre, post, part) not in seen
-                seen.add((pre, post, part))
-                if array.dtype.kind == "i":  # a weight: indices and offsets are unsigned
-                    rebuilt[pre, post] = value
+                for pre, post, weight in one.synapses(p, part, k, value):
+                    if post is None:
+                        continue
+                    assert (pre, post, part) not in seen
+                    seen.add((pre, post, part))
+                    if weight is not None:
+                        rebuilt[pre, post] = weight
         assert (rebuilt == p.w.dense()).all()
         assert len({place[:2] for place in seen}) >= p.w.nnz
     assert served
@@ -54,23 +54,52 @@ def reaching(synapses, inputs=3, neurons=40):
     return np.full((inputs, neurons), 5) * (np.arange(neurons) < synapses)
 
 
-@pytest.mark.parametrize(("synapses", "kind"), [(40, "dense"), (19, "dense"), (18, "csr"), (0, "csr")])
-def test_inputs_that_reach_half_of_the_neurons_are_dense(synapses, kind):
-    """3 inputs and 40 neurons: 120 bytes, or 2 for each synapse and 8 for the ends of rows."""
+@pytest.mark.parametrize(("synapses", "kind"), [(40, "dense"), (13, "dense"), (12, "csr"), (0, "csr")])
+def test_inputs_that_reach_a_third_of_the_neurons_are_dense(synapses, kind):
+    """3 inputs, stored as 4, and 40 neurons: 160 bytes, or 2 for each synapse and 8 for the ends of rows."""
     assert kind_of(tiny_model(), reaching(synapses)) == kind
 
 
-def test_a_tie_of_bytes_is_csr():
-    w = reaching(40)
-    w[:, 18:] = 0
-    w[0, 18:20] = 5  # 56 synapses: 112 B and 8 B
-    assert kind_of(tiny_model(), w) == "csr"
-    w[1, 18] = 5
-    assert kind_of(tiny_model(), w) == "dense"
+def test_a_tie_is_csr():
+    """4 inputs and 30 neurons, stored as 32: 128 bytes, or 2 for each synapse and 10."""
+    w = np.full((4, 30), 5) * (np.arange(30) < 6)
+    w[:3, 6] = 5
+    assert kind_of(tiny_model(n_in=4), w) == "csr"
+    w[3, 6] = 5
+    assert kind_of(tiny_model(n_in=4), w) == "dense"
 
 
-def test_spikes_are_never_dense():
-    assert kind_of(tiny_model(), reaching(40, 40), source="hidden") == "csr"
+def test_a_weight_in_a_halfword_is_found_whatever_its_neighbours_are():
+    one, model = plugins.get(layout.PACKAGE, "dense"), tiny_model(n_in=2)
+    for a, b in ((127, -127), (-127, 127), (-1, -127), (0, 5), (-128, 127)):
+        w = np.array([[a, b], [7, 7]], np.int32)
+        p = Projection("in", INPUT, "hidden", CSR.from_dense(w), 0, 8)
+        entry = one.tables(model, p)["pairs"][0]
+        assert entry == 256 * b + a
+        assert one.synapses(p, "pairs", 0, int(entry)) == [(0, 0, a), (0, 1, b)]
+
+
+@pytest.mark.parametrize(("inputs", "part"), [(518, "pairs"), (519, "rows")])
+def test_halfwords_hold_two_weights_while_their_sums_fit(inputs, part):
+    """257 * 127 * 127 for each input."""
+    model = tiny_model(n_in=inputs)
+    p = Projection("in", INPUT, "hidden", CSR.from_dense(reaching(40, inputs)), 0, 8)
+    assert list(plugins.get(layout.PACKAGE, "dense").tables(model, p)) == [part]
+
+
+@pytest.mark.parametrize(("targets", "kind"), [(1, "dense"), (32, "dense"), (33, "csr")])
+def test_spikes_to_few_targets_are_dense(targets, kind):
+    """Of one target 160 B, or 2 for each of 40 synapses and 82."""
+    assert kind_of(tiny_model(), np.full((40, targets), 5), source="hidden") == kind
+
+
+def test_spikes_to_few_of_few_targets_are_not_dense():
+    """40 neurons and 8 targets: 320 bytes, or 2 for each synapse and 82."""
+    w = np.full((40, 8), 5) * (np.arange(8) < 1)
+    w[0, 0] = 0
+    assert kind_of(tiny_model(), w, source="hidden") == "csr"
+    w[0, 0] = 5
+    assert kind_of(tiny_model(), w, source="hidden") == "dense"
 
 
 @pytest.mark.parametrize("neurons", [40, 300])

@@ -150,7 +150,7 @@ def test_the_tables_of_each_part_add_up():
     assert (found.tables["hidden"], found.tables["out"]) == (40 * 12, 4 * 6) and found.as_dict()["state"] > 4 * 40 * 2
     assert set(found.tables) == {"encoder", "w_in", "w_rec", "w_out", "hidden", "out"}
     said = " ".join(_sentences(found))
-    assert f"Tables in flash {layout.table_bytes(MODEL):,} B: " in said and ", hidden 480, out 24. State of a" in said
+    assert f"Tables in flash {layout.table_bytes(MODEL):,} B: " in said and ", hidden 480, out 24, w_in 160" in said
 
 
 def test_nothing_counted_has_no_verdict_and_no_time_in_json():
