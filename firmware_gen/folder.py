@@ -9,18 +9,19 @@ import re
 import shutil
 import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
 from lnp_edge.base import stopping
 from lnp_edge.base.errors import BoardError, ConfigError
-from lnp_edge.base.files import read_bounded
+from lnp_edge.base.files import locked, read_bounded, sync
 from lnp_edge.firmware_gen import commands, link
 from lnp_edge.spec import board
 from lnp_edge.spec.board import Board
 
 MANIFEST = "lnp_manifest.json"
+STAGE = ".lnp-"  # of the name of the temporary folder of write()
 BUILD = "build"  # output of the compilers; ours, but not in the manifest
 NAME = re.compile(r"[a-z][a-z0-9_]{0,23}")
 FILE = re.compile(r"[A-Za-z][A-Za-z0-9_.]{0,63}")
@@ -100,23 +101,38 @@ def write(files: dict[str, str], folder: Path) -> None:
 
     Refuses a folder that holds anything else, or a file of ours that was edited, and leaves it
     unchanged. All files are first written to a temporary folder, so that a full disk does not
-    damage what was there before.
+    damage what was there before. Killed at any point, the folder can be written again: what it
+    holds is told by its manifest and by that of the temporary folder, which is written last and
+    moved last.
     """
     folder = Path(folder)
     made = not folder.exists()
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        old = _refuse_foreign(files, folder)
-        stage = Path(tempfile.mkdtemp(prefix=".lnp-", dir=folder))
-        try:
-            for path, text in files.items():
-                (stage / path).write_bytes(text.encode())
-            for path in files:
-                os.replace(stage / path, folder / path)
-        finally:
-            shutil.rmtree(stage, ignore_errors=True)
-        for path in old - files.keys():
-            (folder / path).unlink(missing_ok=True)
+        with locked(folder):
+            left = [path for path in folder.iterdir() if _is_stage(path)]
+            old = _refuse_foreign(files, folder, left)
+            stage, ready = Path(tempfile.mkdtemp(prefix=STAGE, dir=folder)), False
+            try:
+                ordered = sorted(files, key=lambda path: path == MANIFEST)
+                for path in ordered:
+                    (stage / path).write_bytes(files[path].encode())
+                    _to_disk(stage / path)
+                sync(stage)
+                ready = True
+                for path in ordered:
+                    if path == MANIFEST:
+                        for other in old - files.keys():
+                            (folder / other).unlink(missing_ok=True)
+                        sync(folder)
+                    os.replace(stage / path, folder / path)
+            except BaseException:
+                if not ready:
+                    shutil.rmtree(stage, ignore_errors=True)
+                raise
+            sync(folder)
+            for path in (*left, stage):
+                shutil.rmtree(path, ignore_errors=True)
     except OSError as e:
         if made:
             _remove_empty(folder)
@@ -136,34 +152,54 @@ def scratch() -> Iterator[Path]:
             shutil.rmtree(made, ignore_errors=True)
 
 
-def _refuse_foreign(files: dict[str, str], folder: Path) -> set[str]:
+def _is_stage(path: Path) -> bool:
+    """Whether it is a temporary folder of write(), left by a run that was killed."""
+    if not path.name.startswith(STAGE) or path.is_symlink() or not path.is_dir():
+        return False
+    return all(FILE.fullmatch(p.name) and p.is_file() and not p.is_symlink() for p in path.iterdir())
+
+
+def _refuse_foreign(files: dict[str, str], folder: Path, left: list[Path]) -> set[str]:
     """The names of our files in the folder. Raises ConfigError if it holds any other file.
 
-    A file is ours if its content is that of the old or of the new run: so a run that was killed
-    between two files can be repeated.
+    A file is ours if its content is that of the old or of the new run, or of one that was killed. left : the
+    temporary folders of these
     """
-    present = {p.name: p for p in folder.iterdir()}
+    present = {p.name: p for p in folder.iterdir() if p not in left}
     if not present:
         return set()
-    if MANIFEST not in present:
+    known: dict[str, set[str]] = {name: {_hash(text.encode())} for name, text in files.items()}
+    runs = []
+    for stage in left:
+        with suppress(ConfigError):  # killed before it was whole, and so before anything was moved
+            runs.append(read_manifest(stage))
+    if MANIFEST in present:
+        runs.append(read_manifest(folder))
+    elif not runs:
         raise ConfigError(f"{folder} holds {sorted(present)[0]!r}, which lnp did not write", ELSEWHERE)
-    old = read_manifest(folder)
+    for run in runs:
+        for name, digest in run.files.items():
+            known.setdefault(name, set()).add(digest)
     for name, path in sorted(present.items()):
         if path.is_symlink() or not (path.is_file() or (path.is_dir() and name == BUILD)):
             raise ConfigError(f"{folder} holds {name!r}, which lnp did not write", ELSEWHERE)
         if name in (MANIFEST, BUILD):
             continue
-        if name not in old.files and name not in files:
+        if name not in known:
             raise ConfigError(f"{folder} holds {name!r}, which lnp did not write", ELSEWHERE)
-        known = {old.files.get(name), _hash(files[name].encode()) if name in files else None}
-        if _hash(path.read_bytes()) not in known:
+        if _hash(path.read_bytes()) not in known[name]:
             raise ConfigError(f"{path} was edited after lnp wrote it", ELSEWHERE)
-    return set(present) & set(old.files)
+    return set(present) & set(known)
 
 
 def _remove_empty(folder: Path) -> None:
     if folder.is_dir() and not any(folder.iterdir()):
         folder.rmdir()
+
+
+def _to_disk(path: Path) -> None:
+    with path.open("rb") as file:
+        os.fsync(file.fileno())
 
 
 def _hash(data: bytes) -> str:

@@ -11,6 +11,8 @@ def main() -> int:
         return cli.main()
     except KeyboardInterrupt as e:
         return stopping.leave(e)
+    finally:
+        stopping.release()
 
 
 if __name__ == "__main__":

@@ -1,4 +1,7 @@
-"""The log of a run, one JSON object a line: a head, then samples, gaps and predictions as they come."""
+"""The log of a run, one JSON object a line: a head, then samples, gaps and predictions as they come.
+
+The last entry of a line, crc, is the CRC-32 of what precedes it; lines of older logs have none.
+"""
 
 from __future__ import annotations
 
@@ -6,6 +9,7 @@ import fcntl
 import json
 import os
 import stat
+import zlib
 from collections.abc import Callable, Iterator
 from datetime import datetime
 from pathlib import Path
@@ -90,14 +94,13 @@ class Log:
 
     def event(self, event: Sample | Gap) -> None:
         if isinstance(event, Sample):
-            self._put(
-                b'{"t":%s,"x":[%s]}\n' % (repr(event.t).encode(), ",".join(map(str, event.counts.tolist())).encode())
-            )
+            counts = ",".join(map(str, event.counts.tolist()))
+            self._put(_sealed(f'{{"t":{event.t!r},"x":[{counts}]}}'))
         else:
             self.write({"gap": event.seconds, "why": event.why})
 
     def write(self, table: dict) -> None:
-        self._put(json.dumps(table).encode() + b"\n")
+        self._put(_sealed(json.dumps(table)))
 
     def _put(self, line: bytes) -> None:
         try:
@@ -154,7 +157,17 @@ def replay(
         yield sample
 
 
+def _sealed(table: str) -> bytes:
+    """The line of a JSON table that is not empty."""
+    body = table.removesuffix("}").encode()
+    return b'%s,"crc":%d}\n' % (body, zlib.crc32(body))
+
+
 def _table(line: bytes) -> dict:
+    """The table of a line; {} of one that is damaged."""
+    body, sealed, crc = line[:LONGEST].rstrip(b"\n").rpartition(b',"crc":')
+    if sealed and crc != b"%d}" % zlib.crc32(body):
+        return {}
     try:
         found = parse_json(line[:LONGEST], MOST_VALUES)
     except (ValueError, RecursionError):

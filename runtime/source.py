@@ -67,7 +67,7 @@ class Source:
 
     def __iter__(self) -> Iterator[Sample | Gap]:
         try:
-            if isinstance(self._feed, FileFeed) and self._feed.begins().startswith(log.BEGINS):
+            if isinstance(self._feed, FileFeed) and self._feed.begins().startswith(b"{"):
                 yield from log.replay(self._feed.lines(), self._name, self._model, self._tell)
             else:
                 yield from self._events()

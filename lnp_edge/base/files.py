@@ -1,16 +1,22 @@
 """Bounded reading of input files, and atomic writing of output files."""
 
+import fcntl
+import glob
 import json
 import os
 import stat
 import tempfile
-from collections.abc import Callable
+import zlib
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
 from lnp_edge.base.errors import ConfigError, LnpError
 
 CHECKPOINTS = "*.checkpoint"
+CRC = "crc32"  # in a stored table
+MOST_RESULT = 2**28  # bytes
 
 
 def read_bounded(path: Path, limit: int, error: type[LnpError], hint: str) -> bytes:
@@ -67,7 +73,7 @@ def write_whole(path: Path, data: bytes) -> None:
     path = Path(path)
     refuse_unwritable(path)
     try:
-        handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+        handle, name = _begun(path)
     except OSError as e:
         raise ConfigError(f"cannot write {path}: {e.strerror}", "choose another place with -o") from None
     try:
@@ -75,10 +81,11 @@ def write_whole(path: Path, data: bytes) -> None:
             file.write(data)
             file.flush()
             os.fsync(file.fileno())
-        umask = os.umask(0)
-        os.umask(umask)
-        os.chmod(name, 0o666 & ~umask)
-        os.replace(name, path)
+            umask = os.umask(0)
+            os.umask(umask)
+            os.chmod(name, 0o666 & ~umask)
+            os.replace(name, path)
+        sync(path.parent)
     except OSError as e:
         Path(name).unlink(missing_ok=True)
         raise ConfigError(f"cannot write {path}: {e.strerror}", "choose another place with -o") from None
@@ -87,21 +94,86 @@ def write_whole(path: Path, data: bytes) -> None:
         raise
 
 
-def read_result(path: Path, valid: Callable[[dict], bool]) -> dict | None:
-    """The JSON table that a command stored at `path`, or None if there is no file.
+def _begun(path: Path) -> tuple[int, str]:
+    """A new temporary file of `path`, open and locked; what killed processes left of theirs is removed."""
+    with locked(path.parent, wait=True):
+        for left in path.parent.glob(f".{glob.escape(path.name)}.{8 * '?'}"):
+            if left.is_file() and _is_free(left):
+                left.unlink(missing_ok=True)
+        handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+        with suppress(OSError):
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    return handle, name
 
-    Raises ConfigError if the file does not hold a valid table.
-    """
+
+def _is_free(path: Path) -> bool:
+    """Whether no process has locked a file or a folder."""
     try:
-        found = json.loads(path.read_text())
+        with locked(path):
+            return True
+    except (OSError, ConfigError):
+        return False
+
+
+@contextmanager
+def locked(path: Path, wait: bool = False) -> Iterator[None]:
+    """Lock a file or a folder against other processes of lnp. A lock ends with its process, however that ends.
+
+    Raises ConfigError if another process has it and this one is not to wait. A disk that knows no locks has none.
+    """
+    handle = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+    try:
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
+        except BlockingIOError:
+            raise ConfigError(f"another lnp writes to {path}", "wait for it, or choose another place with -o") from None
+        except OSError:
+            pass
+        yield
+    finally:
+        os.close(handle)
+
+
+def sync(folder: Path) -> None:
+    """Bring the names in a folder to the disk, where it can do that."""
+    with suppress(OSError):
+        handle = os.open(folder, os.O_RDONLY | os.O_CLOEXEC)
+        try:
+            os.fsync(handle)
+        finally:
+            os.close(handle)
+
+
+def write_result(path: Path, table: dict) -> None:
+    """Store a JSON table, with its CRC-32 as the last entry."""
+    plain = json.loads(json.dumps(table))  # as it will be read: keys are texts
+    write_whole(path, json.dumps(plain | {CRC: _crc(plain)}, indent=1).encode())
+
+
+def read_result(path: Path, valid: Callable[[dict], bool]) -> dict | None:
+    """The table that write_result stored at `path`, or None if there is no file.
+
+    Raises ConfigError if the file is damaged or does not hold a valid table. Older ones have no CRC.
+    """
+    hint = "delete it, or choose another place with -o"
+    if not os.path.exists(path):  # Path.exists raises for a name that is too long
+        return None
+    data = read_bounded(path, MOST_RESULT, ConfigError, hint)
+    try:
+        found = parse_json(data, MOST_RESULT)
+        crc = found.pop(CRC, None) if isinstance(found, dict) else None
+        if crc not in (None, _crc(found)):
+            raise ValueError("it is damaged: its CRC-32 differs")
         if not isinstance(found, dict) or not valid(found):
             raise ValueError("not a result of lnp-edge")
         return found
-    except FileNotFoundError:
-        return None
-    except (OSError, ValueError, RecursionError) as e:
-        reason = e.strerror if isinstance(e, OSError) else e
-        raise ConfigError(f"cannot read {path}: {reason}", "delete it, or choose another place with -o") from None
+    except (ValueError, RecursionError) as e:
+        raise ConfigError(f"cannot read {path}: {e}", hint) from None
+
+
+def _crc(table: dict) -> int:
+    """Of its text as json writes it, whatever the order and the layout in the file."""
+    return zlib.crc32(json.dumps(table, sort_keys=True).encode())
 
 
 def beside(output: Path, kind: str) -> Path:
@@ -117,8 +189,9 @@ def discard(*paths: Path) -> None:
     for path in paths:
         for file in path.glob(CHECKPOINTS) if path.is_dir() else [path]:
             file.unlink(missing_ok=True)
-        if path.is_dir() and not any(path.iterdir()):
-            path.rmdir()
+        if path.is_dir():
+            with suppress(OSError):  # it is not empty, or another process removed it
+                path.rmdir()
 
 
 def make_folder(folder: Path) -> None:

@@ -43,6 +43,13 @@ def guard() -> None:
     threading.Thread(target=_watch, args=(reader,), daemon=True).start()
 
 
+def release() -> None:
+    """The work is done: a signal ends what the interpreter still does."""
+    for number in STOPS:
+        if signal.getsignal(number) == _stop:
+            signal.signal(number, signal.SIG_DFL)
+
+
 def _stop(number: int, frame: object) -> NoReturn:
     for other in STOPS:
         signal.signal(other, signal.SIG_IGN)  # a second one must not stop the tidying up

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from lnp_edge import boards
 from lnp_edge.base.errors import BoardError
-from lnp_edge.base.files import read_result, write_whole
+from lnp_edge.base.files import read_result, write_result
 from lnp_edge.commands import _forced
 from lnp_edge.firmware_gen.build import Sizes, build, compiler
 from lnp_edge.firmware_gen.folder import scratch
@@ -69,7 +69,7 @@ def remembered(meter: Meter, board: Board, windows: NDArray[np.int16] | None, pa
         key = hashlib.sha256(sources + stepped).hexdigest()
         if key not in found:
             found[key] = astuple(meter(model))
-            write_whole(path, json.dumps(found).encode())
+            write_result(path, found)
         return Use(*found[key])
 
     return measured

@@ -9,8 +9,11 @@ For lnp compare, a network that failed has only result.json, with {"failed": why
 
 from __future__ import annotations
 
+import io
 import json
+import struct
 import time
+import zlib
 from pathlib import Path
 from zipfile import BadZipFile
 
@@ -18,7 +21,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lnp_edge.base.errors import ConfigError, NetworkError
-from lnp_edge.base.files import discard, make_folder
+from lnp_edge.base.files import discard, make_folder, write_whole
 from lnp_edge.base.progress import Progress
 from lnp_edge.experiments import figures, store
 from lnp_edge.experiments.executors import Executor, processes
@@ -29,6 +32,9 @@ from lnp_edge.network import file as network_file
 from lnp_edge.network.file import NetworkFile
 from lnp_edge.stages import pipeline
 from lnp_edge.task.dataset import Dataset, Windows
+
+# What numpy raises for an archive that is damaged.
+DAMAGED = (OSError, ValueError, LookupError, EOFError, BadZipFile, zlib.error, RuntimeError, struct.error, MemoryError)
 
 
 class Runs(Store):
@@ -91,7 +97,9 @@ class Runs(Store):
             history = {"train": found.history, "float_measures": found.float_measures}
             network_file.save(NetworkFile(found.network, trial.config, history), folder / NETWORK)
             windows_file.save_both(found.model, found.sample, folder / "model.onnx")
-            np.savez_compressed(folder / "predictions.npz", floats=found.float_predictions, integers=found.predictions)
+            arrays = io.BytesIO()
+            np.savez_compressed(arrays, floats=found.float_predictions, integers=found.predictions)
+            write_whole(folder / "predictions.npz", arrays.getvalue())
             figures.learning_curves({trial.name: found.history}, folder / "curve.png")
         super().save(trial, result)  # last: a folder with a result is finished
         discard(folder)
@@ -103,7 +111,7 @@ class Runs(Store):
         try:
             with np.load(path, allow_pickle=False) as f:
                 return f["integers"]
-        except (OSError, ValueError, KeyError, BadZipFile) as e:
+        except DAMAGED as e:
             raise ConfigError(f"cannot read {path}: {e}", f"delete {folder} to run it again") from None
 
     def picture(self, trial: Trial, dataset: Dataset, windows: Windows) -> None:

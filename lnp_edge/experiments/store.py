@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import platform
 from collections.abc import Callable, Sequence
 from contextlib import closing, nullcontext
@@ -14,7 +13,7 @@ import numpy as np
 import rich.progress
 
 from lnp_edge.base.console import bars, note
-from lnp_edge.base.files import make_folder, read_result, write_whole
+from lnp_edge.base.files import make_folder, read_result, write_result
 from lnp_edge.base.progress import Progress
 from lnp_edge.experiments.executors import Executor, processes
 
@@ -47,7 +46,7 @@ class Store:
         return read_result(self.path(item), item.valid)
 
     def save(self, item: Any, found: Any) -> None:
-        write_whole(self.path(item), json.dumps(found, indent=1).encode())
+        write_result(self.path(item), found)
 
 
 def run(

@@ -6,6 +6,7 @@ The file holds plain tensors and cannot execute anything. Its CRC-32 follows, 4 
 from __future__ import annotations
 
 import json
+import math
 import zlib
 from pathlib import Path
 
@@ -16,9 +17,10 @@ from safetensors.torch import load as load_tensors
 from safetensors.torch import save as save_tensors
 
 from lnp_edge.base.errors import ModelError
-from lnp_edge.base.files import read_bounded, write_whole
+from lnp_edge.base.files import parse_json, read_bounded, write_whole
 
 MAX_BYTES = 2**32
+MAX_METADATA = 2**25  # the history of the most epochs that [train] allows takes 15 MB
 ANEW = "delete it to start anew"
 Leaves = dict[str, torch.Tensor]
 
@@ -52,23 +54,56 @@ def load(
     if zlib.crc32(data).to_bytes(4, "little") != crc:
         raise ModelError(f"{path} is no checkpoint, or a damaged one", ANEW)
     try:
-        tensors = load_tensors(data)
-        meta = json.loads(data[8 : 8 + int.from_bytes(data[:8], "little")])["__metadata__"]
+        found = load_tensors(data)
+        tensors = dict(found)
+        meta = parse_json(data[8 : 8 + int.from_bytes(data[:8], "little")], MAX_METADATA)["__metadata__"]
         if meta["key"] != key:
             raise ModelError(
                 f"{path} belongs to another training",
                 f"{ANEW}, or use the network, settings and seed that it was made with",
             )
-        with torch.no_grad():
-            for name in leaf:
-                leaf[name].copy_(tensors[f"leaf {name}"])
-                average[name].copy_(tensors[f"average {name}"])
-        state = optimiser.state_dict()
-        for words, tensor in ((name.split(), a) for name, a in tensors.items()):
-            if words[0] == "optimiser":
-                state["state"].setdefault(int(words[1]), {})[words[2]] = tensor
-        optimiser.load_state_dict(state)
-        rng.bit_generator.state = json.loads(meta["rng"])
-        return json.loads(meta["history"])
-    except (SafetensorError, LookupError, ValueError, TypeError, AttributeError, OverflowError, RuntimeError) as e:
+        moments = _moments(tensors, optimiser)
+        arrays = {f"leaf {name}": a for name, a in leaf.items()} | {f"average {name}": a for name, a in average.items()}
+        for name, a in arrays.items():
+            _expect(name, tensors.pop(name), a)
+        if tensors:
+            raise ValueError(f"it has {next(iter(tensors))!r}")
+        history = _history(parse_json(meta["history"], MAX_METADATA))
+        rng.bit_generator.state = parse_json(meta["rng"], MAX_METADATA)
+    except (SafetensorError, LookupError, ValueError, TypeError, AttributeError, OverflowError, RecursionError) as e:
         raise ModelError(f"{path} is no checkpoint: {str(e)[:80] or type(e).__name__}", ANEW) from None
+    with torch.no_grad():
+        for name in leaf:
+            leaf[name].copy_(found[f"leaf {name}"])
+            average[name].copy_(found[f"average {name}"])
+    optimiser.load_state_dict(optimiser.state_dict() | {"state": moments})
+    return history
+
+
+def _moments(tensors: Leaves, optimiser: torch.optim.Optimizer) -> dict[int, dict[str, torch.Tensor]]:
+    """The optimiser's own, taken out of the tensors: of each leaf, or of none before the first batch."""
+    leaves = [p for group in optimiser.param_groups for p in group["params"]]
+    found: dict[int, dict[str, torch.Tensor]] = {}
+    for k, p in enumerate(leaves):
+        for name, like in (("step", torch.zeros(())), ("exp_avg", p), ("exp_avg_sq", p)):
+            key = f"optimiser {k} {name}"
+            found.setdefault(k, {})[name] = _expect(key, tensors.pop(key), like)
+    return found
+
+
+def _expect(name: str, tensor: torch.Tensor, like: torch.Tensor) -> torch.Tensor:
+    if tensor.dtype != like.dtype or tensor.shape != like.shape:
+        raise ValueError(f"{name} is {tensor.dtype} {tuple(tensor.shape)}, not {like.dtype} {tuple(like.shape)}")
+    if not tensor.isfinite().all():
+        raise ValueError(f"{name} is not finite")
+    return tensor
+
+
+def _history(found: object) -> list[dict[str, float]]:
+    """Of each epoch the same measures, finite numbers."""
+    epochs = found if isinstance(found, list) else []
+    if not epochs or not all(isinstance(e, dict) and e.keys() == epochs[0].keys() >= {"loss"} for e in epochs):
+        raise ValueError("its history is no list of epochs")
+    if not all(isinstance(value, float) and math.isfinite(value) for epoch in epochs for value in epoch.values()):
+        raise ValueError("its history is not finite")
+    return epochs

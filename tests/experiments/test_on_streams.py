@@ -9,6 +9,7 @@ import pytest
 from conftest import need
 
 from lnp_edge.base.errors import ConfigError
+from lnp_edge.base.files import read_result, write_result
 from lnp_edge.cli import main
 from lnp_edge.commands import _after
 from lnp_edge.config import Config
@@ -111,14 +112,14 @@ def test_the_table_has_every_method_and_is_kept(tmp_path, capsys, monkeypatch):
     # What is not finite is stored as none, and shown as a dash.
     (result,) = (tmp_path / "runs" / path for path in (tmp_path / "runs").glob("*/result.json")
                  if json.loads(path.read_text())["config"]["quantize"].get("decide"))  # fmt: skip
-    result.write_text(json.dumps(json.loads(result.read_text()) | {"rule_warning": "no lead keeps"}))
+    write_result(result, read_result(result, bool) | {"rule_warning": "no lead keeps"})
     for path in (tmp_path / "runs").glob("*.json"):
-        found = json.loads(path.read_text())
+        found = read_result(path, bool)
         for row in found["rows"]:
             row |= {key: None for key, value in row.items() if isinstance(value, float) and key not in KNOWN}
             row |= {"rule_warning": "nor does this"} if row["name"] == "  with a lead" else {}
         found["levels"] = [[percent, None, 0.0] for percent, *_ in found.get("levels", [])]
-        path.write_text(json.dumps(found | {"strangers": dict.fromkeys(found.get("strangers", {}))}))
+        write_result(path, found | {"strangers": dict.fromkeys(found.get("strangers", {}))})
     assert main(command) == 0
     told = capsys.readouterr().out
     assert "stream, with its rule: no lead keeps." in told and "ridge, leaky, with a lead: nor does this." in told
