@@ -111,6 +111,9 @@ def _run(command: list[str], folder: Path, output: str, board: Board) -> None:
     try:
         (folder / output).parent.mkdir(parents=True, exist_ok=True)
         (folder / output).unlink(missing_ok=True)
+    except OSError as e:
+        raise BoardError(f"cannot write to {folder / output}: {e.strerror}", "make room, or copy the folder") from None
+    try:
         done = subprocess.run(
             command, cwd=folder, env=_environment(folder), capture_output=True, text=True, errors="replace",
             timeout=TIMEOUT, stdin=subprocess.DEVNULL,

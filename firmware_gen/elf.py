@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import struct
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TypeVar
 
 from lnp_edge.base.errors import BoardError
 
+T = TypeVar("T")
 SHT_NOBITS = 8  # sh_type
 SHF_WRITE, SHF_ALLOC = 0x1, 0x2  # sh_flags
 PT_LOAD = 1  # p_type
@@ -21,7 +24,7 @@ class Usage:
 
 def usage(image: Path) -> Usage:
     flash = ram = 0
-    for kind, flags, size in _sections(_read(image)):
+    for kind, flags, size in _whole(image, _sections):
         if not flags & SHF_ALLOC:
             continue
         flash += 0 if kind == SHT_NOBITS else size
@@ -31,8 +34,8 @@ def usage(image: Path) -> Usage:
 
 def flash_bytes(image: Path, origin: int) -> bytes:
     """The content of flash from `origin` on; gaps are 0xFF, as in erased flash."""
-    data, found = _read(image), bytearray()
-    for address, segment in _segments(data):
+    found = bytearray()
+    for address, segment in _whole(image, _segments):
         at = address - origin
         if not segment:
             continue
@@ -43,8 +46,18 @@ def flash_bytes(image: Path, origin: int) -> bytes:
     return bytes(found)
 
 
+def _whole(image: Path, part: Callable[[bytes], list[T]]) -> list[T]:
+    try:
+        return part(_read(image))
+    except (struct.error, IndexError):
+        raise BoardError(f"{image} is cut off", "make room on its disk and build the folder again") from None
+
+
 def _read(image: Path) -> bytes:
-    data = image.read_bytes()
+    try:
+        data = image.read_bytes()
+    except OSError as e:
+        raise BoardError(f"cannot read {image}: {e.strerror}", "build the folder again") from None
     if data[:4] != b"\x7fELF" or data[4] not in (1, 2) or data[5] != 1:
         raise BoardError(f"{image} is not a little-endian ELF file", "build the folder again")
     return data

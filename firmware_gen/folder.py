@@ -27,6 +27,7 @@ NAME = re.compile(r"[a-z][a-z0-9_]{0,23}")
 FILE = re.compile(r"[A-Za-z][A-Za-z0-9_.]{0,63}")
 HASH = re.compile(r"[0-9a-f]{64}")
 MOST_BYTES, MOST_FILES = 65536, 200
+MOST_SOURCE = 2**30  # bytes of a generated file
 ELSEWHERE = "choose a new folder with -o, or move your own files out of this one"
 
 
@@ -83,6 +84,28 @@ def read_manifest(folder: Path) -> Manifest:
     return found
 
 
+def check(folder: Path) -> Manifest:
+    """The manifest, if the folder holds what it says and would build in it alone. Else raises ConfigError.
+
+    In a program of one's own main.c may be anything.
+    """
+    folder, found = Path(folder), read_manifest(folder)
+    for name, digest in found.files.items():
+        path = folder / name
+        if path.is_symlink():
+            raise ConfigError(f"{path} is a link", "put the file itself there")
+        if not path.exists():
+            raise ConfigError(f"{path} is missing", "generate the folder again: lnp generate")
+        data = read_bounded(path, MOST_SOURCE, ConfigError, "generate the folder again: lnp generate")
+        if _hash(data) != digest and (found.serves or name != "main.c"):
+            changed = "generate the folder again, or build what you changed with make"
+            raise ConfigError(f"{path} is not what lnp generate wrote", changed)
+    for path in (folder / BUILD, *(folder / BUILD).glob("*")):
+        if path.is_symlink() or (path.name == BUILD and path.exists() and not path.is_dir()):
+            raise ConfigError(f"{path} is no folder", "remove it: the compiler writes there")
+    return found
+
+
 def _is_sound(m: Manifest) -> bool:
     def fits(pattern: re.Pattern[str], value: object) -> bool:
         return isinstance(value, str) and bool(pattern.fullmatch(value))
@@ -106,7 +129,7 @@ def write(files: dict[str, str], folder: Path) -> None:
     moved last.
     """
     folder = Path(folder)
-    made = not folder.exists()
+    made = not os.path.lexists(folder)  # Path.exists raises for a name that is too long
     try:
         folder.mkdir(parents=True, exist_ok=True)
         with locked(folder):
@@ -131,8 +154,8 @@ def write(files: dict[str, str], folder: Path) -> None:
                     shutil.rmtree(stage, ignore_errors=True)
                 raise
             sync(folder)
-            for path in (*left, stage):
-                shutil.rmtree(path, ignore_errors=True)
+            for done in (*left, stage):
+                shutil.rmtree(done, ignore_errors=True)
     except OSError as e:
         if made:
             _remove_empty(folder)
@@ -210,8 +233,12 @@ def tool_failed(folder: Path, tool: str, code: int, text: str, try_next: str) ->
     """The error for a failed compiler or flash tool: its first message, and where its log is."""
     name = Path(tool).name
     log = folder / BUILD / f"{name}.log"
-    log.parent.mkdir(exist_ok=True)
-    log.write_text(text)
+    try:
+        log.parent.mkdir(exist_ok=True)
+        log.write_text(text)
+        where = f"all its output is in {log}"
+    except OSError as e:
+        where = f"its output could not be kept: {e.strerror}"
     lines = [line.strip() for line in text.splitlines() if line.strip()] or ["no output"]
     first = next((line for line in lines if "error" in line.lower()), lines[-1])
-    return BoardError(f"{name} failed with code {code}: {first[:200]}", f"{try_next}; all its output is in {log}")
+    return BoardError(f"{name} failed with code {code}: {first[:200]}", f"{try_next}; {where}")

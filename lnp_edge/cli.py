@@ -32,7 +32,7 @@ COMMANDS = (
     "reproduce", "stream", "baseline", "compare", "bench", "boards", "doctor",
 )  # fmt: skip
 
-FULL = (errno.ENOSPC, errno.EDQUOT, errno.EIO)
+FULL = (errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.EROFS)
 CRASHED = 70  # sysexits.h: EX_SOFTWARE. Python's default 1 already means that the answer is no.
 
 
@@ -119,6 +119,9 @@ def main(argv: list[str] | None = None) -> int:
         if isinstance(e, OSError) and e.errno in FULL:
             fail(ConfigError(f"cannot write: {e.strerror}", "make room, or write elsewhere"))
             os.dup2(os.open(os.devnull, os.O_WRONLY), 1)  # what is left cannot be written at the end either
+            return 2
+        if isinstance(e, OSError) and e.errno == errno.ENAMETOOLONG:
+            fail(ConfigError(f"cannot use {str(e.filename)[:60]}...: {e.strerror}", "choose a shorter name"))
             return 2
         traceback.print_exc()
         print("lnp itself failed: please report it with these lines and the output of lnp doctor", file=sys.stderr)

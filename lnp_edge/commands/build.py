@@ -29,10 +29,10 @@ def run(args: argparse.Namespace) -> int:
     from lnp_edge.interchange import onnx_file, windows_file
 
     windows = cost = None
+    manifest = folder.check(args.folder)
     if args.model:
         model = onnx_file.load(args.model)
         windows = windows_file.load(model, args.model)
-        manifest = folder.read_manifest(args.folder)
         if not manifest.holds(network.files(model, manifest.name)):
             hint = f"generate it again: lnp generate {args.model} --board {manifest.board} -o {args.folder}"
             raise ConfigError(f"{args.folder} holds another model than {args.model}", hint)
