@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import importlib.util
 import os
 import re
@@ -126,6 +127,8 @@ def _run(command: list[str], folder: Path, output: str, board: Board) -> None:
         return
     (folder / output).unlink(missing_ok=True)
     _refuse_overflow(done.stderr, board)
+    if os.strerror(errno.ENOSPC) in done.stderr:
+        raise BoardError(f"no space left on the disk of {folder} or of the compiler's files", "make room")
     raise tool_failed(folder, command[0], done.returncode, done.stderr, COMPILE)
 
 

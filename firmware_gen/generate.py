@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import textwrap
 from pathlib import Path
 from string import Template
@@ -15,6 +16,10 @@ from lnp_edge.spec import layout
 from lnp_edge.spec.board import Board
 from lnp_edge.spec.model import QuantizedModel
 
+PLAIN = "net"  # a name that is free
+WORD = re.compile(r"\b(?:lnp|LNP)_\w+")
+OWN = re.compile(rf"(lnp|LNP)_{PLAIN}(?![a-z0-9])", re.I)
+
 __all__ = ["STACK_BYTES", "generate", "stack_bytes", "write"]
 
 
@@ -26,9 +31,20 @@ def generate(model: QuantizedModel, board: Board, name: str = "net", app: bool =
     Raises DoesNotFit if the tables or the state alone exceed the board's memory; the size of the
     code is known only after linking.
     """
-    if not folder.NAME.fullmatch(name) or name in network.KEYWORDS | _our_names():
+    if not folder.NAME.fullmatch(name):
         raise ConfigError(f"{name[:40]!r} cannot name a model in C", "a-z first, then a-z, 0-9 and _, at most 24")
+    if name in network.KEYWORDS:
+        raise ConfigError(f"{name!r} cannot name a model in C: it means something there", "choose another --name")
     _check_fits(model, board, app)
+    found = _files(model, board, name, app)
+    if name != PLAIN and (taken := _taken(model, board, name, app)):
+        what = f"{name!r} cannot name a model in C: {taken} is there already"
+        raise ConfigError(what, "choose another --name")
+    return folder.program(name, board, found)
+
+
+def _files(model: QuantizedModel, board: Board, name: str, app: bool) -> dict[str, str]:
+    """The files but for the Makefile and the manifest."""
     files = network.files(model, name) | startup.files(board, stack_bytes(model))
     if app:
         files["lnp_config.h"] = startup.config(board)
@@ -36,8 +52,16 @@ def generate(model: QuantizedModel, board: Board, name: str = "net", app: bool =
     else:
         files |= link.files(model, board, name)
     files["README.md"] = _readme(model, board, name, app)
-    files |= {p.name: p.read_text("utf-8") for p in sorted(CSRC.iterdir()) if _belongs(p, app)}
-    return folder.program(name, board, files)
+    return files | {p.name: p.read_text("utf-8") for p in sorted(CSRC.iterdir()) if _belongs(p, app)}
+
+
+def _taken(model: QuantizedModel, board: Board, name: str, app: bool) -> str:
+    """A file or an identifier that a model of this name would have and that others have already; or ""."""
+    files = _files(model, board, PLAIN, app)
+    words = {*files, *(word for text in files.values() for word in WORD.findall(text))}
+    own = {word: OWN.sub(rf"\g<1>_{name}", word) for word in words if OWN.match(word)}
+    upper = {word: new.upper() if word.isupper() else new for word, new in own.items()}
+    return min(set(upper.values()) & (words - own.keys()), default="")
 
 
 def _app(model: QuantizedModel, name: str) -> str:
@@ -53,12 +77,6 @@ def _app(model: QuantizedModel, name: str) -> str:
 
 def _belongs(file: Path, app: bool) -> bool:
     return file.suffix in (".c", ".h") and not (app and (file.stem in link.FILES or file.name == "main.c"))
-
-
-def _our_names() -> set[str]:
-    """Names whose files or types would collide with those of the C runtime."""
-    types = {"config", "count", "decision", "level", "table", "wire"}
-    return types | {path.stem.removeprefix("lnp_") for path in CSRC.iterdir()}
 
 
 def _check_fits(model: QuantizedModel, board: Board, app: bool) -> None:

@@ -273,9 +273,14 @@ class Parser:
 
     def _places(self, cells: list[str], names: list[Column]) -> tuple[int, ...] | None:
         """Where the channels are among cells of names: exactly so, or without unit and case."""
+        there = [column.name.casefold() for column in names]
+        for known, wanted in ((cells, self.channels), (there, self._keys or ())):
+            again = next((one for one in wanted if known.count(one) > 1), None)
+            if again and self.strict:
+                what = f"{self.place} line {self.lines}: {again[:40]!r} names {known.count(again)} columns"
+                raise DataError(what, "name each column once")
         if all(c in cells for c in self.channels):
             return tuple(cells.index(c) for c in self.channels)
-        there = [column.name.casefold() for column in names]
         if self._keys and all(one in there for one in self._keys):
             return tuple(there.index(one) for one in self._keys)
         return None

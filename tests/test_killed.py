@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import signal
 import sys
 
@@ -115,7 +116,7 @@ epochs = 2
 [prune]
 noise = {rounds = 2}
 """
-STEP = 5  # operations from one kill to the next, where a run takes seconds
+STEP = 9  # operations from one kill to the next, where a run takes seconds
 
 
 @pytest.mark.parametrize("command", ["train", "quantize", "prune", "new"])
@@ -153,6 +154,24 @@ def test_a_stage_can_be_killed_at_every_operation(tmp_path, monkeypatch, command
         assert contents(tmp_path) == wanted
 
     assert operations(run, before, after, step=STEP) >= 1
+
+
+def test_the_example_is_written_whole_or_not_at_all(tmp_path):
+    def run():
+        return main(["new", "--example", str(tmp_path / "rec")])
+
+    def before():
+        shutil.rmtree(tmp_path / "rec", ignore_errors=True)
+
+    assert run() == 0
+    wanted = contents(tmp_path)
+
+    def after(at):
+        assert not (tmp_path / "rec").exists() or contents(tmp_path) == wanted
+        assert (tmp_path / "rec").exists() or run() == 0
+        assert contents(tmp_path) == wanted
+
+    assert operations(run, before, after, first=2, step=150) >= 3
 
 
 def test_two_at_once_are_one_after_the_other_or_one_is_told(tmp_path, capfd):

@@ -4,6 +4,7 @@ import fcntl
 import glob
 import json
 import os
+import shutil
 import stat
 import tempfile
 import zlib
@@ -148,6 +149,32 @@ def write_result(path: Path, table: dict) -> None:
     """Store a JSON table, with its CRC-32 as the last entry."""
     plain = json.loads(json.dumps(table))  # as it will be read: keys are texts
     write_whole(path, json.dumps(plain | {CRC: _crc(plain)}, indent=1).encode())
+
+
+@contextmanager
+def new_folder(folder: Path) -> Iterator[Path]:
+    """A folder to fill, which then becomes `folder`: all of it or nothing. What killed processes left is removed."""
+    folder = Path(folder).absolute()
+    make_folder(folder.parent)
+    hint = "choose another place"
+    try:
+        for left in folder.parent.glob(f".{glob.escape(folder.name)}.{8 * '?'}"):
+            if left.is_dir() and not left.is_symlink() and _is_free(left):
+                shutil.rmtree(left, ignore_errors=True)
+        made = Path(tempfile.mkdtemp(dir=folder.parent, prefix=f".{folder.name}."))
+        inner = made / "new"  # not itself locked: write_whole locks the folder that it writes to
+        inner.mkdir()
+    except OSError as e:
+        raise ConfigError(f"cannot write {folder}: {e.strerror}", hint) from None
+    try:
+        with locked(made):
+            yield inner
+            os.replace(inner, folder)
+        sync(folder.parent)
+    except OSError as e:
+        raise ConfigError(f"cannot write {folder}: {e.strerror}", hint) from None
+    finally:
+        shutil.rmtree(made, ignore_errors=True)
 
 
 def read_result(path: Path, valid: Callable[[dict], bool]) -> dict | None:

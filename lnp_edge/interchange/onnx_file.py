@@ -28,6 +28,7 @@ from onnx import TensorProto, helper, numpy_helper
 
 from lnp_edge.base.errors import LnpError, ModelError
 from lnp_edge.base.files import parse_json, read_bounded, write_whole
+from lnp_edge.interchange.wire import refuse_large
 from lnp_edge.spec import plugins
 from lnp_edge.spec.decision import PLAIN as PLAIN_DECISION
 from lnp_edge.spec.decision import Decision
@@ -47,11 +48,12 @@ from lnp_edge.spec.model import (
     Projection,
     QuantizedModel,
 )
-from lnp_edge.spec.quantity import Quantity
+from lnp_edge.spec.quantity import MAX_TITLE, Quantity, is_title
 from lnp_edge.spec.trace import Trace, trace
 
 OPSET, IR_VERSION, FORMAT = 18, 9, 2
 MAX_BYTES = 256 * 2**20
+LEAST_MEMORY = 2**24  # bytes that a file of any size may take when it is parsed; else twice its size
 MAX_METADATA = 2 * 2**20  # 1280 names of 64 escaped characters take half of it
 HINT = "use a model.onnx written by lnp quantize"
 PLAIN = ("encoder", "dt", "window", "hop", "provenance")
@@ -75,6 +77,7 @@ def load(path: Path) -> QuantizedModel:
     data = read_bounded(path, MAX_BYTES, ModelError, HINT)
     proto = onnx.ModelProto()
     try:
+        refuse_large(data, proto.DESCRIPTOR, max(LEAST_MEMORY, 2 * len(data)))
         proto.ParseFromString(data)
         model = _from_proto(proto).check()
         sound = to_proto(model) == proto
@@ -231,9 +234,9 @@ def _missing(found: object) -> tuple[float, ...]:
 
 
 def _text(value: object) -> str:
-    if not (isinstance(value, str) and 0 < len(value) <= 64 and value.isprintable()):
-        raise ModelError(f"it has the name {str(value)[:40]!r}", "names are 1 to 64 printable characters")
-    return value
+    if not is_title(value):
+        raise ModelError(f"it has the name {str(value)[:40]!r}", f"names are 1 to {MAX_TITLE} printable characters")
+    return str(value)
 
 
 def _array(tensors: dict[str, onnx.TensorProto], name: str, dtype: type, ndim: int) -> NDArray:

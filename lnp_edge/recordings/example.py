@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 
 from lnp_edge.base.errors import ConfigError
-from lnp_edge.base.files import make_folder, write_whole
+from lnp_edge.base.files import make_folder, new_folder, write_whole
 from lnp_edge.datasets import spar
 
 UNITS = (16.0, 8.0)  # counts of acceleration in one g, of angular rate in one rad/s
@@ -22,8 +22,12 @@ def write(folder: Path) -> int:
     """
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
         raise ConfigError(f"{folder} exists and is not an empty folder", "choose another name")
+    with new_folder(folder) as made:
+        return _written(made)
+
+
+def _written(folder: Path) -> int:
     data = spar.load()
-    make_folder(folder)
     seen: dict[tuple[int, int], int] = {}
     for x, label, group in zip(data.recordings, data.labels.tolist(), data.groups.tolist(), strict=True):
         number = seen[label, group] = seen.get((label, group), 0) + 1

@@ -31,6 +31,14 @@ def is_missing(values: NDArray, missing: tuple[float, ...]) -> NDArray[np.bool_]
     return found
 
 
+MAX_TITLE = 64  # characters
+
+
+def is_title(text: object) -> bool:
+    """Whether it can name a channel or a class of a model."""
+    return isinstance(text, str) and 0 < len(text) <= MAX_TITLE and text.isprintable()
+
+
 @dataclass(frozen=True)
 class Quantity:
     """physical = (count - zero) * scale, in `unit`.

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lnp_edge.base.errors import DataError
-from lnp_edge.spec.quantity import LARGEST_MISSING, MOST_MISSING, Quantity
+from lnp_edge.spec.quantity import LARGEST_MISSING, MAX_TITLE, MOST_MISSING, Quantity, is_title
 
 
 @dataclass(frozen=True)
@@ -127,6 +127,12 @@ def check(dataset: Dataset, place: str = "") -> Dataset:
     count, width, series = len(dataset.recordings), len(dataset.channels), dataset.series
     classes = len(dataset.classes)
     hold(dataset.dt > 0 and width > 0 and (classes > 1) != bool(series), "dt, channels or classes are empty")
+    for what, titles in (("channel", dataset.channels), ("class", dataset.classes)):
+        for title in titles:  # no command would open the model
+            hold(is_title(title), f"{str(title)[:40]!r} names a {what}, not 1 to {MAX_TITLE} printable characters")
+            hold(titles.count(title) == 1, f"the {what} {title!r} is there twice")
+    for title in dataset.group_titles:
+        hold(title.isprintable(), f"{title[:40]!r} names one of {dataset.group_name}, but is not printable")
     hold(len(dataset.labels) == count == len(dataset.groups), f"{count} recordings, {len(dataset.labels)} labels")
     alike = isinstance(dataset.recordings, np.ndarray)
     for r, recording in enumerate(dataset.recordings[:1] if alike else dataset.recordings):

@@ -521,3 +521,11 @@ def test_an_empty_file_is_no_rows(tmp_path):
     (tmp_path / "a.csv").touch()
     assert list(Source(str(tmp_path / "a.csv"), MODEL)) == []
     assert list(Source(os.devnull, MODEL)) == []
+
+
+@pytest.mark.parametrize("header", ["c0,c1,c2,c0", "c1,c1,c0,c2", "C0,c1,c2,c0 [g]"])
+def test_a_header_that_names_a_channel_twice_is_refused(tmp_path, header):
+    """Which of both columns is the channel's, nobody but the user knows."""
+    (tmp_path / "a.csv").write_text(f"{header}\n" + "1,2,3,4\n" * 9)
+    with pytest.raises(DataError, match=r"line 1: 'c\d' names 2 columns\n  name each column once"):
+        list(Source(str(tmp_path / "a.csv"), tiny_model()))
