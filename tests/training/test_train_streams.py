@@ -83,7 +83,7 @@ def test_no_time_constant_exceeds_the_window_and_a_stopped_training_goes_on(tmp_
 
 
 @pytest.mark.parametrize(("section", "change", "what"), [
-    ("data", {"name": "fashion_mnist", "frame": 1}, "fashion_mnist has no streams"),
+    ("data", {"name": "fashion_mnist", "front": "stack", "frame": 1}, "fashion_mnist has no streams"),
     ("network", {"readout": "mean"}, "the read-out mean never forgets"),
     ("network", {"tau_out": 4.5}, "network.tau_out is 4.5 s"),
     ("data", {"hop": 0.2}, "a hop of 5 samples"),
