@@ -10,7 +10,7 @@ from contextlib import closing
 import numpy as np
 import pytest
 import serial
-from fakes import Babbler, FakePort
+from fakes import NAMES, Babbler, FakePort
 from tiny import MODELS, tiny_counts, tiny_model
 
 from lnp_edge import boards
@@ -197,6 +197,28 @@ def test_a_line_that_gets_bad_under_a_long_frame_is_got_through():
     assert device.steps(COUNTS).digests.tolist() == reference.steps(COUNTS).digests.tolist()
     assert device.traffic.recovered > 0 and device.traffic.replayed >= len(COUNTS)
     assert device._size.steps < 83
+
+
+def test_a_request_that_is_overtaken_and_runs_late_is_asked_for_its_reply():
+    """The third request of steps is held back until a smaller one follows, which is refused: nothing is replayed."""
+
+    class Overtaken(FakePort):
+        held, arrived = None, False
+
+        def answer(self, frame):
+            if NAMES[frame.type] != "steps" or self.requests.count("steps") < 2 or self.arrived:
+                return super().answer(frame)
+            self.held = self.held or frame
+            if frame.seq == self.held.seq:
+                return b""
+            self.arrived = True
+            super().answer(self.held)
+            return super().answer(frame)
+
+    port = Overtaken(MODEL)
+    device = Device(port, MODEL, deadline=PATIENT)
+    assert_same_run(device)
+    assert port.arrived and device.traffic.replayed == 0
 
 
 def test_a_deadline_begins_anew_with_each_sign_of_life():
