@@ -110,6 +110,7 @@ sys.exit(pytest.main(["-v", "-p", "no:cacheprovider", *{tests!r}]))
 """
 
 
+@pytest.mark.slow
 def test_the_recipes_work_together_without_another_line_and_the_contract_tests_find_them(house):
     """The neuron, behind the front end, is drawn, pruned, trained, quantised, and verified on the board. The file
     format is read like any other. Then the tests that CONTRIBUTING names and those of boards run for what was added:

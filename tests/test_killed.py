@@ -14,6 +14,8 @@ from lnp_edge.base.files import write_whole
 from lnp_edge.cli import main
 from lnp_edge.interchange import onnx_file
 
+pytestmark = pytest.mark.slow
+
 WRITES = os.O_WRONLY | os.O_RDWR | os.O_CREAT
 CHANGES = {"os.rename", "os.remove", "os.mkdir", "os.rmdir", "os.truncate", "os.chmod"}
 

@@ -20,6 +20,7 @@ need("pandas")
 TEXT = (Path(__file__).parents[1] / "docs/own_data.md").read_text()
 
 
+@pytest.mark.slow
 def test_the_tutorial_runs_as_written(tmp_path, monkeypatch, capsys):
     """Its example has SPAR's windows, test people and values."""
     need("torch", "matplotlib")

@@ -162,6 +162,7 @@ def test_an_interrupt_in_a_callback_from_c_is_not_lost():
 
 
 @pytest.mark.parametrize("name", ["cortex-m4", "mps2-an386", "host"])
+@pytest.mark.slow
 def test_a_run_on_a_device_ends_at_every_moment(name, firmware):
     image = firmware(name)
     for _ in range(4):

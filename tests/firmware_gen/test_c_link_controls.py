@@ -16,6 +16,8 @@ from lnp_edge import boards
 from lnp_edge.firmware_gen.build import build
 from lnp_edge.firmware_gen.generate import generate, write
 
+pytestmark = pytest.mark.slow
+
 # A protection: the file, what stands there, what is put there instead, and the test of test_c_link.py that fails.
 PROTECTIONS = {
     "the CRC of a request": (

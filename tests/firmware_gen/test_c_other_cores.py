@@ -21,6 +21,8 @@ from lnp_edge.firmware_gen.commands import WARNINGS
 from lnp_edge.firmware_gen.generate import generate
 from lnp_edge.runtime.reference import Reference
 
+pytestmark = pytest.mark.slow
+
 STEPS, FLAGS = 16, ("-std=c11", *WARNINGS)
 CORES = {
     "avr": (

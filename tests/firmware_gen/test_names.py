@@ -41,6 +41,7 @@ def test_names_that_others_have_are_refused():
 
 
 @pytest.mark.parametrize("app", [False, True], ids=["server", "app"])
+@pytest.mark.slow
 def test_a_name_that_is_not_refused_compiles(tmp_path, app):
     """Its files alone, with the headers: what another file defines under the same name, a header declares."""
     need_for("host", start=False)

@@ -94,6 +94,7 @@ def test_host_and_c_decide_as_the_oracle_does(tmp_path, kind):
     assert [(label, margin, percent, bool(unknown)) for label, margin, percent, unknown in rows] == expected
 
 
+@pytest.mark.slow
 def test_the_models_meet_every_branch_of_the_rule():
     """Else the comparison above would say little."""
     kept = unknown_of_margin = unknown_of_range = 0

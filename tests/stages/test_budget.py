@@ -226,6 +226,7 @@ def test_code_of_changing_length_takes_few_builds_and_still_fits(data):
     assert 8000 - RESERVE - 12 * 11 - 8 <= found.cost.flash <= 8000 - RESERVE
 
 
+@pytest.mark.slow
 def test_the_configuration_draws_and_prunes_the_same_network_again(data):
     for changes in ({}, {"shared": True}, {"method": "lnp"}):
         config = replace(CONFIG, prune=replace(CONFIG.prune, **changes))
@@ -360,6 +361,7 @@ def test_what_cannot_be_asked_is_refused_in_two_lines(at, capsys, words, what):
     assert [p.name for p in at.iterdir()] == ["small.toml"]
 
 
+@pytest.mark.slow
 def test_what_is_written_fits_when_it_is_quantised_and_built(at, capsys, monkeypatch):
     neuron, flash, ops = "adlif", 9, 20  # cuba_lif is that of the sizes above
     need_for("cortex-m4")

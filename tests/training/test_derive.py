@@ -92,6 +92,7 @@ def neuron(tmp_path, monkeypatch):
 
 
 @pytest.mark.parametrize(("form", "step", "trains"), [("alif", ALIF, True), ("alif", ALIF, False), ("odd", ODD, True)])
+@pytest.mark.slow
 def test_gradients_of_any_derived_neuron_equal_the_plain_loop_s(form, step, trains, neuron, monkeypatch):
     name = neuron(f"{form}_{trains}".lower(), step, trains=trains)
     assert ("v_th" in derived(name).trained) == trains
@@ -101,6 +102,7 @@ def test_gradients_of_any_derived_neuron_equal_the_plain_loop_s(form, step, trai
     assert_fused_equals_generic(network, 33, 7)
 
 
+@pytest.mark.slow
 def test_neurons_of_other_files_are_derived_too(more_neurons):
     for name in more_neurons:
         assert_fused_equals_generic(random_network([40], 3, 4, 0.2, seed=5, neurons=(name,)), 33, 20)
