@@ -87,10 +87,11 @@ typedef struct __attribute__((may_alias)) {
     int32_t word[2];
 } lnp_words_t;
 
-// Loads two words and returns where the next are. Compilers often load one after the other.
+// Loads two words and returns where the next are. Compilers often load one after the other. In the ARM state
+// LDRD takes only an even register and the next: there a compiler chooses.
 static inline const lnp_two_t *lnp_load_two(const lnp_two_t *from, int32_t *first, int32_t *second)
 {
-#if defined(__arm__)
+#if defined(__thumb2__)
     __asm__("ldrd %0, %1, [%2], #8"
             : "=&r"(*first), "=&r"(*second), "+r"(from)
             : "m"(*(const lnp_words_t *)from));

@@ -14,6 +14,7 @@ import subprocess
 from dataclasses import replace
 
 import pytest
+from conftest import need
 from tiny import ALL, tiny_counts, tiny_model
 
 from lnp_edge import boards
@@ -139,3 +140,19 @@ def test_the_network_gives_the_references_digests(core, kind, optimize, tmp_path
     # simavr colours the lines of the UART, and ends each with a full stop.
     plain = re.sub(r"\x1b\[\d+m", "", done.stdout + done.stderr)
     assert re.findall(r"^([0-9a-f]{8})\.?$", plain, re.M) == [f"{digest:08x}" for digest in digests]
+
+
+@pytest.mark.parametrize("optimize", ["-Os", "-O2"])
+@pytest.mark.parametrize("state", ["-marm", "-mthumb"])
+def test_both_instruction_sets_of_a_larger_arm_assemble(state, optimize, tmp_path):
+    """A Cortex-A has the products in pairs of a Cortex-M4, but in the ARM state other forms of instructions."""
+    need("arm-none-eabi-gcc")
+    for name, text in generate(MODELS["layer"](1), boards.get("cortex-m4"), app=True).items():
+        (tmp_path / name).write_text(text)
+    command = ["arm-none-eabi-gcc", "-mcpu=cortex-a7", state, optimize, *FLAGS, "-c", "lnp_net.c"]
+    subprocess.run(command, cwd=tmp_path, check=True)
+    assert "smlad" in disassembled(tmp_path / "lnp_net.o"), "the model has no products in pairs"
+
+
+def disassembled(path):
+    return subprocess.run(["arm-none-eabi-objdump", "-d", path], capture_output=True, text=True, check=True).stdout
