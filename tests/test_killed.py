@@ -10,7 +10,7 @@ import pytest
 from conftest import need
 from tiny import tiny_model
 
-from lnp_edge.base.files import write_whole
+from lnp_edge.base.files import locked, write_whole
 from lnp_edge.cli import main
 from lnp_edge.interchange import onnx_file
 
@@ -183,16 +183,21 @@ def test_two_at_once_are_one_after_the_other_or_one_is_told(tmp_path, capfd):
     assert main(words) == 0
     begun, told = os.pipe()
     if not (other := os.fork()):
-        from lnp_edge.base.files import locked
-
-        with locked(tmp_path / "fw"):
-            os.write(told, b".")
-            signal.pause()
-    os.read(begun, 1)
-    capfd.readouterr()
-    assert main(words) == 2
-    what, hint = capfd.readouterr().err.splitlines()
-    assert what == f"another lnp writes to {tmp_path / 'fw'}" and hint.startswith("  wait for it")
-    os.kill(other, signal.SIGKILL)
-    os.waitpid(other, 0)
+        try:
+            with locked(tmp_path / "fw"):
+                os.write(told, b".")
+                signal.pause()
+        finally:
+            os._exit(99)
+    os.close(told)  # a process that ends too early is then an end of file
+    try:
+        assert os.read(begun, 1) == b"."
+        capfd.readouterr()
+        assert main(words) == 2
+        what, hint = capfd.readouterr().err.splitlines()
+        assert what == f"another lnp writes to {tmp_path / 'fw'}" and hint.startswith("  wait for it")
+    finally:
+        os.close(begun)
+        os.kill(other, signal.SIGKILL)
+        os.waitpid(other, 0)
     assert main(words) == 0 and json.loads((tmp_path / "fw/lnp_manifest.json").read_text())["board"] == "host"

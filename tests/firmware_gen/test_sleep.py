@@ -144,19 +144,19 @@ static void signalled(int number)
     came = 1;
 }
 
+// Its first answer is no, and starts the timer: a busy machine cannot let it go off before.
 static bool is_due(void)
 {
+    const struct itimerval once = {.it_value = {.tv_usec = 40000}};
     asked++;
-    return came;
+    return asked == 1 ? setitimer(ITIMER_REAL, &once, NULL) != 0 : came != 0;
 }
 
 int main(void)
 {
     struct timespec a, b;
-    const struct itimerval once = {.it_value = {.tv_usec = 40000}};
     (void)signal(SIGALRM, signalled);
     (void)clock_gettime(CLOCK_MONOTONIC, &a);
-    (void)setitimer(ITIMER_REAL, &once, NULL);
     lnp_board_wait(is_due);
     (void)clock_gettime(CLOCK_MONOTONIC, &b);
     printf("%ld %ld\\n", asked, 1000 * (b.tv_sec - a.tv_sec) + (b.tv_nsec - a.tv_nsec) / 1000000);
