@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lnp_edge.base.errors import LinkError
-from lnp_edge.runtime.link import DEADLINE, OVERHEAD, Asked, Link, Lost, Port, Traffic
+from lnp_edge.runtime.link import DEADLINE, OVERHEAD, REBUILD, Asked, Link, Lost, Port, Traffic
 from lnp_edge.runtime.runner import Steps, checked
 from lnp_edge.spec import protocol
 from lnp_edge.spec.layout import tables
@@ -30,7 +30,6 @@ MORE_TRIES = 20  # of the reply to one that was run
 ROUNDS = 100  # of TRIES, until a line is too bad
 REFUSALS, RESTARTS = 3, 100  # in a row without a new step, until they are told
 JOURNAL = 2**28  # bytes of inputs; a run that is longer cannot be replayed
-REBUILD = "generate, build and flash it again with this lnp-edge"
 
 T = TypeVar("T")
 
@@ -183,7 +182,7 @@ class Device:
         if found != wanted:
             raise LinkError(
                 f"{self.name} answers for {what} {found}, not {wanted}",
-                "generate, build and flash the firmware again with this lnp-edge",
+                REBUILD,
             )
 
     def steps(self, counts: NDArray[np.int16], digests: bool = True) -> Steps:

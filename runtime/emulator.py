@@ -28,7 +28,7 @@ PATIENCE_US = 60_000_000  # the longest run of a firmware that neither replies n
 
 
 class Emulator:
-    """Implements runtime.device.Port. `count` counts the instructions of one function."""
+    """Implements runtime.link.Port. `count` counts the instructions of one function."""
 
     def __init__(self, board: Board, image: Path):
         try:

@@ -12,17 +12,18 @@ from lnp_edge.base.errors import LinkError
 from lnp_edge.spec import protocol
 from lnp_edge.spec.protocol import NAK, REPLIES, REPLY, REQUESTS, Frame, FrameError
 
-DEADLINE = 5.0  # s without a sign of life until a request fails
+DEADLINE = 5.0  # s without a sign of life, plus ten times the time of both frames, until a request fails
 PATIENCE = 4  # deadlines until a request fails whatever signs of life there are
-FIRST_TRY = 0.3  # s, plus the time of both frames, until the first request is sent again
+FIRST_TRY = 0.3  # s, plus twice the time of both frames, until the first request is sent again
 SLACK = 0.03  # s more than a reply usually takes, until a later request is sent again: a busy machine is slow
 USUAL = 4  # times a reply may take as long as four of five replies took
-LONGEST_TRY = 0.5  # s, plus the time of both frames: a try takes no longer, though each lasts half as long again
+LONGEST_TRY = 0.5  # s, plus twice the time of both frames: a try takes no longer, though each lasts half as long again
 OVERHEAD = 200  # bytes that take as long as what a request takes beside its bytes
 AFTER_DAMAGE = 0.02  # s between two tries on a line that damages, while no round trip was measured
 POLL = 0.01  # s that a read waits at most
 NOISE_LIMIT = 65536  # bytes; as many without a delimiter are dropped
 READ_LIMIT = 4096  # bytes per read, so that a flood of delimiters cannot outlast the deadline
+REBUILD = "generate, build and flash the firmware again with this lnp-edge"
 REASONS = {number: name for name, number in NAK.items()}
 
 
@@ -64,7 +65,7 @@ class Traffic:
 class Lost(Exception):
     """The device is not where the host left it, or the port is gone.
 
-    why   : "port", "session", "run" or "step"
+    why   : "port", "session", "run" or "step"; "reply" if steps were run and their reply does not come
     error : for the user, if there is no way back
     """
 
@@ -247,7 +248,7 @@ class Link:
             return reply.payload
         raise LinkError(
             f"{self.name} answered {asked.name} with type {reply.type:#x} and {len(reply.payload)} bytes",
-            "generate, build and flash the firmware again with this lnp-edge",
+            REBUILD,
         )
 
     def _refused(self, request: str, reply: Frame) -> Exception:
@@ -263,7 +264,7 @@ class Link:
             )
         error = LinkError(
             f"{self.name} refuses {request} ({why}) at step {t}",
-            "generate, build and flash the firmware again with this lnp-edge",
+            REBUILD,
         )
         return Lost(why, error) if why in ("run", "step") else error
 

@@ -145,7 +145,7 @@ def deferred(stop: Callable[[], Any]) -> Iterator[None]:
 
 
 def end_with_parent() -> None:
-    """In a child: it is killed when its parent ends, even if that is killed. Linux; elsewhere it lives on."""
+    """In a child: it is killed when the thread that began it ends, even by kill -9. Linux; elsewhere it lives on."""
     _prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
 
 

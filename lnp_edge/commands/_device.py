@@ -26,7 +26,7 @@ def device(model: QuantizedModel, name: str, port: str | None, faults: float = 0
 
 @contextmanager
 def opened(model: QuantizedModel, name: str, port: str | None, app: bool = False) -> Iterator:
-    """A runtime.device.Port. Without the name of a port, it builds and starts the firmware: the server, or the app."""
+    """A runtime.link.Port. Without the name of a port, it builds and starts the firmware: the server, or the app."""
     from lnp_edge import boards
     from lnp_edge.firmware_gen.build import build
     from lnp_edge.firmware_gen.folder import scratch

@@ -63,7 +63,7 @@ def _only_port() -> str:
 
 def _fingerprint(port: str, baud: int) -> str:
     """The fingerprint of the model that the board at a port runs, as the header writes it."""
-    from lnp_edge.runtime.device import DEADLINE, Link
+    from lnp_edge.runtime.link import DEADLINE, Link
     from lnp_edge.runtime.ports import open_serial
     from lnp_edge.spec.protocol import REPLIES
 
