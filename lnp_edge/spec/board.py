@@ -23,6 +23,7 @@ UNICORN_CPUS = ("cortex-m0", "cortex-m3", "cortex-m4", "cortex-m7", "cortex-m33"
 NAME = re.compile(rf"[a-z0-9][a-z0-9-]{{0,{NAME_BYTES - 2}}}")
 MAX_BYTES = 16384  # tomllib needs seconds for a dotted key of 64 KiB
 RANGES = {"irq": (0, 239)}  # of driver values; Armv7-M ARM B1.5.2: interrupts 0 to 239
+ARMV6M, ARMV6M_IRQ = ("cortex-m0", "cortex-m0plus"), 31  # Armv6-M ARM B3.4: interrupts 0 to 31
 VECTORS = 1024  # bytes, Armv7-M ARM B3.2.5: a table of 16 + 240 vectors is aligned to its size
 PAGE = 4096  # bytes; unicorn maps memory in pages
 PRIVATE = 0xE000_0000  # Armv7-M ARM B3.1: the core's own registers start here
@@ -126,6 +127,8 @@ class _Reader:
                     "host, host, process together, or none of them",
                 )
             return
+        if b.cpu in ARMV6M and "irq" in b.registers:
+            self.number("uart.irq", 0, ARMV6M_IRQ)
         if b.flash.origin % VECTORS:
             raise self.fail("flash.origin", hex(b.flash.origin), f"a multiple of {VECTORS}, for the vector table")
         if _overlap(b.flash, b.ram):
@@ -137,6 +140,8 @@ class _Reader:
         """Check what runtime/emulator.py relies on."""
         self.choice("cpu", UNICORN_CPUS)
         self.choice("uart.driver", ("cmsdk_uart",))
+        if "irq" in b.registers:
+            raise self.fail("uart.irq", b.registers["irq"], "none where start is unicorn, which has no interrupts")
         base = self.number("uart.base", 0, PRIVATE - PAGE)
         if base % PAGE:
             raise self.fail("uart.base", hex(base), f"a multiple of {PAGE} where start is unicorn")

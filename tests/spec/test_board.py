@@ -127,6 +127,15 @@ def test_a_wrong_or_missing_number_or_name_is_refused_with_its_key(tmp_path, key
     assert e.value.try_next.startswith("allowed: ")
 
 
+@pytest.mark.parametrize(("cpu", "most"), [("cortex-m0", 31), ("cortex-m0plus", 31), ("cortex-m4", 239)])
+def test_an_interrupt_is_one_that_the_core_has(tmp_path, cpu, most):
+    core = {"cpu": f'"{cpu}"'}
+    assert load(tmp_path, **core | {"uart.irq": str(most)}).registers["irq"] == most
+    with pytest.raises(BoardError, match=r"uart\.irq is ") as e:
+        load(tmp_path, **core | {"uart.irq": str(most + 1)})
+    assert e.value.try_next == f"allowed: an integer from 0 to {most}"
+
+
 @pytest.mark.parametrize("key", ["cpu", "toolchain", "start"])
 def test_the_host_is_its_own_cpu_toolchain_and_start_or_none_of_them(tmp_path, key):
     assert load(tmp_path, **HOST).cpu == "host"
@@ -141,6 +150,7 @@ def test_the_host_is_its_own_cpu_toolchain_and_start_or_none_of_them(tmp_path, k
     [
         ("cpu", '"cortex-m0plus"'),
         ("uart.driver", '"stm32_usart"'),
+        ("uart.irq", "0"),
         ("uart.base", None),
         ("uart.base", "0x4000_4004"),
         ("uart.base", "0xE000_E000"),
