@@ -11,7 +11,7 @@ from lnp_edge.base.errors import ConfigError, DoesNotFit
 from lnp_edge.firmware_gen import commands, folder, link, network, startup
 from lnp_edge.firmware_gen.folder import write
 from lnp_edge.firmware_gen.network import CSRC
-from lnp_edge.firmware_gen.startup import STACK_BYTES, stack_bytes
+from lnp_edge.firmware_gen.startup import stack_bytes
 from lnp_edge.spec import layout
 from lnp_edge.spec.board import Board
 from lnp_edge.spec.model import QuantizedModel
@@ -20,7 +20,7 @@ PLAIN = "net"  # a name that is free
 WORD = re.compile(r"\b(?:lnp|LNP)_\w+")
 OWN = re.compile(rf"(lnp|LNP)_{PLAIN}(?![a-z0-9])", re.I)
 
-__all__ = ["STACK_BYTES", "generate", "stack_bytes", "write"]
+__all__ = ["generate", "stack_bytes", "write"]
 
 
 def generate(model: QuantizedModel, board: Board, name: str = "net", app: bool = False) -> dict[str, str]:

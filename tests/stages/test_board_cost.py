@@ -19,7 +19,8 @@ from lnp_edge.cli import main
 from lnp_edge.commands import _cost_report, _device, _measure, demo
 from lnp_edge.commands._cost_report import _sentences, frequency, in_words, percent, verdict
 from lnp_edge.firmware_gen.build import build
-from lnp_edge.firmware_gen.generate import STACK_BYTES, generate, write
+from lnp_edge.firmware_gen.generate import generate, write
+from lnp_edge.firmware_gen.startup import STACK_BYTES
 from lnp_edge.interchange import onnx_file, windows_file
 from lnp_edge.runtime import decisions
 from lnp_edge.runtime.device import Device
@@ -450,6 +451,8 @@ def test_verify_says_where_real_data_would_come_from_and_what_a_board_does_not_c
 
 @pytest.mark.parametrize("words", [("verify", "m.onnx", "--board", "host"), ("build", "fw", "--model", "m.onnx")])
 def test_damaged_windows_are_an_error_of_two_lines(at, capsys, words):
+    assert main(["generate", "m.onnx", "--board", "host", "-o", "fw"]) == 0
+    capsys.readouterr()
     file = windows_file.path_of(at / "m.onnx")
     data = file.read_bytes()
     file.write_bytes(data[:-1] + bytes([data[-1] ^ 1]))
