@@ -12,7 +12,7 @@ from lnp_edge import boards
 from lnp_edge.cli import main
 from lnp_edge.firmware_gen.build import build
 from lnp_edge.firmware_gen.generate import generate, write
-from lnp_edge.runtime import device
+from lnp_edge.runtime import link
 
 
 @pytest.fixture
@@ -23,7 +23,6 @@ def folder(tmp_path, monkeypatch):
     build(tmp_path / "fw")
     (tmp_path / "bin").mkdir()
     monkeypatch.setenv("PATH", str(tmp_path / "bin"), prepend=os.pathsep)
-    monkeypatch.setattr(device, "DEADLINE", 1.0)
 
     def tool(script):
         path = tmp_path / "bin/st-flash"
@@ -82,7 +81,8 @@ def test_a_tool_that_prints_an_error_and_exits_with_0_has_failed(folder, board, 
     assert "no ST-LINK detected" in told(capsys)
 
 
-def test_a_board_that_is_silent_after_flashing_is_not_flashed(folder, capsys):
+def test_a_board_that_is_silent_after_flashing_is_not_flashed(folder, capsys, monkeypatch):
+    monkeypatch.setattr(link, "DEADLINE", 0.2)  # s; nothing comes however long it waits
     master, slave = os.openpty()
     try:
         assert main(["flash", str(folder("exit 0")), "--port", os.ttyname(slave)]) == 2
