@@ -104,6 +104,9 @@ def _begin(writer: Connection, lock: Any) -> None:
     global _writer
     _writer = writer, lock
     stopping.end_with_parent()
+    parent = multiprocessing.parent_process()
+    if parent and not parent.is_alive():  # it was killed while this worker started
+        os._exit(1)
 
 
 def _telling(work: Work, item: Any) -> Any:

@@ -151,6 +151,18 @@ def test_a_program_on_a_pty_ends_with_its_parent_even_if_that_is_killed():
     assert ended(process, mark, LONG) == -signal.SIGKILL  # the system kills the child, when it comes to that
 
 
+def test_a_worker_that_is_still_starting_when_its_parent_is_killed_ends():
+    process, mark = started(
+        """
+        import multiprocessing, stops
+        multiprocessing.get_context("spawn").Process(target=stops.begin_late).start()
+        time.sleep(60)
+        """
+    )
+    process.kill()
+    assert ended(process, mark, LONG) == -signal.SIGKILL
+
+
 def test_an_interrupt_in_a_callback_from_c_is_not_lost():
     """ctypes prints an exception of a callback and goes on: qsort would compare to the end, and nothing be raised."""
     stopped = []
