@@ -122,7 +122,7 @@ STEP = 9  # operations from one kill to the next, where a run takes seconds
 
 
 @pytest.mark.parametrize("command", ["train", "quantize", "prune", "new"])
-def test_a_stage_can_be_killed_at_every_operation(tmp_path, monkeypatch, command, capfd):
+def test_a_stage_can_be_killed_at_every_ninth_operation(tmp_path, monkeypatch, command, capfd):
     need("torch")
     monkeypatch.setattr("lnp_edge.training.loop.SAVE_EVERY", 1)
     monkeypatch.chdir(tmp_path)
