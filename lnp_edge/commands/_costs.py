@@ -94,9 +94,15 @@ def toolchains() -> list[str]:
 def measure(chains: list[str], progress: Callable[[str], None] = lambda what: None) -> list[Figure]:
     """The figures, in the order of a step."""
 
-    def cost(what: str, more: Case, less: Case, units: int) -> Figure:
+    def cost(what: str, more: Case, less: Case, units: int, without: tuple[Case, Case] | None = None) -> Figure:
+        """without : two models whose difference is no part of the cost"""
         progress(what)
-        return Figure(what, {chain: (_last(more, chain) - _last(less, chain)) / units for chain in chains})
+
+        def difference(more: Case, less: Case, chain: str) -> int:
+            return _last(more, chain) - _last(less, chain)
+
+        rest = {chain: difference(*without, chain) if without else 0 for chain in chains}
+        return Figure(what, {chain: (difference(more, less, chain) - rest[chain]) / units for chain in chains})
 
     kinds = plugins.names(NEURONS)
     spiking = [name for name in kinds if hasattr(neuron_module(name), "drive_for")]
@@ -111,12 +117,19 @@ def measure(chains: list[str], progress: Callable[[str], None] = lambda what: No
         progress(f"{front.kind}, frame {front.frame}")
         found.append(_of_front_end(replace(quiet, front=front), quiet, chains))
     found += [
-        cost("a weight of an input that reaches every neuron", driven, quiet, CHANNELS * N),
+        # More channels, as the dense input also sets the sums that others must clear; less their samples.
+        cost(
+            "a weight of an input that reaches every neuron",
+            replace(driven, channels=2 * CHANNELS),
+            driven,
+            CHANNELS * N,
+            (replace(quiet, channels=2 * CHANNELS), quiet),
+        ),
         cost(
             "a synapse of an input that reaches few, and is not 0",
-            replace(quiet, fan_in=N // 4),
+            replace(quiet, fan_in=N // 8),
             replace(quiet, fan_in=1),
-            CHANNELS * (N // 4 - 1),
+            CHANNELS * (N // 8 - 1),
         ),
         cost("a recurrent synapse of a spike", replace(firing, recurrent=N), replace(firing, recurrent=half), N * half),
     ]
