@@ -1,4 +1,5 @@
-"""The generated C on cores that nobody here has: an int of 16 bits (AVR), and the other order of bytes.
+"""The generated C on cores that nobody here has: an int of 16 bits (AVR), the other order of bytes, and an Arm core
+in Arm state, which has the products of a Cortex-M4 but not all forms of its loads.
 
 Network and tables only: the program around them prints the digest of each step, and in between it saves
 the state and loads it again. What each needs is one package or two: apt install gcc-avr avr-libc
@@ -31,6 +32,11 @@ CORES = {
         ("simavr", "-m", "atmega1284p", "-f", "16000000"),
     ),
     "powerpc": (("powerpc-linux-gnu-gcc", "-static"), ("qemu-ppc",)),
+    "arm": (
+        ("arm-none-eabi-gcc", "-mcpu=arm1176jzf-s", "-marm", "-mfloat-abi=soft", "-nostdlib",
+         "-fno-builtin", "-fno-tree-loop-distribute-patterns"),
+        ("qemu-arm", "-cpu", "arm1176"),
+    ),
 }  # fmt: skip
 MAIN = """
 #include "lnp_net.h"
@@ -54,6 +60,34 @@ static void stop(void)  // simavr ends where nothing can wake the core
     cli();
     sleep_enable();
     sleep_cpu();
+}
+#elif defined(__arm__)
+#define PROGMEM
+#define memcpy_P __builtin_memcpy
+static void call(int32_t number, int32_t a, int32_t b, int32_t c)  // of Linux
+{
+    register int32_t r7 __asm__("r7") = number;
+    register int32_t r0 __asm__("r0") = a;
+    register int32_t r1 __asm__("r1") = b;
+    register int32_t r2 __asm__("r2") = c;
+    __asm__ volatile("svc 0" : "+r"(r0) : "r"(r7), "r"(r1), "r"(r2) : "memory");
+}
+static void put(char c)
+{
+    call(4, 1, (int32_t)&c, 1);
+}
+static void start(void)
+{
+}
+static void stop(void)
+{
+    call(1, 0, 0, 0);
+}
+int main(void);
+void _start(void);
+void _start(void)
+{
+    main();
 }
 #else
 #include <stdio.h>
@@ -128,7 +162,8 @@ def test_the_network_gives_the_references_digests(core, kind, optimize, tmp_path
         pytest.skip(f"not installed: {', '.join(missing)}")
     model = MODELS[kind](1)
     for name, text in generate(model, boards.get("cortex-m0"), app=True).items():
-        if name.endswith(".h") or name in ("lnp_net.c", "lnp_net_tables.c", "lnp_crc32.c"):
+        own = ("lnp_net.c", "lnp_net_tables.c", "lnp_crc32.c", *(["memory.c"] if core == "arm" else []))
+        if name.endswith(".h") or name in own:
             (tmp_path / name).write_text(text)
     counts = tiny_counts(model, STEPS)
     rows = ", ".join("{" + ", ".join(map(str, row)) + "}" for row in counts.tolist())
