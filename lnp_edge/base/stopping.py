@@ -2,7 +2,7 @@
 
 Python raises KeyboardInterrupt where the interpreter runs next. That may be late, after a long computation in C,
 or in vain: in a callback from C, or where a library catches everything. So a thread waits for GRACE, and then ends
-the process.
+the process. A callback tells what it lost with a traceback, which is no news then.
 """
 
 from __future__ import annotations
@@ -39,6 +39,8 @@ def guard() -> None:
     for number in STOPS:
         if signal.getsignal(number) != signal.SIG_IGN:
             signal.signal(number, _stop)
+    before = sys.unraisablehook
+    sys.unraisablehook = lambda lost: None if isinstance(lost.exc_value, Stopped) else before(lost)
     _prctl(PR_SET_CHILD_SUBREAPER, 1)  # what a child leaves behind is then a child of ours
     threading.Thread(target=_watch, args=(reader,), daemon=True).start()
 

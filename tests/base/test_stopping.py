@@ -96,6 +96,34 @@ def test_an_interrupted_command_ends_with_130_and_its_grandchildren_with_it():
     assert ended(process, mark) == 130
 
 
+def test_a_signal_in_a_callback_from_c_shows_no_traceback():
+    """Numba's compiler calls back: the exception is lost there. What else a callback loses is told."""
+    process, mark = started(
+        """
+        import ctypes
+        stopping.guard()
+        os.dup2(1, 2)
+        calls = []
+
+        def compare(a, b):
+            calls.append(a)
+            if len(calls) == 1:
+                raise ValueError("of a callback")
+            if len(calls) == 2:
+                signal.raise_signal(signal.SIGTERM)
+            return 0
+
+        print("ready", flush=True)
+        ctypes.CDLL(None).qsort((ctypes.c_int * 8)(), 8, 4, ctypes.CFUNCTYPE(*[ctypes.c_int] * 3)(compare))
+        time.sleep(60)
+        """
+    )
+    assert process.wait(LONG) == 143
+    told = process.stdout.read()
+    assert ended(process, mark) == 143
+    assert "ValueError: of a callback" in told and "Stopped" not in told and told.endswith("\nstopped\n")
+
+
 def test_a_signal_that_the_caller_ignores_stays_ignored():
     process, mark = started(
         """
