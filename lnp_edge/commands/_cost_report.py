@@ -109,8 +109,10 @@ def verdict(cost: BoardCost) -> str:
     forced = cost.forced
     are_open = f" ({model.open_windows} windows are open)" if model.open_windows > 1 else ""
     if forced:
-        neurons = "every neuron fires" if forced.fired == forced.neurons else f"{forced.fired} of {forced.neurons} fire"
-        longest = f"A step takes at most {in_words((most, most))} ms, where {neurons}{are_open}"
+        where = ", where every neuron fires"
+        if forced.fired < forced.neurons:
+            where = f" if no more than {forced.fired} of {forced.neurons} fire"
+        longest = f"A step takes at most {in_words((most, most))} ms{where}{are_open}"
     else:
         longest = f"The largest counted takes {in_words((least, most))} ms{are_open}"
     buffer = ", so buffer samples meanwhile" if cost.verdict.endswith("late") else ""

@@ -14,12 +14,14 @@ from tiny import ALL, tiny_counts, tiny_model
 from lnp_edge import boards
 from lnp_edge.cli import main
 from lnp_edge.commands import _forced, _kernels, _measure
+from lnp_edge.commands._cost_report import verdict
 from lnp_edge.commands._forced import Start
 from lnp_edge.firmware_gen.build import build
 from lnp_edge.firmware_gen.generate import write
 from lnp_edge.firmware_gen.states import generate
 from lnp_edge.runtime.emulator import Emulator
 from lnp_edge.runtime.reference import Reference
+from lnp_edge.spec.model import CSR
 
 M4 = _measure.roomy(boards.get("cortex-m4"))
 workload = cache(_kernels.workload)
@@ -127,6 +129,35 @@ def test_no_step_from_a_random_state_exceeds_the_bound(kind, toolchain, tmp_path
     calls = counted(model, [within(model, rng) for _ in range(150)], toolchain, tmp_path)
     assert max(calls) <= forced.bound and forced.largest <= forced.bound <= 1.15 * forced.largest
     assert forced.fired == forced.neurons == model.n
+
+
+def of_one_pattern(n=40):
+    """Neurons that forget within a step, and fire only where channels are at full scale with these signs."""
+    model, signs = tiny_model(n=n, n_in=8), np.array([1, -1, 1, -1, 1, -1, -1, 1])
+    encoder = {"offset": 0, "gain": 128, "shift": 15}
+    hidden = {"c_syn": 65535, "c_mem": 65535, "v_th": 8 * 120 * 120, "bias": 0}
+    w_in = CSR.from_dense(np.repeat(120 * signs[:, None], n, 1))
+    changed = replace(
+        model,
+        encoder_params={name: np.full(8, value, np.int32) for name, value in encoder.items()},
+        populations=(
+            replace(model.populations[0], params={k: np.full(n, value, np.int32) for k, value in hidden.items()}),
+            model.readout,
+        ),
+        projections=(replace(model.projections[0], w=w_in), *model.projections[1:]),
+    )
+    return changed.check(), (32767 * signs).astype(np.int16)
+
+
+def test_the_bound_is_of_steps_in_which_no_more_fire_than_did(tmp_path):
+    """No forced step meets the pattern: a real one does, and is dearer."""
+    need_for("cortex-m4")
+    model, counts = of_one_pattern()
+    cost = _measure.cost(model, boards.get("cortex-m4"), {"data": [tiny_counts(model, 20)]})
+    assert cost.forced.fired == 0
+    start = Start(_forced._spikes(model, np.ones(model.n, bool)), counts, 1)
+    assert counted(model, [start], "zig", tmp_path)[0] > cost.forced.bound
+    assert "ms if no more than 0 of 40 fire" in verdict(cost)
 
 
 def test_the_forced_states_make_every_neuron_fire_or_none_and_all_inputs_work():
