@@ -28,7 +28,8 @@ SLOW = 0.5  # s; frames that take as long do not grow
 TRIES = 8  # of a frame of steps, until the device is asked where it is
 MORE_TRIES = 20  # of the reply to one that was run
 ROUNDS = 100  # of TRIES, until a line is too bad
-REFUSALS, RESTARTS = 3, 100  # in a row without a new step, until they are told
+REFUSALS = 3  # one after the other, until they are told
+RESTARTS = 100  # without a new step, until they are told
 JOURNAL = 2**28  # bytes of inputs; a run that is longer cannot be replayed
 
 T = TypeVar("T")
@@ -123,7 +124,7 @@ class Device:
         self.run, self.t = self.greeting.run, self.greeting.t
         self._runs = {0, self.run}  # that this program may have begun
         self._journal = None if self.t else Journal(bytearray())
-        self._lost = 0  # times since the last new step
+        self._lost = self._refused = 0  # times since the last new step, and of these the last in a row
 
     @property
     def port(self) -> Port:
@@ -162,7 +163,7 @@ class Device:
         return greeting
 
     def reset(self) -> None:
-        self._journal, self.t, self._lost = Journal(bytearray()), 0, 0
+        self._journal, self.t, self._lost, self._refused = Journal(bytearray()), 0, 0, 0
         try:
             self._begin(self.run)
         except Lost as e:
@@ -203,7 +204,7 @@ class Device:
                 self._journal.digest = int(found.digests[-1])
                 if len(self._journal.counts) > JOURNAL:
                     self._journal = None
-            self._lost = 0
+            self._lost = self._refused = 0
             at += more
             given.append(found.digests)
             cycles += found.cycles
@@ -257,8 +258,10 @@ class Device:
     def _ran(self, sent: Iterable[int]) -> int:
         """How many steps more the device has run than it has answered for: 0, or those of a request that was sent."""
         told = self._greet()
+        if told.run != self.run:
+            raise Lost("session", self._link.session_lost())
         more = (told.t - self.t) % 2**32
-        if told.run != self.run or more not in (0, *sent):
+        if more not in (0, *sent):
             raise Lost("step", LinkError(f"{self.name} is at step {told.t}, not {self.t}", REBUILD))
         return more
 
@@ -277,7 +280,8 @@ class Device:
         """
         while True:
             self._lost += 1
-            if self._journal is None or self._lost > (REFUSALS if lost.why in ("run", "step") else RESTARTS):
+            self._refused = self._refused + 1 if lost.why in ("run", "step") else 0
+            if self._journal is None or self._lost > RESTARTS or self._refused > REFUSALS:
                 raise lost.error
             try:
                 if lost.why == "port":

@@ -255,18 +255,18 @@ class Link:
         code, _, t = REPLIES["nak"].struct.unpack(reply.payload)
         why = REASONS.get(code, str(code))
         if why == "session":
-            return Lost(
-                why,
-                LinkError(
-                    f"{self.name} has lost the session: it restarted, or another program opened it",
-                    "close other programs on this port, check the power, and run the command again",
-                ),
-            )
+            return Lost(why, self.session_lost())
         error = LinkError(
             f"{self.name} refuses {request} ({why}) at step {t}",
             REBUILD,
         )
         return Lost(why, error) if why in ("run", "step") else error
+
+    def session_lost(self) -> LinkError:
+        return LinkError(
+            f"{self.name} has lost the session: it restarted, or another program opened it",
+            "close other programs on this port, check the power, and run the command again",
+        )
 
     def _silence(self) -> LinkError:
         if not self._bytes:

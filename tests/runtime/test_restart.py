@@ -67,6 +67,16 @@ def test_a_storm_of_restarts_before_and_after_requests_changes_nothing(seed, rat
     assert device.traffic.replayed > 100
 
 
+@pytest.mark.parametrize("seed", [0, 2, 4])
+def test_restarts_that_a_bad_line_hides_are_no_refusals(seed):
+    """The line eats the refusals of a restarted device: that it is in another run is then seen in its greeting."""
+    port = FakePort(MODEL)
+    device = Device(FaultyPort(port, 3e-3, seed), MODEL)
+    port.restarts_before, port.restarts_after = (random_numbers(10 * seed + k, 1000, 0.1) for k in (0, 1))
+    assert verify(MODEL, device, stimulus(MODEL, 1500, seed)).ok
+    assert device.traffic.recovered > 100
+
+
 @pytest.mark.parametrize("kind", MODELS)
 def test_real_firmware_that_restarts_again_and_again_is_verified(firmware, kind):
     model = MODELS[kind]()
