@@ -26,7 +26,8 @@ UNTIL_FAULT = 0.42  # share of a frame until its first fault, if there is one fa
 NO_FAULT, MANY = 1e-3, 2**16  # of one fault, forgotten; more than any frame holds
 SLOW = 0.5  # s; frames that take as long do not grow
 TRIES = 8  # of a frame of steps, until the device is asked where it is
-MORE_TRIES = 20  # of the reply to one that was run
+MORE_TRIES = 20  # of the reply to one that was run, until it is run again in smaller frames
+PATIENT = 200  # the same of a reply that has one digest: smaller frames would not make it shorter
 ROUNDS = 100  # of TRIES, until a line is too bad
 REFUSALS = 3  # one after the other, until they are told
 RESTARTS = 100  # without a new step, until they are told
@@ -227,7 +228,7 @@ class Device:
                 raw = None
             if raw is None and (ran := self._ran(sent)):
                 asked, steps = sent[ran], ran
-                raw = self._link.answer(asked, MORE_TRIES)
+                raw = self._link.answer(asked, MORE_TRIES if digests else PATIENT)
                 if raw is None:  # the line has become bad: run it again in smaller frames
                     self._size.tried(steps, asked.tries, False)
                     raise Lost("reply", self._too_bad())

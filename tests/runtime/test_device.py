@@ -4,6 +4,7 @@ import io
 import itertools
 import os
 import random
+import secrets
 import struct
 from contextlib import closing
 
@@ -21,6 +22,7 @@ from lnp_edge.runtime.device import Device
 from lnp_edge.runtime.faults import FaultyPort
 from lnp_edge.runtime.ports import PtyProcess, open_board, open_serial, owner_group
 from lnp_edge.runtime.reference import Reference
+from lnp_edge.runtime.verify import stimulus, verify
 from lnp_edge.spec import protocol
 from lnp_edge.spec.layout import tables
 from lnp_edge.spec.protocol import REPLIES, Frame
@@ -545,3 +547,14 @@ def test_steps_of_no_rows_step_nothing():
     port = FakePort(MODEL)
     found = Device(port, MODEL).steps(np.zeros((0, MODEL.n_in), np.int16))
     assert (len(found.digests), port.requests) == (0, ["hello", "state"])  # the state holds y
+
+
+@pytest.mark.parametrize("sizes", [{"n": 300, "n_in": 64, "n_out": 6}, {"n_out": 60}])
+def test_long_requests_and_long_replies_pass_a_line_of_one_fault_in_100_bytes(sizes, monkeypatch):
+    """One reply in 50 arrives. A step that was run is not run again for want of its reply: no other is shorter."""
+    monkeypatch.setattr(secrets, "randbelow", random.Random(1).randrange)
+    model = tiny_model(3, **sizes)
+    port = FakePort(model, max_payload=1024)
+    device = Device(FaultyPort(port, 1e-2, 1), model)
+    assert verify(model, device, stimulus(model, 400, 1)).ok
+    assert device.traffic.replayed == 0 and device.traffic.sent_again > 500
