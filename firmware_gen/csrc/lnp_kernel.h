@@ -82,14 +82,15 @@ _Static_assert((int8_t)0x1FF == -1, "this compiler's int8_t does not keep the lo
 
 #if defined(LNP_DSP)
 // Two halfwords of a table or an input, which begin at a multiple of 4 bytes.
-typedef int32_t __attribute__((may_alias)) lnp_two_t;
+typedef int32_t __attribute__((may_alias)) lnp_halfwords_t;
 typedef struct __attribute__((may_alias)) {
     int32_t word[2];
 } lnp_words_t;
 
 // Loads two words and returns where the next are. Compilers often load one after the other. In the ARM state
 // LDRD takes only an even register and the next: there a compiler chooses.
-static inline const lnp_two_t *lnp_load_two(const lnp_two_t *from, int32_t *first, int32_t *second)
+static inline const lnp_halfwords_t *lnp_load_two(const lnp_halfwords_t *from, int32_t *first,
+                                                  int32_t *second)
 {
 #if defined(__thumb2__)
     __asm__("ldrd %0, %1, [%2], #8"
@@ -136,14 +137,14 @@ static inline void add_pairs(int32_t *drive, const int16_t *pairs, const int16_t
                              uint32_t twos, int32_t scale, uint32_t adds)
 {
 #if defined(LNP_DSP)
-    const lnp_two_t *w = (const lnp_two_t *)(const void *)pairs;
+    const lnp_halfwords_t *w = (const lnp_halfwords_t *)(const void *)pairs;
 #else
     const int16_t *w = pairs;
 #endif
     for (; fours-- != 0; drive += 4) {
         int32_t ab = 0, a = 0, cd = 0, c = 0;
 #if defined(LNP_DSP)
-        const lnp_two_t *x = (const lnp_two_t *)(const void *)input;
+        const lnp_halfwords_t *x = (const lnp_halfwords_t *)(const void *)input;
         LNP_NO_UNROLLING
         for (uint32_t k = twos / 4u; k != 0; k--) {
             LNP_ADD_PAIRS
@@ -229,13 +230,13 @@ static inline int32_t rotated(int32_t x)
 static inline void add_spikes_to_i8(int32_t *drive, const int8_t *w, const uint32_t *z, uint32_t n_pre,
                                     uint32_t words, int32_t scale, uint32_t eight)
 {
-    const lnp_two_t *const rows = (const lnp_two_t *)(const void *)w;
+    const lnp_halfwords_t *const rows = (const lnp_halfwords_t *)(const void *)w;
     for (uint32_t first = 0; first < words; first += 8u) {
         const uint32_t some = words - first < 8u ? words - first : 8u;
         int32_t sum[4] = {0};
         LNP_EACH_SPIKE(j, z + first, some)
         {
-            const lnp_two_t *const row = rows + 32u * first + j;
+            const lnp_halfwords_t *const row = rows + 32u * first + j;
             sum[0] = __sxtab16(sum[0], row[0]);
             sum[1] = __sxtab16(sum[1], rotated(row[0]));
             if (eight != 0) {
