@@ -13,17 +13,19 @@
 >>> model.verify("host").ok
 True
 
-Integers are counts, of int16. Floats are values as the training files held them: physical values where
-those were, else counts too, and whole numbers (model.quantities, in_file). A pandas DataFrame may have
-the channels in any order, and other columns.
+Floats are values as the training files held them: physical values where those were, else counts (model.quantities,
+in_file). Integers are counts; if the files held physical values, say so: given="counts" or given="values". A pandas
+DataFrame may have the channels in any order, and other columns. docs/python.md says more.
 """
 
 from __future__ import annotations
 
 import os
+import sys
 import warnings
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import closing
+from dataclasses import dataclass
 from itertools import chain
 from pathlib import Path
 from typing import Any
@@ -43,6 +45,7 @@ from lnp_edge.runtime.verify import verify as compare
 from lnp_edge.spec.model import QuantizedModel
 from lnp_edge.spec.quantity import Quantity, is_missing, rounded
 
+COUNTS, VALUES = "counts", "values"
 __all__ = ["LnpError", "Model", "Prediction", "Stream", "load"]
 
 
@@ -102,24 +105,38 @@ class Model:
     def fingerprint(self) -> int:
         return self.quantized.fingerprint
 
-    def counts(self, x: Any) -> NDArray[np.int16]:
+    def counts(self, x: Any, given: str | None = None) -> NDArray[np.int16]:
         """Samples as counts, int16 [..., channels].
 
-        x : integers are counts, floats as in the training files; a DataFrame is taken by the names of its columns
+        x : NumPy, lists, or a DataFrame, which is taken by the names of its columns
+        given : "counts", or "values" as the training files held them; without it, floats are values and integers
+            counts. If the files held physical values, only int16, which counts() gives, are taken for counts
+            unasked: an integer of another type may be a value that happens to be whole
 
         Physical values beyond the range of int16 counts are clipped to it, as a sensor would. Raises
-        DataError for another number of channels, missing values, counts outside int16, or that are not whole.
+        DataError for another number of channels, missing values, counts outside int16, or that are not whole,
+        and for integers that may be either.
         """
-        x, gone = self._samples(x)
-        if gone.any():
-            value = x[gone].flat[0]
-            none = is_missing(value, self.missing) and np.isfinite(value)
-            what = f"a sample is {value:.9g}, which stands for no value" if none else "a sample is missing"
-            raise DataError(what, 'drop it, or begin a new stream after it; stream(missing="hold") goes on')
-        return self._counted(x)
+        samples = self._samples(x, given)
+        if samples.gone.any():
+            at = tuple(np.argwhere(samples.gone)[0].tolist())
+            value = samples.x[at]
+            none = is_missing(np.asarray(value), self.missing) and not np.isnan(value)
+            what = f"{self._at(at)} is {value:.9g}, which stands for no value" if none else f"{self._at(at)} is missing"
+            hint = 'predict(x, missing="hold") and stream("hold") take the channel\'s last value, as lnp run does; '
+            raise DataError(what, hint + '"skip" begins anew after it')
+        return self._counted(samples)
 
-    def _samples(self, x: Any) -> tuple[NDArray, NDArray[np.bool_]]:
-        """Samples [..., channels], and which of their values are missing."""
+    def _at(self, index: tuple[int, ...]) -> str:
+        """A place in an array of samples, in words."""
+        *before, channel = index
+        names = ("window", "sample")[2 - len(before) :] if len(before) < 3 else ()
+        where = ", ".join(f"{name} {k}" for name, k in zip(names, before, strict=True)) if names else f"{before}"
+        return f"{self.channels[channel]}" + f" of {where}" * bool(before)
+
+    def _samples(self, x: Any, given: str | None) -> _Samples:
+        if given not in (None, COUNTS, VALUES):
+            raise ConfigError(f"given is {str(given)[:40]!r}", f"choose {COUNTS} or {VALUES}")
         if hasattr(x, "to_numpy") and hasattr(x, "index"):
             x = self._of_pandas(x)
         masked = np.ma.getmaskarray(x) if isinstance(x, np.ma.MaskedArray) else False
@@ -127,27 +144,48 @@ class Model:
             x = np.asarray(x)  # without its mask
         except ValueError:
             raise DataError("the samples differ in length", "give one value per channel in every sample") from None
+        if x.dtype.kind == "O":
+            x, none = _without_none(x)
+            masked |= none
         if x.ndim == 0 or x.shape[-1] != len(self.channels):
             hint = f"the last axis must be the channels {', '.join(self.channels)}"
             raise DataError(f"samples have shape {x.shape}, not (..., {len(self.channels)})", hint)
         if x.dtype.kind not in "iuf":
             raise DataError(f"samples are {x.dtype}, not numbers", "give integers or floats")
-        held = [x.dtype.kind == "f" or q.in_file for q in self._quantities]  # as in files, else counts
-        return x, (is_missing(x, self.missing) & held) | masked
+        physical = [q.unit for q in self._quantities if not q.in_file]
+        if physical and given is None and x.dtype.kind in "iu" and x.dtype != np.int16:
+            units = ", ".join(dict.fromkeys(filter(None, physical))) or "physical values"
+            raise DataError(
+                f"samples are {x.dtype}: counts, or values that happen to be whole ({units})?",
+                f'say which: given="{COUNTS}" or given="{VALUES}"; floats are values, int16 are counts',
+            )
+        as_counts = given == COUNTS or (given is None and x.dtype.kind != "f")
+        held = [not as_counts or q.in_file for q in self._quantities]  # as in files, else counts
+        return _Samples(x, is_missing(x, ()) | (is_missing(x, self.missing) & held) | masked, as_counts)
 
     @property
     def _quantities(self) -> tuple[Quantity, ...]:
         return self.quantities or (Quantity(),) * len(self.channels)
 
-    def _counted(self, x: NDArray) -> NDArray[np.int16]:
+    def _counted(self, samples: _Samples) -> NDArray[np.int16]:
         """Counts of samples without a missing value."""
-        if x.dtype.kind == "f":
-            x = self._of_floats(x)
-        wrong = np.argwhere((x < -32768) | (x > 32767))
-        if len(wrong):
-            value = x[tuple(wrong[0])]
-            raise DataError(f"count {value} is outside -32768..32767", "scale the counts like the training data")
-        return x.astype(np.int16)
+        x = np.where(samples.gone, samples.x.dtype.type(0), samples.x)
+        found = np.empty(x.shape, np.int16)
+        for c, quantity in enumerate(self._quantities):
+            values = x[..., c]
+            if not (samples.as_counts or quantity.in_file):
+                found[..., c] = rounded(quantity.counts(values.astype(np.float64)))
+                continue
+            for wrong, what, hint in (
+                (values != np.rint(values), "not a whole number", "counts are whole"),
+                ((values < -32768) | (values > 32767), "outside -32768..32767", "scale counts like the training data"),
+            ):
+                if wrong.any():
+                    at = tuple(np.argwhere(wrong)[0].tolist())
+                    of = "" if quantity.in_file else f'; given="{VALUES}" takes values in {quantity.unit or "its unit"}'
+                    raise DataError(f"{self._at((*at, c))} is {values[at]:.9g}, {what}", hint + of)
+            found[..., c] = values
+        return found
 
     def _of_pandas(self, x: Any) -> NDArray:
         """A DataFrame by the names of its columns; a Series, one sample, by its labels if these are names."""
@@ -180,47 +218,39 @@ class Model:
         columns = readers.named_columns([str(label) for label in labels], [readers.NUMBER] * len(labels))
         said = (readers.other_unit(*both) for both in zip(columns, self._quantities, strict=True))
         if first := next(filter(None, said), ""):
-            warnings.warn(first, stacklevel=5)  # where predict or push is called
+            _warn(first)
 
-    def _of_floats(self, x: NDArray) -> NDArray:
-        """Counts of values as the user's files hold them, see Quantity.in_file."""
-        found = np.empty(x.shape, np.int64)
-        for c, quantity in enumerate(self._quantities):
-            values = x[..., c]
-            if not quantity.in_file:
-                found[..., c] = rounded(quantity.counts(values.astype(np.float64)))
-                continue
-            if (values != np.rint(values)).any():
-                value = values[values != np.rint(values)].flat[0]
-                hint = "the model was trained on counts: give whole numbers, scaled like the training data"
-                raise DataError(f"{value:g} in channel {self.channels[c]} is not a whole number", hint)
-            found[..., c] = np.clip(values, -(2.0**31), 2.0**31)
-        return found
-
-    def predict(self, x: Any) -> list[Prediction]:
+    def predict(self, x: Any, missing: str = STOP, given: str | None = None) -> list[Prediction]:
         """Every prediction for a recording [T, channels], or one for each window [W, window, channels].
 
+        missing, given : see stream() and counts()
+
         Windows are apart: each is a stream of its own, so that its prediction has number 0. A recording
-        shorter than a window gives none. Raises DataError as counts() does, and for windows of another
-        length. Warns once if in one window more than a fifth of a channel's samples leave the training range.
+        shorter than a window gives none, and so does a window that loses a sample. Raises DataError as counts()
+        does, and for windows of another length. Warns once if in one window more than a fifth of a channel's
+        samples leave the training range.
         """
-        counts = self.counts(x)
-        tell = _once()
-        if counts.ndim == 2:
-            return list(host.infer(Reference(self.quantized), self.quantized, counts, tell))
-        if counts.ndim != 3 or counts.shape[1] != self.window:
+        stream = self.stream(missing, given)
+        counts, gone = stream._read(x)
+        if counts.ndim != 2 and (counts.ndim != 3 or counts.shape[1] != self.window):
             hint = f"give a recording (T, {len(self.channels)}), or windows of {self.window} samples"
             raise DataError(f"samples have shape {counts.shape}", hint)
-        runner = Reference(self.quantized)
-        return [found for window in counts for found in host.infer(runner, self.quantized, window, tell)]
+        if counts.ndim == 2:
+            return list(stream._extend(counts, gone))
+        found = list[Prediction]()
+        for one in zip(counts, gone, strict=True):
+            stream.begin()
+            found += stream._extend(*one)
+        return found
 
-    def stream(self, missing: str = STOP) -> Stream:
+    def stream(self, missing: str = STOP, given: str | None = None) -> Stream:
         """A stream of samples that arrive one by one.
 
-        missing : what becomes of a missing value, as in lnp run: "hold" takes the channel's last value, "skip"
-            loses the sample, which is a gap, "stop" raises DataError
+        missing : what becomes of a missing value (NaN, None, a mask, infinity, one of Model.missing), as in lnp run:
+            "hold" takes the channel's last value, "skip" loses the sample, which is a gap, "stop" raises DataError
+        given : see counts()
         """
-        return Stream(self, missing)
+        return Stream(self, missing, given)
 
     def verify(self, board: str = "cortex-m4", steps: int = 2000, seed: int = 1) -> Verdict:
         """Build the model's firmware, run it on an emulated board and compare every state word.
@@ -252,6 +282,36 @@ class Model:
                 return compare(self.quantized, device, chain(stimulus(self.quantized, steps, seed), real))
 
 
+@dataclass(frozen=True)
+class _Samples:
+    """As given: x [..., channels], which of its values are missing, and whether all others are counts."""
+
+    x: NDArray
+    gone: NDArray[np.bool_]
+    as_counts: bool
+
+
+def _without_none(x: NDArray) -> tuple[NDArray, NDArray[np.bool_]]:
+    """Python's own numbers as an array of integers or floats, 0 in place of None; and where None was."""
+    none = np.equal(x, None)
+    kinds = {type(value) for value in x[~none].flat}
+    if not all(issubclass(kind, int | float | np.integer | np.floating) and kind is not bool for kind in kinds):
+        return x, none
+    whole = all(issubclass(kind, int | np.integer) for kind in kinds) and bool(kinds)
+    try:
+        return np.where(none, 0, x).astype(np.int64 if whole else np.float64), none
+    except OverflowError:  # an integer of more than 64 bits
+        return np.where(none, 0, x).astype(np.float64), none
+
+
+def _warn(text: str) -> None:
+    """Warn of the line outside this package that called it."""
+    frame, level = sys._getframe(), 1
+    while frame.f_back and frame.f_globals.get("__name__", "").partition(".")[0] == __name__.partition(".")[0]:
+        frame, level = frame.f_back, level + 1
+    warnings.warn(text, stacklevel=level)
+
+
 def _once() -> Callable[[str], None]:
     """Warns of the first text that it is given."""
     said = list[str]()
@@ -259,20 +319,25 @@ def _once() -> Callable[[str], None]:
     def tell(text: str) -> None:
         if not said:
             said.append(text)
-            warnings.warn(text, stacklevel=2)
+            _warn(text)
 
     return tell
 
 
 class Stream:
-    """Samples in, predictions out; see Model.stream. Warns once, as Model.predict does."""
+    """Samples in, predictions out; see Model.stream. Warns once, as Model.predict does.
 
-    def __init__(self, model: Model, missing: str = STOP):
+    held : values so far for which the channel's last one stood
+    """
+
+    def __init__(self, model: Model, missing: str = STOP, given: str | None = None):
         if missing not in (HOLD, SKIP, STOP):
             raise ConfigError(f"missing is {str(missing)[:40]!r}", f"choose {HOLD}, {SKIP} or {STOP}")
-        self._model, self._missing = model, missing
+        self._model, self._missing, self._given = model, missing, given
         self._last: NDArray[np.int16] | None = None
+        self._tell_of_infinity = _once()
         self._stream = host.Stream(Reference(model.quantized), model.quantized, _once())
+        self.held = 0
 
     def push(self, sample: Any) -> Prediction | None:
         """Take the next sample [channels], counts or physical values; the prediction that is due, if one is."""
@@ -283,11 +348,15 @@ class Stream:
 
     def _read(self, samples: Any) -> tuple[NDArray[np.int16], NDArray[np.bool_]]:
         """Counts, and which of them stand for a missing value."""
+        model = self._model
         if self._missing == STOP:
-            counts = self._model.counts(samples)
+            counts = model.counts(samples, self._given)
             return counts, np.zeros(counts.shape, bool)
-        x, gone = self._model._samples(samples)
-        return self._model._counted(np.where(gone, x.dtype.type(0), x)), gone
+        found = model._samples(samples, self._given)
+        if found.x.dtype.kind == "f" and (wild := np.isinf(found.x)).any():
+            at = tuple(np.argwhere(wild)[0].tolist())
+            self._tell_of_infinity(f"{model._at(at)} is {found.x[at]}, which is taken for a missing value")
+        return model._counted(found), found.gone
 
     def _taken(self, row: NDArray[np.int16], gone: NDArray[np.bool_]) -> Prediction | None:
         if gone.any():
@@ -295,6 +364,7 @@ class Stream:
                 self._stream.gap(1)
                 return None
             row = np.where(gone, self._last, row)
+            self.held += int(gone.sum())
         self._last = row
         return self._stream.push(row)
 
@@ -303,6 +373,9 @@ class Stream:
         counts, gone = self._read(samples)
         if counts.ndim != 2:
             raise DataError(f"samples have shape {counts.shape}", f"give (T, {len(self._model.channels)})")
+        yield from self._extend(counts, gone)
+
+    def _extend(self, counts: NDArray[np.int16], gone: NDArray[np.bool_]) -> Iterator[Prediction]:
         for row in zip(counts, gone, strict=True):
             if found := self._taken(*row):
                 yield found

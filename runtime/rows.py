@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from lnp_edge.base.errors import DataError
 from lnp_edge.readers import NUMBER, Column, key, named_columns, other_unit
-from lnp_edge.readers.csv_text import COMMENTS, MISSING, SPACES, cells_of, is_date
+from lnp_edge.readers.csv_text import COMMENTS, INFINITE, MISSING, SPACES, cells_of, is_date
 from lnp_edge.recordings.times import CLOCK
 from lnp_edge.spec.quantity import Quantity, is_missing, rounded
 
@@ -38,6 +38,7 @@ REASONS = {
 
 class Row(NamedTuple):
     counts: NDArray[np.int16]  # [C]
+    held: bool  # whether a channel's last value stands for a missing one
     stamp: str | None  # the cell of its time
 
 
@@ -185,7 +186,7 @@ class Parser:
         self._last = found
         self.rows += 1
         stamp = " ".join(cells[k] for k in self.times) if self.times else None
-        return Row(counts, stamp)
+        return Row(counts, bool(gone.any()), stamp)
 
     def _fill(self, found: list[float], empty: list[int]) -> Lost | None:
         """Fill the empty cells of a row, or lose it."""
@@ -340,7 +341,12 @@ class Parser:
 
     def begin(self) -> None:
         """Hold no value, and look for the time anew: the source may have changed."""
-        self.times, self._last, self._held = None, None, 0 * self._held
+        self.times = None
+        self.forget()
+
+    def forget(self) -> None:
+        """Hold no value: what was before a gap stands for nothing after it."""
+        self._last, self._held = None, 0 * self._held
 
     def without_times(self) -> None:
         """Take no column as the time until the layout changes."""
@@ -361,4 +367,4 @@ def _number(cell: str, delimiter: str) -> float | None:
         cell = cell.replace(",", ".")
     if _NUMBER.fullmatch(cell):
         return float(cell)
-    return math.nan if cell.lower() in MISSING else None
+    return float(cell) if cell.lower() in INFINITE else math.nan if cell.lower() in MISSING else None

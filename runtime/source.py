@@ -217,6 +217,10 @@ class Source:
         if self._pause and self._listening:
             self._listening.begins()
         self._lost, self._pause, self._why = 0, 0.0, ""
+        if missing is not None and row.held:  # a value from before the gap stands for nothing after it
+            self._parser.forget()
+            self._lost, self._why = 1, "a row was lost: a value is missing since the gap"
+            return
         if self._pace.rate:
             self._rates.compare(self._pace.rate)
         yield Sample(row.counts, t)

@@ -74,7 +74,47 @@ def test_physical_values_become_counts_by_the_models_own_scale():
     assert (with_units.counts(physical) == SAMPLES).all()
     assert facts(with_units.predict(physical)) == facts(infer(Reference(MODEL), MODEL, SAMPLES))
     assert with_units.counts(np.array([[1e9, -1e9, 0.2]])).tolist() == [[32767, -32768, -5]]
-    assert (with_units.counts(SAMPLES) == SAMPLES).all()  # integers are counts
+    assert (with_units.counts(SAMPLES) == SAMPLES).all()  # of int16, which counts() gives
+
+
+def test_integers_that_may_be_values_are_asked_about():
+    """A temperature of 21 in a list was taken for a count: 0.02 degrees."""
+    pandas = pytest.importorskip("pandas")
+    with_units = api.Model(replace(MODEL, quantities=UNITS).check())
+    whole = [[1, -2, 3], [20, 0, -5]]
+    for given in (whole, np.array(whole, np.int32), pandas.DataFrame(whole, columns=MODEL.channels)):
+        with pytest.raises(DataError, match=r"int\d\d: counts, or values that happen to be whole \(g, rad/s\)") as e:
+            with_units.predict(given)
+        assert 'given="counts"' in e.value.try_next and 'given="values"' in e.value.try_next
+        assert with_units.counts(given, given="counts").tolist() == whole
+        assert with_units.counts(given, "values").tolist() == with_units.counts(np.array(whole, float)).tolist()
+    with pytest.raises(DataError, match="int64"):
+        with_units.stream().push([1, 2, None])
+    assert facts(with_units.predict(SAMPLES.tolist(), given="counts")) == facts(with_units.predict(SAMPLES))
+    assert facts(with_units.stream(given="counts").extend(SAMPLES.astype(float))) == facts(with_units.predict(SAMPLES))
+    with pytest.raises(DataError, match=r"c1 of sample 0 is 0.25, not a whole number") as e:
+        with_units.counts([[1.0, 0.25, 3.0]], given="counts")
+    assert e.value.try_next == 'counts are whole; given="values" takes values in g'
+    with pytest.raises(LnpError, match="given is 'units'"):
+        with_units.predict(whole, given="units")
+    assert api.Model(MODEL).counts(whole).tolist() == whole, "of a model of counts an integer is one"
+
+
+def test_an_error_names_channel_and_sample_and_a_warning_the_users_line(model):
+    pandas = pytest.importorskip("pandas")
+    for rows, place in (([[1, 2, 3], [1, 2, 40_000]], "c2 of sample 1"), ([1, 2, 40_000], "c2")):
+        with pytest.raises(DataError, match=f"^{place} is 40000, outside -32768..32767"):
+            model.counts(rows)
+    ranged = replace(MODEL.decision, low=(0, 0, 0), high=(9, 9, 9), outside=20)
+    for warns in (
+        lambda: api.Model(replace(MODEL, decision=ranged).check()).predict(SAMPLES),
+        lambda: list(api.Model(replace(MODEL, decision=ranged).check()).stream().extend(SAMPLES)),
+        lambda: api.Model(replace(MODEL, quantities=UNITS).check()).predict(
+            pandas.DataFrame(SAMPLES, columns=["c0 [mg]", "c1", "c2"])),
+    ):  # fmt: skip
+        with pytest.warns(UserWarning) as told:
+            warns()
+        assert [one.filename for one in told] == [__file__]
 
 
 def test_units_come_back_from_the_file(tmp_path):

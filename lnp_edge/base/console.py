@@ -8,9 +8,10 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
-from rich.box import HEAVY_HEAD, SIMPLE_HEAD
-from rich.console import Console
+from rich.box import SIMPLE_HEAD
+from rich.console import Console, RenderableType
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
+from rich.segment import Segment, Segments
 from rich.table import Table
 from rich.text import Text
 
@@ -87,20 +88,28 @@ def bars() -> Iterator[Progress]:
         yield progress
 
 
-def print_table(title: str, columns: list[str], rows: list[list[str]], wide: bool = False) -> None:
+def print_trimmed(what: RenderableType) -> None:
+    """Print without the blanks that would fill the lines up: a table copied from a terminal or a log has none."""
+    trimmed = list[Segment]()
+    for line in out.render_lines(what, pad=False):
+        while line and not line[-1].text.rstrip():
+            line.pop()
+        if line:
+            line[-1] = Segment(line[-1].text.rstrip(), line[-1].style)
+        trimmed += [*line, Segment.line()]
+    out.print(Segments(trimmed), end="", soft_wrap=True)
+
+
+def print_table(title: str, columns: list[str], rows: list[list[str]]) -> None:
     """Print a table whose first column is aligned left and whose other columns are aligned right.
 
     In a narrow terminal the words of a heading stand below each other. Columns that still do not fit follow
     in a table of their own, with the first column again: no cell is cut.
-
-    wide : without frames, as a table of more than seven columns always is
     """
-    wide = wide or len(columns) > 7
-    box = SIMPLE_HEAD if wide else HEAVY_HEAD
 
     def part(chosen: list[int]) -> Table:
         head = Text(title, style="bold")
-        found = Table(title=head, title_justify="left", title_style="bold", box=box, pad_edge=not wide)
+        found = Table(title=head, title_justify="left", title_style="bold", box=SIMPLE_HEAD, pad_edge=False)
         for k in chosen:
             found.add_column(Text(columns[k]), justify="left" if k == 0 else "right", no_wrap=k == 0)
         for row in rows:
@@ -115,10 +124,10 @@ def print_table(title: str, columns: list[str], rows: list[list[str]], wide: boo
     shown = [0]
     for k in range(1, len(columns)):
         if len(shown) > 1 and not fits([*shown, k]):
-            out.print(part(shown))
+            print_trimmed(part(shown))
             shown, title = [0], ""
         shown.append(k)
-    out.print(part(shown))
+    print_trimmed(part(shown))
 
 
 def listing(rows: list[list[Text]]) -> Table:

@@ -77,7 +77,7 @@ def _mistakes(classes: tuple[str, ...], matrix: NDArray) -> None:
     """The confusion matrix, or the commonest mistakes if there are many classes."""
     if len(classes) <= WIDEST:
         rows = [[name, *map(str, row)] for name, row in zip(classes, matrix.tolist(), strict=True)]
-        print_table("class (row), answer (column)", ["", *classes], rows, wide=True)
+        print_table("class (row), answer (column)", ["", *classes], rows)
         return
     wrong = matrix - np.diag(np.diag(matrix))
     for k in np.argsort(-wrong, axis=None)[:LISTED].tolist():

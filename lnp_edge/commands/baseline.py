@@ -85,7 +85,7 @@ def _print(data: Split, rows: list[Measured]) -> None:
         ]
         for row in rows
     ]  # fmt: skip
-    print_table(title, columns, cells, wide=True)
+    print_table(title, columns, cells)
     out.print(f"95 %: bootstrap over {rows[0].units}. Instructions a window and a second of signal,")
     out.print(f"flash and RAM in B: counted on the emulated {rows[0].board}.")
     for row in rows:

@@ -151,7 +151,7 @@ def _costs(args: argparse.Namespace) -> int:
          *(f"{size[chain]}" if size else "" for size in (cost.flash, cost.ram) for chain in chains)]
         for cost in costs
     ]  # fmt: skip
-    print_table("A step on the emulated Cortex-M4", columns, rows, wide=True)
+    print_table("A step on the emulated Cortex-M4", columns, rows)
     out.print("Each is the difference of two models that differ by that alone. A sample's cost has its encoder in it.")
     out.print("Flash and RAM, B: of 6 channels, more than with the samples themselves, one a step.")
     return 0

@@ -12,7 +12,7 @@ from rich.table import Table
 from rich.text import Text
 
 from lnp_edge import config
-from lnp_edge.base.console import note, out, print_table
+from lnp_edge.base.console import note, out, print_table, print_trimmed
 from lnp_edge.base.errors import ConfigError, LnpError
 from lnp_edge.base.files import refuse_unwritable
 from lnp_edge.base.install import require
@@ -114,7 +114,8 @@ def as_dict(dataset: Dataset, report: Report, settings: Config, remarks: list[st
         "groups": list(dataset.group_titles), "held_out": list(dataset.held_out),
         "minutes": minutes(dataset).tolist(), "recordings": len(dataset.recordings),
         "window": settings.data.window, "hop": settings.data.hop, "metric": dataset.metric,
-        "events": {what: by_file.total() for what, by_file in report.events.items()}, "remarks": remarks,
+        "events": {what: by_file.total() for what, by_file in report.events.items()}, "gaps": report.gaps,
+        "held": {c.name: c.held for c in report.channels if c.held}, "remarks": remarks,
     }  # fmt: skip
 
 
@@ -147,7 +148,7 @@ def _print(dataset: Dataset, report: Report, settings: Config, remarks: list[str
         [c.name, c.unit, *(f"{value:.5g}" for value in c.extremes), f"{c.missing}", f"{q.scale:g}", f"{q.zero:.12g}"]
         for c, q in zip(report.channels, dataset.quantities, strict=True)
     ]
-    _table("channels", ["", "unit", "lowest", "highest", "empty", "scale", "zero"], cells)
+    _table("channels", ["", "unit", "lowest", "highest", "no value", "scale", "zero"], cells)
     out.print(Text(held_out(dataset, report)))
     out.print(Text(f"{windows(dataset, settings)}."))
     if remarks:
@@ -155,7 +156,7 @@ def _print(dataset: Dataset, report: Report, settings: Config, remarks: list[str
     listed = Table.grid(padding=(0, 1))
     for remark in remarks[: 2 * MOST]:
         listed.add_row("*", Text(remark))
-    out.print(listed)
+    print_trimmed(listed)
     if len(remarks) > 2 * MOST:
         out.print(f"and {len(remarks) - 2 * MOST} more: lnp data --json")
 
@@ -163,6 +164,6 @@ def _print(dataset: Dataset, report: Report, settings: Config, remarks: list[str
 def _table(title: str, columns: list[str], cells: list[list[str]]) -> None:
     more = len(cells) - MOST
     cells = [[cell if len(cell) <= 32 else f"{cell[:31]}…" for cell in row] for row in cells[:MOST]]
-    print_table(title, columns, cells, wide=True)
+    print_table(title, columns, cells)
     if more > 0:
         out.print(f"and {more} more")

@@ -103,7 +103,7 @@ def _count(settings: Config, data: Split, path: Path, rows: list[dict[str, Any]]
 def _print(settings: Config, data: Split, report: dict[str, Any]) -> None:
     first = report["rows"][0]
     title = f"{settings.data.name}: {data.held_out_names}, held out; seed {settings.seed}"
-    print_table(title, COLUMNS, [_cells(row) for row in report["rows"]], wide=True)
+    print_table(title, COLUMNS, [_cells(row) for row in report["rows"]])
     hop, hours = data.task.hop * data.train.dt, f"{first['hours']:.2f} labelled hours"
     out.print(f"A decision every {hop:g} s; {first['changes']:.0f} changes of class in {hours}.")
     if report["orders"]:

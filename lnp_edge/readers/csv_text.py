@@ -47,7 +47,8 @@ CHUNK = 2**21  # bytes read at once
 LONGEST = 2**18  # bytes of a line
 LOOKED_AT = 300  # lines of the head
 COMMENTS = ("#", "%", "//")
-MISSING = ("", "nan", "na", "n/a", "null", "none", "-", "--", "inf", "-inf", "#n/a", "#num!", "#value!", "nodata")
+INFINITE = tuple(sign + word for sign in ("", "+", "-") for word in ("inf", "infinity"))
+MISSING = ("", "nan", "na", "n/a", "null", "none", "-", "--", *INFINITE, "#n/a", "#num!", "#value!", "nodata")
 SPACES = " "  # as a delimiter: any number of blanks
 # In the order of preference where two explain the file alike.
 DIALECTS = tuple((d, p) for d in (",", ";", "\t", "|", SPACES, "") for p in ".,")

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field, replace
 from itertools import pairwise
 
 import numpy as np
@@ -20,6 +20,8 @@ SAME_RATE = 0.02  # rates that differ less are the same; a crystal is better, a 
 LEFT_OUT = -2  # the label of rows that [data] where leaves out: recordings end there
 ENOUGH = 1_000_000  # rows that the usual step is taken from
 BRIDGED = 2.5  # steps: one missing row is interpolated, more end the recording; [data] gap changes it
+LOST, ENDS = "rows without a value of each channel", "recordings that end where a value is missing for long"
+HELD = 10  # samples in a row without a value, for which a channel's last one stands; [data] gap changes it
 
 
 @dataclass(frozen=True)
@@ -50,6 +52,16 @@ class Recording:
     # The rows without a label [T, C], mostly none, since the recording before in the list, which this one
     # continues; None if it continues none.
     lead: NDArray[np.float32] | None = None
+
+
+@dataclass
+class Missing:
+    """What is missing in a file. most : samples in a row that each channel is held for; filled by recordings()"""
+
+    most: Sequence[int]
+    gaps: list[float] = field(default_factory=list)  # s without rows, of each that ends a recording
+    held: Counter[int] = field(default_factory=Counter)  # values of each channel that its last one stands for
+    alone: Counter[int] = field(default_factory=Counter)  # rows that only this channel loses
 
 
 def step_of(t: NDArray[np.float64]) -> float:
@@ -146,17 +158,18 @@ def _spread(t: NDArray[np.float64]) -> NDArray[np.float64]:
 Cut = tuple[int, float, float, NDArray[np.float32], NDArray[np.float32] | None]
 
 
-def recordings(rows: Rows, dt: float, gap: float, seen: Counter) -> Iterator[Cut]:
+def recordings(rows: Rows, dt: float, gap: float, seen: Counter, missing: Missing) -> Iterator[Cut]:
     """Yield label, start, end, samples and lead (see Recording) of each recording in a piece, every dt s.
 
-    gap : s that are bridged by a straight line; 0: BRIDGED steps
+    gap : s without rows that are bridged by a straight line, and without a value that are held; 0: BRIDGED
+        steps, and missing.most samples
 
-    A row with NaN counts as missing. A recording ends where the label changes. Rows with a regular
+    Where a channel has no value (NaN), its last one is held, as lnp run does; for a longer time its rows count as
+    missing. A recording ends where the label changes. Rows with a regular
     clock are samples as they are: their times only say how many are missing. If the clock's step
     is not dt, or not regular, the samples are interpolated linearly, after a mean over dt where that is
     the longer step, so that faster vibrations do not appear as slow ones.
     """
-    whole = ~np.isnan(rows.x).any(1)
     own = dt if rows.t is None else step_of(rows.t) or dt
     if rows.t is None:
         at = np.arange(len(rows), dtype=np.float64)
@@ -174,14 +187,23 @@ def recordings(rows: Rows, dt: float, gap: float, seen: Counter) -> Iterator[Cut
             at = (rows.t - rows.t[0]) / own
             seen["files with irregular times"] += 1
     bridged = max(gap / own, 1.5) if gap else BRIDGED if regular else BRIDGED * dt / own
-    if none := int((~whole).sum()):
-        seen["rows with an empty or invalid cell"] += none
-    kept, at = (rows, at) if whole.all() else (rows[whole], at[whole])
+    apart = np.diff(at)
+    gaps = np.flatnonzero(apart > bridged)
+    missing.gaps += ((apart[gaps] - 1) * own).tolist()
+    rows = replace(rows, x=_held(rows.x, at, gaps, [bridged - 1] * rows.x.shape[1] if gap else missing.most, missing))
+    none = np.isnan(rows.x)
+    whole = ~none.any(1)
+    if lost := int((~whole).sum()):
+        seen[LOST] += lost
+        missing.alone.update(np.nonzero(none[none.sum(1) == 1])[1].tolist())
+    kept, at = (rows, at) if not lost else (rows[whole], at[whole])
     if not len(kept):
         return
     apart = np.diff(at)
-    if gaps := int((apart > bridged).sum()):
-        seen["gaps"] += gaps
+    place = np.flatnonzero(whole)
+    cuts = np.flatnonzero(apart > bridged)
+    if ends := int((np.searchsorted(gaps, place[cuts]) == np.searchsorted(gaps, place[cuts + 1])).sum()):
+        seen[ENDS] += ends
     edges = np.flatnonzero((apart > bridged) | (np.diff(kept.label) != 0)) + 1
     lead = None
     for part in _between(edges, len(kept)):
@@ -208,6 +230,28 @@ def recordings(rows: Rows, dt: float, gap: float, seen: Counter) -> Iterator[Cut
             continue
         yield label, start, end, even, lead
         lead = even[:0]
+
+
+def _held(
+    x: NDArray[np.float32], at: NDArray[np.float64], gaps: NDArray[np.intp], most: Sequence[float], missing: Missing
+) -> NDArray[np.float32]:
+    """x in which a channel's last value stands where it has none (NaN) for at most so many steps.
+
+    at : of each row, in steps;  gaps : rows before a gap, over which no value is held
+    """
+    if not np.isnan(x).any():
+        return x
+    x, ends = x.copy(), np.zeros(len(x), bool)
+    ends[gaps] = True
+    for c, column in enumerate(x.T):
+        gone = np.flatnonzero(np.isnan(column))
+        new = np.concatenate([[True], (np.diff(gone) > 1) | ends[gone[:-1]]]) if len(gone) else np.zeros(0, bool)
+        first, last = gone[new], gone[np.append(new[1:], True)] if len(gone) else gone
+        short = (first > 0) & ~ends[first - 1] & (at[last] - at[first - 1] <= most[c])
+        before = np.repeat(np.where(short, first - 1, first), last - first + 1)
+        column[gone] = column[before]
+        missing.held[c] += int((last - first + 1)[short].sum())
+    return x
 
 
 def _between(edges: NDArray[np.intp], size: int) -> list[slice]:

@@ -99,10 +99,12 @@ def _recordings(file: File, number: int, reading: _Reading, dt: float) -> list[R
         reading.report.empty.append(file.place)
         return []
     begin, absolute = (clock.start, clock.absolute) if clock else (0.0, False)
+    missing = cut.Missing([1 if name in reading.settings.target else cut.HELD for name in reading.channels])
     for piece in cut.ordered(rows, seen):
-        for label, start, end, x, lead in cut.recordings(piece, dt, reading.settings.gap, seen):
+        for label, start, end, x, lead in cut.recordings(piece, dt, reading.settings.gap, seen, missing):
             place = int(piece.group[0]), begin + start, begin + end, absolute, number
             found.append(Recording(x, label, *place, lead))
+    reading.report.take(missing, reading.channel, file.place)
     for what, count in seen.items():
         reading.report.saw(what, count, file.place)
     return found
@@ -113,7 +115,7 @@ def _remedy(reading: _Reading) -> str:
         return f"[data] where keeps only {reading.settings.where}"
     worst = max(reading.channel, key=lambda c: c.missing, default=None)
     if worst and worst.missing:
-        return f"{worst.name} has {worst.missing} empty or invalid cells: leave it out of [data] channels"
+        return f"{worst.name} has no value in {worst.missing} rows: leave it out of [data] channels"
     return "check [data] label, files and channels"
 
 
@@ -404,14 +406,8 @@ def _is_one_of(
 
 def _look_at_channels(reading: _Reading, x: NDArray[np.float32], file: File) -> None:
     assert reading.origin is not None
-    empty = np.zeros(len(x), np.int16)
     for channel, column, origin in zip(reading.channel, x.T, np.nan_to_num(reading.origin), strict=True):
         channel.look(column, float(origin), file.place)
-        empty += np.isnan(column)
-    if len(reading.channel) > 1 and empty.any():
-        single = x[empty == 1]
-        for channel, column in zip(reading.channel, single.T, strict=True):
-            channel.alone += int(np.isnan(column).sum())
 
 
 def _dataset(reading: _Reading, found: list[Recording], dt: float) -> tuple[Dataset, Report]:
@@ -454,7 +450,7 @@ def _dataset(reading: _Reading, found: list[Recording], dt: float) -> tuple[Data
         channel.unit, channel.quantity, channel.clipped = own.unit, quantity, count
     at = {name: c for c, name in enumerate(reading.channels)}
     series = _series(settings, at, quantities, dt) if settings.target else None
-    report.channels, report.dt = reading.channel, dt
+    report.channels, report.dt, report.gap, report.none = reading.channel, dt, settings.gap, settings.missing
     streams = [] if series else continuous.streams(parts, whole, lambda x: counts.converted(x, origin, quantities)[0])
     dataset = Dataset(
         name=settings.name,

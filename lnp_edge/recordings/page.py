@@ -81,7 +81,7 @@ def _channels(dataset: Dataset, report: Report) -> str:
         ]
         for c, q in zip(report.channels, dataset.quantities, strict=True)
     ]
-    head = ["", "unit", "lowest", "highest", "empty cells", "clipped", "scale", "zero"]
+    head = ["", "unit", "lowest", "highest", "no value", "clipped", "scale", "zero"]
     return _table(head, rows) + "<p>physical = (count - zero) * scale</p>"
 
 

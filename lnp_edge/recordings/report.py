@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
+from lnp_edge.recordings.cut import ENDS, LOST, Missing
 from lnp_edge.spec.quantity import Quantity
 from lnp_edge.task.dataset import Dataset
 
@@ -25,8 +26,9 @@ class ChannelReport:
     name: str
     unit: str = ""
     whole: bool = True  # all values are whole numbers within int16
-    missing: int = 0  # empty or invalid cells
-    alone: int = 0  # of them, those in rows where every other channel has a value
+    missing: int = 0  # rows without a value: empty, no number, infinite, or one that stands for none
+    held: int = 0  # of them, those for which the value before stands
+    alone: int = 0  # rows that are lost though every other channel has a value
     clipped: int = 0  # samples outside int16 after the scale of the training part
     still: tuple[int, str, float] = (0, "", 0.0)  # rows, file and value of the longest standstill worth telling
     rows: int = 0
@@ -111,11 +113,10 @@ class ChannelReport:
             return [f"{self.name} has no value at all: leave it out of [data] channels"]
         if self.constant:
             return [f"{self.name} is always {self.low:g}: leave it out of [data] channels"]
-        if self.missing:
-            back = f": leaving it out of [data] channels would bring back {self.alone} rows"
+        if self.alone > OFTEN * self.rows:
             found.append(
-                f"{self.name} has {self.missing} empty or invalid cells, {self.missing / self.rows:.1%}"
-                + back * (self.alone > OFTEN * self.rows)
+                f"{self.name} has no value in {self.missing} rows, {self.missing / self.rows:.1%}: "
+                f"leaving it out of [data] channels would bring back {self.alone} rows"
             )
         if self.still[0]:
             rows, place, value = self.still
@@ -149,6 +150,9 @@ class Report:
     events: dict[str, Counter[str]] = field(default_factory=lambda: defaultdict(Counter))
     channels: list[ChannelReport] = field(default_factory=list)
     dt: float = 0.0
+    gap: float = 0.0  # [data] gap
+    none: tuple[float, ...] = ()  # [data] missing
+    gaps: dict[str, list[float]] = field(default_factory=dict)  # s without rows, of each that ends a recording
     splits: str = ""  # how the test part was chosen
     # Of each recording, for a picture of the time: file, label, start in s, length in s.
     spans: list[tuple[str, int, float, float]] = field(default_factory=list)
@@ -157,9 +161,45 @@ class Report:
         if count:
             self.events[what][place] += count
 
+    def take(self, missing: Missing, channels: list[ChannelReport], place: str) -> None:
+        """Take what is missing in a file into account."""
+        if missing.gaps:
+            self.gaps[place] = missing.gaps
+        for k, channel in enumerate(channels):
+            channel.held += missing.held[k]
+            channel.alone += missing.alone[k]
+
+    def of_gaps(self) -> str:
+        """A sentence about the times without rows; "" if there are none."""
+        if not self.gaps:
+            return ""
+        longest, place = max((max(gaps), place) for place, gaps in self.gaps.items())
+        total = sum(map(sum, self.gaps.values()))
+        count = sum(map(len, self.gaps.values()))
+        least = f"{self.gap:g} s" if self.gap else "one missing row"
+        several = f"{shown(total)} s in all, the longest " * (count > 1)
+        found = f"{counted(count, 'gap')} of more than {least}: {several}{shown(longest)} s in {place}"
+        return f"{found}; {'each' if count > 1 else 'it'} ends a recording. [data] gap = S bridges up to S s"
+
+    def of_missing(self) -> str:
+        """A sentence about the values that are missing in rows that are there; "" if there are none."""
+        some = [f"{c.name} {c.missing} ({c.missing / c.rows:.1%})" for c in self.channels if c.missing]
+        if not some:
+            return ""
+        signs = "".join(f", {value:.9g}" for value in self.none)
+        names = ", ".join(some[:FEWEST]) + (f" and {len(some) - FEWEST} more channels" if len(some) > FEWEST else "")
+        found = f"no value (empty, no number, infinite{signs}): {names}"
+        if held := sum(c.held for c in self.channels):
+            found += f"; {held} held at the channel's last one, as lnp run does"
+        if lost := self.events[LOST].total():
+            ends = self.events[ENDS].total()
+            so = f", which ends {counted(ends, 'recording')}: [data] gap = S holds for up to S s" if ends else ""
+            found += f"; {counted(lost, 'row')} left out, where none came for longer{so}"
+        return found
+
     def remarks(self) -> list[str]:
         """A sentence for each thing that was changed, left out or is odd."""
-        found = []
+        found = list(filter(None, [self.of_gaps(), self.of_missing()]))
         if self.others:
             found.append(
                 f"{counted(len(self.others), 'file')} not of the form [data] path, such as {self.others[0]}: left out"
@@ -167,6 +207,8 @@ class Report:
         if self.empty:
             found.append(f"{counted(len(self.empty), 'file')} without rows, such as {self.empty[0]}: left out")
         for what, by_file in self.events.items():
+            if what in (LOST, ENDS):
+                continue
             worst, most = by_file.most_common(1)[0]
             where = f", {most} of them in {worst}" if len(by_file) > 1 and worst else f" in {worst}" if worst else ""
             found.append(f"{what}: {by_file.total()}{where}{_THEN.get(what, '')}")
@@ -183,9 +225,7 @@ _THEN = {
     "rows out of order": "; sorted by time",
     "rows with a time that occurs twice": "; the first of each kept",
     "rows with a coarse time": "; spread evenly",
-    "rows with an empty or invalid cell": "; left out, like missing rows",
     "restarts of the clock": "; each begins a recording",
-    "gaps": "; each ends a recording",
     "files with irregular times": "; resampled at even steps",
     "rows resampled": "; linearly, after a mean where the rate falls",
 }

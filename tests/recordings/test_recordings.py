@@ -2,11 +2,13 @@
 
 import re
 from collections import Counter
+from dataclasses import replace
 from datetime import datetime, timedelta
 
 import numpy as np
 import pytest
 from conftest import need
+from tiny import tiny_model
 
 from lnp_edge import config
 from lnp_edge.base.errors import ConfigError, DataError, LnpError
@@ -17,6 +19,8 @@ from lnp_edge.recordings.find import natural, template_of
 from lnp_edge.recordings.load import load
 from lnp_edge.recordings.report import ChannelReport
 from lnp_edge.recordings.times import Clock
+from lnp_edge.runtime.log import Gap
+from lnp_edge.runtime.source import Source
 
 need("pandas")
 
@@ -214,9 +218,10 @@ def pieces(t, x=None, label=None, group=None):
     return list(cut.ordered(rows, seen)), seen
 
 
-def recordings(t, dt, x=None, gap=0.0):
+def recordings(t, dt, x=None, gap=0.0, missing=None):
     found, seen = pieces(t, x)
-    return [a[:, 0].tolist() for one in found for _, _, _, a, _ in cut.recordings(one, dt, gap, seen)], seen
+    missing = missing or cut.Missing([cut.HELD])
+    return [a[:, 0].tolist() for one in found for _, _, _, a, _ in cut.recordings(one, dt, gap, seen, missing)], seen
 
 
 def test_rows_out_of_order_are_sorted_and_duplicates_dropped():
@@ -226,18 +231,87 @@ def test_rows_out_of_order_are_sorted_and_duplicates_dropped():
 
 
 def test_a_gap_ends_a_recording_and_one_missing_row_is_filled():
-    found, seen = recordings([0, 1, 3, 4, 5, 6, 7, 8, 20, 21, 22], 1.0, [0, 1, 3, 4, 5, 6, 7, 8, 9, 9, 9])
-    assert (
-        found == [[0, 1, 2, 3, 4, 5, 6, 7, 8], [9, 9, 9]]
-        and seen["gaps"] == 1
-        and seen["rows filled by a straight line"] == 1
-    )
+    missing = cut.Missing([cut.HELD])
+    t = [0, 1, 3, 4, 5, 6, 7, 8, 20, 21, 22]
+    found, seen = recordings(t, 1.0, [0, 1, 3, 4, 5, 6, 7, 8, 9, 9, 9], missing=missing)
+    assert found == [[0, 1, 2, 3, 4, 5, 6, 7, 8], [9, 9, 9]] and missing.gaps == [11.0]
+    assert seen == {"rows filled by a straight line": 1}
     assert len(recordings([0, 1, 3, 4, 5, 6, 7, 8, 20, 21, 22], 1.0, gap=13.0)[0]) == 1
 
 
-def test_a_row_without_a_value_counts_as_missing():
-    found, seen = recordings(range(8), 1.0, [0, np.nan, 2, 3, np.nan, np.nan, 6, 7])
-    assert found == [[0, 1, 2, 3], [6, 7]] and seen["rows with an empty or invalid cell"] == 3
+def holes(*gone, size=40):
+    return [np.nan if k in gone else k for k in range(size)]
+
+
+def test_a_missing_value_is_held_as_lnp_run_does():
+    missing = cut.Missing([cut.HELD])
+    (found,), seen = recordings(range(40), 1.0, holes(1, *range(4, 14), 39), missing=missing)
+    assert found == [0, 0, 2, *[3] * 11, *range(14, 39), 38]
+    assert missing.held == {0: 12} and not missing.gaps and not seen
+
+
+def test_rows_are_left_out_where_a_value_is_missing_for_longer_or_from_the_beginning():
+    missing = cut.Missing([cut.HELD])
+    found, seen = recordings(range(40), 1.0, holes(0, 1, 2, *range(10, 21)), missing=missing)
+    assert found == [[*range(3, 10)], [*range(21, 40)]] and not missing.gaps and missing.alone == {0: 14}
+    assert seen == {cut.LOST: 14, cut.ENDS: 1}
+    assert recordings(range(40), 1.0, holes(*range(10, 21)), gap=12.0)[0] == [[*range(10), *[9] * 11, *range(21, 40)]]
+    assert len(recordings(range(40), 1.0, holes(10), gap=0.5)[0]) == 2
+
+
+def test_no_value_is_held_over_a_gap_in_the_rows():
+    missing = cut.Missing([cut.HELD])
+    t = [*range(10), *range(30, 40)]
+    found, seen = recordings(t, 1.0, holes(9, 10, 11, 15, size=20), missing=missing)
+    assert found == [[*range(9), 8], [12, 13, 14, 14, *range(16, 20)]] and missing.gaps == [20.0]
+    assert seen == {cut.LOST: 2} and missing.held == {0: 2}, "the end of a recording at a gap is told once"
+
+
+def test_what_is_forecast_is_held_for_one_sample_alone(tmp_path):
+    """A target that was never measured would be forecast for nothing by persistence."""
+    rows = [(k, "" if k in (10, 20, 21) else k % 7, "" if 30 <= k < 40 else k % 5) for k in range(60)]
+    settings = 'files = "*.csv"\ntime = "t"\ntarget = "a"\nahead = 1.0'
+    found, _ = loaded(tmp_path, {"a.csv": lines("t,a,b", rows)}, settings)
+    assert sum(map(len, found.recordings)) == 58 and len(found.recordings) == 3, "two pieces, one cut for the test"
+
+
+def test_gaps_stand_before_missing_values_and_each_thing_is_told_once(tmp_path):
+    rows = [(k, -999 if k % 9 == 3 else k % 7, "inf" if k in (50, 51) else k % 5) for k in range(200)
+            if not 90 <= k < 110 and k != 150]  # fmt: skip
+    files = {f"{what}.csv": lines("t,a,b", rows) for what in "uv"}
+    settings = 'files = "*.csv"\ntime = "t"\nlabel = "file"\nmissing = [-999]'
+    _, report = loaded(tmp_path, files, settings)
+    first, second, *rest = report.remarks()
+    assert first == (
+        "2 gaps of more than one missing row: 40 s in all, the longest 20 s in v.csv; each ends a recording. "
+        "[data] gap = S bridges up to S s"
+    )
+    assert second == (
+        "no value (empty, no number, infinite, -999): a 40 (11.2%), b 4 (1.1%); 44 held at the channel's last one, as "
+        "lnp run does"
+    )
+    assert rest == ["rows filled by a straight line: 2, 1 of them in u.csv"]
+    remarks = loaded(tmp_path, {}, settings + "\ngap = 1.5")[1].remarks()
+    assert remarks[0].startswith("4 gaps of more than 1.5 s: 42 s in all")
+    assert "rows left out, where none came for longer, which ends" in remarks[1] and "[data] gap = S" in remarks[1]
+
+
+def test_training_and_lnp_run_make_the_same_samples_of_the_same_file(tmp_path):
+    """Training cut where lnp run held: the network had never seen what the device gave it."""
+    x = np.random.default_rng(1).integers(-99, 99, (200, 3)).astype(object)
+    x[[20, 21, 22, 60], [0, 1, 1, 2]] = "", -999, "inf", "nan"
+    x[22, 0] = "None"
+    text = lines("t,c0,c1,c2", [(k / 100 + (2 if k >= 120 else 0), *row) for k, row in enumerate(x.tolist())])
+    found, _ = loaded(
+        tmp_path, {f"{what}.csv": text for what in "uv"},
+        'files = "*.csv"\ntime = "t"\nlabel = "file"\ngroup = "file"\nheld_out = ["v"]\nmissing = [-999]',
+    )  # fmt: skip
+    model = replace(tiny_model(), missing=(-999.0,), quantities=found.quantities).check()
+    runs = [[]]
+    for event in Source(str(tmp_path / "u.csv"), model):
+        runs.append([]) if isinstance(event, Gap) else runs[-1].append(event.counts)
+    assert [len(run) for run in runs] == [120, 80]
+    assert all(np.array_equal(a, b) for a, b in zip(found.recordings[:2], map(np.stack, runs), strict=True))
 
 
 def test_a_clock_that_starts_again_begins_a_recording():
@@ -377,13 +451,11 @@ def test_a_slow_a_held_and_a_coarse_signal_do_not_clip(tmp_path):
 
 
 def test_rows_that_one_channel_alone_loses_are_told_with_the_remedy(tmp_path):
-    rows = [(k / 10, k % 7, -999 if k >= 70 else k % 5, -999 if k in (3, 80) else k % 3) for k in range(100)]
+    rows = [(k / 10, k % 7, -999 if k >= 70 else k % 5, -999 if 10 <= k < 21 or k == 80 else k % 3) for k in range(100)]
     settings = 'files = "a.csv"\ntime = "t"\ntarget = "load"\nahead = 0.1\nmissing = [-999]'
     said = loaded(tmp_path, {"a.csv": lines("t,load,vib,amp", rows)}, settings)[1].remarks()
-    assert (
-        "vib has 30 empty or invalid cells, 30.0%: leaving it out of [data] channels would bring back 29 rows" in said
-    )
-    assert "amp has 2 empty or invalid cells, 2.0%" in said
+    assert "vib has no value in 30 rows, 30.0%: leaving it out of [data] channels would bring back 30 rows" in said
+    assert "amp has no value in 12 rows, 12.0%: leaving it out of [data] channels would bring back 11 rows" in said
 
 
 def test_extremes_are_those_of_all_files():
