@@ -70,9 +70,22 @@ def _app(model: QuantizedModel, name: str) -> str:
     return Template((CSRC / "app.c.in").read_text("utf-8")).substitute(
         name=name,
         NAME=name.upper(),
+        channels=f"{len(model.channels)} integer{'s' * (len(model.channels) > 1)}",
+        rule=""
+        if _has_rule(model) or model.forecast
+        else "// Percent and unknown are 0: lnp quantize --decide fits them.\n",
         lost=f" A row with {' or '.join(map(str, none))}\n// is one, as with lnp run --missing skip." if none else "",
         there=f"                there = there && {' && '.join(f'value != {v}' for v in none)};\n" if none else "",
     )
+
+
+def _has_rule(model: QuantizedModel) -> bool:
+    """Whether a decision can be unknown, or has a confidence."""
+    return _may_be_unknown(model) or bool(model.decision.levels)
+
+
+def _may_be_unknown(model: QuantizedModel) -> bool:
+    return model.decision.least > 0 or model.decision.ranged(model.window)
 
 
 def _belongs(file: Path, app: bool) -> bool:
@@ -107,7 +120,7 @@ def _readme(model: QuantizedModel, board: Board, name: str, app: bool) -> str:
         elf=commands.output(name, own),
         driver=board.uart,
         others="".join(f"make TOOLCHAIN={other}\n" for other in others),
-        **(_of_app(model) if app else _of_server(model)),
+        **(_of_app(model, board, name) if app else _of_server(model)),
         **_example(model, name),
     )
 
@@ -123,17 +136,42 @@ def _of_server(model: QuantizedModel) -> dict[str, str]:
     }
 
 
-def _of_app(model: QuantizedModel) -> dict[str, str]:
+def _of_app(model: QuantizedModel, board: Board, name: str) -> dict[str, str]:
     """The parts of the README about the program that a user changes."""
     count = model.open_windows
+    how = commands.running(board, name, ".")
+    rows = (
+        "As it stands it reads rows of text with a count for each channel; "
+        '`numpy.savetxt("counts.csv", model.counts(recording), "%d", ",")` writes some, with '
+        '`model = lnp_edge.load("model.onnx")`.'
+    )
     return {
         "more_ram": f"| all {count} network states, in RAM | {count * layout.state_bytes(model)} |\n" * (count > 1),
         "does": (
             "takes samples and acts on decisions.\n"
-            "Replace two functions in `main.c`: where a sample comes from, and what a decision does."
+            "Replace two functions in `main.c`: where a sample comes from, and what a decision does.\n\n"
+            f"{textwrap.fill(rows, 100)} To {how.replace(': ', ':' + chr(10) * 2 + '    ', 1)}"
         ),
         "others_are": "`lnp_config.h` has the constants of the\nboard.",
     }
+
+
+def _of_rule(model: QuantizedModel) -> str:
+    """What else a decision says, in words."""
+    margin = "`decision.margin` is by how much the read-out of the class is above all others."
+    if not _has_rule(model):
+        return (
+            f"{margin} This model was quantised without a rule of decisions: no decision is unknown, and "
+            "`decision.percent` is 0. `lnp quantize --decide` fits both."
+        )
+    levels = model.decision.levels
+    if not levels:
+        return f"{margin} `decision.percent` is 0: no confidence was fitted."
+    low, high = levels[0][1], levels[-1][1]
+    return (
+        f"{margin} `decision.percent` is the confidence, from {low} to {high}: of decisions with such a margin, "
+        "so many percent were right on data that no training saw; 0 where there were too few to tell."
+    )
 
 
 def _example(model: QuantizedModel, name: str) -> dict[str, str]:
@@ -162,13 +200,16 @@ def _example(model: QuantizedModel, name: str) -> dict[str, str]:
         )
         words["how"] += "\n\n" + textwrap.fill(gone, 100)
     if model.forecast is None:
+        words["how"] += "\n\n" + textwrap.fill(_of_rule(model), 100)
+        unknown = _may_be_unknown(model)
+        returns = "-1 if it is unknown, -2 if none is due" if unknown else "-1 if none is due"
         return words | {
             "takes": (
-                "// Takes the next sample. Returns the class that is decided, -1 if it is unknown, -2 if none is due.\n"
+                f"// Takes the next sample. Returns the class that is decided, {returns}.\n"
                 f"int32_t classify({sample})\n{{"
             ),
-            "none": "-2",
-            "answer": "    return decision.unknown ? -1 : (int32_t)decision.label;",
+            "none": "-2" if unknown else "-1",
+            "answer": f"    return {'decision.unknown ? -1 : ' if unknown else ''}(int32_t)decision.label;",
         }
     later = f"{model.forecast.horizon} sample{'s' * (model.forecast.horizon > 1)} later"
     return words | {

@@ -293,7 +293,7 @@ class _Samples:
 
 def _without_none(x: NDArray) -> tuple[NDArray, NDArray[np.bool_]]:
     """Python's own numbers as an array of integers or floats, 0 in place of None; and where None was."""
-    none = np.equal(x, None)
+    none = np.array([value is None for value in x.flat], bool).reshape(x.shape)
     kinds = {type(value) for value in x[~none].flat}
     if not all(issubclass(kind, int | float | np.integer | np.floating) and kind is not bool for kind in kinds):
         return x, none

@@ -89,11 +89,12 @@ def compare(model: QuantizedModel, port: Port, samples: NDArray[np.int16]) -> De
 def _answers(port: Port, lines: list[bytes], count: int) -> list[Row]:
     """The first `count` rows that the program writes while it is given the lines, once it has named its columns.
 
+    Its messages, which begin with #, are no rows.
     Before that it may not listen yet: QEMU drops what comes while the firmware starts.
     """
     todo, found, silent = iter(lines), bytearray(), 0
     at_once = max(1, AT_ONCE // max(map(len, lines)))
-    while (given := found.count(b"\n") - 1) < count:
+    while (given := found.count(b"\n") - found.count(b"#") - 1) < count:
         some = b"".join(islice(todo, at_once)) if given >= 0 else b""
         if some:
             port.write(some)
@@ -103,6 +104,7 @@ def _answers(port: Port, lines: list[bytes], count: int) -> list[Row]:
         if silent > PATIENCE or len(found) > LONGEST + 400 * count:
             raise LinkError(f"the program gave {max(0, given)} of {count} decisions", "report this with the model file")
     try:
-        return [tuple(map(int, row.split())) for row in bytes(found).decode("ascii").splitlines()[1 : count + 1]]
+        rows = [row for row in bytes(found).decode("ascii").splitlines()[1:] if not row.startswith("#")]
+        return [tuple(map(int, row.split())) for row in rows[:count]]
     except ValueError:
         raise LinkError(f"the program wrote {bytes(found[:60])!r}", "report this with the model file") from None

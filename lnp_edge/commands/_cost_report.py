@@ -107,11 +107,13 @@ def verdict(cost: BoardCost) -> str:
     every = f"{interval:.3g} ms" if interval < 1e3 else f"{interval / 1e3:.3g} s"
     least, most = (model.open_windows * ms for ms in cost.bound_ms)
     forced = cost.forced
-    are_open = f" ({model.open_windows} windows are open)" if model.open_windows > 1 else ""
+    known = [f"{model.open_windows} windows are open"] if model.open_windows > 1 else []
+    where = ", where every neuron fires"
+    if forced and forced.fired < forced.neurons:
+        where = f" if no more than {forced.fired} of {forced.neurons} fire"
+        known.insert(0, "no state that was tried makes more fire")
+    are_open = f" ({'; '.join(known)})" if known else ""
     if forced:
-        where = ", where every neuron fires"
-        if forced.fired < forced.neurons:
-            where = f" if no more than {forced.fired} of {forced.neurons} fire"
         longest = f"A step takes at most {in_words((most, most))} ms{where}{are_open}"
     else:
         longest = f"The largest counted takes {in_words((least, most))} ms{are_open}"

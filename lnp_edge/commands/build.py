@@ -24,7 +24,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     from lnp_edge import boards
     from lnp_edge.commands import _cost_report
-    from lnp_edge.firmware_gen import folder, network
+    from lnp_edge.firmware_gen import commands, folder, network
     from lnp_edge.firmware_gen.build import build
     from lnp_edge.interchange import onnx_file, windows_file
 
@@ -50,7 +50,9 @@ def run(args: argparse.Namespace) -> int:
         _cost_report.show(cost)
         if windows is None:
             out.print(_cost_report.no_windows(args.model), soft_wrap=True, markup=False)
-    else:
+    if not manifest.serves:
+        note(commands.running(boards.get(manifest.board), manifest.name, str(args.folder)))
+    if not cost:
         note(f"what a step costs: lnp build {args.folder} --model {_model_of(args.folder)}")
     return 0
 

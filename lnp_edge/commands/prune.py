@@ -98,6 +98,8 @@ def run(args: argparse.Namespace) -> int:
             for name, m in (("dense", report.before), (settings.prune.method, report.after))
         ]
         print_table("", ["", "neurons", "from the input", "between neurons", "abscissa", "radius"], rows)
+        if removed := report.before.neurons - report.after.neurons:
+            out.print(f"Of {report.before.neurons} neurons {removed} were removed, with all their synapses.")
         if goal:
             _show(configuration(args.config), fitted, others, board, limits)
     history = {"prune": {"method": settings.prune.method, "synapses_before": report.before.synapses}}

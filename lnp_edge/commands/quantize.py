@@ -87,7 +87,7 @@ def run(args: argparse.Namespace) -> int:
     if args.json:
         print(json.dumps(report))
     else:
-        _show(report, data, model, len(some))
+        _show(report, config, data, model, len(some))
     if silenced:
         discard(checkpoint)  # nothing continues from it
         floats, integers = layers["neurons"]["populations"][silenced[0]]["spikes_a_step"]
@@ -97,7 +97,7 @@ def run(args: argparse.Namespace) -> int:
             "nothing was written; the report says what to try",
         )
     beside_it = windows_file.path_of(args.output)
-    note(f"written: {args.output} and {beside_it}    next: lnp generate {args.output} --board cortex-m4 -o firmware")
+    note(f"written: {args.output} and {beside_it}    next: lnp verify {args.output} --board cortex-m4")
     return 0
 
 
@@ -149,26 +149,47 @@ def _report(config: Config, data: Split, model: QuantizedModel, changes: float, 
     }
 
 
-def _show(report: dict[str, Any], data: Split, model: QuantizedModel, some: int) -> None:
-    """Print the report. some : windows of the test whose layers were compared"""
-    report, metric = dict(report), data.test.metric
-    integers, floats = report.pop("measures")[metric], report.pop("float_measures")
-    warning, layers, proposals = (report.pop(name) for name in ("rule_warning", "layers", "proposals"))
+def _show(report: dict[str, Any], config: Config, data: Split, model: QuantizedModel, some: int) -> None:
+    """Print what counts, and below it the layers. some : windows of the test whose layers were compared"""
+    metric, layers, floats = data.test.metric, report["layers"], report["float_measures"]
     before = f", {floats[metric]:.3f} in floats" if floats else ""
-    what = f"{metrics.title(metric)} on held-out data: {integers:.3f} in integers{before}"
+    what = f"{metrics.title(metric)} on held-out data: {report['measures'][metric]:.3f} in integers{before}"
     out.print(Text(what, style="bold"), soft_wrap=True)
-    if not model.decision.ranged(model.window):  # two numbers of each channel, which decide nothing
-        report["decision"] = {k: v for k, v in report["decision"].items() if k not in ("low", "high", "outside")}
-    report["decision"] = {k: v for k, v in report["decision"].items() if v != ()}
-    for key, value in report.items():
-        said = ", ".join(f"{k} {v}" for k, v in value.items()) if isinstance(value, dict) else value
-        said = f"{value:.1f} of 31" if isinstance(value, float) else said
-        said = " to ".join(map(str, value)) if isinstance(value, list) else said
-        out.print(Text(f"{key.replace('_', ' '):<24}{said}"), soft_wrap=True)
-    title = f"{some} of {len(data.test_windows)} held-out windows"
+    warning, bits = report["rule_warning"], report["largest_state_bits"]
+    tables, state = report["table_bytes"], report["state_bytes"]
+    for sentence in [
+        _of_neurons(config, model),
+        f"{tables:,} B of tables in flash, {state:,} B of state in RAM. No sum overflows: "
+        f"the largest takes {bits:.1f} of 31 bits.",
+        _of_rule(model),
+        f"The rule of decisions: {warning}." if warning else "",
+        *report["proposals"],
+    ]:
+        if sentence:
+            out.print(Text(sentence))
+    title = f"Floats and integers on {some} of {len(data.test_windows)} held-out windows"
     print_table(title, ["layer", "", "floats", "integers"], quantize_report.rows(layers))
-    for sentence in [*([f"The rule of decisions: {warning}."] if warning else []), *proposals]:
-        out.print(Text(sentence), soft_wrap=True)
+
+
+def _of_neurons(config: Config, model: QuantizedModel) -> str:
+    drawn = sum(layer.neurons for layer in config.network.layers)
+    gone = f" ({drawn} were drawn, pruning removed {drawn - model.n})" if drawn > model.n else ""
+    bits = f"weights of {config.quantize.bits} bits"
+    return f"Model {model.fingerprint:08x}: {model.n} neurons{gone}, {model.synapses:,} synapses, {bits}."
+
+
+def _of_rule(model: QuantizedModel) -> str:
+    """The rule of decisions in words; "" where the largest read-out decides."""
+    rule, said = model.decision, list[str]()
+    if rule.lead:
+        said.append(f"another class must lead by {rule.lead:,}")
+    if rule.least:
+        said.append(f"a margin below {rule.least:,} is unknown")
+    if rule.ranged(model.window):
+        said.append(f"more than {rule.outside} samples beyond the range of training are unknown")
+    if rule.levels:
+        said.append(f"the confidence is {rule.levels[0][1]} to {rule.levels[-1][1]} %")
+    return f"Decisions: {'; '.join(said)}." if said else ""
 
 
 def _decides(

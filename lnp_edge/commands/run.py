@@ -21,10 +21,11 @@ from pathlib import Path
 
 import numpy as np
 
-from lnp_edge.base.console import note
+from lnp_edge.base.console import counted, note
 from lnp_edge.base.errors import ConfigError, DataError
 from lnp_edge.commands import _device
 from lnp_edge.interchange import onnx_file
+from lnp_edge.recordings.report import shown
 from lnp_edge.spec.model import QuantizedModel
 
 HELP = "classify or forecast a sensor stream, here or on a device"
@@ -157,7 +158,19 @@ def _line(model: QuantizedModel, p, time: str | None, began: datetime | None) ->
         when = f"{p.start:9.2f} to {p.end:9.2f} s"
     forecast = ", ".join(f"{name}: {value}" for name, value in _forecast(model, p))
     name = f"{'unknown' if p.unknown else p.name:<16}" + f" {p.percent:3d} %" * (p.percent > 0)
-    return f"{when}   {forecast or name}   took {p.latency_us:.0f} us"
+    name += f"   margin {_short(p.margin)}"
+    hop = 1e6 * model.hop * model.sample_dt
+    return f"{when}   {forecast or name}   took {_time(p.latency_us)} of {_time(hop)}"
+
+
+def _short(margin: int) -> str:
+    """A margin of read-outs with three digits: what counts is how it compares with others."""
+    return counted(margin).replace(" ", "")
+
+
+def _time(us: float) -> str:
+    size, unit = next(((s, u) for s, u in ((1e6, "s"), (1e3, "ms")) if us >= s), (1.0, "us"))
+    return f"{shown(us / size)} {unit}"
 
 
 def _forecast(model: QuantizedModel, p) -> Iterator[tuple[str, str]]:

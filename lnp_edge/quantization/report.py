@@ -255,17 +255,19 @@ def rows(found: Findings) -> list[list[str]]:
         *_weight_rows("between neurons" if several else "recurrent", found["recurrent"]),
     ]
     for name, p in n["populations"].items():
+        leaks = p["leak_lost"] + p["coarse_leaks"]
         found_of_it = (
             ("spikes per step", *(f"{rate:.4f}" for rate in p["spikes_a_step"])),
             ("silent", *map(str, p["silent"])),
             (f"firing in {ALWAYS:.0%} of steps", *map(str, p["always"])),
             (f"spike distance, tau {n['distance_tau'] * 1000:.0f} ms", "", f"{p['distance']:.3f}"),
             ("equal spikes", "", f"{p['equal_spikes']:.1%}"),
-            ("leaks lost, coarse", "", f"{p['leak_lost']}, {p['coarse_leaks']}"),
+            *([("leaks lost, coarse", "", f"{p['leak_lost']}, {p['coarse_leaks']}")] * (leaks > 0)),
         )
         lines += [[name if several else "neurons", *row] for row in found_of_it]
     lines += _weight_rows("read-out", out)
-    lines.append(["read-out", "coarse leaks", "", f"{out['coarse_leaks']}"])
+    if out["coarse_leaks"]:
+        lines.append(["read-out", "coarse leaks", "", f"{out['coarse_leaks']}"])
     if "same_class" in out:
         lines.append(["read-out", "windows of the same class", "", f"{out['same_class']:.1%}"])
     else:

@@ -200,9 +200,9 @@ def recordings(rows: Rows, dt: float, gap: float, seen: Counter, missing: Missin
     if not len(kept):
         return
     apart = np.diff(at)
-    place = np.flatnonzero(whole)
+    there = np.flatnonzero(whole)
     cuts = np.flatnonzero(apart > bridged)
-    if ends := int((np.searchsorted(gaps, place[cuts]) == np.searchsorted(gaps, place[cuts + 1])).sum()):
+    if ends := int((np.searchsorted(gaps, there[cuts]) == np.searchsorted(gaps, there[cuts + 1])).sum()):
         seen[ENDS] += ends
     edges = np.flatnonzero((apart > bridged) | (np.diff(kept.label) != 0)) + 1
     lead = None

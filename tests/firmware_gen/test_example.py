@@ -77,10 +77,24 @@ def test_the_example_finds_the_class_of_every_window(tmp_path, kind):
     model = MODELS[kind]()
     samples = tiny_counts(model, 300).reshape(-1, len(model.channels))[:300]
     labels = np.frombuffer(run(tmp_path, model, CLASSIFY, samples), "<i4")
+    none = -2 if model.decision.least else -1
     expected = [-1 if p.unknown else p.label for p in infer(Reference(model), model, samples)]
-    assert labels[labels >= -1].tolist() == expected and len(set(expected)) > 1
+    assert labels[labels > none].tolist() == expected and len(set(expected)) > 1
     ends = [model.window - 1 + k * model.hop for k in range(len(expected))]
-    assert np.flatnonzero(labels >= -1).tolist() == ends
+    assert np.flatnonzero(labels > none).tolist() == ends
+
+
+def test_the_example_acts_on_nothing_that_is_always_the_same():
+    """It tested `unknown`, and the page told of `percent`, where no rule had been fitted: false and 0 for ever."""
+    plain, ruled = (generate(MODELS[kind](), boards.get("host")) for kind in ("one sample a step", "a stream"))
+    (code,) = re.findall(r"```c\n(.*?)```", plain["README.md"], re.S)
+    assert "unknown" not in code and "percent" not in code
+    said = " ".join(plain["README.md"].split())
+    assert "no decision is unknown, and `decision.percent` is 0. `lnp quantize --decide` fits both" in said
+    assert "is the confidence, from 40 to 90" in ruled["README.md"] and "decision.unknown" in ruled["README.md"]
+    app = {kind: generate(MODELS[kind](), boards.get("host"), app=True)["main.c"] for kind in MODELS}
+    without = {kind for kind, text in app.items() if "Percent and unknown are 0" in text}
+    assert without == {kind for kind, model in MODELS.items() if not model().decision.levels}
 
 
 @pytest.mark.parametrize("frame", [1, 4])

@@ -1,6 +1,7 @@
 """The program that lnp generate --app writes decides as the host does, and a difference is found."""
 
 import re
+import subprocess
 import tempfile
 from contextlib import closing
 from dataclasses import replace
@@ -9,8 +10,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from conftest import need_for
-from tiny import tiny_front, tiny_loop, tiny_model
+from conftest import need, need_for
+from tiny import tiny_counts, tiny_front, tiny_loop, tiny_model
 
 from lnp_edge import boards
 from lnp_edge.base.errors import DoesNotFit, LinkError
@@ -157,3 +158,20 @@ def test_the_log_of_a_compiler_that_failed_is_there_to_read(tmp_path, capsys, mo
     (log,) = re.findall(r"all its output is in (\S+\.log)", " ".join(told.split()))
     assert "error" in Path(log).read_text() and "doctor" not in told
     assert len(list(tmp_path.glob("lnp-*"))) == 1
+
+
+def test_a_program_counts_the_rows_that_are_no_samples_and_says_so(tmp_path):
+    """It passed them over in silence: a user who sent "1.5,2,3" saw nothing, for ever."""
+    need("gcc")
+    model = KINDS["windows"]()
+    write(generate(model, boards.get("host"), app=True), tmp_path)
+    rows = [",".join(map(str, row)) for row in tiny_counts(model, 20).tolist()]
+    junk = ["c0,c1,c2", "1.5,2,3", "1,2", "1,2,3,4", "1,2,40000", "-", ""]
+    text = "\n".join([*junk, *rows, "booted", *rows[:10]]) + "\n"
+    done = subprocess.run([build(tmp_path).image], input=text.encode(), capture_output=True, check=True)
+    said = done.stdout.decode().splitlines()
+    messages = [line for line in said if line.startswith("#")]
+    assert messages == [f"# rows passed over, not 3 integers from -32768 to 32767: {count}" for count in (1, 2, 4)], (
+        "the first, and then less often; an empty line is none"
+    )
+    assert [line.split()[0] for line in said if not line.startswith("#")] == ["samples", "20", "30"]
