@@ -71,18 +71,18 @@ def output(name: str, toolchain_name: str) -> str:
     return f"build/{toolchain_name}/lnp_{name}.elf"
 
 
-def running(board: Board, name: str, folder: str) -> str:
-    """How the program of lnp generate --app is run, in a sentence with the command."""
+def running(board: Board, name: str, folder: str) -> tuple[str, str]:
+    """How the program of lnp generate --app is run: a command, and what is to be said of it; one of them may be ""."""
     elf = f"{folder}/{output(name, board.toolchain)}"
-    if board.start == "host":
-        return f"run it: {elf} < counts.csv"
+    if board.cpu == "host":
+        return f"{elf} < counts.csv", ""
     if board.start == "qemu":
         options = "-display none -monitor none -serial stdio"
         emulator = f"qemu-system-arm -machine {board.machine} {options} -kernel {elf}"
-        return f"run it: (sleep 1; cat counts.csv; sleep 1) | timeout 10 {emulator}"
+        return f"(sleep 1; cat counts.csv; sleep 9) | timeout 10 {emulator}", ""
     if board.start == "unicorn":
-        return "run it on this computer: generate it again with --board host; lnp verify ran it on this emulated core"
-    return f"run it: lnp flash {folder}, then send rows of counts to its UART at {board.baud} baud"
+        return "", "for this computer it is generated with --board host; on this emulated core lnp verify ran it"
+    return f"lnp flash {folder}", f"then send rows of counts to its UART at {board.baud} baud"
 
 
 def makefile(board: Board, name: str, sources: list[str], headers: list[str]) -> str:

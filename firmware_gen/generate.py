@@ -139,7 +139,10 @@ def _of_server(model: QuantizedModel) -> dict[str, str]:
 def _of_app(model: QuantizedModel, board: Board, name: str) -> dict[str, str]:
     """The parts of the README about the program that a user changes."""
     count = model.open_windows
-    how = commands.running(board, name, ".")
+    command, more = commands.running(board, name, ".")
+    run = (
+        (f"Run it{f', {more}' if command and more else ''}:\n\n```\n{command}\n```") if command else f"Run it: {more}."
+    )
     rows = (
         "As it stands it reads rows of text with a count for each channel; "
         '`numpy.savetxt("counts.csv", model.counts(recording), "%d", ",")` writes some, with '
@@ -150,7 +153,7 @@ def _of_app(model: QuantizedModel, board: Board, name: str) -> dict[str, str]:
         "does": (
             "takes samples and acts on decisions.\n"
             "Replace two functions in `main.c`: where a sample comes from, and what a decision does.\n\n"
-            f"{textwrap.fill(rows, 100)} To {how.replace(': ', ':' + chr(10) * 2 + '    ', 1)}"
+            f"{textwrap.fill(rows, 100)} {run}"
         ),
         "others_are": "`lnp_config.h` has the constants of the\nboard.",
     }

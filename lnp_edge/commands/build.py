@@ -51,7 +51,8 @@ def run(args: argparse.Namespace) -> int:
         if windows is None:
             out.print(_cost_report.no_windows(args.model), soft_wrap=True, markup=False)
     if not manifest.serves:
-        note(commands.running(boards.get(manifest.board), manifest.name, str(args.folder)))
+        how = commands.running(boards.get(manifest.board), manifest.name, str(args.folder))
+        note(f"run it: {', '.join(filter(None, how))}")
     if not cost:
         note(f"what a step costs: lnp build {args.folder} --model {_model_of(args.folder)}")
     return 0

@@ -175,3 +175,26 @@ def test_a_program_counts_the_rows_that_are_no_samples_and_says_so(tmp_path):
         "the first, and then less often; an empty line is none"
     )
     assert [line.split()[0] for line in said if not line.startswith("#")] == ["samples", "20", "30"]
+
+
+@pytest.mark.parametrize("board", ["host", "netduinoplus2"])
+def test_lnp_build_says_how_the_program_is_run_and_so_it_runs(tmp_path, monkeypatch, capsys, board):
+    need_for(board)
+    monkeypatch.chdir(tmp_path)
+    onnx_file.save(KINDS["windows"](), tmp_path / "m.onnx")
+    assert main(["generate", "m.onnx", "--board", board, "--app", "-o", "mine"]) == main(["build", "mine"]) == 0
+    command = next(line for line in capsys.readouterr().err.splitlines() if line.startswith("run it: "))[8:]
+    np.savetxt("counts.csv", tiny_counts(KINDS["windows"](), 20), "%d", ",")
+    done = subprocess.run(command.replace("sleep 9", "sleep 1"), shell=True, capture_output=True)
+    rows = done.stdout.decode().splitlines()
+    assert [row.split()[0] for row in rows] == ["samples", "20"], (command, done.stderr)
+    assert command.replace("mine/", "./") in (tmp_path / "mine/README.md").read_text()
+
+
+def test_what_no_command_runs_is_said(tmp_path):
+    text = {name: generate(KINDS["windows"](), boards.get(name), app=True)["README.md"] for name in boards.names()}
+    assert "Run it: for this computer it is generated with --board host" in text["cortex-m4"]
+    assert (
+        "Run it, then send rows of counts to its UART at 115200 baud:\n\n```\nlnp flash .\n```" in text["nucleo-f401re"]
+    )
+    assert all("Run it" in one for one in text.values())
