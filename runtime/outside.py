@@ -74,8 +74,9 @@ class Outside:
         low, high = quantity.values(np.array([self._low[worst], self._high[worst]], np.float64)).tolist()
         unit = " counts" if quantity.in_file else f" {quantity.unit}".rstrip()
         share = 100 * outside[worst] / samples
+        percent = f"{share:.0f}" if share >= 1 else f"{share:.2g}"
         return ascii_only(
-            f"input beyond training: {f'{share:.0f}' if share >= 1 else f'{share:.2g}'} % of {samples} samples of channel "
+            f"input beyond training: {percent} % of {samples} samples of channel "
             f"{model.channels[worst]} are outside {low:.6g} to {high:.6g}{unit}, "
             f"which hold {100 * (RANGE[1] - RANGE[0]):.4g} % of the training samples"
         )

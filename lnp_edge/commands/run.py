@@ -10,12 +10,14 @@ With --free-run, a forecasting model receives one window and then only its own
 forecasts; prints a row of counts per step. On a device, every state word of
 every step is compared with the reference."""
 
+from __future__ import annotations
+
 import argparse
 import json
 import sys
 from collections.abc import Iterator
 from contextlib import closing, nullcontext
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from pathlib import Path
 
@@ -117,10 +119,28 @@ def _sum_up(source) -> None:
 
 def _windows(args: argparse.Namespace, model: QuantizedModel, runner, source, log) -> int:
     from lnp_edge.runtime.host import Stream
+
+    gaps, took = 0, _Took()
+    stream = Stream(runner, model, note)
+    try:
+        gaps = _decide(args, model, stream, source, log, took)
+    finally:
+        if not args.json and isinstance(sys.exc_info()[1], KeyboardInterrupt | None):
+            took.tell(model)
+    if gaps > GAPS and not source.live:
+        note(f"gaps: {gaps}, of which {GAPS} were told")
+    if not took.count:
+        note(f"no window: {_too_short(model, gaps)}")
+    for line in stream.outside.summary():
+        note(line)
+    return 0
+
+
+def _decide(args: argparse.Namespace, model: QuantizedModel, stream, source, log, took: _Took) -> int:
+    """Print the predictions of a source; returns its gaps."""
     from lnp_edge.runtime.log import Gap, now
 
-    count = gaps = 0
-    stream = Stream(runner, model, note)
+    gaps = 0
     for event in source:
         if log:
             log.event(event)
@@ -133,18 +153,30 @@ def _windows(args: argparse.Namespace, model: QuantizedModel, runner, source, lo
         p = stream.push(event.counts, event.t)
         if p is None:
             continue
-        count += 1
+        took.add(p.latency_us)
         said = p.as_dict() | ({"time": now()} if source.live else {})
         if log:
             log.write({"prediction": said})
         print(json.dumps(said) if args.json else _line(model, p, said.get("time"), source.began), flush=True)
-    if gaps > GAPS and not source.live:
-        note(f"gaps: {gaps}, of which {GAPS} were told")
-    if count == 0:
-        note(f"no window: {_too_short(model, gaps)}")
-    for line in stream.outside.summary():
-        note(line)
-    return 0
+    return gaps
+
+
+@dataclass
+class _Took:
+    """How long the predictions took, us, here or on the device."""
+
+    count: int = 0
+    total: float = 0.0
+    most: float = 0.0
+
+    def add(self, us: float) -> None:
+        self.count, self.total, self.most = self.count + 1, self.total + us, max(self.most, us)
+
+    def tell(self, model: QuantizedModel) -> None:
+        if self.count:
+            mean, hop = self.total / self.count, 1e6 * model.hop * model.sample_dt
+            each = f"{_time(mean)} each, {_time(self.most)} at most"
+            note(f"predictions: {self.count}, in {each}; one is due every {_time(hop)}")
 
 
 def _line(model: QuantizedModel, p, time: str | None, began: datetime | None) -> str:
@@ -157,10 +189,8 @@ def _line(model: QuantizedModel, p, time: str | None, began: datetime | None) ->
     else:
         when = f"{p.start:9.2f} to {p.end:9.2f} s"
     forecast = ", ".join(f"{name}: {value}" for name, value in _forecast(model, p))
-    name = f"{'unknown' if p.unknown else p.name:<16}" + f" {p.percent:3d} %" * (p.percent > 0)
-    name += f"   margin {_short(p.margin)}"
-    hop = 1e6 * model.hop * model.sample_dt
-    return f"{when}   {forecast or name}   took {_time(p.latency_us)} of {_time(hop)}"
+    name = f"{'unknown' if p.unknown else p.name:<12}" + f" {p.percent:3d} %" * (p.percent > 0)
+    return f"{when}   {forecast or f'{name}  margin {_short(p.margin)}'}"
 
 
 def _short(margin: int) -> str:
