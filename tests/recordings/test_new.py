@@ -133,6 +133,10 @@ def test_the_report_as_text_json_and_page(tmp_path, capsys):
     assert found["events"] == {"lines that are no rows": 6} and found["metric"] == "macro_f1"
     assert any("a has 2.67 times the time of b" in remark for remark in found["remarks"])
     text = page.read_text()
+    assert main(["data", str(tmp_path / "my.toml")]) == 0
+    printed = capsys.readouterr().out.splitlines()
+    assert [line for line in printed if line != line.rstrip()] == [], "no blanks at the ends of lines"
+    assert {mark for line in printed for mark in line if "\u2500" <= mark <= "\u257f"} == {"─"}, "one style of tables"
     assert text.count("data:image/png;base64,") == 3 and "lines that are no rows: 6" in text
     assert all(source.startswith("'data:") for source in re.findall(r"(?:src|href)=(.{6})", text)), "it loads nothing"
 
