@@ -163,12 +163,18 @@ def require_torch() -> None:
 def train(
     config: Config, data: Split, network: Network, progress: EpochProgress | None = None, resume: Path | None = None
 ) -> tuple[Network, list]:
-    """Train the network. Needs torch. resume : file to continue from, see lnp_edge.training.loop"""
+    """Train the network. Needs torch. resume : file to continue from, see lnp_edge.training.loop
+
+    The linear path of a forecast starts at a regression, see lnp_edge.training.linear.
+    """
     require_torch()
+    from lnp_edge.training.linear import fitted
     from lnp_edge.training.loop import train as fit
 
     settings = train_settings(config)
     batches = _batches(config, data)
+    if data.task.forecast and network.w_skip is not None:
+        network = fitted(network, data)
     return fit(network, batches, settings, stage_seed(config, 2), progress, resume, data.axes)
 
 

@@ -226,9 +226,13 @@ def autoregressive(data: Split) -> Linear:
     assert data.train.series
     target = list(data.train.series.target)
     train = data.train_windows
-    z, (mean, deviation) = _standardised(samples(train.counts))
-    y = train.wanted[:, 0].astype(float) - train.counts[:, -1, target]
-    w = _solve(*_products(z, y, np.ones(len(z))), DEFAULT)
+    return regression(samples(train.counts), train.wanted[:, 0].astype(float) - train.counts[:, -1, target])
+
+
+def regression(features: NDArray, wanted: NDArray) -> Linear:
+    """A ridge regression of wanted [W, K] on features [W, F], of the default strength."""
+    z, (mean, deviation) = _standardised(features)
+    w = _solve(*_products(z, wanted, np.ones(len(z))), DEFAULT)
     return Linear(np.nan, DEFAULT, mean, deviation, w[:-1], w[-1])
 
 
