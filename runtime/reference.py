@@ -12,10 +12,9 @@ from types import ModuleType
 from typing import Any, NamedTuple
 
 import numpy as np
-from numba import njit
 from numpy.typing import NDArray
 
-from lnp_edge.base.jit import cached, tuple_of
+from lnp_edge.base.jit import cached, inner, tuple_of
 from lnp_edge.runtime.runner import Steps, checked
 from lnp_edge.spec import digest as digest_module
 from lnp_edge.spec import ops, plugins
@@ -174,7 +173,7 @@ def _kernel(neurons: tuple[str, ...], encoder: str, front: FrontEnd) -> Callable
     neuron_modules = [neuron_module(name) for name in neurons]
     encoder_module = plugins.get("lnp_edge.encoders", encoder)
     meaning = {
-        "encode": njit(encoder_module.encode),
+        "encode": inner(encoder_module.encode),
         "encoder_of": tuple_of("a, i", "a[i, {s}]", len(encoder_module.PARAMS)),
         "advance": _advance([_advance_one(module) for module in neuron_modules]),
         "sense": _sense(front),
@@ -239,13 +238,13 @@ def _advance_one(neuron: ModuleType) -> Callable:
             "        fired += u(1)",
             "        words[z_word + (i >> u(5))] |= np.int32(1) << np.int32(i & u(31))",
         ]
-    return _compiled("advance(p, params, words, drive, senders)", [*lines, "return fired"], step=njit(neuron.step))
+    return _compiled("advance(p, params, words, drive, senders)", [*lines, "return fired"], step=inner(neuron.step))
 
 
 def _compiled(head: str, lines: list[str], **scope: Any) -> Callable:
     scope |= {"np": np, "u": np.uint64}
     exec("\n    ".join([f"def {head}:", *lines]), scope)
-    return njit(forceinline=True)(scope[head.partition("(")[0]])
+    return inner(scope[head.partition("(")[0]], forceinline=True)
 
 
 def _unbound(*_: Any) -> Any:

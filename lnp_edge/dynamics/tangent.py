@@ -16,10 +16,10 @@ from functools import cache
 from typing import Any
 
 import numpy as np
-from numba import njit, types
+from numba import types
 from numba.extending import overload
 
-from lnp_edge.base.jit import cached, tuple_of
+from lnp_edge.base.jit import cached, inner, tuple_of
 from lnp_edge.spec import floats
 from lnp_edge.spec.neuron import neuron_module
 from lnp_edge.spec.ops import bind
@@ -45,7 +45,7 @@ def _tangent(a):
     return (lambda a: a[1]) if isinstance(a, types.BaseTuple) else (lambda a: 0.0)
 
 
-@njit
+@inner
 def surrogate(a, b):
     """d greater(a, b) / da."""
     return 1 / (b * (1 + SLOPE * np.abs(a / b - 1)) ** 2)
@@ -97,9 +97,9 @@ def kernel(neuron: str) -> Callable:
     """
     module: Any = neuron_module(neuron)
     size = len(module.STATE)
-    step: Any = bind(module.step, {name: njit(meaning) for name, meaning in TANGENT.items()})
+    step: Any = bind(module.step, {name: inner(meaning) for name, meaning in TANGENT.items()})
     scope = globals() | {
-        "neuron_step": njit(step),
+        "neuron_step": inner(step),
         "values_of": tuple_of("a, i", "a[{s}, i]", size),
         "duals_of": tuple_of("values, q, i, j", f"(values[{{s}}], q[{size - 1} - {{s}}, i, j])", size),
         "constants_of": tuple_of("a, i", "a[{s}, i]", len(module.TABLES)),

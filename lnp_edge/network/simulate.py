@@ -7,10 +7,9 @@ from functools import cache
 from typing import Any
 
 import numpy as np
-from numba import njit
 from numpy.typing import NDArray
 
-from lnp_edge.base.jit import cached, tuple_of
+from lnp_edge.base.jit import cached, inner, tuple_of
 from lnp_edge.network import Floats, Network
 from lnp_edge.spec import floats
 from lnp_edge.spec.neuron import neuron_module
@@ -99,9 +98,9 @@ def _scatter(z, indptr, indices, data, into):
 def _kernel(neuron: str) -> Callable:
     """The step of a population of this neuron, compiled once and cached on disk."""
     module = neuron_module(neuron)
-    plain = {name: njit(meaning) for name, meaning in floats.PLAIN.items()}
+    plain = {name: inner(meaning) for name, meaning in floats.PLAIN.items()}
     scope = globals() | {
-        "neuron_step": njit(bind(module.step, plain)),
+        "neuron_step": inner(bind(module.step, plain)),
         "variables_of": tuple_of("a, b, i", "a[{s}, b, i]", len(module.STATE)),
         "constants_of": tuple_of("a, i", "a[{s}, i]", len(module.TABLES)),
         "N_VARS": len(module.STATE),

@@ -14,7 +14,7 @@ from functools import lru_cache
 import numpy as np
 from numba import njit
 
-from lnp_edge.base.jit import cached
+from lnp_edge.base.jit import cached, inner
 from lnp_edge.spec.model import INT32_MAX
 from lnp_edge.spec.ops import add, gate, greater, leak, mul, sub
 from lnp_edge.spec.parameters import LEAK, SCALED, SHARE, THRESHOLD, Parameter, time_constant, uniform
@@ -196,7 +196,7 @@ def _sums(c_mem, c_ad, c_pull):
     )
 
 
-@njit
+@inner
 def _times(a, b):
     return (
         a[0] * b[0] + a[1] * b[2],
@@ -206,17 +206,17 @@ def _times(a, b):
     )
 
 
-@njit
+@inner
 def _plus(a, b):
     return a[0] + b[0], a[1] + b[1], a[2] + b[2], a[3] + b[3]
 
 
-@njit
+@inner
 def _scaled(x, a):
     return x * a[0], x * a[1], x * a[2], x * a[3]
 
 
-@njit
+@inner
 def _sizes(a):
     return abs(a[0]), abs(a[1]), abs(a[2]), abs(a[3])
 
@@ -290,7 +290,7 @@ def _from_rows(c_mem, c_ad, c_pull, along_v, along_w, most_v, most_w, k, total, 
     return up * max(largest_v, most_v + more_v), up * max(largest_w, most_w + more_w)
 
 
-@njit
+@inner
 def _furthest(of_v, of_w, limits):
     """The largest |of_v v + of_w w| over the states within the limits, or a little more.
 
@@ -326,7 +326,7 @@ def _beyond(c_mem, c_ad, c_pull, v, w):
     return (1 + _SMALL) * np.sqrt(size), (1 + _SMALL) * np.sqrt(p * size)
 
 
-@njit
+@inner
 def _rounding(p, pull, along_v, along_w, sums_v, sums_w):
     """What rounding hides in a power or in a sum of powers, and in the sums of v and of w; see _sums."""
     sums = (sums_v[0] + p * sums_v[1], sums_v[1], sums_w[0] + p * sums_w[1], sums_w[1])

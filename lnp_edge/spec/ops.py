@@ -14,26 +14,28 @@ from typing import Any
 import numpy as np
 from numba import njit
 
+compiled = njit(no_cfunc_wrapper=True)
 
-@njit
+
+@compiled
 def add(a, b):
     """a + b, without overflow."""
     return a + b
 
 
-@njit
+@compiled
 def sub(a, b):
     """a - b, without overflow."""
     return a - b
 
 
-@njit
+@compiled
 def mul(a, b):
     """a * b, without overflow."""
     return a * b
 
 
-@njit
+@compiled
 def leak(x, c):
     """x moved towards zero by (c * |x| + 65535 + [x < 0]) >> 16, which is at least 1 if x != 0.
 
@@ -42,43 +44,43 @@ def leak(x, c):
     return x + ((-c * x) >> 16) + (x < 0)
 
 
-@njit
+@compiled
 def greater(a, b):
     """1 if a > b else 0."""
     return 1 if a > b else 0
 
 
-@njit
+@compiled
 def gate(z, x):
     """x if z is 1, 0 if z is 0."""
     return x if z else 0
 
 
-@njit
+@compiled
 def shift_round(x, k):
     """floor((x + 2**(k-1)) / 2**k), for |x| <= 2**30 and k in 1..15."""
     return (x + (1 << (k - 1))) >> k
 
 
-@njit
+@compiled
 def clamp(x, low, high):
     """x limited to low..high."""
     return low if x < low else (high if x > high else x)
 
 
-@njit
+@compiled
 def absolute(x):
     """|x|"""
     return abs(x)
 
 
-@njit
+@compiled
 def choose(z, a, b):
     """a if z is 1, b if z is 0."""
     return a if z else b
 
 
-@njit
+@compiled
 def log2(x):
     """The binary logarithm of x in units of 1/64, by straight lines between powers of 2; 0 if x < 1.
 

@@ -26,7 +26,7 @@ from typing import Any
 import numpy as np
 from numba import njit
 
-from lnp_edge.base.jit import cached
+from lnp_edge.base.jit import cached, inner
 from lnp_edge.spec import ops, trace
 from lnp_edge.spec.neuron import neuron_module
 from lnp_edge.spec.ops import bind
@@ -293,7 +293,7 @@ class Derived:
         returned = ", ".join((*self.after.values(), self.spike, *self.kept))
         scope: dict[str, Any] = {name: getattr(ops, name) for name in ops.OPS}
         exec("\n".join(_function(f"integers({arguments})", [*lines, f"return {returned}"])), scope)
-        return njit(scope["integers"])
+        return inner(scope["integers"])
 
 
 class _Backward:
