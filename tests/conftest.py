@@ -67,19 +67,20 @@ def plain_pictures(monkeypatch):
 
 @pytest.fixture(scope="session")
 def firmware(tmp_path_factory):
-    """firmware(board, seed=1, kind="layer", toolchain="") -> the image of ALL[kind](seed), built once a session."""
+    """firmware(board, seed=1, kind="layer", toolchain="", optimize="") -> the image of ALL[kind](seed), built once a
+    session. optimize : "-O1" compiles in half the time, for what does not ask what the optimiser does"""
     from lnp_edge.firmware_gen.build import build
     from lnp_edge.firmware_gen.generate import generate, write
 
     @cache
-    def compiled(board: str, seed: int, kind: str, toolchain: str) -> Path:
+    def compiled(board: str, seed: int, kind: str, toolchain: str, optimize: str) -> Path:
         folder = tmp_path_factory.mktemp(f"{board}-{kind}-{seed}")
         write(generate(ALL[kind](seed), boards.get(board)), folder)
-        return build(folder, toolchain).image
+        return build(folder, toolchain, optimize).image
 
-    def image(board: str, seed: int = 1, kind: str = "layer", toolchain: str = "") -> Path:
+    def image(board: str, seed: int = 1, kind: str = "layer", toolchain: str = "", optimize: str = "") -> Path:
         toolchain = toolchain or boards.get(board).toolchain
         need_for(board, toolchain)
-        return compiled(board, seed, kind, toolchain)
+        return compiled(board, seed, kind, toolchain, optimize)
 
     return image

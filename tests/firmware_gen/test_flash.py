@@ -1,8 +1,10 @@
 """A board counts as flashed when it says so itself: tools are fakes here, the board is firmware on a pty."""
 
 import os
+import shutil
 import subprocess
 import tty
+from functools import cache
 
 import pytest
 from conftest import need_for
@@ -15,12 +17,24 @@ from lnp_edge.firmware_gen.generate import generate, write
 from lnp_edge.runtime import link
 
 
+@pytest.fixture(scope="module")
+def built(tmp_path_factory):
+    """built(board, seed) -> a built folder, compiled once."""
+
+    @cache
+    def of(board, seed):
+        need_for(board, start=False)
+        folder = tmp_path_factory.mktemp(board)
+        write(generate(tiny_model(seed, n=10), boards.get(board)), folder)
+        return folder, build(folder).image
+
+    return of
+
+
 @pytest.fixture
-def folder(tmp_path, monkeypatch):
+def folder(built, tmp_path, monkeypatch):
     """A built folder for a real board, and a function that writes its flash tool."""
-    need_for("nucleo-f401re", start=False)
-    write(generate(tiny_model(1, n=10), boards.get("nucleo-f401re")), tmp_path / "fw")
-    build(tmp_path / "fw")
+    shutil.copytree(built("nucleo-f401re", 1)[0], tmp_path / "fw")
     (tmp_path / "bin").mkdir()
     monkeypatch.setenv("PATH", str(tmp_path / "bin"), prepend=os.pathsep)
 
@@ -34,17 +48,15 @@ def folder(tmp_path, monkeypatch):
 
 
 @pytest.fixture
-def board(tmp_path):
+def board(built):
     """board(seed) -> the port of a "board" that runs the model of this seed."""
-    need_for("host")
     running, ends = [], []
 
     def started(seed):
-        write(generate(tiny_model(seed, n=10), boards.get("host")), tmp_path / f"host{seed}")
+        image = built("host", seed)[1]
         master, slave = os.openpty()
         ends.extend((master, slave))
         tty.setraw(slave)
-        image = build(tmp_path / f"host{seed}").image
         running.append(subprocess.Popen([str(image)], stdin=master, stdout=master))
         return os.ttyname(slave)
 

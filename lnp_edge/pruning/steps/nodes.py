@@ -16,7 +16,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from lnp_edge.base.jit import cached
+from lnp_edge.base.jit import cached, inner
 from lnp_edge.network import Floats, Network
 from lnp_edge.pruning import Index, Mask, population_of
 
@@ -213,6 +213,13 @@ def _path(indptr, indices, entry, feeds, alive, wanted):
     return found, on_way
 
 
+@inner
+def _copy(values, into):
+    """into[:] = values, by a loop: of slices, Numba compiles what to say of other shapes, 1 s."""
+    for k in range(len(into)):
+        into[k] = values[k]
+
+
 @cached
 def _thin(indptr, indices, indptr_in, indices_in, hears, feeds, number, order, most, count):
     """Mask [N] of the neurons that stay.
@@ -226,7 +233,9 @@ def _thin(indptr, indices, indptr_in, indices_in, hears, feeds, number, order, m
     reached, on_way = np.zeros((channels, outputs), np.bool_), np.zeros((channels, n), np.bool_)
     everything = np.ones(outputs, np.bool_)
     for c in range(channels):
-        reached[c], on_way[c] = _path(indptr, indices, hears[c], feeds, alive, everything)
+        found, ways = _path(indptr, indices, hears[c], feeds, alive, everything)
+        _copy(found, reached[c])
+        _copy(ways, on_way[c])
     left, gone = len(indices), 0
     of_its_kind = np.bincount(number)
     for neuron in order:
@@ -246,7 +255,7 @@ def _thin(indptr, indices, indptr_in, indices_in, hears, feeds, number, order, m
                 if (found != reached[c]).any():
                     alive[neuron] = True
                     break
-                on_way[c] = ways  # still valid if the neuron stays for another input
+                _copy(ways, on_way[c])  # still valid if the neuron stays for another input
         if not alive[neuron]:
             left -= lost
             gone += 1

@@ -156,8 +156,12 @@ def _backward(kept, start, carry, grad_y, t0, w_back, tables, slope, d_w, d_tabl
             for s in range(here):
                 b = first + s
                 before, count = start[b].reshape(-1, LANES), 0
-                h[slot, s, :n] = carry[b, 0]
-                h[slot, s, n : n + o] = grad_y[b, t0 + t]
+                later, row = carry[b, 0].reshape(-1, LANES), (slot * BLOCK + s) * wide
+                # Loops: of slices, Numba compiles what to say of other shapes, 2 s a kernel.
+                for c in range(tiles):
+                    store(rows, row + c, load(later, c))
+                for k in range(o):
+                    h[slot, s, n + k] = grad_y[b, t0 + t, k]
                 for c in range(tiles):
                     at = (b * steps + t) * tiles + c
                     fired = neuron_fired(kept_rows, at, apart, t, before, tables, tiles, c)

@@ -119,7 +119,8 @@ def _run(kept, into, pre, w, scales, tables, c_out, bias_out, gain, threshold, x
                     now[i, lane] = max(before, above) if after[STATES] else min(before, limit)
                     for k in range(1, KEPT):
                         kept[k, g, t, i, lane] = np.float32(after[STATES + 1 + k] / gain[i])
-            z[:] = fired
+            for i in range(n):
+                store(z, i, load(fired, i))
             for k in range(len(c_out)):
                 store(sums, 0, _gather(into[n + k], into[n + k + 1], pre, w, z))
                 for lane in range(LANES):

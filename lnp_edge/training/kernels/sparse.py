@@ -158,11 +158,15 @@ def _backward(kept, start, carry, grad_y, t0, into, pre, out, post, w_back, tabl
     h = np.zeros((_CHUNK, n + o, LANES), np.float32)  # [gradient of the drive t+1; of y t]
     for g in range(groups):
         first, carried = start[g].reshape(-1, LANES), carry[g].reshape(-1, LANES)
-        h[0, :n] = carry[g, 0]
+        # Loops: of slices, Numba compiles what to say of other shapes, 2 s a kernel.
+        for j in range(n):
+            store(h[0], j, load(carried, j))
         for t in range(steps - 1, -1, -1):
             slot = (steps - 1 - t) % _CHUNK
             later, spikes, at = h[slot], u[slot], (g * steps + t) * n
-            later[n:] = grad_y[g, t0 + t]
+            grads = grad_y[g, t0 + t]
+            for k in range(o):
+                store(later, n + k, load(grads, k))
             for j in range(n):
                 spikes[j] = neuron_fired(rows, at + j, apart, t, first, tables, n, j)
             if slot == _CHUNK - 1 or t == 0:
