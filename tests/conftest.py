@@ -6,9 +6,11 @@ import lnp_edge.cli  # noqa: F401
 # isort: split
 import os
 import shutil
+import subprocess
 from functools import cache
 from importlib.util import find_spec
 from pathlib import Path
+from types import SimpleNamespace
 
 import hypothesis
 import pytest
@@ -35,6 +37,39 @@ def short_trainings_of_rivals():
     with pytest.MonkeyPatch.context() as patch:
         for recipe in (_cnn, _gru):
             patch.setattr(recipe, "STEPS", 12)
+        yield
+
+
+PLACES = {"PATH", "HOME", "TMPDIR", "ZIG_GLOBAL_CACHE_DIR", "ZIG_LOCAL_CACHE_DIR"}  # where, not what
+
+
+@pytest.fixture(autouse=True, scope="session")
+def compiled_once():
+    """build() compiles the same files with the same command and environment once a session, and then copies the image:
+    verify, build and the tests of their parts ask for the same firmware again and again."""
+    from lnp_edge.firmware_gen import build as build_module
+
+    images: dict[tuple, tuple[bytes, int]] = {}
+
+    def run(command, **more):
+        if "-o" not in command:
+            return subprocess.run(command, **more)
+        folder = Path(more["cwd"])
+        output = folder / command[command.index("-o") + 1]
+        read = {folder / word for word in command[1:]} | set(folder.iterdir())
+        files = tuple((p.name, p.read_bytes()) for p in sorted(read) if p.is_file())
+        key = tuple(command), files, tuple(sorted((k, v) for k, v in more["env"].items() if k not in PLACES))
+        if key not in images:
+            done = subprocess.run(command, **more)
+            if done.returncode == 0:
+                images[key] = output.read_bytes(), output.stat().st_mode
+            return done
+        output.write_bytes(images[key][0])
+        output.chmod(images[key][1])
+        return subprocess.CompletedProcess(command, 0, "", "")
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(build_module, "subprocess", SimpleNamespace(**vars(subprocess) | {"run": run}))
         yield
 
 

@@ -333,6 +333,7 @@ def test_other_toolchains_and_folders_are_refused(tmp_path):
 
 def test_the_callers_environment_does_not_reach_the_compiler(tmp_path, monkeypatch):
     need_for("host")
+    monkeypatch.setattr(build_module, "subprocess", subprocess)  # compiles twice
     path = folder_for(tiny_model(), boards.get("host"), tmp_path)
     reference = build(path, optimize="-O0").image.read_bytes()
     for key in ("CFLAGS", "CPATH", "C_INCLUDE_PATH", "GCC_EXEC_PREFIX", "LD_PRELOAD"):
