@@ -22,7 +22,7 @@ from lnp_edge.pruning.steps import checkpoint as pruning_checkpoint
 from lnp_edge.runtime.log import Gap, Log, Sample
 from lnp_edge.runtime.source import Source
 
-FLIPS = 1000
+FLIPS = 400
 MODEL = tiny_model(n=12)
 
 

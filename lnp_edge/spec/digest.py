@@ -1,11 +1,10 @@
 """The state digest of SEMANTICS.md section 5."""
 
 import numpy as np
+from numba import njit
 
-from lnp_edge.base.jit import inner
 
-
-@inner
+@njit(no_cpython_wrapper=True, no_cfunc_wrapper=True)  # only kernels call it
 def mix(h, word):
     """The digest h after one more state word; both uint32."""
     k = np.uint32(word * np.uint32(0xCC9E2D51))

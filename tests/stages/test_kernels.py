@@ -88,10 +88,9 @@ def test_the_command_prints_each_row_with_its_core_compiler_version_and_flags(sm
 # ---- forced steps
 
 
-def within(model, rng):
-    """States that load accepts, of which each neuron takes one with its spikes, and counts, all at random."""
-    states, owner = _forced._states(model), _forced._owner(model)
-    columns = np.arange(model.state_words)
+def within(model, states, rng):
+    """A state that load accepts and counts, both at random: each neuron takes one of the states, and its spikes."""
+    owner, columns = _forced._owner(model), np.arange(model.state_words)
     which = rng.integers(0, len(states), max(model.n, 1))
     words = np.where(owner >= 0, states[which[owner], columns], states[rng.integers(len(states))])
     front, at = np.zeros(model.state_words, np.int32), 0
@@ -126,7 +125,8 @@ def test_no_step_from_a_random_state_exceeds_the_bound(kind, toolchain, tmp_path
     need_for("cortex-m4", toolchain)
     model, rng = BOUNDED[kind](1), np.random.default_rng(5)
     forced = _forced.measure(model, M4, toolchain)
-    calls = counted(model, [within(model, rng) for _ in range(150)], toolchain, tmp_path)
+    states = _forced._states(model)
+    calls = counted(model, [within(model, states, rng) for _ in range(150)], toolchain, tmp_path)
     assert max(calls) <= forced.bound and forced.largest <= forced.bound <= 1.15 * forced.largest
     assert forced.fired == forced.neurons == model.n
 
