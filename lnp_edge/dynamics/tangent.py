@@ -16,7 +16,7 @@ from functools import cache
 from typing import Any
 
 import numpy as np
-from numba import types
+from numba import njit, types
 from numba.extending import overload
 
 from lnp_edge.base.jit import cached, inner, tuple_of
@@ -45,7 +45,7 @@ def _tangent(a):
     return (lambda a: a[1]) if isinstance(a, types.BaseTuple) else (lambda a: 0.0)
 
 
-@inner
+@njit
 def surrogate(a, b):
     """d greater(a, b) / da."""
     return 1 / (b * (1 + SLOPE * np.abs(a / b - 1)) ** 2)
