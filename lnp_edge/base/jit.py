@@ -8,6 +8,9 @@ from typing import Any
 
 from numba import njit
 
+NOT_FROM_C: dict[str, Any] = {"no_cfunc_wrapper": True}  # options that Numba's types do not have
+INNER = NOT_FROM_C | {"no_cpython_wrapper": True}
+
 
 def cached(function: Callable, *inlined: ModuleType, name: str = "") -> Callable:
     """Compile a function once per machine.
@@ -23,9 +26,9 @@ def cached(function: Callable, *inlined: ModuleType, name: str = "") -> Callable
         sources = "".join(inspect.getsource(module) for module in inlined)
         function.__qualname__ += f"_{hashlib.sha256(sources.encode()).hexdigest()[:12]}"
     try:
-        return njit(cache=True, error_model="numpy", no_cfunc_wrapper=True)(function)
+        return njit(cache=True, error_model="numpy", **NOT_FROM_C)(function)
     except RuntimeError:  # numba found no folder for its cache
-        return njit(error_model="numpy", no_cfunc_wrapper=True)(function)
+        return njit(error_model="numpy", **NOT_FROM_C)(function)
 
 
 def inner(function: Callable, **options: Any) -> Callable:
@@ -34,7 +37,7 @@ def inner(function: Callable, **options: Any) -> Callable:
     Without entries for Python and C a kernel compiles in two thirds of the time. Called from Python
     it crashes the interpreter.
     """
-    return njit(no_cpython_wrapper=True, no_cfunc_wrapper=True, **options)(function)
+    return njit(**INNER, **options)(function)
 
 
 def tuple_of(arguments: str, cell: str, width: int) -> Callable:

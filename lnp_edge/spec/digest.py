@@ -4,7 +4,7 @@ import numpy as np
 from numba import njit
 
 
-@njit(no_cpython_wrapper=True, no_cfunc_wrapper=True)  # only kernels call it
+@njit
 def mix(h, word):
     """The digest h after one more state word; both uint32."""
     k = np.uint32(word * np.uint32(0xCC9E2D51))

@@ -14,28 +14,26 @@ from typing import Any
 import numpy as np
 from numba import njit
 
-compiled = njit(no_cfunc_wrapper=True)
 
-
-@compiled
+@njit
 def add(a, b):
     """a + b, without overflow."""
     return a + b
 
 
-@compiled
+@njit
 def sub(a, b):
     """a - b, without overflow."""
     return a - b
 
 
-@compiled
+@njit
 def mul(a, b):
     """a * b, without overflow."""
     return a * b
 
 
-@compiled
+@njit
 def leak(x, c):
     """x moved towards zero by (c * |x| + 65535 + [x < 0]) >> 16, which is at least 1 if x != 0.
 
@@ -44,43 +42,43 @@ def leak(x, c):
     return x + ((-c * x) >> 16) + (x < 0)
 
 
-@compiled
+@njit
 def greater(a, b):
     """1 if a > b else 0."""
     return 1 if a > b else 0
 
 
-@compiled
+@njit
 def gate(z, x):
     """x if z is 1, 0 if z is 0."""
     return x if z else 0
 
 
-@compiled
+@njit
 def shift_round(x, k):
     """floor((x + 2**(k-1)) / 2**k), for |x| <= 2**30 and k in 1..15."""
     return (x + (1 << (k - 1))) >> k
 
 
-@compiled
+@njit
 def clamp(x, low, high):
     """x limited to low..high."""
     return low if x < low else (high if x > high else x)
 
 
-@compiled
+@njit
 def absolute(x):
     """|x|"""
     return abs(x)
 
 
-@compiled
+@njit
 def choose(z, a, b):
     """a if z is 1, b if z is 0."""
     return a if z else b
 
 
-@compiled
+@njit
 def log2(x):
     """The binary logarithm of x in units of 1/64, by straight lines between powers of 2; 0 if x < 1.
 
