@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from lnp_edge.base.errors import DataError
 from lnp_edge.readers import NUMBER, Column, key, named_columns, other_unit
-from lnp_edge.readers.csv_text import COMMENTS, INFINITE, MISSING, SPACES, cells_of, is_date
+from lnp_edge.readers.csv_text import INFINITE, MISSING, SPACES, cells_of, is_comment, is_date
 from lnp_edge.recordings.times import CLOCK
 from lnp_edge.spec.quantity import Quantity, is_missing, rounded
 
@@ -38,7 +38,7 @@ REASONS = {
 
 class Row(NamedTuple):
     counts: NDArray[np.int16]  # [C]
-    held: bool  # whether a channel's last value stands for a missing one
+    held: int  # channels whose last value stands for a missing one
     stamp: str | None  # the cell of its time
 
 
@@ -125,14 +125,16 @@ class Parser:
         text = text.strip(" \r\n").lstrip("\ufeff")
         if not text.strip():
             return None
-        if text.startswith(COMMENTS):  # numpy.savetxt writes a header as a comment
+        if is_comment(text):  # numpy.savetxt writes a header as a comment
             self._take_header(text.lstrip("#%/ \t"))
             return None
-        if self.layout and (cells := self._fitting(text)):
-            values = [_number(cells[k], self.layout.delimiter) for k in self.layout.columns]
-            if None not in values:
-                self._others = 0
-                return self._row(cells, values)
+        cells = self._fitting(text)
+        values = (
+            [_number(cells[k], self.layout.delimiter) for k in self.layout.columns] if self.layout and cells else []
+        )
+        if cells and None not in values:
+            self._others = 0
+            return self._row(cells, values)
         if self._take_header(text):
             return None
         if other := self._other_layout(text):
@@ -143,6 +145,8 @@ class Parser:
                 self.layout, self.times = other, None
                 return self.parse_again(text)
             return self._lose("no row", f"{text[:30]!r} has another delimiter", "use one")
+        if cells and self._words_are_missing(cells, values):
+            return self._row(cells, values)
         return self._refuse(text)
 
     def parse_again(self, text: str) -> Row | Lost | None:
@@ -150,20 +154,31 @@ class Parser:
         return self.parse(text)
 
     def may_be_header(self, text: str) -> bool:
-        return text.startswith(COMMENTS) or self._header(text) is not None
+        return is_comment(text) or self._header(text) is not None
 
     def _fitting(self, text: str) -> list[str] | None:
         """The cells of a line that has the layout's number of them. A delimiter may end it."""
-        assert self.layout
+        if not self.layout:
+            return None
         cells = [text] if not self.layout.delimiter else cells_of(text, self.layout.delimiter)
         if len(cells) == self.layout.width + 1 and not cells[-1]:
             cells.pop()
         return cells if len(cells) == self.layout.width else None
 
+    def _words_are_missing(self, cells: list[str], values: list[float | None]) -> bool:
+        """Whether a channel, or the time, is a number: then a word such as "err" in another cell is a missing value, as
+        in a file. A word with a digit is none: a number that was damaged on its way."""
+        assert self.layout
+        words = (cells[k] for k, value in zip(self.layout.columns, values, strict=True) if value is None)
+        if any(letter.isdigit() for word in words for letter in word):
+            return False
+        times = [_number(cells[k], self.layout.delimiter) for k in self.times or ()]
+        return any(value is not None and math.isfinite(value) for value in (*values, *times))
+
     def _row(self, cells: list[str], values: list[float | None]) -> Row | Lost:
         found = [math.nan if v is None else v for v in values]
         gone = is_missing(np.array(found), self._none)
-        if gone.any() and (lost := self._fill(found, np.flatnonzero(gone).tolist())):
+        if gone.any() and (lost := self._fill(cells, found, np.flatnonzero(gone).tolist())):
             return lost
         self._tell_of_held(gone)
         if self.times is None:
@@ -186,12 +201,14 @@ class Parser:
         self._last = found
         self.rows += 1
         stamp = " ".join(cells[k] for k in self.times) if self.times else None
-        return Row(counts, bool(gone.any()), stamp)
+        return Row(counts, int(gone.sum()), stamp)
 
-    def _fill(self, found: list[float], empty: list[int]) -> Lost | None:
+    def _fill(self, cells: list[str], found: list[float], empty: list[int]) -> Lost | None:
         """Fill the empty cells of a row, or lose it."""
-        value = found[empty[0]]
-        what = "empty" if value != value else f"{value:.9g}, which stands for no value"
+        assert self.layout
+        value, cell = found[empty[0]], cells[self.layout.columns[empty[0]]]
+        sign = f"{value:.9g}, which stands for no value"
+        what = sign if value == value else "empty" if cell.lower() in MISSING else f"{cell[:20]!r}, which is no number"
         said = f"{self.channels[empty[0]]} is {what}"
         if self.missing == STOP:
             raise DataError(f"{self.place} line {self.lines}: {said}", "--missing hold or skip go on after it")
@@ -347,6 +364,12 @@ class Parser:
     def forget(self) -> None:
         """Hold no value: what was before a gap stands for nothing after it."""
         self._last, self._held = None, 0 * self._held
+
+    def take_back(self, row: Row) -> Lost:
+        """Lose the last row, whose held values were from before a gap."""
+        self.rows, self.held = self.rows - 1, self.held - row.held
+        self.forget()
+        return self._lose("missing", "a value is missing since the gap", "--missing hold takes none from before a gap")
 
     def without_times(self) -> None:
         """Take no column as the time until the layout changes."""

@@ -61,6 +61,7 @@ class Source:
         self._limit = max(PAUSE, PAUSE_ROWS * model.sample_dt)
         self._next: bytes | Back | None = None  # was read already
         self._lost, self._why = 0, ""
+        self._lost_time = 0.0  # s that the stamps of lost rows advanced by
         self._pause = 0.0  # s of silence that are a gap before the next row
         self._rates = Rates(model.sample_dt, tell)
         self._listening = Listening(model.sample_dt, port, tell, self._rates) if self.live else None
@@ -181,10 +182,16 @@ class Source:
     def _taken(self, one: Row | Lost) -> Iterator[Sample | Gap]:
         if isinstance(one, Row):
             step = self._step(one.stamp)
-            if not (step is not None and math.isnan(step)):
+            if step is not None and math.isnan(step):
+                one = Lost(f"its time {(one.stamp or '')[:30]!r} cannot be read")
+            elif one.held and self._pace.parts(step, self._pause):
+                self._why = self._why_apart(step)
+                self._lost_time += step or 0.0
+                one = self._parser.take_back(one)
+            else:
                 yield from self._paced(one, step)
                 return
-            one = Lost(f"its time {(one.stamp or '')[:30]!r} cannot be read")
+        self._parser.forget()
         self._lost += 1
         self._why = self._why or f"a row was lost: {one.why}"
 
@@ -208,19 +215,20 @@ class Source:
             return None
         return found
 
+    def _why_apart(self, step: float | None) -> str:
+        """Why a row does not follow on the last: what was noted, or what their stamps say."""
+        if self._why or step is None:
+            return self._why
+        return "the clock was set back" if step < 0 else f"{step - self._model.sample_dt:.3g} s without a row"
+
     def _paced(self, row: Row, step: float | None) -> Iterator[Sample | Gap]:
+        step = None if step is None else step + self._lost_time
         t, missing = self._pace.next(step, self._lost, self._pause)
         if missing is not None:
-            back = step is not None and step < 0
-            why = self._why or ("the clock was set back" if back else f"{missing:.3g} s without a row")
-            yield Gap(round(missing, 6), why)
+            yield Gap(round(missing, 6), self._why_apart(step))
         if self._pause and self._listening:
             self._listening.begins()
-        self._lost, self._pause, self._why = 0, 0.0, ""
-        if missing is not None and row.held:  # a value from before the gap stands for nothing after it
-            self._parser.forget()
-            self._lost, self._why = 1, "a row was lost: a value is missing since the gap"
-            return
+        self._lost, self._lost_time, self._pause, self._why = 0, 0.0, 0.0, ""
         if self._pace.rate:
             self._rates.compare(self._pace.rate)
         yield Sample(row.counts, t)

@@ -158,7 +158,7 @@ class Pace:
         advance = max(self.dt * (1 + lost), pause)
         gap = bool(lost or pause)
         if step is not None:
-            gap |= self._is_gap(step)
+            gap |= self._is_gap(step, self.since)
             advance = step if step >= 0 else advance
             self._t += advance
             self._origin = self._t, self._rows
@@ -173,9 +173,14 @@ class Pace:
             self._changed(step, gap)
         return round(self._t, 6), max(0.0, advance - self.dt) if gap else None
 
-    def _is_gap(self, step: float) -> bool:
+    def parts(self, step: float | None, pause: float) -> bool:
+        """Whether there is a gap before the next row: see next(), with no row lost."""
+        return self._rows > 0 and (pause > 0 or (step is not None and self._is_gap(step, self.since + 1)))
+
+    def _is_gap(self, step: float, n: int) -> bool:
+        """n : rows since the stamp changed"""
         usual = sorted(self._steps)[(len(self._steps) - 1) // 2] if self._steps else self.dt
-        interval, n = max(self.dt, usual), self.since
+        interval = max(self.dt, usual)
         if n == 1:
             return step < 0 or step > GAP * interval
         # A clock of whole seconds, or rows that come in bursts: how long the first such stamp lasted is unknown.

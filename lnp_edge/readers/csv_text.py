@@ -4,8 +4,8 @@ The dialect is found in the first 64 KiB. DuckDB's sniffer was tried: it fails o
 between spaces. pandas then parses the rows: a wheel of 12 MB, whose parser is in C, takes blocks and
 knows decimal commas.
 
-A line is a row if it has the file's number of cells and a number in at least one column that is asked for.
-Every other line is passed over and counted; if there are more of these than rows, the file is refused.
+A line is a row if it has the file's number of cells and a number in at least one column that is asked for, or
+no word in any. Every other line is passed over and counted; if there are more of these than rows, the file is refused.
 A quoted cell cannot hold a line's end: a quote that is never closed would swallow the rest of the file.
 """
 
@@ -48,7 +48,8 @@ LONGEST = 2**18  # bytes of a line
 LOOKED_AT = 300  # lines of the head
 COMMENTS = ("#", "%", "//")
 INFINITE = tuple(sign + word for sign in ("", "+", "-") for word in ("inf", "infinity"))
-MISSING = ("", "nan", "na", "n/a", "null", "none", "-", "--", *INFINITE, "#n/a", "#num!", "#value!", "nodata")
+ERRORS = ("#n/a", "#num!", "#value!", "#div/0!", "#ref!", "#name?", "#null!")  # of spreadsheets: begin no comment
+MISSING = ("", "nan", "na", "n/a", "null", "none", "-", "--", *INFINITE, *ERRORS, "nodata")
 SPACES = " "  # as a delimiter: any number of blanks
 # In the order of preference where two explain the file alike.
 DIALECTS = tuple((d, p) for d in (",", ";", "\t", "|", SPACES, "") for p in ".,")
@@ -91,7 +92,7 @@ def sniff(path: Path, head: bytes, whole: bool = True) -> Dialect:
     if not whole and len(lines) > 1:
         lines.pop()  # may be cut
     lines = [line[:LONGEST] for line in lines[: 10 * LOOKED_AT]]
-    told = [k for k, line in enumerate(lines) if line.strip() and not line.lstrip().startswith(COMMENTS)]
+    told = [k for k, line in enumerate(lines) if line.strip() and not is_comment(line.lstrip())]
     if not told:
         raise Empty(f"{path} has no rows", "remove it")
     looked = [lines[k] for k in told[-LOOKED_AT:] if "\0" not in lines[k]]  # the last: banners come first
@@ -153,6 +154,11 @@ def cells_of(line: str, delimiter: str) -> list[str]:
     return [cell.strip().strip('"') for cell in cells]
 
 
+def is_comment(line: str) -> bool:
+    """Whether a line is a comment."""
+    return line.startswith(COMMENTS) and not line[:8].lower().startswith(ERRORS)
+
+
 def is_date(cell: str) -> bool:
     """Whether a cell is a date or a time of day."""
     return bool(_DATE.fullmatch(cell))
@@ -207,7 +213,7 @@ def _header(before: list[str], delimiter: str, kinds: list[str]) -> tuple[list[s
     for line in reversed(before):
         if not line.strip():
             continue
-        comment = line.lstrip().startswith(COMMENTS)
+        comment = is_comment(line.lstrip())
         row = cells_of(line.lstrip("#%/ \t") if comment else line, delimiter)
         wide = len(row) in (len(kinds), len(kinds) - 1) and row[0]
         if not wide or any(_NUMBERS["."].fullmatch(cell) for cell in row) or len(found) == 2:
@@ -286,6 +292,8 @@ class _Text(Table):
         starts = np.concatenate([[0], ends[:-1] + 1])
         blank = (ends == starts) | ((ends == starts + 1) & (a[starts] == 13))
         comment = np.isin(a[starts], [ord(mark) for mark in "#%"])
+        for k in np.flatnonzero(comment).tolist():
+            comment[k] = is_comment(whole[starts[k] : starts[k] + 8].decode("latin-1"))
         if self.dialect.delimiter in ("", SPACES) or b'"' in whole:
             counts = np.array([self._count(line) for line in islice(whole.split(b"\n"), len(ends))])
         else:
@@ -327,7 +335,9 @@ class _Text(Table):
         values = [_floats(one, d.decimal) for one in given]
         arrays = [*values, *(frame[k].to_numpy(object) for k in others)]
         if values:  # a line of words with the right number of cells: a second header, a banner
-            words = np.all([np.isnan(v) & one.notna().to_numpy() for v, one in zip(values, given, strict=True)], axis=0)
+            none = np.all([np.isnan(v) for v in values], axis=0)
+            words = np.zeros(len(none), bool)
+            words[none] = np.any([[_is_word(cell, d.decimal) for cell in one[none]] for one in given], axis=0)
             if words.any():
                 self.passed_over["no row"] += int(words.sum())
                 arrays = [a[~words] for a in arrays]
@@ -340,6 +350,11 @@ def _without(whole: bytes, skip: int) -> tuple[bytes, int]:
     """The block without its first `skip` lines, and how many are left to skip."""
     lines = whole.split(b"\n", skip)
     return (lines[-1], 0) if len(lines) > skip else (b"", skip - len(lines) + 1)
+
+
+def _is_word(cell: object, decimal: str) -> bool:
+    """Whether a cell is neither a number, however large, nor says that there is none."""
+    return isinstance(cell, str) and bool(cell.strip()) and not _is_number(cell.strip(), decimal)
 
 
 def _floats(series, decimal: str) -> np.ndarray:

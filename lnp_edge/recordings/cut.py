@@ -165,10 +165,10 @@ def recordings(rows: Rows, dt: float, gap: float, seen: Counter, missing: Missin
         steps, and missing.most samples
 
     Where a channel has no value (NaN), its last one is held, as lnp run does; for a longer time its rows count as
-    missing. A recording ends where the label changes. Rows with a regular
-    clock are samples as they are: their times only say how many are missing. If the clock's step
-    is not dt, or not regular, the samples are interpolated linearly, after a mean over dt where that is
-    the longer step, so that faster vibrations do not appear as slow ones.
+    missing. A recording ends where the label changes. Rows with a regular clock are samples as they are: their
+    times only say how many are missing. If the clock's step is not dt, or not regular, the samples are
+    interpolated linearly, after a mean over dt where that is the longer step, so that faster vibrations do not
+    appear as slow ones.
     """
     own = dt if rows.t is None else step_of(rows.t) or dt
     if rows.t is None:
@@ -237,12 +237,18 @@ def _held(
 ) -> NDArray[np.float32]:
     """x in which a channel's last value stands where it has none (NaN) for at most so many steps.
 
-    at : of each row, in steps;  gaps : rows before a gap, over which no value is held
+    at : of each row, in steps;  gaps : rows before a gap, over which no value is held, nor before the first row
+        after it that has a value of each channel
     """
-    if not np.isnan(x).any():
+    none = np.isnan(x)
+    if not none.any():
         return x
+    whole = ~none.any(1)
     x, ends = x.copy(), np.zeros(len(x), bool)
     ends[gaps] = True
+    for part in _between(gaps + 1, len(x)):
+        waits = int(whole[part].argmax()) if whole[part].any() else part.stop - part.start
+        ends[part.start : part.start + waits] = True
     for c, column in enumerate(x.T):
         gone = np.flatnonzero(np.isnan(column))
         new = np.concatenate([[True], (np.diff(gone) > 1) | ends[gone[:-1]]]) if len(gone) else np.zeros(0, bool)

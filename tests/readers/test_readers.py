@@ -93,6 +93,14 @@ def test_empty_and_foreign_cells_are_not_a_number(tmp_path):
     assert found["b"] == [2, 4, 5, 6, 7, 8, 9]
 
 
+@pytest.mark.parametrize("cell", ["#N/A", "#DIV/0!", "#num!", "+Inf", "NoData", "1e400"])
+def test_a_row_without_any_value_is_a_row(tmp_path, cell):
+    """It vanished, as a comment or as a line of words, and the row after it seemed to follow on the one before it."""
+    found = table(tmp_path, f"x,y\n{cell},{cell}\n1,2\n{cell},{cell}\n3,+Inf\n{cell},4\nfault,fault\n")
+    assert found.names == ["x", "y"] and len(read(found)["x"]) == 5
+    assert found.passed_over == {"no row": 1}
+
+
 def test_banners_half_lines_and_second_headers_are_passed_over_and_counted(tmp_path):
     rows = "".join(f"{k},{k}\n" for k in range(20))
     lines = f"boot v2\nlogger, serial, 7\na,b\n{rows}5\n3,4,5\nboot v2\na,b\n\0\0,\0\n{rows}1,"

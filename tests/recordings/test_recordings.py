@@ -268,6 +268,27 @@ def test_no_value_is_held_over_a_gap_in_the_rows():
     assert recordings(t, 1.0, holes(9, 10, size=20))[0] == [[*range(9), 8], [*range(11, 20)]]
 
 
+@pytest.mark.parametrize("begin", ["", "0,9,9,9\n"])
+def test_nothing_is_held_before_a_row_that_has_all_values_as_in_lnp_run(tmp_path, begin):
+    """Training held a channel from a row that was itself left out, lnp run did not: two samples more after a gap."""
+    rows = [
+        (8, "", 2, 3),
+        (9, 4, "", 6),
+        (10, 7, 8, ""),
+        (11, 1, 2, 3),
+        (12, "", 5, 6),
+        *((k,) * 4 for k in range(13, 60)),
+    ]
+    text = begin + "".join(f"{t / 100},{a},{b},{c}\n" for t, a, b, c in rows)
+    settings = 'files = "*.csv"\ntime = "t"\nlabel = "file"\ngroup = "file"\nheld_out = ["v"]'
+    found, _ = loaded(tmp_path, {f"{what}.csv": "t,c0,c1,c2\n" + text for what in "uv"}, settings)
+    trained = [a.tolist() for a, group in zip(found.recordings, found.groups, strict=True) if not group]
+    model = replace(tiny_model(), quantities=found.quantities).check()
+    events = [e for e in Source(str(tmp_path / "u.csv"), model) if not isinstance(e, Gap)]
+    assert trained[-1][:3] == [[1, 2, 3], [1, 5, 6], [13, 13, 13]] and len(trained) == 1 + bool(begin)
+    assert [row for one in trained for row in one] == [e.counts.tolist() for e in events]
+
+
 def test_what_is_forecast_is_held_for_one_sample_alone(tmp_path):
     """A target that was never measured would be forecast for nothing by persistence."""
     rows = [(k, "" if k in (10, 20, 21) else k % 7, "" if 30 <= k < 40 else k % 5) for k in range(60)]

@@ -212,9 +212,31 @@ def test_no_value_is_held_over_a_gap():
     lines += [f"{60 + k / 100},{k},{'' if k in (0, 1, 5) else k},{k}" for k in range(30)]
     source = Source("it", PLAIN, feed=FileFeed(io.BufferedReader(io.BytesIO("\n".join(lines).encode()))))
     events = list(source)
-    assert [k for k, e in enumerate(events) if isinstance(e, Gap)] == [30, 31]
-    assert events[30].seconds > 59 and events[31].why == "a row was lost: a value is missing since the gap"
-    assert [e.counts.tolist() for e in events[32:37]] == [[k, 4 if k == 5 else k, k] for k in range(2, 7)]
+    assert [k for k, e in enumerate(events) if isinstance(e, Gap)] == [30]
+    assert events[30] == (59.72, "59.7 s without a row") and source.summary() == [
+        "passed over: 2 rows without a value of each channel", "held: 1 missing value"]  # fmt: skip
+    assert [(e.t, e.counts.tolist()) for e in events[31:36]] == [
+        (60 + k / 100, [k, 4 if k == 5 else k, k]) for k in range(2, 7)
+    ]
+
+
+def test_a_row_that_is_lost_after_a_gap_takes_its_own_time_alone():
+    """It was counted twice: what followed came a sample too late."""
+    lines = ["c0,c1,c2", "1,1,1", "2,2,99999", "3,,3", "4,4,4", "5,,5"]
+    source = Source("it", PLAIN, feed=FileFeed(io.BufferedReader(io.BytesIO("\n".join(lines).encode()))))
+    first, gap, *last = source
+    assert gap == (0.02, "a row was lost: 99999 is outside -32768..32767") and first.t == 0.0
+    assert [(e.t, e.counts.tolist()) for e in last] == [(0.03, [4, 4, 4]), (0.04, [5, 4, 5])]
+
+
+@pytest.mark.parametrize("word", ["err", "?", "Fault", "#DIV/0!", "NoData", "+Inf"])
+def test_a_word_in_a_cell_is_a_missing_value(word):
+    """A file of training holds over it; lnp run began the stream anew."""
+    lines = ["t,c0,c1,c2", "0.00,1,2,3", f"0.01,4,{word},6", f"0.02,{word},{word},{word}", "0.03,7,8,9", "0.04,7,8x,9"]
+    source = Source("it", PLAIN, feed=FileFeed(io.BufferedReader(io.BytesIO("\n".join(lines).encode()))))
+    counts = [event.counts.tolist() for event in source]
+    assert counts == [[1, 2, 3], [4, 2, 6], [4, 2, 6], [7, 8, 9]], "8x was a number, and is damaged"
+    assert source.summary() == ["passed over: 1 line that is no row", "held: 4 missing values"]
 
 
 def test_a_new_stream_holds_nothing_of_the_one_before():
