@@ -46,6 +46,8 @@ from lnp_edge.spec.model import QuantizedModel
 from lnp_edge.spec.quantity import Quantity, is_missing, rounded
 
 COUNTS, VALUES = "counts", "values"
+HUGE = 10**300
+GIVE = "give integers or floats"
 __all__ = ["LnpError", "Model", "Prediction", "Stream", "load"]
 
 
@@ -146,14 +148,14 @@ class Model:
             raise DataError("the samples differ in length", "give one value per channel in every sample") from None
         if x.dtype.kind == "O":
             x, none = _without_none(x)
-            masked |= none
+            masked = masked | none  # not in place: the mask is the caller's
         if x.ndim == 0 or x.shape[-1] != len(self.channels):
             hint = f"the last axis must be the channels {', '.join(self.channels)}"
             raise DataError(f"samples have shape {x.shape}, not (..., {len(self.channels)})", hint)
         if x.dtype.kind not in "iuf":
-            raise DataError(f"samples are {x.dtype}, not numbers", "give integers or floats")
+            raise DataError(f"samples are {x.dtype}, not numbers", GIVE)
         physical = [q.unit for q in self._quantities if not q.in_file]
-        if physical and given is None and x.dtype.kind in "iu" and x.dtype != np.int16:
+        if physical and given is None and x.dtype.kind in "iu" and x.dtype.type is not np.int16:
             units = ", ".join(dict.fromkeys(filter(None, physical))) or "physical values"
             raise DataError(
                 f"samples are {x.dtype}: counts, or values that happen to be whole ({units})?",
@@ -194,15 +196,24 @@ class Model:
             chosen = [self._label(name, labels) for name in self.channels]
             self._say_units(chosen)
             x = x[chosen]
-        found = x.to_numpy()
-        if found.dtype.kind == "O":  # pandas' own integers and floats, which may be missing
-            kinds = [str(kind).lower() for kind in (x.dtypes if hasattr(x, "columns") else [x.dtype])]
-            if not all(kind.startswith(("int", "uint", "float", "double")) for kind in kinds):
-                raise DataError(f"samples are {kinds[0]}, not numbers", "give integers or floats")
-            found = x.to_numpy(dtype=np.float64, na_value=np.nan)
-            if np.isfinite(found).all() and all("int" in kind for kind in kinds):
-                found = found.astype(np.int64)
-        return found
+        found: NDArray = x.to_numpy()
+        if found.dtype.kind != "O":
+            return found
+        # Objects, or pandas' own integers and floats, which may be missing.
+        columns = x.dtypes.items() if hasattr(x, "columns") else [("", x.dtype)]
+        kinds = {name: str(kind).lower() for name, kind in columns}
+        for name, kind in kinds.items():
+            if not kind.startswith(("int", "uint", "float", "double", "object")):
+                raise DataError(f"{f'column {name!r} is' if name else 'samples are'} {kind}, not numbers", GIVE)
+        gone = x.isna().to_numpy()
+        if "object" in kinds.values():
+            found = found.copy()  # it may be the caller's
+            found[gone] = None
+            return found
+        if not all("int" in kind for kind in kinds.values()):
+            return x.to_numpy(dtype=np.float64, na_value=np.nan)
+        small = all(kind.startswith("int16") for kind in kinds.values())
+        return np.ma.masked_array(x.to_numpy(dtype=np.int16 if small else np.int64, na_value=0), gone)
 
     def _label(self, name: str, labels: list) -> Any:
         """The label of a channel: its name, else with a unit or in another case, as in the header of a file."""
@@ -300,8 +311,9 @@ def _without_none(x: NDArray) -> tuple[NDArray, NDArray[np.bool_]]:
     whole = all(issubclass(kind, int | np.integer) for kind in kinds) and bool(kinds)
     try:
         return np.where(none, 0, x).astype(np.int64 if whole else np.float64), none
-    except OverflowError:  # an integer of more than 64 bits
-        return np.where(none, 0, x).astype(np.float64), none
+    except OverflowError:  # an integer of more than 64 bits, or beyond all floats
+        inside = [0 if value is None else min(max(value, -HUGE), HUGE) for value in x.flat]
+        return np.array(inside, np.float64).reshape(x.shape), none
 
 
 def _warn(text: str) -> None:

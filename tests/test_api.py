@@ -100,6 +100,55 @@ def test_integers_that_may_be_values_are_asked_about():
     assert api.Model(MODEL).counts(whole).tolist() == whole, "of a model of counts an integer is one"
 
 
+def test_whole_numbers_of_pandas_stay_what_they_are_where_one_is_missing():
+    """Int16 with one missing became floats: counts of 500 were taken for 500 g."""
+    pandas = pytest.importorskip("pandas")
+    with_units = api.Model(replace(MODEL, quantities=UNITS).check())
+    for kind in ("Int16", "Int64"):
+        given = pandas.DataFrame(SAMPLES, columns=MODEL.channels).astype(kind)
+        given.loc[30, "c1"] = pandas.NA
+        held = SAMPLES.copy()
+        held[30, 1] = held[29, 1]
+        expected = facts(with_units.predict(held))
+        assert facts(with_units.predict(given, "hold", given="counts")) == expected
+        if kind == "Int16":
+            assert facts(with_units.predict(given, "hold")) == expected
+        else:
+            with pytest.raises(DataError, match="int64: counts, or values"):
+                with_units.predict(given, "hold")
+        with pytest.raises(DataError, match=r"^c1 of sample 30 is missing"):
+            with_units.predict(given, given="counts")
+
+
+def test_what_a_data_frame_holds_is_taken_as_in_a_list_and_what_is_no_number_is_named(model):
+    pandas = pytest.importorskip("pandas")
+    good = pandas.DataFrame(SAMPLES, columns=MODEL.channels)
+    assert (model.counts(good.astype(object)) == SAMPLES).all()
+    with_none = good.astype(object)
+    with_none.loc[3, "c2"] = None
+    with pytest.raises(DataError, match=r"^c2 of sample 3 is missing"):
+        model.counts(with_none)
+    for column in (["a"] * len(good), [True] * len(good), pandas.Categorical(["a"] * len(good))):
+        with pytest.raises(DataError, match=r"^(column 'c1' is \w+|samples are object), not numbers"):
+            model.counts(good.astype(float).assign(c1=column))
+    with pytest.raises(DataError, match=r"^column 'c1' is bool"):
+        model.counts(good.astype(float).assign(c1=True))
+
+
+def test_a_mask_is_not_written_to():
+    x = np.ma.masked_array(SAMPLES.astype(object), mask=np.zeros(SAMPLES.shape, bool))
+    x.data[5, 0] = None
+    api.Model(MODEL).predict(x, "skip")
+    assert not x.mask.any()
+
+
+def test_int16_in_another_order_of_bytes_are_counts_and_integers_beyond_all_floats_an_error():
+    with_units = api.Model(replace(MODEL, quantities=UNITS).check())
+    assert (with_units.counts(SAMPLES.astype(">i2")) == SAMPLES).all()
+    with pytest.raises(DataError, match=r"^c1 of sample 0 is "):
+        with_units.counts([[1.5, -(10**400), 2.5]])
+
+
 def test_an_error_names_channel_and_sample_and_a_warning_the_users_line(model):
     pandas = pytest.importorskip("pandas")
     for rows, place in (([[1, 2, 3], [1, 2, 40_000]], "c2 of sample 1"), ([1, 2, 40_000], "c2")):

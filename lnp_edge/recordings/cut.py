@@ -240,15 +240,12 @@ def _held(
     at : of each row, in steps;  gaps : rows before a gap, over which no value is held, nor before the first row
         after it that has a value of each channel
     """
-    none = np.isnan(x)
+    none: NDArray[np.bool_] = np.isnan(x)
     if not none.any():
         return x
-    whole = ~none.any(1)
-    x, ends = x.copy(), np.zeros(len(x), bool)
+    x, whole = x.copy(), np.cumsum(~none.any(1))  # rows so far that have a value of each channel
+    ends = whole == np.repeat([0, *whole[gaps]], np.diff([0, *(gaps + 1), len(x)]))  # none since the gap
     ends[gaps] = True
-    for part in _between(gaps + 1, len(x)):
-        waits = int(whole[part].argmax()) if whole[part].any() else part.stop - part.start
-        ends[part.start : part.start + waits] = True
     for c, column in enumerate(x.T):
         gone = np.flatnonzero(np.isnan(column))
         new = np.concatenate([[True], (np.diff(gone) > 1) | ends[gone[:-1]]]) if len(gone) else np.zeros(0, bool)
