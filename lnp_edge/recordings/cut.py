@@ -20,6 +20,7 @@ SAME_RATE = 0.02  # rates that differ less are the same; a crystal is better, a 
 LEFT_OUT = -2  # the label of rows that [data] where leaves out: recordings end there
 ENOUGH = 1_000_000  # rows that the usual step is taken from
 BRIDGED = 2.5  # steps: one missing row is interpolated, more end the recording; [data] gap changes it
+MAX_VALUES = 2**28  # a gigabyte of float32
 LOST, ENDS = "rows without a value of each channel", "recordings that end where a value is missing for long"
 HELD = 10  # samples in a row without a value, for which a channel's last one stands; [data] gap changes it
 
@@ -62,6 +63,11 @@ class Missing:
     gaps: list[float] = field(default_factory=list)  # s without rows, of each that ends a recording
     held: Counter[int] = field(default_factory=Counter)  # values of each channel that its last one stands for
     alone: Counter[int] = field(default_factory=Counter)  # rows that only this channel loses
+
+
+def too_many(what: str) -> DataError:
+    """The error for samples that would not fit into memory, most of them between the rows of the files."""
+    return DataError(what, "check [data] time, and lower gap or rate")
 
 
 def step_of(t: NDArray[np.float64]) -> float:
@@ -216,6 +222,9 @@ def recordings(rows: Rows, dt: float, gap: float, seen: Counter, missing: Missin
             if lead is None:
                 continue
         x, place = kept.x[part], at[part]
+        samples = 1 + int((place[-1] - place[0]) * own / dt)
+        if samples * x.shape[1] > MAX_VALUES:
+            raise too_many(f"a recording would have {samples} samples")
         if label >= 0 and regular and place[-1] - place[0] + 1 > len(x):
             seen["rows filled by a straight line"] += int(place[-1] - place[0] + 1 - len(x))
         start, end = (0.0, 0.0) if kept.t is None else (float(kept.t[k]) for k in (part.start, part.stop - 1))

@@ -23,7 +23,7 @@ from lnp_edge.base.install import require
 from lnp_edge.config import ChannelSettings, DataSettings
 from lnp_edge.readers import NUMBER, Column, Table
 from lnp_edge.recordings import continuous, counts, cut, held
-from lnp_edge.recordings.cut import Recording, Rows
+from lnp_edge.recordings.cut import MAX_VALUES, Recording, Rows
 from lnp_edge.recordings.find import File, find, natural
 from lnp_edge.recordings.report import ChannelReport, Report
 from lnp_edge.recordings.times import Clock
@@ -31,7 +31,6 @@ from lnp_edge.spec.model import MAX_DT, MAX_OUT, MIN_DT
 from lnp_edge.spec.quantity import Quantity, is_missing
 from lnp_edge.task.dataset import Dataset, Series
 
-MAX_VALUES = 2**28  # a gigabyte of float32
 MAX_GROUPS = 10_000
 ASKED = 12  # files that tell the rate
 NO_GROUP = "all"
@@ -51,7 +50,8 @@ class _Reading:
     groups: dict[str, int] = field(default_factory=dict)
     channel: list[ChannelReport] = field(default_factory=list)
     report: Report = field(default_factory=Report)
-    values: int = 0
+    values: int = 0  # in rows
+    sampled: int = 0  # in recordings
 
 
 def load(settings: DataSettings) -> tuple[Dataset, Report]:
@@ -104,6 +104,9 @@ def _recordings(file: File, number: int, reading: _Reading, dt: float) -> list[R
         for label, start, end, x, lead in cut.recordings(piece, dt, reading.settings.gap, seen, missing):
             place = int(piece.group[0]), begin + start, begin + end, absolute, number
             found.append(Recording(x, label, *place, lead))
+            reading.sampled += x.size
+            if reading.sampled > MAX_VALUES:
+                raise cut.too_many(f"the recordings up to {file.place} have more than {MAX_VALUES} values")
     reading.report.take(missing, reading.channel, file.place)
     for what, count in seen.items():
         reading.report.saw(what, count, file.place)

@@ -99,7 +99,7 @@ class Clock:
         if 2 * numbers.notna().sum() >= max(1, len(some)):
             return "number"
         best, most = "", 0.0
-        for form in forms(some.iloc[0] if len(some) else ""):
+        for form in forms(some.iloc[0]) if len(some) else ():
             stamps = _parsed(some, form)
             right = float(np.mean(~np.isnat(stamps)))
             steps = np.diff(stamps[~np.isnat(stamps)]).astype(np.int64)

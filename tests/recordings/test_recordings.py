@@ -499,6 +499,30 @@ def test_small_blocks_give_the_same_recordings(tmp_path, monkeypatch):
     assert all(np.array_equal(a, b) for a, b in zip(whole.recordings, parts.recordings, strict=True))
 
 
+@pytest.mark.parametrize("setting", ["gap = 1e8", "gap = 1e8\nrate = 2e3"])
+def test_samples_between_rows_are_bounded_too(tmp_path, setting):
+    """A clock that jumps by a year under a large gap asked for 11 GB, and failed with a traceback."""
+    rows = [(k / 50 + 3e7 * (k > 30), k % 7) for k in range(60)]
+    files = {f"{what}.csv": lines("t,a", rows) for what in "uv"}
+    with pytest.raises(DataError, match=r"^a recording would have \d+ samples\n") as e:
+        loaded(tmp_path, files, f'files = "*.csv"\ntime = "t"\nlabel = "file"\ngroup = "file"\n{setting}')
+    assert e.value.try_next == "check [data] time, and lower gap or rate"
+
+
+def test_the_recordings_of_all_files_are_bounded_together(tmp_path, monkeypatch):
+    monkeypatch.setattr("lnp_edge.recordings.load.MAX_VALUES", 100)
+    files = {f"{what}.csv": lines("t,a", [(k, k) for k in range(0, 60, 2)]) for what in "uv"}
+    with pytest.raises(DataError, match=r"^the recordings up to v.csv have more than 100 values"):
+        loaded(tmp_path, files, 'files = "*.csv"\ntime = "t"\nlabel = "file"\ngroup = "file"\nrate = 1.0')
+
+
+@pytest.mark.filterwarnings("error")
+def test_an_empty_clock_is_told_without_a_warning(tmp_path):
+    files = {f"{what}.csv": lines("t,a", [("", k) for k in range(40)]) for what in "uv"}
+    with pytest.raises(DataError, match=r"^u.csv: t is empty\n"):
+        loaded(tmp_path, files, 'files = "*.csv"\ntime = "t"\nlabel = "file"')
+
+
 def test_too_many_values_are_refused(tmp_path, monkeypatch):
     monkeypatch.setattr("lnp_edge.recordings.load.MAX_VALUES", 100)
     with pytest.raises(DataError, match="more than 100 values"):
