@@ -26,7 +26,7 @@ from numpy.typing import NDArray
 from lnp_edge.base.console import ascii_only
 from lnp_edge.base.errors import DataError
 from lnp_edge.spec import plugins
-from lnp_edge.spec.quantity import MAX_UNIT_TEXT, Quantity
+from lnp_edge.spec.quantity import MAX_UNIT_TEXT, Quantity, is_missing
 
 BLOCK_ROWS = 65_536
 MAX_COLUMNS = 4096
@@ -141,7 +141,7 @@ def other_unit(column: Column, quantity: Quantity) -> str:
 
 
 def finite_or_nan(values: NDArray) -> NDArray[np.float64]:
-    """Float64 in which what is not finite, or beyond what float32 can hold, is NaN."""
+    """Float64 in which what is not finite, or as large as no value is, is NaN."""
     with np.errstate(all="ignore"):
         found = np.asarray(values, np.float64)
-        return np.where(np.abs(found) < 1e30, found, np.nan)
+        return np.where(is_missing(found, ()), np.nan, found)

@@ -20,7 +20,7 @@ def rounded(exact: NDArray) -> NDArray[np.int16]:
 
 
 def is_missing(values: NDArray, missing: tuple[float, ...]) -> NDArray[np.bool_]:
-    """Which values, as they stand in a file, stand for no sample: NaN, infinities, what is larger than LARGEST_MISSING,
+    """Which values, as they stand in a file, stand for no sample: NaN, infinities, what is beyond LARGEST_MISSING,
     and those equal to one of `missing`.
 
     Equal in single precision, so that -999.9 is found in files of float32 too: as LNP_<NAME>_IS_MISSING in C.

@@ -13,6 +13,7 @@ from lnp_edge import readers
 from lnp_edge.base.errors import DataError
 from lnp_edge.readers import NUMBER, Empty, csv_text, named_columns, open_table
 from lnp_edge.spec import plugins
+from lnp_edge.spec.quantity import is_missing
 
 need("pandas")
 
@@ -91,6 +92,11 @@ def test_empty_and_foreign_cells_are_not_a_number(tmp_path):
     found = read(table(tmp_path, "a,b\n1,2\n,4\nNaN,5\nERR,6\ninf,7\n1e308,8\n9,9\n"))
     assert np.isnan(found["a"]).tolist() == [False, True, True, True, True, True, False]
     assert found["b"] == [2, 4, 5, 6, 7, 8, 9]
+
+
+def test_a_reader_and_a_stream_agree_on_the_largest_value(tmp_path):
+    values = read(table(tmp_path, "a,b\n1e30,1\n-1e30,2\n1.1e30,3\n1e308,4\n"))["a"]
+    assert [v != v for v in values] == is_missing(np.array([1e30, -1e30, 1.1e30, 1e308]), ()).tolist()
 
 
 @pytest.mark.parametrize("cell", ["#N/A", "#DIV/0!", "#num!", "+Inf", "NoData", "1e400"])
