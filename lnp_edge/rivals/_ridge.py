@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from lnp_edge.base.progress import Progress
 from lnp_edge.rivals import _linear, _statistics
-from lnp_edge.task.baselines import linear
+from lnp_edge.task.baselines import COPIES, changed, linear
 from lnp_edge.task.split import Split
 
 AT_ONCE = 2048  # windows: bounds the memory
@@ -57,6 +57,10 @@ def why_not(data: Split, most: int, least: int = 2) -> str:
 def fit(data: Split, bands: bool, progress: Progress | None) -> Ridge:
     tell = progress or (lambda share, what: None)
     tell(0.0, "features")
-    found = features(data.train_windows.counts, bands).astype(np.float64)
-    model = linear(data, found, lambda share: tell(share, "cross-validation"))
+
+    def put(counts: NDArray[np.int16]) -> NDArray[np.float64]:
+        return features(counts, bands).astype(np.float64)
+
+    more = changed(data, put, COPIES if bands else 0)
+    model = linear(data, put(data.train_windows.counts), lambda share: tell(share, "cross-validation"), more=more)
     return Ridge(_linear.quantize(model), data.task.window, bands)

@@ -1,4 +1,4 @@
-"""The features of task.baselines in integers: statistics of a window, and log band powers.
+"""The features of task.baselines in integers: statistics of a window, log band powers, lagged products.
 
 They are exact for every int16 input.
 
@@ -7,7 +7,7 @@ Each is a feature of the baseline times a constant, or plus one, which standardi
 per channel   sum of the counts; T times the standard deviation, by an integer square root of 32
               bits and a shift; minimum; maximum; four times each quartile, interpolated as numpy
               does; sum of |step|
-per pair      sum of the products
+per pair      sum of the products; with bands also of each channel and any channel LAG steps before
 per band      log2 of the power, in 1/1024: floor by the leading bit, the rest by a parabola (within 0.008)
 
 The power of a band comes from a discrete Fourier transform by tables of cos and sin in 1/2**14,
@@ -20,13 +20,13 @@ channel in place of 10,000.
 
 from __future__ import annotations
 
-from itertools import combinations, pairwise
+from itertools import combinations, pairwise, product
 
 import numpy as np
 from numpy.typing import NDArray
 
 from lnp_edge.rivals import _c
-from lnp_edge.task.baselines import BANDS, band_edges
+from lnp_edge.task.baselines import BANDS, LAG, band_edges
 
 MOST_STEPS, MOST_BAND_STEPS = 4096, 1024  # sums stay within int32 and int64
 ONE = 14  # bits of the tables' fraction
@@ -52,7 +52,10 @@ def features(counts: NDArray[np.int16], bands: bool) -> NDArray[np.int64]:
         columns.append(np.abs(np.diff(own, axis=1)).sum(1))
         if bands:
             columns += list(log_powers(own).T)
-    columns += [(x[:, :, i] * x[:, :, j]).sum(1) for i, j in combinations(range(x.shape[2]), 2)]
+    channels = range(x.shape[2])
+    columns += [(x[:, :, i] * x[:, :, j]).sum(1) for i, j in combinations(channels, 2)]
+    if bands:
+        columns += [(x[:, LAG:, i] * x[:, :-LAG, j]).sum(1) for i, j in product(channels, channels)]
     return np.stack(columns, axis=1)
 
 
@@ -176,6 +179,18 @@ static void put_statistics(void)
     middle = _bands_text(steps) if bands else ""
     call = "        put_bands();\n" if bands else ""
     tail = f"""
+// The sum of products of two channels, from rows `one` and `other` on.
+LNP_ALONE static int64_t product(const int16_t *one, const int16_t *other, uint32_t steps)
+{{
+    int64_t sum = 0;
+    for (uint32_t t = 0; t < steps; t++) {{
+        sum += (int64_t)*one * *other;
+        one += CHANNELS;
+        other += CHANNELS;
+    }}
+    return sum;
+}}
+
 static void put_features(const int16_t *counts)
 {{
     for (uint32_t c = 0; c < CHANNELS; c++) {{
@@ -186,17 +201,20 @@ static void put_features(const int16_t *counts)
 {call}    }}
     for (uint32_t i = 0; i < CHANNELS; i++) {{
         for (uint32_t j = i + 1; j < CHANNELS; j++) {{
-            int64_t sum = 0;
-            for (uint32_t at = 0; at < STEPS * CHANNELS; at += CHANNELS) {{
-                sum += (int64_t)counts[at + i] * counts[at + j];
-            }}
-            put(sum);
+            put(product(counts + i, counts + j, STEPS));
         }}
     }}
-}}
+{_LAGGED if bands else ""}}}
 """
     return head + middle + tail
 
+
+_LAGGED = f"""    for (uint32_t i = 0; i < CHANNELS; i++) {{
+        for (uint32_t j = 0; j < CHANNELS; j++) {{
+            put(product(counts + {LAG}u * CHANNELS + i, counts + j, STEPS - {LAG}u));
+        }}
+    }}
+"""
 
 _COPY = "\n            signal[t] = now[t] - counts[c];"
 

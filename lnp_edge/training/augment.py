@@ -9,10 +9,11 @@ import numpy as np
 
 from lnp_edge.config import Augmentation
 from lnp_edge.encoders.affine import moments
-from lnp_edge.task.dataset import Dataset
+from lnp_edge.task.dataset import Dataset, Windows
 from lnp_edge.task.task import Task, encoded
 
 LONGEST = 10.0  # windows; the data cannot tell longer time constants apart, integers lose precision
+AT_ONCE = 2048  # windows: bounds the memory
 MIRRORED = 0.5  # share of windows that are mirrored, if the data set defines how
 
 
@@ -29,6 +30,15 @@ def vectors(dataset: Dataset) -> list[slice | list[int]]:
     return [list(three) for three in dataset.vectors]
 
 
+def windows(dataset: Dataset, task: Task, strength: Augmentation, count: int, seed: int = 1) -> Windows:
+    """Random windows of recordings, in counts, changed as `strength` says; a longer recording gives more of them."""
+    crops, rng = Crops(dataset, task, AT_ONCE, strength), np.random.default_rng(seed)
+    which = rng.choice(len(crops.length), count, p=crops.share)
+    parts = [crops.counts(which[k : k + AT_ONCE], rng) for k in range(0, count, AT_ONCE)]
+    counts = np.concatenate(parts) if parts else np.empty((0, task.window, len(dataset.channels)), np.int16)
+    return Windows(counts, crops.labels[which], crops.groups[which])
+
+
 class _Recordings:
     """The recordings that are long enough for a window and `ahead` more steps, concatenated."""
 
@@ -38,7 +48,7 @@ class _Recordings:
         self.signal = dataset.samples() if whole else np.concatenate([dataset.recordings[r] for r in usable])
         self.length = np.array([len(dataset.recordings[r]) for r in usable])
         self.start = np.cumsum(self.length) - self.length
-        self.labels = dataset.labels[usable]
+        self.labels, self.groups = dataset.labels[usable], dataset.groups[usable]
         self.task, self.samples, self.steps, self.batch = task, task.window, task.steps, batch
         self.longest = LONGEST * self.steps
         self.std = moments(self.signal)[1].astype(np.float32)
@@ -74,6 +84,10 @@ class Crops(_Recordings):
         for _ in range(self.batches):
             r = rng.choice(len(self.length), self.batch, p=self.share)
             yield encoded(self.task, np.rint(self._windows(r, rng))), self.labels[r]
+
+    def counts(self, r: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+        """A window int16 [T, C] of each of the recordings r, changed."""
+        return np.clip(np.rint(self._windows(r, rng)), -32768, 32767).astype(np.int16)
 
     def _windows(self, r: np.ndarray, rng: np.random.Generator) -> np.ndarray:
         s, size = self.strength, len(r)

@@ -188,6 +188,7 @@ def test_integer_features_are_those_of_the_baseline(steps):
     for k, exact in ((2, low), (3, high), (4, 4 * q1), (5, 4 * q3), (6, moved * (steps - 1))):
         assert np.allclose(own[:, k], exact[:, 0], rtol=0, atol=1e-6), k
     assert np.allclose(found[:, 30] / steps, baselines.statistics(x)[:, 14], rtol=1e-12)
+    assert np.allclose(found[:, 31:] / (steps - baselines.LAG), baselines.lagged(x), rtol=1e-12)
     # The powers have the scale 2**8 * frequencies * steps; the parabola errs by 0.008, tables and shifts by less.
     edges = np.diff(baselines.band_edges(steps))
     powers = np.log2(np.exp(baselines.band_powers(x)))
@@ -227,7 +228,7 @@ def test_a_linear_model_keeps_within_its_bound_for_any_feature():
 ])  # fmt: skip
 def test_on_spar_integers_are_as_accurate_as_the_baseline(name, row, most):
     data = split(config.named("spar"), spar.load())
-    said = baselines.ridge(data, baselines.kinds(data)[row]).predicted
+    said = baselines.ridge(data, *baselines.kinds(data)[row]).predicted
     found = rival.trained(name, data, 1).scores(data.test_windows.counts).argmax(1)
     exact, ours = (pipeline.measures(data, predicted)["accuracy"] for predicted in (said, found))
     assert abs(exact - ours) <= most and (said == found).mean() > 0.98

@@ -44,7 +44,7 @@ def noise(seed, classes=3, people=6, each=4, informative=0.0, channels=1):
 def test_on_spar_band_powers_come_first_and_are_the_stronger(watch):
     said = baselines.simple(watch)
     assert list(said) == ["ridge on statistics and bands", "ridge on statistics"]
-    assert [round(pipeline.measures(watch, p)["accuracy"], 3) for p in said.values()] == [0.888, 0.884]
+    assert [round(pipeline.measures(watch, p)["accuracy"], 3) for p in said.values()] == [0.908, 0.884]
 
 
 def test_nothing_is_chosen_by_the_test_windows(watch):
@@ -74,10 +74,32 @@ def test_two_classes_are_told_apart_too():
 
 
 def test_the_strength_leaves_the_default_only_where_the_training_groups_surely_say_so(watch):
-    assert baselines.ridge(watch, baselines.statistics_and_bands).strength == 1
+    assert baselines.ridge(watch, *baselines.kinds(watch)["ridge on statistics and bands"]).strength == 1
     # 400 samples that tell little one by one: without a strong ridge 300 windows of them are learnt by heart.
     noisy = noise(2, people=11, each=10, informative=12, channels=4)
     assert baselines.ridge(noisy, baselines.samples).strength > 1
+
+
+def test_changed_windows_are_trained_on_but_not_asked(watch):
+    found = baselines.statistics(watch.train_windows.counts)
+    alone, train = baselines.linear(watch, found), watch.train_windows
+    # The same windows again change nothing, as all weigh as much as those without them.
+    again = baselines.linear(watch, found, more=(found, train))
+    assert np.allclose(again.w, alone.w, rtol=0, atol=1e-9) and again.score == alone.score
+    # Wrong ones ruin the model, and were they asked too, being wrong alike, half would be right.
+    wrong = replace(train, wanted=(train.wanted + 1) % 7)
+    assert baselines.linear(watch, found, more=(found, wrong)).score < 0.75
+    rows, windows = baselines.changed(watch, baselines.statistics, 2)
+    assert len(rows) == len(windows) == 2 * len(train) and set(windows.groups.tolist()) == set(range(1, 8))
+    assert not np.isin(windows.groups, watch.test.groups).any()
+    again = baselines.changed(watch, baselines.statistics, 2)[0]
+    assert (rows == again).all()
+
+
+def test_one_group_alone_gets_no_changed_windows():
+    alone = noise(3)
+    alone = Split(alone.train.of_groups([0]), alone.test, alone.task, alone.cut)
+    assert baselines.changed(alone, baselines.statistics, 3) is None
 
 
 @pytest.mark.parametrize("steps", [32, 100, 128])
