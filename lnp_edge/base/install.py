@@ -28,6 +28,7 @@ INSTALL = {
     "optuna": "pip install optuna",
     "pandas": "pip install pandas",
     "pyarrow": "pip install pyarrow",
+    "bakenn": "pip install --no-deps bakenn==1.0.0",  # CMSIS-NN's sources
 }
 
 

@@ -69,8 +69,8 @@ CASES = [(task, name) for task, made in TASKS.items() for name in rival.suiting(
 def spread():
     """Each rival once, with its tasks in turn."""
     for k, name in enumerate(rival.names()):
-        tasks = [task for task, named in CASES if named == name]
-        yield tasks[k % len(tasks)], name
+        if tasks := [task for task, named in CASES if named == name]:
+            yield tasks[k % len(tasks)], name
 
 
 ON_BOARD = list(spread())
@@ -130,7 +130,9 @@ def test_on_the_board_too_and_its_count_repeats(fitted, task, name):
 
 @pytest.mark.parametrize("name", rival.names())
 def test_a_rival_says_what_it_is_and_fits_the_same_twice(fitted, name):
-    task = next(task for task, named in CASES if named == name)
+    task = next((task for task, named in CASES if named == name), "")
+    if not task:
+        pytest.skip(f"{name} needs what is not installed")  # cmsis_1k, cmsis_3k
     data, model = fitted(task, name)
     assert 0 < len(rival.title(name)) <= 24
     again = rival.trained(name, data, 1)
