@@ -135,7 +135,8 @@ def pareto(found: Sequence[Row], metric: str, title: str, path: Path) -> None:
     ends = {row.name: tuple(np.mean(row.intervals, axis=0)) for row in whole if row.intervals}
     seen = [y for row in whole for y in (*row.scores(metric), *ends.get(row.name, ()))]
     low, high = min(seen, key=lambda y: up * y), max(seen, key=lambda y: up * y)
-    low = max(low, floor, key=lambda y: up * y)
+    lowest = min((y for row in whole for y in row.scores(metric)), key=lambda y: up * y)  # every seed and fold is seen
+    low = max(low, min(floor, lowest, key=lambda y: up * y), key=lambda y: up * y)
     rim, costs = 0.06 * (high - low) or 0.01, [at[row.name][0] for row in whole]
     axes.set(xscale="log", xlabel="instructions for a second of signal, emulated Cortex-M4")
     axes.set(ylabel=metrics.title(metric), ylim=(low - 2 * rim, high + rim), xlim=(min(costs) / 3, max(costs) * 3))

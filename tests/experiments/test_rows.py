@@ -190,6 +190,15 @@ def test_every_row_is_named_in_the_picture_and_no_name_covers_another(monkeypatc
     assert figure.axes[0].get_xlim()[0] > 6  # the row that is no use does not take half of the picture
 
 
+def test_a_seed_far_below_its_row_is_in_the_picture(monkeypatch):
+    rows = [
+        classes(name, 10.0**k, [right], [right]) for k, (name, right) in enumerate((("a", 45), ("b", 45), ("c", 46)))
+    ]
+    spread = classes("d", 2000, [47], [38])
+    figure, _ = names_of(monkeypatch, [*rows, spread], "accuracy")
+    assert figure.axes[0].get_ylim()[0] < min(spread.scores("accuracy"))
+
+
 def test_smaller_errors_are_drawn_higher(monkeypatch):
     figure, _ = names_of(monkeypatch, [series("a", 1, [5, 6]), series("b", 9, [1, 2])], "rmse_ratio")
     low, high = figure.axes[0].get_ylim()
