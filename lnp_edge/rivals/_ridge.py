@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from lnp_edge.base.progress import Progress
 from lnp_edge.rivals import _linear, _statistics
-from lnp_edge.task.baselines import COPIES, changed, linear
+from lnp_edge.task.baselines import linear, richer
 from lnp_edge.task.split import Split
 
 AT_ONCE = 2048  # windows: bounds the memory
@@ -20,16 +20,17 @@ class Ridge:
     model: _linear.Integers
     steps: int
     bands: bool
+    lags: bool  # lagged products
 
     def scores(self, counts: NDArray[np.int16]) -> NDArray[np.int32]:
-        return self.model.scores(features(counts, self.bands))
+        return self.model.scores(features(counts, self.bands, self.lags))
 
     def c_files(self) -> dict[str, str]:
         return {
             "lnp_rival.c": f"""#include "lnp_rival.h"
 
 {self.model.c_text()}
-{_statistics.c_text(self.steps, self.bands)}
+{_statistics.c_text(self.steps, self.bands, self.lags)}
 void lnp_rival_scores(const int16_t *counts, int32_t *scores)
 {{
     put_features(counts);
@@ -39,8 +40,8 @@ void lnp_rival_scores(const int16_t *counts, int32_t *scores)
         }
 
 
-def features(counts: NDArray[np.int16], bands: bool) -> NDArray[np.int64]:
-    parts = [_statistics.features(counts[k : k + AT_ONCE], bands) for k in range(0, len(counts), AT_ONCE)]
+def features(counts: NDArray[np.int16], bands: bool, lags: bool) -> NDArray[np.int64]:
+    parts = [_statistics.features(counts[k : k + AT_ONCE], bands, lags) for k in range(0, len(counts), AT_ONCE)]
     return np.concatenate(parts)
 
 
@@ -59,8 +60,10 @@ def fit(data: Split, bands: bool, progress: Progress | None) -> Ridge:
     tell(0.0, "features")
 
     def put(counts: NDArray[np.int16]) -> NDArray[np.float64]:
-        return features(counts, bands).astype(np.float64)
+        return features(counts, bands, bands).astype(np.float64)
 
-    more = changed(data, put, COPIES if bands else 0)
-    model = linear(data, put(data.train_windows.counts), lambda share: tell(share, "cross-validation"), more=more)
-    return Ridge(_linear.quantize(model), data.task.window, bands)
+    def told(share: float) -> None:
+        tell(share, "cross-validation")
+
+    model, lags = richer(data, put, told) if bands else (linear(data, put(data.train_windows.counts), told), False)
+    return Ridge(_linear.quantize(model), data.task.window, bands, lags)

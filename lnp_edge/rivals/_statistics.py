@@ -7,7 +7,7 @@ Each is a feature of the baseline times a constant, or plus one, which standardi
 per channel   sum of the counts; T times the standard deviation, by an integer square root of 32
               bits and a shift; minimum; maximum; four times each quartile, interpolated as numpy
               does; sum of |step|
-per pair      sum of the products; with bands also of each channel and any channel LAG steps before
+per pair      sum of the products; with lags also of each channel and any channel LAG steps before
 per band      log2 of the power, in 1/1024: floor by the leading bit, the rest by a parabola (within 0.008)
 
 The power of a band comes from a discrete Fourier transform by tables of cos and sin in 1/2**14,
@@ -35,7 +35,7 @@ LOG_ONE = 10  # bits of the fraction of a logarithm
 BEND = 11  # /32: log2(1 + m) is near m + 11/32 m (1 - m)
 
 
-def features(counts: NDArray[np.int16], bands: bool) -> NDArray[np.int64]:
+def features(counts: NDArray[np.int16], bands: bool, lags: bool) -> NDArray[np.int64]:
     """[W, F], in the order in which the C puts them: the channels one after another, then the pairs."""
     x = counts.astype(np.int64)
     steps = x.shape[1]
@@ -54,7 +54,7 @@ def features(counts: NDArray[np.int16], bands: bool) -> NDArray[np.int64]:
             columns += list(log_powers(own).T)
     channels = range(x.shape[2])
     columns += [(x[:, :, i] * x[:, :, j]).sum(1) for i, j in combinations(channels, 2)]
-    if bands:
+    if lags:
         columns += [(x[:, LAG:, i] * x[:, :-LAG, j]).sum(1) for i, j in product(channels, channels)]
     return np.stack(columns, axis=1)
 
@@ -143,7 +143,7 @@ def _levels(steps: int) -> list[_Level]:
     return found
 
 
-def c_text(steps: int, bands: bool) -> str:
+def c_text(steps: int, bands: bool, lags: bool) -> str:
     """C: lnp_features(counts) puts every feature, by a function put that stands before it."""
     lower, part_lower = divmod(steps - 1, 4)
     upper, part_upper = divmod(3 * (steps - 1), 4)
@@ -204,7 +204,7 @@ static void put_features(const int16_t *counts)
             put(product(counts + i, counts + j, STEPS));
         }}
     }}
-{_LAGGED if bands else ""}}}
+{_LAGGED if lags else ""}}}
 """
     return head + middle + tail
 

@@ -1,8 +1,8 @@
 """Ridge regression on statistics, log band powers and lagged products: task.baselines.statistics_and_bands in integers.
 
 _statistics.py has the features and their Fourier transform, _linear.py the rule of the
-quantisation: features standardised by shift and offset, int16 coefficients. The strength is chosen
-by cross-validation over training groups. It is trained on each window and three changed ones.
+quantisation: features standardised by shift and offset, int16 coefficients. The strength, and whether lagged
+products are used and changed windows trained on, are chosen by cross-validation over training groups.
 """
 
 from __future__ import annotations

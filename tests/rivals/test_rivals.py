@@ -182,7 +182,7 @@ def test_integer_features_are_those_of_the_baseline(steps):
     scale = 2.0 ** rng.uniform(1, 13, (40, 1, 2))
     x = np.clip(rng.normal(0, scale, (40, steps, 2)) + rng.normal(0, 4000, (40, 1, 2)), *INT16).astype(np.int16)
     x[0], x[1, :, 0] = 0, 5
-    found = _statistics.features(x, bands=True)
+    found = _statistics.features(x, bands=True, lags=True)
     mean, std, low, high, q1, q3, moved = np.split(baselines.statistics(x)[:, :14].reshape(40, 7, 2), 7, axis=1)
     own = np.stack([found[:, :15], found[:, 15:30]], axis=2)  # seven statistics and eight bands of each channel
     assert np.allclose(own[:, 0] / steps, mean[:, 0], rtol=0, atol=1e-9)
@@ -230,7 +230,7 @@ def test_a_linear_model_keeps_within_its_bound_for_any_feature():
 ])  # fmt: skip
 def test_on_spar_integers_are_as_accurate_as_the_baseline(name, row, most):
     data = split(config.named("spar"), spar.load())
-    said = baselines.ridge(data, *baselines.kinds(data)[row]).predicted
+    said = baselines.ridge(data, baselines.kinds(data)[row]).predicted
     found = rival.trained(name, data, 1).scores(data.test_windows.counts).argmax(1)
     exact, ours = (pipeline.measures(data, predicted)["accuracy"] for predicted in (said, found))
     assert abs(exact - ours) <= most and (said == found).mean() > 0.98

@@ -74,7 +74,7 @@ def test_two_classes_are_told_apart_too():
 
 
 def test_the_strength_leaves_the_default_only_where_the_training_groups_surely_say_so(watch):
-    assert baselines.ridge(watch, *baselines.kinds(watch)["ridge on statistics and bands"]).strength == 1
+    assert baselines.ridge(watch, baselines.statistics_and_bands).strength == 1
     # 400 samples that tell little one by one: without a strong ridge 300 windows of them are learnt by heart.
     noisy = noise(2, people=11, each=10, informative=12, channels=4)
     assert baselines.ridge(noisy, baselines.samples).strength > 1
@@ -94,6 +94,16 @@ def test_changed_windows_are_trained_on_but_not_asked(watch):
     assert not np.isin(windows.groups, watch.test.groups).any()
     again = baselines.changed(watch, baselines.statistics, 2)[0]
     assert (rows == again).all()
+
+
+def test_lagged_products_are_seen_only_where_the_training_groups_gain():
+    def features(counts):  # the last four columns are noise, or say the class
+        return np.concatenate([baselines.statistics(counts), last[: len(counts)]], axis=1)
+
+    data = noise(4, people=6, each=10, channels=2)
+    rng = np.random.default_rng(1)
+    last = rng.normal(0, 1, (4 * len(data.train_windows), 4))
+    assert not baselines.richer(data, features)[1]
 
 
 def test_one_group_alone_gets_no_changed_windows():
