@@ -96,14 +96,12 @@ def test_changed_windows_are_trained_on_but_not_asked(watch):
     assert (rows == again).all()
 
 
-def test_lagged_products_are_seen_only_where_the_training_groups_gain():
-    def features(counts):  # the last four columns are noise, or say the class
-        return np.concatenate([baselines.statistics(counts), last[: len(counts)]], axis=1)
-
-    data = noise(4, people=6, each=10, channels=2)
-    rng = np.random.default_rng(1)
-    last = rng.normal(0, 1, (4 * len(data.train_windows), 4))
-    assert not baselines.richer(data, features)[1]
+def test_lagged_products_are_seen_only_where_the_training_groups_gain(watch):
+    easy = noise(1, informative=400, channels=2)
+    model, lags = baselines.richer(easy, baselines.statistics_and_bands)
+    assert model.score == 1 and not lags, "there is nothing to gain"
+    assert len(model.w) == baselines.statistics_and_bands(easy.test_windows.counts).shape[1] - 4
+    assert baselines.richer(watch, baselines.statistics_and_bands)[1]
 
 
 def test_one_group_alone_gets_no_changed_windows():
