@@ -9,7 +9,7 @@ from string import Template
 
 from lnp_edge.base.errors import ConfigError
 from lnp_edge.base.version import VERSION
-from lnp_edge.firmware_gen import neuron, stream, tables
+from lnp_edge.firmware_gen import hand, neuron, stream, tables
 from lnp_edge.spec import layout
 from lnp_edge.spec.frontend import GROUP
 from lnp_edge.spec.model import INPUT, Population, Projection, QuantizedModel
@@ -67,8 +67,14 @@ def _header(model: QuantizedModel, name: str) -> str:
         sizes=f"{sizes}\n#define LNP_{up}_WINDOWS {model.open_windows}u",
         names=stream.names(model, up),
         state="\n".join(_members(model)),
-        drives=layout.drives(model),
+        drives=_drives(model),
     )
+
+
+def _drives(model: QuantizedModel) -> str:
+    count = layout.drives(model)
+    what = "summed input of the population being stepped, if its neurons cannot add it in place"
+    return f"    int32_t drive[{count}];  // {what}\n" if count else ""
 
 
 def _members(model: QuantizedModel) -> list[str]:
@@ -106,11 +112,12 @@ def _source(model: QuantizedModel, name: str) -> str:
         f'#include "lnp_{name}_tables.h"',
         "",
         *([neuron.encoder(model.encoder, f"lnp_{name}_tables.encoder_")] if senses or reads else []),
-        *([neuron.sense(model, name, encoded)] if senses else []),
+        *([neuron.sense(model, name, encoded, hand.encode(model, f"lnp_{name}_tables.encoder_"))] if senses else []),
     ]
     for population in model.populations:
-        parts += [_projection(model, p, name, encoded) for p in _into(model, population)]
-        parts += [neuron.neuron(population, name), _population(population, name)]
+        own = [neuron.neuron(population, name), _begin(model, population, name)]
+        own += [_projection(model, p, name, encoded) for p in _into(model, population)]
+        parts += [part for part in (*own, _population(population, name)) if part]
     most = {p.name: max(model.bounds(p)) for p in model.populations}
     limits = {p.name: neuron.limits(p, most[p.name], name) for p in model.populations}
     reached = [p for p in model.populations if hasattr(p.module, "reachable")]
@@ -141,51 +148,79 @@ def _encoded(model: QuantizedModel) -> bool:
 
 def _into(model: QuantizedModel, population: Population) -> list[Projection]:
     """The projections into a population in the order in which they are computed: one that sets the sums first."""
-    return sorted(model.into(population), key=lambda p: not _sets(model, p))
+    return sorted(model.into(population), key=lambda p: not layout.of(model, p).sets(p))
 
 
-def _sets(model: QuantizedModel, p: Projection) -> bool:
-    return layout.of(model, p).sets(p)
+def _sums(population: Population) -> str:
+    """What is added to, in the state."""
+    into = layout.parts(population.module).into
+    return f"s->{into}" if into == layout.DRIVE else f"s->{population.name}_{into}"
+
+
+def _sets(model: QuantizedModel, population: Population) -> bool:
+    """Whether a projection sets the sums of a population."""
+    joined = _into(model, population)
+    return bool(joined) and layout.of(model, joined[0]).sets(joined[0])
+
+
+def _apart(model: QuantizedModel, population: Population) -> bool:
+    """Whether a loop by hand adds the projection that would set the sums: then they begin before it."""
+    joined = _into(model, population)
+    return bool(joined and layout.of(model, joined[0]).by_hand(model, joined[0]))
+
+
+def _begin(model: QuantizedModel, p: Population, name: str) -> str:
+    """`begin_all_<name>`: what all sums begin with."""
+    if _sets(model, p) and not _apart(model, p):
+        return ""
+    first = "    uint32_t i = 0;"
+    if call := hand.begin(p, _sums(p), f"lnp_{name}_tables.{p.name}_"):
+        first = f"    uint32_t i = {call};"
+    return f"""LNP_PHASE void begin_all_{p.name}(lnp_{name}_t *s)
+{{
+{first}
+    for (; i < {p.n}u; i++) {{
+        {_sums(p)}[i] = begin_{p.name}({_sums(p)}, i);
+    }}
+}}
+"""
 
 
 def _projection(model: QuantizedModel, p: Projection, name: str, encoded: bool) -> str:
     """`project_<name>`: adds what the source sends to the sums of the target, or sets them."""
-    kind, first = layout.of(model, p), _into(model, model.population(p.target))[0]
-    adds = not (kind.sets(p) and p is first)
+    kind, target = layout.of(model, p), model.population(p.target)
+    is_first = _sets(model, target) and p is _into(model, target)[0]
     source, x = "int16_t *input", "input[k]" if encoded else "encode_channel(k, input[k])"
     if p.source != INPUT:
         source = "uint32_t *z"
     when = ", spikes of the previous step" if model.delayed(p) else ", spikes of this step" * (p.source != INPUT)
-    return f"""// {p.name}: {p.source} to {p.target}{when}.
-LNP_PHASE void project_{p.name}(int32_t *drive, const {source})
+    begin = f"begin_{p.target}" if is_first else "so_far"
+    if is_first and _apart(model, target):
+        begin = f"LNP_ASSEMBLY ? so_far : {begin}"
+    by_hand = kind.by_hand(model, p)
+    return f"""{by_hand}{chr(10) * bool(by_hand)}// {p.name}: {p.source} to {p.target}{when}.
+LNP_PHASE void project_{p.name}(int32_t *sums, const {source})
 {{
-{kind.body(model, p, f"lnp_{name}_tables.w_{p.name}", x, adds)}
+{kind.body(model, p, f"lnp_{name}_tables.w_{p.name}", x, begin)}
 }}
 """
 
 
 def _population(p: Population, name: str) -> str:
-    """`update_<name>`: one step of each neuron; it reads its sum."""
+    """`update_<name>`: one step of each neuron; what it receives is added."""
+    if not layout.parts(p.module).finish:
+        return ""
     if not p.spikes:
         return f"""LNP_PHASE void update_{p.name}(lnp_{name}_t *s)
 {{
     const lnp_{name}_tables_t *tables = &lnp_{name}_tables;
     LNP_OPAQUE(tables);
     for (uint32_t i = 0; i < {p.n}u; i++) {{
-        const int32_t drive = s->drive[i];
-        step_{p.name}(s, tables, i, drive);
+        finish_{p.name}(s, tables, i);
     }}
 }}
 """
-    whole, left = divmod(p.n, 32)
-    words = []
-    if whole:
-        words.append(f"""    for (uint32_t word = 0; word < {whole}u; word++) {{
-        s->{p.name}_z[word] = spikes_of_{p.name}(s, 32u * word, 32u * word + 32u);
-    }}
-""")
-    if left:
-        words.append(f"    s->{p.name}_z[{whole}] = spikes_of_{p.name}(s, {32 * whole}u, {p.n}u) >> {32 - left};\n")
+    done = hand.finish(p, f"s->{p.name}_", f"lnp_{name}_tables.{p.name}_") or "0"
     return f"""// One step of at most 32 neurons. Returns their spikes, that of the last neuron in the highest bit.
 LNP_PHASE uint32_t spikes_of_{p.name}(lnp_{name}_t *s, uint32_t first, uint32_t end)
 {{
@@ -194,9 +229,8 @@ LNP_PHASE uint32_t spikes_of_{p.name}(lnp_{name}_t *s, uint32_t first, uint32_t 
     uint32_t z = 0;
     LNP_NO_UNROLLING
     for (uint32_t i = first; i < end; i++) {{
-        const int32_t drive = s->drive[i];
         z >>= 1;
-        if (step_{p.name}(s, tables, i, drive) != 0) {{
+        if (finish_{p.name}(s, tables, i) != 0) {{
             z |= 0x80000000u;
         }}
     }}
@@ -205,7 +239,14 @@ LNP_PHASE uint32_t spikes_of_{p.name}(lnp_{name}_t *s, uint32_t first, uint32_t 
 
 LNP_PHASE void update_{p.name}(lnp_{name}_t *s)
 {{
-{"".join(words)}}}
+    uint32_t i = {done};
+    for (uint32_t end; i < {p.n}u; i = end) {{
+        const uint32_t most = 32u - i % 32u;
+        end = {p.n}u - i < most ? {p.n}u : i + most;
+        const uint32_t z = spikes_of_{p.name}(s, i, end) >> (32u + i - end);
+        s->{p.name}_z[i / 32u] = i % 32u == 0 ? z : s->{p.name}_z[i / 32u] | z << i % 32u;
+    }}
+}}
 """
 
 
@@ -218,13 +259,15 @@ def _step(model: QuantizedModel, name: str, senses: bool, encoded: bool) -> str:
         lines += [f"    _Alignas(4) int16_t input[{neuron.even(model)}];"]
         lines += [f"    sense({state}input, counts);"]
     for population in model.populations:
-        joined = _into(model, population)
-        if not (joined and _sets(model, joined[0])):
-            lines.append(f"    clear_sums(s->drive, {-(-population.n // 4) * 4}u);")
-        for p in joined:
+        if not _sets(model, population):
+            lines.append(f"    begin_all_{population.name}(s);")
+        elif _apart(model, population):
+            lines.append(f"    if (LNP_ASSEMBLY) {{\n        begin_all_{population.name}(s);\n    }}")
+        for p in _into(model, population):
             source = given if p.source == INPUT else f"s->{p.source}_z"
-            lines.append(f"    project_{p.name}(s->drive, {source});")
-        lines.append(f"    update_{population.name}(s);")
+            lines.append(f"    project_{p.name}({_sums(population)}, {source});")
+        if layout.parts(population.module).finish:
+            lines.append(f"    update_{population.name}(s);")
     body = "\n".join(lines)
     return f"""void lnp_{name}_step(lnp_{name}_t *s, const int16_t counts[LNP_{name.upper()}_N_IN])
 {{

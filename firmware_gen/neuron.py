@@ -2,35 +2,67 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from collections.abc import Iterable
 
 from lnp_edge.firmware_gen.tables import wrap
-from lnp_edge.spec import plugins
+from lnp_edge.spec import layout, plugins
 from lnp_edge.spec.model import Population, QuantizedModel
-from lnp_edge.spec.trace import Statement, Trace, trace
+from lnp_edge.spec.trace import Statement, trace
 
 HALF = 32768  # the largest leak of lnp_leak_half
 
 
 def neuron(population: Population, name: str) -> str:
-    """`step_<population>(s, i, drive)`: one step of neuron i. Returns its spike if it spikes."""
+    """A step of neuron i in two parts, see layout.Parts; sums[] is what is added to.
+
+    `begin_<population>(sums, i)`   what sums[i] begins with
+    `finish_<population>(s, tables, i)`   the rest, after all that it receives was added. Returns its spike if it spikes
+    """
     module, own = population.module, population.name
-    found = trace(module.step)
-    state = tuple(module.STATE)
-    tables = {table: f"tables->{own}_{table}[i]" for table in module.TABLES}
+    parts, tables = layout.parts(module), {table: f"tables->{own}_{table}[i]" for table in module.TABLES}
+    from_file = f"generated from lnp_edge/neurons/{population.neuron}.py"
+    if parts.into == layout.DRIVE:
+        begin = ["    (void)sums;", "    (void)i;", "    return 0;"]
+    else:
+        begin = [f"    const lnp_{name}_tables_t *tables = &lnp_{name}_tables;"] * any(
+            s.uses(tables) for s in parts.begin
+        )
+        begin += [f"    int32_t {parts.into}_ = sums[i];"]
+        begin += [*_body(parts.begin, {parts.into}, tables, forms(population)), f"    return {parts.into}_;"]
+    returned = trace(module.step).returns
+    used = {arg for statement in parts.finish for arg in statement.args} | {s.target for s in parts.finish}
+    state = [variable for variable in module.STATE if variable in used]
+    changed = [variable for variable in state if variable in {s.target for s in parts.finish}]
+    finish = [f"    int32_t {variable}_ = s->{own}_{variable}[i];" for variable in state]
+    finish += ["    const int32_t drive_ = s->drive[i];"] * (layout.DRIVE in used)
+    finish += _body(parts.finish, {*state, layout.DRIVE}, tables, forms(population))
+    finish += [f"    s->{own}_{variable}[i] = {variable}_;" for variable in changed]
+    finish += [f"    return {returned[-1]}_;"] * population.spikes
+    unused = [
+        f"    (void){argument};"
+        for argument, word in (("s", "s->"), ("tables", "tables->"), ("i", "[i]"))
+        if not any(word in line for line in finish)
+    ]
     spike = " Returns its spike, 0 or 1." * population.spikes
+    rest = [
+        f"// The rest of its step, after all that it receives was added.{spike}",
+        f"static inline {'int32_t' if population.spikes else 'void'} "
+        f"finish_{own}(lnp_{name}_t *s, const lnp_{name}_tables_t *tables, uint32_t i)",
+        "{",
+        *unused,
+        *finish,
+        "}",
+        "",
+    ]
     return "\n".join(
         [
-            f"// One neuron of {own}, generated from lnp_edge/neurons/{population.neuron}.py.{spike}",
-            f"static inline {'int32_t' if population.spikes else 'void'} "
-            f"step_{own}(lnp_{name}_t *s, const lnp_{name}_tables_t *tables, uint32_t i, int32_t drive)",
+            f"// What the sum of a neuron of {own} begins with, {from_file}.",
+            f"static inline int32_t begin_{own}(const int32_t *sums, uint32_t i)",
             "{",
-            *(f"    int32_t {variable}_ = s->{own}_{variable}[i];" for variable in state),
-            *_body(found, set(state), tables, _halves(population)),
-            *(f"    s->{own}_{variable}[i] = {variable}_;" for variable in state),
-            *([f"    return {found.returns[-1]}_;"] if population.spikes else []),
+            *begin,
             "}",
             "",
+            *(rest if parts.finish else []),
         ]
     )
 
@@ -49,7 +81,7 @@ def limits(population: Population, most: int, name: str) -> dict[str, str]:
     functions = {}
     for variable, limit in zip(module.STATE, found.returns, strict=True):
         if limit != "most":
-            body = "\n".join(_body(found.only(limit), set(), values, _halves(population)))
+            body = "\n".join(_body(found.only(limit).statements, set(), values, forms(population)))
             if "[i]" not in body:
                 body = f"    (void)i;\n{body}"
             functions[variable] = f"""// Of a loaded state, generated from lnp_edge/neurons/{population.neuron}.py.
@@ -96,7 +128,7 @@ def encoder(encoder: str, tables: str) -> str:
             f"// The encoder, generated from lnp_edge/encoders/{encoder}.py: turns a count into network input.",
             "static inline int32_t encode_channel(uint32_t k, int32_t count)",
             "{",
-            *_body(found, set(), {param: f"{tables}{param}[k]" for param in module.PARAMS}),
+            *_body(found.statements, set(), {param: f"{tables}{param}[k]" for param in module.PARAMS}),
             f"    return {found.returns[0]}_;",
             "}",
             "",
@@ -109,17 +141,19 @@ def even(model: QuantizedModel) -> int:
     return len(model.inputs) + len(model.inputs) % 2
 
 
-def sense(model: QuantizedModel, name: str, encoded: bool) -> str:
+def sense(model: QuantizedModel, name: str, encoded: bool, by_hand: str) -> str:
     """`sense(s, input, counts)`: the input of one step, of the counts or of a front end's features.
 
     encoded : whether it is encoded here, not where it is read
+    by_hand : a call that encodes counts, and returns how many
     """
     front, c = model.front, len(model.channels)
     rest = f"    input[{len(model.inputs)}] = 0;\n" if even(model) > len(model.inputs) else ""
     if front.stacks:
         return f"""LNP_PHASE void sense(int16_t *input, const int16_t *counts)
 {{
-    for (uint32_t k = 0; k < {len(model.inputs)}u; k++) {{
+    LNP_NO_UNROLLING
+    for (uint32_t k = {by_hand}; k < {len(model.inputs)}u; k++) {{
         input[k] = (int16_t)encode_channel(k, counts[k]);
     }}
 {rest}}}
@@ -150,7 +184,7 @@ def sense(model: QuantizedModel, name: str, encoded: bool) -> str:
             *(line for k in range(front.frame) for line in read(f"x{k}", f"counts[{at(k)}]")),
             *(line for k, variable in enumerate(state) for line in read(f"s{k}", f"s->front_{variable}[c]")),
             *(line for k, p in enumerate(front.ranges) for line in read(f"p{k}", f"lnp_{name}_tables.front_{p}[c]")),
-            *(f"    {line}" for line in _body(found, set(found.args), {})),
+            *(f"    {line}" for line in _body(found.statements, set(found.args), {})),
             *(f"        input[{at(k)}] = {stored(at(k), value)};" for k, value in enumerate(features)),
             *(f"        s->front_{variable}[c] = {value};" for variable, value in kept),
             "    }",
@@ -160,35 +194,43 @@ def sense(model: QuantizedModel, name: str, encoded: bool) -> str:
     )
 
 
-def _halves(population: Population) -> frozenset[str]:
-    """The tables of which no entry is above 1/2 as a leak."""
-    return frozenset(name for name in population.module.TABLES if population.params[name].max(initial=0) <= HALF)
+# How the tables of a population that hold what a leak leaves are used: by lnp_leak, or by lnp_leak_half.
+Forms = dict[str, str]
 
 
-def _body(found: Trace, local: set[str], tables: dict[str, str], halves: frozenset[str] = frozenset()) -> list[str]:
+def forms(population: Population) -> Forms:
+    leaks = [name for name, stored in population.module.TABLES.items() if stored.form != "state"]
+    return {name: "leak_half" if population.params[name].max(initial=0) <= HALF else "leak" for name in leaks}
+
+
+def _body(
+    statements: Iterable[Statement], local: set[str], tables: dict[str, str], forms: Forms | None = None
+) -> list[str]:
     """One line of C per statement. Locals end in _, so that no Python name collides with a C name.
 
     local : the variables declared so far;  tables : argument to the table element it stands for
-    halves : the arguments that are at most 1/2 as a leak
     """
     lines = []
-    for statement in found.statements:
-        if statement.op == "leak" and statement.args[1] not in local:
-            c = statement.args[1]
-            if c in halves or (isinstance(c, int) and c <= HALF):
-                statement = replace(statement, op="leak_half")
-        right = _call(statement, local, tables)
+    for statement in statements:
+        right = _call(statement, local, tables, forms or {})
         left = f"{statement.target}_" if statement.target in local else f"int32_t {statement.target}_"
         local.add(statement.target)
         lines.append(f"    {left} = {right};")
     return lines
 
 
-def _call(statement: Statement, local: set[str], tables: dict[str, str]) -> str:
-    def value(arg: str | int) -> str:
+def _call(statement: Statement, local: set[str], tables: dict[str, str], forms: Forms) -> str:
+    def value(arg: str | int, left: bool = False) -> str:
+        """left : whether it is what a leak leaves, in place of what it removes"""
         if isinstance(arg, int):
-            return str(arg)
+            return str(65536 - arg if left else arg)
         # The spec's ranges keep every table within int32.
-        return f"{arg}_" if arg in local else tables.get(arg, arg)
+        plain, stored_left = f"{arg}_" if arg in local else tables.get(arg, arg), arg in forms and arg not in local
+        return plain if left == stored_left else f"65536 - {plain}"
 
-    return f"lnp_{statement.op}({', '.join(value(arg) for arg in statement.args)})"
+    op, args = statement.op, statement.args
+    if op != "leak":
+        return f"lnp_{op}({', '.join(map(value, args))})"
+    c = args[1]
+    half = c <= HALF if isinstance(c, int) else c not in local and forms.get(c) == "leak_half"
+    return f"lnp_{'leak_half' if half else 'leak'}({value(args[0])}, {value(c, True)})"

@@ -3,6 +3,8 @@
 #ifndef LNP_KERNEL_H
 #define LNP_KERNEL_H
 
+#include <stdbool.h>
+
 #include "lnp_ops.h"
 
 // Keeps each projection and population a separate function. Compilers would merge them and then lack
@@ -52,30 +54,106 @@ static inline uint32_t lowest_bit(uint32_t word)
 
 // Adds the row of one presynaptic unit, times scale, to the sums of its targets. One function per
 // width of index and weight. Every partial sum stays within the A_i of SEMANTICS.md section 6.
-#define LNP_ADD_ROW(name, target_t, weight_t)                                                          \
-    static inline void name(int32_t *drive, const target_t *target, const weight_t *w, uint32_t count, \
-                            int32_t scale)                                                             \
-    {                                                                                                  \
-        if ((count & 1u) != 0) {                                                                       \
-            drive[*target++] += *w++ * scale;                                                          \
-        }                                                                                              \
-        if ((count & 2u) != 0) {                                                                       \
-            drive[*target++] += *w++ * scale;                                                          \
-            drive[*target++] += *w++ * scale;                                                          \
-        }                                                                                              \
-        LNP_NO_UNROLLING                                                                               \
-        for (uint32_t four = count / 4u; four != 0; four--) {                                          \
-            drive[*target++] += *w++ * scale;                                                          \
-            drive[*target++] += *w++ * scale;                                                          \
-            drive[*target++] += *w++ * scale;                                                          \
-            drive[*target++] += *w++ * scale;                                                          \
-        }                                                                                              \
+#define LNP_ADD_ROW(name, target_t, weight_t)                                                         \
+    static inline void name(int32_t *sums, const target_t *target, const weight_t *w, uint32_t count, \
+                            int32_t scale)                                                            \
+    {                                                                                                 \
+        if ((count & 1u) != 0) {                                                                      \
+            sums[*target++] += *w++ * scale;                                                          \
+        }                                                                                             \
+        if ((count & 2u) != 0) {                                                                      \
+            sums[*target++] += *w++ * scale;                                                          \
+            sums[*target++] += *w++ * scale;                                                          \
+        }                                                                                             \
+        LNP_NO_UNROLLING                                                                              \
+        for (uint32_t four = count / 4u; four != 0; four--) {                                         \
+            sums[*target++] += *w++ * scale;                                                          \
+            sums[*target++] += *w++ * scale;                                                          \
+            sums[*target++] += *w++ * scale;                                                          \
+            sums[*target++] += *w++ * scale;                                                          \
+        }                                                                                             \
     }
 
 LNP_ADD_ROW(add_row_u8_i8, uint8_t, int8_t)
 LNP_ADD_ROW(add_row_u8_i16, uint8_t, int16_t)
 LNP_ADD_ROW(add_row_u16_i8, uint16_t, int8_t)
 LNP_ADD_ROW(add_row_u16_i16, uint16_t, int16_t)
+
+// Loops by hand, where a core has them: LNP_ASSEMBLY is 1. Elsewhere they do nothing, and C does it all.
+#if defined(LNP_DSP) && defined(__thumb2__) && defined(__ARM_FEATURE_UNALIGNED) && !defined(LNP_C_LOOPS)
+#define LNP_ASSEMBLY 1
+#include "lnp_armv7em.h"
+#else
+#define LNP_ASSEMBLY 0
+#define LNP_PAIRS_LOOP(name, twos, shift)                                                                    \
+    static inline uint32_t name(int32_t *sums, const int16_t *pairs, const int16_t *input, uint32_t targets) \
+    {                                                                                                        \
+        (void)sums;                                                                                          \
+        (void)pairs;                                                                                         \
+        (void)input;                                                                                         \
+        (void)targets;                                                                                       \
+        return 0;                                                                                            \
+    }
+#define LNP_ROWS_LOOP(name, indptr_t, target_t, shift)                                      \
+    static inline bool name(int32_t *sums, const indptr_t *indptr, const target_t *indices, \
+                            const int8_t *data, const uint32_t *z, uint32_t words)          \
+    {                                                                                       \
+        (void)sums;                                                                         \
+        (void)indptr;                                                                       \
+        (void)indices;                                                                      \
+        (void)data;                                                                         \
+        (void)z;                                                                            \
+        (void)words;                                                                        \
+        return false;                                                                       \
+    }
+
+static inline uint32_t leak_and_add(int32_t *x, const uint16_t *left, const int32_t *added, uint32_t count)
+{
+    (void)x;
+    (void)left;
+    (void)added;
+    (void)count;
+    return 0;
+}
+
+static inline uint32_t encode_affine(int16_t *input, const int16_t *counts, const int16_t *offset,
+                                     const int16_t *gain, const int16_t *shift, uint32_t count)
+{
+    (void)input;
+    (void)counts;
+    (void)offset;
+    (void)gain;
+    (void)shift;
+    (void)count;
+    return 0;
+}
+
+static inline uint32_t fire_lif(int32_t *v, const int32_t *i, const uint16_t *left, const int32_t *v_th,
+                                uint32_t *z, uint32_t count)
+{
+    (void)v;
+    (void)i;
+    (void)left;
+    (void)v_th;
+    (void)z;
+    (void)count;
+    return 0;
+}
+
+static inline uint32_t fire_adlif(int32_t *v, int32_t *w, const uint16_t *left, const uint16_t *pull,
+                                  const int32_t *v_th, const int32_t *jump, uint32_t *z, uint32_t count)
+{
+    (void)v;
+    (void)w;
+    (void)left;
+    (void)pull;
+    (void)v_th;
+    (void)jump;
+    (void)z;
+    (void)count;
+    return 0;
+}
+#endif
 
 // The lower byte of a halfword, with its sign.
 _Static_assert((int8_t)0x1FF == -1, "this compiler's int8_t does not keep the lower byte");
@@ -121,27 +199,45 @@ static inline const lnp_halfwords_t *lnp_load_two(const lnp_halfwords_t *from, i
     }
 #endif
 
-// The sums of one population before what is added to them.
-static inline void clear_sums(int32_t *drive, uint32_t count)
+// What the sum of target i was before something is added to it: a function for each population, or what is
+// there.
+typedef int32_t (*lnp_begin_t)(const int32_t *sums, uint32_t i);
+
+static inline int32_t so_far(const int32_t *sums, uint32_t i)
 {
+    return sums[i];
+}
+
+// Adds to the sums of four targets, the first of them i, or of those of them that there are.
+static inline void add_four(int32_t *sums, uint32_t i, uint32_t targets, const int32_t *added, int32_t scale,
+                            lnp_begin_t begin)
+{
+    if (targets - i >= 4u) {
+        sums[i] = begin(sums, i) + added[0] * scale;
+        sums[i + 1u] = begin(sums, i + 1u) + added[1] * scale;
+        sums[i + 2u] = begin(sums, i + 2u) + added[2] * scale;
+        sums[i + 3u] = begin(sums, i + 3u) + added[3] * scale;
+        return;
+    }
     LNP_NO_UNROLLING
-    for (; count != 0; count--) {
-        *drive++ = 0;
+    for (uint32_t k = i; k < targets; k++) {
+        sums[k] = begin(sums, k) + added[k - i] * scale;
     }
 }
 
-// The sums of all inputs, times scale, of the targets a, b, c and d, four of them at a time; `adds` is 1 if
-// they are added to what is there, else 0. w has for each four and each two inputs k the halfwords 256 b + a
-// of k and of k + 1, then 256 d + c of both. dense.py makes sure that no sum leaves int32.
-static inline void add_pairs(int32_t *drive, const int16_t *pairs, const int16_t *input, uint32_t fours,
-                             uint32_t twos, int32_t scale, uint32_t adds)
+// The sums of all inputs, times scale, of the targets a, b, c and d, four of them at a time. w has for each
+// four and each two inputs k the halfwords 256 b + a of k and of k + 1, then 256 d + c of both. dense.py
+// makes sure that no sum leaves int32.
+static inline void add_pairs(int32_t *sums, const int16_t *pairs, const int16_t *input, uint32_t first,
+                             uint32_t targets, uint32_t twos, int32_t scale, lnp_begin_t begin)
 {
+    pairs += first * twos;
 #if defined(LNP_DSP)
     const lnp_halfwords_t *w = (const lnp_halfwords_t *)(const void *)pairs;
 #else
     const int16_t *w = pairs;
 #endif
-    for (; fours-- != 0; drive += 4) {
+    for (uint32_t i = first; i < targets; i += 4u) {
         int32_t ab = 0, a = 0, cd = 0, c = 0;
 #if defined(LNP_DSP)
         const lnp_halfwords_t *x = (const lnp_halfwords_t *)(const void *)input;
@@ -167,32 +263,27 @@ static inline void add_pairs(int32_t *drive, const int16_t *pairs, const int16_t
             c += (int8_t)w[2] * x + (int8_t)w[3] * y;
         }
 #endif
-        drive[0] = (adds != 0 ? drive[0] : 0) + a * scale;
-        drive[1] = (adds != 0 ? drive[1] : 0) + ((ab - a) >> 8) * scale;
-        drive[2] = (adds != 0 ? drive[2] : 0) + c * scale;
-        drive[3] = (adds != 0 ? drive[3] : 0) + ((cd - c) >> 8) * scale;
+        const int32_t added[4] = {a, (ab - a) >> 8, c, (cd - c) >> 8};
+        add_four(sums, i, targets, added, scale, begin);
     }
 }
 
 // The same with a weight an entry: w has for each four targets the weights of each input.
-#define LNP_ADD_DENSE(name, weight_t)                                                                \
-    static inline void name(int32_t *drive, const weight_t *w, const int16_t *input, uint32_t fours, \
-                            uint32_t inputs, int32_t scale, uint32_t adds)                           \
-    {                                                                                                \
-        for (; fours-- != 0; drive += 4) {                                                           \
-            int32_t a = 0, b = 0, c = 0, d = 0;                                                      \
-            for (uint32_t k = 0; k < inputs; k++) {                                                  \
-                const int32_t x = input[k];                                                          \
-                a += *w++ * x;                                                                       \
-                b += *w++ * x;                                                                       \
-                c += *w++ * x;                                                                       \
-                d += *w++ * x;                                                                       \
-            }                                                                                        \
-            drive[0] = (adds != 0 ? drive[0] : 0) + a * scale;                                       \
-            drive[1] = (adds != 0 ? drive[1] : 0) + b * scale;                                       \
-            drive[2] = (adds != 0 ? drive[2] : 0) + c * scale;                                       \
-            drive[3] = (adds != 0 ? drive[3] : 0) + d * scale;                                       \
-        }                                                                                            \
+#define LNP_ADD_DENSE(name, weight_t)                                                                 \
+    static inline void name(int32_t *sums, const weight_t *w, const int16_t *input, uint32_t targets, \
+                            uint32_t inputs, int32_t scale, lnp_begin_t begin)                        \
+    {                                                                                                 \
+        for (uint32_t i = 0; i < targets; i += 4u) {                                                  \
+            int32_t added[4] = {0};                                                                   \
+            for (uint32_t k = 0; k < inputs; k++) {                                                   \
+                const int32_t x = input[k];                                                           \
+                added[0] += *w++ * x;                                                                 \
+                added[1] += *w++ * x;                                                                 \
+                added[2] += *w++ * x;                                                                 \
+                added[3] += *w++ * x;                                                                 \
+            }                                                                                         \
+            add_four(sums, i, targets, added, scale, begin);                                          \
+        }                                                                                             \
     }
 
 LNP_ADD_DENSE(add_dense_i8, int8_t)
@@ -200,23 +291,24 @@ LNP_ADD_DENSE(add_dense_i16, int16_t)
 
 // Adds the rows of all that fired, times scale, to the sums of four targets, or of eight: w has for each four
 // targets the weights of each of the n_pre units. One function per width of weight.
-#define LNP_ADD_SPIKES_TO(name, weight_t)                                                         \
-    static inline void name(int32_t *drive, const weight_t *w, const uint32_t *z, uint32_t n_pre, \
-                            uint32_t words, int32_t scale, uint32_t eight)                        \
-    {                                                                                             \
-        int32_t sum[8] = {0};                                                                     \
-        LNP_EACH_SPIKE(j, z, words)                                                               \
-        {                                                                                         \
-            const weight_t *const first = w + 4u * j;                                             \
-            const weight_t *const second = first + 4u * eight * n_pre;                            \
-            for (uint32_t i = 0; i < 4u; i++) {                                                   \
-                sum[i] += first[i];                                                               \
-                sum[4u + i] += eight != 0 ? second[i] : 0;                                        \
-            }                                                                                     \
-        }                                                                                         \
-        for (uint32_t i = 0; i < 4u + 4u * eight; i++) {                                          \
-            drive[i] += sum[i] * scale;                                                           \
-        }                                                                                         \
+#define LNP_ADD_SPIKES_TO(name, weight_t)                                                        \
+    static inline void name(int32_t *sums, const weight_t *w, const uint32_t *z, uint32_t n_pre, \
+                            uint32_t words, int32_t scale, uint32_t targets)                     \
+    {                                                                                            \
+        const uint32_t eight = targets > 4u;                                                     \
+        int32_t sum[8] = {0};                                                                    \
+        LNP_EACH_SPIKE(j, z, words)                                                              \
+        {                                                                                        \
+            const weight_t *const first = w + 4u * j;                                            \
+            const weight_t *const second = first + 4u * eight * n_pre;                           \
+            for (uint32_t i = 0; i < 4u; i++) {                                                  \
+                sum[i] += first[i];                                                              \
+                sum[4u + i] += eight != 0 ? second[i] : 0;                                       \
+            }                                                                                    \
+        }                                                                                        \
+        for (uint32_t i = 0; i < targets; i++) {                                                 \
+            sums[i] += sum[i] * scale;                                                           \
+        }                                                                                        \
     }
 
 #if defined(LNP_DSP)
@@ -227,26 +319,30 @@ static inline int32_t rotated(int32_t x)
 
 // Four bytes are added to four halfwords at a time, which 256 spikes with weights of at most 127 do not
 // leave.
-static inline void add_spikes_to_i8(int32_t *drive, const int8_t *w, const uint32_t *z, uint32_t n_pre,
-                                    uint32_t words, int32_t scale, uint32_t eight)
+static inline void add_spikes_to_i8(int32_t *sums, const int8_t *w, const uint32_t *z, uint32_t n_pre,
+                                    uint32_t words, int32_t scale, uint32_t targets)
 {
-    const lnp_halfwords_t *const rows = (const lnp_halfwords_t *)(const void *)w;
     for (uint32_t first = 0; first < words; first += 8u) {
         const uint32_t some = words - first < 8u ? words - first : 8u;
         int32_t sum[4] = {0};
+#if LNP_ASSEMBLY
+        sum_spikes(sum, w + 128u * first, z + first, some, targets > 4u ? 4u * n_pre : 0u);
+#else
+        const lnp_halfwords_t *const rows = (const lnp_halfwords_t *)(const void *)w;
         LNP_EACH_SPIKE(j, z + first, some)
         {
             const lnp_halfwords_t *const row = rows + 32u * first + j;
             sum[0] = __sxtab16(sum[0], row[0]);
             sum[1] = __sxtab16(sum[1], rotated(row[0]));
-            if (eight != 0) {
+            if (targets > 4u) {
                 sum[2] = __sxtab16(sum[2], row[n_pre]);
                 sum[3] = __sxtab16(sum[3], rotated(row[n_pre]));
             }
         }
-        for (uint32_t i = 0; i < 2u + 2u * eight; i++) {
-            drive[4u * (i / 2u) + i % 2u] += (int16_t)sum[i] * scale;
-            drive[4u * (i / 2u) + i % 2u + 2u] += (sum[i] >> 16) * scale;
+#endif
+        for (uint32_t i = 0; i < targets; i++) {
+            const int32_t two = sum[i / 4u * 2u + i % 2u];
+            sums[i] += ((i & 2u) != 0 ? two >> 16 : (int16_t)two) * scale;
         }
     }
 }
@@ -255,16 +351,16 @@ LNP_ADD_SPIKES_TO(add_spikes_to_i8, int8_t)
 #endif
 LNP_ADD_SPIKES_TO(add_spikes_to_i16, int16_t)
 
-#define LNP_ADD_SPIKES(name, add, weight_t)                                                       \
-    static inline void name(int32_t *drive, const weight_t *w, const uint32_t *z, uint32_t fours, \
-                            uint32_t n_pre, uint32_t words, int32_t scale)                        \
-    {                                                                                             \
-        for (; fours >= 2u; fours -= 2u, drive += 8, w += 8u * n_pre) {                           \
-            add(drive, w, z, n_pre, words, scale, 1u);                                            \
-        }                                                                                         \
-        if (fours != 0) {                                                                         \
-            add(drive, w, z, n_pre, words, scale, 0);                                             \
-        }                                                                                         \
+#define LNP_ADD_SPIKES(name, add, weight_t)                                                        \
+    static inline void name(int32_t *sums, const weight_t *w, const uint32_t *z, uint32_t targets, \
+                            uint32_t n_pre, uint32_t words, int32_t scale)                         \
+    {                                                                                              \
+        for (; targets >= 8u; targets -= 8u, sums += 8, w += 8u * n_pre) {                         \
+            add(sums, w, z, n_pre, words, scale, 8u);                                              \
+        }                                                                                          \
+        if (targets != 0) {                                                                        \
+            add(sums, w, z, n_pre, words, scale, targets);                                         \
+        }                                                                                          \
     }
 
 LNP_ADD_SPIKES(add_spikes_i8, add_spikes_to_i8, int8_t)

@@ -38,60 +38,46 @@ static inline int32_t lnp_mul(int32_t a, int32_t b)
 // In C, >> of a negative number is implementation-defined. Here it must round down, as in Python.
 _Static_assert(-3 >> 1 == -2, "this compiler's >> does not round down");
 
-// x + floor(-c * x / 2^16) + [x < 0], for any x but -2^31 and c in 1..65535; lnp_leak_half for c up to 32768.
+// x + floor(-c * x / 2^16) + [x < 0], which is floor(d * x / 2^16) + [x < 0] with d = 2^16 - c, for any x but
+// -2^31 and d in 1..65535; lnp_leak_half for d from 32768.
 #if defined(LNP_DSP)
-// x where the sign of `sign` is not set, else 0. As C it becomes a comparison.
-static inline int32_t lnp_unless_negative(int32_t sign, int32_t x)
+// __smlawb(x, d, y) is y + floor(d * x / 2^16), where d is the lower halfword with its sign: of d above 32767
+// it is d - 2^16, which leaves out x.
+static inline int32_t lnp_leak(int32_t x, int32_t d)
 {
-#if defined(__arm__)
-    int32_t kept;
-    __asm__("bic %0, %1, %2, asr #31" : "=r"(kept) : "r"(x), "r"(sign));
-    return kept;
-#else
-    return x & ~(sign >> 31);
-#endif
+    return __smlawb(x, d, (x & ((int16_t)d >> 15)) + (x < 0));
 }
 
-// __smlawb(x, c, y) is y + floor(c * x / 2^16), where c is the lower halfword with its sign: of c above 32767
-// it is c - 2^16, which leaves out x.
-static inline int32_t lnp_leak(int32_t x, int32_t c)
+static inline int32_t lnp_leak_half(int32_t x, int32_t d)
 {
-    const int32_t signed_c = (int16_t)c;
-    return __smlawb(-x, signed_c, lnp_unless_negative(signed_c, x) + (x < 0));
-}
-
-static inline int32_t lnp_leak_half(int32_t x, int32_t c)
-{
-    return __smlawb(x, -c, x + (x < 0));
+    return __smlawb(x, d, x + (x < 0));
 }
 #elif defined(LNP_HIGH_PRODUCT)
-// -c * 2^16 modulo 2^32 is an int32; of c above 32768 it is 2^32 too large, which leaves out x.
-static inline int32_t lnp_leak(int32_t x, int32_t c)
+// d * 2^16 modulo 2^32 is an int32; of d above 32767 it is 2^32 too small, which leaves out x.
+static inline int32_t lnp_leak(int32_t x, int32_t d)
 {
-    const int32_t removes = (int32_t)(0u - ((uint32_t)c << 16));
-    return (int32_t)(((int64_t)x * removes) >> 32) + (x & (removes >> 31)) + (x < 0);
+    const int32_t leaves = (int32_t)((uint32_t)d << 16);
+    return (int32_t)(((int64_t)x * leaves) >> 32) + (x & (leaves >> 31)) + (x < 0);
 }
 
-static inline int32_t lnp_leak_half(int32_t x, int32_t c)
+static inline int32_t lnp_leak_half(int32_t x, int32_t d)
 {
-    const int32_t removes = (int32_t)(0u - ((uint32_t)c << 16));
-    return (int32_t)(((int64_t)x * removes) >> 32) + x + (x < 0);
+    const int32_t leaves = (int32_t)((uint32_t)d << 16);
+    return (int32_t)(((int64_t)x * leaves) >> 32) + x + (x < 0);
 }
 #else
-// With x = 2^16 * high + low, the integer -c * high moves out of the floor, and
-// 0 <= c * low + 65535 < 2^32 and |c * high| < 2^31: no product needs 64 bits. For x >= 0 the sums stay
-// within 0..x. For x < 0 they stay within x..65535: -c * high is at most |x| + 65535, and the
-// remaining terms lead to a value between x and 0.
-static inline int32_t lnp_leak(int32_t x, int32_t c)
+// With x = 2^16 * high + low, the integer d * high moves out of the floor. |d * high| < 2^31 and
+// 0 <= d * low < 2^32: no product needs 64 bits. For x < 0 d * high is above -2^31, and the sums move
+// from there towards 0.
+static inline int32_t lnp_leak(int32_t x, int32_t d)
 {
     const uint32_t low = (uint32_t)x & 0xFFFFu;
-    const uint32_t part = ((uint32_t)c * low + 0xFFFFu) >> 16;
-    return x - c * (x >> 16) - (int32_t)part + (x < 0);
+    return d * (x >> 16) + (int32_t)(((uint32_t)d * low) >> 16) + (x < 0);
 }
 
-static inline int32_t lnp_leak_half(int32_t x, int32_t c)
+static inline int32_t lnp_leak_half(int32_t x, int32_t d)
 {
-    return lnp_leak(x, c);
+    return lnp_leak(x, d);
 }
 #endif
 

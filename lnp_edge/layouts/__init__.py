@@ -14,11 +14,14 @@ Adding a file adds a layout. It defines
                   the synapses of entry k of a table, and the weights that it says if it is `entry`; weight None:
                   it says none; post None too: it concerns all of `pre`. Padding has none
     sets(p) -> bool
-                  whether its code can set the sums of the target, which spares clearing them
-    body(model, p, table, x, adds) -> C
-                  the body of project_<projection>(drive, source): adds what the source sends to int32 drive[], the
-                  sums of the target, which has room for a multiple of 4; without `adds`, of a layout that `sets`,
-                  it sets them all. The source is `input`, of which x is the encoded value k, or
+                  whether its code can set the sums of the target, which spares a loop that begins them
+    by_hand(model, p) -> C
+                  what defines functions for body, loops of a core's own; "" if there is none for p
+    body(model, p, table, x, begin) -> C
+                  the body of project_<projection>(sums, source): adds what the source sends to int32 sums[], one
+                  for each target. `begin` is a function (sums, i) with what sum i was before: the first projection into
+                  a population, of a layout that `sets`, sets all sums to that and what it adds. For any other it gives
+                  sums[i]. The source is `input`, of which x is the encoded value k, or
                   `const uint32_t *z`, the spikes. Without ENCODES input[] is encoded, has a 0 more if their number
                   is odd, and begins at a multiple of 4 bytes. A table is <table>_<part>; lnp_kernel.h has loops
 

@@ -8,6 +8,7 @@ from lnp_edge.spec.model import INPUT
 
 ENCODES = True
 WORTH = 1
+MOST_SHIFT = 14  # of which the scale is a halfword
 
 
 def serves(model, p):
@@ -32,7 +33,14 @@ def sets(p):
     return False
 
 
-def body(model, p, table, x, adds):
+def by_hand(model, p):
+    if p.source == INPUT or p.bits > 8 or p.shift > MOST_SHIFT:
+        return ""
+    types = (f"{array.dtype.name}_t" for array in list(tables(model, p).values())[:2])
+    return f"LNP_ROWS_LOOP(rows_of_{p.name}, {', '.join(types)}, {p.shift})"
+
+
+def body(model, p, table, x, begin):
     parts = tables(model, p)
     widths = [8 * parts[part].itemsize for part in ("indices", "data")]
     pointers = "".join(
@@ -43,7 +51,7 @@ def body(model, p, table, x, adds):
     def row(pre, scale):
         return f"""        const uint32_t first = indptr[{pre}];
         const uint32_t count = indptr[{pre} + 1u] - first;
-        add_row_u{widths[0]}_i{widths[1]}(drive, indices + first, data + first, count, {scale});"""
+        add_row_u{widths[0]}_i{widths[1]}(sums, indices + first, data + first, count, {scale});"""
 
     if p.source == INPUT:
         return f"""{pointers}    for (uint32_t k = 0; k < {p.w.shape[0]}u; k++) {{
@@ -53,7 +61,10 @@ def body(model, p, table, x, adds):
         }}
 {row("k", f"x * {1 << p.shift}")}
     }}"""
-    return f"""{pointers}    LNP_EACH_SPIKE(j, z, {model.population(p.source).z_words}u)
+    words, done = model.population(p.source).z_words, ""
+    if by_hand(model, p):
+        done = f"    if (rows_of_{p.name}(sums, indptr, indices, data, z, {words}u)) {{\n        return;\n    }}\n"
+    return f"""{pointers}{done}    LNP_EACH_SPIKE(j, z, {words}u)
     {{
 {row("j", f"{1 << p.shift}")}
     }}"""

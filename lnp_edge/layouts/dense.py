@@ -18,6 +18,7 @@ from lnp_edge.spec.model import INPUT, INT32_MAX, LARGEST
 ENCODES = False
 WORTH = 2  # times the bytes of csr.py that it may take
 TOGETHER = 4
+MOST_TWOS = 32  # pairs of inputs whose products stand one after the other in a loop by hand
 FEW = 32
 
 
@@ -58,21 +59,33 @@ def sets(p):
     return p.source == INPUT
 
 
-def body(model, p, table, x, adds):
-    n_pre = p.w.shape[0]
+def by_hand(model, p):
+    if not _in_pairs(model, p) or _twos(p) > MOST_TWOS:
+        return ""
+    return f"LNP_PAIRS_LOOP(pairs_of_{p.name}, {_twos(p)}, {p.shift})"
+
+
+def body(model, p, table, x, begin):
+    n_pre, n_post = p.w.shape
     if _in_pairs(model, p):
-        twos = (n_pre + 1) // 2
-        return f"    add_pairs(drive, {table}_pairs, input, {_fours(p)}u, {twos}u, {1 << p.shift}, {adds:d});"
+        pairs, first, done = f"{table}_pairs", "0", ""
+        if by_hand(model, p):
+            first, done = "done", f"    const uint32_t done = pairs_of_{p.name}(sums, {pairs}, input, {n_post}u);\n"
+        return f"{done}    add_pairs(sums, {pairs}, input, {first}, {n_post}u, {_twos(p)}u, {1 << p.shift}, {begin});"
     bits = 8 * np.dtype(weight_type(p.bits)).itemsize
     if p.source != INPUT:
         words = model.population(p.source).z_words
-        return f"    add_spikes_i{bits}(drive, {table}_rows, z, {_fours(p)}u, {n_pre}u, {words}u, {1 << p.shift});"
-    return f"    add_dense_i{bits}(drive, {table}_rows, input, {_fours(p)}u, {n_pre}u, {1 << p.shift}, {adds:d});"
+        return f"    add_spikes_i{bits}(sums, {table}_rows, z, {n_post}u, {n_pre}u, {words}u, {1 << p.shift});"
+    return f"    add_dense_i{bits}(sums, {table}_rows, input, {n_post}u, {n_pre}u, {1 << p.shift}, {begin});"
 
 
 def _in_pairs(model, p):
     """Whether no sum of 256 b x + a x leaves int32, whatever the weights: with up to 518 inputs."""
     return p.source == INPUT and p.bits <= 8 and 257 * LARGEST[8] * int(model.limits.sum()) <= INT32_MAX
+
+
+def _twos(p):
+    return (p.w.shape[0] + 1) // 2
 
 
 def _fours(p):

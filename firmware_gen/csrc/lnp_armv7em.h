@@ -1,0 +1,471 @@
+// Loops of a step in assembly, for cores with the DSP instructions of Armv7E-M in Thumb state: Cortex-M4, M7,
+// M33. lnp_kernel.h includes this file for them; -DLNP_C_LOOPS leaves it out. What a loop does is defined in
+// C, in lnp_kernel.h or printed from a neuron or an encoder, and it gives the same bits: sums are exact
+// modulo 2^32, and their order is free. A loop does as many elements as it can and says how many: C does the
+// rest.
+#ifndef LNP_ARMV7EM_H
+#define LNP_ARMV7EM_H
+
+// A function that is its assembly alone. Its arguments come as AAPCS has them, in r0 to r3 and then on the
+// stack; no compiler adds anything, at any level of optimisation, and none may look inside. All 14 registers
+// are the loop's.
+#if defined(__clang__)
+#define LNP_BY_HAND __attribute__((naked, noinline)) static
+#else
+#define LNP_BY_HAND __attribute__((naked, noinline, noclone, noipa)) static
+#endif
+#define LNP_USES __attribute__((unused))  // by the assembly alone
+
+// clang-format off
+#define LNP_ENTER "    push {r4-r11, lr}\n"  // the fifth argument is then at [sp, #36]
+#define LNP_LEAVE "    pop {r4-r11, pc}\n"
+
+// x = lnp_leak_half(x, d) + more, with d in the half b or t of `left`; `more` is lost.
+#define LNP_LEAK(x, left, half, more)                    \
+    "    add " #more ", " #more ", " #x ", lsr #31\n"    \
+    "    add " #more ", " #more ", " #x "\n"             \
+    "    smlaw" #half " " #x ", " #x ", " #left ", " #more "\n"
+
+// --- x = lnp_leak_half(x, left) + added
+
+#define LNP_LEAK_FOUR                      \
+    "    ldmia r0, {r4-r7}\n"              \
+    "    ldmia r1!, {r8, r9}\n"            \
+    "    ldmia r2!, {r10, r11, r12, lr}\n" \
+    LNP_LEAK(r4, r8, b, r10)               \
+    LNP_LEAK(r5, r8, t, r11)               \
+    LNP_LEAK(r6, r9, b, r12)               \
+    LNP_LEAK(r7, r9, t, lr)                \
+    "    stmia r0!, {r4-r7}\n"
+
+LNP_BY_HAND void leak_and_add_asm(LNP_USES int32_t *x, LNP_USES const uint16_t *left,
+                                  LNP_USES const int32_t *added, LNP_USES uint32_t eights)
+{
+    __asm__(
+        LNP_ENTER
+        "1:\n"
+        LNP_LEAK_FOUR
+        LNP_LEAK_FOUR
+        "    subs r3, #1\n"
+        "    bne 1b\n"
+        LNP_LEAVE);
+}
+
+static inline uint32_t leak_and_add(int32_t *x, const uint16_t *left, const int32_t *added, uint32_t count)
+{
+    if (count >= 8u) {
+        leak_and_add_asm(x, left, added, count / 8u);
+    }
+    return count & ~7u;
+}
+
+// --- encode_channel of the encoder affine, of counts without a front end
+
+// (count - offset) * gain, rounded: the shift leaves in carry what rounding adds. r6 has -127 twice, which limits two
+// at once from below.
+LNP_BY_HAND void encode_affine_asm(LNP_USES int16_t *input, LNP_USES const int16_t *counts,
+                                   LNP_USES const int16_t *offset, LNP_USES const int16_t *gain,
+                                   LNP_USES const int16_t *shift, LNP_USES uint32_t twos)
+{
+    __asm__(
+        LNP_ENTER
+        "    ldrd r4, r5, [sp, #36]\n"
+        "    mvn r6, #126\n"
+        "    pkhbt r6, r6, r6, lsl #16\n"
+        "1:  ldr r7, [r1], #4\n"
+        "    ldr r8, [r2], #4\n"
+        "    ldr r9, [r3], #4\n"
+        "    ldr r10, [r4], #4\n"
+        "    smulbb r11, r7, r9\n"
+        "    smulbb r12, r8, r9\n"
+        "    smultt r7, r7, r9\n"
+        "    smultt r8, r8, r9\n"
+        "    sub r11, r11, r12\n"
+        "    sub r7, r7, r8\n"
+        "    asrs r11, r11, r10\n"
+        "    adc r11, r11, #0\n"
+        "    lsr r10, r10, #16\n"
+        "    asrs r7, r7, r10\n"
+        "    adc r7, r7, #0\n"
+        "    ssat r11, #8, r11\n"
+        "    ssat r7, #8, r7\n"
+        "    pkhbt r7, r11, r7, lsl #16\n"
+        "    ssub16 r11, r7, r6\n"
+        "    sel r7, r7, r6\n"
+        "    str r7, [r0], #4\n"
+        "    subs r5, #1\n"
+        "    bne 1b\n"
+        LNP_LEAVE);
+}
+
+static inline uint32_t encode_affine(int16_t *input, const int16_t *counts, const int16_t *offset,
+                                     const int16_t *gain, const int16_t *shift, uint32_t count)
+{
+    if (count >= 2u) {
+        encode_affine_asm(input, counts, offset, gain, shift, count / 2u);
+    }
+    return count & ~1u;
+}
+
+// --- add_pairs: the products of dense inputs
+
+// Of two inputs, in x, and the weights of four targets: 256 b + a in `ab` and 256 d + c in `cd`. r4 sums all of ab, r5
+// its lower byte, r12 and lr those of cd. `how`: PLUS, or FIRST for the first products.
+#define LNP_FIRST(sum, w, x) "    smuad " #sum ", " #w ", " #x "\n"
+#define LNP_PLUS(sum, w, x) "    smlad " #sum ", " #w ", " #x ", " #sum "\n"
+#define LNP_OF_TWO(how, ab, cd, x)       \
+    LNP_##how(r4, ab, x)                 \
+    "    sxtb16 " #ab ", " #ab "\n"      \
+    LNP_##how(r5, ab, x)                 \
+    LNP_##how(r12, cd, x)                \
+    "    sxtb16 " #cd ", " #cd "\n"      \
+    LNP_##how(lr, cd, x)
+#define LNP_OF_FOUR(how, next)                \
+    "    ldrd r10, r11, [r2]" next "\n"       \
+    "    ldmia r1!, {r6-r9}\n"                \
+    LNP_OF_TWO(how, r6, r7, r10)              \
+    LNP_OF_TWO(PLUS, r8, r9, r11)
+
+// Defines name(sums, pairs, input, targets) for so many pairs of inputs, 1..32, and a scale of 2^shift, up to 16.
+// The last load of inputs goes back to the first.
+#define LNP_PAIRS_LOOP(name, twos, shift)                                                                  \
+    LNP_BY_HAND void name##_asm(LNP_USES int32_t *sums, LNP_USES const int16_t *pairs,                     \
+                                LNP_USES const int16_t *input, LNP_USES uint32_t fours)                    \
+    {                                                                                                      \
+        __asm__(                                                                                           \
+            LNP_ENTER                                                                                      \
+            "1:\n"                                                                                         \
+            "    .if " #twos " == 1\n"                                                                     \
+            "    ldr r10, [r2]\n"                                                                          \
+            "    .elseif " #twos " & 1\n"                                                                  \
+            "    ldr r10, [r2], #4\n"                                                                      \
+            "    .endif\n"                                                                                 \
+            "    .if " #twos " & 1\n"                                                                      \
+            "    ldrd r6, r7, [r1], #8\n"                                                                  \
+            LNP_OF_TWO(FIRST, r6, r7, r10)                                                                 \
+            "    .elseif " #twos " == 2\n"                                                                 \
+            LNP_OF_FOUR(FIRST, "")                                                                         \
+            "    .else\n"                                                                                  \
+            LNP_OF_FOUR(FIRST, ", #8")                                                                     \
+            "    .endif\n"                                                                                 \
+            "    .if " #twos " > 4\n"                                                                      \
+            "    .rept (" #twos " - 1) / 2 - 1\n"                                                          \
+            LNP_OF_FOUR(PLUS, ", #8")                                                                      \
+            "    .endr\n"                                                                                  \
+            "    .endif\n"                                                                                 \
+            "    .if " #twos " > 2\n"                                                                      \
+            LNP_OF_FOUR(PLUS, ", #-(4 * (" #twos " - 2))")                                                 \
+            "    .endif\n"                                                                                 \
+            "    ldmia r0, {r6-r9}\n"                                                                      \
+            "    add r6, r6, r5, lsl #" #shift "\n"                                                        \
+            "    sub r4, r4, r5\n"                                                                         \
+            "    add r8, r8, lr, lsl #" #shift "\n"                                                        \
+            "    sub r12, r12, lr\n"                                                                       \
+            "    .if " #shift " < 8\n"                                                                     \
+            "    add r7, r7, r4, asr #(8 - " #shift ")\n"                                                  \
+            "    add r9, r9, r12, asr #(8 - " #shift ")\n"                                                 \
+            "    .else\n"                                                                                  \
+            "    add r7, r7, r4, lsl #(" #shift " - 8)\n"                                                  \
+            "    add r9, r9, r12, lsl #(" #shift " - 8)\n"                                                 \
+            "    .endif\n"                                                                                 \
+            "    stmia r0!, {r6-r9}\n"                                                                     \
+            "    subs r3, #1\n"                                                                            \
+            "    bne 1b\n"                                                                                 \
+            LNP_LEAVE);                                                                                    \
+    }                                                                                                      \
+    static inline uint32_t name(int32_t *sums, const int16_t *pairs, const int16_t *input,                 \
+                                uint32_t targets)                                                          \
+    {                                                                                                      \
+        if (targets >= 4u) {                                                                               \
+            name##_asm(sums, pairs, input, targets / 4u);                                                  \
+        }                                                                                                  \
+        return targets & ~3u;                                                                              \
+    }
+
+// --- add_row_u8_i8 and add_row_u16_i8 of all that fired
+
+// r0 sums, r6 where the next index is, r7 the next weight, r10 scale. An index goes through lr, a sum through r5.
+#define LNP_EVENT(target_t, weight)     \
+    LNP_INDEX_##target_t                \
+    "    ldr r5, [r0, lr, lsl #2]\n"    \
+    "    " weight "\n"                  \
+    "    str r5, [r0, lr, lsl #2]\n"
+#define LNP_ONE_EVENT(target_t)         \
+    "    ldrsb r11, [r7], #1\n"         \
+    LNP_EVENT(target_t, "mla r5, r11, r10, r5")
+#define LNP_FOUR_EVENTS(target_t)                   \
+    "    ldr r11, [r7], #4\n"                       \
+    "    sxtb16 r12, r11, ror #8\n"                 \
+    "    sxtb16 r11, r11\n"                         \
+    LNP_EVENT(target_t, "smlabb r5, r11, r10, r5")  \
+    LNP_EVENT(target_t, "smlabb r5, r12, r10, r5")  \
+    LNP_EVENT(target_t, "smlatb r5, r11, r10, r5")  \
+    LNP_EVENT(target_t, "smlatb r5, r12, r10, r5")
+#define LNP_INDEX_uint8_t "    ldrb lr, [r6], #1\n"
+#define LNP_INDEX_uint16_t "    ldrh lr, [r6], #2\n"
+
+// The row of spike r5 of a word: r6 its indices, r7 its weights, r8 its length in the upper half. r1 has the ends of the
+// word's rows, r2 and r3 where all indices and weights begin. Two ends of 16 bits are one word, aligned or not.
+#define LNP_ROW_uint16_t(target_t)               \
+    "    ldr r8, [r1, r5, lsl #1]\n"             \
+    "    uxtah r6, r2, r8\n"                     \
+    LNP_TWICE_##target_t("    uxtah r6, r6, r8\n") \
+    "    uxtah r7, r3, r8\n"                     \
+    "    sub r8, r8, r8, lsl #16\n"
+#define LNP_ROW_uint32_t(target_t)               \
+    "    add r8, r1, r5, lsl #2\n"               \
+    "    ldrd r11, r8, [r8]\n"                   \
+    "    add r6, r2, r11\n"                      \
+    LNP_TWICE_##target_t("    add r6, r6, r11\n") \
+    "    add r7, r3, r11\n"                      \
+    "    sub r8, r8, r11\n"                      \
+    "    lsl r8, r8, #16\n"
+#define LNP_TWICE_uint8_t(text)
+#define LNP_TWICE_uint16_t(text) text
+#define LNP_ROWS_uint16_t "    add r1, #64\n"  // to those of the next word
+#define LNP_ROWS_uint32_t "    add r1, #128\n"
+
+// Defines name(sums, indptr, indices, data, z, words) for indptr and indices of these types, int8 data and a scale of
+// 2^shift, up to 14. A word of z is read with its bits reversed: the first 1 is the first neuron. The two lowest bits of
+// a row's length say where to enter three single synapses, the next two where to enter the loop over 16.
+#define LNP_ROWS_LOOP(name, indptr_t, target_t, shift)                                                      \
+    LNP_BY_HAND void name##_asm(LNP_USES int32_t *sums, LNP_USES const indptr_t *indptr,                    \
+                                LNP_USES const target_t *indices, LNP_USES const int8_t *data,              \
+                                LNP_USES const uint32_t *z, LNP_USES const uint32_t *end)                   \
+    {                                                                                                       \
+        __asm__(                                                                                            \
+            LNP_ENTER                                                                                       \
+            "    mov r4, #0x80000000\n"                                                                     \
+            "    mov r10, #(1 << " #shift ")\n"                                                             \
+            "    b 2f\n"                                                                                    \
+            "1:  clz r5, r9\n"                                                                              \
+            "    lsr r12, r4, r5\n"                                                                         \
+            "    bic r9, r9, r12\n"                                                                         \
+            LNP_ROW_##indptr_t(target_t)                                                                    \
+            "    ubfx r5, r8, #16, #2\n"                                                                    \
+            "    tbb [pc, r5]\n"                                                                            \
+            "13: .byte (5f - 13b) / 2, (4f - 13b) / 2, (14f - 13b) / 2, (15f - 13b) / 2\n"                  \
+            "15:\n"                                                                                         \
+            LNP_ONE_EVENT(target_t)                                                                         \
+            "14:\n"                                                                                         \
+            LNP_ONE_EVENT(target_t)                                                                         \
+            "4:\n"                                                                                          \
+            LNP_ONE_EVENT(target_t)                                                                         \
+            "5:  ubfx r5, r8, #18, #2\n"                                                                    \
+            "    lsr r8, r8, #20\n"                                                                         \
+            "    tbb [pc, r5]\n"                                                                            \
+            "6:  .byte (9f - 6b) / 2, (8f - 6b) / 2, (7f - 6b) / 2, (11f - 6b) / 2\n"                       \
+            "10:\n"                                                                                         \
+            LNP_FOUR_EVENTS(target_t)                                                                       \
+            "11:\n"                                                                                         \
+            LNP_FOUR_EVENTS(target_t)                                                                       \
+            "7:\n"                                                                                          \
+            LNP_FOUR_EVENTS(target_t)                                                                       \
+            "8:\n"                                                                                          \
+            LNP_FOUR_EVENTS(target_t)                                                                       \
+            "9:  subs r8, #1\n"                                                                             \
+            "    bge 10b\n"                                                                                 \
+            "3:  cmp r9, #0\n"                                                                              \
+            "    bne 1b\n"                                                                                  \
+            LNP_ROWS_##indptr_t                                                                             \
+            "2:  ldrd r5, r12, [sp, #36]\n"                                                                 \
+            "    cmp r5, r12\n"                                                                             \
+            "    beq 12f\n"                                                                                 \
+            "    ldr r9, [r5], #4\n"                                                                        \
+            "    str r5, [sp, #36]\n"                                                                       \
+            "    rbit r9, r9\n"                                                                             \
+            "    cmp r9, #0\n"                                                                              \
+            "    bne 1b\n"                                                                                  \
+            LNP_ROWS_##indptr_t                                                                             \
+            "    b 2b\n"                                                                                    \
+            "12:\n"                                                                                         \
+            LNP_LEAVE);                                                                                     \
+    }                                                                                                       \
+    static inline bool name(int32_t *sums, const indptr_t *indptr, const target_t *indices,                 \
+                            const int8_t *data, const uint32_t *z, uint32_t words)                          \
+    {                                                                                                       \
+        name##_asm(sums, indptr, indices, data, z, z + words);                                              \
+        return true;                                                                                        \
+    }
+
+// --- the loop over spikes of add_spikes_to_i8: four words of halfwords. `second` is how far the rows of the second
+// four targets are from those of the first.
+
+LNP_BY_HAND void sum_spikes(LNP_USES int32_t *sum, LNP_USES const int8_t *rows, LNP_USES const uint32_t *z,
+                            LNP_USES uint32_t words, LNP_USES uint32_t second)
+{
+    __asm__(
+        LNP_ENTER
+        "    ldr r12, [sp, #36]\n"
+        "    add r12, r12, r1\n"
+        "    movs r5, #0\n"
+        "    movs r6, #0\n"
+        "    movs r7, #0\n"
+        "    mov r9, #0\n"
+        "    mov r8, #0x80000000\n"
+        "1:  ldr r4, [r2], #4\n"
+        "    rbit r4, r4\n"
+        "    cbz r4, 3f\n"
+        "2:  clz r10, r4\n"
+        "    lsr r11, r8, r10\n"
+        "    bics r4, r4, r11\n"
+        "    ldr r11, [r1, r10, lsl #2]\n"
+        "    ldr lr, [r12, r10, lsl #2]\n"
+        "    sxtab16 r5, r5, r11\n"
+        "    sxtab16 r6, r6, r11, ror #8\n"
+        "    sxtab16 r7, r7, lr\n"
+        "    sxtab16 r9, r9, lr, ror #8\n"
+        "    bne 2b\n"
+        "3:  adds r1, #128\n"
+        "    add r12, r12, #128\n"
+        "    subs r3, #1\n"
+        "    bne 1b\n"
+        "    stmia r0!, {r5, r6, r7, r9}\n"
+        LNP_LEAVE);
+}
+
+// --- the rest of a step of neurons that spike, eight at a time: r12 is their byte of z
+
+// A spike is rare: it is handled elsewhere, at 3k, and comes back.
+#define LNP_COMPARE(v, v_th, k)      \
+    "    cmp " #v ", " #v_th "\n"    \
+    "    bgt 3" #k "f\n"             \
+    "4" #k ":\n"
+#define LNP_SPIKE(v, v_th, k)                     \
+    "3" #k ": sub " #v ", " #v ", " #v_th "\n"    \
+    "    orr r12, r12, #(1 << " #k ")\n"
+#define LNP_BACK(k) "    b 4" #k "b\n"
+
+// v = lnp_leak_half(v, left) + i. r0 v, r1 i, r2 left, r3 v_th.
+#define LNP_LIF_FOUR(k, l, m, n)       \
+    "    ldmia r0, {r4-r7}\n"          \
+    "    ldmia r1!, {r8-r11}\n"        \
+    "    ldr lr, [r2], #4\n"           \
+    LNP_LEAK(r4, lr, b, r8)            \
+    LNP_LEAK(r5, lr, t, r9)            \
+    "    ldr lr, [r2], #4\n"           \
+    LNP_LEAK(r6, lr, b, r10)           \
+    LNP_LEAK(r7, lr, t, r11)           \
+    "    ldmia r3!, {r8-r11}\n"        \
+    LNP_COMPARE(r4, r8, k)             \
+    LNP_COMPARE(r5, r9, l)             \
+    LNP_COMPARE(r6, r10, m)            \
+    LNP_COMPARE(r7, r11, n)            \
+    "    stmia r0!, {r4-r7}\n"
+#define LNP_LIF_SPIKE(v, v_th, k) LNP_SPIKE(v, v_th, k) LNP_BACK(k)
+
+LNP_BY_HAND void fire_lif_asm(LNP_USES int32_t *v, LNP_USES const int32_t *i, LNP_USES const uint16_t *left,
+                              LNP_USES const int32_t *v_th, LNP_USES uint8_t *z, LNP_USES const uint8_t *end)
+{
+    __asm__(
+        LNP_ENTER
+        "1:  mov r12, #0\n"
+        LNP_LIF_FOUR(0, 1, 2, 3)
+        LNP_LIF_FOUR(4, 5, 6, 7)
+        "    ldrd r8, r9, [sp, #36]\n"
+        "    strb r12, [r8], #1\n"
+        "    str r8, [sp, #36]\n"
+        "    cmp r8, r9\n"
+        "    bne 1b\n"
+        LNP_LEAVE
+        LNP_LIF_SPIKE(r4, r8, 0)
+        LNP_LIF_SPIKE(r5, r9, 1)
+        LNP_LIF_SPIKE(r6, r10, 2)
+        LNP_LIF_SPIKE(r7, r11, 3)
+        LNP_LIF_SPIKE(r4, r8, 4)
+        LNP_LIF_SPIKE(r5, r9, 5)
+        LNP_LIF_SPIKE(r6, r10, 6)
+        LNP_LIF_SPIKE(r7, r11, 7));
+}
+
+static inline uint32_t fire_lif(int32_t *v, const int32_t *i, const uint16_t *left, const int32_t *v_th,
+                                uint32_t *z, uint32_t count)
+{
+    const uint32_t eights = count / 8u;
+    if (eights % 4u != 0) {
+        z[eights / 4u] = 0;  // the rest of it
+    }
+    if (eights != 0) {
+        fire_lif_asm(v, i, left, v_th, (uint8_t *)z, (uint8_t *)z + eights);
+    }
+    return 8u * eights;
+}
+
+// v -= w, w = lnp_leak_half(w, left), a spike, which adds jump to w, and w += v - lnp_leak_half(v, pull). r0 v, r1 w,
+// r2 left, r3 pull, r4 v_th, lr where z is. At [sp, #40] is how far from r4 the jump of the first of two neurons is.
+#define LNP_ADLIF_TWO(k, l)         \
+    "    ldrd r5, r6, [r0]\n"       \
+    "    ldrd r7, r8, [r1]\n"       \
+    "    sub r5, r5, r7\n"          \
+    "    sub r6, r6, r8\n"          \
+    "    ldr r11, [r2], #4\n"       \
+    "    add r9, r7, r7, lsr #31\n" \
+    "    smlawb r7, r7, r11, r9\n"  \
+    "    add r9, r8, r8, lsr #31\n" \
+    "    smlawt r8, r8, r11, r9\n"  \
+    "    ldrd r9, r10, [r4], #8\n"  \
+    LNP_COMPARE(r5, r9, k)          \
+    LNP_COMPARE(r6, r10, l)         \
+    "    ldr r11, [r3], #4\n"       \
+    "    smulwb r9, r5, r11\n"      \
+    "    sub r7, r7, r9\n"          \
+    "    sub r7, r7, r5, lsr #31\n" \
+    "    smulwt r10, r6, r11\n"     \
+    "    sub r8, r8, r10\n"         \
+    "    sub r8, r8, r6, lsr #31\n" \
+    "    strd r5, r6, [r0], #8\n"   \
+    "    strd r7, r8, [r1], #8\n"
+#define LNP_ADLIF_SPIKE(v, w, v_th, at, k)            \
+    LNP_SPIKE(v, v_th, k)                             \
+    "    ldr " #v_th ", [sp, #40]\n"                  \
+    "    add " #v_th ", " #v_th ", r4\n"              \
+    "    ldr " #v_th ", [" #v_th ", #" #at "]\n"      \
+    "    add " #w ", " #w ", " #v_th "\n"             \
+    LNP_BACK(k)
+
+LNP_BY_HAND void fire_adlif_asm(LNP_USES int32_t *v, LNP_USES int32_t *w, LNP_USES const uint16_t *left,
+                                LNP_USES const uint16_t *pull, LNP_USES const int32_t *v_th,
+                                LNP_USES const int32_t *jump, LNP_USES uint8_t *z, LNP_USES const uint8_t *end)
+{
+    __asm__(
+        LNP_ENTER
+        "    ldrd r4, r5, [sp, #36]\n"
+        "    sub r5, r5, r4\n"
+        "    sub r5, #8\n"
+        "    str r5, [sp, #40]\n"
+        "    ldr lr, [sp, #44]\n"
+        "1:  mov r12, #0\n"
+        LNP_ADLIF_TWO(0, 1)
+        LNP_ADLIF_TWO(2, 3)
+        LNP_ADLIF_TWO(4, 5)
+        LNP_ADLIF_TWO(6, 7)
+        "    strb r12, [lr], #1\n"
+        "    ldr r9, [sp, #48]\n"
+        "    cmp lr, r9\n"
+        "    bne 1b\n"
+        LNP_LEAVE
+        LNP_ADLIF_SPIKE(r5, r7, r9, 0, 0)
+        LNP_ADLIF_SPIKE(r6, r8, r10, 4, 1)
+        LNP_ADLIF_SPIKE(r5, r7, r9, 0, 2)
+        LNP_ADLIF_SPIKE(r6, r8, r10, 4, 3)
+        LNP_ADLIF_SPIKE(r5, r7, r9, 0, 4)
+        LNP_ADLIF_SPIKE(r6, r8, r10, 4, 5)
+        LNP_ADLIF_SPIKE(r5, r7, r9, 0, 6)
+        LNP_ADLIF_SPIKE(r6, r8, r10, 4, 7));
+}
+// clang-format on
+
+static inline uint32_t fire_adlif(int32_t *v, int32_t *w, const uint16_t *left, const uint16_t *pull,
+                                  const int32_t *v_th, const int32_t *jump, uint32_t *z, uint32_t count)
+{
+    const uint32_t eights = count / 8u;
+    if (eights % 4u != 0) {
+        z[eights / 4u] = 0;
+    }
+    if (eights != 0) {
+        fire_adlif_asm(v, w, left, pull, v_th, jump, (uint8_t *)z, (uint8_t *)z + eights);
+    }
+    return 8u * eights;
+}
+
+#endif

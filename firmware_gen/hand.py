@@ -1,0 +1,102 @@
+"""What the loops by hand of csrc/lnp_armv7em.h serve: a step or an encoder that, in whatever names, is one of these."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+
+from lnp_edge.firmware_gen.neuron import forms
+from lnp_edge.spec import layout, plugins
+from lnp_edge.spec.model import Population, QuantizedModel
+from lnp_edge.spec.ops import add, clamp, gate, greater, leak, mul, shift_round, sub
+from lnp_edge.spec.trace import Statement, trace
+
+
+def leak_and_add(x, left, added):
+    x = leak(x, left)
+    x = add(x, added)
+    return x
+
+
+def fire_lif(v, i, left, v_th):
+    v = leak(v, left)
+    v = add(v, i)
+    z = greater(v, v_th)
+    kick = gate(z, v_th)
+    v = sub(v, kick)
+    return v, z
+
+
+def fire_adlif(v, w, left, pull, v_th, jump):
+    v = sub(v, w)
+    z = greater(v, v_th)
+    kick = gate(z, v_th)
+    v = sub(v, kick)
+    rest = leak(v, pull)
+    pulled = sub(v, rest)
+    jumped = mul(z, jump)
+    w = leak(w, left)
+    w = add(w, pulled)
+    w = add(w, jumped)
+    return v, w, z
+
+
+def encode_affine(count, offset, gain, shift):
+    x = sub(count, offset)
+    x = mul(x, gain)
+    x = shift_round(x, shift)
+    x = clamp(x, -127, 127)
+    return x
+
+
+def encode(model: QuantizedModel, tables: str) -> str:
+    """The call of the loop that encodes counts, or "0". It returns how many it encoded."""
+    module = plugins.get("lnp_edge.encoders", model.encoder)
+    known = _same(encode_affine, trace(module.encode).statements)
+    if not known or set(known.values()) & {*module.PARAMS} != {*module.PARAMS} or not model.front.stacks:
+        return "0"
+    given = (tables + known[name] for name in ("offset", "gain", "shift"))
+    return f"encode_affine(input, counts, {', '.join(given)}, {len(model.inputs)}u)"
+
+
+def begin(population: Population, sums: str, tables: str) -> str:
+    """The call of the loop that begins the sums of a population, or "". It returns how many it began."""
+    names = _names(leak_and_add, layout.parts(population.module).begin, population)
+    if not names:
+        return ""
+    return f"leak_and_add({sums}, {', '.join(tables + name for name in names[1:])}, {population.n}u)"
+
+
+def finish(population: Population, state: str, tables: str) -> str:
+    """The call of the loop that finishes the neurons of a population, or "". It returns how many it finished."""
+    for loop in (fire_lif, fire_adlif):
+        if names := _names(loop, layout.parts(population.module).finish, population):
+            given = [(tables if name in population.module.TABLES else state) + name for name in names]
+            return f"{loop.__name__}({', '.join(given)}, {state}z, {population.n}u)"
+    return ""
+
+
+def _names(loop: Callable, step: Iterable[Statement], population: Population) -> list[str]:
+    """What the arguments of a loop are called in a step that does the same, or []. No leak may be above 1/2."""
+    module, own, here = population.module, forms(population), list(step)
+    known = _same(loop, here)
+    if not known or known.get("z") not in (None, trace(module.step).returns[-1]):
+        return []
+    leaks = [own.get(str(one.args[1])) for one in here if one.op == "leak"]
+    names = [known[argument] for argument in trace(loop).args]
+    fits = set(names) <= {*module.STATE, *module.TABLES} and sum(name in own for name in names) == len(leaks)
+    return names if fits and set(leaks) == {"leak_half"} else []
+
+
+def _same(loop: Callable, here: Iterable[Statement]) -> dict[str, str]:
+    """What each name of a loop is called in statements that do the same, or {}."""
+    step, there, known = list(here), trace(loop).statements, dict[str, str]()
+    if [one.op for one in step] != [other.op for other in there]:
+        return {}
+    for one, other in zip(step, there, strict=True):
+        for name, of in zip((*one.args, one.target), (*other.args, other.target), strict=True):
+            if isinstance(name, int) or isinstance(of, int):
+                if name != of:
+                    return {}
+            elif known.setdefault(of, name) != name:
+                return {}
+    return known if len(set(known.values())) == len(known) else {}
