@@ -128,7 +128,7 @@ def with_loop_by_index(path):
     text = kernel.read_text()
     before, _, rest = text.partition("if ((count & 1u) != 0)")
     after = rest[rest.index("LNP_ADD_ROW(add_row_u8_i8") :]
-    loop = "for (uint32_t k = 0; k < count; k++) { drive[target[k]] += w[k] * scale; } }"
+    loop = "for (uint32_t k = 0; k < count; k++) { sums[target[k]] += w[k] * scale; } }"
     kernel.write_text(f"{before}{loop}\n\n{after}")
 
 

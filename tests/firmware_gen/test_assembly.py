@@ -1,0 +1,262 @@
+"""Loops in assembly on a Cortex-M4 give the bits of the C beside them, whatever the sizes and with every compiler."""
+
+import subprocess
+from contextlib import closing
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from conftest import need_for
+from elftools.elf.elffile import ELFFile
+from tiny import random_model, random_tables, tiny_counts, tiny_model, tiny_stack
+
+from lnp_edge import boards
+from lnp_edge.firmware_gen import build as build_module
+from lnp_edge.firmware_gen import commands, hand
+from lnp_edge.firmware_gen.build import build
+from lnp_edge.firmware_gen.generate import generate, write
+from lnp_edge.neurons import cuba_lif
+from lnp_edge.runtime.device import Device
+from lnp_edge.runtime.ports import open_board
+from lnp_edge.runtime.reference import Reference
+from lnp_edge.spec import layout, plugins
+from lnp_edge.spec.model import CSR, Population
+from lnp_edge.spec.ops import add, gate, greater, leak, sub
+
+BOARD = "cortex-m4"
+LOOPS = {"by hand": "", "in C": "#define LNP_C_LOOPS\n"}
+
+
+def folder_for(model, path, loops="by hand"):
+    write(generate(model, boards.get(BOARD)), path)
+    kernel = path / "lnp_kernel.h"
+    kernel.write_text(LOOPS[loops] + kernel.read_text())
+    return path
+
+
+def assert_runs_like_the_reference(model, path, toolchain, loops="by hand", optimize=""):
+    need_for(BOARD, toolchain)
+    image = build(folder_for(model, path, loops), toolchain, optimize).image
+    counts, reference = tiny_counts(model, 60), Reference(model)
+    with closing(Device(open_board(boards.get(BOARD), image), model)) as device:
+        device.reset()
+        assert device.steps(counts).digests.tolist() == reference.steps(counts).digests.tolist()
+        assert device.state().tolist() == reference.state().tolist()
+    return image
+
+
+def functions(image):
+    """The functions of an image that are assembly alone."""
+    with image.open("rb") as file:
+        symbols = ELFFile(file).get_section_by_name(".symtab").iter_symbols()
+        return {s.name for s in symbols if s.name.endswith("_asm") or s.name == "sum_spikes"}
+
+
+def of(model, neuron="cuba_lif", into=0, within=3, **leaks):
+    """The layer with other neurons, shifts of its weights from the input and between its neurons, and leaks."""
+    hidden, out = model.populations
+    hidden = Population("hidden", neuron, hidden.n, hidden.params)
+    if neuron != "cuba_lif":
+        hidden = replace(hidden, params=random_tables(neuron, 5, hidden.n))
+    hidden = replace(hidden, params=hidden.params | {k: np.full(hidden.n, v, np.int32) for k, v in leaks.items()})
+    shifts = {"in": into, "rec": within, "out": 5}
+    projections = tuple(replace(p, shift=shifts[p.name]) for p in model.projections)
+    return replace(model, populations=(hidden, out), projections=projections).check()
+
+
+def rows_of_every_length():
+    """Neuron j has j % 42 synapses, and most neurons fire: every way into the loop over a row is taken."""
+    model, rng = tiny_model(n=86), np.random.default_rng(3)
+    w = np.zeros((86, 86), np.int32)
+    for j in range(86):
+        w[j, rng.choice(86, j % 42, replace=False)] = rng.integers(1, 128, j % 42) * rng.choice((-1, 1), j % 42)
+    hidden, out = model.populations
+    low = replace(hidden, params=hidden.params | {"v_th": np.full(86, 1, np.int32)})
+    rec = replace(model.projection("rec"), w=CSR.from_dense(w))
+    projections = tuple(rec if p.name == "rec" else p for p in model.projections)
+    return replace(model, populations=(low, out), projections=projections).check()
+
+
+def largest_weights():
+    """All weights from the input are 127 or -127, and inputs often: the sums of pairs at their limits."""
+    model = tiny_model(n=44, n_in=12)
+    w = np.where(np.arange(12 * 44).reshape(12, 44) * 7 % 5 < 2, -127, 127).astype(np.int32)
+    into = replace(model.projection("in"), w=CSR.from_dense(w))
+    return replace(model, projections=tuple(into if p.name == "in" else p for p in model.projections)).check()
+
+
+HALVES = {"c_syn": 30000, "c_mem": 30000}
+ALL_LOOPS = {
+    "leak_and_add_asm",
+    "encode_affine_asm",
+    "pairs_of_in_asm",
+    "rows_of_rec_asm",
+    "fire_lif_asm",
+    "sum_spikes",
+}
+FEW = ALL_LOOPS - {"rows_of_rec_asm"}  # few neurons, whose synapses are dense
+ADLIF = ALL_LOOPS - {"fire_lif_asm"} | {"fire_adlif_asm"}
+CASES = {  # a model, and which loops it has
+    "1 neuron": (tiny_model(n=1, n_in=1), {"sum_spikes"}),
+    "7 neurons": (tiny_model(n=7, n_in=2), FEW - {"leak_and_add_asm", "fire_lif_asm"}),
+    "8 neurons": (tiny_model(n=8, n_in=4), ALL_LOOPS),
+    "9 neurons": (tiny_model(n=9, n_in=5), FEW),
+    "39 neurons": (tiny_model(n=39, n_in=6), ALL_LOOPS),
+    "adlif, 41": (of(tiny_model(n=41, n_in=7), "adlif"), ADLIF),
+    "adlif, 64": (of(tiny_model(n=64, n_in=9), "adlif"), ADLIF),
+    "9 outputs, 63 inputs": (tiny_model(n=33, n_in=63, n_out=9), ALL_LOOPS),
+    "64 inputs": (tiny_model(n=32, n_in=64), ALL_LOOPS),
+    "65 inputs": (tiny_model(n=32, n_in=65), ALL_LOOPS - {"pairs_of_in_asm", "leak_and_add_asm"}),
+    "indices of 16 bits": (tiny_model(n=300, density=0.05), ALL_LOOPS),
+    "ends of rows of 32 bits": (tiny_model(n=300, density=0.9), ALL_LOOPS),
+    "rows of every length": (rows_of_every_length(), ALL_LOOPS),
+    "largest weights": (largest_weights(), ALL_LOOPS),
+    "shifts of 7 and 14": (of(tiny_model(n=41, density=0.05), into=7, within=14, **HALVES), ALL_LOOPS),
+    "shifts of 8 and 0": (of(tiny_model(n=41, density=0.05), into=8, within=0, **HALVES), ALL_LOOPS),
+    "shifts of 9 and 15": (
+        of(tiny_model(n=41, density=0.05), into=9, within=15, **HALVES),
+        ALL_LOOPS - {"rows_of_rec_asm"},
+    ),
+    "shift of 14": (of(tiny_model(n=41, density=0.05), into=14, **HALVES), ALL_LOOPS),
+    "leak above 1/2": (of(tiny_model(), c_mem=32769), ALL_LOOPS - {"fire_lif_asm"}),
+    "leaks of 1/2": (of(tiny_model(), c_mem=32768, c_syn=32768), ALL_LOOPS),
+    "two layers": (tiny_stack(), None),
+}
+QUICK = ("39 neurons", "adlif, 41", "rows of every length")
+
+
+@pytest.mark.parametrize("toolchain", ["gcc", "zig"])
+@pytest.mark.parametrize("case", [pytest.param(c, marks=() if c in QUICK else pytest.mark.slow) for c in CASES])
+def test_loops_by_hand_run_like_the_reference(tmp_path, case, toolchain):
+    model, loops = CASES[case]
+    image = assert_runs_like_the_reference(model, tmp_path, toolchain)
+    assert loops is None or functions(image) == loops
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("toolchain", ["gcc", "zig"])
+@pytest.mark.parametrize("seed", range(100, 106))
+def test_any_structure_runs_like_the_reference(tmp_path, seed, toolchain):
+    assert_runs_like_the_reference(random_model(seed), tmp_path, toolchain)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("toolchain", ["gcc", "zig"])
+@pytest.mark.parametrize("case", ["39 neurons", "adlif, 41", "two layers"])
+def test_the_same_network_with_its_loops_in_c_runs_like_the_reference(tmp_path, case, toolchain):
+    image = assert_runs_like_the_reference(CASES[case][0], tmp_path, toolchain, "in C")
+    assert functions(image) == set()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("optimize", ["-O0", "-O1", "-O2", "-O3", "-Os"])
+@pytest.mark.parametrize("toolchain", ["gcc", "zig"])
+def test_loops_by_hand_run_like_the_reference_at_every_level(tmp_path, toolchain, optimize):
+    assert_runs_like_the_reference(CASES["adlif, 41"][0], tmp_path, toolchain, optimize=optimize)
+
+
+def code(path, toolchain, *flags):
+    """The bytes of each function that is assembly alone, compiled with these flags."""
+    cc, tools = build_module.compiler(toolchain), commands.toolchain(boards.get(BOARD), toolchain)
+    command = [*cc, "-std=c11", *commands.WARNINGS, *tools.flags, *flags, "-c", "lnp_net.c", "-o", "net.o"]
+    subprocess.run(command, cwd=path, check=True, env=build_module._environment(path))
+    found = {}
+    with (path / "net.o").open("rb") as file:
+        elf = ELFFile(file)
+        for s in elf.get_section_by_name(".symtab").iter_symbols():
+            if s.name.endswith("_asm"):
+                begin = s["st_value"] & ~1
+                whole = elf.get_section(s["st_shndx"]).data()[begin : begin + s["st_size"]]
+                found[s.name] = whole.removesuffix(b"\x00\xbf")  # a NOP before what comes next
+    return found
+
+
+@pytest.mark.parametrize("toolchain", ["gcc", "zig"])
+def test_no_flag_of_a_compiler_changes_a_loop_by_hand(tmp_path, toolchain):
+    """Frame pointers take a register, position independence another, from what a compiler writes: not from these."""
+    need_for(BOARD, toolchain, start=False)
+    path = folder_for(tiny_model(), tmp_path)
+    plain = code(path, toolchain, "-O2")
+    assert plain.keys() == ALL_LOOPS - {"sum_spikes"} and min(map(len, plain.values())) > 50
+    for flags in (("-O0", "-fno-omit-frame-pointer"), ("-O1", "-fPIC"), ("-O3", "-fPIE"), ("-Os",)):
+        found = code(path, toolchain, *flags)
+        assert {name: found[name] for name in plain} == plain, flags
+
+
+# --- which steps have a loop
+
+
+def renamed(u, x, k, top):
+    """The second part of cuba_lif in other words."""
+    u = leak(u, k)
+    u = add(u, x)
+    fired = greater(u, top)
+    back = gate(fired, top)
+    u = sub(u, back)
+    return u, fired
+
+
+def zero_reset(v, i_syn, c_mem, v_th):
+    """The potential itself is subtracted, not the threshold."""
+    v = leak(v, c_mem)
+    v = add(v, i_syn)
+    z = greater(v, v_th)
+    kick = gate(z, v)
+    v = sub(v, kick)
+    return v, z
+
+
+def swapped(v, i_syn, c_mem, v_th):
+    """Spikes below the threshold."""
+    v = leak(v, c_mem)
+    v = add(v, i_syn)
+    z = greater(v_th, v)
+    kick = gate(z, v_th)
+    v = sub(v, kick)
+    return v, z
+
+
+@pytest.mark.parametrize(("step", "same"), [(renamed, True), (zero_reset, False), (swapped, False)])
+def test_a_step_in_other_words_is_the_same_step(step, same):
+    from lnp_edge.spec.trace import trace
+
+    assert bool(hand._same(hand.fire_lif, trace(step).statements)) == same
+
+
+def test_a_step_adds_in_place_where_it_adds_the_drive_to_a_state_variable():
+    into = {
+        name: layout.parts(plugins.get("lnp_edge.neurons", name)).into for name in ("cuba_lif", "adlif", "li", "mean")
+    }
+    assert into == {"cuba_lif": "i_syn", "adlif": "v", "li": "y", "mean": "y"}
+    assert layout.drives(tiny_stack()) == 0
+
+
+def twice(i_syn, v, drive, c_syn, c_mem, v_th, bias):
+    """The drive reaches both variables."""
+    i_syn = add(i_syn, drive)
+    v = add(v, drive)
+    z = greater(v, v_th)
+    return i_syn, v, z
+
+
+def late(i_syn, v, drive, c_syn, c_mem, v_th, bias):
+    """The other variable changes before the drive comes."""
+    v = leak(v, c_mem)
+    i_syn = add(i_syn, drive)
+    v = add(v, i_syn)
+    z = greater(v, v_th)
+    kick = gate(z, v_th)
+    v = sub(v, kick)
+    return i_syn, v, z
+
+
+@pytest.mark.parametrize("step", [twice, late])
+@pytest.mark.parametrize("toolchain", ["gcc", "zig"])
+def test_any_other_step_has_its_sums_apart(tmp_path, monkeypatch, step, toolchain):
+    need_for(BOARD, toolchain, start=False)
+    before = generate(tiny_model(), boards.get(BOARD))["lnp_net.h"]
+    monkeypatch.setattr(cuba_lif, "step", step)
+    assert layout.parts(cuba_lif).into == "drive" and layout.drives(tiny_model()) == 40
+    text = generate(tiny_model(), boards.get(BOARD))["lnp_net.h"]
+    assert "int32_t drive[40];" in text and "int32_t drive[40];" not in before
+    code(folder_for(tiny_model(), tmp_path), toolchain, "-O2")
