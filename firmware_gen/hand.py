@@ -60,31 +60,38 @@ def encode(model: QuantizedModel, tables: str) -> str:
 
 def begin(population: Population, sums: str, tables: str) -> str:
     """The call of the loop that begins the sums of a population, or "". It returns how many it began."""
-    names = _names(leak_and_add, layout.parts(population.module).begin, population)
+    loop, names = _names(leak_and_add, layout.parts(population.module).begin, population)
     if not names:
         return ""
-    return f"leak_and_add({sums}, {', '.join(tables + name for name in names[1:])}, {population.n}u)"
+    return f"{loop}({sums}, {', '.join(tables + name for name in names[1:])}, {population.n}u)"
 
 
 def finish(population: Population, state: str, tables: str) -> str:
     """The call of the loop that finishes the neurons of a population, or "". It returns how many it finished."""
-    for loop in (fire_lif, fire_adlif):
-        if names := _names(loop, layout.parts(population.module).finish, population):
+    for step in (fire_lif, fire_adlif):
+        loop, names = _names(step, layout.parts(population.module).finish, population)
+        if names:
             given = [(tables if name in population.module.TABLES else state) + name for name in names]
-            return f"{loop.__name__}({', '.join(given)}, {state}z, {population.n}u)"
+            return f"{loop}({', '.join(given)}, {state}z, {population.n}u)"
     return ""
 
 
-def _names(loop: Callable, step: Iterable[Statement], population: Population) -> list[str]:
-    """What the arguments of a loop are called in a step that does the same, or []. No leak may be above 1/2."""
-    module, own, here = population.module, forms(population), list(step)
-    known = _same(loop, here)
+def _names(step: Callable, here: Iterable[Statement], population: Population) -> tuple[str, list[str]]:
+    """The loop of a step, and what its arguments are called in statements that do the same; or "" and [].
+
+    A loop takes leaks of up to 1/2. Its name with _any takes any leak for `left`.
+    """
+    module, own, statements = population.module, forms(population), list(here)
+    known = _same(step, statements)
     if not known or known.get("z") not in (None, trace(module.step).returns[-1]):
-        return []
-    leaks = [own.get(str(one.args[1])) for one in here if one.op == "leak"]
-    names = [known[argument] for argument in trace(loop).args]
-    fits = set(names) <= {*module.STATE, *module.TABLES} and sum(name in own for name in names) == len(leaks)
-    return names if fits and set(leaks) == {"leak_half"} else []
+        return "", []
+    names = [known[argument] for argument in trace(step).args]
+    leaks = {str(one.args[1]) for one in statements if one.op == "leak"}
+    if not set(names) <= {*module.STATE, *module.TABLES} or leaks != {name for name in names if name in own}:
+        return "", []
+    if any(own[name] == "leak" for name in leaks - {known["left"]}):
+        return "", []
+    return step.__name__ + "_any" * (own[known["left"]] == "leak"), names
 
 
 def _same(loop: Callable, here: Iterable[Statement]) -> dict[str, str]:

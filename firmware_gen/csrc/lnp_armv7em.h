@@ -21,43 +21,77 @@
 #define LNP_LEAVE "    pop {r4-r11, pc}\n"
 
 // x = lnp_leak_half(x, d) + more, with d in the half b or t of `left`; `more` is lost.
-#define LNP_LEAK(x, left, half, more)                    \
+#define LNP_LEAK_half(x, left, half, more, spare)        \
     "    add " #more ", " #more ", " #x ", lsr #31\n"    \
     "    add " #more ", " #more ", " #x "\n"             \
     "    smlaw" #half " " #x ", " #x ", " #left ", " #more "\n"
 
-// --- x = lnp_leak_half(x, left) + added
+// x = lnp_leak(x, d) + more: x counts where d is negative as a halfword. `spare` is lost too.
+#define LNP_LEAK_any(x, left, half, more, spare)               \
+    "    add " #more ", " #more ", " #x ", lsr #31\n"          \
+    LNP_SIGN_##half(x, left, spare)                            \
+    "    add " #more ", " #more ", " #spare "\n"               \
+    "    smlaw" #half " " #x ", " #x ", " #left ", " #more "\n"
+#define LNP_SIGN_b(x, left, spare)                  \
+    "    lsl " #spare ", " #left ", #16\n"          \
+    "    and " #spare ", " #x ", " #spare ", asr #31\n"
+#define LNP_SIGN_t(x, left, spare) "    and " #spare ", " #x ", " #left ", asr #31\n"
 
-#define LNP_LEAK_FOUR                      \
-    "    ldmia r0, {r4-r7}\n"              \
-    "    ldmia r1!, {r8, r9}\n"            \
-    "    ldmia r2!, {r10, r11, r12, lr}\n" \
-    LNP_LEAK(r4, r8, b, r10)               \
-    LNP_LEAK(r5, r8, t, r11)               \
-    LNP_LEAK(r6, r9, b, r12)               \
-    LNP_LEAK(r7, r9, t, lr)                \
+// --- x = lnp_leak_half(x, left) + added, or lnp_leak
+
+// Turned, x is kept as (x + 2^31) rotated right by `turn` bits, the shift of weights that are added next: to add
+// 2^turn * w to x is then to add w. The upper bits cannot be reached from below: x + 2^31 stays within 0..2^32 - 1.
+#define LNP_TURN_0(turn)
+#define LNP_TURN_1(turn)                          \
+    "    mov r8, #(1 << (31 - " #turn "))\n"      \
+    "    eor r4, r8, r4, ror #" #turn "\n"        \
+    "    eor r5, r8, r5, ror #" #turn "\n"        \
+    "    eor r6, r8, r6, ror #" #turn "\n"        \
+    "    eor r7, r8, r7, ror #" #turn "\n"
+#define LNP_LEAK_FOUR_half(turned, turn)        \
+    "    ldmia r0, {r4-r7}\n"                   \
+    "    ldmia r1!, {r8, r9}\n"                 \
+    "    ldmia r2!, {r10, r11, r12, lr}\n"      \
+    LNP_LEAK_half(r4, r8, b, r10, none)         \
+    LNP_LEAK_half(r5, r8, t, r11, none)         \
+    LNP_LEAK_half(r6, r9, b, r12, none)         \
+    LNP_LEAK_half(r7, r9, t, lr, none)          \
+    LNP_TURN_##turned(turn)                     \
     "    stmia r0!, {r4-r7}\n"
-
-LNP_BY_HAND void leak_and_add_asm(LNP_USES int32_t *x, LNP_USES const uint16_t *left,
-                                  LNP_USES const int32_t *added, LNP_USES uint32_t eights)
-{
-    __asm__(
-        LNP_ENTER
-        "1:\n"
-        LNP_LEAK_FOUR
-        LNP_LEAK_FOUR
-        "    subs r3, #1\n"
-        "    bne 1b\n"
-        LNP_LEAVE);
-}
-
-static inline uint32_t leak_and_add(int32_t *x, const uint16_t *left, const int32_t *added, uint32_t count)
-{
-    if (count >= 8u) {
-        leak_and_add_asm(x, left, added, count / 8u);
+#define LNP_LEAK_FOUR_any(turned, turn)         \
+    "    ldmia r0, {r4-r7}\n"                   \
+    "    ldmia r1!, {r8, r9}\n"                 \
+    "    ldmia r2!, {r10, r11, r12}\n"          \
+    LNP_LEAK_any(r4, r8, b, r10, lr)            \
+    LNP_LEAK_any(r5, r8, t, r11, lr)            \
+    "    ldr r10, [r2], #4\n"                   \
+    LNP_LEAK_any(r6, r9, b, r12, lr)            \
+    LNP_LEAK_any(r7, r9, t, r10, lr)            \
+    LNP_TURN_##turned(turn)                     \
+    "    stmia r0!, {r4-r7}\n"
+#define LNP_LEAK_LOOP(name, leak, turned, turn)                                                            \
+    LNP_BY_HAND void name##_asm(LNP_USES int32_t *x, LNP_USES const uint16_t *left,                        \
+                                LNP_USES const int32_t *added, LNP_USES uint32_t eights)                   \
+    {                                                                                                      \
+        __asm__(                                                                                           \
+            LNP_ENTER                                                                                      \
+            "1:\n"                                                                                         \
+            LNP_LEAK_FOUR_##leak(turned, turn)                                                               \
+            LNP_LEAK_FOUR_##leak(turned, turn)                                                               \
+            "    subs r3, #1\n"                                                                            \
+            "    bne 1b\n"                                                                                 \
+            LNP_LEAVE);                                                                                    \
+    }                                                                                                      \
+    static inline uint32_t name(int32_t *x, const uint16_t *left, const int32_t *added, uint32_t count)    \
+    {                                                                                                      \
+        if (count >= 8u) {                                                                                 \
+            name##_asm(x, left, added, count / 8u);                                                        \
+        }                                                                                                  \
+        return count & ~7u;                                                                                \
     }
-    return count & ~7u;
-}
+
+LNP_LEAK_LOOP(leak_and_add, half, 0, 0)
+LNP_LEAK_LOOP(leak_and_add_any, any, 0, 0)
 
 // --- encode_channel of the encoder affine, of counts without a front end
 
@@ -126,15 +160,25 @@ static inline uint32_t encode_affine(int16_t *input, const int16_t *counts, cons
     LNP_OF_TWO(how, r6, r7, r10)              \
     LNP_OF_TWO(PLUS, r8, r9, r11)
 
+#define LNP_BACK_0(turn)
+#define LNP_BACK_1(turn)                               \
+    "    mov r10, #0x80000000\n"                       \
+    "    eor r6, r10, r6, ror #(32 - " #turn ")\n"     \
+    "    eor r7, r10, r7, ror #(32 - " #turn ")\n"     \
+    "    eor r8, r10, r8, ror #(32 - " #turn ")\n"     \
+    "    eor r9, r10, r9, ror #(32 - " #turn ")\n"
+
 // Defines name(sums, pairs, input, targets) for so many pairs of inputs, 1..32, and a scale of 2^shift, up to 16.
-// The last load of inputs goes back to the first.
-#define LNP_PAIRS_LOOP(name, twos, shift)                                                                  \
+// The last load of inputs goes back to the first. Sums that are `turned` by `turn` bits are turned back, and eight
+// targets are done at a time, not four.
+#define LNP_PAIRS_LOOP(name, twos, shift, turned, turn)                                                           \
     LNP_BY_HAND void name##_asm(LNP_USES int32_t *sums, LNP_USES const int16_t *pairs,                     \
-                                LNP_USES const int16_t *input, LNP_USES uint32_t fours)                    \
+                                LNP_USES const int16_t *input, LNP_USES uint32_t times)                    \
     {                                                                                                      \
         __asm__(                                                                                           \
             LNP_ENTER                                                                                      \
             "1:\n"                                                                                         \
+            "    .rept 1 + " #turned "\n"                                                                  \
             "    .if " #twos " == 1\n"                                                                     \
             "    ldr r10, [r2]\n"                                                                          \
             "    .elseif " #twos " & 1\n"                                                                  \
@@ -157,6 +201,7 @@ static inline uint32_t encode_affine(int16_t *input, const int16_t *counts, cons
             LNP_OF_FOUR(PLUS, ", #-(4 * (" #twos " - 2))")                                                 \
             "    .endif\n"                                                                                 \
             "    ldmia r0, {r6-r9}\n"                                                                      \
+            LNP_BACK_##turned(turn)                                                                        \
             "    add r6, r6, r5, lsl #" #shift "\n"                                                        \
             "    sub r4, r4, r5\n"                                                                         \
             "    add r8, r8, lr, lsl #" #shift "\n"                                                        \
@@ -169,6 +214,7 @@ static inline uint32_t encode_affine(int16_t *input, const int16_t *counts, cons
             "    add r9, r9, r12, lsl #(" #shift " - 8)\n"                                                 \
             "    .endif\n"                                                                                 \
             "    stmia r0!, {r6-r9}\n"                                                                     \
+            "    .endr\n"                                                                                  \
             "    subs r3, #1\n"                                                                            \
             "    bne 1b\n"                                                                                 \
             LNP_LEAVE);                                                                                    \
@@ -176,24 +222,29 @@ static inline uint32_t encode_affine(int16_t *input, const int16_t *counts, cons
     static inline uint32_t name(int32_t *sums, const int16_t *pairs, const int16_t *input,                 \
                                 uint32_t targets)                                                          \
     {                                                                                                      \
-        if (targets >= 4u) {                                                                               \
-            name##_asm(sums, pairs, input, targets / 4u);                                                  \
+        const uint32_t together = 4u + 4u * turned;                                                        \
+        if (targets >= together) {                                                                         \
+            name##_asm(sums, pairs, input, targets / together);                                            \
         }                                                                                                  \
-        return targets & ~3u;                                                                              \
+        return targets - targets % together;                                                                              \
     }
 
 // --- add_row_u8_i8 and add_row_u16_i8 of all that fired
 
-// r0 sums, r6 where the next index is, r7 the next weight, r10 scale. An index goes through lr, a sum through r5.
-#define LNP_EVENT(target_t, weight)     \
+// r0 sums, r6 where the next index is, r7 the next weight. An index goes through lr, a sum through r5.
+#define LNP_EVENT(target_t, add)        \
     LNP_INDEX_##target_t                \
     "    ldr r5, [r0, lr, lsl #2]\n"    \
-    "    " weight "\n"                  \
+    "    " add "\n"                     \
     "    str r5, [r0, lr, lsl #2]\n"
-#define LNP_ONE_EVENT(target_t)         \
+#define LNP_INDEX_uint8_t "    ldrb lr, [r6], #1\n"
+#define LNP_INDEX_uint16_t "    ldrh lr, [r6], #2\n"
+
+// Sums as they are: r10 scale.
+#define LNP_ONE_EVENT_0(target_t)       \
     "    ldrsb r11, [r7], #1\n"         \
     LNP_EVENT(target_t, "mla r5, r11, r10, r5")
-#define LNP_FOUR_EVENTS(target_t)                   \
+#define LNP_FOUR_EVENTS_0(target_t)                 \
     "    ldr r11, [r7], #4\n"                       \
     "    sxtb16 r12, r11, ror #8\n"                 \
     "    sxtb16 r11, r11\n"                         \
@@ -201,8 +252,29 @@ static inline uint32_t encode_affine(int16_t *input, const int16_t *counts, cons
     LNP_EVENT(target_t, "smlabb r5, r12, r10, r5")  \
     LNP_EVENT(target_t, "smlatb r5, r11, r10, r5")  \
     LNP_EVENT(target_t, "smlatb r5, r12, r10, r5")
-#define LNP_INDEX_uint8_t "    ldrb lr, [r6], #1\n"
-#define LNP_INDEX_uint16_t "    ldrh lr, [r6], #2\n"
+#define LNP_SCALE_0(shift) "    mov r10, #(1 << " #shift ")\n"
+#define LNP_WORD_0                  \
+    "    ldrd r5, r12, [sp, #36]\n" \
+    "    cmp r5, r12\n"             \
+    "    beq 12f\n"                 \
+    "    ldr r9, [r5], #4\n"        \
+    "    str r5, [sp, #36]\n"
+
+// Turned sums: r10 where the next word of z is, r11 where z ends.
+#define LNP_ONE_EVENT_1(target_t)       \
+    "    ldrsb r12, [r7], #1\n"         \
+    LNP_EVENT(target_t, "add r5, r5, r12")
+#define LNP_FOUR_EVENTS_1(target_t)                   \
+    "    ldr r12, [r7], #4\n"                         \
+    LNP_EVENT(target_t, "sxtab r5, r5, r12")          \
+    LNP_EVENT(target_t, "sxtab r5, r5, r12, ror #8")  \
+    LNP_EVENT(target_t, "sxtab r5, r5, r12, ror #16") \
+    LNP_EVENT(target_t, "sxtab r5, r5, r12, ror #24")
+#define LNP_SCALE_1(shift) "    ldrd r10, r11, [sp, #36]\n"
+#define LNP_WORD_1            \
+    "    cmp r10, r11\n"      \
+    "    beq 12f\n"           \
+    "    ldr r9, [r10], #4\n"
 
 // The row of spike r5 of a word: r6 its indices, r7 its weights, r8 its length in the upper half. r1 has the ends of the
 // word's rows, r2 and r3 where all indices and weights begin. Two ends of 16 bits are one word, aligned or not.
@@ -214,11 +286,11 @@ static inline uint32_t encode_affine(int16_t *input, const int16_t *counts, cons
     "    sub r8, r8, r8, lsl #16\n"
 #define LNP_ROW_uint32_t(target_t)               \
     "    add r8, r1, r5, lsl #2\n"               \
-    "    ldrd r11, r8, [r8]\n"                   \
-    "    add r6, r2, r11\n"                      \
-    LNP_TWICE_##target_t("    add r6, r6, r11\n") \
-    "    add r7, r3, r11\n"                      \
-    "    sub r8, r8, r11\n"                      \
+    "    ldrd r12, r8, [r8]\n"                   \
+    "    add r6, r2, r12\n"                      \
+    LNP_TWICE_##target_t("    add r6, r6, r12\n") \
+    "    add r7, r3, r12\n"                      \
+    "    sub r8, r8, r12\n"                      \
     "    lsl r8, r8, #16\n"
 #define LNP_TWICE_uint8_t(text)
 #define LNP_TWICE_uint16_t(text) text
@@ -226,9 +298,9 @@ static inline uint32_t encode_affine(int16_t *input, const int16_t *counts, cons
 #define LNP_ROWS_uint32_t "    add r1, #128\n"
 
 // Defines name(sums, indptr, indices, data, z, words) for indptr and indices of these types, int8 data and a scale of
-// 2^shift, up to 14. A word of z is read with its bits reversed: the first 1 is the first neuron. The two lowest bits of
+// 2^shift, up to 14, or for `turned` sums. A word of z is read with its bits reversed: the first 1 is the first neuron. The two lowest bits of
 // a row's length say where to enter three single synapses, the next two where to enter the loop over 16.
-#define LNP_ROWS_LOOP(name, indptr_t, target_t, shift)                                                      \
+#define LNP_ROWS_LOOP(name, indptr_t, target_t, shift, turned)                                              \
     LNP_BY_HAND void name##_asm(LNP_USES int32_t *sums, LNP_USES const indptr_t *indptr,                    \
                                 LNP_USES const target_t *indices, LNP_USES const int8_t *data,              \
                                 LNP_USES const uint32_t *z, LNP_USES const uint32_t *end)                   \
@@ -236,7 +308,7 @@ static inline uint32_t encode_affine(int16_t *input, const int16_t *counts, cons
         __asm__(                                                                                            \
             LNP_ENTER                                                                                       \
             "    mov r4, #0x80000000\n"                                                                     \
-            "    mov r10, #(1 << " #shift ")\n"                                                             \
+            LNP_SCALE_##turned(shift)                                                                       \
             "    b 2f\n"                                                                                    \
             "1:  clz r5, r9\n"                                                                              \
             "    lsr r12, r4, r5\n"                                                                         \
@@ -246,33 +318,30 @@ static inline uint32_t encode_affine(int16_t *input, const int16_t *counts, cons
             "    tbb [pc, r5]\n"                                                                            \
             "13: .byte (5f - 13b) / 2, (4f - 13b) / 2, (14f - 13b) / 2, (15f - 13b) / 2\n"                  \
             "15:\n"                                                                                         \
-            LNP_ONE_EVENT(target_t)                                                                         \
+            LNP_ONE_EVENT_##turned(target_t)                                                                \
             "14:\n"                                                                                         \
-            LNP_ONE_EVENT(target_t)                                                                         \
+            LNP_ONE_EVENT_##turned(target_t)                                                                \
             "4:\n"                                                                                          \
-            LNP_ONE_EVENT(target_t)                                                                         \
+            LNP_ONE_EVENT_##turned(target_t)                                                                \
             "5:  ubfx r5, r8, #18, #2\n"                                                                    \
             "    lsr r8, r8, #20\n"                                                                         \
             "    tbb [pc, r5]\n"                                                                            \
             "6:  .byte (9f - 6b) / 2, (8f - 6b) / 2, (7f - 6b) / 2, (11f - 6b) / 2\n"                       \
             "10:\n"                                                                                         \
-            LNP_FOUR_EVENTS(target_t)                                                                       \
+            LNP_FOUR_EVENTS_##turned(target_t)                                                              \
             "11:\n"                                                                                         \
-            LNP_FOUR_EVENTS(target_t)                                                                       \
+            LNP_FOUR_EVENTS_##turned(target_t)                                                              \
             "7:\n"                                                                                          \
-            LNP_FOUR_EVENTS(target_t)                                                                       \
+            LNP_FOUR_EVENTS_##turned(target_t)                                                              \
             "8:\n"                                                                                          \
-            LNP_FOUR_EVENTS(target_t)                                                                       \
+            LNP_FOUR_EVENTS_##turned(target_t)                                                              \
             "9:  subs r8, #1\n"                                                                             \
             "    bge 10b\n"                                                                                 \
             "3:  cmp r9, #0\n"                                                                              \
             "    bne 1b\n"                                                                                  \
             LNP_ROWS_##indptr_t                                                                             \
-            "2:  ldrd r5, r12, [sp, #36]\n"                                                                 \
-            "    cmp r5, r12\n"                                                                             \
-            "    beq 12f\n"                                                                                 \
-            "    ldr r9, [r5], #4\n"                                                                        \
-            "    str r5, [sp, #36]\n"                                                                       \
+            "2:\n"                                                                                          \
+            LNP_WORD_##turned                                                                               \
             "    rbit r9, r9\n"                                                                             \
             "    cmp r9, #0\n"                                                                              \
             "    bne 1b\n"                                                                                  \
@@ -326,6 +395,16 @@ LNP_BY_HAND void sum_spikes(LNP_USES int32_t *sum, LNP_USES const int8_t *rows, 
 
 // --- the rest of a step of neurons that spike, eight at a time: r12 is their byte of z
 
+// The number of eights, after a last word that they do not fill was set to 0.
+static inline uint32_t clear_last(uint32_t *z, uint32_t count)
+{
+    const uint32_t eights = count / 8u;
+    if (eights % 4u != 0) {
+        z[eights / 4u] = 0;
+    }
+    return eights;
+}
+
 // A spike is rare: it is handled elsewhere, at 3k, and comes back.
 #define LNP_COMPARE(v, v_th, k)      \
     "    cmp " #v ", " #v_th "\n"    \
@@ -336,16 +415,27 @@ LNP_BY_HAND void sum_spikes(LNP_USES int32_t *sum, LNP_USES const int8_t *rows, 
     "    orr r12, r12, #(1 << " #k ")\n"
 #define LNP_BACK(k) "    b 4" #k "b\n"
 
-// v = lnp_leak_half(v, left) + i. r0 v, r1 i, r2 left, r3 v_th.
-#define LNP_LIF_FOUR(k, l, m, n)       \
+// v = lnp_leak_half(v, left) + i, or lnp_leak. r0 v, r1 i, r2 left, r3 v_th.
+#define LNP_LIF_LEAK_half                  \
+    "    ldmia r1!, {r8-r11}\n"            \
+    "    ldr lr, [r2], #4\n"               \
+    LNP_LEAK_half(r4, lr, b, r8, none)     \
+    LNP_LEAK_half(r5, lr, t, r9, none)     \
+    "    ldr lr, [r2], #4\n"               \
+    LNP_LEAK_half(r6, lr, b, r10, none)    \
+    LNP_LEAK_half(r7, lr, t, r11, none)
+#define LNP_LIF_LEAK_any                   \
+    "    ldmia r1!, {r8-r10}\n"            \
+    "    ldr lr, [r2], #4\n"               \
+    LNP_LEAK_any(r4, lr, b, r8, r11)       \
+    LNP_LEAK_any(r5, lr, t, r9, r11)       \
+    "    ldr r8, [r1], #4\n"               \
+    "    ldr lr, [r2], #4\n"               \
+    LNP_LEAK_any(r6, lr, b, r10, r11)      \
+    LNP_LEAK_any(r7, lr, t, r8, r11)
+#define LNP_LIF_FOUR(leak, k, l, m, n) \
     "    ldmia r0, {r4-r7}\n"          \
-    "    ldmia r1!, {r8-r11}\n"        \
-    "    ldr lr, [r2], #4\n"           \
-    LNP_LEAK(r4, lr, b, r8)            \
-    LNP_LEAK(r5, lr, t, r9)            \
-    "    ldr lr, [r2], #4\n"           \
-    LNP_LEAK(r6, lr, b, r10)           \
-    LNP_LEAK(r7, lr, t, r11)           \
+    leak                               \
     "    ldmia r3!, {r8-r11}\n"        \
     LNP_COMPARE(r4, r8, k)             \
     LNP_COMPARE(r5, r9, l)             \
@@ -354,55 +444,61 @@ LNP_BY_HAND void sum_spikes(LNP_USES int32_t *sum, LNP_USES const int8_t *rows, 
     "    stmia r0!, {r4-r7}\n"
 #define LNP_LIF_SPIKE(v, v_th, k) LNP_SPIKE(v, v_th, k) LNP_BACK(k)
 
-LNP_BY_HAND void fire_lif_asm(LNP_USES int32_t *v, LNP_USES const int32_t *i, LNP_USES const uint16_t *left,
-                              LNP_USES const int32_t *v_th, LNP_USES uint8_t *z, LNP_USES const uint8_t *end)
-{
-    __asm__(
-        LNP_ENTER
-        "1:  mov r12, #0\n"
-        LNP_LIF_FOUR(0, 1, 2, 3)
-        LNP_LIF_FOUR(4, 5, 6, 7)
-        "    ldrd r8, r9, [sp, #36]\n"
-        "    strb r12, [r8], #1\n"
-        "    str r8, [sp, #36]\n"
-        "    cmp r8, r9\n"
-        "    bne 1b\n"
-        LNP_LEAVE
-        LNP_LIF_SPIKE(r4, r8, 0)
-        LNP_LIF_SPIKE(r5, r9, 1)
-        LNP_LIF_SPIKE(r6, r10, 2)
-        LNP_LIF_SPIKE(r7, r11, 3)
-        LNP_LIF_SPIKE(r4, r8, 4)
-        LNP_LIF_SPIKE(r5, r9, 5)
-        LNP_LIF_SPIKE(r6, r10, 6)
-        LNP_LIF_SPIKE(r7, r11, 7));
-}
-
-static inline uint32_t fire_lif(int32_t *v, const int32_t *i, const uint16_t *left, const int32_t *v_th,
-                                uint32_t *z, uint32_t count)
-{
-    const uint32_t eights = count / 8u;
-    if (eights % 4u != 0) {
-        z[eights / 4u] = 0;  // the rest of it
+#define LNP_LIF_LOOP(name, leak)                                                                           \
+    LNP_BY_HAND void name##_asm(LNP_USES int32_t *v, LNP_USES const int32_t *i,                            \
+                                LNP_USES const uint16_t *left, LNP_USES const int32_t *v_th,               \
+                                LNP_USES uint8_t *z, LNP_USES const uint8_t *end)                          \
+    {                                                                                                      \
+        __asm__(                                                                                           \
+            LNP_ENTER                                                                                      \
+            "1:  mov r12, #0\n"                                                                            \
+            LNP_LIF_FOUR(LNP_LIF_LEAK_##leak, 0, 1, 2, 3)                                                  \
+            LNP_LIF_FOUR(LNP_LIF_LEAK_##leak, 4, 5, 6, 7)                                                  \
+            "    ldrd r8, r9, [sp, #36]\n"                                                                 \
+            "    strb r12, [r8], #1\n"                                                                     \
+            "    str r8, [sp, #36]\n"                                                                      \
+            "    cmp r8, r9\n"                                                                             \
+            "    bne 1b\n"                                                                                 \
+            LNP_LEAVE                                                                                      \
+            LNP_LIF_SPIKE(r4, r8, 0)                                                                       \
+            LNP_LIF_SPIKE(r5, r9, 1)                                                                       \
+            LNP_LIF_SPIKE(r6, r10, 2)                                                                      \
+            LNP_LIF_SPIKE(r7, r11, 3)                                                                      \
+            LNP_LIF_SPIKE(r4, r8, 4)                                                                       \
+            LNP_LIF_SPIKE(r5, r9, 5)                                                                       \
+            LNP_LIF_SPIKE(r6, r10, 6)                                                                      \
+            LNP_LIF_SPIKE(r7, r11, 7));                                                                    \
+    }                                                                                                      \
+    static inline uint32_t name(int32_t *v, const int32_t *i, const uint16_t *left, const int32_t *v_th,   \
+                                uint32_t *z, uint32_t count)                                               \
+    {                                                                                                      \
+        const uint32_t eights = clear_last(z, count);                                                      \
+        if (eights != 0) {                                                                                 \
+            name##_asm(v, i, left, v_th, (uint8_t *)z, (uint8_t *)z + eights);                             \
+        }                                                                                                  \
+        return 8u * eights;                                                                                \
     }
-    if (eights != 0) {
-        fire_lif_asm(v, i, left, v_th, (uint8_t *)z, (uint8_t *)z + eights);
-    }
-    return 8u * eights;
-}
 
-// v -= w, w = lnp_leak_half(w, left), a spike, which adds jump to w, and w += v - lnp_leak_half(v, pull). r0 v, r1 w,
+LNP_LIF_LOOP(fire_lif, half)
+LNP_LIF_LOOP(fire_lif_any, any)
+
+// v -= w, w = lnp_leak_half(w, left) or lnp_leak, a spike, which adds jump to w, and w += v - lnp_leak_half(v, pull). r0 v, r1 w,
 // r2 left, r3 pull, r4 v_th, lr where z is. At [sp, #40] is how far from r4 the jump of the first of two neurons is.
-#define LNP_ADLIF_TWO(k, l)         \
+#define LNP_ADLIF_LEAK_half(w, half)           \
+    "    add r9, " #w ", " #w ", lsr #31\n"    \
+    "    smlaw" #half " " #w ", " #w ", r11, r9\n"
+#define LNP_ADLIF_LEAK_any(w, half)            \
+    LNP_SIGN_##half(w, r11, r9)                \
+    "    add r9, r9, " #w ", lsr #31\n"        \
+    "    smlaw" #half " " #w ", " #w ", r11, r9\n"
+#define LNP_ADLIF_TWO(leak, k, l)      \
     "    ldrd r5, r6, [r0]\n"       \
     "    ldrd r7, r8, [r1]\n"       \
     "    sub r5, r5, r7\n"          \
     "    sub r6, r6, r8\n"          \
     "    ldr r11, [r2], #4\n"       \
-    "    add r9, r7, r7, lsr #31\n" \
-    "    smlawb r7, r7, r11, r9\n"  \
-    "    add r9, r8, r8, lsr #31\n" \
-    "    smlawt r8, r8, r11, r9\n"  \
+    LNP_ADLIF_LEAK_##leak(r7, b)    \
+    LNP_ADLIF_LEAK_##leak(r8, t)    \
     "    ldrd r9, r10, [r4], #8\n"  \
     LNP_COMPARE(r5, r9, k)          \
     LNP_COMPARE(r6, r10, l)         \
@@ -423,49 +519,50 @@ static inline uint32_t fire_lif(int32_t *v, const int32_t *i, const uint16_t *le
     "    add " #w ", " #w ", " #v_th "\n"             \
     LNP_BACK(k)
 
-LNP_BY_HAND void fire_adlif_asm(LNP_USES int32_t *v, LNP_USES int32_t *w, LNP_USES const uint16_t *left,
-                                LNP_USES const uint16_t *pull, LNP_USES const int32_t *v_th,
-                                LNP_USES const int32_t *jump, LNP_USES uint8_t *z, LNP_USES const uint8_t *end)
-{
-    __asm__(
-        LNP_ENTER
-        "    ldrd r4, r5, [sp, #36]\n"
-        "    sub r5, r5, r4\n"
-        "    sub r5, #8\n"
-        "    str r5, [sp, #40]\n"
-        "    ldr lr, [sp, #44]\n"
-        "1:  mov r12, #0\n"
-        LNP_ADLIF_TWO(0, 1)
-        LNP_ADLIF_TWO(2, 3)
-        LNP_ADLIF_TWO(4, 5)
-        LNP_ADLIF_TWO(6, 7)
-        "    strb r12, [lr], #1\n"
-        "    ldr r9, [sp, #48]\n"
-        "    cmp lr, r9\n"
-        "    bne 1b\n"
-        LNP_LEAVE
-        LNP_ADLIF_SPIKE(r5, r7, r9, 0, 0)
-        LNP_ADLIF_SPIKE(r6, r8, r10, 4, 1)
-        LNP_ADLIF_SPIKE(r5, r7, r9, 0, 2)
-        LNP_ADLIF_SPIKE(r6, r8, r10, 4, 3)
-        LNP_ADLIF_SPIKE(r5, r7, r9, 0, 4)
-        LNP_ADLIF_SPIKE(r6, r8, r10, 4, 5)
-        LNP_ADLIF_SPIKE(r5, r7, r9, 0, 6)
-        LNP_ADLIF_SPIKE(r6, r8, r10, 4, 7));
-}
-// clang-format on
+#define LNP_ADLIF_LOOP(name, leak)                                                                         \
+    LNP_BY_HAND void name##_asm(LNP_USES int32_t *v, LNP_USES int32_t *w, LNP_USES const uint16_t *left,   \
+                                LNP_USES const uint16_t *pull, LNP_USES const int32_t *v_th,               \
+                                LNP_USES const int32_t *jump, LNP_USES uint8_t *z,                         \
+                                LNP_USES const uint8_t *end)                                               \
+    {                                                                                                      \
+        __asm__(                                                                                           \
+            LNP_ENTER                                                                                      \
+            "    ldrd r4, r5, [sp, #36]\n"                                                                 \
+            "    sub r5, r5, r4\n"                                                                         \
+            "    sub r5, #8\n"                                                                             \
+            "    str r5, [sp, #40]\n"                                                                      \
+            "    ldr lr, [sp, #44]\n"                                                                      \
+            "1:  mov r12, #0\n"                                                                            \
+            LNP_ADLIF_TWO(leak, 0, 1)                                                                      \
+            LNP_ADLIF_TWO(leak, 2, 3)                                                                      \
+            LNP_ADLIF_TWO(leak, 4, 5)                                                                      \
+            LNP_ADLIF_TWO(leak, 6, 7)                                                                      \
+            "    strb r12, [lr], #1\n"                                                                     \
+            "    ldr r9, [sp, #48]\n"                                                                      \
+            "    cmp lr, r9\n"                                                                             \
+            "    bne 1b\n"                                                                                 \
+            LNP_LEAVE                                                                                      \
+            LNP_ADLIF_SPIKE(r5, r7, r9, 0, 0)                                                              \
+            LNP_ADLIF_SPIKE(r6, r8, r10, 4, 1)                                                             \
+            LNP_ADLIF_SPIKE(r5, r7, r9, 0, 2)                                                              \
+            LNP_ADLIF_SPIKE(r6, r8, r10, 4, 3)                                                             \
+            LNP_ADLIF_SPIKE(r5, r7, r9, 0, 4)                                                              \
+            LNP_ADLIF_SPIKE(r6, r8, r10, 4, 5)                                                             \
+            LNP_ADLIF_SPIKE(r5, r7, r9, 0, 6)                                                              \
+            LNP_ADLIF_SPIKE(r6, r8, r10, 4, 7));                                                           \
+    }                                                                                                      \
+    static inline uint32_t name(int32_t *v, int32_t *w, const uint16_t *left, const uint16_t *pull,        \
+                                const int32_t *v_th, const int32_t *jump, uint32_t *z, uint32_t count)     \
+    {                                                                                                      \
+        const uint32_t eights = clear_last(z, count);                                                      \
+        if (eights != 0) {                                                                                 \
+            name##_asm(v, w, left, pull, v_th, jump, (uint8_t *)z, (uint8_t *)z + eights);                 \
+        }                                                                                                  \
+        return 8u * eights;                                                                                \
+    }
 
-static inline uint32_t fire_adlif(int32_t *v, int32_t *w, const uint16_t *left, const uint16_t *pull,
-                                  const int32_t *v_th, const int32_t *jump, uint32_t *z, uint32_t count)
-{
-    const uint32_t eights = count / 8u;
-    if (eights % 4u != 0) {
-        z[eights / 4u] = 0;
-    }
-    if (eights != 0) {
-        fire_adlif_asm(v, w, left, pull, v_th, jump, (uint8_t *)z, (uint8_t *)z + eights);
-    }
-    return 8u * eights;
-}
+LNP_ADLIF_LOOP(fire_adlif, half)
+LNP_ADLIF_LOOP(fire_adlif_any, any)
+// clang-format on
 
 #endif

@@ -85,7 +85,7 @@ LNP_ADD_ROW(add_row_u16_i16, uint16_t, int16_t)
 #include "lnp_armv7em.h"
 #else
 #define LNP_ASSEMBLY 0
-#define LNP_PAIRS_LOOP(name, twos, shift)                                                                    \
+#define LNP_PAIRS_LOOP(name, twos, shift, turned, turn)                                                      \
     static inline uint32_t name(int32_t *sums, const int16_t *pairs, const int16_t *input, uint32_t targets) \
     {                                                                                                        \
         (void)sums;                                                                                          \
@@ -94,7 +94,7 @@ LNP_ADD_ROW(add_row_u16_i16, uint16_t, int16_t)
         (void)targets;                                                                                       \
         return 0;                                                                                            \
     }
-#define LNP_ROWS_LOOP(name, indptr_t, target_t, shift)                                      \
+#define LNP_ROWS_LOOP(name, indptr_t, target_t, shift, turned)                              \
     static inline bool name(int32_t *sums, const indptr_t *indptr, const target_t *indices, \
                             const int8_t *data, const uint32_t *z, uint32_t words)          \
     {                                                                                       \
@@ -107,52 +107,14 @@ LNP_ADD_ROW(add_row_u16_i16, uint16_t, int16_t)
         return false;                                                                       \
     }
 
-static inline uint32_t leak_and_add(int32_t *x, const uint16_t *left, const int32_t *added, uint32_t count)
-{
-    (void)x;
-    (void)left;
-    (void)added;
-    (void)count;
-    return 0;
-}
-
-static inline uint32_t encode_affine(int16_t *input, const int16_t *counts, const int16_t *offset,
-                                     const int16_t *gain, const int16_t *shift, uint32_t count)
-{
-    (void)input;
-    (void)counts;
-    (void)offset;
-    (void)gain;
-    (void)shift;
-    (void)count;
-    return 0;
-}
-
-static inline uint32_t fire_lif(int32_t *v, const int32_t *i, const uint16_t *left, const int32_t *v_th,
-                                uint32_t *z, uint32_t count)
-{
-    (void)v;
-    (void)i;
-    (void)left;
-    (void)v_th;
-    (void)z;
-    (void)count;
-    return 0;
-}
-
-static inline uint32_t fire_adlif(int32_t *v, int32_t *w, const uint16_t *left, const uint16_t *pull,
-                                  const int32_t *v_th, const int32_t *jump, uint32_t *z, uint32_t count)
-{
-    (void)v;
-    (void)w;
-    (void)left;
-    (void)pull;
-    (void)v_th;
-    (void)jump;
-    (void)z;
-    (void)count;
-    return 0;
-}
+// Called for what a loop by hand would do: it has done none.
+#define leak_and_add(x, left, added, count) 0u
+#define leak_and_add_any leak_and_add
+#define encode_affine(input, counts, offset, gain, shift, count) 0u
+#define fire_lif(v, i, left, v_th, z, count) 0u
+#define fire_lif_any fire_lif
+#define fire_adlif(v, w, left, pull, v_th, jump, z, count) 0u
+#define fire_adlif_any fire_adlif
 #endif
 
 // The lower byte of a halfword, with its sign.

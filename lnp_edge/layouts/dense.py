@@ -62,7 +62,7 @@ def sets(p):
 def by_hand(model, p):
     if not _in_pairs(model, p) or _twos(p) > MOST_TWOS:
         return ""
-    return f"LNP_PAIRS_LOOP(pairs_of_{p.name}, {_twos(p)}, {p.shift})"
+    return f"LNP_PAIRS_LOOP(pairs_of_{p.name}, {_twos(p)}, {p.shift}, 0, 0)"
 
 
 def body(model, p, table, x, begin):

@@ -85,6 +85,15 @@ def largest_weights():
     return replace(model, projections=tuple(into if p.name == "in" else p for p in model.projections)).check()
 
 
+def leaks_of_any_size(neuron):
+    model = of(tiny_model(n=82), neuron)
+    hidden, out = model.populations
+    ranges = {"c_syn": (2000, 65535), "c_mem": (2000, 65535), "c_ad": (2000, 65535)}
+    leaks = {k: np.linspace(*ranges[k], hidden.n).astype(np.int32) for k in hidden.params if k in ranges}
+    hidden = replace(hidden, params=hidden.params | leaks | {"v_th": np.full(82, 400, np.int32)})
+    return replace(model, populations=(hidden, out)).check()
+
+
 HALVES = {"c_syn": 30000, "c_mem": 30000}
 ALL_LOOPS = {
     "leak_and_add_asm",
@@ -96,6 +105,7 @@ ALL_LOOPS = {
 }
 FEW = ALL_LOOPS - {"rows_of_rec_asm"}  # few neurons, whose synapses are dense
 ADLIF = ALL_LOOPS - {"fire_lif_asm"} | {"fire_adlif_asm"}
+ANY = ALL_LOOPS - {"leak_and_add_asm", "fire_lif_asm"} | {"leak_and_add_any_asm", "fire_lif_any_asm"}
 CASES = {  # a model, and which loops it has
     "1 neuron": (tiny_model(n=1, n_in=1), {"sum_spikes"}),
     "7 neurons": (tiny_model(n=7, n_in=2), FEW - {"leak_and_add_asm", "fire_lif_asm"}),
@@ -118,11 +128,13 @@ CASES = {  # a model, and which loops it has
         ALL_LOOPS - {"rows_of_rec_asm"},
     ),
     "shift of 14": (of(tiny_model(n=41, density=0.05), into=14, **HALVES), ALL_LOOPS),
-    "leak above 1/2": (of(tiny_model(), c_mem=32769), ALL_LOOPS - {"fire_lif_asm"}),
+    "leaks above 1/2": (leaks_of_any_size("cuba_lif"), ANY),
+    "adlif, leaks above 1/2": (leaks_of_any_size("adlif"), ANY - {"fire_lif_any_asm"} | {"fire_adlif_any_asm"}),
+    "adlif, pull above 1/2": (of(tiny_model(), "adlif", c_pull=32769), ADLIF - {"fire_adlif_asm"}),
     "leaks of 1/2": (of(tiny_model(), c_mem=32768, c_syn=32768), ALL_LOOPS),
     "two layers": (tiny_stack(), None),
 }
-QUICK = ("39 neurons", "adlif, 41", "rows of every length")
+QUICK = ("39 neurons", "adlif, 41", "rows of every length", "leaks above 1/2", "adlif, leaks above 1/2")
 
 
 @pytest.mark.parametrize("toolchain", ["gcc", "zig"])
