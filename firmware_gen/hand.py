@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
+from types import ModuleType
 
 from lnp_edge.firmware_gen.neuron import forms
+from lnp_edge.layouts import csr, dense
 from lnp_edge.spec import layout, plugins
-from lnp_edge.spec.model import Population, QuantizedModel
+from lnp_edge.spec.model import Population, Projection, QuantizedModel
 from lnp_edge.spec.ops import add, clamp, gate, greater, leak, mul, shift_round, sub
 from lnp_edge.spec.trace import Statement, trace
 
@@ -58,12 +60,35 @@ def encode(model: QuantizedModel, tables: str) -> str:
     return f"encode_affine(input, counts, {', '.join(given)}, {len(model.inputs)}u)"
 
 
-def begin(population: Population, sums: str, tables: str) -> str:
-    """The call of the loop that begins the sums of a population, or "". It returns how many it began."""
+def begin(population: Population, sums: str, tables: str, turn: int = 0) -> tuple[str, str]:
+    """What defines the loop that begins the sums of a population, if it is its own, and its call; or "" and "".
+
+    The call returns how many it began. turn : by how many bits they are turned
+    """
     loop, names = _names(leak_and_add, layout.parts(population.module).begin, population)
     if not names:
-        return ""
-    return f"{loop}({sums}, {', '.join(tables + name for name in names[1:])}, {population.n}u)"
+        return "", ""
+    defined, kind = "", "any" if loop.endswith("_any") else "half"
+    if turn:
+        loop = f"leak_and_turn_{population.name}"
+        defined = f"LNP_LEAK_LOOP({loop}, {kind}, 1, {turn})\n"
+    return defined, f"{loop}({sums}, {', '.join(tables + name for name in names[1:])}, {population.n}u)"
+
+
+def turned(model: QuantizedModel, population: Population, joined: list[Projection]) -> Projection | None:
+    """The projection into a population before which its sums are turned, or None. joined : all into it, in order
+
+    Turned, an event takes 4.25 instructions, not 4.75, and a neuron 2.5 more. It pays if a tenth fires and neurons
+    have more than 50 synapses each.
+    """
+    if population.n % 8 or not joined or not begin(population, "", "")[1] or not _by_hand(model, joined[0], dense):
+        return None
+    found = [p for p in joined if p.shift >= 1 and p.w.nnz > 50 * population.n and _by_hand(model, p, csr)]
+    return max(found, key=lambda p: p.w.nnz, default=None)
+
+
+def _by_hand(model: QuantizedModel, p: Projection, kind: ModuleType) -> bool:
+    return layout.of(model, p) is kind and bool(kind.by_hand(model, p))
 
 
 def finish(population: Population, state: str, tables: str) -> str:

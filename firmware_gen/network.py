@@ -173,10 +173,10 @@ def _begin(model: QuantizedModel, p: Population, name: str) -> str:
     """`begin_all_<name>`: what all sums begin with."""
     if _sets(model, p) and not _apart(model, p):
         return ""
-    first = "    uint32_t i = 0;"
-    if call := hand.begin(p, _sums(p), f"lnp_{name}_tables.{p.name}_"):
-        first = f"    uint32_t i = {call};"
-    return f"""LNP_PHASE void begin_all_{p.name}(lnp_{name}_t *s)
+    turned = hand.turned(model, p, _into(model, p))
+    defined, call = hand.begin(p, _sums(p), f"lnp_{name}_tables.{p.name}_", turned.shift if turned else 0)
+    first = f"    uint32_t i = {call or '0'};"
+    return f"""{defined}LNP_PHASE void begin_all_{p.name}(lnp_{name}_t *s)
 {{
 {first}
     for (; i < {p.n}u; i++) {{
@@ -197,7 +197,11 @@ def _projection(model: QuantizedModel, p: Projection, name: str, encoded: bool) 
     begin = f"begin_{p.target}" if is_first else "so_far"
     if is_first and _apart(model, target):
         begin = f"LNP_ASSEMBLY ? so_far : {begin}"
-    by_hand = kind.by_hand(model, p)
+    turned = hand.turned(model, target, _into(model, target))
+    if turned and (p is turned or is_first):
+        by_hand = kind.by_hand(model, p, True if p is turned else turned.shift)
+    else:
+        by_hand = kind.by_hand(model, p)
     return f"""{by_hand}{chr(10) * bool(by_hand)}// {p.name}: {p.source} to {p.target}{when}.
 LNP_PHASE void project_{p.name}(int32_t *sums, const {source})
 {{
@@ -259,13 +263,7 @@ def _step(model: QuantizedModel, name: str, senses: bool, encoded: bool) -> str:
         lines += [f"    _Alignas(4) int16_t input[{neuron.even(model)}];"]
         lines += [f"    sense({state}input, counts);"]
     for population in model.populations:
-        if not _sets(model, population):
-            lines.append(f"    begin_all_{population.name}(s);")
-        elif _apart(model, population):
-            lines.append(f"    if (LNP_ASSEMBLY) {{\n        begin_all_{population.name}(s);\n    }}")
-        for p in _into(model, population):
-            source = given if p.source == INPUT else f"s->{p.source}_z"
-            lines.append(f"    project_{p.name}({_sums(population)}, {source});")
+        lines += _adds(model, population, given)
         if layout.parts(population.module).finish:
             lines.append(f"    update_{population.name}(s);")
     body = "\n".join(lines)
@@ -275,6 +273,26 @@ def _step(model: QuantizedModel, name: str, senses: bool, encoded: bool) -> str:
     s->t++;
 }}
 """
+
+
+def _adds(model: QuantizedModel, population: Population, given: str) -> list[str]:
+    """The lines that begin the sums of a population and add to them. given : what its input is called"""
+    joined = _into(model, population)
+
+    def call(p: Projection) -> str:
+        return f"project_{p.name}({_sums(population)}, {given if p.source == INPUT else f's->{p.source}_z'});"
+
+    lines, begin = [f"    {call(p)}" for p in joined], f"begin_all_{population.name}(s);"
+    if not _sets(model, population):
+        return [f"    {begin}", *lines]
+    if not _apart(model, population):
+        return lines
+    turned = hand.turned(model, population, joined)
+    if not turned:
+        return ["    if (LNP_ASSEMBLY) {", f"        {begin}", "    }", *lines]
+    later = ["    if (!LNP_ASSEMBLY) {", f"        {call(turned)}", "    }"]
+    rest = [f"    {call(p)}" for p in joined[1:] if p is not turned]
+    return ["    if (LNP_ASSEMBLY) {", f"        {begin}", f"        {call(turned)}", "    }", lines[0], *later, *rest]
 
 
 def _fields(model: QuantizedModel, most: dict[str, int], limits: dict[str, dict[str, str]]) -> str:

@@ -298,7 +298,7 @@ static inline uint32_t encode_affine(int16_t *input, const int16_t *counts, cons
 #define LNP_ROWS_uint32_t "    add r1, #128\n"
 
 // Defines name(sums, indptr, indices, data, z, words) for indptr and indices of these types, int8 data and a scale of
-// 2^shift, up to 14, or for `turned` sums. A word of z is read with its bits reversed: the first 1 is the first neuron. The two lowest bits of
+// 2^shift, up to 14. A word of z is read with its bits reversed: the first 1 is the first neuron. The two lowest bits of
 // a row's length say where to enter three single synapses, the next two where to enter the loop over 16.
 #define LNP_ROWS_LOOP(name, indptr_t, target_t, shift, turned)                                              \
     LNP_BY_HAND void name##_asm(LNP_USES int32_t *sums, LNP_USES const indptr_t *indptr,                    \

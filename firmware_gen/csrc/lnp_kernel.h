@@ -107,6 +107,16 @@ LNP_ADD_ROW(add_row_u16_i16, uint16_t, int16_t)
         return false;                                                                       \
     }
 
+#define LNP_LEAK_LOOP(name, leak, turned, turn)                                                         \
+    static inline uint32_t name(int32_t *x, const uint16_t *left, const int32_t *added, uint32_t count) \
+    {                                                                                                   \
+        (void)x;                                                                                        \
+        (void)left;                                                                                     \
+        (void)added;                                                                                    \
+        (void)count;                                                                                    \
+        return 0;                                                                                       \
+    }
+
 // Called for what a loop by hand would do: it has done none.
 #define leak_and_add(x, left, added, count) 0u
 #define leak_and_add_any leak_and_add

@@ -16,7 +16,8 @@ Adding a file adds a layout. It defines
     sets(p) -> bool
                   whether its code can set the sums of the target, which spares a loop that begins them
     by_hand(model, p) -> C
-                  what defines functions for body, loops of a core's own; "" if there is none for p
+                  what defines functions for body, loops of a core's own; "" if there is none for p. csr.py and dense.py
+                  also have loops for sums that are turned, see lnp_armv7em.h
     body(model, p, table, x, begin) -> C
                   the body of project_<projection>(sums, source): adds what the source sends to int32 sums[], one
                   for each target. `begin` is a function (sums, i) with what sum i was before: the first projection into

@@ -59,10 +59,10 @@ def sets(p):
     return p.source == INPUT
 
 
-def by_hand(model, p):
+def by_hand(model, p, turn=0):
     if not _in_pairs(model, p) or _twos(p) > MOST_TWOS:
         return ""
-    return f"LNP_PAIRS_LOOP(pairs_of_{p.name}, {_twos(p)}, {p.shift}, 0, 0)"
+    return f"LNP_PAIRS_LOOP(pairs_of_{p.name}, {_twos(p)}, {p.shift}, {turn > 0:d}, {turn})"
 
 
 def body(model, p, table, x, begin):

@@ -106,6 +106,7 @@ ALL_LOOPS = {
 FEW = ALL_LOOPS - {"rows_of_rec_asm"}  # few neurons, whose synapses are dense
 ADLIF = ALL_LOOPS - {"fire_lif_asm"} | {"fire_adlif_asm"}
 ANY = ALL_LOOPS - {"leak_and_add_asm", "fire_lif_asm"} | {"leak_and_add_any_asm", "fire_lif_any_asm"}
+TURNED = ALL_LOOPS - {"leak_and_add_asm"} | {"leak_and_turn_hidden_asm"}  # many synapses a neuron
 CASES = {  # a model, and which loops it has
     "1 neuron": (tiny_model(n=1, n_in=1), {"sum_spikes"}),
     "7 neurons": (tiny_model(n=7, n_in=2), FEW - {"leak_and_add_asm", "fire_lif_asm"}),
@@ -132,9 +133,14 @@ CASES = {  # a model, and which loops it has
     "adlif, leaks above 1/2": (leaks_of_any_size("adlif"), ANY - {"fire_lif_any_asm"} | {"fire_adlif_any_asm"}),
     "adlif, pull above 1/2": (of(tiny_model(), "adlif", c_pull=32769), ADLIF - {"fire_adlif_asm"}),
     "leaks of 1/2": (of(tiny_model(), c_mem=32768, c_syn=32768), ALL_LOOPS),
+    "turned by 3": (tiny_model(n=64, density=0.95), TURNED),
+    "turned by 1, indices of 16 bits": (of(tiny_model(n=304, density=0.9), within=1), TURNED),
+    "turned by 14, large sums": (of(tiny_model(n=64, density=0.95), within=14, c_syn=32768, c_mem=32768), TURNED),
+    "turned, leaks above 1/2": (of(tiny_model(n=64, density=0.95), c_syn=40000), TURNED),
+    "turned adlif": (of(tiny_model(n=64, density=0.95), "adlif"), TURNED - {"fire_lif_asm"} | {"fire_adlif_asm"}),
     "two layers": (tiny_stack(), None),
 }
-QUICK = ("39 neurons", "adlif, 41", "rows of every length", "leaks above 1/2", "adlif, leaks above 1/2")
+QUICK = ("39 neurons", "adlif, 41", "rows of every length", "leaks above 1/2", "adlif, leaks above 1/2", "turned by 3")
 
 
 @pytest.mark.parametrize("toolchain", ["gcc", "zig"])
@@ -154,7 +160,7 @@ def test_any_structure_runs_like_the_reference(tmp_path, seed, toolchain):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("toolchain", ["gcc", "zig"])
-@pytest.mark.parametrize("case", ["39 neurons", "adlif, 41", "two layers"])
+@pytest.mark.parametrize("case", ["39 neurons", "adlif, 41", "turned by 3", "two layers"])
 def test_the_same_network_with_its_loops_in_c_runs_like_the_reference(tmp_path, case, toolchain):
     image = assert_runs_like_the_reference(CASES[case][0], tmp_path, toolchain, "in C")
     assert functions(image) == set()
