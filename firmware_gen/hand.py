@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from types import ModuleType
 
 from lnp_edge.firmware_gen.neuron import forms
-from lnp_edge.layouts import csr, dense
 from lnp_edge.spec import layout, plugins
 from lnp_edge.spec.model import Population, Projection, QuantizedModel
 from lnp_edge.spec.ops import add, clamp, gate, greater, leak, mul, shift_round, sub
@@ -81,14 +79,14 @@ def turned(model: QuantizedModel, population: Population, joined: list[Projectio
     Turned, an event takes 4.25 instructions, not 4.75, and a neuron 2.5 more. It pays if a tenth fires and neurons
     have more than 50 synapses each.
     """
-    if population.n % 8 or not joined or not begin(population, "", "")[1] or not _by_hand(model, joined[0], dense):
+    if population.n % 8 or not joined or not begin(population, "", "")[1]:
         return None
-    found = [p for p in joined if p.shift >= 1 and p.w.nnz > 50 * population.n and _by_hand(model, p, csr)]
-    return max(found, key=lambda p: p.w.nnz, default=None)
-
-
-def _by_hand(model: QuantizedModel, p: Projection, kind: ModuleType) -> bool:
-    return layout.of(model, p) is kind and bool(kind.by_hand(model, p))
+    first, *rest = joined
+    if not (layout.of(model, first).sets(first) and layout.of(model, first).by_hand(model, first, 1)):
+        return None
+    found = [p for p in rest if p.shift >= 1 and p.w.nnz > 50 * population.n]
+    fast = [p for p in found if layout.of(model, p).by_hand(model, p, p.shift)]
+    return max(fast, key=lambda p: p.w.nnz, default=None)
 
 
 def finish(population: Population, state: str, tables: str) -> str:

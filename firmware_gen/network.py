@@ -51,7 +51,22 @@ def readout(model: QuantizedModel) -> str:
 def _top(model: QuantizedModel) -> str:
     parts = ", ".join(f"{p.name} ({p.n} {p.neuron})" for p in model.populations)
     what = f"model {model.fingerprint:08x}: {len(model.channels)} channels, {parts}"
-    text = f"Generated for {what}. Regenerate rather than edit."
+    return _comment(f"Generated for {what}. Regenerate rather than edit.")
+
+
+def loops(model: QuantizedModel) -> str:
+    """Which parts of a step lnp_armv7em.h has loops for, and which are C everywhere; the read-out is left out."""
+    found = {"sense": hand.encode(model, "") != "0"} if any(p.source == INPUT for p in model.projections) else {}
+    for population in model.populations[:-1]:
+        found[f"begin_all_{population.name}"] = bool(hand.begin(population, "", "")[1])
+        found |= {f"project_{p.name}": bool(layout.of(model, p).by_hand(model, p)) for p in model.into(population)}
+        found[f"update_{population.name}"] = bool(hand.finish(population, "", ""))
+    served, left = (", ".join(name for name, there in found.items() if there == by_hand) for by_hand in (True, False))
+    said = f"With the DSP instructions of Armv7E-M, loops in assembly: {served or 'none'}"
+    return f"{said}; in C: {left}" if left else said
+
+
+def _comment(text: str) -> str:
     return "".join(f"// {line}\n" for line in textwrap.wrap(text, tables.WIDTH - 3))
 
 
@@ -106,7 +121,7 @@ def _source(model: QuantizedModel, name: str) -> str:
     reads, encoded = any(p.source == INPUT for p in model.projections), _encoded(model)
     senses = not model.front.stacks or (reads and encoded)
     parts = [
-        _top(model) + f'#include "lnp_{name}.h"',
+        _top(model) + _comment(f"{loops(model)}.") + f'#include "lnp_{name}.h"',
         '#include "lnp_kernel.h"',
         '#include "lnp_ops.h"',
         f'#include "lnp_{name}_tables.h"',
@@ -175,7 +190,7 @@ def _begin(model: QuantizedModel, p: Population, name: str) -> str:
         return ""
     turned = hand.turned(model, p, _into(model, p))
     defined, call = hand.begin(p, _sums(p), f"lnp_{name}_tables.{p.name}_", turned.shift if turned else 0)
-    first = f"    uint32_t i = {call or '0'};"
+    first = tables.assigned("    uint32_t i", call or "0")
     return f"""{defined}LNP_PHASE void begin_all_{p.name}(lnp_{name}_t *s)
 {{
 {first}
@@ -198,12 +213,9 @@ def _projection(model: QuantizedModel, p: Projection, name: str, encoded: bool) 
     if is_first and _apart(model, target):
         begin = f"LNP_ASSEMBLY ? so_far : {begin}"
     turned = hand.turned(model, target, _into(model, target))
-    if turned and (p is turned or is_first):
-        by_hand = kind.by_hand(model, p, True if p is turned else turned.shift)
-    else:
-        by_hand = kind.by_hand(model, p)
-    return f"""{by_hand}{chr(10) * bool(by_hand)}// {p.name}: {p.source} to {p.target}{when}.
-LNP_PHASE void project_{p.name}(int32_t *sums, const {source})
+    by_hand = kind.by_hand(model, p, turned.shift if turned and (p is turned or is_first) else 0)
+    return f"""// {p.name}: {p.source} to {p.target}{when}.
+{by_hand}{chr(10) * bool(by_hand)}LNP_PHASE void project_{p.name}(int32_t *sums, const {source})
 {{
 {kind.body(model, p, f"lnp_{name}_tables.w_{p.name}", x, begin)}
 }}
@@ -243,7 +255,7 @@ LNP_PHASE uint32_t spikes_of_{p.name}(lnp_{name}_t *s, uint32_t first, uint32_t 
 
 LNP_PHASE void update_{p.name}(lnp_{name}_t *s)
 {{
-    uint32_t i = {done};
+{tables.assigned("    uint32_t i", done)}
     for (uint32_t end; i < {p.n}u; i = end) {{
         const uint32_t most = 32u - i % 32u;
         end = {p.n}u - i < most ? {p.n}u : i + most;

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from lnp_edge.firmware_gen.tables import wrap
+from lnp_edge.firmware_gen.tables import assigned, wrap
 from lnp_edge.spec import layout, plugins
 from lnp_edge.spec.model import Population, QuantizedModel
 from lnp_edge.spec.trace import Statement, trace
@@ -152,8 +152,9 @@ def sense(model: QuantizedModel, name: str, encoded: bool, by_hand: str) -> str:
     if front.stacks:
         return f"""LNP_PHASE void sense(int16_t *input, const int16_t *counts)
 {{
+{assigned("    uint32_t k", by_hand)}
     LNP_NO_UNROLLING
-    for (uint32_t k = {by_hand}; k < {len(model.inputs)}u; k++) {{
+    for (; k < {len(model.inputs)}u; k++) {{
         input[k] = (int16_t)encode_channel(k, counts[k]);
     }}
 {rest}}}

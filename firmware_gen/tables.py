@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import textwrap
+
 from numpy.typing import NDArray
 
 from lnp_edge.spec import layout
@@ -23,6 +25,15 @@ def wrap(values: list[str]) -> str:
             line = "       "
         line += f" {value},"
     return "\n".join([*lines, line])
+
+
+def assigned(left: str, right: str) -> str:
+    """`left = right;` in one line, or in as many as it takes."""
+    whole = f"{left} = {right};"
+    if len(whole) <= WIDTH:
+        return whole
+    indent = left[: len(left) - len(left.lstrip())] + "    "
+    return "\n".join([f"{left} =", *(f"{indent}{line}" for line in textwrap.wrap(f"{right};", WIDTH - len(indent)))])
 
 
 def _count(array: NDArray) -> int:

@@ -30,9 +30,12 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     from lnp_edge import boards
     from lnp_edge.firmware_gen.generate import generate, write
+    from lnp_edge.firmware_gen.network import loops
 
     board = boards.get(args.board)
-    files = generate(onnx_file.load(args.model), board, args.name, args.app)
+    model = onnx_file.load(args.model)
+    files = generate(model, board, args.name, args.app)
     write(files, args.output)
+    note(loops(model))
     note(f"written: {len(files)} files in {args.output}    next: lnp build {args.output} --model {args.model}")
     return 0

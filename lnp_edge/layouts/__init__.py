@@ -15,9 +15,9 @@ Adding a file adds a layout. It defines
                   it says none; post None too: it concerns all of `pre`. Padding has none
     sets(p) -> bool
                   whether its code can set the sums of the target, which spares a loop that begins them
-    by_hand(model, p) -> C
-                  what defines functions for body, loops of a core's own; "" if there is none for p. csr.py and dense.py
-                  also have loops for sums that are turned, see lnp_armv7em.h
+    by_hand(model, p, turn=0) -> C
+                  what defines functions for body, loops of a core's own, for sums that are turned by so many bits
+                  (csrc/lnp_armv7em.h); "" if there is none for p. Of a layout that `sets` the loop turns sums back
     body(model, p, table, x, begin) -> C
                   the body of project_<projection>(sums, source): adds what the source sends to int32 sums[], one
                   for each target. `begin` is a function (sums, i) with what sum i was before: the first projection into

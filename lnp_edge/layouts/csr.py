@@ -33,11 +33,11 @@ def sets(p):
     return False
 
 
-def by_hand(model, p, turned=False):
+def by_hand(model, p, turn=0):
     if p.source == INPUT or p.bits > 8 or p.shift > MOST_SHIFT:
         return ""
     types = (f"{array.dtype.name}_t" for array in list(tables(model, p).values())[:2])
-    return f"LNP_ROWS_LOOP(rows_of_{p.name}, {', '.join(types)}, {p.shift}, {turned:d})"
+    return f"LNP_ROWS_LOOP(rows_of_{p.name}, {', '.join(types)}, {p.shift}, {turn > 0:d})"
 
 
 def body(model, p, table, x, begin):

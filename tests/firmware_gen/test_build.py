@@ -244,9 +244,10 @@ def test_the_stack_reserve_covers_every_function_at_once(tmp_path):
             lines = [line.split("\t") for su in path.glob("*.su") for line in su.read_text().splitlines()]
             frames = {place: int(size) for place, size, _ in lines}  # place: file, line, column and function
             # A step calls one projection or population after the other. Nothing calls itself, so the sum of all other
-            # frames and an interrupt's 32 bytes bounds the depth.
+            # frames and an interrupt's 32 bytes bounds the depth, with the nine registers that a loop by hand saves.
             phases = [frames.pop(place) for place in list(frames) if re.search(r":(project|update)_\w+$", place)]
-            assert phases and 0 < sum(frames.values()) + max(phases) + 32 < stack_bytes(model), (kind, optimize, frames)
+            depth = sum(frames.values()) + max(phases) + 32 + 4 * 9
+            assert phases and 0 < depth < stack_bytes(model), (kind, optimize, frames)
 
 
 def test_make_runs_the_same_command(tmp_path):
