@@ -226,7 +226,7 @@ static inline uint32_t encode_affine(int16_t *input, const int16_t *counts, cons
         if (targets >= together) {                                                                         \
             name##_asm(sums, pairs, input, targets / together);                                            \
         }                                                                                                  \
-        return targets - targets % together;                                                                              \
+        return targets - targets % together;                                                                       \
     }
 
 // --- add_row_u8_i8 and add_row_u16_i8 of all that fired
@@ -276,8 +276,8 @@ static inline uint32_t encode_affine(int16_t *input, const int16_t *counts, cons
     "    beq 12f\n"           \
     "    ldr r9, [r10], #4\n"
 
-// The row of spike r5 of a word: r6 its indices, r7 its weights, r8 its length in the upper half. r1 has the ends of the
-// word's rows, r2 and r3 where all indices and weights begin. Two ends of 16 bits are one word, aligned or not.
+// The row of spike r5 of a word: r6 its indices, r7 its weights, r8 its length in the upper half. r1 has the ends of
+// the word's rows, r2 and r3 where all indices and weights begin. Two ends of 16 bits are one word, aligned or not.
 #define LNP_ROW_uint16_t(target_t)               \
     "    ldr r8, [r1, r5, lsl #1]\n"             \
     "    uxtah r6, r2, r8\n"                     \
@@ -298,8 +298,8 @@ static inline uint32_t encode_affine(int16_t *input, const int16_t *counts, cons
 #define LNP_ROWS_uint32_t "    add r1, #128\n"
 
 // Defines name(sums, indptr, indices, data, z, words) for indptr and indices of these types, int8 data and a scale of
-// 2^shift, up to 14. A word of z is read with its bits reversed: the first 1 is the first neuron. The two lowest bits of
-// a row's length say where to enter three single synapses, the next two where to enter the loop over 16.
+// 2^shift, up to 14. A word of z is read with its bits reversed: the first 1 is the first neuron. The two lowest bits
+// of a row's length say where to enter three single synapses, the next two where to enter the loop over 16.
 #define LNP_ROWS_LOOP(name, indptr_t, target_t, shift, turned)                                              \
     LNP_BY_HAND void name##_asm(LNP_USES int32_t *sums, LNP_USES const indptr_t *indptr,                    \
                                 LNP_USES const target_t *indices, LNP_USES const int8_t *data,              \
@@ -482,8 +482,9 @@ static inline uint32_t clear_last(uint32_t *z, uint32_t count)
 LNP_LIF_LOOP(fire_lif, half)
 LNP_LIF_LOOP(fire_lif_any, any)
 
-// v -= w, w = lnp_leak_half(w, left) or lnp_leak, a spike, which adds jump to w, and w += v - lnp_leak_half(v, pull). r0 v, r1 w,
-// r2 left, r3 pull, r4 v_th, lr where z is. At [sp, #40] is how far from r4 the jump of the first of two neurons is.
+// v -= w, w = lnp_leak_half(w, left) or lnp_leak, a spike, which adds jump to w, and w += v - lnp_leak_half(v, pull).
+// r0 v, r1 w, r2 left, r3 pull, r4 v_th, lr where z is. At [sp, #40] is how far from r4 the jump of the first of two
+// neurons is.
 #define LNP_ADLIF_LEAK_half(w, half)           \
     "    add r9, " #w ", " #w ", lsr #31\n"    \
     "    smlaw" #half " " #w ", " #w ", r11, r9\n"
