@@ -185,11 +185,11 @@ def test_fewer_neurons_are_better_than_less_than_the_share_that_was_asked_for(da
 
 
 def test_little_ram_means_fewer_neurons_but_not_one_too_few(data):
-    found = fitted(data, flash=8000, ram=2700)
+    found = fitted(data, flash=8000, ram=2440)
     n = found.config.network.neurons
     assert n == found.dense.n < 64 and "RAM" in found.too_much
     more = STACK + layout.state_bytes(layout.sized(found.model, n + 1, n + 1))
-    assert found.cost.ram == STACK + layout.state_bytes(found.model) <= 2700 < more
+    assert found.cost.ram == STACK + layout.state_bytes(found.model) <= 2440 < more
     kept = found.network.w_rec.nnz
     assert kept == found.dense.w_rec.nnz or flash_with(found, kept + 1) > 8000 - RESERVE
 
@@ -230,7 +230,7 @@ def test_code_of_changing_length_takes_few_builds_and_still_fits(data):
 def test_the_configuration_draws_and_prunes_the_same_network_again(data):
     for changes in ({}, {"shared": True}, {"method": "lnp"}):
         config = replace(CONFIG, prune=replace(CONFIG.prune, **changes))
-        found = fitted(data, 8000, 2700, config=config)
+        found = fitted(data, 8000, 2440, config=config)
         settings = Config.from_json(found.config.to_json())
         again = pipeline.prune(settings, data, pipeline.new_network(settings, data))
         assert (again.w_rec != found.network.w_rec).nnz == 0 and again.w_rec.nnz == found.model.projection("rec").w.nnz
@@ -517,8 +517,8 @@ def test_forged_costs_are_refused(at, capsys, monkeypatch, text):
 
 def test_fewer_neurons_are_said(at, capsys, monkeypatch):
     monkeypatch.setattr(_measure, "meter", lambda *_: meter)
-    assert main(["prune", "small.toml", "--board", "cortex-m4", "--flash", "7k", "--ram", "2700"]) == 0
+    assert main(["prune", "small.toml", "--board", "cortex-m4", "--flash", "7k", "--ram", "2440"]) == 0
     text = capsys.readouterr().out
-    assert "64 neurons -> " in text and "need" in text and "7168" in text and "2700" in text
+    assert "64 neurons -> " in text and "need" in text and "7168" in text and "2440" in text
     assert main(["prune", "small.toml", "--board", "cortex-m4", "--flash", "1k"]) == 1
     assert budget.FEWEST == 2 and capsys.readouterr().err.splitlines()[-2].startswith("2 neurons and 1 synapses need")
