@@ -23,10 +23,13 @@ OWN = re.compile(rf"(lnp|LNP)_{PLAIN}(?![a-z0-9])", re.I)
 __all__ = ["generate", "stack_bytes", "write"]
 
 
-def generate(model: QuantizedModel, board: Board, name: str = "net", app: bool = False) -> dict[str, str]:
+def generate(
+    model: QuantizedModel, board: Board, name: str = "net", app: bool = False, selftest: bool = True
+) -> dict[str, str]:
     """Every file of the firmware, by its path. The same model and board always give the same bytes.
 
     app : a program around the network, for a user to change, in place of the server that lnp verify asks
+    selftest : whether the server has the self-test of lnp verify, if the board has room for it
 
     Raises DoesNotFit if the tables or the state alone exceed the board's memory; the size of the
     code is known only after linking.
@@ -36,21 +39,21 @@ def generate(model: QuantizedModel, board: Board, name: str = "net", app: bool =
     if name in network.KEYWORDS:
         raise ConfigError(f"{name!r} cannot name a model in C: it means something there", "choose another --name")
     _check_fits(model, board, app)
-    found = _files(model, board, name, app)
+    found = _files(model, board, name, app, selftest)
     if name != PLAIN and (taken := _taken(model, board, name, app)):
         what = f"{name!r} cannot name a model in C: {taken} is there already"
         raise ConfigError(what, "choose another --name")
     return folder.program(name, board, found)
 
 
-def _files(model: QuantizedModel, board: Board, name: str, app: bool) -> dict[str, str]:
+def _files(model: QuantizedModel, board: Board, name: str, app: bool, selftest: bool = True) -> dict[str, str]:
     """The files but for the Makefile and the manifest."""
     files = network.files(model, name) | startup.files(board, stack_bytes(model))
     if app:
         files["lnp_config.h"] = startup.config(board)
         files["main.c"] = _app(model, name)
     else:
-        files |= link.files(model, board, name)
+        files |= link.files(model, board, name, selftest)
     files["README.md"] = _readme(model, board, name, app)
     return files | {p.name: p.read_text("utf-8") for p in sorted(CSRC.iterdir()) if _belongs(p, app)}
 

@@ -3,22 +3,26 @@
 from __future__ import annotations
 
 from lnp_edge.firmware_gen import network, startup, wire
-from lnp_edge.spec import protocol
+from lnp_edge.spec import layout, protocol
 from lnp_edge.spec.board import Board
 from lnp_edge.spec.model import QuantizedModel
 
-FILES = ("lnp_link", "lnp_serve", "lnp_cobs")  # stems in csrc
+FILES = ("lnp_link", "lnp_serve", "lnp_selftest", "lnp_cobs")  # stems in csrc
 REQUEST_HEAD = protocol.REQUESTS["steps"].struct.size
 REPLY_HEAD = protocol.REPLIES["steps"].struct.size
+PUSH_HEAD = protocol.REPLIES["push"].struct.size
+CODE_BYTES = 16_384  # of flash beyond the tables, which a program with the self-test may take
 
 
-def files(model: QuantizedModel, board: Board, name: str) -> dict[str, str]:
-    return {"lnp_wire.h": wire.header(), "lnp_config.h": _config(model, board, name)}
+def files(model: QuantizedModel, board: Board, name: str, tested: bool = True) -> dict[str, str]:
+    """tested : whether there is the self-test, if there is room for it"""
+    return {"lnp_wire.h": wire.header(), "lnp_config.h": _config(model, board, name, tested)}
 
 
 def max_payload(model: QuantizedModel) -> int:
     """Bytes of the largest payload: 512, or more if the request or reply of one step needs it."""
-    return max(protocol.MIN_PAYLOAD, REQUEST_HEAD + 2 * model.n_in, REPLY_HEAD + 4 * (model.n_out + 1))
+    steps = max(REQUEST_HEAD + 2 * model.n_in, REPLY_HEAD + 4 * (model.n_out + 1))
+    return max(protocol.MIN_PAYLOAD, steps, PUSH_HEAD + 4 * model.n_out)
 
 
 def max_steps(model: QuantizedModel) -> int:
@@ -37,9 +41,19 @@ def ram_bytes(model: QuantizedModel) -> int:
     return 2 * frame + 2 * model.n_in
 
 
-def _config(model: QuantizedModel, board: Board, name: str) -> str:
+def selftest(model: QuantizedModel, board: Board) -> tuple[int, ...]:
+    """What the self-test of lnp verify has room for, bytes of RAM: (), (a saved state,) or (that, and a stream too)."""
+    state, needs = layout.state_bytes(model), ram_bytes(model) + startup.stack_bytes(model)
+    saved = 4 * (model.state_words + 4)
+    stream = model.open_windows * (state + 16) + 4 * model.n_in + 2 * len(model.channels) + 64
+    room = board.ram.size - state - needs - saved if board.flash.size - layout.table_bytes(model) >= CODE_BYTES else -1
+    return () if room < 0 else (saved,) if room + saved < max(saved, stream) else (saved, max(saved, stream))
+
+
+def _config(model: QuantizedModel, board: Board, name: str, tested: bool) -> str:
     up = name.upper()
-    keys = ("N_IN", "N", "N_OUT", "STATE_WORDS", "TABLES", "FINGERPRINT")
+    tests = len(selftest(model, board)) if tested else 0
+    keys = ("N_IN", "N", "N_OUT", "STATE_WORDS", "TABLES", "FINGERPRINT", "SAVE_BYTES", "CHANNELS", "WINDOWS")
     return "\n".join(
         [
             f"// Generated: the constants of the link, and those of boards/{board.name}/board.toml.",
@@ -60,6 +74,8 @@ def _config(model: QuantizedModel, board: Board, name: str) -> str:
             f"#define LNP_MAX_PAYLOAD {max_payload(model)}u",
             f"#define LNP_MAX_STEPS {max_steps(model)}u  // in one request",
             f"#define LNP_MAX_DIGESTS {max_digests(model)}u  // in one reply",
+            f"#define LNP_TESTS_STATE {tests > 0:d}  // whether there is room for the self-test of save and load",
+            f"#define LNP_TESTS_STREAM {tests > 1:d}  // and of a stream",
             "",
             f'#define LNP_BOARD_NAME "{board.name}"',
             *startup.constants(board),

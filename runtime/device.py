@@ -125,11 +125,16 @@ class Device:
         self.run, self.t = self.greeting.run, self.greeting.t
         self._runs = {0, self.run}  # that this program may have begun
         self._journal = None if self.t else Journal(bytearray())
+        self.lost = False  # what the device held, when it could not be replayed
         self._lost = self._refused = 0  # times since the last new step, and of these the last in a row
 
     @property
     def port(self) -> Port:
         return self._link.port
+
+    @property
+    def sid(self) -> int:
+        return self._link.sid
 
     @property
     def traffic(self) -> Traffic:
@@ -283,6 +288,7 @@ class Device:
             self._lost += 1
             self._refused = self._refused + 1 if lost.why in ("run", "step") else 0
             if self._journal is None or self._lost > RESTARTS or self._refused > REFUSALS:
+                self.lost = True
                 raise lost.error
             try:
                 if lost.why == "port":
@@ -364,6 +370,40 @@ class Device:
             self._expect("offset", offset, len(found))
             found += raw[reply.size :]
         return found
+
+    def ask(self, name: str, payload: bytes, rest: int = 0) -> bytes:
+        """The payload of the reply to a request of the self-test. Raises Lost, and brings nothing back."""
+        return self._link.ask(name, payload, rest)
+
+    def load(self, size: int, crc: int) -> tuple[int, int]:
+        """Load what was filled in, and begin a run with it: what is told of it, and the digest. It cannot be replayed."""
+        self._journal, after, run = None, self.run, 1 + secrets.randbelow(2**32 - 1)
+        self._runs.add(run)
+        found, self.t, digest, loaded = REPLIES["load"].struct.unpack(
+            self._link.ask("load", REQUESTS["load"].struct.pack(after, run, size, crc))
+        )
+        self._expect("run", found, run)
+        self.run = run
+        return loaded, digest
+
+    def refusal(self, kind: int, payload: bytes, sid: int | None = None) -> str:
+        """Why the device refuses a request of this type; "" if it answers."""
+        return self._link.refusal(kind, payload, sid)
+
+    def damage_told(self, data: bytes) -> int:
+        """Send these bytes: how often the device says that something arrived damaged, until it answers a greeting."""
+        before = self.traffic.damaged_there
+        self.port.write(data)
+        self._greet()
+        return self.traffic.damaged_there - before
+
+    def again(self, counts: NDArray[np.int16]) -> bool:
+        """Run steps by a request that is sent twice: whether both replies are the same, and it was run once."""
+        asked = self._request_steps(counts, False)
+        replies = [self._link.answer(asked) for _ in range(2)]
+        self._journal, self.t = None, self._greet().t
+        assert replies[0] is not None
+        return replies[0] == replies[1] and REPLIES["steps"].struct.unpack_from(replies[0])[1] == self.t
 
     def close(self) -> None:
         self._link.port.close()

@@ -74,6 +74,16 @@ class Lost(Exception):
         self.why, self.error = why, error
 
 
+class Refused(LinkError):
+    """The device refuses a request. why : one of protocol.NAK"""
+
+    why = ""
+
+
+class Other(LinkError):
+    """The device answers with what is no reply to the request."""
+
+
 @dataclass
 class Asked:
     """A request that awaits its reply."""
@@ -125,6 +135,26 @@ class Link:
         baud = getattr(self.port, "baudrate", None)
         on_wire = 10 * (len(frame) + want + 20) / baud if baud else 0.0
         return Asked(name, frame, self.seq, want, on_wire)
+
+    def refusal(self, kind: int, payload: bytes, sid: int | None = None) -> str:
+        """Why the device refuses a request of any type, of this session or another; "" if it answers."""
+        asked = self.request("hello")
+        asked.frame = protocol.encode(Frame(kind, self.sid if sid is None else sid, self.seq, payload))
+        own = self.sid
+        self.sid = own if sid is None else sid
+        try:
+            self.answer(asked)
+        except Lost as e:
+            if e.why == "port":
+                raise
+            return e.why
+        except Refused as e:
+            return e.why
+        except Other:
+            return ""
+        finally:
+            self.sid = own
+        return ""
 
     def answer(self, asked: Asked, tries: int | None = None) -> bytes | None:
         """The payload of the reply; None if so many tries have none. Raises LinkError or Lost.
@@ -246,7 +276,7 @@ class Link:
             raise self._refused(asked.name, reply)
         if reply.type == REQUESTS[asked.name].type | REPLY and len(reply.payload) == asked.want:
             return reply.payload
-        raise LinkError(
+        raise Other(
             f"{self.name} answered {asked.name} with type {reply.type:#x} and {len(reply.payload)} bytes",
             REBUILD,
         )
@@ -256,10 +286,8 @@ class Link:
         why = REASONS.get(code, str(code))
         if why == "session":
             return Lost(why, self.session_lost())
-        error = LinkError(
-            f"{self.name} refuses {request} ({why}) at step {t}",
-            REBUILD,
-        )
+        error = Refused(f"{self.name} refuses {request} ({why}) at step {t}", REBUILD)
+        error.why = why
         return Lost(why, error) if why in ("run", "step") else error
 
     def session_lost(self) -> LinkError:

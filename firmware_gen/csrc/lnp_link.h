@@ -37,4 +37,8 @@ uint16_t lnp_serve(lnp_link_t *link, uint8_t *reply, uint32_t *reply_length, uin
                    const uint8_t *payload, uint32_t length);
 void lnp_serve_hello(const lnp_link_t *link, uint8_t *reply);
 
+// In lnp_selftest.c, the same for the requests of the self-test.
+uint16_t lnp_selftest(lnp_link_t *link, uint8_t *reply, uint32_t *reply_length, uint8_t type,
+                      const uint8_t *payload, uint32_t length);
+
 #endif

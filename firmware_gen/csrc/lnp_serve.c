@@ -200,6 +200,10 @@ uint16_t lnp_serve(lnp_link_t *link, uint8_t *reply, uint32_t *reply_length, uin
     case LNP_REQUEST_READ:
         return serve_read(reply, reply_length, payload, length);
     default:
+#if LNP_TESTS_STATE
+        return lnp_selftest(link, reply, reply_length, type, payload, length);
+#else
         return LNP_NAK_TYPE;
+#endif
     }
 }

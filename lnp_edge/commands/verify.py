@@ -4,9 +4,11 @@ every step, and its tables in flash.
 The stimulus is seeded and covers extreme inputs: rest, noise, jumps and full
 scale. It comes in runs of at most 500 steps, each after a reset; of a stream,
 all but the first two are joined to runs of up to a million steps. Then come the
-windows of training data that lnp quantize wrote beside the model. The C
-functions argmax, save and load are not run. On an emulated board the program
-of lnp generate --app runs too: its decisions from single samples are compared.
+windows of training data that lnp quantize wrote beside the model, and a
+self-test of what steps do not run: reset, save, load and its refusals, argmax,
+the encoder at each of its steps, decisions from single samples, requests that
+must be refused. On an emulated board the program of lnp generate --app runs
+too: its decisions are compared.
 Last, the cost: the instructions of a step are counted on both kinds of data,
 and compared with the board's clock, flash and RAM.
 
@@ -45,7 +47,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     from lnp_edge import boards
     from lnp_edge.commands import _cost_report
-    from lnp_edge.runtime import decisions
+    from lnp_edge.runtime import decisions, selftest
     from lnp_edge.runtime.verify import stimulus, verify
 
     if not 1 <= args.steps <= MAX_STEPS:
@@ -67,18 +69,22 @@ def run(args: argparse.Namespace) -> int:
 
         report = verify(model, device, stimulus(model, args.steps, args.seed), shown)
         on_real = verify(model, device, real, shown) if real and report.ok else None
+        tested = None
+        if report.ok and (on_real is None or on_real.ok):
+            task = progress.add_task(f"self-test on {told.board}", info="cases", total=len(selftest.CHECKS))
+            tested = selftest.run(model, device, args.seed, lambda _: progress.update(task, advance=1))
     link = _link(device)
     decided = None
     if args.port is None:
         with _device.opened(model, name, None, app=True) as line:
             decided = decisions.compare(model, line, decisions.samples_for(model, args.seed))
-    good = all(one is None or one.ok for one in (report, on_real, decided))
+    good = all(one is None or one.ok for one in (report, on_real, tested, decided))
     cost, cycles = None, (on_real or report).cycles_per_step
     known = told.board in boards.names()
     if good and known:  # else the program that runs is not the one whose steps would be counted
         cost = _cost_report.of(model, replace(boards.get(told.board), clock_hz=told.clock_hz), windows, cycles=cycles)
     if args.json:
-        parts = {"windows": on_real, "decisions": decided, "cost": cost}
+        parts = {"windows": on_real, "selftest": tested, "decisions": decided, "cost": cost}
         more = {name: part.as_dict() if part else None for name, part in parts.items()}
         print(json.dumps(report.as_dict() | more | link | {"ok": good}))
         return 0 if good else 1
@@ -88,6 +94,7 @@ def run(args: argparse.Namespace) -> int:
         place = f"counts[{len(on_real.classes) - 1}] of {windows_file.path_of(args.model).name}"
         which = f"{len(real)} real window{'s' * (len(real) > 1)}" if on_real.ok else place
         lines += [*before, f"{last}, on {which}"]
+    lines += tested.lines() if tested else []
     lines += decided.lines() if decided else []
     if args.faults or any(link["link"][key] for key in TROUBLE):
         lines += [f"{what}: {', '.join(f'{n} {kind}' for kind, n in count.items())}" for what, count in link.items()]

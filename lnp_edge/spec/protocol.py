@@ -60,6 +60,17 @@ REQUESTS = {
     "state": Message(0x04, (("run", "u32"), ("t", "u32"), ("word", "u32"), ("count", "u16"))),
     "tables": Message(0x05),
     "read": Message(0x06, (("table", "u16"), ("offset", "u32"), ("count", "u16"))),
+    # The self-test of lnp verify. A device without room for it refuses these (type).
+    # Saves the state as `size` bytes; the reply has `count` of them from `offset`, and the class of the state.
+    "save": Message(0x07, (("run", "u32"), ("t", "u32"), ("size", "u32"), ("offset", "u32"), ("count", "u16"))),
+    # Bytes of a saved state, which is then loaded.
+    "fill": Message(0x08, (("run", "u32"), ("offset", "u32")), "u8"),
+    # Ends the run `after` and begins `run` with what was filled in, given as `size` bytes. crc is that of the last four
+    # bytes followed by all others: of a sound state in its own order it would be the same whatever the state.
+    "load": Message(0x09, (("after", "u32"), ("run", "u32"), ("size", "u32"), ("crc", "u32"))),
+    # More samples of a stream, of which `from` have come; 0 begins anew. If like is 1, its networks are first made
+    # copies of the one that steps run on.
+    "push": Message(0x0A, (("run", "u32"), ("from", "u32"), ("like", "u16")), "i16"),
 }
 REPLIES = {
     # Also sent unasked at boot, with sid and seq 0.
@@ -88,6 +99,26 @@ REPLIES = {
     # CRC-32 of each table's bytes in flash, in the order of layout.tables.
     "tables": Message(REPLY | 0x05, (), "u32"),
     "read": Message(REPLY | 0x06, (("table", "u16"), ("offset", "u32")), "u8"),
+    "save": Message(REPLY | 0x07, (("run", "u32"), ("t", "u32"), ("label", "u16"), ("saved", "u16")), "u8"),
+    "fill": Message(REPLY | 0x08, (("run", "u32"), ("offset", "u32"))),
+    # loaded: 0 refused, 1 accepted, 2 not tried, for the bytes are others than crc says.
+    "load": Message(REPLY | 0x09, (("run", "u32"), ("t", "u32"), ("digest", "u32"), ("loaded", "u16"))),
+    # crc is that of all decisions of these samples: u32 label, margin, percent + 256 unknown, and the read-outs. The
+    # last of them is told; `rest` is its read-outs.
+    "push": Message(
+        REPLY | 0x0A,
+        (
+            ("run", "u32"),
+            ("samples", "u32"),
+            ("decisions", "u32"),
+            ("crc", "u32"),
+            ("label", "u32"),
+            ("margin", "u32"),
+            ("percent", "u16"),
+            ("unknown", "u16"),
+        ),
+        "u32",
+    ),
     "nak": Message(0x7F, (("code", "u16"), ("run", "u32"), ("t", "u32"))),
 }
 # Reasons for a refusal: another session, unknown type, wrong length, step number, range or run. "damaged" answers a

@@ -199,7 +199,7 @@ def test_wrong_types_lengths_and_ranges_are_refused(line):
     words, last = tiny_model().state_words, len(layout.tables(tiny_model())) - 1
     size_of_last = list(layout.tables(tiny_model()).values())[-1].nbytes
     assert line.refusal("", kind=0) == "type"
-    assert line.refusal("", kind=0x07) == "type"
+    assert line.refusal("", kind=0x0B) == "type"
     assert line.refusal("", kind=0x7E) == "type"
     for name in ("hello", "tables"):
         assert line.refusal(name, b"\0") == "length"
