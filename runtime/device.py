@@ -394,8 +394,11 @@ class Device:
         """Send these bytes: how often the device says that something arrived damaged, until it answers a greeting."""
         before = self.traffic.damaged_there
         self.port.write(data)
-        self._greet()
-        return self.traffic.damaged_there - before
+        told = self._greet()
+        self._expect("run", told.run, self.run)
+        self._expect("step", told.t, self.t)
+        count, self.traffic.damaged_there = self.traffic.damaged_there - before, before
+        return count
 
     def again(self, counts: NDArray[np.int16]) -> bool:
         """Run steps by a request that is sent twice: whether both replies are the same, and it was run once."""

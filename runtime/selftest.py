@@ -276,6 +276,9 @@ def _load(bench: _Bench) -> Iterator[None]:
     bench.steps(bench.more, "from load")
     yield
     bench.loaded(words, FIRST_T, digest, f"a state of step {FIRST_T}")
+    bench.state(words, f"after load at step {FIRST_T}")
+    hold(bench.save()[0] == saved.pack(model, FIRST_T, digest, words), f"save at step {FIRST_T} gives other bytes")
+    bench.device.damage_told(b"")  # its greeting tells run and t
     bench.steps(bench.more, f"from load at step {FIRST_T}")
     yield
     bench.loaded(words, t, digest, "what was saved")
@@ -444,6 +447,10 @@ def _link(bench: _Bench) -> Iterator[None]:
         found = device.refusal(kind, payload)
         hold(found == wanted, f"request {kind:02x} {payload.hex()[:60]} is {found or 'answered'}, not refused ({wanted})")
         yield
+    for kind, payload in _at_the_edge(model, device):
+        found = device.refusal(kind, payload)
+        hold(not found, f"request {kind:02x} {payload.hex()[:60]} is refused ({found})")
+        yield
     sid = device.sid % 0xFFFF + 1
     found = device.refusal(REQUESTS["tables"].type, b"", sid)
     hold(found == "session", f"a request of another session is {found or 'answered'}")
@@ -453,9 +460,42 @@ def _link(bench: _Bench) -> Iterator[None]:
         hold(found == damaged, f"bytes {data.hex()[:60]} are told as damaged {found} times, not {damaged}")
         yield
     bench.state(before, "after refusals")
+    yield from _each_after_another(bench)
     hold(device.again(bench.more[:1]), "a request that is sent twice is run twice, or answered otherwise")
     bench.reference.steps(bench.more[:1])
     bench.state(bench.reference.state(), "after a request that was sent twice")
+    yield
+
+
+def _each_after_another(bench: _Bench) -> Iterator[None]:
+    """Requests of all types, each after one whose reply has other bytes in the place of its fields."""
+    device, crcs = bench.device, [zlib.crc32(a.tobytes()) for a in layout.tables(bench.model).values()]
+    has = device.refusal(REQUESTS["save"].type, b"") == "length"
+
+    def others() -> None:
+        hold(device.table_crcs() == crcs, "the CRCs of tables are others when they are asked for again")
+
+    others()
+    bench.state(bench.reference.state(), "after tables")
+    others()
+    bench.steps(bench.more[1:3], "after tables")
+    yield
+    if has:
+        others()
+        bench.save()
+        others()
+        state = bench.reference.state()
+        bench.loaded(state, bench.reference.t, int(bench.reference.digest), "what was saved")
+        bench.state(state, "after tables and load")
+        yield
+    if device.refusal(REQUESTS["push"].type, b"") == "length":
+        others()
+        _Push(bench).compared(np.zeros((0, len(bench.model.channels)), np.int16), 0, [])
+        yield
+    others()
+    device.reset()
+    bench.reference.reset()
+    bench.steps(bench.dirty[:5], "after tables and reset")
     yield
 
 
@@ -477,6 +517,7 @@ def _refused(model: QuantizedModel, device: Device) -> Iterator[tuple[int, bytes
     }
     for name, payload in whole.items():
         requests += [(name, payload[:-1], "length"), (name, payload + b"\0", "length"), (name, b"", "length")]
+        requests.append((name, payload + bytes(256), "length"))
     requests += [
         (name, (pack[name](*fields) + more)[:cut], "length")
         for name, fields, more, cut in (
@@ -502,18 +543,19 @@ def _refused(model: QuantizedModel, device: Device) -> Iterator[tuple[int, bytes
         ]
     if 2 * (2 * model.n_in) + len(pack["steps"](run, t, 0)) <= most:
         requests.append(("steps", pack["steps"](run, t, 3) + 2 * row, "range"))
-    requests.append(("steps", pack["steps"](run, t, 65535) + row, "range"))
+    for told in (256, 65535):
+        requests.append(("steps", pack["steps"](run, t, told) + row, "range"))
     fits = (most - REPLIES["state"].struct.size) // 4
-    for word, count in ((words, 1), (words + 1, 0), (words - 1, 2), (2**32 - 1, 2), (0, 65535), (0, fits + 1)):
+    for word, count in ((words, 1), (words + 1, 0), (words - 1, 2), (2**32 - 1, 2), (0, 65535), (words, 256), (0, fits + 1)):
         requests.append(("state", pack["state"](run, t, word, count), "range"))
     tables = list(layout.tables(model).values())
     last, ends = len(tables) - 1, [table.nbytes for table in tables]
     fits = most - REPLIES["read"].struct.size
     at = [(last + 1, 0, 1), (65535, 0, 0), (last, ends[-1], 1), (last, ends[-1] + 1, 0), (last, 2**32 - 1, 2)]
-    for table, offset, count in (*at, (0, 0, 65535), (ends.index(max(ends)), 0, fits + 1)):
+    for table, offset, count in (*at, (0, 0, 65535), (last, ends[-1], 256), (256, 0, 0), (ends.index(max(ends)), 0, fits + 1)):
         requests.append(("read", pack["read"](table, offset, count), "range"))
     fits = most - REPLIES["save"].struct.size
-    for offset, count in ((size, 1), (size + 1, 0), (size - 1, 2), (2**32 - 1, 2), (0, 65535), (0, fits + 1)):
+    for offset, count in ((size, 1), (size + 1, 0), (size - 1, 2), (2**32 - 1, 2), (0, 65535), (size, 256), (0, fits + 1)):
         requests.append(("save", pack["save"](run, t, size, offset, count), "range"))
     for offset, more in ((size, b"\0"), (size + 1, b""), (size - 1, b"\0\0"), (2**32 - 1, b"\0\0")):
         requests.append(("fill", pack["fill"](run, offset) + more, "range"))
@@ -521,6 +563,22 @@ def _refused(model: QuantizedModel, device: Device) -> Iterator[tuple[int, bytes
         # A device that has no room for a test refuses its type.
         if name not in ("save", "fill", "load", "push") or device.refusal(REQUESTS[name].type, b"") == "length":
             yield REQUESTS[name].type, payload, why
+
+
+def _at_the_edge(model: QuantizedModel, device: Device) -> Iterator[tuple[int, bytes]]:
+    """Requests that are just within what must be answered, and change nothing."""
+    run, t, most = device.run, device.t, device.greeting.max_payload
+    tables = list(layout.tables(model).values())
+    longest = max(range(len(tables)), key=lambda k: tables[k].nbytes)
+    end, words, size = tables[longest].nbytes, model.state_words, saved.size(model)
+    requests: list[tuple[str, tuple[int, ...]]] = [("read", (longest, end, 0)), ("state", (run, t, words, 0))]
+    requests.append(("read", (longest, 0, min(end, most - REPLIES["read"].struct.size))))
+    requests.append(("state", (run, t, 0, min(words, (most - REPLIES["state"].struct.size) // 4))))
+    if device.refusal(REQUESTS["save"].type, b"") == "length":
+        fits = min(size, most - REPLIES["save"].struct.size)
+        requests += [("save", (run, t, size, size, 0)), ("save", (run, t, size, 0, fits)), ("fill", (run, size))]
+    for name, fields in requests:
+        yield REQUESTS[name].type, REQUESTS[name].struct.pack(*fields)
 
 
 def _damage(device: Device) -> Iterator[tuple[bytes, int]]:
@@ -673,6 +731,11 @@ def _targets(model: QuantizedModel, present: int) -> Iterator[NDArray[np.int64]]
         y = y.copy()
         y[other] = 1
         y[others[-1]] = max(1, y[others[-1]])
+        yield y
+    if len(others) > 1:  # two that are equal replace the present one: the first of them does
+        y = np.full(n, -5, np.int64)
+        y[[others[0], others[-1]]] = min(max(1, rule.lead), INT32)
+        y[present] = 0
         yield y
     for other in (others[:1] + others[-1:]) if others else []:
         for lead in sorted(x for x in leads if x >= 0):

@@ -200,7 +200,6 @@ bool LNP_MODEL(load)(LNP_MODEL(t) * s, const uint8_t *from, size_t size)
     if (lnp_get_u32(crc) != lnp_crc32(0, from, LNP_SAVE_BYTES - SAVE_CRC) || !is_safe(from + SAVE_HEAD)) {
         return false;
     }
-    LNP_MODEL(init)(s);
     s->t = lnp_get_u32(from + 4);
     s->digest = lnp_get_u32(from + 8);
     const uint8_t *at = from + SAVE_HEAD;

@@ -1,0 +1,75 @@
+"""Count how many small changes of the firmware lnp verify notices.
+
+Draws mutants of the generated and the hand-written C of a model: a constant, a
+comparison, a sign or an operator is another, a type is narrower, a statement is
+missing or swapped with the next. Each is built for this computer and verified
+as lnp verify does, within a minute. One whose object code is that of the
+original is equivalent and does not count; of the others, those that survive
+are listed. Exit code 1 if fewer than --least per cent are noticed."""
+
+import argparse
+import json
+from collections import Counter
+from pathlib import Path
+
+from lnp_edge.base.console import bars, out
+from lnp_edge.base.errors import ConfigError
+from lnp_edge.interchange import onnx_file, windows_file
+
+HELP = "count the changes of the firmware that lnp verify notices"
+EXAMPLE = """  lnp mutate model.onnx -n 100
+  lnp mutate model.onnx -n 40 --seed 2 --file lnp_state.h --json"""
+MOST = 100_000
+
+
+def arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("model", type=Path, help="a model.onnx written by lnp quantize")
+    parser.add_argument("-n", type=int, default=50, help="number of mutants (default: 50)")
+    parser.add_argument("--seed", type=int, default=1, help="seed of the draw (default: 1)")
+    parser.add_argument("--file", default="", help="mutate this file of the generated folder alone")
+    parser.add_argument("--least", type=float, default=98.0, help="per cent to be noticed (default: 98)")
+    parser.add_argument("--json", action="store_true", help="print the report as JSON")
+
+
+def run(args: argparse.Namespace) -> int:
+    from lnp_edge.commands import _mutation
+    from lnp_edge.commands._mutation import CAUGHT, EQUIVALENT, INVALID, SURVIVED
+
+    if not 1 <= args.n <= MOST:
+        raise ConfigError(f"-n is {args.n}", f"choose a number from 1 to {MOST}")
+    if args.seed < 0:
+        raise ConfigError(f"--seed is {args.seed}", "choose 0 or more")
+    if not 0 <= args.least <= 100:
+        raise ConfigError(f"--least is {args.least:g}", "choose from 0 to 100 per cent")
+    model = onnx_file.load(args.model)
+    windows = windows_file.load(model, args.model)
+    real = [] if windows is None else list(model.rows(windows[:8]))
+    found = []
+    with bars() as progress:
+        task = progress.add_task("mutants", total=args.n, info="0 survive")
+        for result in _mutation.results(model, args.n, args.seed, real, args.file):
+            found.append(result)
+            alive = sum(one.fate == SURVIVED for one in found)
+            progress.update(task, advance=1, info=f"{alive} survive")
+    fates = Counter(one.fate for one in found)
+    counted = fates[CAUGHT] + fates[SURVIVED]
+    score = 100 * fates[CAUGHT] / counted if counted else 0.0
+    good = counted > 0 and score >= args.least
+    if args.json:
+        print(json.dumps({"ok": good, "score": score, "seed": args.seed, **{
+            fate: fates[fate] for fate in (CAUGHT, SURVIVED, EQUIVALENT, INVALID)
+        }, "mutants": [one.as_dict() for one in found]}))  # fmt: skip
+        return 0 if good else 1
+    for one in found:
+        if one.fate == SURVIVED:
+            m = one.mutant
+            out.print(f"survives: {m.file}:{m.line}", soft_wrap=True, markup=False)
+            for sign, text in (("-", m.before), ("+", m.after)):
+                for line in text.split("\n"):
+                    out.print(f"  {sign} {line.strip()}", soft_wrap=True, markup=False, highlight=False)
+    text = (
+        f"{score:.1f} % of {counted} mutants are noticed (seed {args.seed}); "
+        f"{fates[EQUIVALENT]} others have the same object code, {fates[INVALID]} do not compile"
+    )
+    out.print(text, soft_wrap=True, markup=False)
+    return 0 if good else 1
