@@ -99,8 +99,12 @@ def _of_line(line: str, code: str) -> Iterator[str]:
     first, sized = start.end() if start else 0, bool(SIZED.match(code))
     if RETURNED.match(code):  # a narrower type of what a function returns holds what it returns
         first = max(first, code.index("("))
+    parameters = ";" not in code and code.rstrip("\\ ").endswith((",", ")"))
     for token in TOKEN.finditer(code, first):
         word, (at, end) = token[0], token.span()
+        # A parameter that is narrower is seldom a mistake, and seldom a difference: casts and variables are.
+        if word in TYPES and parameters and not code[end:].startswith(")"):
+            continue
         if number := NUMBER.fullmatch(word):
             value = int(number[1], 0)
             others = [str(value + by) + number[2] for by in ((-1,) if sized else (1, -1)) if value + by >= 0]

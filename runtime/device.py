@@ -400,13 +400,36 @@ class Device:
         count, self.traffic.damaged_there = self.traffic.damaged_there - before, before
         return count
 
-    def again(self, counts: NDArray[np.int16]) -> bool:
-        """Run steps by a request that is sent twice: whether both replies are the same, and it was run once."""
+    def again(self, counts: NDArray[np.int16]) -> str:
+        """Run steps by a request that is sent again, after other things and from another session: what is wrong."""
         asked = self._request_steps(counts, False)
-        replies = [self._link.answer(asked) for _ in range(2)]
+        first = self._link.answer(asked)
         self._journal, self.t = None, self._greet().t
-        assert replies[0] is not None
-        return replies[0] == replies[1] and REPLIES["steps"].struct.unpack_from(replies[0])[1] == self.t
+        self._link.refusal(REQUESTS["tables"].type, b"\0")
+        assert first is not None
+        if REPLIES["steps"].struct.unpack_from(first)[1] != self.t:
+            return "its reply tells another step than the greeting"
+        if self._link.answer(asked) != first:
+            return "it is answered otherwise"
+        if self._greet().t != self.t:
+            return "it is run twice"
+        self._link.refusal(REQUESTS["hello"].type, b"", self.sid % 0xFFFF + 1)
+        self._greet()
+        try:
+            self._link.answer(asked)
+        except Lost as e:
+            return "" if e.why == "step" else f"a new session refuses it ({e.why})"
+        return "a new session answers it"
+
+    def delimited(self) -> bool:
+        """Whether a frame of the device begins and ends with a zero."""
+        self.port.write(self._link.request("hello").frame)
+        found = bytearray()
+        for _ in range(300):
+            found += self.port.read(4096)
+            if found.strip(b"\0") and found.endswith(b"\0"):
+                break
+        return found[:1] == b"\0" == found[-1:] and b"\0" not in found.strip(b"\0")
 
     def close(self) -> None:
         self._link.port.close()

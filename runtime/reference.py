@@ -88,7 +88,7 @@ class Reference:
             x=np.zeros(len(model.inputs), np.int32),
             drive=np.zeros(max(p.n for p in model.populations), np.int32),
         )
-        self._words, self._fired, self._senders = state.words, state.fired, state.senders
+        self._words, self._fired, self._senders, self._x = state.words, state.fired, state.senders, state.x
         self._state = tuple(state)
         self.reset()
 
@@ -123,6 +123,11 @@ class Reference:
         self.digest = self._kernel(counts, self._tables, self._state, self.t, np.uint32(self.digest), found)
         self.t = (self.t + len(counts)) % 2**32
         return Steps(self.model.y_of(self._words), found, 0)
+
+    @property
+    def inputs(self) -> NDArray[np.int32]:
+        """What each input sent in the last step, a view [inputs]."""
+        return self._x
 
     def state(self) -> NDArray[np.uint32]:
         """All state words in the order of SEMANTICS.md section 5, uint32 [state_words]."""

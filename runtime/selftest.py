@@ -4,6 +4,7 @@ reset   of a state in which every word, t and the digest are set
 save    gives the bytes of SEMANTICS.md section 10, and refuses other sizes
 load    takes them, goes on from there as the reference does, also where t begins anew; takes what is at each limit
         and refuses what is beyond, spikes of no neuron, other models, sizes and damaged bytes, and changes nothing then
+extremes  steps from spikes that add most to a neuron of each population, with inputs that do so too
 argmax  with one largest read-out, and with equal ones
 encoder with the counts on both sides of each step of each input's encoding: so each value that it can give, twice
 stream  decisions of lnp_<name>_push from single samples, and with read-outs that lie at the edges of the rule
@@ -29,7 +30,7 @@ from lnp_edge.runtime.link import Lost, Refused
 from lnp_edge.runtime.reference import Reference
 from lnp_edge.runtime.verify import compare, stimulus
 from lnp_edge.spec import layout, ops, plugins, protocol, saved
-from lnp_edge.spec.model import QuantizedModel
+from lnp_edge.spec.model import INPUT, QuantizedModel
 from lnp_edge.spec.protocol import REPLIES, REQUESTS, Frame
 
 DIRTY, MORE = 96, 40  # steps before a state is saved, and after it is loaded
@@ -174,7 +175,7 @@ class _Bench:
     def load(self, data: bytes, size: int | None = None) -> int:
         """What load says of these bytes, of the size of a saved state, which may be told to be of another."""
         for _ in range(AGAIN):
-            self._fill(data)
+            self.fill(data)
             crc = zlib.crc32(data[:-4], zlib.crc32(data[-4:]))
             before = self.device.t
             loaded, self.digest = self.device.load(len(data) if size is None else size, crc)
@@ -185,7 +186,7 @@ class _Bench:
             self._filled = None
         raise Wrong("load says that other bytes were filled in")
 
-    def _fill(self, data: bytes) -> None:
+    def fill(self, data: bytes) -> None:
         """Fill in what is other than what is there."""
         device, head = self.device, REQUESTS["fill"].struct
         most = device.greeting.max_payload - head.size
@@ -244,13 +245,43 @@ def _reset(bench: _Bench) -> Iterator[None]:
     device.reset()
     bench.reference.reset()
     bench.steps(bench.more, "from reset")
+    theirs, ours = device.steps(bench.dirty).digests, bench.reference.steps(bench.dirty).digests
+    hold((theirs == ours).all(), f"of {len(ours)} digests of single steps {(theirs != ours).sum()} are others")
     yield
+
+
+def _extremes(bench: _Bench) -> Iterator[None]:
+    """Steps from spikes that add most to a neuron, or take most from it, while its inputs do so too."""
+    model = bench.model
+    first = dict(zip((f.full_name for f in model.fields), np.cumsum([0, *(f.words for f in model.fields)]), strict=False))
+    encoder = plugins.get("lnp_edge.encoders", model.encoder)
+    for p in model.populations:
+        into = model.into(p)
+        if not any(q.w.nnz for q in into):
+            continue
+        dense = [q.w.dense().astype(np.int64) << q.shift for q in into]
+        for side in (1, -1):
+            most = sum(np.maximum(side * w, 0).sum(0) for w in dense)
+            target = int(np.argmax(most))
+            words, counts = np.zeros(model.state_words, np.int64), np.zeros((3, len(model.inputs)))
+            for q, w in zip(into, dense, strict=True):
+                if q.source == INPUT:
+                    counts = np.tile(400.0 * side * np.sign(w[:, target]), (3, 1))
+                    continue
+                for j in np.flatnonzero(side * w[:, target] > 0).tolist():
+                    words[first[f"{q.source}_z"] + j // 32] |= 1 << j % 32
+            bench.loaded(words.astype(np.uint32), 1, 1, f"spikes that drive {p.name}[{target}]")
+            rows = encoder.decode(counts, **model.encoder_params) if model.front.stacks else bench.dirty[:3]
+            bench.steps(rows, f"from spikes that drive {p.name}[{target}] most")
+            bench.state(bench.reference.state(), f"after spikes that drive {p.name}[{target}] most")
+            yield
 
 
 def _save(bench: _Bench) -> Iterator[None]:
     model = bench.model
     bench.steps(bench.dirty, "from reset")
     wanted = saved.pack(model, bench.reference.t, int(bench.reference.digest), bench.reference.state())
+    bench.fill(b"\xa5" * len(wanted))
     found, _, took = bench.save()
     hold(took, f"save refuses {len(wanted)} bytes")
     for part, first, last in (("fingerprint", 0, 4), ("t", 4, 8), ("digest", 8, 12), ("CRC", -4, len(wanted))):
@@ -461,7 +492,10 @@ def _link(bench: _Bench) -> Iterator[None]:
         yield
     bench.state(before, "after refusals")
     yield from _each_after_another(bench)
-    hold(device.again(bench.more[:1]), "a request that is sent twice is run twice, or answered otherwise")
+    hold(any(device.delimited() for _ in range(3)), "a frame of the device does not begin and end with a zero")
+    yield
+    wrong = device.again(bench.more[:1])
+    hold(not wrong, f"a request of steps that is sent again: {wrong}")
     bench.reference.steps(bench.more[:1])
     bench.state(bench.reference.state(), "after a request that was sent twice")
     yield
@@ -796,6 +830,7 @@ CHECKS: dict[str, Callable[[_Bench], Iterator[None]]] = {
     "reset": _reset,
     "save": _save,
     "load": _load,
+    "extremes": _extremes,
     "argmax": _argmax,
     "stream": _stream,
     "link": _link,
