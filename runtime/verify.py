@@ -36,7 +36,8 @@ class StateDifference:
     """The first state word that differs. step counts from 0.
 
     field is a state variable of the population, or z. If the states agree after the step but their
-    digests do not, field is "digest", population is "", and neuron and words are 0.
+    digests do not, field is "digest", population is "", and neuron and words are 0. If only what is
+    told of the read-outs differs, it is "read-out", and neuron is its number.
     """
 
     step: int
@@ -52,6 +53,11 @@ class StateDifference:
             return (
                 f"first difference at step {self.step}, digest: device {self.device:08x}, "
                 f"reference {self.reference:08x} (the state agrees: reset or digest is wrong)"
+            )
+        if self.field == "read-out":
+            return (
+                f"first difference at step {self.step}, read-out {self.neuron}: device {self.device}, "
+                f"reference {self.reference} (the state agrees: the reply to steps is wrong)"
             )
         return (
             f"first difference at step {self.step}, neuron {self.neuron} of {self.population}, {self.field}: "
@@ -91,8 +97,24 @@ class Verdict:
     def ok(self) -> bool:
         return not (self.table_differences or self.state_difference or self.transient)
 
+    @property
+    def cause(self) -> str:
+        """What has most likely led to the first difference, in words; "" without one."""
+        d = self.state_difference
+        if self.table_differences:
+            return "The image in flash is of another build or damaged: build and flash it again."
+        if d is None:
+            return "Memory, clock or supply: it did not come back. Run it again, longer." if self.transient else ""
+        if d.field == "digest":
+            return "The function digest, or what reset leaves of it: the state agrees, and the digest is wrong each time."
+        if d.field == "read-out":
+            return "The reply to steps: the state agrees, and a read-out that is told is wrong each time."
+        if d.step == 0 and len(self.classes) > 1:
+            return "The function reset: it leaves something of the run before."
+        return f"The step of {d.population}, its compiler or its memory: the tables are right, the state is not."
+
     def as_dict(self) -> dict:
-        return {"ok": self.ok} | asdict(self)
+        return {"ok": self.ok, "cause": self.cause} | asdict(self)
 
     def lines(self) -> list[str]:
         """The report for a reader, with the verdict last."""
@@ -231,24 +253,45 @@ class Lockstep:
 
 def _locate(device: Runner, reference: Reference, counts: NDArray[np.int16]) -> tuple[int, StateDifference | None]:
     """The number of steps to the first whose digest differs, and what differs after it; all, if none differs again."""
-    theirs, ours = (_from_reset(runner, counts) for runner in (device, reference))
+    theirs, ours = (_from_reset(runner, counts).digests for runner in (device, reference))
     differs = np.flatnonzero(theirs != ours)
-    counts = counts[: int(differs[0]) + 1] if len(differs) else counts
-    return len(counts), _difference(device, reference, counts)
+    first = counts[: int(differs[0]) + 1] if len(differs) else counts
+    if found := _difference(device, reference, first):
+        return len(first), found
+    # Nothing differs when all digests are asked for: perhaps it does where only the last one is, as it did before.
+    return len(counts), _told(len(counts) - 1, *(_in_batches(runner, counts) for runner in (device, reference)))
 
 
-def _from_reset(runner: Runner, counts: NDArray[np.int16]) -> NDArray[np.uint32]:
+def _from_reset(runner: Runner, counts: NDArray[np.int16]) -> Steps:
     runner.reset()
-    return runner.steps(counts).digests
+    return runner.steps(counts)
+
+
+def _in_batches(runner: Runner, counts: NDArray[np.int16]) -> Steps:
+    runner.reset()
+    for at in range(0, len(counts), BATCH):
+        last = runner.steps(counts[at : at + BATCH], digests=isinstance(runner, Reference))
+    return last
+
+
+def _told(step: int, theirs: Steps, ours: Steps) -> StateDifference | None:
+    """What differs of what is told after a step, while the states agree."""
+    a, b = int(theirs.digests[-1]), int(ours.digests[-1])
+    if a != b:
+        return StateDifference(step, "", "digest", 0, a, b, 0)
+    wrong = np.flatnonzero(theirs.y != ours.y)
+    if not len(wrong):
+        return None
+    o = int(wrong[0])
+    return StateDifference(step, "", "read-out", o, int(theirs.y[o]), int(ours.y[o]), 0)
 
 
 def _difference(device: Runner, reference: Reference, counts: NDArray[np.int16]) -> StateDifference | None:
-    digests = [int(_from_reset(runner, counts)[-1]) for runner in (device, reference)]
+    told = [_from_reset(runner, counts) for runner in (device, reference)]
     theirs, ours = device.state(), reference.state()
     differs = np.flatnonzero(theirs != ours)
     if not len(differs):
-        a, b = digests
-        return StateDifference(len(counts) - 1, "", "digest", 0, a, b, 0) if a != b else None
+        return _told(len(counts) - 1, *told)
     word = int(differs[0])
     field, neuron = reference.model.locate(word)
     a, b = int(theirs[word].view(np.int32)), int(ours[word].view(np.int32))

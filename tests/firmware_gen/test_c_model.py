@@ -20,7 +20,7 @@ from tiny import ALL, FRONTS, oracle, random_model, tiny_counts, tiny_model
 from lnp_edge import boards
 from lnp_edge.firmware_gen import commands, tables
 from lnp_edge.firmware_gen.generate import generate
-from lnp_edge.spec import layout, ops, plugins
+from lnp_edge.spec import layout, ops, plugins, saved
 from lnp_edge.spec.frontend import GROUP
 from lnp_edge.spec.model import CSR, INPUT, LARGEST, Population, Projection
 
@@ -299,6 +299,21 @@ def pairs(model):
             tables = zip(*(p.params[name].tolist() for name in p.module.TABLES), strict=True)
             for i, (drive, row) in enumerate(zip(model.drive_bounds(p), tables, strict=True)):
                 yield x + i, y + i, p.module.reachable(drive, *row)
+
+
+def test_what_a_device_accepts_is_told_as_the_semantics_say():
+    """spec/saved.py, which the self-test of lnp verify asks."""
+    for kind in ALL:
+        model = ALL[kind]()
+        together = {word: of for x, y, of in pairs(model) for word, of in ((x, of[0]), (y, of[1]))}
+        spikes = saved.used_bits(model)
+        told = [together.get(word, -1 if word in spikes else most) for word, most in enumerate(limits(model))]
+        assert saved.limits(model).tolist() == told
+        assert saved.pairs(model) == {(x, y): of for x, y, of in pairs(model)}
+        for field, first in first_words(model):
+            if field.name == "z":
+                bits = [spikes[first + k] for k in range(field.words)]
+                assert sum(bits[k] << 32 * k for k in range(len(bits))) == 2 ** model.population(field.population).n - 1
 
 
 def edges(of):

@@ -1,0 +1,104 @@
+"""lnp mutate: what is wrong is noticed, what is equivalent does not count, and what survives is listed."""
+
+import json
+from dataclasses import replace
+
+import pytest
+from conftest import need
+from tiny import tiny_model
+
+from lnp_edge.cli import main
+from lnp_edge.commands import _mutation
+from lnp_edge.commands._mutation import CAUGHT, EQUIVALENT, INVALID, SURVIVED, Builder, Result
+from lnp_edge.firmware_gen.mutants import Mutant
+from lnp_edge.interchange import onnx_file
+
+MODEL = tiny_model()
+
+
+@pytest.fixture(scope="module")
+def builder(tmp_path_factory):
+    need("gcc")
+    return Builder(MODEL, tmp_path_factory.mktemp("mutants"))
+
+
+def mutant(builder, file, old, new):
+    lines = builder.files[file].split("\n")
+    (at,) = (k for k, line in enumerate(lines) if old in line)
+    return Mutant(file, at + 1, lines[at], lines[at].replace(old, new))
+
+
+def caught(builder, *change):
+    image = builder.build(mutant(builder, *change))
+    return image if isinstance(image, str) else _mutation.caught(MODEL, image, [])
+
+
+def test_the_firmware_without_a_change_is_verified(builder):
+    assert _mutation.caught(MODEL, builder.image, []) == ""
+
+
+@pytest.mark.parametrize(("file", "old", "new", "how"), [
+    # The two that even the tests of the project missed once.
+    ("lnp_state.h", "lnp_put_u32(to + 4, s->t);", ";", "self-test, save: save writes t a5a5a5a5"),
+    ("lnp_serve.c", "cycles += run_step(", "cycles = run_step(", "cycles a step, not 70001"),
+    ("lnp_serve.c", "return lnp_board_cycles() - start;", "return start;", "cycles a step, not 70001"),
+    ("lnp_serve.c", "lnp_put_hello_board(reply, board);", ";", "it calls itself "),
+    ("lnp_link.c", "frame[LNP_WIRE_VERSION_AT] = LNP_WIRE_VERSION;", ";", "damaged frames"),
+    ("lnp_link.c", "if (length != 0) {", "if (length == 0) {", "arrived damaged, and answered none"),
+])  # fmt: skip
+def test_what_catches_a_mutant_is_told(builder, file, old, new, how):
+    assert how in caught(builder, file, old, new)
+
+
+def test_equal_object_code_is_equivalent_and_what_is_no_c_is_invalid(builder):
+    assert caught(builder, "lnp_kernel.h", "count & 1u) != 0", "1u & count) != 0") == EQUIVALENT
+    assert caught(builder, "lnp_kernel.h", "count & 1u) != 0", "count & 1u) != missing") == INVALID
+
+
+def test_a_loop_without_an_end_is_caught(builder, monkeypatch):
+    monkeypatch.setattr(_mutation, "DEADLINE", 0.3)
+    assert "no bytes" in caught(builder, "lnp_serve.c", "for (uint32_t k = 0; k < steps; k++) {", "for (uint32_t k = 0; k < steps; k *= 1u) {")
+
+
+def test_what_leaves_an_array_without_an_effect_is_seen_by_the_sanitizers(builder):
+    lines = builder.files["lnp_push.h"].split("\n")
+    at = next(k for k, line in enumerate(lines) if "s->recent[k] = 0;" in line) - 1
+    wrong = Mutant("lnp_push.h", at + 1, lines[at], lines[at].replace("<", "<="))
+    assert _mutation.caught(MODEL, builder.build(wrong), []) == ""
+    assert _mutation.caught(MODEL, builder.last_resort(wrong), []) != ""
+
+
+def test_a_survivor_is_listed_with_its_place(tmp_path, monkeypatch, capsys):
+    onnx_file.save(MODEL, tmp_path / "m.onnx")
+    alive = Mutant("lnp_state.h", 7, "    a = [b];", "    a = -b;")
+    fates = [Result(alive, SURVIVED), Result(alive, CAUGHT, "x"), Result(alive, EQUIVALENT), Result(alive, INVALID)]
+    monkeypatch.setattr(_mutation, "results", lambda *args: iter(fates))
+    assert main(["mutate", str(tmp_path / "m.onnx"), "-n", "4"]) == 1
+    assert capsys.readouterr().out == (
+        "survives: lnp_state.h:7\n  - a = [b];\n  + a = -b;\n"
+        "50.0 % of 2 mutants are noticed (seed 1); 1 others have the same object code, 1 do not compile\n"
+    )
+    assert main(["mutate", str(tmp_path / "m.onnx"), "-n", "4", "--least", "50", "--json"]) == 0
+    told = json.loads(capsys.readouterr().out)
+    assert (told["ok"], told["score"], told["caught"]) == (True, 50.0, 1)
+    assert told["mutants"][0] == {"file": "lnp_state.h", "line": 7, "before": "    a = [b];", "after": "    a = -b;",
+                                  "fate": "survived", "how": ""}  # fmt: skip
+
+
+@pytest.mark.parametrize("words", [["-n", "0"], ["--seed", "-1"], ["--least", "101"], ["--file", "none.c"]])
+def test_wrong_options_are_refused_in_two_lines(tmp_path, capsys, words):
+    need("cc")
+    onnx_file.save(MODEL, tmp_path / "m.onnx")
+    assert main(["mutate", str(tmp_path / "m.onnx"), *words]) == 2
+    assert capsys.readouterr().err.count("\n") == 2
+
+
+@pytest.mark.slow
+def test_mutants_of_a_small_model_are_noticed(tmp_path, capsys):
+    """A larger draw, of a larger model, is in docs/reliability.md."""
+    need("gcc")
+    onnx_file.save(replace(MODEL, window=300, hop=130), tmp_path / "m.onnx")
+    main(["mutate", str(tmp_path / "m.onnx"), "-n", "24", "--seed", "5", "--json"])
+    told = json.loads(capsys.readouterr().out)
+    assert told["caught"] >= 12, told
+    assert told["survived"] == 0, [m for m in told["mutants"] if m["fate"] == "survived"]
