@@ -85,6 +85,7 @@ class Counter:
         self.model, self._reference = model, Reference(model)
         self.steps = 0
         self.fired = {p.name: np.zeros(p.n, bool) for p in model.populations if p.spikes}
+        self._before = {name: np.zeros_like(fired) for name, fired in self.fired.items()}  # a last step
         self.sent = np.zeros(len(model.inputs), bool)
         self._values = np.zeros((len(model.inputs), 256), bool)  # of x + 128
         self._most = np.zeros(model.state_words, np.int64)
@@ -95,17 +96,19 @@ class Counter:
         before = self._reached()
         reference, each = self._reference, np.arange(len(self.model.inputs))
         reference.reset()
-        zs = np.zeros(self.model.n, bool)
+        before_last, last = np.zeros((2, self.model.n), bool)
         for row in counts[: max(0, MOST_STEPS - self.steps)]:
             reference.steps(row[None], digests=False)
             words = reference.state()
-            zs |= self.model.spikes(words)
+            before_last = before_last | last
+            last = self.model.spikes(words)
             np.maximum(self._most, np.abs(words.view(np.int32).astype(np.int64)), out=self._most)
             self._values[each, reference.inputs + 128] = True
             self.steps += 1
         at = 0
-        for fired in self.fired.values():
-            fired |= zs[at : at + len(fired)]
+        for name, fired in self.fired.items():
+            self._before[name] |= before_last[at : at + len(fired)]
+            fired |= self._before[name] | last[at : at + len(fired)]
             at += len(fired)
         self.sent |= np.delete(self._values, 128, axis=1).any(1)
         return self._reached() - before
@@ -125,7 +128,9 @@ class Counter:
         )
         synapses = []
         for p in model.projections:
-            active = self.sent if p.source == INPUT else self.fired[p.source]
+            # A spike that is read in the next step is not, if there is none.
+            fired = self._before if model.delayed(p) else self.fired
+            active = self.sent if p.source == INPUT else fired[p.source]
             each = np.diff(p.w.indptr)
             synapses.append(Part(p.name, int(each[active].sum()), p.w.nnz, _named(self._idle(p, active))))
         tables = [v for _, v in model.front.tables.items()] + list(model.encoder_params.values())

@@ -31,6 +31,7 @@ PATIENT = 200  # the same of a reply that has one digest: smaller frames would n
 ROUNDS = 100  # of TRIES, until a line is too bad
 REFUSALS = 3  # one after the other, until they are told
 RESTARTS = 100  # without a new step, until they are told
+UNASKED = 0xFFFE  # number of a request that must not be answered
 JOURNAL = 2**28  # bytes of inputs; a run that is longer cannot be replayed
 
 T = TypeVar("T")
@@ -388,17 +389,24 @@ class Device:
 
     def refusal(self, kind: int, payload: bytes, sid: int | None = None) -> str:
         """Why the device refuses a request of this type; "" if it answers."""
-        return self._link.refusal(kind, payload, sid)
+        self._link.refused_at = self.run, self.t
+        why = self._link.refusal(kind, payload, sid)
+        told = self._link.refused_at
+        return why if told == (self.run, self.t) else f"{why}, as of run {told[0]} and step {told[1]}"
 
     def damage_told(self, data: bytes) -> int:
-        """Send these bytes: how often the device says that something arrived damaged, until it answers a greeting."""
+        """Send these bytes: how often the device says that something arrived damaged, until it answers a greeting.
+
+        -1 if it answers them, which have the number UNASKED.
+        """
         before = self.traffic.damaged_there
+        self._link.late.clear()
         self.port.write(data)
         told = self._greet()
         self._expect("run", told.run, self.run)
         self._expect("step", told.t, self.t)
         count, self.traffic.damaged_there = self.traffic.damaged_there - before, before
-        return count
+        return -1 if UNASKED in self._link.late else count
 
     def again(self, counts: NDArray[np.int16]) -> str:
         """Run steps by a request that is sent again, after other things and from another session: what is wrong."""

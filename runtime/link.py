@@ -109,6 +109,8 @@ class Link:
         self.sid = secrets.randbelow(0xFFFF) + 1
         self.seq = 0
         self.traffic = Traffic()
+        self.late: set[int] = set()  # numbers of the requests that replies came to later
+        self.refused_at = 0, 0  # run and t of the last refusal
         self._buffer = bytearray()
         self._pace = self._fastest = 0.0  # s a byte that exchanges take, usually and at best; 0: not known
         self._forget()
@@ -263,6 +265,7 @@ class Link:
         elif (frame.sid, frame.seq) == (self.sid, asked.seq):
             return True
         elif frame.sid == self.sid:
+            self.late.add(frame.seq)
             self.traffic.late += 1
             self._others += 1
             self._alive = self.clock()
@@ -282,7 +285,8 @@ class Link:
         )
 
     def _refused(self, request: str, reply: Frame) -> Exception:
-        code, _, t = REPLIES["nak"].struct.unpack(reply.payload)
+        code, run, t = REPLIES["nak"].struct.unpack(reply.payload)
+        self.refused_at = run, t
         why = REASONS.get(code, str(code))
         if why == "session":
             return Lost(why, self.session_lost())

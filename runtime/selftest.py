@@ -24,9 +24,9 @@ from numpy.typing import NDArray
 
 from lnp_edge.base.errors import LinkError
 from lnp_edge.runtime import decisions
-from lnp_edge.runtime.device import Device
+from lnp_edge.runtime.device import UNASKED, Device
 from lnp_edge.runtime.host import Stream
-from lnp_edge.runtime.link import Lost, Refused
+from lnp_edge.runtime.link import DEADLINE, Link, Lost, Port, Refused
 from lnp_edge.runtime.reference import Reference
 from lnp_edge.runtime.verify import compare, stimulus
 from lnp_edge.spec import layout, ops, plugins, protocol, saved
@@ -114,6 +114,24 @@ def _checked(name: str, check: Callable[[_Bench], Iterator[None]], bench: _Bench
             if not last or not bench.device.lost:
                 raise
     raise AssertionError
+
+
+def unopened(port: Port) -> str:
+    """What is wrong with a program that has just started, before a session: its greeting, and that it does nothing."""
+    port.timeout, found = 0.1, bytearray()
+    for _ in range(100):
+        found += port.read(4096)
+        if found.strip(b"\0") and found.endswith(b"\0"):
+            break
+    try:
+        greeting = protocol.decode(bytes(found).strip(b"\0"))
+    except protocol.FrameError as e:
+        return f"its greeting is damaged: {e}"
+    if (greeting.type, greeting.sid, greeting.seq) != (REPLIES["hello"].type, 0, 0):
+        return f"it greets with type {greeting.type:02x}, session {greeting.sid} and number {greeting.seq}"
+    link = Link(port, "the program", DEADLINE)
+    why = link.refusal(REQUESTS["tables"].type, b"", 0)
+    return "" if (why, link.refused_at) == ("session", (0, 0)) else f"without a session it answers ({why})"
 
 
 def hold(condition: bool, what: str) -> None:
@@ -617,29 +635,29 @@ def _at_the_edge(model: QuantizedModel, device: Device) -> Iterator[tuple[int, b
 
 def _damage(device: Device) -> Iterator[tuple[bytes, int]]:
     """Bytes on the line, and how often the device must say that something arrived damaged."""
-    good = protocol.encode(Frame(REQUESTS["tables"].type, device.sid, 1, b""))
+    good = protocol.encode(Frame(REQUESTS["tables"].type, device.sid, UNASKED, b""))
     head = protocol.HEADER
 
     def framed(body: bytes) -> bytes:
         return b"\0" + protocol.cobs_encode(body + zlib.crc32(body).to_bytes(4, "little")) + b"\0"
 
-    body = head.pack(protocol.VERSION, REQUESTS["tables"].type, device.sid, 1, 0)
+    body = head.pack(protocol.VERSION, REQUESTS["tables"].type, device.sid, UNASKED, 0)
     for bit in (8 + 3, 16 + 5, 24 + 1, 8 * len(good) - 13):
         flipped = bytearray(good)
         flipped[bit // 8] ^= 1 << bit % 8
         yield bytes(flipped), sum(map(bool, bytes(flipped).split(b"\0")))
-    yield framed(head.pack(protocol.VERSION, 5, device.sid, 1, 1)), 1  # a length that is not true
-    yield framed(head.pack(protocol.VERSION, 5, device.sid, 1, 65535)), 1
+    yield framed(head.pack(protocol.VERSION, 5, device.sid, UNASKED, 1)), 1  # a length that is not true
+    yield framed(head.pack(protocol.VERSION, 5, device.sid, UNASKED, 65535)), 1
     yield framed(body[:-1]), 1
     yield b"\0\x09\0", 1
     yield b"\0\x01\0", 0  # of no byte
     yield b"\0\0\0", 0
     room = device.greeting.max_payload
     for length in (room + 1, room + 2, room + 300):
-        yield protocol.encode(Frame(REQUESTS["tables"].type, device.sid, 1, bytes(length))), 1
-    yield framed(head.pack(protocol.VERSION + 1, 5, device.sid, 1, 0)), 0  # another version
+        yield protocol.encode(Frame(REQUESTS["tables"].type, device.sid, UNASKED, bytes(length))), 1
+    yield framed(head.pack(protocol.VERSION + 1, 5, device.sid, UNASKED, 0)), 0  # another version
     for kind in (REPLIES["nak"].type, REPLIES["tables"].type, 0xFF):  # an echo, or another device
-        yield protocol.encode(Frame(kind, device.sid, 1, b"")), 0
+        yield protocol.encode(Frame(kind, device.sid, UNASKED, b"")), 0
 
 
 Told = tuple[int, ...]  # label, margin, percent, unknown, read-outs

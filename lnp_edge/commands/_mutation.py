@@ -221,6 +221,8 @@ def caught(model: QuantizedModel, image: Path, real: list[NDArray[np.int16]]) ->
     """What lnp verify says against this firmware, in a line; "" if nothing."""
     with closing(Socket(image)) as port:
         try:
+            if wrong := selftest.unopened(port):
+                return wrong
             device = Device(port, model, "the mutant", DEADLINE)
             report = verify(model, device, chain(stimulus(model, STEPS, 1), real))
             if not report.ok:
