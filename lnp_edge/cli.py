@@ -28,7 +28,7 @@ from lnp_edge.base.version import VERSION
 
 # In the order of use; each module has HELP, EXAMPLE, arguments(parser) and run(args) -> exit code.
 COMMANDS = (
-    "demo", "new", "data", "prune", "train", "quantize", "generate", "build", "flash", "verify", "mutate", "run",
+    "demo", "new", "data", "prune", "train", "quantize", "generate", "build", "flash", "verify", "mutate", "fuzz", "run",
     "reproduce", "stream", "baseline", "compare", "bench", "boards", "doctor",
 )  # fmt: skip
 

@@ -181,9 +181,10 @@ class Device:
         run = 1 + secrets.randbelow(2**32 - 1)
         self._runs.add(run)
         raw = self._link.ask("reset", REQUESTS["reset"].struct.pack(after, run))
-        found, t, _ = REPLIES["reset"].struct.unpack(raw)
+        found, t, digest = REPLIES["reset"].struct.unpack(raw)
         self._expect("run", found, run)
         self._expect("step", t, 0)
+        self._expect("digest", digest, 0)
         self.run, self._runs = run, {0, after, run}
 
     def _expect(self, what: str, found: int, wanted: int) -> None:

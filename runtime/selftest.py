@@ -25,7 +25,7 @@ from numpy.typing import NDArray
 from lnp_edge.base.errors import LinkError
 from lnp_edge.runtime import decisions
 from lnp_edge.runtime.device import UNASKED, Device
-from lnp_edge.runtime.host import Stream
+from lnp_edge.runtime.host import Prediction, Stream
 from lnp_edge.runtime.link import DEADLINE, Link, Lost, Port, Refused
 from lnp_edge.runtime.reference import Reference
 from lnp_edge.runtime.verify import compare, stimulus
@@ -35,7 +35,7 @@ from lnp_edge.spec.protocol import REPLIES, REQUESTS, Frame
 
 DIRTY, MORE = 96, 40  # steps before a state is saved, and after it is loaded
 AGAIN = 5  # times that a check is begun anew after the device or the line lost its state
-SAMPLES = 6000  # of a stream, at most, in each of its two checks, but for one case
+SAMPLES, CRAFTED = 6000, 24_000  # of a stream, at most: of the stimulus, and in all cases that are made
 CASES = 48  # of load at a field's limits, of argmax and of decisions at an edge, at most
 ACCEPTED, REFUSED, OTHER_BYTES = 1, 0, 2
 INT32 = 2**31 - 1
@@ -695,7 +695,7 @@ class _Push:
         hold(crc == done, f"a decision before {last} differs")
 
 
-def _told(p, model: QuantizedModel) -> Told:
+def _told(p: Prediction) -> Told:
     return (p.label or 0, p.margin, p.percent, int(p.unknown), *p.y)
 
 
@@ -714,7 +714,7 @@ def _stream(bench: _Bench) -> Iterator[None]:
         gone = np.flatnonzero(np.isin(some, model.missing_counts).any(1))
         some = some[: int(gone[0])] if len(gone) else some
         found = [stream.push(row) for row in some]
-        expected = [_told(p, model) for p in found if p]
+        expected = [_told(p) for p in found if p]
         if len(some):
             push.compared(some, start, expected)
         start, at, part = start + len(some), at + len(some), part + 1
@@ -739,43 +739,60 @@ def _edges_of_decisions(bench: _Bench, push: _Push, samples: NDArray[np.int16]) 
         if np.isin(samples, model.missing_counts).any():
             return
     stream = Stream(Reference(model), model)
-    *_, first = (p for p in map(stream.push, samples[: n - 1]) if p)
+    natural = [stream.push(row) for row in samples]
+    first = next(p for p in natural if p)
     present = first.label
     assert present is not None
-    most_cases = max(4, min(CASES, SAMPLES // n))
-    targets = list(_targets(model, present))
-    frame = samples[-model.front.frame :]
-    for y in _some(targets, most_cases, bench.rng):
-        words = _giving(bench, frame, y)
+    most_cases = max(4, min(CASES, CRAFTED // n))
+    second = [(present, y, n) for y in _targets(model, present)]
+    # A first decision has none before it: the largest read-out decides, however small its lead.
+    alone = [(None, np.eye(model.n_out, dtype=np.int64)[o], model.window) for o in range(model.n_out)]
+    for before, y, end in [*second[:most_cases], *_some(alone, 4, bench.rng)]:
+        words = _giving(bench, samples[end - model.front.frame : end], y)
         if words is None:
             continue
         bench.loaded(words, 5, 5, "a state with chosen read-outs")
-        decided = model.decision.next(present, y.tolist(), 0)
+        decided = model.decision.next(before, y.tolist(), 0)
         told = (decided.label, decided.margin, decided.percent, int(decided.unknown), *y.tolist())
-        _until(push, samples[: n - 1])
-        push.compared(samples[n - 1 :], n - 1, [told], like=True)
+        _until(push, samples[: end - 1], natural)
+        push.compared(samples[end - 1 : end], end - 1, [told], like=True)
         yield
     for crafted in _some(list(_at_range(model, samples)), most_cases, bench.rng):
         stream = Stream(Reference(model), model)
-        found = [p for p in map(stream.push, crafted) if p]
-        _until(push, crafted[: n - 1])
-        push.compared(crafted[n - 1 :], n - 1, [_told(found[-1], model)])
+        found = [stream.push(row) for row in crafted]
+        _until(push, crafted[: n - 1], found)
+        push.compared(crafted[n - 1 :], n - 1, [_told(p) for p in found[n - 1 :] if p])
         yield
 
 
-def _until(push: _Push, samples: NDArray[np.int16]) -> None:
-    """Begin a stream; its decisions are not compared."""
+def _until(push: _Push, samples: NDArray[np.int16], found: list[Prediction | None]) -> None:
+    """Begin a stream. found : the prediction that is due with each sample"""
     for at in range(0, len(samples), push.most):
-        push.ask(samples[at : at + push.most], at)
+        some = samples[at : at + push.most]
+        push.compared(some, at, [_told(p) for p in found[at : at + len(some)] if p])
 
 
 def _targets(model: QuantizedModel, present: int) -> Iterator[NDArray[np.int64]]:
     """Read-outs at the edges of the rule, about 0, int64 [n_out]."""
     n, rule = model.n_out, model.decision
-    yield np.zeros(n, np.int64)
     leads = {0, 1, rule.lead - 1, rule.lead, rule.lead + 1}
     margins = {rule.least - 1, rule.least, 1} | {m + k for m, _ in rule.levels for k in (-1, 0)}
     others = [o for o in range(n) if o != present]
+    for other in (others[:1] + others[-1:]) if others else []:
+        for lead in sorted(x for x in leads if 0 <= x <= INT32):
+            y = np.full(n, -3 - lead, np.int64)
+            y[present], y[other] = -(lead // 2), lead - lead // 2
+            yield y
+        for margin in sorted(x for x in margins if 0 <= x <= INT32):
+            y = np.full(n, -margin - 5, np.int64)
+            y[present], y[other] = margin - margin // 2, -(margin // 2)
+            yield y
+    yield np.zeros(n, np.int64)
+    if len(others) > 1:  # two that are equal replace the present one: the first of them does
+        y = np.full(n, -5, np.int64)
+        y[[others[0], others[-1]]] = min(max(1, rule.lead), INT32)
+        y[present] = 0
+        yield y
     for other in others:
         y = np.full(n, -7, np.int64)
         y[[other, present]] = 0
@@ -784,20 +801,6 @@ def _targets(model: QuantizedModel, present: int) -> Iterator[NDArray[np.int64]]
         y[other] = 1
         y[others[-1]] = max(1, y[others[-1]])
         yield y
-    if len(others) > 1:  # two that are equal replace the present one: the first of them does
-        y = np.full(n, -5, np.int64)
-        y[[others[0], others[-1]]] = min(max(1, rule.lead), INT32)
-        y[present] = 0
-        yield y
-    for other in (others[:1] + others[-1:]) if others else []:
-        for lead in sorted(x for x in leads if x >= 0):
-            y = np.full(n, -3, np.int64)
-            y[present], y[other] = -(lead // 2), lead - lead // 2
-            yield y
-        for margin in sorted(x for x in margins if x >= 0):
-            y = np.full(n, -margin - 5, np.int64)
-            y[present], y[other] = margin - margin // 2, -(margin // 2)
-            yield y
 
 
 def _giving(bench: _Bench, frame: NDArray[np.int16], y: NDArray[np.int64]) -> NDArray[np.uint32] | None:

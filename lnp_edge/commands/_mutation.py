@@ -229,6 +229,8 @@ def caught(model: QuantizedModel, image: Path, real: list[NDArray[np.int16]]) ->
                 return report.lines()[0]
             if device.greeting.board != "host":
                 return f"it calls itself {device.greeting.board}"
+            if device.greeting.clock_hz != boards.get("host").clock_hz:
+                return f"it tells a clock of {device.greeting.clock_hz} Hz"
             if report.cycles_per_step != CYCLES:
                 return f"{report.cycles_per_step:g} cycles a step, not {CYCLES}"
             if device.traffic.damaged_here:

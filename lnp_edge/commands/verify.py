@@ -87,8 +87,9 @@ def run(args: argparse.Namespace) -> int:
         bars() as progress,
     ):
         told = device.greeting
-        if args.port is None and told.board != name:
-            raise LinkError(f"the firmware for {name} calls itself {told.board}", "report this with the model file")
+        if args.port is None and (told.board, told.clock_hz) != (name, boards.get(name).clock_hz):
+            what = f"the firmware for {name} calls itself {told.board}, at {told.clock_hz} Hz"
+            raise LinkError(what, "report this with the model file")
         total = args.steps + sum(map(len, real))
         task = progress.add_task(f"verify on {told.board}", total=total, info="steps")
 
