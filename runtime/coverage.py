@@ -224,9 +224,7 @@ def _pull(model: QuantizedModel) -> dict[str, NDArray]:
     return found
 
 
-def _aimed(
-    model: QuantizedModel, sign: NDArray, steps: int, kind: int, rng: np.random.Generator
-) -> NDArray[np.int16]:
+def _aimed(model: QuantizedModel, sign: NDArray, steps: int, kind: int, rng: np.random.Generator) -> NDArray[np.int16]:
     """Counts int16 [steps, n_in] that give inputs of these signs: held, from the middle on, switched, or at random."""
     encoder = plugins.get("lnp_edge.encoders", model.encoder)
     size = np.full((steps, len(model.inputs)), 400.0) * np.where(sign == 0, rng.choice([-1, 1], len(sign)), sign)

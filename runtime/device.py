@@ -378,7 +378,7 @@ class Device:
         return self._link.ask(name, payload, rest)
 
     def load(self, size: int, crc: int) -> tuple[int, int]:
-        """Load what was filled in, and begin a run with it: what is told of it, and the digest. It cannot be replayed."""
+        """Load what was filled in, and begin a run that cannot be replayed: what is told of it, and the digest."""
         self._journal, after, run = None, self.run, 1 + secrets.randbelow(2**32 - 1)
         self._runs.add(run)
         found, self.t, digest, loaded = REPLIES["load"].struct.unpack(
@@ -402,7 +402,7 @@ class Device:
         """
         before = self.traffic.damaged_there
         self._link.late.clear()
-        self.port.write(data)
+        self._link.write(data)
         told = self._greet()
         self._expect("run", told.run, self.run)
         self._expect("step", told.t, self.t)
@@ -432,7 +432,7 @@ class Device:
 
     def delimited(self) -> bool:
         """Whether a frame of the device begins and ends with a zero."""
-        self.port.write(self._link.request("hello").frame)
+        self._link.write(self._link.request("hello").frame)
         found = bytearray()
         for _ in range(300):
             found += self.port.read(4096)

@@ -202,8 +202,12 @@ class Link:
     def _send(self, asked: Asked) -> None:
         asked.tries += 1
         self.traffic.sent_again += asked.tries > 1
+        self.write(asked.frame)
+
+    def write(self, data: bytes) -> None:
+        """Send bytes as they are."""
         try:
-            self.port.write(asked.frame)
+            self.port.write(data)
         except OSError as e:  # pyserial's SerialException is one
             raise Lost("port", self._gone("cannot write to", e)) from None
 

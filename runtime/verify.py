@@ -106,7 +106,9 @@ class Verdict:
         if d is None:
             return "Memory, clock or supply: it did not come back. Run it again, longer." if self.transient else ""
         if d.field == "digest":
-            return "The function digest, or what reset leaves of it: the state agrees, and the digest is wrong each time."
+            return (
+                "The function digest, or what reset leaves of it: the state agrees, and the digest is wrong each time."
+            )
         if d.field == "read-out":
             return "The reply to steps: the state agrees, and a read-out that is told is wrong each time."
         if d.step == 0 and len(self.classes) > 1:

@@ -57,7 +57,9 @@ def test_equal_object_code_is_equivalent_and_what_is_no_c_is_invalid(builder):
 
 def test_a_loop_without_an_end_is_caught(builder, monkeypatch):
     monkeypatch.setattr(_mutation, "DEADLINE", 0.3)
-    assert "no bytes" in caught(builder, "lnp_serve.c", "for (uint32_t k = 0; k < steps; k++) {", "for (uint32_t k = 0; k < steps; k *= 1u) {")
+    assert "no bytes" in caught(
+        builder, "lnp_serve.c", "for (uint32_t k = 0; k < steps; k++) {", "for (uint32_t k = 0; k < steps; k *= 1u) {"
+    )
 
 
 def test_what_leaves_an_array_without_an_effect_is_seen_by_the_sanitizers(builder):

@@ -70,7 +70,9 @@ def build(model: QuantizedModel, folder: Path, change: Callable[[str, str], str]
 def corpus(model: QuantizedModel, target: str, kept: list[bytes]) -> list[bytes]:
     """Inputs to begin with: those that are kept, then some of every kind there is."""
     if target == "cobs":
-        own = [bytes([255]) + protocol.cobs_encode(bytes(range(n % 256)) * 2) + b"\0" for n in (1, 5, 127, 253, 254, 255)]
+        own = [
+            bytes([255]) + protocol.cobs_encode(bytes(range(n % 256)) * 2) + b"\0" for n in (1, 5, 127, 253, 254, 255)
+        ]
         return [*kept, *own, b"\x40" + b"\xff" * 300, b"\x05\x01\x01\x01\x00\x02\x09"]
     if target == "link":
         payloads = {name: bytes(message.struct.size) for name, message in REQUESTS.items()}
@@ -88,7 +90,9 @@ def corpus(model: QuantizedModel, target: str, kept: list[bytes]) -> list[bytes]
         frame = protocol.encode(Frame(REQUESTS["tables"].type, 7, 3, b""))
         raw = bytes([1, 0, len(frame)]) + frame
         long = protocol.encode(Frame(REQUESTS["tables"].type, 7, 3, b"\1" * (link.max_payload(model) + 40)))
-        parts = b"".join(bytes([1, 0, len(part)]) + part for at in range(0, len(long), 255) if (part := long[at : at + 255]))
+        parts = b"".join(
+            bytes([1, 0, len(part)]) + part for at in range(0, len(long), 255) if (part := long[at : at + 255])
+        )
         return [*kept, *each.values(), raw, parts, b"".join(each.values()), each["steps"] + each["save"] + each["push"]]
     words = range(model.state_words)
     all_at = [bytes([flags]) + b"".join(struct.pack("<HBI", w, kind, 0) for w in words)[: 7 * 290]
@@ -100,7 +104,8 @@ def corpus(model: QuantizedModel, target: str, kept: list[bytes]) -> list[bytes]
 def read(path: Path) -> dict[str, list[bytes]]:
     """A kept corpus: lines of a target's name and the bytes of an input in hexadecimal; # begins a comment."""
     found: dict[str, list[bytes]] = {target: [] for target in TARGETS}
-    for number, line in enumerate(read_bounded(path, MOST_CORPUS).decode("ascii", "replace").splitlines(), 1):
+    data = read_bounded(path, MOST_CORPUS, ConfigError, "a corpus is lines of text, at most 1 MiB")
+    for number, line in enumerate(data.decode("ascii", "replace").splitlines(), 1):
         name, _, text = line.partition("#")[0].strip().partition(" ")
         if not name:
             continue

@@ -30,6 +30,7 @@ from lnp_edge.firmware_gen.generate import generate
 from lnp_edge.firmware_gen.mutants import Mutant
 from lnp_edge.runtime import selftest
 from lnp_edge.runtime.device import Device
+from lnp_edge.runtime.link import Lost
 from lnp_edge.runtime.verify import stimulus, verify
 from lnp_edge.spec.model import QuantizedModel
 
@@ -63,7 +64,11 @@ class Socket:
         self._own, other = socket.socketpair()
         with other:
             self._process = subprocess.Popen(
-                [image], stdin=other, stdout=other, stderr=subprocess.DEVNULL, preexec_fn=stopping.end_with_parent
+                [str(image)],
+                stdin=other.fileno(),
+                stdout=other.fileno(),
+                stderr=subprocess.DEVNULL,
+                preexec_fn=stopping.end_with_parent,
             )
         self._own.settimeout(DEADLINE)
         self._timer = threading.Timer(LONGEST, self._process.kill)
@@ -237,5 +242,9 @@ def caught(model: QuantizedModel, image: Path, real: list[NDArray[np.int16]]) ->
                 return "it sends damaged frames"
             tested = selftest.run(model, device, 1)
             return "" if tested.ok else tested.lines()[0]
+        except Lost as e:
+            return e.error.what
+        except OSError as e:
+            return str(e)
         except LnpError as e:
             return e.what

@@ -54,7 +54,9 @@ class Found:
                 return part.cause
             if isinstance(part, SelfTest) and not part.ok:
                 names = ", ".join(c.name for c in part.checks if c.wrong)
-                return f"What the self-test calls {names}: the steps are right, see docs/reliability.md for what it runs."
+                return (
+                    f"What the self-test calls {names}: the steps are right, see docs/reliability.md for what it runs."
+                )
             if isinstance(part, Decisions) and not part.ok:
                 return "The function push, or main.c of the app: the steps are right."
         return ""
@@ -91,7 +93,11 @@ def facts(model: QuantizedModel, path: Path, told: Greeting, firmware: dict[str,
         "board": {"name": told.board, "clock_hz": told.clock_hz, "port": args.port or ""},
         "link": {"messages": f"{protocol.wire_crc():08x}", "max_payload": told.max_payload},
         "inputs": {"steps": args.steps, "seed": args.seed, "faults": args.faults, "exhaustive": args.exhaustive},
-        "host": {"lnp_edge": VERSION, "python": platform.python_version(), "machine": f"{sys.platform} {platform.machine()}"},
+        "host": {
+            "lnp_edge": VERSION,
+            "python": platform.python_version(),
+            "machine": f"{sys.platform} {platform.machine()}",
+        },
     }
 
 
@@ -107,7 +113,11 @@ def write(path: Path, of: dict, found: Found) -> tuple[Path, Path]:
 def _page(of: dict, found: Found) -> bytes:
     board = of["board"]["name"]
     title = f"{of['model']['file']} on {board}: {'verified' if found.ok else 'NOT verified'}"
-    named = (("synthetic inputs", found.verdict), ("real windows", found.windows), ("generated inputs", found.generated))
+    named = (
+        ("synthetic inputs", found.verdict),
+        ("real windows", found.windows),
+        ("generated inputs", found.generated),
+    )
     intro = [f"{name}, {line}" for name, part in named if part for line in part.lines()]
     intro += [line for part in (found.selftest, found.decisions) if part for line in part.lines()]
     if found.coverage:
@@ -127,7 +137,7 @@ def _page(of: dict, found: Found) -> bytes:
 
 
 def _compared(found: Found) -> Table:
-    rows, marks = [], {}
+    rows, marks = list[list[str]](), dict[tuple[int, int], str]()
     for name, part in (("synthetic", found.verdict), ("real windows", found.windows), ("generated", found.generated)):
         if part:
             marks[len(rows), 5] = "better" if part.ok else "worse"
@@ -140,11 +150,13 @@ def _compared(found: Found) -> Table:
         marks[len(rows), 5] = "better" if found.decisions.ok else "worse"
         rows.append([f"decisions of the app: {found.decisions.compared}", "", "", "", "", str(found.decisions.differ)])
     columns = ["inputs", "steps", "state words", "steps without a reset", "cycles a step", "differences"]
-    return Table(f"Of {found.verdict.tables} tables {len(found.verdict.table_differences)} differ", columns, rows, marks)
+    return Table(
+        f"Of {found.verdict.tables} tables {len(found.verdict.table_differences)} differ", columns, rows, marks
+    )
 
 
 def _checks(tested: SelfTest) -> Table:
-    rows, marks = [], {}
+    rows, marks = list[list[str]](), dict[tuple[int, int], str]()
     for check in tested.checks:
         marks[len(rows), 2] = "worse" if check.wrong else "better"
         rows.append([check.name, str(check.cases), check.wrong or check.left_out or "0 differences"])
@@ -152,7 +164,7 @@ def _checks(tested: SelfTest) -> Table:
 
 
 def _coverage(coverage: Coverage, cannot: tuple[str, ...]) -> list[Table | str]:
-    rows, marks = [], {}
+    rows, marks = list[list[str]](), dict[tuple[int, int], str]()
     for what, parts in (
         ("neurons that fired", coverage.neurons), ("synapses that carried something", coverage.synapses),
         ("used of all tables", (coverage.entries,)), ("used of all inputs' encoders", (coverage.values,)),
@@ -162,13 +174,14 @@ def _coverage(coverage: Coverage, cannot: tuple[str, ...]) -> list[Table | str]:
             share = f"{100 * part.used / part.all:.1f} %" if part.all else ""
             rows.append([part.name, what, f"{part.used:,}", f"{part.all:,}", share])
     table = Table(f"On {coverage.steps:,} steps", ["of", "", "number", "of all", "share"], rows, marks)
-    largest = f"The largest magnitude of a state variable is {100 * coverage.largest:.2g} % of what is proved, at {coverage.where}."
+    share = f"{100 * coverage.largest:.2g} %"
+    largest = f"The largest magnitude of a state variable is {share} of what is proved, at {coverage.where}."
     more = [f"Their largest drive, held, does not make them fire: {', '.join(cannot)}."] if cannot else []
     return [table, largest, *coverage.missing(), *more]
 
 
 def _facts(of: dict) -> Table:
-    rows = []
+    rows = list[list[str]]()
     for group, values in of.items():
         for name, value in values.items():
             text = ", ".join(value) if isinstance(value, list) else f"{value:,}" if type(value) is int else str(value)

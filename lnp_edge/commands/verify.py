@@ -140,7 +140,11 @@ def run(args: argparse.Namespace) -> int:
         lines += part.lines() if part else []
     if args.exhaustive and reached:
         lines += reached.missing()
-        lines += [f"their largest drive, held for 4,000 steps, does not make them fire: {', '.join(cannot)}"] if cannot else []
+        lines += (
+            [f"their largest drive, held for 4,000 steps, does not make them fire: {', '.join(cannot)}"]
+            if cannot
+            else []
+        )
     lines += [f"likely cause: {all_found.cause}"] if all_found.cause else []
     if args.faults or any(link["link"][key] for key in TROUBLE):
         lines += [f"{what}: {', '.join(f'{n} {kind}' for kind, n in count.items())}" for what, count in link.items()]

@@ -72,7 +72,7 @@ def used_bits(model: QuantizedModel) -> dict[int, int]:
 
 
 def pairs(model: QuantizedModel) -> dict[tuple[int, int], tuple[int, int, int, int, int]]:
-    """Of neurons whose two state variables have limits together: their words, and what the neuron's `reachable` says."""
+    """Of neurons whose two state variables have limits together: their words, and what `reachable` says of them."""
     found, word = {}, {}
     at = 0
     for field in model.fields:

@@ -107,7 +107,12 @@ WRONG = {
         "load",
     ),
     "load takes any model": ("lnp_state.h", "|| lnp_get_u32(from) != LNP_FINGERPRINT", "", "load"),
-    "load takes any value": ("lnp_state.h", "!is_safe(from + SAVE_HEAD)", "(!is_safe(from + SAVE_HEAD) && size == 0)", "load"),
+    "load takes any value": (
+        "lnp_state.h",
+        "!is_safe(from + SAVE_HEAD)",
+        "(!is_safe(from + SAVE_HEAD) && size == 0)",
+        "load",
+    ),
     "load takes one beyond a limit": ("lnp_state.h", ": word) <= most;", ": word) <= most + 1u;", "load"),
     "load refuses what is at a limit": ("lnp_state.h", ": word) <= most;", ": word) < most;", "load"),
     "load takes spikes of no neuron": ("lnp_state.h", "return used == 0 || ", "return true || ", "load"),
@@ -118,19 +123,41 @@ WRONG = {
         "argmax",
     ),
     "state_word is the next": ("lnp_state.h", "[index]; \\", "[index ^ 1u]; \\", "reset"),
-    "a sum is of 16 bits": ("lnp_net.c", "const int32_t drive = s->drive[i];\n        z >>= 1;",
-                            "const int16_t drive = (int16_t)s->drive[i];\n        z >>= 1;", "extremes"),
+    "a sum is of 16 bits": (
+        "lnp_net.c",
+        "const int32_t drive = s->drive[i];\n        z >>= 1;",
+        "const int16_t drive = (int16_t)s->drive[i];\n        z >>= 1;",
+        "extremes",
+    ),
     "an input saturates late": ("lnp_net.c", ", -127, 127)", ", -128, 127)", "encoder"),
     "a decision takes the last of equals": ("lnp_push.h", "y[o] > y[best]", "y[o] >= y[best]", "stream"),
-    "a lead is too small": ("lnp_push.h", "(uint32_t)y[s->label] >= decision_lead", "(uint32_t)y[s->label] > decision_lead",
-                            "stream"),
+    "a lead is too small": (
+        "lnp_push.h",
+        "(uint32_t)y[s->label] >= decision_lead",
+        "(uint32_t)y[s->label] > decision_lead",
+        "stream",
+    ),
     "a margin is too small": ("lnp_push.h", "margin < decision_least", "margin <= decision_least", "stream"),
     "a level begins late": ("lnp_push.h", "margin >= decision_level[k]", "margin > decision_level[k]", "stream"),
-    "a limit of the range is outside": ("lnp_push.h", "sample[c] < decision_low[c]", "sample[c] <= decision_low[c]", "stream"),
-    "one more sample outside": ("lnp_push.h", "outside > decision_outside", "outside > decision_outside + 1u", "stream"),
+    "a limit of the range is outside": (
+        "lnp_push.h",
+        "sample[c] < decision_low[c]",
+        "sample[c] <= decision_low[c]",
+        "stream",
+    ),
+    "one more sample outside": (
+        "lnp_push.h",
+        "outside > decision_outside",
+        "outside > decision_outside + 1u",
+        "stream",
+    ),
     "a window begins late": ("lnp_push.h", "s->until_next = LNP_HOP;", "s->until_next = LNP_HOP + 1u;", "stream"),
-    "a read is of the next byte": ("lnp_serve.c", "reply[LNP_REPLY_READ_REST + k] = bytes[k];",
-                                   "reply[LNP_REPLY_READ_REST + k] = bytes[k ^ 1u];", "tables"),
+    "a read is of the next byte": (
+        "lnp_serve.c",
+        "reply[LNP_REPLY_READ_REST + k] = bytes[k];",
+        "reply[LNP_REPLY_READ_REST + k] = bytes[k ^ 1u];",
+        "tables",
+    ),
     "a damaged request is taken": (
         "lnp_link.c",
         "return lnp_get_u32(frame + length - CRC) == lnp_crc32(0, frame, length - CRC);",
@@ -139,9 +166,13 @@ WRONG = {
     ),
     "a late step is taken": ("lnp_serve.c", "lnp_get_steps_t(payload) != link->net.t", "false", "link"),
     "a repeated step is run": ("lnp_link.c", "link->seq == seq &&", "link->seq != seq &&", "link"),
-    "a frame has no first zero": ("lnp_cobs.c", "const uint8_t delimiter = 0;\n    write(&delimiter, 1);",
-                                  "const uint8_t delimiter = 0;", "link"),
-}  # fmt: skip
+    "a frame has no first zero": (
+        "lnp_cobs.c",
+        "const uint8_t delimiter = 0;\n    write(&delimiter, 1);",
+        "const uint8_t delimiter = 0;",
+        "link",
+    ),
+}
 
 
 @pytest.mark.slow

@@ -22,6 +22,7 @@ from lnp_edge.runtime.runner import Steps
 from lnp_edge.runtime.verify import StateDifference, compare, compare_tables, stimulus, verify
 from lnp_edge.spec.decision import Decision
 from lnp_edge.spec.layout import tables
+from lnp_edge.spec.protocol import REPLIES, REQUESTS
 
 MODEL = tiny_model()
 STACK = tiny_stack()
@@ -299,6 +300,46 @@ def test_verification_stops_at_the_first_run_that_differs_and_counts_what_it_com
     assert report.steps == report.state_difference.step + 1
     assert len(report.classes) == 1
     assert report.state_words == report.steps * MODEL.state_words
+
+
+class Telling(FakePort):
+    """Answers with other digests, or other read-outs, than the state has: always, or where one digest is asked for."""
+
+    def __init__(self, model, what, always):
+        super().__init__(model)
+        self.what, self.always = what, always
+
+    def steps(self, payload):
+        reply = bytearray(super().steps(payload))
+        (told,) = REQUESTS["steps"].struct.unpack_from(payload)[2:]
+        if self.always or told == 1:
+            first = REPLIES["steps"].struct.size + (4 * self.model.n_out if self.what == "digest" else 4)
+            for at in range(first, len(reply) if self.what == "digest" else first + 4, 4):
+                reply[at] ^= 1
+        return bytes(reply)
+
+
+@pytest.mark.parametrize("always", [True, False])
+@pytest.mark.parametrize(("what", "neuron"), [("digest", 0), ("read-out", 1)])
+def test_what_is_told_wrong_each_time_is_not_called_transient(what, neuron, always):
+    report = verify(MODEL, Device(Telling(MODEL, what, always), MODEL), [COUNTS])
+    found = report.state_difference
+    assert (report.ok, report.transient) == (False, False)
+    assert (found.field, found.neuron, found.words) == (what, neuron, 0)
+    assert found.device == found.reference ^ 1
+    assert "the state agrees" in report.lines()[0] and "the state agrees" in report.cause
+
+
+def test_a_report_says_what_is_likely_to_be_the_cause():
+    """The tables, a reset, the step of a population, or nothing that comes back."""
+    sound = verify(MODEL, Device(FakePort(MODEL), MODEL), [COUNTS])
+    assert (sound.cause, sound.as_dict()["cause"]) == ("", "")
+    wrong = verify(MODEL, pretending(with_entry(MODEL, "hidden_c_mem", 17, 30000), MODEL), [COUNTS])
+    assert "of another build or damaged" in wrong.cause
+    place = StateDifference(0, "hidden", "v", 3, 1, 2, 1)
+    assert "step of hidden" in replace(sound, state_difference=place).cause
+    assert "reset" in replace(sound, state_difference=place, classes=(0, 1)).cause
+    assert "did not come back" in replace(sound, transient=True).cause
 
 
 # The spikes of the stack's first layer are only read in the step that they are of, so that none of them can be left.
