@@ -409,6 +409,14 @@ class Device:
         count, self.traffic.damaged_there = self.traffic.damaged_there - before, before
         return -1 if UNASKED in self._link.late else count
 
+    def answers(self) -> bool:
+        """Whether the device answers a greeting: then the line is not what is wrong."""
+        try:
+            self._greet()
+        except (LinkError, Lost):
+            return False
+        return True
+
     def again(self, counts: NDArray[np.int16]) -> str:
         """Run steps by a request that is sent again, after other things and from another session: what is wrong."""
         asked = self._request_steps(counts, False)

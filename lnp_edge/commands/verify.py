@@ -100,7 +100,8 @@ def run(args: argparse.Namespace) -> int:
         on_real = compared(real) if real and report.ok else None
         if agrees(report, on_real):
             task = progress.add_task(f"self-test on {told.board}", info="checks", total=len(selftest.CHECKS))
-            tested = selftest.run(model, device, args.seed, lambda _: progress.update(task, advance=1))
+            done = lambda _: progress.update(task, advance=1)  # noqa: E731
+            tested = selftest.run(model, device, args.seed, done, every=args.exhaustive)
         if agrees(report, on_real, tested):
             for counts in chain(stimulus(model, args.steps, args.seed), real, [selftest.counts_at_edges(model)]):
                 counter.take(counts)
