@@ -535,7 +535,10 @@ def test_verify_of_a_sound_device_says_so_and_returns_0(capsys, at):
     need("cc")
     assert main(["verify", "m.onnx", "--board", "host", "--steps", "50"]) == 0
     said = f"verified: 50 steps, {50 * MODEL.state_words} state words, 0 differences\n"
-    assert capsys.readouterr().out.startswith(said + "decisions: 40 from single samples, 0 differences\nCost: ")
+    first, tested, decided, reached, cost, *_ = capsys.readouterr().out.splitlines()
+    assert f"{first}\n" == said and re.match(r"self-test: \d+ cases, 0 differences \(tables ", tested)
+    assert decided == "decisions: 40 from single samples, 0 differences"
+    assert reached.startswith("coverage: ") and cost.startswith("Cost: ")
     assert main(["verify", "m.onnx", "--board", "host", "--steps", "50", "--json"]) == 0
     found = json.loads(capsys.readouterr().out)
     assert (found["ok"], found["steps"], found["table_differences"]) == (True, 50, [])
@@ -546,7 +549,8 @@ def test_verify_with_faults_gives_the_same_result_and_tells_what_passed(capsys, 
     need("cc")
     words = ["verify", "m.onnx", "--board", "host", "--steps", "500", "--faults", "3e-3", "--seed", "2"]
     assert main(words) == 0
-    first, _, link, faults, *_ = capsys.readouterr().out.splitlines()
+    first, tested, _, _, link, faults, *_ = capsys.readouterr().out.splitlines()
+    assert ", 0 differences (" in tested
     assert first == f"verified: 500 steps, {500 * MODEL.state_words} state words, 0 differences"
     assert link.startswith("link: ") and " sent again, " in link and link.endswith(" 0 replayed")
     assert faults.startswith("faults: ") and " flip" in faults
@@ -568,7 +572,8 @@ def test_verify_of_a_device_that_differs_returns_1(capsys, at, monkeypatch):
     @contextmanager
     def wrong(model, name, *_):
         other = with_entry(model, "out_bias", 0, int(model.readout.params["bias"][0]) + 1)
-        yield Device(FakePort(other, greeting={"fingerprint": model.fingerprint}), model)
+        told = {"fingerprint": model.fingerprint, "board": name.encode(), "clock_hz": boards.get(name).clock_hz}
+        yield Device(FakePort(other, greeting=told), model)
 
     monkeypatch.setattr(_device, "device", wrong)
     assert main(["verify", "m.onnx", "--steps", "50"]) == 1
