@@ -75,7 +75,13 @@ def run(
     """
     bench, found = Bench(model, device, seed, every), list[Check]()
     for name, check in CHECKS.items():
-        found.append(_checked(name, check, bench))
+        result = _checked(name, check, bench)
+        for _ in range(AGAIN):
+            # On a line that damages, what is sent as it is may arrive otherwise. A fault of the device comes back.
+            if not result.wrong or not device.traffic.damaged_here + device.traffic.damaged_there:
+                break
+            result = _checked(name, check, bench)
+        found.append(result)
         progress(found[-1].cases)
     device.reset()
     return SelfTest(tuple(found))
