@@ -1,9 +1,8 @@
 """Verify a device against the reference: every state word of every step, and its tables in flash.
 
 The words themselves are read only if their digest differs. Of the functions in lnp_<name>.h it
-runs init (at boot), reset, step and digest, and reads the directory of tables; state_word runs only
-to locate a difference. It never runs argmax (the class is computed here, from the read-outs), save
-or load. Of several networks in one program it checks the one that the link serves. The result
+runs init (at boot), reset, step and digest, and reads the directory of tables; selftest.py runs the
+others. Of several networks in one program it checks the one that the link serves. The result
 holds for the image that was checked: the same folder built with another compiler, or as part of
 another program, is a different image.
 """
