@@ -43,7 +43,7 @@ def test_the_firmware_without_a_change_is_verified(builder):
     ("lnp_serve.c", "cycles += run_step(", "cycles = run_step(", "cycles a step, not 70001"),
     ("lnp_serve.c", "return lnp_board_cycles() - start;", "return start;", "cycles a step, not 70001"),
     ("lnp_serve.c", "lnp_put_hello_board(reply, board);", ";", "it calls itself "),
-    ("lnp_link.c", "frame[LNP_WIRE_VERSION_AT] = LNP_WIRE_VERSION;", ";", "damaged frames"),
+    ("lnp_link.c", "frame[LNP_WIRE_VERSION_AT] = LNP_WIRE_VERSION;", ";", "its greeting is damaged"),
     ("lnp_link.c", "if (length != 0) {", "if (length == 0) {", "arrived damaged, and answered none"),
 ])  # fmt: skip
 def test_what_catches_a_mutant_is_told(builder, file, old, new, how):
