@@ -56,6 +56,9 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--data", type=Path, metavar="FOLDER", help="the folder of the recordings")
     parser.add_argument("--label", help="the column that says the class")
     parser.add_argument("--group", help="the column that says the person or machine")
+    parser.add_argument(
+        "--path", metavar="PATTERN", help='what the names of folders and files say: "{label}/{person}_{n}.csv"'
+    )
     parser.add_argument("--target", help="forecast this channel instead")
     parser.add_argument("--ahead", type=float, metavar="S", help="how far ahead, in s")
     parser.add_argument("--rate", type=float, metavar="HZ", help="rows a second, where the files do not say it")
@@ -78,7 +81,7 @@ def run(args: argparse.Namespace) -> int:
     refuse_unwritable(args.config)
     if args.config.exists() and not args.overwrite:
         raise ConfigError(f"{args.config} exists", "choose another name, or --overwrite")
-    given = {key: getattr(args, key) for key in ("label", "group", "target", "ahead", "rate")}
+    given = {key: getattr(args, key) for key in ("label", "group", "path", "target", "ahead", "rate")}
     found = look(args.data, given)
     if found.keys.get("target") and not given["ahead"]:
         found.say("ahead", 1e9)

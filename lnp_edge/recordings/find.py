@@ -13,7 +13,7 @@ from lnp_edge.config import DataSettings
 
 MAX_FILES = 20_000
 FOLDER, FILE = "folder", "file"  # names that every file has
-_NAME = re.compile(r"\{([^{}]*)\}")
+NAME = re.compile(r"\{([^{}]*)\}")
 
 
 @dataclass(frozen=True)
@@ -29,7 +29,7 @@ def find(settings: DataSettings) -> tuple[list[File], list[str]]:
     Folders behind symbolic links are not entered, so that a loop ends. Raises DataError if there are none.
     """
     root, template = Path(settings.root or "."), template_of(settings.path)
-    pattern = settings.files or _NAME.sub("*", settings.path.replace("[", "[[]"))
+    pattern = settings.files or NAME.sub("*", settings.path.replace("[", "[[]"))
     if not root.is_dir():
         raise DataError(f"no folder {root}", "[data] root is relative to the TOML file")
     try:
@@ -60,7 +60,7 @@ def template_of(text: str) -> re.Pattern[str] | None:
     """The regular expression of a path such as "{person}/{activity}_{n}.csv"; None for ""."""
     if not text:
         return None
-    parts, names = _NAME.split(text), _NAME.findall(text)
+    parts, names = NAME.split(text), NAME.findall(text)
     for name in names:
         if not re.fullmatch(r"[A-Za-z]\w{0,39}", name) or names.count(name) > 1 or len(names) > 20:
             raise ConfigError(f"data.path has {{{name[:40]}}}", "each name once, of letters and digits: {person}")

@@ -431,6 +431,9 @@ def _dataset(reading: _Reading, found: list[Recording], dt: float) -> tuple[Data
         )
     if not found:
         raise DataError(f"no row has a {settings.group}", "check [data] group")
+    both = {(r.label, r.group) for r in found}
+    if settings.label and settings.group and len(both) == len(classes) == len(groups):
+        report.alike = (settings.label, settings.group)
     parts = held.split(found, settings, classes, groups)
     training = [r.x for r, test in zip(parts.recordings, parts.test, strict=True) if not test]
     step = max(1, sum(map(len, training)) // counts.FROM)

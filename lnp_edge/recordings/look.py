@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 from collections import Counter, defaultdict
@@ -14,23 +15,20 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lnp_edge import readers
-from lnp_edge.base.errors import DataError
+from lnp_edge.base.errors import ConfigError, DataError
 from lnp_edge.readers import NUMBER, TIME, Column, Table
-from lnp_edge.recordings.find import FILE, MAX_FILES, natural
+from lnp_edge.recordings import names
+from lnp_edge.recordings.find import FILE, FOLDER, MAX_FILES, natural
+from lnp_edge.recordings.names import GROUP, LABEL, MANY, Parts
 from lnp_edge.recordings.report import counted
 from lnp_edge.recordings.times import CLOCK, unit_of
 
 LOOKED_AT = 8  # files
 BLOCKS = 20  # of each
-MANY = 50  # classes
-LABEL = re.compile(r"label|class|klasse|activit|aktivit|gesture|geste|exercise|state|event|kind|behaviou?r|^y$", re.I)
-GROUP = re.compile(
-    r"person|subject|proband|user|wearer|participant|patient|machine|maschine|device|unit|session|^id$", re.I
-)
 INDEX = re.compile(r"^$|^(index|unnamed.*|level_\d|row|nr|no|n|sample|count|counter|seq)$", re.I)
-WHO = re.compile(r"(u|s|p|sub|subj|subject|user|person|participant|m|machine|id)\W?\d{1,4}", re.I)
-NUMBERED = re.compile(r"[^\W\d_]+\d+")
-_TOKEN = re.compile(r"[^\W\d_]+\d+|[^\W\d_]+|\d+")
+
+
+_HELD = "whole groups are held out for the test"
 
 
 @dataclass
@@ -69,15 +67,16 @@ def look(folder: Path, given: dict[str, object]) -> Guess:
             found.say("rate", first.rate, "Hz, as the files say")
         else:
             found.say("rate", 50.0, "CHECK: the files do not say how many rows a second they have, in Hz")
-    by_path = _by_path(places)
+    by_path = _by_path(places, given)
     texts = {alias[name]: values for name, values in texts.items()}
     _label(found, given, texts, by_path, {alias[name]: column for name, column in inside.items()})
-    if {found.keys.get("label"), given.get("label")} - {None, "label"}:
-        by_path = _by_path(places, has_label=False)
+    if by_path and not given.get("path") and {found.keys.get("label"), given.get("label")} - {None, "label"}:
+        by_path = _by_path(places, given, has_label=False)
+    _require_told(given, list(alias.values()), by_path, places)
     _group(found, given, texts, by_path, places)
     _channels(found, given, inside, blocks, alias, clock)
     for key, value in given.items():
-        if value:
+        if value and key != "path":
             found.say(key, value, "as told")
     if not found.keys.get("label") and not found.keys.get("target"):
         channels = found.keys["channels"]
@@ -85,9 +84,9 @@ def look(folder: Path, given: dict[str, object]) -> Guess:
         found.say("target", channels[0], "CHECK: no labels were found, so this channel is forecast from all")
     others = [name for name, values in texts.items() if 2 <= len(values) <= MANY and name not in found.keys.values()]
     found.left_out += [f"{name}: names, {_some(texts[name])}" for name in others]
-    uses_path = {found.keys.get("label"), found.keys.get("group")} & {"label", "person"}
-    if by_path and uses_path:
-        found.say("path", by_path.template, "what the names say")
+    used = {found.keys.get("label"), found.keys.get("group")}
+    if by_path and (given.get("path") or used & {by_path.label, by_path.person}):
+        found.say("path", by_path.template, "as told" if given.get("path") else "what the names say")
         found.keys.pop("files")
     return found
 
@@ -182,54 +181,38 @@ def _clock(found: Guess, inside: dict[str, Column], blocks: list[dict], alias: d
     return []
 
 
-@dataclass(frozen=True)
-class _Path:
-    template: str
-    labels: Counter[str]
-    people: Counter[str]
-    sure: bool  # whether the part that is the person looks like one
+def _by_path(places: list[str], given: dict[str, object], has_label: bool = True) -> Parts | None:
+    """What the names of files say, with no part for the label or group that a folder or a file as a whole says."""
+    label, group = (str(given.get(key) or "") for key in ("label", "group"))
+    if path := given.get("path"):
+        return names.as_told(places, str(path), label, group)
+    whole = next((name for name in (label, group) if name in (FOLDER, FILE)), "")
+    return names.parts(places, has_label and label not in (FOLDER, FILE), whole)
 
 
-def _by_path(places: list[str], has_label: bool = True) -> _Path | None:
-    """A template of the places if all are made alike, with one part as the label and another as the person.
-
-    has_label : whether a part may be the label; else a column of the files is it
-    """
-    rows = [_TOKEN.findall(Path(p).with_suffix("").as_posix()) for p in places]
-    shapes = {_TOKEN.sub("\0", Path(p).with_suffix("").as_posix()) for p in places}
-    if len(shapes) != 1 or len(places) < 2:
-        return None
-    between = shapes.pop().split("\0")
-    columns = [Counter(column) for column in zip(*rows, strict=True)]
-    varies = [k for k, c in enumerate(columns) if len(c) > 1]
-    words = [k for k in varies if len(columns[k]) <= MANY and all(not t[-1].isdigit() for t in columns[k])
-             and len(columns[k]) < len(places)]  # fmt: skip
-    who = [k for k in varies if all(WHO.fullmatch(t) for t in columns[k]) and len(columns[k]) < len(places)]
-    folders = len(_TOKEN.findall("/".join(places[0].split("/")[:-1])))
-    numbered = [k for k in varies if k < folders and all(NUMBERED.fullmatch(t) for t in columns[k])
-                and len(columns[k]) < len(places)]  # fmt: skip
-    label = words[-1] if words and has_label else -1
-    likely = who or [k for k in words if k != label] or numbered
-    person = likely[0] if likely else -1
-    if label < 0 and person < 0:
-        return None
-    template, number = between[0], 0
-    for k, column in enumerate(columns):
-        if k in (label, person):
-            part = "{label}" if k == label else "{person}"
-        elif len(column) == 1:
-            part = next(iter(column))
+def _require_told(given: dict[str, object], columns: Sequence[str], by_path: Parts | None, places: list[str]) -> None:
+    """Raises ConfigError if nothing says what the user calls label or group, or one thing says both."""
+    if given.get("label") and given.get("label") == given.get("group"):
+        raise ConfigError(
+            f"--label and --group are both {str(given['label'])[:40]!r}: each class would be a group of its own",
+            "name another column or part of the names, or leave --group out",
+        )
+    said = {readers.key(name) for name in columns} | {FOLDER, FILE}
+    said |= {readers.key(name) for name in (by_path.names if by_path else ())}
+    for key, part in (("label", "label"), ("group", "person")):
+        name = str(given.get(key) or "")
+        if not name or readers.key(name) in said:
+            continue
+        word = re.sub(r"\W", "_", name)[:40]
+        guess = names.parts(places) if key == "label" else by_path
+        if guess and part in guess.names:
+            remedy = f"if the files' names say it: --path {json.dumps(guess.called(part, word))}"
+            remedy += f" --{key} {word}" if word != name else ""
         else:
-            number += 1
-            part = "{n}" if number == 1 else f"{{n{number}}}"
-        template += part + between[k + 1]
-    empty: Counter[str] = Counter()
-    return _Path(
-        template + Path(places[0]).suffix,
-        columns[label] if label >= 0 else empty,
-        columns[person] if person >= 0 else empty,
-        bool(who) or (has_label and person in words),
-    )
+            remedy = (
+                f"choose one of these, or folder or file, or say it in words of the names: --path {{{word}}}_{{n}}.csv"
+            )
+        raise ConfigError(f"no column {name[:40]!r}, for --{key}, among {_some(Counter(columns))}", remedy)
 
 
 def _some(values: Counter[str]) -> str:
@@ -241,7 +224,7 @@ def _label(
     found: Guess,
     given: dict[str, object],
     texts: dict[str, Counter[str]],
-    by_path: _Path | None,
+    by_path: Parts | None,
     inside: dict[str, Column],
 ) -> None:
     if given.get("label") or given.get("target"):
@@ -252,21 +235,27 @@ def _label(
     if chosen:
         found.say("label", chosen[0], f"{_some(fit[chosen[0]])}; a recording is cut where it changes")
     elif by_path and len(by_path.labels) > 1:
-        found.say("label", "label", f"{_some(by_path.labels)}, from the files' names")
+        check = "" if by_path.told_apart else "CHECK: a guess, "
+        other = (
+            f"; if those are the others, add --path {json.dumps(by_path.swapped)}" if check and by_path.people else ""
+        )
+        found.say("label", by_path.label, f"{check}{_some(by_path.labels)}, from the files' names{other}")
 
 
 def _group(
-    found: Guess, given: dict[str, object], texts: dict[str, Counter[str]], by_path: _Path | None, places: list[str]
+    found: Guess, given: dict[str, object], texts: dict[str, Counter[str]], by_path: Parts | None, places: list[str]
 ) -> None:
     if given.get("group"):
         return
     fit = [n for n, v in texts.items() if 2 <= len(v) <= 1000 and GROUP.search(n) and n != found.keys.get("label")]
     if fit:
-        found.say("group", fit[0], f"{_some(texts[fit[0]])}; whole groups are held out for the test")
+        found.say("group", fit[0], f"{_some(texts[fit[0]])}; {_HELD}")
     elif by_path and len(by_path.people) > 1:
         guess = "" if by_path.sure else "CHECK: each counts as a person or machine of its own, "
-        found.say("group", "person", f"{guess}{_some(by_path.people)}; whole groups are held out for the test")
-    elif 2 <= len(places) <= 200 and found.keys.get("label") != "label":
+        if by_path.sure and found.keys.get("label") == by_path.label and not by_path.told_apart:
+            guess = "CHECK: a guess, "
+        found.say("group", by_path.person, f"{guess}{_some(by_path.people)}; {_HELD}")
+    elif 2 <= len(places) <= 200 and given.get("label") != FILE and not (by_path and by_path.labels):
         found.say("group", FILE, "CHECK: each file counts as a person or machine of its own")
 
 

@@ -153,6 +153,7 @@ class Report:
     gap: float = 0.0  # [data] gap
     none: tuple[float, ...] = ()  # [data] missing
     gaps: dict[str, list[float]] = field(default_factory=dict)  # s without rows, of each that ends a recording
+    alike: tuple[str, str] | None = None  # label and group, if each class is one group and each group one class
     splits: str = ""  # how the test part was chosen
     # Of each recording, for a picture of the time: file, label, start in s, length in s.
     spans: list[tuple[str, int, float, float]] = field(default_factory=list)
@@ -200,6 +201,12 @@ class Report:
     def remarks(self) -> list[str]:
         """A sentence for each thing that was changed, left out or is odd."""
         found = list(filter(None, [self.of_gaps(), self.of_missing()]))
+        if self.alike:
+            label, group = self.alike
+            found.append(
+                f"each {label} is one {group} and each {group} one {label}: no score can tell one from the other. "
+                "Choose another [data] group, or leave it out"
+            )
         if self.others:
             found.append(
                 f"{counted(len(self.others), 'file')} not of the form [data] path, such as {self.others[0]}: left out"

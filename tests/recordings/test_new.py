@@ -10,7 +10,7 @@ from conftest import need
 
 from lnp_edge import config
 from lnp_edge.cli import main
-from lnp_edge.recordings import look
+from lnp_edge.recordings import names
 from lnp_edge.recordings.look import triples
 from lnp_edge.task.fit import configuration
 from lnp_edge.task.split import load_data, split
@@ -165,11 +165,9 @@ def test_vectors_are_named_alike():
 
 
 def test_a_path_is_guessed_only_if_all_names_are_made_alike():
-    assert (
-        look._by_path([f"{who}/{what}_1.csv" for who in ("anna", "bert") for what in ("run", "walk")]).template
-        == "{person}/{label}_1.csv"
-    )
-    assert look._by_path(["run.csv", "walk_1.csv"]) is None and look._by_path(["a.csv"]) is None
+    some = [f"{who}/{what}_1.csv" for who in ("anna", "bert") for what in ("run", "walk")]
+    assert names.parts(some).template == "{person}/{label}_1.csv"
+    assert names.parts(["run.csv", "walk_1.csv"]) is None and names.parts(["a.csv"]) is None
 
 
 @pytest.mark.parametrize("words", [("--rate", "nan"), ("--rate", "0"), ("--rate", "1e-320"), ("--ahead", "inf")])
@@ -205,7 +203,9 @@ def test_the_names_of_files_with_a_column_of_labels_say_the_person(tmp_path, cap
     assert data.path == "{person}_{n}.csv"
     assert main(["new", str(tmp_path / "b.toml"), "--data", str(tmp_path / "rec"), "--group", "wearer"]) == 2
     told = capsys.readouterr().err
-    assert "no column 'wearer'" in told and 'write path = "{person}_{session}.csv"' in told and "nor" not in told
+    assert "no column 'wearer'" in told and '--path "{wearer}_{n}.csv"' in told and "nor" not in told
+    data, _ = new(tmp_path, files, "--path", "{wearer}_{n}.csv", "--group", "wearer", "--overwrite")
+    assert (data.path, data.group, data.label) == ("{wearer}_{n}.csv", "wearer", "act")
 
 
 def test_numbered_folders_with_the_class_in_the_name_are_machines_to_check(tmp_path, capsys):
@@ -215,6 +215,82 @@ def test_numbered_folders_with_the_class_in_the_name_are_machines_to_check(tmp_p
     assert (data.path, data.group) == ("{person}/{label}_{n}.csv", "person")
     assert found.group_titles == ("pump1", "pump2", "pump3")
     assert 'check [data] group = "person"' in capsys.readouterr().err
+
+
+ANNA = ("anna", "bert", "carla")
+
+
+def named(form, what, who=ANNA):
+    """Recordings with the class and the person in the names."""
+    return {form.format(what=w, who=p, n=f"{n:02d}"): f"{HEAD}\n{rows(150)}" for w in what for p in who for n in (1, 2)}
+
+
+@pytest.mark.parametrize(("form", "path"), [
+    ("{what}/{who}_{n}.csv", "{label}/{person}_{n}.csv"),
+    ("{what}/{who}/{n}.csv", "{label}/{person}/{n}.csv"),
+    ("{who}/{what}/{n}.csv", "{person}/{label}/{n}.csv"),
+    ("{who}_{what}_{n}.csv", "{person}_{label}_{n}.csv"),
+    ("{what}_{who}_{n}.csv", "{label}_{person}_{n}.csv"),
+])  # fmt: skip
+def test_words_for_classes_tell_the_label_from_the_person_wherever_they_stand(tmp_path, capsys, form, path):
+    data, found = new(tmp_path, named(form, ("walk", "sit", "jump")))
+    assert (data.path, data.label, data.group) == (path, "label", "person")
+    assert found.classes == ("jump", "sit", "walk") and found.group_titles == ANNA
+    assert "check" not in capsys.readouterr().err
+
+
+def test_parts_that_nothing_tells_apart_are_to_check_with_the_way_to_swap_them(tmp_path, capsys):
+    files = named("{what}/{who}_{n}.csv", ("zig", "zag"))
+    data, found = new(tmp_path, files)
+    said = capsys.readouterr().err
+    assert data.path == "{label}/{person}_{n}.csv" and found.group_titles == ANNA, "folders are classes more often"
+    assert 'check [data] label = "label": a guess' in said and 'check [data] group = "person": a guess' in said
+    swap = re.search(r'add --path "([^"]+)"', said)[1]
+    _, found = new(tmp_path, files, "--path", swap, "--overwrite")
+    assert found.classes == ANNA and found.group_titles == ("zag", "zig")
+    assert "check" not in capsys.readouterr().err, "it is as told"
+
+
+@pytest.mark.parametrize(("classes", "who"), [(("zig", "zag"), ("Mia", "Tom", "Ben")), (("zag", "zog"), None)])
+def test_names_of_people_are_capitalised_and_a_machine_has_one_state(tmp_path, classes, who, capsys):
+    """Names alone, and machines of which each has one state: the state is what the machine decides."""
+    files = named("{what}_{who}_{n}.csv", classes, who) if who else {
+        f"{what}_{m}_{n}.csv": f"{HEAD}\n{rows(150)}"
+        for m, what in zip("uvwxyz", classes * 3, strict=True) for n in (1, 2)
+    }  # fmt: skip
+    _, found = new(tmp_path, files)
+    assert found.classes == tuple(sorted(classes)) and set(found.group_titles) == set(who or "uvwxyz")
+
+
+@pytest.mark.parametrize("more", [(), ("--group", "person")])
+def test_the_folder_as_the_label_leaves_the_other_part_to_the_person(tmp_path, capsys, more):
+    data, found = new(tmp_path, named("{what}/{who}_{n}.csv", ("zig", "zag")), "--label", "folder", *more)
+    assert (data.label, data.group, data.path) == ("folder", "person", "{n}/{person}_{n2}.csv")
+    assert found.classes == ("zag", "zig") and found.group_titles == ANNA
+    data, found = new(tmp_path / "2", named("{who}/{what}_{n}.csv", ("zig", "zag")), "--group", "folder")
+    assert (data.label, data.group) == ("label", "folder")
+    assert found.classes == ("zag", "zig") and found.group_titles == ANNA
+
+
+def test_what_the_names_do_not_say_is_refused_with_a_path_that_fits(tmp_path, capsys):
+    files = named("{what}/{who}_{n}.csv", ("walk", "sit"))
+    words = ["new", str(tmp_path / "my.toml"), "--data", str(folder(tmp_path, files))]
+    assert main([*words, "--label", "activity"]) == 2
+    what, remedy = capsys.readouterr().err.splitlines()
+    assert "no column 'activity'" in what and "acc x" in what
+    path = re.search(r'--path "([^"]+)"', remedy)[1]
+    assert path == "{activity}/{person}_{n}.csv"
+    assert main([*words, "--label", "activity", "--path", path]) == 0
+    found = configuration(str(tmp_path / "my.toml"))
+    assert (found.data.label, found.data.group) == ("activity", "person")
+    (tmp_path / "my.toml").write_text(
+        (tmp_path / "my.toml").read_text().replace('group = "person"', 'group = "folder"')
+    )
+    assert main(["data", str(tmp_path / "my.toml")]) == 0
+    assert "each activity is one folder and each folder one activity" in capsys.readouterr().out
+    for both in ("folder", "person"):
+        assert main([*words, "--label", both, "--group", both, "--overwrite"]) == 2
+        assert "are both" in capsys.readouterr().err
 
 
 def test_a_folder_is_no_configuration(tmp_path, capsys):
