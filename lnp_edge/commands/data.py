@@ -5,6 +5,7 @@ found odd, what is left out and why, and what the settings make of them.
 
 import argparse
 import json
+from dataclasses import asdict
 from pathlib import Path
 
 import numpy as np
@@ -115,6 +116,7 @@ def as_dict(dataset: Dataset, report: Report, settings: Config, remarks: list[st
         "minutes": minutes(dataset).tolist(), "recordings": len(dataset.recordings),
         "window": settings.data.window, "hop": settings.data.hop, "metric": dataset.metric,
         "events": {what: by_file.total() for what, by_file in report.events.items()}, "gaps": report.gaps,
+        "still": {c.name: [asdict(s) for s in c.still] for c in report.channels if c.still},
         "held": {c.name: c.held for c in report.channels if c.held}, "remarks": remarks,
     }  # fmt: skip
 

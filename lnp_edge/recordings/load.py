@@ -26,6 +26,7 @@ from lnp_edge.recordings import continuous, counts, cut, held
 from lnp_edge.recordings.cut import MAX_VALUES, Recording, Rows
 from lnp_edge.recordings.find import File, find, natural
 from lnp_edge.recordings.report import ChannelReport, Report
+from lnp_edge.recordings.still import stretches
 from lnp_edge.recordings.times import Clock
 from lnp_edge.spec.model import MAX_DT, MAX_OUT, MIN_DT
 from lnp_edge.spec.quantity import Quantity, is_missing
@@ -216,7 +217,7 @@ def _rows(file: File, reading: _Reading, blocks: int = 0) -> tuple[Rows, Clock |
     rows = whole.rows()
     if not blocks:
         kept = rows.label != cut.LEFT_OUT
-        _look_at_channels(reading, rows.x if kept.all() else rows.x[kept], file)
+        _look_at_channels(reading, rows.x if kept.all() else rows.x[kept])
     rate = table.rate or settings.rate
     if clock or not rate:
         return rows, clock
@@ -407,10 +408,10 @@ def _is_one_of(
     return np.array([*(_text(value).casefold() in wanted for value in values), "" in wanted])[codes]
 
 
-def _look_at_channels(reading: _Reading, x: NDArray[np.float32], file: File) -> None:
+def _look_at_channels(reading: _Reading, x: NDArray[np.float32]) -> None:
     assert reading.origin is not None
     for channel, column, origin in zip(reading.channel, x.T, np.nan_to_num(reading.origin), strict=True):
-        channel.look(column, float(origin), file.place)
+        channel.look(column, float(origin))
 
 
 def _dataset(reading: _Reading, found: list[Recording], dt: float) -> tuple[Dataset, Report]:
@@ -454,6 +455,10 @@ def _dataset(reading: _Reading, found: list[Recording], dt: float) -> tuple[Data
     told = zip(reading.channel, reading.columns, quantities, clipped.tolist(), strict=True)
     for channel, own, quantity, count in told:
         channel.unit, channel.quantity, channel.clipped = own.unit, quantity, count
+    for channel, unusual in zip(
+        reading.channel, stretches(found, parts, origin, report.places, groups, dt), strict=True
+    ):
+        channel.still, channel.target = unusual, channel.name in settings.target
     at = {name: c for c, name in enumerate(reading.channels)}
     series = _series(settings, at, quantities, dt) if settings.target else None
     report.channels, report.dt, report.gap, report.none = reading.channel, dt, settings.gap, settings.missing

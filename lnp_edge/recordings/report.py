@@ -9,10 +9,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lnp_edge.recordings.cut import ENDS, LOST, Missing
+from lnp_edge.recordings.still import Stretch
 from lnp_edge.spec.quantity import Quantity
 from lnp_edge.task.dataset import Dataset
 
-STILL, STILL_ROWS = 0.1, 100  # share of a file's rows, and rows, that a value stands still for
 PART = 2**18  # values at once
 OFTEN = 0.01  # share of the rows at an extreme value
 PILE = 5  # times the rows at the value beside it: a limit, not a slow or a coarse signal
@@ -30,7 +30,8 @@ class ChannelReport:
     held: int = 0  # of them, those for which the value before stands
     alone: int = 0  # rows that are lost though every other channel has a value
     clipped: int = 0  # samples outside int16 after the scale of the training part
-    still: tuple[int, str, float] = (0, "", 0.0)  # rows, file and value of the longest standstill worth telling
+    still: list[Stretch] = field(default_factory=list)  # that hold one value far longer than usual, the longest first
+    target: bool = False  # whether it is forecast
     rows: int = 0
     # By sign, the two lowest and the two highest values, most extreme first, and in how many rows each is.
     ends: dict[int, dict[float, int]] = field(default_factory=lambda: {-1: {}, 1: {}})
@@ -38,7 +39,7 @@ class ChannelReport:
     square: float = 0.0
     quantity: Quantity = field(default_factory=Quantity)
 
-    def look(self, x: NDArray[np.float32], origin: float, place: str) -> None:
+    def look(self, x: NDArray[np.float32], origin: float) -> None:
         """Take the values of another file, x + origin, into account."""
         known = x[~np.isnan(x)]
         self.missing += len(x) - len(known)
@@ -51,15 +52,6 @@ class ChannelReport:
             part = known[k : k + PART].astype(np.float64) + origin
             self.total += float(part.sum())
             self.square += float(np.square(part).sum())
-        changes = known[1:] != known[:-1]
-        if len(known) - np.count_nonzero(changes) < max(STILL_ROWS, STILL * len(x)):
-            return
-        edges = np.flatnonzero(changes) + 1
-        runs = np.diff(np.concatenate([[0], edges, [len(known)]]))
-        longest = int(runs.max())
-        if longest >= max(STILL_ROWS, STILL * len(x)) and longest > self.still[0]:
-            value = float(known[np.concatenate([[0], edges])[runs.argmax()]]) + origin
-            self.still = longest, place, value
 
     def _extreme(self, known: NDArray, origin: float, sign: int) -> None:
         """The two most extreme values of all files, and in how many rows each is."""
@@ -118,11 +110,14 @@ class ChannelReport:
                 f"{self.name} has no value in {self.missing} rows, {self.missing / self.rows:.1%}: "
                 f"leaving it out of [data] channels would bring back {self.alone} rows"
             )
-        if self.still[0]:
-            rows, place, value = self.still
+        if self.still:
+            longest, more = self.still[0], self.still[1:]
             found.append(
-                f"{self.name} stands still at {value:g} for {rows} rows of {place}: is the sensor dead there? "
-                "Then leave the channel out of [data] channels, or such files with [data] where"
+                f"{self.name} stands still at {longest.value:g} for {longest.rows} rows of {longest.where}"
+                + "".join(f"; at {s.value:g} for {s.rows} rows of {s.where}" for s in more[:2])
+                + (f"; and {counted(len(more) - 2, 'more time')}" if len(more) > 2 else "")
+                + ": is the sensor dead there? Then leave the channel out of [data] channels, or such rows or files "
+                "with [data] where" + ("; it is what is forecast, so the score counts those rows" * self.target)
             )
         for (value, at), (_, rows) in (ends.items() for ends in self.ends.values()):
             share = at / count
@@ -131,6 +126,8 @@ class ChannelReport:
                     f"{self.name} is {value:g} in {at} rows, far from all others: if that means none, "
                     f"write [data] missing = [{value:g}]"
                 )
+            elif value in (s.value for s in self.still):
+                continue
             elif share > OFTEN and at > PILE * rows and not (self.whole and self.high - self.low < 32):
                 found.append(f"{self.name} is at a limit, {value:g}, in {share:.1%} of the rows: does the sensor clip?")
         if self.clipped:

@@ -141,6 +141,21 @@ def test_the_report_as_text_json_and_page(tmp_path, capsys):
     assert all(source.startswith("'data:") for source in re.findall(r"(?:src|href)=(.{6})", text)), "it loads nothing"
 
 
+def test_a_stuck_channel_is_in_each_form_of_the_report(tmp_path, capsys):
+    text = rows(400).splitlines()
+    text[150:300] = [line.rpartition(",")[0] + ",0.125" for line in text[150:300]]
+    files = {f"p{k}/{what}.csv": f"{HEAD}\n{rows(400)}" for k in (1, 2, 3) for what in ("run", "walk")}
+    new(tmp_path, files | {"p2/walk.csv": f"{HEAD}\n" + "\n".join(text) + "\n"})
+    assert "acc z stands still at 0.125 for 150 rows of p2/walk.csv" in " ".join(capsys.readouterr().out.split())
+    assert main(["data", str(tmp_path / "my.toml"), "--json", "--html", str(tmp_path / "r.html")]) == 0
+    (found,) = json.loads(capsys.readouterr().out)["still"]["acc z"]
+    assert found == {
+        "value": 0.125, "rows": 150, "file": "p2/walk.csv", "group": "p2", "begin": 3.0, "absolute": False,
+        "part": "training",
+    }  # fmt: skip
+    assert "acc z stands still at 0.125 for 150 rows of p2/walk.csv" in (tmp_path / "r.html").read_text()
+
+
 def test_names_from_files_neither_mark_up_nor_escape(tmp_path, capsys):
     files = {f"p{k}/[red]x[_red]<b>$a_{w}.csv": f"[bold]t[_bold],<script>,$x^$\n{rows(150, width=2)}"
              for k in (1, 2, 3) for w in "uv"}  # fmt: skip

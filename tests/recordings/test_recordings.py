@@ -13,7 +13,7 @@ from tiny import tiny_model
 from lnp_edge import config
 from lnp_edge.base.errors import ConfigError, DataError, LnpError
 from lnp_edge.readers import Column
-from lnp_edge.recordings import counts, cut
+from lnp_edge.recordings import counts, cut, still
 from lnp_edge.recordings.cut import Rows
 from lnp_edge.recordings.find import natural, template_of
 from lnp_edge.recordings.load import load
@@ -461,6 +461,45 @@ def test_odd_channels_are_told_with_the_remedy(tmp_path):
     assert "far from all others" not in "\n".join(clean[1].remarks())
 
 
+def log_of_machines(count=4000):
+    """Lines of three machines in turn, and which rows of each are stuck."""
+    rng = np.random.default_rng(4)
+    t, rows = np.arange(count), []
+    stuck = {"B": (1000, 2201, 2.41), "C": (3500, 3700, 0.0)}
+    for m in "ABC":
+        vib = (2 + np.abs(rng.normal(0, 1, count))).round(2)
+        if m in stuck:
+            begin, end, value = stuck[m]
+            vib[begin:end] = value
+        hum = np.clip(95 + 20 * np.sin(t / 300) + rng.normal(0, 2, count), 0, 100).round()
+        rain = np.maximum(np.sin(t / 500) + rng.normal(0, 0.1, count) - 0.9, 0).round(2)
+        room = (20 + np.cumsum(rng.normal(0, 0.02, count))).round(1)
+        rows.append([(600 * k, m, vib[k], hum[k], rain[k], k // 6 % 24, k // 144 % 7, room[k]) for k in t])
+    return lines("t,machine,vib,hum,rain,hour,day,room", [row for three in zip(*rows, strict=True) for row in three])
+
+
+def test_a_stuck_sensor_is_told_and_a_slow_or_a_limited_one_is_not(tmp_path):
+    """Humidity at 100 %, no rain for days, the hour and a quiet room hold their values for long too."""
+    settings = 'files = "*.csv"\ntime = "t"\ngroup = "machine"\ntarget = "vib"\nahead = 600'
+    _, report = loaded(tmp_path, {"log.csv": log_of_machines()}, settings)
+    assert [c.name for c in report.channels if c.still] == ["vib"]
+    told = [(s.value, s.rows, s.file, s.group, s.begin, s.part) for s in report.channels[0].still]
+    assert told == [
+        (pytest.approx(2.41), 1201, "log.csv", "B", 600_000, "training"),
+        (0.0, 200, "log.csv", "C", 2_100_000, "test"),
+    ]
+    said = next(remark for remark in report.remarks() if "stands still" in remark)
+    assert "vib stands still at 2.41 for 1201 rows of log.csv, B, from 600000 s, in training; at 0 for 200" in said
+    assert "it is what is forecast" in said and "limit" not in said
+
+
+def test_runs_of_equal_values_are_found_across_blocks(monkeypatch):
+    monkeypatch.setattr(still, "PART", 7)
+    x = np.repeat(np.arange(40, dtype=np.float32), np.random.default_rng(2).integers(1, 20, 40))
+    at, rows = (np.concatenate(a) for a in zip(*still._runs(x), strict=True))
+    assert np.array_equal(np.repeat(x[at], rows), x) and len(rows) == 40
+
+
 def test_a_slow_a_held_and_a_coarse_signal_do_not_clip(tmp_path):
     sine = np.sin(np.arange(2000) / 50)
     held, battery = sine[np.arange(2000) // 100 * 100].round(3), 3.7 - np.arange(2000) // 40 * 0.002
@@ -483,7 +522,7 @@ def test_rows_that_one_channel_alone_loses_are_told_with_the_remedy(tmp_path):
 def test_extremes_are_those_of_all_files():
     report = ChannelReport("a")
     for values in ([1, 2, 2, 9, 8], [0.5, 0.5, 2, 9, 9], [3, 4, 4], [0.5, 1]):
-        report.look(np.array(values, np.float32), 10.0, "")
+        report.look(np.array(values, np.float32), 10.0)
     assert report.ends == {-1: {10.5: 3, 11.0: 2}, 1: {19.0: 3, 18.0: 1}}
     assert (report.low, report.high) == (10.5, 19.0)
 
