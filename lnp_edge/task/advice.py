@@ -10,6 +10,7 @@ from lnp_edge.task.split import Split
 
 FEW_GROUPS = 5
 GAP = 0.1  # of a score between training and test: people differ, or the network has learnt by heart
+FITS = 0.95  # on the training part, from which more training or neurons are not what is lacking
 WORTH = 0.02  # a smaller difference decides nothing
 
 
@@ -91,7 +92,7 @@ def _remedies(data: Split, scores: Scores) -> list[str]:
         plain, bands = (scores.baselines.get(f"ridge on statistics{more}", np.nan) for more in ("", " and bands"))
         if bands - plain > WORTH and not data.task.front.spectral:
             found.append('Frequencies tell the classes apart: try [data] front = "logdiff" with frame = 8.')
-        elif not scores.better(scores.training, scores.baselines[scores.best]):
+        elif scores.training < FITS and not scores.better(scores.training, scores.baselines[scores.best]):
             longer = "[stream] batches" if data.streaming else "[train] epochs"
             found.append(f"The network does not fit its own training part: try more {longer} or [network] neurons.")
     return found

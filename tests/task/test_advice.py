@@ -66,6 +66,11 @@ def test_a_front_end_that_measures_frequencies_is_not_advised_where_it_is_set():
     assert "front =" not in said and "does not fit its own training part" in said
 
 
+def test_a_network_that_fits_its_training_part_is_not_told_to_train_more():
+    said = " ".join(advice(data(), Scores(0.95, 0.977, {PLAIN: 1.0}), "my.toml", RIVALS))
+    assert f"{PLAIN} is better" in said and "does not fit" not in said and "writes its C" in said
+
+
 @pytest.mark.parametrize(("changed", "told"), [((1.0, 0.798), True), ((0.9, 0.85), False), (None, False)])
 def test_an_augmentation_that_harms_is_told(changed, told):
     said = " ".join(advice(data(), Scores(0.88, 0.8, {PLAIN: 0.6}, changed=changed), "my.toml", RIVALS))
