@@ -13,7 +13,9 @@ import argparse
 import json
 from pathlib import Path
 
+from lnp_edge import config
 from lnp_edge.base.console import bars, note, out
+from lnp_edge.base.errors import ConfigError, LnpError
 from lnp_edge.base.files import beside, discard, refuse_unwritable
 from lnp_edge.commands import _after
 from lnp_edge.commands._pruned import PRUNING, pruned
@@ -27,6 +29,8 @@ from lnp_edge.spec import frontend, plugins
 from lnp_edge.stages import pipeline
 from lnp_edge.task.fit import configuration
 from lnp_edge.task.split import Split, data_for, load_data, split
+
+OUTPUT = Path("trained.safetensors")
 
 
 def _line(key: str, value: str, known: list[str]) -> str:
@@ -60,14 +64,13 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "source", metavar="CONFIG.toml|TASK|NETWORK.safetensors", help="lnp reproduce --help lists the tasks"
     )
-    parser.add_argument(
-        "-o", "--output", type=Path, default=Path("trained.safetensors"), metavar="FILE", help="default: %(default)s"
-    )
+    parser.add_argument("-o", "--output", type=Path, default=OUTPUT, metavar="FILE", help="default: %(default)s")
     parser.add_argument("--json", action="store_true", help="print measures and learning curve as JSON")
 
 
 def run(args: argparse.Namespace) -> int:
     refuse_unwritable(args.output)
+    _refuse_another(args.source, args.output)
     pipeline.require_torch()  # fail before the pruning, not after it
     before, checkpoint = beside(args.output, "before"), beside(args.output, "checkpoint")
     file = _start(args.source, args.output, before)
@@ -86,8 +89,25 @@ def run(args: argparse.Namespace) -> int:
         _after.show(data, found)
         if found["warning"]:
             out.print(f"not converged: {found['warning']}", soft_wrap=True, markup=False)
-    note(f"written: {args.output}    next: lnp quantize {args.output} -o model.onnx")
+    model = args.output.with_suffix(".onnx") if args.output.name != OUTPUT.name else args.output.parent / "model.onnx"
+    note(f"written: {args.output}    next: lnp quantize {args.output} -o {model}")
     return 0
+
+
+def _refuse_another(source: str, output: Path) -> None:
+    """Raise ConfigError if the output holds the network of another data set: it may have taken hours."""
+    if not output.exists():
+        return
+    try:
+        there = network_file.load(output).config.data.name
+    except LnpError:  # no network, or a damaged one
+        return
+    network = source.endswith(".safetensors")
+    name = (network_file.load(Path(source)).config if network else config.named(source)).data.name
+    if there != name:
+        another = output.with_name(f"{name}.safetensors")
+        other = f"choose another name: -o {another}" if another != output else "choose another name with -o"
+        raise ConfigError(f"{output} holds a network of {there}, this one is of {name}", f"{other}, or remove {output}")
 
 
 def _task(source: str, settings: Config) -> str:

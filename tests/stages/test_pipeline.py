@@ -117,3 +117,19 @@ def test_windows_with_gaps_are_refused_before_the_work(tmp_path, capsys):
     path = tmp_path / "c.toml"
     path.write_text("[data]\nwindow = 2.0\nhop = 4.0\nlimit = 1\n[network]\nneurons = 8\n[prune]\nmethod = 'random'\n")
     assert main(["prune", str(path), "-o", str(tmp_path / "p.safetensors")]) == 2
+
+
+def test_a_network_of_another_data_set_is_not_replaced(at, capsys):
+    """A second configuration with the same -o cost the first its network, without a word."""
+    (at / "c.toml").write_text("[network]\nneurons = 30" + REST)
+    run(capsys, "train c.toml")
+    before = (at / "trained.safetensors").read_bytes()
+    assert main(["train", "wind"]) == 2 and (at / "trained.safetensors").read_bytes() == before
+    what, remedy = capsys.readouterr().err.splitlines()
+    assert "trained.safetensors holds a network of spar, this one is of wind" in what
+    assert "-o wind.safetensors, or remove trained.safetensors" in remedy
+    (at / "c.toml").write_text("[network]\nneurons = 20" + REST)
+    assert main(["train", "c.toml"]) == 0 and (at / "trained.safetensors").read_bytes() != before, "tried again"
+    assert "next: lnp quantize trained.safetensors -o model.onnx" in capsys.readouterr().err
+    assert main(["train", "c.toml", "-o", "mine.safetensors"]) == 0
+    assert "next: lnp quantize mine.safetensors -o mine.onnx" in capsys.readouterr().err
