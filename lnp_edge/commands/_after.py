@@ -66,11 +66,16 @@ def show(data: Split, found: dict[str, Any]) -> None:
         "the network, on training": found["training"],
     }
     cells = [[name, *(f"{measures[key]:.3f}" for key in keys)] for name, measures in rows.items()]
-    print_table(f"{data.train.name}: {data.held_out_text}, held out", ["", *map(metrics.title, keys)], cells)
+    print_table(f"{data.train.name}: {data.held_out_text}, held out", ["", *(_title(data, key) for key in keys)], cells)
     if data.test.classes:
         _mistakes(data.test.classes, np.array(found["confusion"]))
     for sentence in found["advice"]:
         out.print(sentence, markup=False)
+
+
+def _title(data: Split, key: str) -> str:
+    unit = data.test.series.unit if data.test.series and key == "rmse" else ""
+    return metrics.title(key) + (f" [{unit}]" if unit else "")
 
 
 def _mistakes(classes: tuple[str, ...], matrix: NDArray) -> None:

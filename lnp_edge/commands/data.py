@@ -145,7 +145,8 @@ def _print(dataset: Dataset, report: Report, settings: Config, remarks: list[str
     columns = ["", "part", unit, "lacks"]
     if not any(lacks for *_, lacks in cells):
         columns, cells = columns[:-1], [row[:-1] for row in cells]
-    _table(f"{unit} of {dataset.group_name}", columns, cells)
+    each = "each part" if dataset.group_name == "part" else dataset.group_name
+    _table(f"{unit} of {each}", columns, cells)
     cells = [
         [c.name, c.unit, *(f"{value:.5g}" for value in c.extremes), f"{c.missing}", f"{q.scale:g}", f"{q.zero:.12g}"]
         for c, q in zip(report.channels, dataset.quantities, strict=True)

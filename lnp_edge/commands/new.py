@@ -60,10 +60,17 @@ def arguments(parser: argparse.ArgumentParser) -> None:
         "--path", metavar="PATTERN", help='what the names of folders and files say: "{label}/{person}_{n}.csv"'
     )
     parser.add_argument("--target", help="forecast this channel instead")
-    parser.add_argument("--ahead", type=float, metavar="S", help="how far ahead, in s")
+    parser.add_argument("--ahead", type=_seconds, metavar="S", help="how far ahead, in s")
     parser.add_argument("--rate", type=float, metavar="HZ", help="rows a second, where the files do not say it")
     parser.add_argument("--overwrite", action="store_true", help="replace FILE.toml if it exists")
     parser.add_argument("--example", type=Path, metavar="FOLDER", help="write a folder of example recordings")
+
+
+def _seconds(text: str) -> float:
+    try:
+        return float(text)
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"{text[:40]!r} is no number of seconds: an hour is 3600") from None
 
 
 def run(args: argparse.Namespace) -> int:
@@ -92,8 +99,10 @@ def run(args: argparse.Namespace) -> int:
         rows = counted(sum(none.values()), "value")
         found.say("missing", list(none), f"CHECK: {rows}, far from all others: a sign for none?")
         settings = _parsed(found, args.config, args.data)
-        dataset, _ = load(settings.data)
+        dataset, seen = load(settings.data)
     fitted = fit.fitted(settings, dataset)
+    if "group" in found.keys:
+        found.why["group"] += f"; held out for the test: {seen.splits}"
     text = _text(found, args.config, args.data, dataset) + _open_keys(fitted, dataset)
     text += NETWORK.format(**(OF_SERIES if dataset.series else OF_CLASSES))
     text += f"# epochs = {fitted.train.epochs:<16} # about {fit.STEPS} steps of the optimiser\n"
@@ -103,6 +112,8 @@ def run(args: argparse.Namespace) -> int:
     for key, why in found.why.items():
         if key in found.keys and why.startswith("CHECK: "):
             note(f"check [data] {key} = {_toml(found.keys[key])}: {why.removeprefix('CHECK: ')}")
+    for reason in found.left_out:
+        note(f"no channel: {reason}")
     if 1 / dataset.dt >= FAST and dataset.classes and len(dataset.channels) * FAST_FRAME <= MAX_IN:
         note(f"check [data] window = {fitted.data.window:g}: at {1 / dataset.dt:g} Hz {_of_fast(dataset)}")
     note(f"next: lnp train {args.config} -o trained.safetensors")

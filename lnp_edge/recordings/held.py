@@ -111,6 +111,6 @@ def _in_time(found: list[Recording], groups: Sequence[str], series: bool, why: s
         raise DataError(f"{rows} rows are too few to hold some out for the test", "record more, or check [data] gap")
     ids = [2 * r.group + t for r, t in flat]
     several = len(groups) > 1
-    titles = [f"{group} ({part})" if several else part for group in groups for part in ("first", "last")]
+    titles = [f"{group} ({part})" if several else part for group in groups for part in ("earlier", "later")]
     held_out = tuple(sorted({i for i, t in zip(ids, tests, strict=True) if t}))
     return Parts([r for r, _ in flat], ids, tests, held_out, tuple(titles), "part", why)

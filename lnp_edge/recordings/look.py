@@ -28,9 +28,6 @@ BLOCKS = 20  # of each
 INDEX = re.compile(r"^$|^(index|unnamed.*|level_\d|row|nr|no|n|sample|count|counter|seq)$", re.I)
 
 
-_HELD = "whole groups are held out for the test"
-
-
 @dataclass
 class Guess:
     """Keys of [data] as TOML values, and a comment for each."""
@@ -75,6 +72,11 @@ def look(folder: Path, given: dict[str, object]) -> Guess:
     _require_told(given, list(alias.values()), by_path, places)
     _group(found, given, texts, by_path, places)
     _channels(found, given, inside, blocks, alias, clock)
+    if target := given.get("target"):
+        channels = found.keys["channels"]
+        assert isinstance(channels, list)
+        alike = [name for name in channels if readers.key(name) == readers.key(target)]
+        given = given | {"target": alike[0] if len(alike) == 1 and target not in channels else target}
     for key, value in given.items():
         if value and key != "path":
             found.say(key, value, "as told")
@@ -249,12 +251,12 @@ def _group(
         return
     fit = [n for n, v in texts.items() if 2 <= len(v) <= 1000 and GROUP.search(n) and n != found.keys.get("label")]
     if fit:
-        found.say("group", fit[0], f"{_some(texts[fit[0]])}; {_HELD}")
+        found.say("group", fit[0], f"{_some(texts[fit[0]])}")
     elif by_path and len(by_path.people) > 1:
         guess = "" if by_path.sure else "CHECK: each counts as a person or machine of its own, "
         if by_path.sure and found.keys.get("label") == by_path.label and not by_path.told_apart:
             guess = "CHECK: a guess, "
-        found.say("group", by_path.person, f"{guess}{_some(by_path.people)}; {_HELD}")
+        found.say("group", by_path.person, f"{guess}{_some(by_path.people)}")
     elif 2 <= len(places) <= 200 and given.get("label") != FILE and not (by_path and by_path.labels):
         found.say("group", FILE, "CHECK: each file counts as a person or machine of its own")
 

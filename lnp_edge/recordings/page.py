@@ -12,7 +12,7 @@ import numpy as np
 
 from lnp_edge.base.console import ascii_only
 from lnp_edge.base.files import write_whole
-from lnp_edge.recordings.report import Report, minutes, shown
+from lnp_edge.recordings.report import Report, minutes, shown, unit_of
 from lnp_edge.task.dataset import Dataset
 
 COLOURS = ("#2a6f97", "#d1495b", "#edae49", "#66a182", "#8d6a9f", "#5c4033", "#00798c", "#999999")
@@ -37,7 +37,11 @@ def write(path: Path, dataset: Dataset, report: Report, headline: str, windows: 
     ]
     if remarks:
         parts += ["<h2>Worth a look</h2><ul>", *(f"<li>{_text(remark)}</li>" for remark in remarks), "</ul>"]
-    parts += [f"<h2>Minutes</h2><p>For the test, shaded: {_text(report.splits)}.</p>", _minutes(dataset)]
+    unit, scale = unit_of(minutes(dataset).sum())
+    parts += [
+        f"<h2>{unit.capitalize()}</h2><p>For the test, shaded: {_text(report.splits)}.</p>",
+        _time(dataset, scale),
+    ]
     parts += [f"<h2>Channels</h2>{_channels(dataset, report)}"]
     parts += ["<h2>Values</h2><p>The share of the samples at each value, in the training part and in the test.</p>"]
     parts += [_picture(_values(dataset), "histograms of the channels"), "<h2>Examples</h2>"]
@@ -59,8 +63,8 @@ def _table(head: Sequence[str], rows: Sequence[Sequence[str]], marked: Sequence[
     return "".join(lines) + "</table></div>"
 
 
-def _minutes(dataset: Dataset) -> str:
-    time = minutes(dataset)
+def _time(dataset: Dataset, scale: float) -> str:
+    time = minutes(dataset) * scale
     rows = [[title, *(shown(t) for t in row), shown(row.sum())]
             for title, row in zip(dataset.group_titles, time, strict=True)]  # fmt: skip
     rows.append(["all", *(shown(t) for t in time.sum(0)), shown(time.sum())])

@@ -14,8 +14,9 @@ from lnp_edge import config as configurations
 from lnp_edge.base.errors import DataError
 from lnp_edge.config import Config, DataSettings, NetworkSettings, parameters
 from lnp_edge.recordings.load import step
-from lnp_edge.recordings.report import short
+from lnp_edge.recordings.report import short, shown
 from lnp_edge.spec.frontend import FrontEnd
+from lnp_edge.spec.neuron import neuron_module
 from lnp_edge.task.dataset import Dataset, in_samples
 from lnp_edge.task.split import load_data, require_whole_steps
 
@@ -27,6 +28,7 @@ FEWEST_EPOCHS = 5
 WINDOWS = 20_000  # of a series
 SHORTEST = 1.5  # steps of a time constant
 NOISE_OF_SERIES = 0.03  # as lnp_edge/configs/wind.toml: more hides small changes
+WORD, SYNAPSE, NEURON = 4, 3, 8  # bytes: of a state word; about, of a synapse and of a neuron's parameters
 BALANCE = 0.5  # of unequal classes, as lnp_edge/configs/mitbih.toml
 
 
@@ -166,7 +168,29 @@ def remarks(config: Config, dataset: Dataset) -> list[str]:
                 found.append(
                     f"{name} is {value:g} s, a step {step:g} s and a window {config.data.window:g} s: choose it between"
                 )
+    found += _open_windows(config, dataset)
     steps = config.train.epochs * _batches(dataset, window, config.train.batch)
     if config.train.epochs and not config.stream.batches and steps < STEPS // 4:
         found.append(f"{config.train.epochs} epochs are {steps} steps of the optimiser: about {STEPS} are usual")
     return found
+
+
+def _open_windows(config: Config, dataset: Dataset) -> list[str]:
+    """A sentence if the windows that are open at once take more memory than the network itself, each by its state."""
+    window, hop = in_samples(dataset, config.data.window, config.data.hop)
+    layers = config.network.layers
+    state = sum(layer.neurons * len(neuron_module(layer.neuron).STATE) * WORD for layer in layers)
+    count = math.ceil(window / hop)
+    network = sum(
+        config.prune.keep * layer.density * layer.recurrent * layer.neurons**2 * SYNAPSE
+        + layer.neurons * (len(dataset.channels) + max(1, len(dataset.classes)) + NEURON)
+        for layer in layers
+    )
+    if config.stream.batches or count == 1 or count * state <= network:
+        return []
+    fewer = math.ceil(window / max(1, int(network / state)))
+    return [
+        f"a decision every {config.data.hop:g} s keeps {count} windows open, whose states take about "
+        f"{shown(count * state / 1000)} kB of RAM, the network {shown(network / 1000)} kB of flash: "
+        f"[data] hop = {_seconds(fewer, dataset.dt):g} keeps {math.ceil(window / fewer)} open"
+    ]

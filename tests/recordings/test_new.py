@@ -105,6 +105,25 @@ def test_what_the_user_says_counts(tmp_path, capsys):
     assert data.label == "mood" and found.dt == 0.04 and found.classes == ("u2", "v2") and "n" not in found.channels
 
 
+def test_a_series_of_machines_as_its_header_calls_them(tmp_path, capsys):
+    lines = [f"{600 * k};{m};{v + k % 7:.1f};{v}" for k, v in enumerate(RNG.normal(5, 1, 400).round(1)) for m in "ab"]
+    files = {"log.csv": "t [s];machine;vib_rms [mm/s];T;same\n" + "\n".join(f"{line};5" for line in lines)}
+    data, found = new(tmp_path, files, "--target", "Vib_RMS [mm/s]")
+    assert data.target == ("vib_rms",) and found.group_titles == (
+        "a (earlier)",
+        "a (later)",
+        "b (earlier)",
+        "b (later)",
+    )
+    (group,) = re.findall("group = .*", (tmp_path / "my.toml").read_text())
+    assert "whole groups" not in group and group.endswith("held out for the test: the last 30% of each group's time")
+    said = capsys.readouterr().err
+    assert "no channel: same: is always 5" in said
+    with pytest.raises(SystemExit):
+        main(["new", str(tmp_path / "b.toml"), "--data", str(tmp_path), "--ahead", "1h"])
+    assert "'1h' is no number of seconds: an hour is 3600" in capsys.readouterr().err
+
+
 def test_nothing_is_replaced_unless_told(tmp_path, capsys):
     files = {f"{w}.csv": HEAD + "\n" + rows(200) for w in ("u", "v")}
     (tmp_path / "my.toml").write_text("mine")
@@ -319,7 +338,9 @@ def test_long_times_are_told_in_days_and_what_no_group_lacks_has_no_column(tmp_p
     )
     new(tmp_path, {"a.csv": text}, "--target", "T", "--ahead", "86400")
     told = capsys.readouterr().out
-    assert "days of part" in told and "minutes" not in told and "lacks" not in told
+    assert main(["data", str(tmp_path / "my.toml"), "--html", str(tmp_path / "r.html")]) == 0
+    assert "<h2>Days</h2>" in (tmp_path / "r.html").read_text()
+    assert "days of each part" in told and "earlier" in told and "minutes" not in told and "lacks" not in told
 
 
 def test_fast_signals_are_told_what_they_want(tmp_path, capsys):

@@ -120,7 +120,7 @@ def test_groups_in_interleaved_rows(tmp_path):
     )  # fmt: skip
     assert found.dt == 1.0 and found.series.horizon == 2 and found.metric == "rmse_ratio"
     assert all((np.diff(a[:, 0]) == 2).all() for a in found.recordings)
-    assert found.group_titles == ("m (first)", "m (last)", "n (first)", "n (last)") and found.held_out == (1, 3)
+    assert found.group_titles == ("m (earlier)", "m (later)", "n (earlier)", "n (later)") and found.held_out == (1, 3)
 
 
 def test_files_that_continue_each_other_become_one_recording(tmp_path):

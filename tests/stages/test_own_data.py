@@ -56,7 +56,7 @@ def test_a_series_of_ten_minute_values(at, capsys):
     hours = np.arange(1000) / 6
     level = 20 + 5 * np.sin(hours / 24 * 2 * np.pi) + np.random.default_rng(2).normal(0, 0.3, 1000)
     rows = [f"2026-11-{1 + k // 144:02d} {k // 6 % 24:02d}:{k % 6}0,{v:.2f}" for k, v in enumerate(level)]
-    (at / "t.csv").write_text("time,T\n" + "\n".join(rows))
+    (at / "t.csv").write_text("time,T [K]\n" + "\n".join(rows))
     (at / "my.toml").write_text('[data]\nfiles = "t.csv"\ntime = "time"\ntarget = "T"\nahead = 3600.0\n' + NETWORK)
     assert main(["train", "my.toml", "-o", "t.safetensors", "--json"]) == 0
     found = json.loads(capsys.readouterr().out)
@@ -64,3 +64,5 @@ def test_a_series_of_ten_minute_values(at, capsys):
     assert found["training"]["rmse"] > 0 and found["advice"] and "confusion" not in found
     assert found["baselines"]["linear autoregression"]["rmse_ratio"] < 1
     assert found["baselines"]["persistence"]["rmse"] == pytest.approx(1.0, abs=0.4), "in degrees"
+    assert main(["train", "my.toml", "-o", "t.safetensors"]) == 0
+    assert "RMSE [K]" in capsys.readouterr().out

@@ -1,5 +1,6 @@
 """Settings that a configuration of own data leaves open fit its steps and recordings; what does not fit is told."""
 
+import re
 import sys
 
 import numpy as np
@@ -55,6 +56,21 @@ def test_what_is_open_fits_ten_minute_values(tmp_path):
     assert all(SLOW <= found.network.params[tau] <= found.data.window for tau in ("tau_mem", "tau_ad"))
     data = split(found, load_data(found))
     assert pipeline.new_network(found, data).dt == SLOW
+
+
+def test_windows_that_take_more_memory_than_the_network_are_told_with_a_hop_that_takes_less(tmp_path):
+    def told(settings):
+        found = configuration(str(own(tmp_path, SERIES + settings, dt=SLOW)))
+        return [text for text in fit.remarks(found, load_data(found)) if "windows open" in text]
+
+    network = "\n[network]\nneurons = 128\n[prune]\nkeep = 0.3\n"
+    (said,) = told(network)
+    assert "a decision every 600 s keeps 50 windows open, whose states take about 51.2 kB of RAM" in said
+    hop, left = re.findall(r"hop = (\d+) keeps (\d+) open", said)[0]
+    assert int(left) * 1024 <= 1000 * float(re.findall(r"the network ([\d.]+) kB", said)[0])
+    assert told(f"hop = {hop}.0\n{network}") == []
+    found = configuration(str(own(tmp_path, CLASSES)))
+    assert "windows open" not in "".join(fit.remarks(found, load_data(found)))
 
 
 def test_what_is_written_stays(tmp_path):
