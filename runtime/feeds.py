@@ -210,7 +210,7 @@ class Lines:
         for line in whole:
             line, self._rest = self._rest + line, b""
             if not self._dropping:
-                found.append(None if len(line) > LINE_LIMIT else line.decode(self._encoding, "replace"))
+                found.append(None if len(line) > LINE_LIMIT else self._text(line))
             self._dropping = False
         self._rest += b"" if self._dropping else rest
         if len(self._rest) > LINE_LIMIT:
@@ -221,4 +221,11 @@ class Lines:
     def end(self) -> list[str | None]:
         """The last line, if no end of a line follows it."""
         rest, self._rest = self._rest, b""
-        return [rest.decode(self._encoding, "replace")] if rest else []
+        return [self._text(rest)] if rest else []
+
+    def _text(self, line: bytes) -> str:
+        """A line that is no UTF-8 is of Windows' code page, as in files: a later line may show it first."""
+        try:
+            return line.decode(self._encoding)
+        except UnicodeDecodeError:
+            return line.decode("cp1252", "replace")

@@ -19,7 +19,7 @@ class Rates:
 
     def compare(self, rate: float) -> None:
         if not self._done and abs(rate * self._dt - 1) > OFF:
-            self._tell(f"{spoken(rate)}, the model was trained at {1 / self._dt:.4g}")
+            self._tell(f"{spoken(rate)}, the model was trained at {spoken(1 / self._dt)}")
         self._done = True
 
 

@@ -26,6 +26,7 @@ HINT = "give counts, scaled like the training data"
 _NUMBER = re.compile(r"[+-]?(\d+([.]\d*)?|[.]\d+)([eE][+-]?\d{1,4})?", re.ASCII)
 # What a line is that is passed over, alone and as several.
 REASONS = {
+    "where": ("row that --where leaves out", "rows that --where leaves out"),
     "no row": ("line that is no row", "lines that are no rows"),
     "outside": (f"row with a value outside {LOW}..{HIGH}", f"rows with values outside {LOW}..{HIGH}"),
     "not whole": ("row with a value that is no whole number", "rows with values that are no whole numbers"),
@@ -64,6 +65,8 @@ class Parser:
         value, SKIP loses the row, STOP raises DataError
     none    : values that stand for none, see quantity.is_missing
     window  : rows; a channel whose value is held for so many is told of
+    group   : the column that named the group in training, if there is one: several must not be mixed
+    where   : a column and its value, of the rows to take
     strict  : whether names over the columns must be the channels' names; a serial port's banner may
         look like a header
 
@@ -81,9 +84,13 @@ class Parser:
         strict: bool = True,
         none: tuple[float, ...] = (),
         window: int = 2**20,
+        group: str = "",
+        where: tuple[str, str] | None = None,
     ):
         self.place, self.channels, self.missing, self.strict = place, channels, missing, strict
         self._none, self._window = none, window
+        self._group, self._where = group, where
+        self._who, self._met, self._turn = "", set[str](), 0  # the present group, those so far, rows of the present one
         quantities = quantities or (Quantity(),) * len(channels)
         self.quantities = quantities
         self._whole = [q.in_file for q in quantities]
@@ -175,7 +182,43 @@ class Parser:
         times = [_number(cells[k], self.layout.delimiter) for k in self.times or ()]
         return any(value is not None and math.isfinite(value) for value in (*values, *times))
 
-    def _row(self, cells: list[str], values: list[float | None]) -> Row | Lost:
+    def _chosen(self, cells: list[str], name: str, value: str) -> bool:
+        at = self._cell(name)
+        if at is None:
+            names = ", ".join(c.name for c in self.layout.names) if self.layout and self.layout.names else "no header"
+            raise DataError(
+                f"{self.place} line {self.lines}: no column {name[:40]!r}, for --where", f"its columns: {names[:200]}"
+            )
+        return cells[at].casefold() == value.casefold()
+
+    def _another(self, cells: list[str]) -> str:
+        """That the row is of another group than the one before; "" if not. Raises DataError where groups take turns."""
+        at = self._cell(self._group)
+        who = "" if at is None else cells[at]
+        self._turn += 1
+        if who == self._who:
+            return ""
+        before, turn, self._who, self._turn = self._who, self._turn - 1, who, 1
+        if who in self._met and turn < self._window:
+            raise DataError(
+                f"{self.place} line {self.lines}: {self._group} is {who[:40]} again after {before[:40]}: "
+                "rows of several are mixed",
+                f"--where {self._group}={who[:40]} takes those of one",
+            )
+        self._met.add(who)
+        return f"{self._group} is {who[:40]} now" if before else ""
+
+    def _cell(self, name: str) -> int | None:
+        """Where a column is, by its name without unit and case."""
+        assert self.layout
+        return next((k for k, c in enumerate(self.layout.names) if c.name.casefold() == key(name)), None)
+
+    def _row(self, cells: list[str], values: list[float | None]) -> Row | Lost | None:
+        if self._where and not self._chosen(cells, *self._where):
+            self.passed["where"] += 1
+            return None
+        if self._group and (new := self._another(cells)):
+            return Lost(new)
         found = [math.nan if v is None else v for v in values]
         gone = is_missing(np.array(found), self._none)
         if gone.any() and (lost := self._fill(cells, found, np.flatnonzero(gone).tolist())):
@@ -252,6 +295,8 @@ class Parser:
     def _what_is_wrong(self, text: str, cells: list[str], numbers: int) -> tuple[str, str]:
         place, count = f"{self.place} line {self.lines}", len(self.channels)
         names = f"name the model's channels in a first line: {','.join(self.channels)}"
+        if not self.strict:
+            names += "; if the sensor sent it before the port was opened, reset the sensor"
         if not numbers and (len(cells) > 1 or count == 1):
             present = {key(cell) for cell in cells}
             missing = next((c for c in self.channels if key(c) not in present), self.channels[0])

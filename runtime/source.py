@@ -29,6 +29,7 @@ class Source:
 
     place   : "-", a file, a log of lnp run --log, a serial port or a pyserial URL
     missing : what becomes of a missing value, see rows.Parser
+    where   : a column and its value, of the rows to take
     tell    : is called with remarks while the stream runs
 
     live : whether the samples come when they are made
@@ -45,6 +46,7 @@ class Source:
         missing: str = HOLD,
         baud: int = 115_200,
         tell: Callable[[str], None] = lambda text: None,
+        where: tuple[str, str] | None = None,
         feed: Feed | None = None,
         clock: Callable[[], float] = time.monotonic,
     ):
@@ -53,7 +55,15 @@ class Source:
         self._feed = feed or open_feed(place, baud, tell)
         self.live, port = self._feed.live, self._feed.port
         self._parser = Parser(
-            self._name, model.channels, model.quantities, missing, not port, model.missing, model.window
+            self._name,
+            model.channels,
+            model.quantities,
+            missing,
+            not port,
+            model.missing,
+            model.window,
+            _group_of(model),
+            where,
         )
         self._pace = Pace(model.sample_dt)
         self._stamps: Stamps | None = None
@@ -133,7 +143,7 @@ class Source:
         took = took if took > WAITED or not data else 0.0
         if took:
             parser = self._parser
-            wrong = (parser.refused or ("",))[0]
+            wrong = ": ".join(parser.refused or ())
             self._listening.waits(begin, self._clock(), parser.rows, parser.lines, wrong, self._stamps is not None)
         return data, took
 
@@ -232,3 +242,11 @@ class Source:
         if self._pace.rate:
             self._rates.compare(self._pace.rate)
         yield Sample(row.counts, t)
+
+
+def _group_of(model: QuantizedModel) -> str:
+    """The column or name that said the group in training; "" if nothing did."""
+    found: object = model.provenance
+    for part in ("config", "data", "group"):
+        found = found.get(part) if isinstance(found, dict) else None
+    return found if isinstance(found, str) else ""

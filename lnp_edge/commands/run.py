@@ -56,6 +56,9 @@ def arguments(parser: argparse.ArgumentParser) -> None:
         help="an empty cell, or a value of [data] missing: hold the last value (default), skip the row, which is "
         "a gap, or stop",
     )
+    parser.add_argument(
+        "--where", type=_where, metavar="COLUMN=VALUE", help="take only these rows, such as those of one machine"
+    )
     parser.add_argument("--hop", type=int, metavar="SAMPLES", help="samples between predictions (default: the model's)")
     parser.add_argument(
         "--log", type=Path, metavar="FILE", help="append samples, gaps and predictions; --source FILE replays them"
@@ -69,6 +72,13 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     )
 
 
+def _where(text: str) -> tuple[str, str]:
+    column, _, value = text.partition("=")
+    if not (column and value):
+        raise argparse.ArgumentTypeError(f"{text[:40]!r} is no COLUMN=VALUE, such as machine=M1")
+    return column.strip(), value.strip()
+
+
 def run(args: argparse.Namespace) -> int:
     from lnp_edge.runtime.host import classify
     from lnp_edge.runtime.reference import Reference
@@ -77,7 +87,7 @@ def run(args: argparse.Namespace) -> int:
     if args.free_run is not None and not 1 <= args.free_run <= MAX_STEPS:
         raise ConfigError(f"--free-run is {args.free_run}", f"choose a number from 1 to {MAX_STEPS}")
     model = _with_hop(onnx_file.load(args.model), args.hop)
-    source = Source(args.source, model, missing=args.missing, baud=args.baud, tell=note)
+    source = Source(args.source, model, missing=args.missing, baud=args.baud, where=args.where, tell=note)
     on_device = args.board or args.port
     opened = _device.device(model, args.board or "cortex-m4", args.port) if on_device else nullcontext(Reference(model))
     with opened as runner, _log(args, model) as log:

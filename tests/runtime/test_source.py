@@ -56,7 +56,49 @@ def refusal(data, **options):
     return e.value.what
 
 
+# ---- groups
+
+OF_MACHINES = replace(MODEL, provenance={"config": {"data": {"group": "Machine"}}})
+
+
+def machines(order, turns=1):
+    rows = (f"{k // turns * 0.04:.2f},{who},{k},0,{ord(who)}" for k, who in enumerate(order))
+    return ("t,machine,ax,ay,az\n" + "\n".join(rows) + "\n").encode()
+
+
+def test_machines_in_turn_are_refused_and_one_of_them_is_chosen():
+    """Their rows were mixed into one stream, and each decision was of nothing that exists."""
+    assert "machine" in refusal(machines("abcabcabc"), model=OF_MACHINES).casefold()
+    with pytest.raises(DataError) as e:
+        read(machines("abab"), model=OF_MACHINES)
+    assert e.value.what == "it line 4: Machine is a again after b: rows of several are mixed"
+    assert e.value.try_next == "--where Machine=a takes those of one"
+    heard = Heard(machines("abcabcabc", 3), OF_MACHINES, where=("machine", "B"))
+    assert heard.events() == [[1, 0, ord("b")], [4, 0, ord("b")], [7, 0, ord("b")]]
+    assert heard.source.summary() == ["passed over: 6 rows that --where leaves out"]
+    assert "no column 'pump', for --where" in refusal(machines("ab"), where=("pump", "1"))
+    assert "no column 'pump', for --where" in refusal(b"1,2,3\n", where=("pump", "1"))
+
+
+def test_where_the_machine_changes_for_long_is_a_gap_and_a_model_without_groups_does_not_mind():
+    n = OF_MACHINES.window
+    events = read(machines("a" * n + "b" * n + "a" * n), model=OF_MACHINES)
+    gaps = [e for e in events if isinstance(e, str)]
+    assert gaps == ["a row was lost: Machine is b now", "a row was lost: Machine is a now"]
+    assert len(read(machines("abcabc"))) == 6
+    for odd in ({"config": 3}, {"config": {"data": {"group": 7}}}, {}):
+        assert len(read(machines("abcabc"), model=replace(MODEL, provenance=odd))) == 6
+
+
 # ---- dialects
+
+
+def test_a_line_of_a_live_source_in_the_code_page_of_windows_is_read_as_in_files():
+    lines = feeds.Lines(text=False)
+    assert lines.push("t,T [°C]\n".encode("cp1252")) == ["t,T [°C]"]
+    assert lines.push("t,T [°C]\n".encode()) == ["t,T [°C]"], "UTF-8 stays what it is"
+    lines = feeds.Lines(text=True)
+    assert lines.push(b"ok\n") + lines.push("21 °C".encode("cp1252")) + lines.end() == ["ok", "21 °C"]
 
 
 @pytest.mark.parametrize(
@@ -311,7 +353,7 @@ RATES = [(40, ""), (43, ""), (20, "50.0 rows a second"), (50, "20.0 rows a secon
 def test_a_rate_that_is_not_the_models_is_told_once(ms, said):
     heard = Heard(stamped([ms * k for k in range(100)], "t [ms]"))
     heard.events()
-    assert heard.told == ([f"{said}, the model was trained at 25"] if said else [])
+    assert heard.told == ([f"{said}, the model was trained at 25.0 rows a second"] if said else [])
 
 
 # ---- live sources
@@ -384,7 +426,10 @@ def test_rows_that_wait_while_a_window_is_computed_are_no_gap():
 def test_a_live_source_with_another_rate_is_told_once_and_a_recording_through_a_pipe_is_not():
     heard = live([b"\n", *rows(300, dt=0.02)])
     heard.events()
-    assert heard.told == ["listening: 50.0 rows a second", "50.0 rows a second, the model was trained at 25"]
+    assert heard.told == [
+        "listening: 50.0 rows a second",
+        "50.0 rows a second, the model was trained at 25.0 rows a second",
+    ]
     heard = live([b"1,2,3\n" * 100, *rows(3000, dt=0.001), 1.0, *rows(5, dt=0.001)], port=False)
     assert "gap" not in heard.times() and heard.told == []
 
@@ -396,7 +441,15 @@ def test_what_is_heard_is_told_if_it_is_no_row():
     heard = live([b"x\n", *[0.1, b"1,2\n"] * 30], port=False)
     with pytest.raises(DataError):
         heard.events()
-    assert heard.told == ["listening: 16 lines, none is a row: it line 1: 'x' is no row of 3 numbers"]
+    assert heard.told == [
+        "listening: 16 lines, none is a row: it line 1: 'x' is no row of 3 numbers: "
+        "name the model's channels in a first line: ax,ay,az"
+    ]
+    heard = live([b"x\n", *[0.1, b"7,1,2,3\n"] * 30])
+    with pytest.raises(DataError) as e:
+        heard.events()
+    assert "if the sensor sent it before the port was opened, reset the sensor" in heard.told[0]
+    assert "reset the sensor" in e.value.try_next
 
 
 def test_blocks_of_a_program_that_does_not_flush_are_no_gaps():
