@@ -239,7 +239,9 @@ def _label(
     elif by_path and len(by_path.labels) > 1:
         check = "" if by_path.told_apart else "CHECK: a guess, "
         other = (
-            f"; if those are the others, add --path {json.dumps(by_path.swapped)}" if check and by_path.people else ""
+            f"; if it is the other way round, add --overwrite --path {json.dumps(by_path.swapped)}"
+            if check and by_path.people
+            else ""
         )
         found.say("label", by_path.label, f"{check}{_some(by_path.labels)}, from the files' names{other}")
 

@@ -279,7 +279,7 @@ def test_parts_that_nothing_tells_apart_are_to_check_with_the_way_to_swap_them(t
     said = capsys.readouterr().err
     assert data.path == "{label}/{person}_{n}.csv" and found.group_titles == ANNA, "folders are classes more often"
     assert 'check [data] label = "label": a guess' in said and 'check [data] group = "person": a guess' in said
-    swap = re.search(r'add --path "([^"]+)"', said)[1]
+    swap = re.search(r'add --overwrite --path "([^"]+)"', said)[1]
     _, found = new(tmp_path, files, "--path", swap, "--overwrite")
     assert found.classes == ANNA and found.group_titles == ("zag", "zig")
     assert "check" not in capsys.readouterr().err, "it is as told"
