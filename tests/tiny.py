@@ -214,15 +214,18 @@ def with_entry(model, table, k, value) -> QuantizedModel:
                 return vars(CSR.from_dense(dense))
         return {part: other(f"w_{p.name}_{part}", getattr(p.w, part)) for part in ("indptr", "indices", "data")}
 
+    def of_params(p):
+        stored = p.module.TABLES
+        # What a device holds of a leak is 2**16 less it, and back by the same rule.
+        held = {name: other(f"{p.name}_{name}", stored[name].table(v).astype(np.int64)) for name, v in p.params.items()}
+        return {name: stored[name].table(v).astype(np.int32) for name, v in held.items()}
+
     front = tuple(tuple(other(f"front_{name}", v).tolist()) for name, v in model.front.tables.items())
     return replace(
         model,
         front=replace(model.front, params=front),
         encoder_params={name: other(f"encoder_{name}", v) for name, v in model.encoder_params.items()},
-        populations=tuple(
-            replace(p, params={name: other(f"{p.name}_{name}", v) for name, v in p.params.items()})
-            for p in model.populations
-        ),
+        populations=tuple(replace(p, params=of_params(p)) for p in model.populations),
         projections=tuple(replace(p, w=replace(p.w, **of_matrix(p))) for p in model.projections),
     )
 

@@ -125,8 +125,8 @@ WRONG = {
     "state_word is the next": ("lnp_state.h", "[index]; \\", "[index ^ 1u]; \\", "reset"),
     "a sum is of 16 bits": (
         "lnp_net.c",
-        "const int32_t drive = s->drive[i];\n        z >>= 1;",
-        "const int16_t drive = (int16_t)s->drive[i];\n        z >>= 1;",
+        "int32_t i_syn_ = s->hidden_i_syn[i];\n    int32_t v_",
+        "int32_t i_syn_ = (int16_t)s->hidden_i_syn[i];\n    int32_t v_",
         "extremes",
     ),
     "an input saturates late": ("lnp_net.c", ", -127, 127)", ", -128, 127)", "encoder"),
