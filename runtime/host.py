@@ -29,12 +29,14 @@ class Prediction:
     margin: int  # of the class's read-out over the others, see spec/decision.py
     percent: int  # confidence
     unknown: bool
-    forecast: dict[str, float] | None  # counts that each read-out forecasts; None for a class
+    forecast: dict[str, float] | None  # of each read-out, in its channel's unit, else counts; None for a class
+    forecast_counts: dict[str, float] | None  # the same as counts, not rounded
     y: tuple[int, ...]
     latency_us: float  # from the window's last row to this prediction
 
     def as_dict(self) -> dict:
-        hidden = ("forecast",) if self.forecast is None else ("label", "name", "margin", "percent", "unknown")
+        forecasts = ("forecast", "forecast_counts")
+        hidden = forecasts if self.forecast is None else ("label", "name", "margin", "percent", "unknown")
         return {key: value for key, value in self.__dict__.items() if key not in hidden}
 
 
@@ -109,9 +111,11 @@ class Stream:
         return predicted
 
     def _predict(self, y: NDArray[np.int32], row: NDArray[np.int16], outside: int, begin: float):
-        model, forecast, decided = self.model, None, None
+        model, values, counts, decided = self.model, None, None, None
         if model.forecast:
-            forecast = dict(zip(model.classes, model.forecast.of(row, y).tolist(), strict=True))
+            counts = dict(zip(model.classes, model.forecast.of(row, y).tolist(), strict=True))
+            both = zip(model.classes, model.forecast_quantities, strict=True)
+            values = {name: quantity.value(counts[name]) for name, quantity in both}
         else:
             decided = model.decision.next(self._present, y.tolist(), outside)
             self._present = decided.label
@@ -125,7 +129,8 @@ class Stream:
             margin=decided.margin if decided else 0,
             percent=decided.percent if decided else 0,
             unknown=decided.unknown if decided else False,
-            forecast=forecast,
+            forecast=values,
+            forecast_counts=counts,
             y=tuple(y.tolist()),
             latency_us=(time.perf_counter() - begin) * 1e6,
         )

@@ -498,8 +498,10 @@ def test_a_forecast_has_its_unit_and_the_date_of_its_window(capsys, at):
     assert main(["run", "l.onnx", "--source", "d.csv", "--json"]) == 0
     said = json_lines(capsys)
     for k, (line, one) in enumerate(zip(text.splitlines(), said, strict=True)):
-        for name, count in one["forecast"].items():
-            assert f"{name}: {(count + 1000) * 0.005:.3f} degC" in line
+        assert list(one["forecast"]) == list(one["forecast_counts"]) == list(slow.classes)
+        for name, count in one["forecast_counts"].items():
+            assert one["forecast"][name] == (count + 1000) * 0.005, "JSON had counts, the text degrees"
+            assert f"{name}: {one['forecast'][name]:.3f} degC" in line
         assert k or line.startswith("2026-10-01 00:00:00 to 2026-10-01 20:00:00   ")
         assert line.endswith(" degC") and "margin" not in line
     zoned = [row.replace(":00,", ":00+05:30,", 1) for row in rows]

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 from conftest import need
-from tiny import tiny_counts, tiny_model
+from tiny import tiny_counts, tiny_loop, tiny_model
 
 import lnp_edge
 from lnp_edge.interchange import onnx_file
@@ -33,6 +33,18 @@ def test_the_page_runs_as_written(tmp_path, monkeypatch, capsys, physical):
     first = lnp_edge.load("model.onnx").predict(recording)[0]
     assert names["read_outs"][-1].tolist() == list(first.y)
     assert str(first.margin) in capsys.readouterr().out
+
+
+def test_its_example_of_a_forecast_prints_values_in_the_unit_of_the_channel(capsys):
+    model = replace(tiny_loop(), quantities=(Quantity("g", 5.0, 0.001, False),) * 3).check()
+    (block,) = re.findall(r"```python\n([^`]*p\.forecast.*?)```", TEXT, re.S)
+    recording = (tiny_counts(model, 30) - 5.0) * 0.001
+    exec(block, {"model": lnp_edge.Model(model), "recording": recording})
+    said = capsys.readouterr().out.splitlines()
+    assert len(said) == 2 * 3
+    counts = lnp_edge.Model(tiny_loop()).predict(tiny_counts(model, 30))[0].forecast
+    expected = [f"0.20 s, {name}: {(count - 5.0) * 0.001:.6g}" for name, count in counts.items()]
+    assert said[:3] == expected
 
 
 def test_the_page_names_what_there_is():

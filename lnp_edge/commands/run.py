@@ -215,9 +215,8 @@ def _time(us: float) -> str:
 
 def _forecast(model: QuantizedModel, p) -> Iterator[tuple[str, str]]:
     """The name and the value of each channel that is forecast: physical, with its unit, if the model knows these."""
-    for k, (name, count) in enumerate((p.forecast or {}).items()):
-        assert model.forecast
-        yield name, model.quantities[model.forecast.target[k]].told(count) if model.quantities else f"{count:.0f}"
+    for name, count in (p.forecast_counts or {}).items():
+        yield name, model.forecast_quantities[model.classes.index(name)].told(count)
 
 
 def _free_run(args: argparse.Namespace, model: QuantizedModel, runner, source, log) -> int:

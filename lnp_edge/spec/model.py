@@ -272,6 +272,12 @@ class QuantizedModel:
             return ()
         return tuple(int(v) for v in self.missing if v.is_integer() and -32768 <= v <= 32767)
 
+    @property
+    def forecast_quantities(self) -> tuple[Quantity, ...]:
+        """The quantity that each read-out of a forecast gives."""
+        known = self.quantities or (Quantity(),) * len(self.channels)
+        return tuple(known[c] for c in self.forecast.target) if self.forecast else ()
+
     def rows(self, counts: NDArray[np.int16]) -> NDArray[np.int16]:
         """Samples [..., T, C] as the rows of steps, [..., T / frame, n_in]."""
         return counts.reshape(*counts.shape[:-2], -1, self.n_in)

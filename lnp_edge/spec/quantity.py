@@ -61,11 +61,23 @@ class Quantity:
         """Counts as they stand in a file: the inverse of counts()."""
         return counts if self.in_file else (counts - self.zero) * self.scale
 
+    @property
+    def physical(self) -> bool:
+        """Whether what is said of the channel is said in physical values: of plain counts it is said in counts."""
+        return bool(self.unit) or not self.in_file
+
+    def value(self, count: float) -> float:
+        """A count, rounded or not, as it is said: the physical value, or the count if nothing else is known."""
+        return (count - self.zero) * self.scale if self.physical else count
+
+    @property
+    def decimals(self) -> int:
+        """Digits behind the point that a count of 1 changes."""
+        return max(0, math.ceil(-math.log10(self.scale) - 1e-9)) if self.physical else 0
+
     def told(self, count: float) -> str:
-        """A count, rounded or not, in words: the physical value and its unit; without a unit as it stands in a file."""
-        value = (count - self.zero) * self.scale if self.unit else float(self.values(np.asarray(count)))
-        digits = 0 if self.in_file and not self.unit else max(0, math.ceil(-math.log10(self.scale) - 1e-9))
-        return f"{value:.{digits}f} {self.unit}".rstrip()
+        """value(count) in words, with its unit."""
+        return f"{self.value(count):.{self.decimals}f} {self.unit}".rstrip()
 
     @property
     def rest(self) -> float:

@@ -21,6 +21,7 @@ from lnp_edge.runtime.ports import open_board
 from lnp_edge.runtime.reference import Reference
 from lnp_edge.runtime.verify import Lockstep
 from lnp_edge.spec.model import Forecast
+from lnp_edge.spec.quantity import Quantity
 
 MODEL = tiny_model()  # window 20, hop 10, dt 0.01 s
 STREAM = tiny_counts(MODEL, 95)
@@ -108,9 +109,25 @@ def test_a_forecast_is_given_in_counts_by_name():
     found = list(infer(Reference(far), far, STREAM))[1]
     now = STREAM[29].tolist()
     expected = [now[2] + 0.5 * y[0], now[0] + 0.25 * y[1], now[1] + y[2], now[2] + 2 * y[3]]
-    assert found.as_dict()["forecast"] == dict(zip(MODEL.classes, expected, strict=True))
-    assert "label" not in found.as_dict() and "name" not in found.as_dict()
+    said = found.as_dict()
+    assert said["forecast"] == said["forecast_counts"] == dict(zip(MODEL.classes, expected, strict=True))
+    assert not {"label", "name"} & said.keys()
+    assert not {"forecast", "forecast_counts"} & next(infer(Reference(MODEL), MODEL, STREAM)).as_dict().keys()
     assert json.loads(json.dumps(found.as_dict()))["y"] == list(y)
+
+
+def test_a_forecast_is_given_in_the_unit_of_its_channel():
+    """A model that was given degrees answered with counts, and nothing made degrees of them."""
+    quantities = (Quantity("degC", -1000.0, 0.005, False), Quantity("", 5.0, 0.5, False), Quantity("V", 512.0, 0.01))
+    known = replace(LOOP, quantities=quantities).check()
+    (plain, *_), (found, *_) = (infer(Reference(one), one, STREAM) for one in (LOOP, known))
+    a, b, c = plain.forecast.values()
+    assert found.forecast_counts == plain.forecast_counts == plain.forecast
+    assert list(found.forecast.values()) == [(a + 1000.0) * 0.005, (b - 5.0) * 0.5, (c - 512.0) * 0.01]
+    far = replace(known, forecast=replace(LOOP.forecast, target=(2, 0, 0))).check()
+    (found, *_) = infer(Reference(far), far, STREAM)
+    a, b, c = found.forecast_counts.values()
+    assert list(found.forecast.values()) == [(a - 512.0) * 0.01, (b + 1000.0) * 0.005, (c + 1000.0) * 0.005]
 
 
 def naive_loop(model, warm_up, steps):
