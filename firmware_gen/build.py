@@ -60,7 +60,7 @@ def build(folder: Path, toolchain: str = "", optimize: str = "", sanitize: bool 
     manifest = read_manifest(folder)
     board = boards.get(manifest.board)
     used = toolchain or board.toolchain
-    tools = commands.toolchain(board, used)
+    tools = commands.toolchain(board, used, manifest.floats)
     tools = replace(tools, cc=compiler(used), optimize=optimize or ("-O0" if sanitize else tools.optimize))
     sources = sorted(path for path in manifest.files if path.endswith(".c"))
     output = commands.output(manifest.name, used + optimize + ("-sanitize" if sanitize else ""))

@@ -36,8 +36,11 @@ def names(board: Board) -> tuple[str, ...]:
     return (board.toolchain, *(t for t in ("gcc", "zig") if t != board.toolchain))
 
 
-def toolchain(board: Board, name: str = "") -> Toolchain:
-    """The toolchain of that name for the board; its default if name is empty."""
+def toolchain(board: Board, name: str = "", floats: bool = False) -> Toolchain:
+    """The toolchain of that name for the board; its default if name is empty.
+
+    floats : link what a core without floating point computes it with
+    """
     name = name or board.toolchain
     known = names(board)
     if name not in known:
@@ -52,7 +55,9 @@ def toolchain(board: Board, name: str = "") -> Toolchain:
     # zig's cc enables UBSan by default; -fno-builtin keeps memset from calling itself.
     target = ("-target", "thumb-freestanding-eabi", f"-mcpu={_zig_cpu(board.cpu)}")
     cpu = (*target, "-fno-builtin", "-fno-sanitize=all", "-fomit-frame-pointer")
-    return Toolchain(("python3", "-m", "ziglang", "cc"), "-O2", (*cpu, *BARE), LINK_BARE)
+    # Zig builds that library at its first use, in some seconds.
+    libs = (*LINK_BARE, "-lgcc") if floats else LINK_BARE
+    return Toolchain(("python3", "-m", "ziglang", "cc"), "-O2", (*cpu, *BARE), libs)
 
 
 def _zig_cpu(cpu: str) -> str:
@@ -85,8 +90,8 @@ def running(board: Board, name: str, folder: str) -> tuple[str, str]:
     return f"lnp flash {folder}", f"then send rows of counts to its UART at {board.baud} baud"
 
 
-def makefile(board: Board, name: str, sources: list[str], headers: list[str]) -> str:
-    """The Makefile: the same commands for `make`, which needs no Python."""
+def makefile(board: Board, name: str, sources: list[str], headers: list[str], floats: bool = False) -> str:
+    """The Makefile: the same commands for `make`, which needs no Python. floats : see toolchain()"""
     own, *others = names(board)
     lines = [
         f"# Generated for {board.name}. `make` builds {output(name, own)}; any variable can be set:",
@@ -99,7 +104,7 @@ def makefile(board: Board, name: str, sources: list[str], headers: list[str]) ->
         "",
     ]
     for each in (own, *others):
-        tools = toolchain(board, each)
+        tools = toolchain(board, each, floats)
         lines += [
             f"ifeq ($(TOOLCHAIN),{each})",
             f"CC = {' '.join(tools.cc)}",

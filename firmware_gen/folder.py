@@ -33,11 +33,15 @@ ELSEWHERE = "choose a new folder with -o, or move your own files out of this one
 
 @dataclass(frozen=True)
 class Manifest:
-    """The description of a generated folder. files maps each name to its SHA-256."""
+    """The description of a generated folder. files maps each name to its SHA-256.
+
+    floats : whether its program may compute in floating point, see commands.toolchain
+    """
 
     name: str
     board: str
     files: dict[str, str]
+    floats: bool = False
 
     @property
     def serves(self) -> bool:
@@ -49,20 +53,24 @@ class Manifest:
         return all(self.files.get(path) == _hash(text.encode()) for path, text in files.items())
 
 
-def program(name: str, target: Board, files: dict[str, str]) -> dict[str, str]:
-    """The files of a program with its Makefile and its manifest. All files that end with .c are compiled."""
+def program(name: str, target: Board, files: dict[str, str], floats: bool = False) -> dict[str, str]:
+    """The files of a program with its Makefile and its manifest. All files that end with .c are compiled.
+
+    floats : whether the program may compute in floating point
+    """
     sources = sorted(path for path in files if path.endswith(".c"))
     headers = sorted(path for path in files if path.endswith(".h"))
-    found = files | {"Makefile": commands.makefile(target, name, sources, headers)}
-    return found | {MANIFEST: manifest(name, target, found)}
+    found = files | {"Makefile": commands.makefile(target, name, sources, headers, floats)}
+    return found | {MANIFEST: manifest(name, target, found, floats)}
 
 
-def manifest(name: str, target: Board, files: dict[str, str]) -> str:
+def manifest(name: str, target: Board, files: dict[str, str], floats: bool = False) -> str:
     """The text of the manifest file."""
     found = {
         "format": 1,
         "name": name,
         "board": target.name,
+        **({"floats": True} if floats else {}),
         "files": {path: _hash(text.encode()) for path, text in sorted(files.items())},
     }
     return json.dumps(found, indent=1) + "\n"
@@ -75,7 +83,7 @@ def read_manifest(folder: Path) -> Manifest:
     data = read_bounded(path, MOST_BYTES, ConfigError, hint)
     try:
         raw = json.loads(data)
-        found = Manifest(raw["name"], raw["board"], raw["files"])
+        found = Manifest(raw["name"], raw["board"], raw["files"], raw.get("floats", False))
         sound = raw["format"] == 1 and _is_sound(found)
     except (ValueError, KeyError, TypeError, RecursionError):
         sound = False

@@ -8,7 +8,7 @@ from pathlib import Path
 from string import Template
 
 from lnp_edge.base.errors import ConfigError, DoesNotFit
-from lnp_edge.firmware_gen import commands, folder, link, network, startup
+from lnp_edge.firmware_gen import commands, folder, link, network, startup, stream
 from lnp_edge.firmware_gen.folder import write
 from lnp_edge.firmware_gen.network import CSRC
 from lnp_edge.firmware_gen.startup import stack_bytes
@@ -43,7 +43,7 @@ def generate(
     if name != PLAIN and (taken := _taken(model, board, name, app)):
         what = f"{name!r} cannot name a model in C: {taken} is there already"
         raise ConfigError(what, "choose another --name")
-    return folder.program(name, board, found)
+    return folder.program(name, board, found, floats=app and bool(model.forecast or model.quantities))
 
 
 def _files(model: QuantizedModel, board: Board, name: str, app: bool, selftest: bool = True) -> dict[str, str]:
@@ -74,12 +74,51 @@ def _app(model: QuantizedModel, name: str) -> str:
         name=name,
         NAME=name.upper(),
         channels=f"{len(model.channels)} integer{'s' * (len(model.channels) > 1)}",
-        rule=""
-        if _has_rule(model) or model.forecast
-        else "// Percent and unknown are 0: lnp quantize --decide fits them.\n",
+        **_of_decisions(model, name),
         lost=f" A row with {' or '.join(map(str, none))}\n// is one, as with lnp run --missing skip." if none else "",
         there=f"                there = there && {' && '.join(f'value != {v}' for v in none)};\n" if none else "",
     )
+
+
+def _of_decisions(model: QuantizedModel, name: str) -> dict[str, str]:
+    """The parts of the program that differ between a class and a forecast."""
+    up = name.upper()
+    if model.forecast is None:
+        code = Template((CSRC / "app_class.c.in").read_text("utf-8")).substitute(NAME=up)
+        never = "" if _has_rule(model) else "// Percent and unknown are 0: lnp quantize --decide fits them.\n"
+        return {
+            "what": _what(model),
+            "row": f"//     samples label margin percent unknown y0 ...\n{never}",
+            "acts": "// Does something about a decision: sets a pin, sends a message.\n",
+            "takes": "",
+            "given": "",
+            "decided": code,
+        }
+    known = model.forecast_quantities
+    said = [f"{title} [{q.unit}]" if q.unit else title for title, q in zip(model.classes, known, strict=True)]
+    cells = ['"' + one.replace('"', '""') + '"' if set(one) & set(',"') else one for one in said]
+    columns = ",".join(["samples", *cells, *(f"y{o}" for o in range(model.n_out))])
+    code = Template((CSRC / "app_forecast.c.in").read_text("utf-8")).substitute(
+        name=name, NAME=up, columns=stream.text(columns + "\n"), decimals=", ".join(str(q.decimals) for q in known)
+    )
+    return {
+        "what": _what(model),
+        "row": (
+            "//     samples,<what is forecast>,...,y0,...\n"
+            "// A forecast is in the unit of its channel, in counts if that has none; y are the read-outs.\n"
+        ),
+        "acts": (
+            "// Does something about a forecast: sets a pin, sends a message. sample is the one that it comes after;\n"
+            f"// lnp_{name}_forecast makes a value of it and a read-out.\n"
+        ),
+        "takes": f"const int16_t sample[LNP_{up}_CHANNELS], ",
+        "given": "sample, ",
+        "decided": code,
+    }
+
+
+def _what(model: QuantizedModel) -> str:
+    return "decision" if model.forecast is None else "forecast"
 
 
 def _has_rule(model: QuantizedModel) -> bool:
@@ -141,7 +180,7 @@ def _of_server(model: QuantizedModel) -> dict[str, str]:
 
 def _of_app(model: QuantizedModel, board: Board, name: str) -> dict[str, str]:
     """The parts of the README about the program that a user changes."""
-    count = model.open_windows
+    count, what = model.open_windows, _what(model)
     command, more = commands.running(board, name, ".")
     run = (
         (f"Run it{f', {more}' if command and more else ''}:\n\n```\n{command}\n```") if command else f"Run it: {more}."
@@ -154,8 +193,8 @@ def _of_app(model: QuantizedModel, board: Board, name: str) -> dict[str, str]:
     return {
         "more_ram": f"| all {count} network states, in RAM | {count * layout.state_bytes(model)} |\n" * (count > 1),
         "does": (
-            "takes samples and acts on decisions.\n"
-            "Replace two functions in `main.c`: where a sample comes from, and what a decision does.\n\n"
+            f"takes samples and acts on {what}s.\n"
+            f"Replace two functions in `main.c`: where a sample comes from, and what a {what} does.\n\n"
             f"{textwrap.fill(rows, 100)} {run}"
         ),
         "others_are": "`lnp_config.h` has the constants of the\nboard.",
@@ -186,12 +225,12 @@ def _example(model: QuantizedModel, name: str) -> dict[str, str]:
     sample = f"const int16_t sample[LNP_{up}_CHANNELS]"
     if model.decision.stream:
         when = (
-            f"The first decision comes after `LNP_{up}_WINDOW` samples, then one after every `LNP_{up}_HOP`. The "
+            f"The first {_what(model)} comes after `LNP_{up}_WINDOW` samples, then one after every `LNP_{up}_HOP`. The "
             f"network is never reset, and takes a step every `LNP_{up}_FRAME` samples."
         )
         more = ""
     else:
-        when = f"A window of `LNP_{up}_WINDOW` samples gives a decision; one begins every `LNP_{up}_HOP` samples."
+        when = f"A window of `LNP_{up}_WINDOW` samples gives a {_what(model)}; one begins every `LNP_{up}_HOP` samples."
         more = (
             f"Each window starts from reset. Windows that overlap have a network each, `LNP_{up}_WINDOWS` in all, "
             "which step as samples arrive: no sample is buffered beyond a step. "
@@ -218,18 +257,19 @@ def _example(model: QuantizedModel, name: str) -> dict[str, str]:
             "answer": f"    return {'decision.unknown ? -1 : ' if unknown else ''}(int32_t)decision.label;",
         }
     later = f"{model.forecast.horizon} sample{'s' * (model.forecast.horizon > 1)} later"
+    units = f"its unit, LNP_{up}_CHANNEL_UNITS" if model.quantities else "counts"
+    others = f", and so does `LNP_{up}_COUNT_<k>`" if model.quantities else ""
+    words["how"] += f"\n\n`lnp_{name}_forecast` computes in floating point{others}. Nothing else does."
     return words | {
         "takes": (
-            "// Takes the next sample. If a forecast is due, returns true and, for each read-out, the counts of its\n"
-            f"// channel {later}.\n"
-            f"bool predict({sample}, float forecast[LNP_{up}_N_OUT])\n{{\n"
-            f"    static const uint16_t channel[LNP_{up}_N_OUT] = LNP_{up}_TARGETS;\n"
-            f"    static const double unit[LNP_{up}_N_OUT] = LNP_{up}_UNITS;"
+            "// Takes the next sample. If a forecast is due, returns true and, for each read-out, what its channel is\n"
+            f"// {later}, in {units}.\n"
+            f"bool predict({sample}, double forecast[LNP_{up}_N_OUT])\n{{"
         ),
         "none": "false",
         "answer": (
             f"    for (uint32_t o = 0; o < LNP_{up}_N_OUT; o++) {{\n"
-            "        forecast[o] = (float)sample[channel[o]] + (float)unit[o] * (float)decision.y[o];\n"
+            f"        forecast[o] = lnp_{name}_forecast(sample, &decision, o);\n"
             "    }\n    return true;"
         ),
     }

@@ -81,6 +81,7 @@ def _header(model: QuantizedModel, name: str) -> str:
         fingerprint=f"0x{model.fingerprint:08X}u",
         sizes=f"{sizes}\n#define LNP_{up}_WINDOWS {model.open_windows}u",
         names=stream.names(model, up),
+        forecast=stream.forecast(model, name),
         state="\n".join(_members(model)),
         drives=_drives(model),
     )

@@ -47,6 +47,30 @@ def _count_of(up: str, channel: int, quantity: Quantity) -> str:
     return f"#define LNP_{up}_COUNT_{channel}(value) lnp_count({value})"
 
 
+def forecast(model: QuantizedModel, name: str) -> str:
+    """The function of the public header that makes a value of a read-out; "" if the model decides on a class."""
+    if model.forecast is None:
+        return ""
+    up = name.upper()
+    of_counts = [(q.zero, q.scale) if q.physical else (0.0, 1.0) for q in model.forecast_quantities]
+    zeros, scales = (", ".join(map(repr, column)) for column in zip(*of_counts, strict=True))
+    unit = f"the unit of its channel, LNP_{up}_CHANNEL_UNITS" if model.quantities else "counts of its channel"
+    return f"""// Returns what read-out `out` forecasts, in {unit}.
+// sample : the one with which push returned true;  decision : what push wrote
+static inline double lnp_{name}_forecast(const int16_t sample[LNP_{up}_CHANNELS], const lnp_decision_t *decision,
+                                         uint32_t out)
+{{
+    static const uint16_t target[LNP_{up}_N_OUT] = LNP_{up}_TARGETS;
+    static const double unit[LNP_{up}_N_OUT] = LNP_{up}_UNITS;
+    static const double zero[LNP_{up}_N_OUT] = {{{zeros}}};
+    static const double scale[LNP_{up}_N_OUT] = {{{scales}}};
+    const double count = (double)sample[target[out]] + unit[out] * (double)decision->y[out];
+    return (count - zero[out]) * scale[out];
+}}
+
+"""
+
+
 def text(words: str) -> str:
     """A C string: any character but letters, digits and a few signs is the octal codes of its UTF-8."""
     plain = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789 _-+.,:;()[]/=<>"

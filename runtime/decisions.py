@@ -24,7 +24,7 @@ AT_ONCE = 4096  # bytes of samples in one write, if it is not one sample alone: 
 PATIENCE = 100  # empty reads in a row until the program counts as silent
 LONGEST = 2**20  # bytes of an answer without a line's end
 
-# End in samples, label, margin, percent, unknown, read-outs.
+# End in samples, label, margin, percent, unknown, read-outs; of a forecast end and read-outs, which it follows from.
 Row = tuple[int, ...]
 
 
@@ -47,7 +47,7 @@ class Decisions:
     def lines(self) -> list[str]:
         if self.ok:
             return [f"decisions: {self.compared} from single samples, 0 differences"]
-        what = "sample, label, margin, percent, unknown, read-outs"
+        what = "sample, label, margin, percent, unknown, read-outs; of a forecast sample, read-outs"
         return [
             f"DIFFERENT: {self.differ} of {self.compared} decisions ({what})",
             f"  first: device {self.found}, reference {self.expected}",
@@ -78,23 +78,25 @@ def compare(model: QuantizedModel, port: Port, samples: NDArray[np.int16]) -> De
         if np.isin(row, model.missing_counts).any():
             stream.gap()
         elif p := stream.push(row):
-            expected.append((end, p.label or 0, p.margin, p.percent, int(p.unknown), *p.y))
+            said = () if p.label is None else (p.label, p.margin, p.percent, int(p.unknown))
+            expected.append((end, *said, *p.y))
     text = b"".join(",".join(map(str, row)).encode() + b"\n" for row in samples.tolist())
-    rows = _answers(port, text.splitlines(keepends=True), len(expected))
+    values = model.n_out if model.forecast else 0
+    rows = _answers(port, text.splitlines(keepends=True), len(expected), values)
     wrong = [k for k, (a, b) in enumerate(zip(expected, rows, strict=True)) if a != b]
     first = (expected[wrong[0]], rows[wrong[0]]) if wrong else ((), ())
     return Decisions(len(expected), len(wrong), *first)
 
 
-def _answers(port: Port, lines: list[bytes], count: int) -> list[Row]:
+def _answers(port: Port, lines: list[bytes], count: int, values: int = 0) -> list[Row]:
     """The first `count` rows that the program writes while it is given the lines, once it has named its columns.
 
-    Its messages, which begin with #, are no rows.
+    Its messages, which begin with #, are no rows. values : after the first cell that are left out, in decimals
     Before that it may not listen yet: QEMU drops what comes while the firmware starts.
     """
     todo, found, silent = iter(lines), bytearray(), 0
     at_once = max(1, AT_ONCE // max(map(len, lines)))
-    while (given := found.count(b"\n") - found.count(b"#") - 1) < count:
+    while (given := found.count(b"\n") - found.count(b"\n#") - 1) < count:
         some = b"".join(islice(todo, at_once)) if given >= 0 else b""
         if some:
             port.write(some)
@@ -104,7 +106,8 @@ def _answers(port: Port, lines: list[bytes], count: int) -> list[Row]:
         if silent > PATIENCE or len(found) > LONGEST + 400 * count:
             raise LinkError(f"the program gave {max(0, given)} of {count} decisions", "report this with the model file")
     try:
-        rows = [row for row in bytes(found).decode("ascii").splitlines()[1:] if not row.startswith("#")]
-        return [tuple(map(int, row.split())) for row in rows[:count]]
+        rows = [row for row in bytes(found).split(b"\n")[1:] if not row.startswith(b"#")]
+        cells = [row.decode("ascii").replace(",", " ").split() for row in rows[:count]]
+        return [tuple(map(int, [*row[:1], *row[1 + values :]])) for row in cells]
     except ValueError:
         raise LinkError(f"the program wrote {bytes(found[:60])!r}", "report this with the model file") from None

@@ -15,6 +15,7 @@ from lnp_edge.firmware_gen.generate import generate
 from lnp_edge.runtime.host import infer
 from lnp_edge.runtime.reference import Reference
 from lnp_edge.spec.decision import Decision
+from lnp_edge.spec.quantity import Quantity
 
 CLASSIFY = """
 #include <stdio.h>
@@ -35,7 +36,7 @@ int main(void)
     int16_t sample[LNP_NET_CHANNELS];
     lnp_net_stream_init(&stream);
     while (fread(sample, sizeof sample, 1, stdin) == 1) {
-        float forecast[LNP_NET_N_OUT];
+        double forecast[LNP_NET_N_OUT];
         if (predict(sample, forecast)) {
             fwrite(forecast, sizeof forecast, 1, stdout);
         }
@@ -99,14 +100,15 @@ def test_the_example_acts_on_nothing_that_is_always_the_same():
 
 @pytest.mark.parametrize("frame", [1, 4])
 def test_the_example_forecasts_what_lnp_run_forecasts(tmp_path, frame):
-    """From the last sample of the last step."""
+    """From the last sample of the last step: the same doubles, in the unit of each channel."""
     model = tiny_loop() if frame == 1 else tiny_front("stack", 4)
+    quantities = (Quantity("degC", -1000.0, 0.005, False), Quantity("", 5.0, 0.5, False), Quantity("", 512.0, 0.01))
     if frame > 1:
         forecast = replace(tiny_loop().forecast, target=(0, 1, 2, 0), unit=(0.01, 0.02, 0.03, 0.04))
-        model = replace(model, forecast=forecast).check()
+        model = replace(model, forecast=forecast, quantities=quantities).check()
     samples = tiny_counts(model, 200).reshape(-1, 3)[:200]
     said = run(tmp_path, model, PREDICT, samples)
-    found = np.array(list(struct.iter_unpack(f"<{model.n_out}f", said)))
-    expected = [list(p.forecast.values()) for p in infer(Reference(model), model, samples)]
-    np.testing.assert_allclose(found, expected, rtol=1e-6)  # the example computes in floats, lnp in doubles
-    assert len(expected) > 1
+    found = list(struct.iter_unpack(f"<{model.n_out}d", said))
+    expected = list(infer(Reference(model), model, samples))
+    assert found == [tuple(p.forecast.values()) for p in expected] and len(expected) > 1
+    assert (frame > 1) == (expected[0].forecast != expected[0].forecast_counts)

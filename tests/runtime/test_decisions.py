@@ -1,5 +1,7 @@
 """The program that lnp generate --app writes decides as the host does, and a difference is found."""
 
+import csv
+import io
 import re
 import subprocess
 import tempfile
@@ -25,6 +27,7 @@ from lnp_edge.runtime.host import infer
 from lnp_edge.runtime.ports import open_board
 from lnp_edge.runtime.reference import Reference
 from lnp_edge.spec.decision import Decision
+from lnp_edge.spec.quantity import Quantity
 
 RULE = Decision(lead=6000, least=900, low=(-1000,) * 3, high=(1000,) * 3, outside=12, levels=((5000, 60), (20000, 90)))
 KINDS = {
@@ -198,3 +201,50 @@ def test_what_no_command_runs_is_said(tmp_path):
         "Run it, then send rows of counts to its UART at 115200 baud:\n\n```\nlnp flash .\n```" in text["nucleo-f401re"]
     )
     assert all("Run it" in one for one in text.values())
+
+
+@pytest.mark.parametrize("board", ["host", "cortex-m4", "mps2-an386"])
+def test_a_program_prints_the_forecast_in_the_unit_of_its_channel(tmp_path, board):
+    """It printed "50 0 0 0 0 573930193": four columns of nothing, and a read-out that nobody can read."""
+    need_for(board)
+    quantities = (Quantity("degC", -1000.0, 0.005, False), Quantity("", 5.0, 300.0, False), Quantity())
+    names = ("air, later", 'a "b"', "c # d\u00b0")
+    model = replace(KINDS["forecast"](), quantities=quantities, classes=names).check()
+    write(generate(model, boards.get(board), app=True), tmp_path)
+    image, samples = build(tmp_path).image, decisions.samples_for(model, 1)[:100]
+    with closing(open_board(boards.get(board), image)) as port:
+        assert decisions.compare(model, port, samples).ok
+    text = b"".join(",".join(map(str, row)).encode() + b"\n" for row in samples.tolist())
+    said = b""
+    with closing(open_board(boards.get(board), image)) as port:
+        while b"\n" not in said:
+            said += port.read(4096)
+        port.write(text)
+        while said.count(b"\n") < 10:
+            said += port.read(4096)
+    head, *rows = csv.reader(io.StringIO(said.decode()))
+    assert head == ["samples", "air, later [degC]", 'a "b"', names[2], "y0", "y1", "y2"]
+    expected = list(infer(Reference(model), model, samples))
+    assert len(rows) == len(expected) == 9
+    for row, p in zip(rows, expected, strict=True):
+        assert [float(row[0]) / 100, *map(int, row[4:])] == [p.end, *p.y]
+        for cell, value, decimals in zip(row[1:4], p.forecast.values(), (3, 0, 0), strict=True):
+            assert len(cell.partition(".")[2]) == decimals
+            # Half of the last digit, and what a product of doubles loses.
+            assert abs(float(cell) - value) <= 0.5 * 10**-decimals + 1e-9, (row, value)
+    assert any(cell.startswith("-") for row in rows for cell in row[1:4])
+    comments = (tmp_path / "main.c").read_text().partition("#include")[0]
+    assert "samples,<what is forecast>" in comments and "margin" not in comments
+
+
+def test_a_program_may_make_counts_of_physical_values_on_every_core(tmp_path):
+    """What main.c advises, LNP_NET_COUNT_<k>, did not link with zig: no core there has floating point."""
+    need_for("cortex-m4", start=False)
+    model = replace(KINDS["stream"](), quantities=(Quantity("g", 5.0, 0.001, False),) * 3).check()
+    write(generate(model, boards.get("cortex-m4"), app=True), tmp_path)
+    main_c = (tmp_path / "main.c").read_text()
+    loop = "        if (!next_sample(sample)) {"
+    assert main_c.count(loop) == 1
+    used = "        volatile double g = 1.5;\n        sample[0] = LNP_NET_COUNT_0(g);\n"
+    (tmp_path / "main.c").write_text(main_c.replace(loop, used + loop))
+    assert build(tmp_path).flash > 0
