@@ -43,7 +43,7 @@ def generate(
     if name != PLAIN and (taken := _taken(model, board, name, app)):
         what = f"{name!r} cannot name a model in C: {taken} is there already"
         raise ConfigError(what, "choose another --name")
-    return folder.program(name, board, found, floats=app and bool(model.forecast or model.quantities))
+    return folder.program(name, board, found, floats=app and bool(model.forecast or model.quantities or model.missing))
 
 
 def _files(model: QuantizedModel, board: Board, name: str, app: bool, selftest: bool = True) -> dict[str, str]:
@@ -237,13 +237,13 @@ def _example(model: QuantizedModel, name: str) -> dict[str, str]:
         )
     how = f"{more}After a gap in the samples, begin again with `lnp_{name}_stream_init`."
     words = {"when": textwrap.fill(when, 100), "how": textwrap.fill(how, 100)}
-    if model.missing:
-        none = " or ".join(f"{value:.9g}" for value in model.missing)
-        gone = (
-            f"Where recordings hold {none}, there was no sample: `LNP_{up}_IS_MISSING(value)` finds such a value "
-            "before it becomes a count. Give the channel's last one in its place, as `lnp run` does, or begin again."
-        )
-        words["how"] += "\n\n" + textwrap.fill(gone, 100)
+    *some, last = ["NaN", "infinite", "beyond 1e30", *(f"{value:.9g}" for value in model.missing)]
+    gone = (
+        f"A value is missing that is {', '.join(some)} or {last}: `LNP_{up}_IS_MISSING(value)` finds it before it "
+        "becomes a count, which could not say so. Give the channel's last one in its place, as `lnp run` does, "
+        "or begin again."
+    )
+    words["how"] += "\n\n" + textwrap.fill(gone, 100)
     if model.forecast is None:
         words["how"] += "\n\n" + textwrap.fill(_of_rule(model), 100)
         unknown = _may_be_unknown(model)
@@ -258,8 +258,6 @@ def _example(model: QuantizedModel, name: str) -> dict[str, str]:
         }
     later = f"{model.forecast.horizon} sample{'s' * (model.forecast.horizon > 1)} later"
     units = f"its unit, LNP_{up}_CHANNEL_UNITS" if model.quantities else "counts"
-    others = f", and so does `LNP_{up}_COUNT_<k>`" if model.quantities else ""
-    words["how"] += f"\n\n`lnp_{name}_forecast` computes in floating point{others}. Nothing else does."
     return words | {
         "takes": (
             "// Takes the next sample. If a forecast is due, returns true and, for each read-out, what its channel is\n"

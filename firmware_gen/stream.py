@@ -22,11 +22,11 @@ def names(model: QuantizedModel, up: str) -> str:
             f"#define LNP_{up}_CHANNEL_SCALES {{{', '.join(repr(q.scale) for q in model.quantities)}}}",
         ]
         lines += [_count_of(up, k, q) for k, q in enumerate(model.quantities)]
-    if model.missing:
-        lines += [
-            "// Whether a value, as recordings hold it and before it is a count, stands for no sample.",
-            f"#define LNP_{up}_IS_MISSING(value) ({' || '.join(map(_equals, model.missing))})",
-        ]
+    missing = " || ".join(["lnp_no_value((double)(value))", *map(_equals, model.missing)])
+    lines += [
+        "// Whether a value, as recordings hold it and before it is a count, stands for no sample, as for lnp run.",
+        f"#define LNP_{up}_IS_MISSING(value) ({missing})",
+    ]
     if model.forecast:
         lines += [
             f"#define LNP_{up}_HORIZON {model.forecast.horizon}u  // samples from the last one to what is forecast",

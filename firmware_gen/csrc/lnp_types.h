@@ -25,7 +25,13 @@ typedef struct {
     uint8_t percent;
 } lnp_level_t;
 
-// The nearest count, halves to even, within int16. Only LNP_<NAME>_COUNT_<k> uses floating point.
+// Whether a value, before it is a count, is none: NaN, infinite, or beyond 1e30.
+static inline bool lnp_no_value(double value)
+{
+    return !(value >= -1e30 && value <= 1e30);
+}
+
+// The nearest count, halves to even, within int16. NaN has none: ask LNP_<NAME>_IS_MISSING first.
 static inline int16_t lnp_count(double value)
 {
     if (!(value > -32768.0)) {  // NaN too

@@ -278,11 +278,14 @@ def test_files_of_single_precision_have_it_too(tmp_path):
 # ---- C
 
 
-def test_c_finds_the_same_values(tmp_path):
+@pytest.mark.parametrize("none", [(), (-999.9, -1.0, 1e30, 16777217.0)])
+def test_c_finds_the_same_values(tmp_path, none):
+    """NaN and infinity, of a model of any data: LNP_NET_COUNT made -32768 and 32767 of them."""
     need("gcc")
-    model = replace(MODEL, missing=(-999.9, -1.0, 1e30, 16777217.0)).check()
+    model = replace(MODEL, missing=none).check()
     near = np.nextafter(np.float32(-999.9), np.float32([0, -1e9]))
     values = [-999.9, -999.90001, *near, float(np.float32(-999.9)), -1.0, -1.0000001, 1.0, 1e30, 16777216.0, np.nan]
+    values += [np.inf, -np.inf, 1.0000000000000002e30, -1.1e30, 1e300, -1e30, 5e-324]
     for path, text in generate(model, boards.get("host")).items():
         (tmp_path / path).write_text(text)
     main = """#include <stdio.h>
@@ -302,12 +305,13 @@ int main(void)
         ["gcc", "-Wall", "-Wextra", "-Wconversion", "-Werror", "-o", "none", "none.c"], cwd=tmp_path, check=True
     )
     done = subprocess.run([tmp_path / "none"], input=np.array(values).tobytes(), capture_output=True, check=True)
-    # The macro compares: NaN is equal to nothing.
-    expected = (is_missing(np.array(values), model.missing) & np.isfinite(values)).tolist()
-    assert done.stdout.decode() == "".join(str(int(m)) for m in [*expected, True])
-    assert expected[:2] == [True, True] and not any(expected[2:4])
-    assert "IS_MISSING" not in generate(PLAIN, boards.get("host"))["lnp_net.h"]
-    assert "IS_MISSING" not in generate(PLAIN, boards.get("host"))["README.md"]
+    expected = is_missing(np.array(values), model.missing).tolist()
+    assert done.stdout.decode() == "".join(str(int(m)) for m in [*expected, bool(none)])
+    assert expected[:2] == [bool(none)] * 2 and not any(expected[2:4])
+    assert expected[10:16] == [True] * 6 and not expected[-1]
+    said = "infinite, beyond 1e30, -999.9, -1, 1e+30 or 16777217:" if none else "NaN, infinite or beyond 1e30:"
+    readme = " ".join(generate(model, boards.get("host"))["README.md"].split())
+    assert f"{said} `LNP_NET_IS_MISSING(value)`" in readme
 
 
 def test_a_program_begins_anew_after_it(tmp_path):
