@@ -75,8 +75,8 @@ def _app(model: QuantizedModel, name: str) -> str:
         NAME=name.upper(),
         channels=f"{len(model.channels)} integer{'s' * (len(model.channels) > 1)}",
         **_of_decisions(model, name),
-        lost=f" A row with {' or '.join(map(str, none))}\n// is one, as with lnp run --missing skip." if none else "",
-        there=f"                there = there && {' && '.join(f'value != {v}' for v in none)};\n" if none else "",
+        lost=f", and so is one with {' or '.join(map(str, none))}" if none else "",
+        there="".join(f" && value != {v}" for v in none),
     )
 
 
