@@ -187,7 +187,7 @@ def _of_app(model: QuantizedModel, board: Board, name: str) -> dict[str, str]:
     )
     rows = (
         "As it stands it reads rows of text with a count for each channel; "
-        '`numpy.savetxt("counts.csv", model.counts(recording), "%d", ",")` writes some, with '
+        '`numpy.savetxt("counts.csv", model.counts(recording, missing="hold"), "%d", ",")` writes some, with '
         '`model = lnp_edge.load("model.onnx")`.'
     )
     return {

@@ -107,27 +107,59 @@ class Model:
     def fingerprint(self) -> int:
         return self.quantized.fingerprint
 
-    def counts(self, x: Any, given: str | None = None) -> NDArray[np.int16]:
+    def counts(self, x: Any, given: str | None = None, missing: str = STOP) -> NDArray[np.int16]:
         """Samples as counts, int16 [..., channels].
 
         x : NumPy, lists, or a DataFrame, which is taken by the names of its columns
         given : "counts", or "values" as the training files held them; without it, floats are values and integers
             counts. If the files held physical values, only int16, which counts() gives, are taken for counts
             unasked: an integer of another type may be a value that happens to be whole
+        missing : what becomes of a missing value, see stream(): "hold", of the samples [..., T, channels], or "stop".
+            Not "skip": an array has no gaps
 
         Physical values beyond the range of int16 counts are clipped to it, as a sensor would. Raises
         DataError for another number of channels, missing values, counts outside int16, or that are not whole,
         and for integers that may be either.
         """
+        if missing not in (HOLD, STOP):
+            hint = f"choose {HOLD} or {STOP}; predict and stream can {SKIP} samples, an array of counts has no gaps"
+            raise ConfigError(f"missing is {str(missing)[:40]!r}", hint)
         samples = self._samples(x, given)
+        if missing == HOLD and samples.gone.any():
+            if said := self._of_infinity(samples):
+                _warn(said)
+            return self._held(samples)
         if samples.gone.any():
             at = tuple(np.argwhere(samples.gone)[0].tolist())
             value = samples.x[at]
             none = is_missing(np.asarray(value), self.missing) and not np.isnan(value)
             what = f"{self._at(at)} is {value:.9g}, which stands for no value" if none else f"{self._at(at)} is missing"
-            hint = 'predict(x, missing="hold") and stream("hold") take the channel\'s last value, as lnp run does; '
-            raise DataError(what, hint + '"skip" begins anew after it')
+            hint = 'missing="hold" takes the channel\'s last value, as lnp run does; '
+            raise DataError(what, hint + 'predict and stream also take "skip", which begins anew after it')
         return self._counted(samples)
+
+    def _held(self, samples: _Samples) -> NDArray[np.int16]:
+        """Counts in which the last value of a channel stands for a missing one."""
+        gone = np.atleast_2d(samples.gone)
+        number = np.arange(gone.shape[-2])[:, None]
+        latest = np.maximum.accumulate(np.where(gone, -1, number), axis=-2)  # sample of each value; -1: none yet
+        if (latest < 0).any():
+            at = tuple(np.argwhere((latest < 0).reshape(samples.gone.shape))[0].tolist())
+            first = int((latest < 0).any(axis=-1).sum(axis=-1).max())
+            known = first < gone.shape[-2]
+            hint = (
+                f"begin at sample {first}, from which each channel has one" if known else "give samples that have one"
+            )
+            raise DataError(f"{self._at(at)} is missing, and no value precedes it", hint)
+        counts = self._counted(samples)
+        return np.take_along_axis(np.atleast_2d(counts), latest, axis=-2).reshape(counts.shape)
+
+    def _of_infinity(self, samples: _Samples) -> str:
+        """What is said of the first infinity; "" if there is none."""
+        if samples.x.dtype.kind != "f" or not (wild := np.isinf(samples.x)).any():
+            return ""
+        at = tuple(np.argwhere(wild)[0].tolist())
+        return f"{self._at(at)} is {samples.x[at]}, which is taken for a missing value"
 
     def _at(self, index: tuple[int, ...]) -> str:
         """A place in an array of samples, in words."""
@@ -365,9 +397,8 @@ class Stream:
             counts = model.counts(samples, self._given)
             return counts, np.zeros(counts.shape, bool)
         found = model._samples(samples, self._given)
-        if found.x.dtype.kind == "f" and (wild := np.isinf(found.x)).any():
-            at = tuple(np.argwhere(wild)[0].tolist())
-            self._tell_of_infinity(f"{model._at(at)} is {found.x[at]}, which is taken for a missing value")
+        if said := model._of_infinity(found):
+            self._tell_of_infinity(said)
         return model._counted(found), found.gone
 
     def _taken(self, row: NDArray[np.int16], gone: NDArray[np.bool_]) -> Prediction | None:

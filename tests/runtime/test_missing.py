@@ -2,6 +2,7 @@
 
 import io
 import json
+import re
 import subprocess
 import warnings
 from contextlib import closing
@@ -12,6 +13,7 @@ import pytest
 from conftest import need
 from tiny import tiny_counts, tiny_model
 
+import lnp_edge
 from lnp_edge import api, boards
 from lnp_edge.base.errors import ConfigError, DataError, ModelError
 from lnp_edge.config import DataSettings, load
@@ -256,6 +258,47 @@ def test_lnp_run_stops_at_it_and_tells_of_a_channel_that_is_held_for_a_window():
         "c2 is -999, which stands for no value: its last value is held",
         "c2 has had no value for 20 rows, a window: predictions rest on its last one; --missing skip makes none then",
     ]
+
+
+def test_counts_hold_what_predict_holds():
+    """counts() failed at the first -999 with the advice to call something else."""
+    model = api.Model(MODEL)
+    recording = tiny_counts(MODEL, 95).astype(float)
+    for at, none in ((3, -999.0), (4, np.nan), (40, 0.5), (41, np.inf), (94, 1e31)):
+        recording[at, at % 3] = none
+    with pytest.warns(UserWarning, match=r"c2 of sample 41 is inf, which is taken for a missing value"):
+        counts = model.counts(recording, missing="hold")
+        expected = model.predict(recording, missing="hold")
+    assert counts.dtype == np.int16 and [p.y for p in model.predict(counts)] == [p.y for p in expected]
+    assert counts[4].tolist() == [*recording[4, :1].tolist(), recording[3, 1], recording[4, 2]]
+    windows = np.stack([recording[1:21], recording[35:55]])
+    with pytest.warns(UserWarning):
+        assert (model.counts(windows, missing="hold") == [counts[1:21], counts[35:55]]).all()
+    with pytest.raises(DataError, match=r"^c2 of sample 0 is missing, and no value precedes it") as e:
+        model.counts([[1, 2, -999.0], [3, -999.0, -999.0], [4, 5, 6]], missing="hold")
+    assert e.value.try_next == "begin at sample 2, from which each channel has one"
+    with pytest.raises(DataError, match=r"^c1 is missing, and no value precedes it"):
+        model.counts([1, None, 3], missing="hold")
+    with pytest.raises(ConfigError, match="missing is 'skip'"):
+        model.counts(recording, missing="skip")
+    assert model.counts(recording[:3], missing="hold").tolist() == recording[:3].tolist()
+
+
+def test_a_program_takes_the_counts_that_its_readme_writes(tmp_path, monkeypatch):
+    need("gcc")
+    write(generate(MODEL, boards.get("host"), app=True), tmp_path)
+    recording = decisions.samples_for(PLAIN, 1)[:75].astype(float)
+    recording[[20, 33], [0, 2]] = -999.0, np.nan
+    monkeypatch.chdir(tmp_path)
+    onnx_file.save(MODEL, tmp_path / "model.onnx")
+    said = " ".join((tmp_path / "README.md").read_text().split())
+    write_rows, load_model = re.findall(r"`(numpy\.savetxt\([^`]+|model = [^`]+)`", said)
+    names = {"numpy": np, "lnp_edge": lnp_edge, "recording": recording}
+    exec(f"{load_model}\n{write_rows}", names)
+    text = (tmp_path / "counts.csv").read_bytes()
+    rows = subprocess.run([build(tmp_path).image], input=text, capture_output=True, check=True).stdout.decode()
+    expected = [p.y for p in names["model"].predict(recording, missing="hold")]
+    assert [tuple(map(int, row.split()[5:])) for row in rows.splitlines()[1:]] == expected and len(expected) == 6
 
 
 # ---- from files
