@@ -15,6 +15,7 @@ from lnp_edge import boards
 from lnp_edge.base.errors import BoardError
 from lnp_edge.base.files import read_result, write_result
 from lnp_edge.commands import _forced
+from lnp_edge.firmware_gen import link
 from lnp_edge.firmware_gen.build import Sizes, build, compiler
 from lnp_edge.firmware_gen.folder import scratch
 from lnp_edge.firmware_gen.generate import generate, write
@@ -119,16 +120,16 @@ def cost(
     sizes : of the firmware on the board; None: it is built
     cycles : of a step, by the board's own counter
     """
-    found = BoardCost(model, board, cycles=cycles)
+    found, of_link = BoardCost(model, board, cycles=cycles), link.ram_bytes(model)
     if sizes:
-        found = replace(found, flash=sizes.flash, ram=sizes.ram)
+        found = replace(found, flash=sizes.flash, ram=sizes.ram, link=of_link)
     if board.cpu == "host":
         return replace(found, missing="this computer counts no instructions, --board cortex-m4 does")
     with scratch() as folder:
         try:
             own = None if sizes else built(model, board, board.toolchain, folder / "board")
             if own:
-                found = replace(found, flash=own.flash, ram=own.ram)
+                found = replace(found, flash=own.flash, ram=own.ram, link=of_link)
             twin = counting_board(board)
             same = own if own and twin.name == board.name else built(model, twin, board.toolchain, folder / "twin")
             counted, stack = list[Counted](), 0

@@ -39,8 +39,8 @@ def run(args: argparse.Namespace) -> int:
     sizes = build(args.folder)
     if args.model:
         cost = _cost_report.of(model, boards.get(manifest.board), windows, sizes)
-        if not manifest.serves:  # its RAM holds all windows; the stack that was counted is the server's
-            cost = replace(cost, stack=0, in_ram=cost.model.open_windows)
+        if not manifest.serves:  # its RAM is that of an app; the stack that was counted is the server's
+            cost = replace(cost, stack=0, link=0)
     if args.json:
         print(json.dumps(sizes.as_dict() | {"cost": cost and cost.as_dict()}))
         return 0

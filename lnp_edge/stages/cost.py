@@ -15,6 +15,7 @@ from lnp_edge.spec.model import QuantizedModel
 # Waits for flash come on top.
 CYCLES = 1.0, 2.0
 OF_A_WINDOW = 12  # B beside its network: age, phase and outside of csrc/lnp_model.h.in
+OF_A_PROGRAM = 34  # B of lnp generate --app beside its windows and a step's samples: the reader of rows, mostly
 
 Range = tuple[float, float]
 
@@ -60,7 +61,7 @@ class BoardCost:
     stack : B that the program took of those that are reserved
     forced : None where nothing was forced, or where a counted step exceeded the bound
     cycles : mean of a step by the board's own counter, on data like those that were counted first; 0 if it has none
-    in_ram : windows whose networks ram holds: one in the program that lnp verify asks
+    link : B of ram that are the serial link's, in the program that lnp verify asks, which has one window; 0 in others
     """
 
     model: QuantizedModel
@@ -73,13 +74,16 @@ class BoardCost:
     stack: int = 0
     cycles: float = 0.0
     missing: str = ""
-    in_ram: int = 1
+    link: int = 0
 
     @property
     def ram_of_app(self) -> int:
-        """B with the networks of all open windows, as a program needs that takes samples; 0 if ram is."""
-        more = (self.model.open_windows - self.in_ram) * (layout.state_bytes(self.model) + OF_A_WINDOW)
-        return self.ram + more if self.ram else 0
+        """B of a program that takes samples: the networks of all open windows and no link; 0 if ram is."""
+        if not self.link:
+            return self.ram
+        windows = (self.model.open_windows - 1) * (layout.state_bytes(self.model) + OF_A_WINDOW)
+        samples = 2 * 2 * self.model.n_in  # of int16: the latest, and those of a step
+        return self.ram - self.link + windows + samples + OF_A_PROGRAM
 
     @property
     def tables(self) -> dict[str, int]:

@@ -114,8 +114,8 @@ def test_a_program_of_ones_own_sleeps_until_its_timer(tmp_path):
     files = counting("mps2-an386")
     main = files["main.c"]
     rows = ", ".join("{" + ", ".join(map(str, row)) + "}" for row in SAMPLES.tolist())
-    first = main.index("static uint8_t next_byte(void)")
-    last = main.index("// Subtracts instead of dividing")
+    first = main.index("// Tells of rows that are no samples")
+    last = main.index("static void started(void)\n{")
     main = main[:first] + TABLE % rows + main[last:]
     files["main.c"] = main.replace("    started();\n", "    started();\n" + TIMER).replace(
         '#include "lnp_board.h"', '#include "lnp_board.h"\n#include "lnp_config.h"'

@@ -290,8 +290,8 @@ def test_the_ram_of_an_app_is_told_beside_that_of_one_window(at, capsys):
         assert ("with one window and about" in " ".join(capsys.readouterr().out.split())) == (folder == "one")
     one, app = said
     assert app["cost"]["ram_of_app"] == app["ram"] > 4 * one["ram"]
-    # An app has the recent samples and no link: about 1 kB less.
-    assert 0 < one["cost"]["ram_of_app"] - app["ram"] < 1200
+    # The link was counted, which an app has not: 1 kB. What is left is how variables are aligned.
+    assert abs(one["cost"]["ram_of_app"] - app["ram"]) <= 8
 
 
 # ---- boards
