@@ -25,13 +25,14 @@ OVERFLOW = re.compile(r"region [`'](FLASH|RAM)'[^\n]*overflowed by (\d+) bytes")
 
 @dataclass(frozen=True)
 class Sizes:
-    """A built image and the bytes it uses of flash and RAM, reserved stack included."""
+    """A built image and the bytes it uses of flash and RAM, reserved stack included, and of how many: None, if this
+    computer runs it, which has no such limit."""
 
     image: Path
     flash: int
     ram: int
-    flash_size: int
-    ram_size: int
+    flash_size: int | None
+    ram_size: int | None
 
     def as_dict(self) -> dict[str, object]:
         return asdict(self) | {"image": str(self.image)}
@@ -44,8 +45,8 @@ class Sizes:
         ]
 
 
-def share(used: int, size: int) -> str:
-    return f"{used:,} of {size:,} B ({100 * used / size:.1f} %)"
+def share(used: int, size: int | None) -> str:
+    return f"{used:,} B" if size is None else f"{used:,} of {size:,} B ({100 * used / size:.1f} %)"
 
 
 def build(folder: Path, toolchain: str = "", optimize: str = "", sanitize: bool = False) -> Sizes:
@@ -67,7 +68,7 @@ def build(folder: Path, toolchain: str = "", optimize: str = "", sanitize: bool 
     extra = commands.SANITIZE if sanitize else ()
     _run(commands.compile_command(tools, sources, output, extra), folder, output, board)
     used_memory = elf.usage(folder / output)
-    return Sizes(folder / output, used_memory.flash, used_memory.ram, board.flash.size, board.ram.size)
+    return Sizes(folder / output, used_memory.flash, used_memory.ram, *board.limits)
 
 
 def compiler(toolchain: str) -> tuple[str, ...]:

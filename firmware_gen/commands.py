@@ -86,7 +86,7 @@ def running(board: Board, name: str, folder: str) -> tuple[str, str]:
         emulator = f"qemu-system-arm -machine {board.machine} {options} -kernel {elf}"
         return f"(sleep 1; cat counts.csv; sleep 9) | timeout 10 {emulator}", ""
     if board.start == "unicorn":
-        return "", "for this computer it is generated with --board host; on this emulated core lnp verify ran it"
+        return "", "no command does on this emulated core; generate it with --board host to run it on this computer"
     return f"lnp flash {folder}", f"then send rows of counts to its UART at {board.baud} baud"
 
 

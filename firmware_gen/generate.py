@@ -195,7 +195,7 @@ def _of_app(model: QuantizedModel, board: Board, name: str) -> dict[str, str]:
         "does": (
             f"takes samples and acts on {what}s.\n"
             f"Replace two functions in `main.c`: where a sample comes from, and what a {what} does.\n\n"
-            f"{textwrap.fill(rows, 100)} {run}"
+            f"{textwrap.fill(rows, 100)}\n\n{run}"
         ),
         "others_are": "`lnp_config.h` has the constants of the\nboard.",
     }

@@ -89,7 +89,7 @@ class Verdict:
     table_differences: tuple[TableDifference, ...]
     state_difference: StateDifference | None
     transient: bool  # a digest differed, but not when the same steps were run again
-    cycles_per_step: float  # 0 if the device has no counter
+    cycles_per_step: float | None  # None if the device has no counter
     classes: tuple[int, ...]  # the device's class after each run
 
     @property
@@ -162,7 +162,7 @@ def verify(
         table_differences=tuple(compare_tables(model, device)),
         state_difference=last.difference,
         transient=not last.same and last.difference is None,
-        cycles_per_step=cycles / done if done else 0.0,
+        cycles_per_step=cycles / done if cycles else None,
         classes=tuple(c.label for c in found),
     )
 
@@ -247,7 +247,7 @@ class Lockstep:
             table_differences=tuple(compare_tables(model, self.device)),
             state_difference=place,
             transient=self._differs and place is None,
-            cycles_per_step=self._cycles / self._done if self._done else 0.0,
+            cycles_per_step=self._cycles / self._done if self._cycles else None,
             classes=(),
         )
 

@@ -213,6 +213,7 @@ def test_verify_also_runs_the_real_windows_beside_the_file(tmp_path):
     windows_file.save_both(MODEL, real, tmp_path / "model.onnx")
     both = lnp_edge.load(tmp_path / "model.onnx").verify("host", steps=50)
     assert both.ok and both.steps == 50 + 4 * 20
+    assert both.cycles_per_step is None, "it has no counter; 0.0 was said"
     alone = lnp_edge.Model(MODEL).verify("host", steps=50)
     assert alone.steps == 50 and list(both.classes[len(alone.classes) :]) == [
         p.label for p in lnp_edge.Model(MODEL).predict(real)

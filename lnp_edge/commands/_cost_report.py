@@ -59,9 +59,10 @@ def show(cost: BoardCost) -> None:
 
 def _sentences(cost: BoardCost) -> Iterator[str]:
     if cost.flash:
-        used = [f"Flash {share(cost.flash, cost.board.flash.size)}", f"RAM {share(cost.ram, cost.board.ram.size)}"]
+        flash, ram = cost.board.limits
+        used = [f"Flash {share(cost.flash, flash)}", f"RAM {share(cost.ram, ram)}"]
         if cost.link and cost.model.open_windows > 1:
-            used[1] += f" with one window and about {share(cost.ram_of_app, cost.board.ram.size)}"
+            used[1] += f" with one window and about {share(cost.ram_of_app, ram)}"
             used[1] += f" in an app, where {cost.model.open_windows} are open"
         used += [f"stack {cost.stack:,} of {stack_bytes(cost.model):,} B"] if cost.stack else []
         yield f"{', '.join(used)}."

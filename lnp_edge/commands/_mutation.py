@@ -237,7 +237,7 @@ def caught(model: QuantizedModel, image: Path, real: list[NDArray[np.int16]]) ->
             if device.greeting.clock_hz != boards.get("host").clock_hz:
                 return f"it tells a clock of {device.greeting.clock_hz} Hz"
             if report.cycles_per_step != CYCLES:
-                return f"{report.cycles_per_step:g} cycles a step, not {CYCLES}"
+                return f"{report.cycles_per_step or 0:g} cycles a step, not {CYCLES}"
             if device.traffic.damaged_here:
                 return "it sends damaged frames"
             tested = selftest.run(model, device, 1, every=True)

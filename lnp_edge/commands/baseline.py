@@ -80,7 +80,7 @@ def _print(data: Split, rows: list[Measured]) -> None:
     columns = ["", metrics.title(metric), "95 %", "a window", "a second", "flash", "RAM"]
     cells = [
         [
-            row.name, f"{row.value:.3f}", f"{_short(row.low)}–{_short(row.high)}", counted(row.instructions),
+            row.name, f"{row.value:.3f}", f"{row.low:.2f}–{row.high:.2f}", counted(row.instructions),
             counted(row.per_second), f"{row.flash}", f"{row.ram}",
         ]
         for row in rows
@@ -93,7 +93,3 @@ def _print(data: Split, rows: list[Measured]) -> None:
             out.print(f"NOT equal: {row.title} differs from its reference in {row.differ} of {row.compared} windows")
     if not any(row.differ for row in rows):
         out.print(f"Every score of {rows[0].compared} windows equals the integer reference, for each row.")
-
-
-def _short(value: float) -> str:
-    return f"{value:.2f}".removeprefix("0") if 0 <= value < 1 else f"{value:.2f}"

@@ -170,7 +170,7 @@ def _on_device(args: argparse.Namespace, board: Board, model: QuantizedModel, wi
     some = windows[:: max(1, len(windows) // COUNTED)]
     what = f"{len(some)} held-out windows"
     own = replace(board, clock_hz=told.clock_hz)
-    cost = _cost_report.of(model, own, some, sizes, report.cycles_per_step, what)
+    cost = _cost_report.of(model, own, some, sizes, report.cycles_per_step or 0.0, what)
     progress.update(task, completed=1)
     return Proof(sizes, report, cost)
 

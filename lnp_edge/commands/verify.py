@@ -118,7 +118,7 @@ def run(args: argparse.Namespace) -> int:
     reached = counter.coverage() if counter.steps else None
     all_found = Found(report, on_real, generated, tested, decided, reached, cannot, link)
     good = all_found.ok
-    cost, cycles = None, (on_real or report).cycles_per_step
+    cost, cycles = None, (on_real or report).cycles_per_step or 0.0
     known = told.board in boards.names()
     if args.report:
         facts = _verify_report.facts(model, args.model, told, firmware, args)

@@ -61,6 +61,11 @@ class Board:
     machine: str = ""  # what QEMU calls the board
     flash_tool: str = ""
 
+    @property
+    def limits(self) -> tuple[int | None, int | None]:
+        """Bytes of flash and of RAM; None of this computer, which takes its memory from the system."""
+        return (None, None) if self.cpu == "host" else (self.flash.size, self.ram.size)
+
 
 def load(path: Path) -> Board:
     """The board of one board.toml, named after its folder. Raises BoardError naming the key."""

@@ -317,7 +317,7 @@ def test_a_table_of_eighty_columns_is_not_broken(capsys, monkeypatch):
     monkeypatch.setattr(out, "width", 80)
     baseline._print(data, [row, replace(row, title="ridge, with bands", differ=3)])
     lines = capsys.readouterr().out.splitlines()
-    cells = "ridge_statistics 0.888 .82–.95 868 k 678 k 19132 14920"
+    cells = "ridge_statistics 0.888 0.82–0.95 868 k 678 k 19132 14920"
     assert cells in [" ".join(line.split()) for line in lines]
     assert "NOT equal: ridge, with bands differs from its reference in 3 of 713 windows" in lines
 

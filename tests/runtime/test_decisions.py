@@ -217,7 +217,8 @@ def test_lnp_build_says_how_the_program_is_run_and_so_it_runs(tmp_path, monkeypa
 
 def test_what_no_command_runs_is_said(tmp_path):
     text = {name: generate(KINDS["windows"](), boards.get(name), app=True)["README.md"] for name in boards.names()}
-    assert "Run it: for this computer it is generated with --board host" in text["cortex-m4"]
+    assert "\nRun it: no command does on this emulated core; generate it with --board host to run" in text["cortex-m4"]
+    assert "lnp verify" not in text["cortex-m4"], "it runs a program of its own"
     assert (
         "Run it, then send rows of counts to its UART at 115200 baud:\n\n```\nlnp flash .\n```" in text["nucleo-f401re"]
     )

@@ -509,7 +509,11 @@ def test_build_for_this_computer_prints_its_bytes_with_the_model_too(at, capsys)
     assert main(["build", "fw", "--json"]) == 0
     sizes = json.loads(capsys.readouterr().out)
     assert main(["build", "fw", "--model", "m.onnx"]) == 0
-    assert f"Flash {sizes['flash']:,} of " in (said := capsys.readouterr().out) and f"RAM {sizes['ram']:,} of " in said
+    said = capsys.readouterr().out
+    assert f"Flash {sizes['flash']:,} B, RAM {sizes['ram']:,} B with one window and" in said and "268," not in said
+    assert sizes["flash_size"] is sizes["ram_size"] is None, "it has no limit that a share could be of"
+    assert main(["build", "fw"]) == 0
+    assert f"flash  {sizes['flash']:,} B\nram    {sizes['ram']:,} B\n" in capsys.readouterr().out
 
 
 # ---- what travels beside a model
