@@ -4,7 +4,8 @@ on a device.
 A row has a number for each channel of the model: columns are found by the names
 in a first line, or by their number. Lines that are no rows are passed over and
 counted. After a gap the stream begins anew; a serial port that goes away is
-opened again. Models that know the units of their channels take physical values.
+opened again. Models that know the units of their channels take physical values,
+and forecast them; --json has their counts too.
 
 With --free-run, a forecasting model receives one window and then only its own
 forecasts; prints a row of counts per step. On a device, every state word of
