@@ -514,6 +514,26 @@ def test_a_forecast_has_its_unit_and_the_date_of_its_window(capsys, at):
     assert "2026" not in capsys.readouterr().out.splitlines()[-1], "the clock went back: seconds, not dates"
 
 
+def test_a_closed_loop_prints_rows_that_a_source_can_have(capsys, at):
+    """It was given degrees and printed counts under the same names."""
+    quantities = (Quantity("degC", -1000.0, 0.005, False), Quantity("V", 0.0, 0.01), Quantity("", 0.0, 0.3, False))
+    onnx_file.save(replace(tiny_loop(), quantities=quantities).check(), at / "l.onnx")
+    words = ["run", "l.onnx", "--source", "a.csv", "--free-run", "25"]
+    assert main(words) == 0
+    text = capsys.readouterr().out
+    assert main([*words, "--json"]) == 0
+    said = json_lines(capsys)
+    assert text.splitlines()[0] == "c0,c1,c2"
+    for line, one in zip(text.splitlines()[1:], said, strict=True):
+        a, b, c = one["counts"]
+        assert line == f"{(a + 1000) * 0.005:.3f},{b},{c * 0.3:.1f}"
+        assert one["values"] == [(a + 1000.0) * 0.005, b, c * 0.3]
+    (at / "again.csv").write_text(text)
+    assert main(["run", "l.onnx", "--source", "again.csv", "--log", "log.jsonl"]) == 0
+    rows = [json.loads(line).get("x") for line in (at / "log.jsonl").read_text().splitlines()]
+    assert [row for row in rows if row] == [one["counts"] for one in said]
+
+
 def test_a_loop_needs_a_whole_window_and_a_model_that_forecasts(capsys, at):
     (at / "short.csv").write_text("1,2,3\n" * 19)
     onnx_file.save(tiny_loop(), at / "l.onnx")

@@ -8,7 +8,7 @@ opened again. Models that know the units of their channels take physical values,
 and forecast them; --json has their counts too.
 
 With --free-run, a forecasting model receives one window and then only its own
-forecasts; prints a row of counts per step. On a device, every state word of
+forecasts; prints a row per step, such as --source has. On a device, every state word of
 every step is compared with the reference."""
 
 from __future__ import annotations
@@ -30,6 +30,7 @@ from lnp_edge.commands import _device
 from lnp_edge.interchange import onnx_file
 from lnp_edge.recordings.report import shown
 from lnp_edge.spec.model import QuantizedModel
+from lnp_edge.spec.quantity import Quantity
 
 HELP = "classify or forecast a sensor stream, here or on a device"
 EXAMPLE = """  lnp run model.onnx --source recording.csv
@@ -233,13 +234,21 @@ def _free_run(args: argparse.Namespace, model: QuantizedModel, runner, source, l
         if step == 0 and not args.json:
             print(",".join(model.channels))
         said = {"step": step + 1, "counts": row.tolist()}
-        print(json.dumps(said) if args.json else ",".join(map(str, row.tolist())))
+        if args.json and model.quantities:
+            said["values"] = [float(q.values(c)) for q, c in zip(model.quantities, row, strict=True)]
+        print(json.dumps(said) if args.json else ",".join(_as_in_source(model, row)))
     sys.stdout.flush()
     if lockstep is None:
         return 0
     report = lockstep.report()
     note("\n".join(report.lines()))
     return 0 if report.ok else 1
+
+
+def _as_in_source(model: QuantizedModel, row: np.ndarray) -> Iterator[str]:
+    """Counts as a source holds them: counts, or values with the digits that tell their counts apart."""
+    for quantity, count in zip(model.quantities or (Quantity(),) * len(row), row.tolist(), strict=True):
+        yield str(count) if quantity.in_file else f"{quantity.value(count):.{quantity.decimals}f}"
 
 
 def _first_window(model: QuantizedModel, source, log) -> np.ndarray:
