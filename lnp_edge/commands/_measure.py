@@ -122,7 +122,8 @@ def cost(
     """
     found, of_link = BoardCost(model, board, cycles=cycles), link.ram_bytes(model)
     if sizes:
-        found = replace(found, flash=sizes.flash, ram=sizes.ram, link=of_link)
+        tested = max(link.selftest(model, board), default=0)  # one block for all; some B more than it takes
+        found = replace(found, flash=sizes.flash, ram=sizes.ram, link=of_link + tested)
     if board.cpu == "host":
         return replace(found, missing="this computer counts no instructions, --board cortex-m4 does")
     with scratch() as folder:

@@ -61,7 +61,8 @@ class BoardCost:
     stack : B that the program took of those that are reserved
     forced : None where nothing was forced, or where a counted step exceeded the bound
     cycles : mean of a step by the board's own counter, on data like those that were counted first; 0 if it has none
-    link : B of ram that are the serial link's, in the program that lnp verify asks, which has one window; 0 in others
+    link : B of ram that are the serial link's and the self-test's, in the program that lnp verify asks, which has one
+        window; 0 in others
     """
 
     model: QuantizedModel
