@@ -192,7 +192,7 @@ def test_each_population_has_rows_of_its_own():
         assert p["equal_spikes"] == (a & b)[..., at].sum() / (a | b)[..., at].sum() > 0, part.name
     layers = [row[0] for row in report.rows(found)]
     assert list(dict.fromkeys(layers)) == ["input", "between neurons", "layer1", "layer2", "layer3", "read-out"]
-    assert len(report.rows(found)) - len(report.rows(found_of(NET, quantize(NET, task())))) == 2 * 6
+    assert len(report.rows(found)) - len(report.rows(found_of(NET, quantize(NET, task())))) == 2 * 5
     assert all(len(row) == 4 and all(isinstance(cell, str) for cell in row) for row in report.rows(found))
 
 
