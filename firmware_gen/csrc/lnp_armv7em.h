@@ -454,6 +454,8 @@ static inline uint32_t encode_affine(int16_t *input, const int16_t *counts, cons
 #define LNP_LAST_START_uint16_t              \
     "    ldrh r7, [r2, #64]\n"               \
     "    adds r2, #66\n"
+#define LNP_LAST_PLACE_uint8_t "    adds r3, r3, r7\n"
+#define LNP_LAST_PLACE_uint16_t "    add r3, r3, r7, lsl #1\n"
 #define LNP_BLOCK_SHIFT_uint8_t "0"
 #define LNP_BLOCK_SHIFT_uint16_t "1"
 
@@ -486,13 +488,13 @@ static inline uint32_t encode_affine(int16_t *input, const int16_t *counts, cons
             "6:  bne 1b\n"                                                                                   \
             "3:  ldmia sp, {r1-r6}\n"                                                                        \
             LNP_LAST_START_##start_t                                                                         \
-            "    add r3, r3, r7, lsl #" LNP_BLOCK_SHIFT_##block_t "\n"                                       \
+            LNP_LAST_PLACE_##block_t                                                                         \
             "2:  cmp r1, r6\n"                                                                               \
             "    beq 4f\n"                                                                                   \
-            "    ldr r9, [r1], #4\n"                                                                         \
+            "    ldmia r1!, {r7}\n"                                                                          \
             "    stmia sp, {r1-r3}\n"                                                                        \
-            "    rbit r9, r9\n"                                                                              \
-            "    cmp r9, #0\n"                                                                               \
+            "    rbit r9, r7\n"                                                                              \
+            "    cmp r7, #0\n"                                                                               \
             "    bne 1b\n"                                                                                   \
             "    b 3b\n"                                                                                     \
             LNP_SOME_BLOCKS_##turned                                                                         \
@@ -542,7 +544,8 @@ LNP_BY_HAND void sum_spikes(LNP_USES int32_t *sum, LNP_USES const int8_t *rows, 
         LNP_LEAVE);
 }
 
-// --- the rest of a step of neurons that spike, eight at a time: r12 is their byte of z
+// --- the rest of a step of neurons that spike, eight at a time: the low byte of r12 is their byte of z, and above it is
+// how many eights are left
 
 // The number of eights, after a last word that they do not fill was set to 0.
 static inline uint32_t clear_last(uint32_t *z, uint32_t count)
@@ -563,25 +566,30 @@ static inline uint32_t clear_last(uint32_t *z, uint32_t count)
     "3" #k ": sub " #v ", " #v ", " #v_th "\n"    \
     "    orr r12, r12, #(1 << " #k ")\n"
 #define LNP_BACK(k) "    b 4" #k "b\n"
+#define LNP_NEXT_EIGHT                \
+    "    strb r12, [lr], #1\n"        \
+    "    bic r12, r12, #255\n"        \
+    "    subs r12, r12, #256\n"       \
+    "    bne 1b\n"
 
 // v = lnp_leak_half(v, left) + i, or lnp_leak. r0 v, r1 i, r2 left, r3 v_th.
 #define LNP_LIF_LEAK_half                  \
-    "    ldmia r1!, {r8-r11}\n"            \
-    "    ldr lr, [r2], #4\n"               \
-    LNP_LEAK_half(r4, lr, b, r8, none)     \
-    LNP_LEAK_half(r5, lr, t, r9, none)     \
-    "    ldr lr, [r2], #4\n"               \
-    LNP_LEAK_half(r6, lr, b, r10, none)    \
-    LNP_LEAK_half(r7, lr, t, r11, none)
+    "    ldrd r10, r11, [r2], #8\n"        \
+    "    ldrd r8, r9, [r1], #8\n"          \
+    LNP_LEAK_half(r4, r10, b, r8, none)    \
+    LNP_LEAK_half(r5, r10, t, r9, none)    \
+    "    ldrd r8, r9, [r1], #8\n"          \
+    LNP_LEAK_half(r6, r11, b, r8, none)    \
+    LNP_LEAK_half(r7, r11, t, r9, none)
 #define LNP_LIF_LEAK_any                   \
-    "    ldmia r1!, {r8-r10}\n"            \
-    "    ldr lr, [r2], #4\n"               \
-    LNP_LEAK_any(r4, lr, b, r8, r11)       \
-    LNP_LEAK_any(r5, lr, t, r9, r11)       \
-    "    ldr r8, [r1], #4\n"               \
-    "    ldr lr, [r2], #4\n"               \
-    LNP_LEAK_any(r6, lr, b, r10, r11)      \
-    LNP_LEAK_any(r7, lr, t, r8, r11)
+    "    ldr r10, [r2], #4\n"              \
+    "    ldrd r8, r9, [r1], #8\n"          \
+    LNP_LEAK_any(r4, r10, b, r8, r11)      \
+    LNP_LEAK_any(r5, r10, t, r9, r11)      \
+    "    ldr r10, [r2], #4\n"              \
+    "    ldrd r8, r9, [r1], #8\n"          \
+    LNP_LEAK_any(r6, r10, b, r8, r11)      \
+    LNP_LEAK_any(r7, r10, t, r9, r11)
 #define LNP_LIF_FOUR(leak, k, l, m, n) \
     "    ldmia r0, {r4-r7}\n"          \
     leak                               \
@@ -596,18 +604,16 @@ static inline uint32_t clear_last(uint32_t *z, uint32_t count)
 #define LNP_LIF_LOOP(name, leak)                                                                           \
     LNP_BY_HAND void name##_asm(LNP_USES int32_t *v, LNP_USES const int32_t *i,                            \
                                 LNP_USES const uint16_t *left, LNP_USES const int32_t *v_th,               \
-                                LNP_USES uint8_t *z, LNP_USES const uint8_t *end)                          \
+                                LNP_USES uint8_t *z, LNP_USES uint32_t eights)                             \
     {                                                                                                      \
         __asm__(                                                                                           \
             LNP_ENTER                                                                                      \
-            "1:  mov r12, #0\n"                                                                            \
+            "    ldrd lr, r12, [sp, #36]\n"                                                                \
+            "    lsl r12, r12, #8\n"                                                                       \
+            "1:\n"                                                                                         \
             LNP_LIF_FOUR(LNP_LIF_LEAK_##leak, 0, 1, 2, 3)                                                  \
             LNP_LIF_FOUR(LNP_LIF_LEAK_##leak, 4, 5, 6, 7)                                                  \
-            "    ldrd r8, r9, [sp, #36]\n"                                                                 \
-            "    strb r12, [r8], #1\n"                                                                     \
-            "    str r8, [sp, #36]\n"                                                                      \
-            "    cmp r8, r9\n"                                                                             \
-            "    bne 1b\n"                                                                                 \
+            LNP_NEXT_EIGHT                                                                                 \
             LNP_LEAVE                                                                                      \
             LNP_LIF_SPIKE(r4, r8, 0)                                                                       \
             LNP_LIF_SPIKE(r5, r9, 1)                                                                       \
@@ -623,7 +629,7 @@ static inline uint32_t clear_last(uint32_t *z, uint32_t count)
     {                                                                                                      \
         const uint32_t eights = clear_last(z, count);                                                      \
         if (eights != 0) {                                                                                 \
-            name##_asm(v, i, left, v_th, (uint8_t *)z, (uint8_t *)z + eights);                             \
+            name##_asm(v, i, left, v_th, (uint8_t *)z, eights);                                            \
         }                                                                                                  \
         return 8u * eights;                                                                                \
     }
@@ -673,7 +679,7 @@ LNP_LIF_LOOP(fire_lif_any, any)
     LNP_BY_HAND void name##_asm(LNP_USES int32_t *v, LNP_USES int32_t *w, LNP_USES const uint16_t *left,   \
                                 LNP_USES const uint16_t *pull, LNP_USES const int32_t *v_th,               \
                                 LNP_USES const int32_t *jump, LNP_USES uint8_t *z,                         \
-                                LNP_USES const uint8_t *end)                                               \
+                                LNP_USES uint32_t eights)                                                  \
     {                                                                                                      \
         __asm__(                                                                                           \
             LNP_ENTER                                                                                      \
@@ -681,16 +687,14 @@ LNP_LIF_LOOP(fire_lif_any, any)
             "    sub r5, r5, r4\n"                                                                         \
             "    sub r5, #8\n"                                                                             \
             "    str r5, [sp, #40]\n"                                                                      \
-            "    ldr lr, [sp, #44]\n"                                                                      \
-            "1:  mov r12, #0\n"                                                                            \
+            "    ldrd lr, r12, [sp, #44]\n"                                                                \
+            "    lsl r12, r12, #8\n"                                                                       \
+            "1:\n"                                                                                         \
             LNP_ADLIF_TWO(leak, 0, 1)                                                                      \
             LNP_ADLIF_TWO(leak, 2, 3)                                                                      \
             LNP_ADLIF_TWO(leak, 4, 5)                                                                      \
             LNP_ADLIF_TWO(leak, 6, 7)                                                                      \
-            "    strb r12, [lr], #1\n"                                                                     \
-            "    ldr r9, [sp, #48]\n"                                                                      \
-            "    cmp lr, r9\n"                                                                             \
-            "    bne 1b\n"                                                                                 \
+            LNP_NEXT_EIGHT                                                                                 \
             LNP_LEAVE                                                                                      \
             LNP_ADLIF_SPIKE(r5, r7, r9, 0, 0)                                                              \
             LNP_ADLIF_SPIKE(r6, r8, r10, 4, 1)                                                             \
@@ -706,7 +710,7 @@ LNP_LIF_LOOP(fire_lif_any, any)
     {                                                                                                      \
         const uint32_t eights = clear_last(z, count);                                                      \
         if (eights != 0) {                                                                                 \
-            name##_asm(v, w, left, pull, v_th, jump, (uint8_t *)z, (uint8_t *)z + eights);                 \
+            name##_asm(v, w, left, pull, v_th, jump, (uint8_t *)z, eights);                                \
         }                                                                                                  \
         return 8u * eights;                                                                                \
     }
