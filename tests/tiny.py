@@ -34,6 +34,20 @@ def tiny_model(seed=1, n=40, n_in=3, n_out=4, density=0.2) -> QuantizedModel:
     return _model(rng, populations, projections, n_in)
 
 
+def tiny_blocks(seed=1, n=38, n_in=3, share=0.3, holes=0.2) -> QuantizedModel:
+    """tiny_model whose neurons are joined in aligned blocks of four targets, a share of all, some weights in them 0."""
+    model, rng = tiny_model(seed, n, n_in), np.random.default_rng([seed, 13])
+    there = np.repeat(rng.random((n, -(-n // 4))) < share, 4, 1)[:, :n] & (rng.random((n, n)) >= holes)
+    w = np.where(there, rng.integers(1, 128, (n, n)) * rng.choice((-1, 1), (n, n)), 0)
+    return with_rec(model, w)
+
+
+def with_rec(model, w) -> QuantizedModel:
+    """The layer with other weights between its neurons."""
+    rec = replace(model.projection("rec"), w=CSR.from_dense(w.astype(np.int32)))
+    return replace(model, projections=tuple(rec if p.name == "rec" else p for p in model.projections)).check()
+
+
 def tiny_stack(seed=1, n_in=3, n_out=4) -> QuantizedModel:
     """Three layers, the first without recurrence, adaptive and other neurons, weights of 4, 8 and 16 bits, a skip from
     the input to the read-out, and spikes that go back from the last layer to the second."""
@@ -209,6 +223,8 @@ def with_entry(model, table, k, value) -> QuantizedModel:
         for part in set(kind.tables(model, p)) - {"indptr", "indices", "data"}:
             if table == f"w_{p.name}_{part}":
                 for pre, post, weight in kind.synapses(p, part, k, value):
+                    if part == "blocks":  # whose four weights go to other targets
+                        weight, dense[pre, post], post = dense[pre, post], 0, 4 * value + post % 4
                     dense[pre, post] = weight
                 assert (dense != p.w.dense()).any()
                 return vars(CSR.from_dense(dense))
@@ -260,7 +276,7 @@ FRONTS = {
     f"{kind} of 4": partial(tiny_front, kind, 4)
     for kind in plugins.names("lnp_edge.frontends") if kind in FRONT_ENDS
 }  # fmt: skip
-ALL = MODELS | FRONTS
+ALL = MODELS | FRONTS | {"blocks": tiny_blocks}
 
 
 @cache

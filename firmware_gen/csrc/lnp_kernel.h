@@ -7,9 +7,16 @@
 
 #include "lnp_ops.h"
 
+// Loops by hand, where a core has them: LNP_ASSEMBLY is 1.
+#if defined(LNP_DSP) && defined(__thumb2__) && defined(__ARM_FEATURE_UNALIGNED) && !defined(LNP_C_LOOPS)
+#define LNP_ASSEMBLY 1
+#else
+#define LNP_ASSEMBLY 0
+#endif
+
 // Keeps each projection and population a separate function. Compilers would merge them and then lack
-// registers for their loops: a third more instructions on a Cortex-M4.
-#if defined(__GNUC__)
+// registers for their loops: a third more instructions on a Cortex-M4. Around loops by hand little is left to merge.
+#if defined(__GNUC__) && !LNP_ASSEMBLY
 #define LNP_PHASE __attribute__((noinline)) static
 #else
 #define LNP_PHASE static
@@ -107,12 +114,10 @@ LNP_ADD_BLOCKS(add_blocks_u8_i16, uint8_t, int16_t)
 LNP_ADD_BLOCKS(add_blocks_u16_i8, uint16_t, int8_t)
 LNP_ADD_BLOCKS(add_blocks_u16_i16, uint16_t, int16_t)
 
-// Loops by hand, where a core has them: LNP_ASSEMBLY is 1. Elsewhere they do nothing, and C does it all.
-#if defined(LNP_DSP) && defined(__thumb2__) && defined(__ARM_FEATURE_UNALIGNED) && !defined(LNP_C_LOOPS)
-#define LNP_ASSEMBLY 1
+// Where there are no loops by hand they do nothing, and C does it all.
+#if LNP_ASSEMBLY
 #include "lnp_armv7em.h"
 #else
-#define LNP_ASSEMBLY 0
 #define LNP_PAIRS_LOOP(name, twos, shift, turned, turn)                                                      \
     static inline uint32_t name(int32_t *sums, const int16_t *pairs, const int16_t *input, uint32_t targets) \
     {                                                                                                        \

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from conftest import need_for
 from elftools.elf.elffile import ELFFile
-from tiny import random_model, random_tables, tiny_counts, tiny_model, tiny_stack
+from tiny import random_model, random_tables, tiny_blocks, tiny_counts, tiny_model, tiny_stack, with_rec
 
 from lnp_edge import boards
 from lnp_edge.firmware_gen import build as build_module
@@ -70,11 +70,23 @@ def rows_of_every_length():
     w = np.zeros((86, 86), np.int32)
     for j in range(86):
         w[j, rng.choice(86, j % 42, replace=False)] = rng.integers(1, 128, j % 42) * rng.choice((-1, 1), j % 42)
+    return with_rec(firing(model), w)
+
+
+def firing(model):
+    """The layer with thresholds so low that most neurons fire."""
     hidden, out = model.populations
-    low = replace(hidden, params=hidden.params | {"v_th": np.full(86, 1, np.int32)})
-    rec = replace(model.projection("rec"), w=CSR.from_dense(w))
-    projections = tuple(rec if p.name == "rec" else p for p in model.projections)
-    return replace(model, populations=(low, out), projections=projections).check()
+    low = replace(hidden, params=hidden.params | {"v_th": np.full(hidden.n, 1, np.int32)})
+    return replace(model, populations=(low, out)).check()
+
+
+def blocks_of_every_number(n, last):
+    """Neuron j has j % (last + 1) blocks, and most neurons fire: every way into the loop over eight is taken."""
+    model, rng, w = tiny_model(n=n), np.random.default_rng(4), np.zeros((n, n // 4, 4), np.int32)
+    for j in range(n):
+        some = j % (last + 1)
+        w[j, rng.choice(n // 4, some, replace=False)] = rng.integers(1, 128, (some, 4)) * rng.choice((-1, 1), (some, 4))
+    return with_rec(firing(model), w.reshape(n, n))
 
 
 def largest_weights():
@@ -106,7 +118,9 @@ ALL_LOOPS = {
 FEW = ALL_LOOPS - {"rows_of_rec_asm"}  # few neurons, whose synapses are dense
 ADLIF = ALL_LOOPS - {"fire_lif_asm"} | {"fire_adlif_asm"}
 ANY = ALL_LOOPS - {"leak_and_add_asm", "fire_lif_asm"} | {"leak_and_add_any_asm", "fire_lif_any_asm"}
+BLOCKS = ALL_LOOPS - {"rows_of_rec_asm"} | {"blocks_of_rec_asm"}
 TURNED = ALL_LOOPS - {"leak_and_add_asm"} | {"leak_and_turn_hidden_asm"}  # many synapses a neuron
+TURNED_BLOCKS = TURNED - {"rows_of_rec_asm"} | {"blocks_of_rec_asm"}
 CASES = {  # a model, and which loops it has
     "1 neuron": (tiny_model(n=1, n_in=1), {"sum_spikes"}),
     "7 neurons": (tiny_model(n=7, n_in=2), FEW - {"leak_and_add_asm", "fire_lif_asm"}),
@@ -119,7 +133,7 @@ CASES = {  # a model, and which loops it has
     "64 inputs": (tiny_model(n=32, n_in=64), ALL_LOOPS),
     "65 inputs": (tiny_model(n=32, n_in=65), ALL_LOOPS - {"pairs_of_in_asm", "leak_and_add_asm"}),
     "indices of 16 bits": (tiny_model(n=300, density=0.05), ALL_LOOPS),
-    "ends of rows of 32 bits": (tiny_model(n=300, density=0.9), ALL_LOOPS),
+    "ends of rows of 32 bits": (tiny_model(n=508, density=0.3), ALL_LOOPS),
     "rows of every length": (rows_of_every_length(), ALL_LOOPS),
     "largest weights": (largest_weights(), ALL_LOOPS),
     "shifts of 7 and 14": (of(tiny_model(n=41, density=0.05), into=7, within=14, **HALVES), ALL_LOOPS),
@@ -133,14 +147,28 @@ CASES = {  # a model, and which loops it has
     "adlif, leaks above 1/2": (leaks_of_any_size("adlif"), ANY - {"fire_lif_any_asm"} | {"fire_adlif_any_asm"}),
     "adlif, pull above 1/2": (of(tiny_model(), "adlif", c_pull=32769), ADLIF - {"fire_adlif_asm"}),
     "leaks of 1/2": (of(tiny_model(), c_mem=32768, c_syn=32768), ALL_LOOPS),
-    "turned by 3": (tiny_model(n=64, density=0.95), TURNED),
-    "turned by 1, indices of 16 bits": (of(tiny_model(n=304, density=0.9), within=1), TURNED),
-    "turned by 14, large sums": (of(tiny_model(n=64, density=0.95), within=14, c_syn=32768, c_mem=32768), TURNED),
-    "turned, leaks above 1/2": (of(tiny_model(n=64, density=0.95), c_syn=40000), TURNED),
-    "turned adlif": (of(tiny_model(n=64, density=0.95), "adlif"), TURNED - {"fire_lif_asm"} | {"fire_adlif_asm"}),
+    "turned by 3": (tiny_model(n=104, density=0.55), TURNED),
+    "turned by 1, indices of 16 bits": (of(tiny_model(n=304, density=0.25), within=1), TURNED),
+    "turned by 14, large sums": (of(tiny_model(n=104, density=0.55), within=14, c_syn=32768, c_mem=32768), TURNED),
+    "turned, leaks above 1/2": (of(tiny_model(n=104, density=0.55), c_syn=40000), TURNED),
+    "turned adlif": (of(tiny_model(n=104, density=0.55), "adlif"), TURNED - {"fire_lif_asm"} | {"fire_adlif_asm"}),
+    "blocks of every number": (blocks_of_every_number(88, 19), BLOCKS),
+    "blocks, 39 neurons": (firing(tiny_blocks(n=39)), BLOCKS),
+    "blocks, adlif, 41": (of(tiny_blocks(n=41), "adlif"), ADLIF - {"rows_of_rec_asm"} | {"blocks_of_rec_asm"}),
+    "blocks, 65 neurons": (firing(tiny_blocks(n=65, share=0.2)), BLOCKS),
+    "blocks, starts of 16 bits": (firing(tiny_blocks(n=301, share=0.3)), BLOCKS),
+    "blocks, indices of 16 bits": (firing(tiny_blocks(n=1030, share=0.02)), BLOCKS),
+    "blocks, indices and starts of 16 bits": (firing(tiny_blocks(n=1030, share=0.05)), BLOCKS),
+    "blocks, shift of 14": (of(tiny_blocks(n=44, share=0.1), within=14, **HALVES), BLOCKS),
+    "blocks, shift of 15": (of(tiny_blocks(n=44, share=0.1), within=15, **HALVES), FEW),
+    "turned by 3, blocks": (firing(tiny_blocks(n=104, share=0.9)), TURNED_BLOCKS),
+    "turned, blocks of every number": (blocks_of_every_number(160, 39), TURNED_BLOCKS),
+    "turned by 1, blocks, starts of 16 bits": (of(tiny_blocks(n=304), within=1), TURNED_BLOCKS),
+    "turned, blocks, indices of 16 bits": (firing(tiny_blocks(n=1032, share=0.07)), TURNED_BLOCKS),
     "two layers": (tiny_stack(), None),
 }
 QUICK = ("39 neurons", "adlif, 41", "rows of every length", "leaks above 1/2", "adlif, leaks above 1/2", "turned by 3")
+QUICK += ("blocks of every number", "blocks, 39 neurons", "turned, blocks of every number")
 
 
 @pytest.mark.parametrize("toolchain", ["gcc", "zig"])
@@ -160,7 +188,7 @@ def test_any_structure_runs_like_the_reference(tmp_path, seed, toolchain):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("toolchain", ["gcc", "zig"])
-@pytest.mark.parametrize("case", ["39 neurons", "adlif, 41", "turned by 3", "two layers"])
+@pytest.mark.parametrize("case", ["39 neurons", "adlif, 41", "turned by 3", "two layers", "blocks, 39 neurons"])
 def test_the_same_network_with_its_loops_in_c_runs_like_the_reference(tmp_path, case, toolchain):
     image = assert_runs_like_the_reference(CASES[case][0], tmp_path, toolchain, "in C")
     assert functions(image) == set()

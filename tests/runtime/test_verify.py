@@ -80,6 +80,8 @@ CORRUPTIONS = [  # of a table of ALL, by how much one entry is wrong, and what t
     ("stack", "third_bias", 19, 1, "neuron 19 of third"),
     ("stack", "out_c", 2, -1, "neuron 2 of out"),
     ("delta of 4", "front_threshold", 1, -9, "channel 1"),
+    ("blocks", "w_rec_weights", 102, 1, "synapse neuron 7 of hidden to neuron 22 of hidden"),
+    ("blocks", "w_rec_blocks", 30, 1, "synapse neuron 8 of hidden to neuron 16 of hidden"),
 ]
 
 
@@ -155,6 +157,13 @@ def place_in_words(model, table, k):
         pre, post = (f"neuron {{}} of {end}" if end != "input" else "channel {}" for end in (p.source, p.target))
         if kind == f"w_{p.name}" and part == "indptr":
             return f"row of {pre.format(min(k, p.w.shape[0] - 1))}"
+        if kind == f"w_{p.name}" and part == "starts":
+            return f"row of {pre.format(min(k - k // 33, p.w.shape[0] - 1))}"
+        if kind == f"w_{p.name}" and part in ("blocks", "weights"):
+            at = 4 * k if part == "blocks" else k
+            row, block = sorted({(j, i // 4) for j, i in np.argwhere(p.w.dense()).tolist()})[at // 4]
+            neuron = 4 * block + at % 4
+            return f"synapse {pre.format(row)} to {post.format(neuron)}" if neuron < p.w.shape[1] else "padding"
         if kind == f"w_{p.name}" and part == "rows":
             of_one = 4 * p.w.shape[0]  # of the four neurons that lie together
             neuron = 4 * (k // of_one) + k % 4
@@ -171,7 +180,7 @@ def place_in_words(model, table, k):
     return f"neuron {k} of {table.partition('_')[0]}"
 
 
-@pytest.mark.parametrize("kind", [*MODELS, *(kind for kind in FRONTS if FRONTS[kind]().front.params)])
+@pytest.mark.parametrize("kind", [*MODELS, "blocks", *(kind for kind in FRONTS if FRONTS[kind]().front.params)])
 @pytest.mark.parametrize("k", [0, -1])
 def test_every_kind_of_table_is_named_in_words(kind, k):
     model = ALL[kind]()

@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from tiny import random_model, tiny_model
+from tiny import random_model, tiny_blocks, tiny_model
 
 from lnp_edge.encoders import clamped
 from lnp_edge.spec import layout, plugins
@@ -87,7 +87,7 @@ def test_halfwords_hold_two_weights_while_their_sums_fit(inputs, part):
     assert list(plugins.get(layout.PACKAGE, "dense").tables(model, p)) == [part]
 
 
-@pytest.mark.parametrize(("targets", "kind"), [(1, "dense"), (32, "dense"), (33, "csr")])
+@pytest.mark.parametrize(("targets", "kind"), [(1, "dense"), (32, "dense"), (33, "blocks")])
 def test_spikes_to_few_targets_are_dense(targets, kind):
     """Of one target 160 B, or 2 for each of 40 synapses and 82."""
     assert kind_of(tiny_model(), np.full((40, targets), 5), source="hidden") == kind
@@ -102,20 +102,72 @@ def test_spikes_to_few_of_few_targets_are_not_dense():
     assert kind_of(tiny_model(), w, source="hidden") == "dense"
 
 
+def blocks_with(synapses, targets=40, blocks=40):
+    """Weights of 40 neurons in so many blocks, which have so many synapses together."""
+    of_block = np.full(blocks, synapses // blocks) + (np.arange(blocks) < synapses % blocks)
+    w = np.zeros((40, targets // 4, 4), np.int64)
+    w.reshape(-1, 4)[np.arange(blocks) * (w.size // 4 // blocks)] = 5 * (np.arange(4) < of_block[:, None])
+    return w.reshape(40, targets)
+
+
+@pytest.mark.parametrize(
+    ("targets", "synapses", "kind"), [(40, 92, "blocks"), (40, 91, "csr"), (300, 62, "blocks"), (300, 61, "csr")]
+)
+def test_blocks_that_are_full_enough_lie_in_blocks(targets, synapses, kind):
+    """40 blocks of 5 B and 66, or 2 for each synapse and 82; 3 of more than 256 targets. A tie is blocks."""
+    assert kind_of(tiny_model(), blocks_with(synapses, targets), source="hidden") == kind
+
+
+def test_synapses_of_inputs_never_lie_in_blocks():
+    assert kind_of(tiny_model(n_in=40), blocks_with(160)) == "csr"
+
+
+def test_blocks_are_what_they_are_said_to_be():
+    """As SEMANTICS.md section 9 has them, for any structure."""
+    one, rng = plugins.get(layout.PACKAGE, "blocks"), np.random.default_rng(5)
+    for seed in range(40):
+        n_pre, n_post = rng.integers(1, 70, 2)
+        holes, share = rng.random(2)
+        w = np.repeat(rng.random((n_pre, -(-n_post // 4))) < share, 4, 1)[:, :n_post] * rng.integers(1, 99, (n_pre, n_post))
+        w *= rng.random(w.shape) >= holes
+        p = Projection("rec", "hidden", "hidden", CSR.from_dense(w), 0, 8)
+        starts, blocks, weights = one.tables(tiny_model(), p).values()
+        rebuilt, first = np.zeros((n_pre, 4 * -(-n_post // 4)), np.int64), 0
+        for j in range(n_pre):
+            begin, end = starts[33 * (j // 32) + j % 32 :][:2].astype(int)
+            for k in range(first + begin, first + end):
+                assert not rebuilt[j, 4 * blocks[k] : 4 * blocks[k] + 4].any()
+                rebuilt[j, 4 * blocks[k] : 4 * blocks[k] + 4] = weights[4 * k : 4 * k + 4]
+            first += int(starts[33 * (j // 32) + 32]) * (j % 32 == 31)
+        assert (rebuilt[:, :n_post] == w).all() and not rebuilt[:, n_post:].any(), seed
+        assert len(starts) == 33 * -(-n_pre // 32) and len(weights) == 4 * len(blocks)
+
+
+@pytest.mark.parametrize(("share", "starts"), [(0.5, np.uint8), (0.9, np.uint16)])
+def test_a_word_of_neurons_with_few_blocks_has_starts_of_a_byte(share, starts):
+    """32 rows of 10 blocks have 160 or 288."""
+    model = tiny_blocks(n=40, share=share)
+    assert layout.tables(model)["w_rec_starts"].dtype == starts
+
+
 @pytest.mark.parametrize("neurons", [40, 300])
 @pytest.mark.parametrize("bits", [8, 16])
-def test_fewer_synapses_never_need_more_flash(neurons, bits):
+@pytest.mark.parametrize("source", [INPUT, "hidden"])
+@pytest.mark.parametrize("together", [1, 4])
+def test_fewer_synapses_never_need_more_flash(neurons, bits, source, together):
+    """The synapses are added in any order, alone or by fours that are neighbours."""
     rng, last = np.random.default_rng(1), 0
     model, w = tiny_model(n=neurons), np.zeros(3 * neurons, np.int32)
     kinds = set()
-    for place in rng.permutation(len(w)):
-        w[place] = 5
-        p = Projection("in", INPUT, "hidden", CSR.from_dense(w.reshape(3, neurons)), 0, bits)
-        one = layout.of(model, p)
-        size = sum(table.nbytes for table in one.tables(model, p).values())
-        assert size >= last
-        last = size
-        kinds.add(one.__name__)
+    for place in rng.permutation(len(w) // together):
+        for k in range(together):
+            w[together * place + k] = 5
+            p = Projection("in", source, "hidden", CSR.from_dense(w.reshape(3, neurons)), 0, bits)
+            one = layout.of(model, p)
+            size = sum(table.nbytes for table in one.tables(model, p).values())
+            assert size >= last
+            last = size
+            kinds.add(one.__name__)
     assert len(kinds) == 2
 
 
