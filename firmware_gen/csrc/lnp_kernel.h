@@ -15,7 +15,8 @@
 #endif
 
 // Keeps each projection and population a separate function. Compilers would merge them and then lack
-// registers for their loops: a third more instructions on a Cortex-M4. Around loops by hand little is left to merge.
+// registers for their loops: a third more instructions on a Cortex-M4. Around loops by hand little is left to
+// merge.
 #if defined(__GNUC__) && !LNP_ASSEMBLY
 #define LNP_PHASE __attribute__((noinline)) static
 #else
@@ -86,27 +87,27 @@ LNP_ADD_ROW(add_row_u8_i16, uint8_t, int16_t)
 LNP_ADD_ROW(add_row_u16_i8, uint16_t, int8_t)
 LNP_ADD_ROW(add_row_u16_i16, uint16_t, int16_t)
 
-// Adds the blocks of a row, times scale: block b has the weights of the targets 4 b to 4 b + 3, or of those of them that
-// there are. One function per width of index and weight.
-#define LNP_ADD_BLOCKS(name, block_t, weight_t)                                                      \
-    static inline void name(int32_t *sums, const block_t *block, const weight_t *w, uint32_t count,  \
-                            uint32_t targets, int32_t scale)                                         \
-    {                                                                                                \
-        LNP_NO_UNROLLING                                                                             \
-        for (; count != 0; count--, w += 4) {                                                        \
-            const uint32_t i = 4u * *block++;                                                        \
-            int32_t *const sum = sums + i;                                                           \
-            sum[0] += w[0] * scale;                                                                  \
-            if (targets % 4u == 0 || targets - i >= 4u) {                                            \
-                sum[1] += w[1] * scale;                                                              \
-                sum[2] += w[2] * scale;                                                              \
-                sum[3] += w[3] * scale;                                                              \
-                continue;                                                                            \
-            }                                                                                        \
-            for (uint32_t k = 1; k < targets % 4u; k++) {                                            \
-                sum[k] += w[k] * scale;                                                              \
-            }                                                                                        \
-        }                                                                                            \
+// Adds the blocks of a row, times scale: block b has the weights of the targets 4 b to 4 b + 3, or of those
+// of them that there are. One function per width of index and weight.
+#define LNP_ADD_BLOCKS(name, block_t, weight_t)                                                     \
+    static inline void name(int32_t *sums, const block_t *block, const weight_t *w, uint32_t count, \
+                            uint32_t targets, int32_t scale)                                        \
+    {                                                                                               \
+        LNP_NO_UNROLLING                                                                            \
+        for (; count != 0; count--, w += 4) {                                                       \
+            const uint32_t i = 4u * *block++;                                                       \
+            int32_t *const sum = sums + i;                                                          \
+            sum[0] += w[0] * scale;                                                                 \
+            if (targets % 4u == 0 || targets - i >= 4u) {                                           \
+                sum[1] += w[1] * scale;                                                             \
+                sum[2] += w[2] * scale;                                                             \
+                sum[3] += w[3] * scale;                                                             \
+                continue;                                                                           \
+            }                                                                                       \
+            for (uint32_t k = 1; k < targets % 4u; k++) {                                           \
+                sum[k] += w[k] * scale;                                                             \
+            }                                                                                       \
+        }                                                                                           \
     }
 
 LNP_ADD_BLOCKS(add_blocks_u8_i8, uint8_t, int8_t)
@@ -139,7 +140,7 @@ LNP_ADD_BLOCKS(add_blocks_u16_i16, uint16_t, int16_t)
         (void)words;                                                                        \
         return false;                                                                       \
     }
-#define LNP_BLOCKS_LOOP(name, start_t, block_t, shift, turned)                          \
+#define LNP_BLOCKS_LOOP(name, start_t, block_t, shift, turned)                           \
     static inline bool name(int32_t *sums, const start_t *starts, const block_t *blocks, \
                             const int8_t *weights, const uint32_t *z, uint32_t words)    \
     {                                                                                    \

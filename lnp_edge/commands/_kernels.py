@@ -1,9 +1,9 @@
 """What a step of the reference workload costs, on every core and with every compiler.
 
 16 dense inputs of 8 bits, 9.8 % of the synapses between N neurons, alone or in aligned blocks of four
-targets, 5 read-outs, every parameter per neuron, biases not 0. Thresholds are scaled until a tenth of the neurons fires on average: the spikes
-and the events, which are the synapses of the spikes, are counted. All draws are seeded, and what an
-emulator counts repeats exactly.
+targets, 5 read-outs, every parameter per neuron, biases not 0. Thresholds are scaled until a tenth of
+the neurons fires on average: the spikes and the events, which are the synapses of the spikes, are
+counted. All draws are seeded, and what an emulator counts repeats exactly.
 """
 
 from __future__ import annotations

@@ -136,8 +136,8 @@ def test_a_model_without_synapses_or_channels_in_use_is_possible():
     none = replace(model.projection("rec"), w=CSR.from_dense(np.zeros((40, 40), np.int32)))
     parts = tuple(none if p.name == "rec" else p for p in model.projections)
     files = generate(replace(model, projections=parts).check(), board())
-    assert ".w_rec_data = {\n        0,\n    }," in files["lnp_net_tables.c"]
-    assert "{lnp_net_tables.w_rec_data, 0u}," in files["lnp_net_tables.c"]
+    assert ".w_rec_weights = {\n        0,\n    }," in files["lnp_net_tables.c"]
+    assert "{lnp_net_tables.w_rec_weights, 0u}," in files["lnp_net_tables.c"]
 
 
 def test_a_step_holds_as_much_as_the_payload_allows():

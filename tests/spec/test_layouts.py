@@ -128,7 +128,9 @@ def test_blocks_are_what_they_are_said_to_be():
     for seed in range(40):
         n_pre, n_post = rng.integers(1, 70, 2)
         holes, share = rng.random(2)
-        w = np.repeat(rng.random((n_pre, -(-n_post // 4))) < share, 4, 1)[:, :n_post] * rng.integers(1, 99, (n_pre, n_post))
+        w = np.repeat(rng.random((n_pre, -(-n_post // 4))) < share, 4, 1)[:, :n_post] * rng.integers(
+            1, 99, (n_pre, n_post)
+        )
         w *= rng.random(w.shape) >= holes
         p = Projection("rec", "hidden", "hidden", CSR.from_dense(w), 0, 8)
         starts, blocks, weights = one.tables(tiny_model(), p).values()
