@@ -240,6 +240,14 @@ def test_a_model_whose_code_does_not_fit_is_a_no_as_well(capsys, at, monkeypatch
     assert len(lines) == 2 and "cortex-m4 has 1900" in lines[0]
 
 
+def test_generate_says_how_the_synapses_lie_and_what_has_a_loop_by_hand(capsys, at):
+    assert main(["generate", "m.onnx", "--board", "host", "-o", "new"]) == 0
+    lines = capsys.readouterr().err.splitlines()
+    assert [line.partition(" ")[0] for line in lines[:3]] == ["w_in", "w_rec", "w_out"]
+    assert lines[1] == "w_rec lies as csr, 786 B: the fewest (blocks 1,276 B)"
+    assert lines[3].startswith("With the DSP instructions of Armv7E-M, loops in assembly: sense, ")
+
+
 def test_an_absent_compiler_is_said_with_the_command_that_gets_it(capsys, at, monkeypatch):
     assert main(["generate", "m.onnx", "--board", "nucleo-f401re", "-o", "firmware"]) == 0
     capsys.readouterr()

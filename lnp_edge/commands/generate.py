@@ -1,6 +1,9 @@
 """Write a folder of C that runs a model on a board; `make` builds it without
 Python.
 
+It says how the synapses of each projection lie in flash, what other layouts
+would take, and which parts of a step have a loop in assembly.
+
 Without --app, the program answers lnp verify and lnp run. With it, the program
 is the beginning of your own: it takes samples and acts on decisions, in two
 functions that you replace."""
@@ -10,6 +13,7 @@ from pathlib import Path
 
 from lnp_edge.base.console import note
 from lnp_edge.interchange import onnx_file
+from lnp_edge.spec import layout
 
 HELP = "write C firmware for a model and a board"
 EXAMPLE = """  lnp generate model.onnx --board nucleo-f401re -o firmware
@@ -36,6 +40,8 @@ def run(args: argparse.Namespace) -> int:
     model = onnx_file.load(args.model)
     files = generate(model, board, args.name, args.app)
     write(files, args.output)
+    for p in model.projections:
+        note(layout.chosen(model, p))
     note(loops(model))
     note(f"written: {len(files)} files in {args.output}    next: lnp build {args.output} --model {args.model}")
     return 0

@@ -27,9 +27,28 @@ def weight_type(bits: int) -> type[np.signedinteger]:
 
 def of(model: QuantizedModel, p: Projection) -> ModuleType:
     """The layout of a projection, a file of lnp_edge/layouts: of those that serve, the fewest bytes for its worth."""
+    return _serving(model, p)[0][1]
+
+
+def chosen(model: QuantizedModel, p: Projection) -> str:
+    """The layout of a projection in words, and why it is taken."""
+    (size, one), *others = _serving(model, p)
+    why = (
+        "the fewest" if all(size <= other for other, _ in others) else f"faster, and below {one.WORTH} times the fewest"
+    )
+    rest = f" ({', '.join(f'{_name(kind)} {other:,} B' for other, kind in others)})"
+    return f"w_{p.name} lies as {_name(one)}, {size:,} B: {why + rest if others else 'no other serves it'}"
+
+
+def _serving(model: QuantizedModel, p: Projection) -> list[tuple[int, ModuleType]]:
+    """Bytes and layout of those that serve a projection, the one that is taken first."""
     known = (plugins.get(PACKAGE, name) for name in plugins.names(PACKAGE))
-    serving = (one for one in known if one.serves(model, p))
-    return min(serving, key=lambda one: sum(table.nbytes for table in one.tables(model, p).values()) / one.WORTH)
+    sizes = [(sum(t.nbytes for t in one.tables(model, p).values()), one) for one in known if one.serves(model, p)]
+    return sorted(sizes, key=lambda found: found[0] / found[1].WORTH)
+
+
+def _name(kind: ModuleType) -> str:
+    return kind.__name__.rpartition(".")[2]
 
 
 def tables(model: QuantizedModel) -> dict[str, NDArray]:

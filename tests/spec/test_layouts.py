@@ -145,6 +145,18 @@ def test_blocks_are_what_they_are_said_to_be():
         assert len(starts) == 33 * -(-n_pre // 32) and len(weights) == 4 * len(blocks)
 
 
+def test_the_layout_is_said_with_why_and_what_others_take():
+    said = [layout.chosen(tiny_blocks(), p) for p in tiny_blocks().projections]
+    assert said == [
+        "w_in lies as dense, 160 B: faster, and below 2 times the fewest (csr 132 B)",
+        "w_rec lies as blocks, 651 B: the fewest (csr 782 B)",
+        "w_out lies as dense, 152 B: the fewest (blocks 256 B, csr 354 B)",
+    ]
+    p = Projection("in", INPUT, "hidden", CSR.from_dense(reaching(40)), 0)
+    of_events = replace(tiny_model(), front=FrontEnd("delta", 1, ((5, 5, 5),)))
+    assert layout.chosen(of_events, p) == "w_in lies as csr, 248 B: no other serves it"
+
+
 @pytest.mark.parametrize(("share", "starts"), [(0.5, np.uint8), (0.9, np.uint16)])
 def test_a_word_of_neurons_with_few_blocks_has_starts_of_a_byte(share, starts):
     """32 rows of 10 blocks have 160 or 288."""
