@@ -13,6 +13,9 @@ Adding a file adds a layout. It defines
     synapses(p, part, k, entry) -> [(pre, post, weight)]
                   the synapses of entry k of a table, and the weights that it says if it is `entry`; weight None:
                   it says none; post None too: it concerns all of `pre`. Padding has none
+    spread(p, pre, post, nnz) -> places
+                  optional: where so many synapses of a matrix [pre, post] are, j * post + i of each, if they
+                  lie like those of p. Without it they are evenly spread
     sets(p) -> bool
                   whether its code can set the sums of the target, which spares a loop that begins them
     by_hand(model, p, turn=0) -> C

@@ -48,6 +48,15 @@ def synapses(p, part, k, entry):
     return [(int(pre[at]), post, entry if part == "weights" else None) for post in posts if post < n_post]
 
 
+def spread(p, pre, post, nnz):
+    """Where so many synapses are, or as many as go into blocks that are on average as full as those of p."""
+    a_row, (of_p, *_) = -(-post // TOGETHER), _blocks(p)
+    count = min(-(-nnz * len(of_p) // max(p.w.nnz, 1)), pre * a_row)
+    row, block = np.divmod(np.arange(count) * (pre * a_row) // max(count, 1), a_row)
+    posts = TOGETHER * block + np.arange(TOGETHER)[:, None]
+    return np.sort((row * post + posts)[posts < post][:nnz])
+
+
 def sets(p):
     return False
 

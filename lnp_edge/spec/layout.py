@@ -135,7 +135,8 @@ def struct_bytes(model: QuantizedModel) -> int:
 def sized(model: QuantizedModel, neurons: int, synapses: int) -> QuantizedModel:
     """A model of zeros as large as one layer with `neurons` neurons and `synapses` synapses.
 
-    Of the weights from the input and to the read-out, the same share is stored as in the model.
+    Of the weights from the input and to the read-out, the same share is stored as in the model. Synapses in blocks stay
+    in blocks that are as full.
     """
     hidden, out = model.populations
     sizes = {INPUT: len(model.inputs), hidden.name: neurons, out.name: out.n}
@@ -143,9 +144,15 @@ def sized(model: QuantizedModel, neurons: int, synapses: int) -> QuantizedModel:
     def resized(p: Projection) -> Projection:
         pre, post = sizes[p.source], sizes[p.target]
         nnz = synapses if p.source == p.target else round(pre * post * p.w.nnz / (p.w.shape[0] * p.w.shape[1]))
-        places = np.arange(nnz) * (pre * post) // max(nnz, 1)  # evenly spread: the layout depends on the rows
+        places = getattr(of(model, p), "spread", _evenly)(p, pre, post, nnz)
+        nnz = len(places)
         indptr = np.searchsorted(places, np.arange(pre + 1) * post).astype(np.int32)
         return replace(p, w=CSR(indptr, (places % post).astype(np.int32), np.zeros(nnz, np.int32), (pre, post)))
 
     grown = replace(hidden, n=neurons, params={name: np.zeros(neurons, np.int32) for name in hidden.params})
     return replace(model, populations=(grown, out), projections=tuple(map(resized, model.projections)))
+
+
+def _evenly(p: Projection, pre: int, post: int, nnz: int) -> NDArray:
+    """The places of so many synapses, evenly spread: the layout depends on the rows."""
+    return np.arange(nnz) * (pre * post) // max(nnz, 1)
