@@ -84,9 +84,14 @@ def turned(model: QuantizedModel, population: Population, joined: list[Projectio
     first, *rest = joined
     if not (layout.of(model, first).sets(first) and layout.of(model, first).by_hand(model, first, 1)):
         return None
-    found = [p for p in rest if p.shift >= 1 and p.w.nnz > 50 * population.n]
-    fast = [p for p in found if layout.of(model, p).by_hand(model, p, p.shift)]
+    found = [p for p in rest if turn(model, p) >= 1 and p.w.nnz > 50 * population.n]
+    fast = [p for p in found if layout.of(model, p).by_hand(model, p, turn(model, p))]
     return max(fast, key=lambda p: p.w.nnz, default=None)
+
+
+def turn(model: QuantizedModel, p: Projection | None) -> int:
+    """By how many bits the sums are turned to which a projection is added, 0 for None."""
+    return layout.of(model, p).turn(p) if p else 0
 
 
 def finish(population: Population, state: str, tables: str) -> str:

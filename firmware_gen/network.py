@@ -190,7 +190,7 @@ def _begin(model: QuantizedModel, p: Population, name: str) -> str:
     if _sets(model, p) and not _apart(model, p):
         return ""
     turned = hand.turned(model, p, _into(model, p))
-    defined, call = hand.begin(p, _sums(p), f"lnp_{name}_tables.{p.name}_", turned.shift if turned else 0)
+    defined, call = hand.begin(p, _sums(p), f"lnp_{name}_tables.{p.name}_", hand.turn(model, turned))
     first = tables.assigned("    uint32_t i", call or "0")
     return f"""{defined}LNP_PHASE void begin_all_{p.name}(lnp_{name}_t *s)
 {{
@@ -214,7 +214,7 @@ def _projection(model: QuantizedModel, p: Projection, name: str, encoded: bool) 
     if is_first and _apart(model, target):
         begin = f"LNP_ASSEMBLY ? so_far : {begin}"
     turned = hand.turned(model, target, _into(model, target))
-    by_hand = kind.by_hand(model, p, turned.shift if turned and (p is turned or is_first) else 0)
+    by_hand = kind.by_hand(model, p, hand.turn(model, turned) if p is turned or is_first else 0)
     return f"""// {p.name}: {p.source} to {p.target}{when}.
 {by_hand}{chr(10) * bool(by_hand)}LNP_PHASE void project_{p.name}(int32_t *sums, const {source})
 {{

@@ -271,6 +271,42 @@ static inline uint32_t encode_affine(int16_t *input, const int16_t *counts, cons
     LNP_EVENT(target_t, "sxtab r5, r5, r12, ror #16") \
     LNP_EVENT(target_t, "sxtab r5, r5, r12, ror #24")
 #define LNP_SCALE_1(shift) "    ldrd r10, r11, [sp, #36]\n"
+#define LNP_ONE_uint8_t(turned) LNP_ONE_EVENT_##turned(uint8_t)
+#define LNP_ONE_uint16_t(turned) LNP_ONE_EVENT_##turned(uint16_t)
+#define LNP_FOUR_uint8_t(turned) LNP_FOUR_EVENTS_##turned(uint8_t)
+#define LNP_FOUR_uint16_t(turned) LNP_FOUR_EVENTS_##turned(uint16_t)
+
+// Entries of add_gaps: r6 where the next is, r7 the target. Distances go through lr, 16 times the weights through r12.
+#define LNP_TO_GAP(lr, add)             \
+    "    uxtab r7, r7, " lr "\n"        \
+    "    ldr r5, [r0, r7, lsl #2]\n"   \
+    "    " add "\n"                    \
+    "    str r5, [r0, r7, lsl #2]\n"
+#define LNP_ONE_lnp_gaps_t(turned)      \
+    "    ldrsb r12, [r6], #1\n"        \
+    "    and lr, r12, #15\n"           \
+    "    sub r12, r12, lr\n"           \
+    LNP_TO_GAP("lr", LNP_ONE_GAP_##turned)
+#define LNP_ONE_GAP_0 "mla r5, r12, r10, r5"
+#define LNP_ONE_GAP_1 "add r5, r5, r12"
+#define LNP_FOUR_lnp_gaps_t(turned)     \
+    "    ldr r12, [r6], #4\n"          \
+    "    and lr, r12, #0x0F0F0F0F\n"   \
+    "    eor r12, r12, lr\n"           \
+    LNP_FOUR_GAPS_##turned
+#define LNP_FOUR_GAPS_0                                      \
+    "    sxtb16 r11, r12, ror #8\n"                         \
+    "    sxtb16 r12, r12\n"                                 \
+    LNP_TO_GAP("lr", "smlabb r5, r12, r10, r5")              \
+    LNP_TO_GAP("lr, ror #8", "smlabb r5, r11, r10, r5")      \
+    LNP_TO_GAP("lr, ror #16", "smlatb r5, r12, r10, r5")     \
+    LNP_TO_GAP("lr, ror #24", "smlatb r5, r11, r10, r5")
+#define LNP_FOUR_GAPS_1                                      \
+    LNP_TO_GAP("lr", "sxtab r5, r5, r12")                    \
+    LNP_TO_GAP("lr, ror #8", "sxtab r5, r5, r12, ror #8")    \
+    LNP_TO_GAP("lr, ror #16", "sxtab r5, r5, r12, ror #16")  \
+    LNP_TO_GAP("lr, ror #24", "sxtab r5, r5, r12, ror #24")
+
 #define LNP_WORD_1            \
     "    cmp r10, r11\n"      \
     "    beq 12f\n"           \
@@ -282,18 +318,22 @@ static inline uint32_t encode_affine(int16_t *input, const int16_t *counts, cons
     "    ldr r8, [r1, r5, lsl #1]\n"             \
     "    uxtah r6, r2, r8\n"                     \
     LNP_TWICE_##target_t("    uxtah r6, r6, r8\n") \
-    "    uxtah r7, r3, r8\n"                     \
+    LNP_WEIGHTS_##target_t("uxtah r7, r3, r8")   \
     "    sub r8, r8, r8, lsl #16\n"
 #define LNP_ROW_uint32_t(target_t)               \
     "    add r8, r1, r5, lsl #2\n"               \
     "    ldrd r12, r8, [r8]\n"                   \
     "    add r6, r2, r12\n"                      \
     LNP_TWICE_##target_t("    add r6, r6, r12\n") \
-    "    add r7, r3, r12\n"                      \
+    LNP_WEIGHTS_##target_t("add r7, r3, r12")     \
     "    sub r8, r8, r12\n"                      \
     "    lsl r8, r8, #16\n"
 #define LNP_TWICE_uint8_t(text)
 #define LNP_TWICE_uint16_t(text) text
+#define LNP_TWICE_lnp_gaps_t(text)
+#define LNP_WEIGHTS_uint8_t(text) "    " text "\n"
+#define LNP_WEIGHTS_uint16_t(text) "    " text "\n"
+#define LNP_WEIGHTS_lnp_gaps_t(text) "    mov r7, #0\n"
 #define LNP_ROWS_uint16_t "    add r1, #64\n"  // to those of the next word
 #define LNP_ROWS_uint32_t "    add r1, #128\n"
 
@@ -318,23 +358,23 @@ static inline uint32_t encode_affine(int16_t *input, const int16_t *counts, cons
             "    tbb [pc, r5]\n"                                                                            \
             "13: .byte (5f - 13b) / 2, (4f - 13b) / 2, (14f - 13b) / 2, (15f - 13b) / 2\n"                  \
             "15:\n"                                                                                         \
-            LNP_ONE_EVENT_##turned(target_t)                                                                \
+            LNP_ONE_##target_t(turned)                                                                \
             "14:\n"                                                                                         \
-            LNP_ONE_EVENT_##turned(target_t)                                                                \
+            LNP_ONE_##target_t(turned)                                                                \
             "4:\n"                                                                                          \
-            LNP_ONE_EVENT_##turned(target_t)                                                                \
+            LNP_ONE_##target_t(turned)                                                                \
             "5:  ubfx r5, r8, #18, #2\n"                                                                    \
             "    lsr r8, r8, #20\n"                                                                         \
             "    tbb [pc, r5]\n"                                                                            \
             "6:  .byte (9f - 6b) / 2, (8f - 6b) / 2, (7f - 6b) / 2, (11f - 6b) / 2\n"                       \
             "10:\n"                                                                                         \
-            LNP_FOUR_EVENTS_##turned(target_t)                                                              \
+            LNP_FOUR_##target_t(turned)                                                              \
             "11:\n"                                                                                         \
-            LNP_FOUR_EVENTS_##turned(target_t)                                                              \
+            LNP_FOUR_##target_t(turned)                                                              \
             "7:\n"                                                                                          \
-            LNP_FOUR_EVENTS_##turned(target_t)                                                              \
+            LNP_FOUR_##target_t(turned)                                                              \
             "8:\n"                                                                                          \
-            LNP_FOUR_EVENTS_##turned(target_t)                                                              \
+            LNP_FOUR_##target_t(turned)                                                              \
             "9:  subs r8, #1\n"                                                                             \
             "    bge 10b\n"                                                                                 \
             "3:  cmp r9, #0\n"                                                                              \

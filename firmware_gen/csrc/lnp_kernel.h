@@ -115,6 +115,18 @@ LNP_ADD_BLOCKS(add_blocks_u8_i16, uint8_t, int16_t)
 LNP_ADD_BLOCKS(add_blocks_u16_i8, uint16_t, int8_t)
 LNP_ADD_BLOCKS(add_blocks_u16_i16, uint16_t, int16_t)
 
+// Adds a row of weights of 4 bits: an entry is 16 times the weight and how far its target is from the last.
+typedef int8_t lnp_gaps_t;
+static inline void add_gaps(int32_t *sum, const lnp_gaps_t *entry, uint32_t count, int32_t scale)
+{
+    LNP_NO_UNROLLING
+    for (; count != 0; count--) {
+        const int32_t both = *entry++;
+        sum += both & 15;
+        *sum += (both >> 4) * scale;
+    }
+}
+
 // Where there are no loops by hand they do nothing, and C does it all.
 #if LNP_ASSEMBLY
 #include "lnp_armv7em.h"

@@ -18,6 +18,7 @@ Adding a file adds a layout. It defines
                   lie like those of p. Without it they are evenly spread
     sets(p) -> bool
                   whether its code can set the sums of the target, which spares a loop that begins them
+    turn(p)       by how many bits its loop by hand turns sums, so that it adds what is stored; 0: it does not
     by_hand(model, p, turn=0) -> C
                   what defines functions for body, loops of a core's own, for sums that are turned by so many bits
                   (csrc/lnp_armv7em.h); "" if there is none for p. Of a layout that `sets` the loop turns sums back

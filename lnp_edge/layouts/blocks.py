@@ -61,6 +61,10 @@ def sets(p):
     return False
 
 
+def turn(p):
+    return p.shift
+
+
 def by_hand(model, p, turn=0):
     found = tables(model, p)
     starts, blocks = (found[part].dtype.name for part in ("starts", "blocks"))

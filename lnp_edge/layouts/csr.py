@@ -33,6 +33,10 @@ def sets(p):
     return False
 
 
+def turn(p):
+    return p.shift
+
+
 def by_hand(model, p, turn=0):
     if p.source == INPUT or p.bits > 8 or p.shift > MOST_SHIFT:
         return ""

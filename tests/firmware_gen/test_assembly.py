@@ -89,6 +89,15 @@ def blocks_of_every_number(n, last):
     return with_rec(firing(model), w.reshape(n, n))
 
 
+def four_bits(model, shift):
+    """The model with weights of 4 bits between its neurons: bytes with distances."""
+    p, rng = model.projection("rec"), np.random.default_rng(2)
+    data = rng.choice((-1, 1), p.w.nnz) * rng.integers(1, 8, p.w.nnz)
+    four = replace(p, w=CSR(p.w.indptr, p.w.indices, data.astype(np.int32), p.w.shape), bits=4, shift=shift)
+    assert layout.of(model, four).__name__ == "lnp_edge.layouts.gaps"
+    return replace(model, projections=tuple(four if q is p else q for q in model.projections)).check()
+
+
 def largest_weights():
     """All weights from the input are 127 or -127, and inputs often: the sums of pairs at their limits."""
     model = tiny_model(n=44, n_in=12)
@@ -165,6 +174,17 @@ CASES = {  # a model, and which loops it has
     "turned, blocks of every number": (blocks_of_every_number(160, 39), TURNED_BLOCKS),
     "turned by 1, blocks, starts of 16 bits": (of(tiny_blocks(n=304), within=1), TURNED_BLOCKS),
     "turned, blocks, indices of 16 bits": (firing(tiny_blocks(n=1032, share=0.07)), TURNED_BLOCKS),
+    "turned by 3": (tiny_model(n=64, density=0.95), TURNED),
+    "turned by 1, indices of 16 bits": (of(tiny_model(n=304, density=0.9), within=1), TURNED),
+    "turned by 14, large sums": (of(tiny_model(n=64, density=0.95), within=14, c_syn=32768, c_mem=32768), TURNED),
+    "turned, leaks above 1/2": (of(tiny_model(n=64, density=0.95), c_syn=40000), TURNED),
+    "turned adlif": (of(tiny_model(n=64, density=0.95), "adlif"), TURNED - {"fire_lif_asm"} | {"fire_adlif_asm"}),
+    "4 bits": (four_bits(rows_of_every_length(), 8), ALL_LOOPS),
+    "4 bits, far apart": (four_bits(tiny_model(n=300, density=0.08), 4), ALL_LOOPS),
+    "4 bits, ends of rows of 32 bits": (four_bits(tiny_model(n=300, density=0.9), 9), None),
+    "4 bits, shift of 3": (four_bits(tiny_model(n=41, density=0.1), 3), ALL_LOOPS - {"rows_of_rec_asm"}),
+    "4 bits, turned by 1": (four_bits(tiny_model(n=64, density=0.95), 5), TURNED),
+    "4 bits, not turned": (four_bits(tiny_model(n=64, density=0.95), 4), ALL_LOOPS),
     "two layers": (tiny_stack(), None),
 }
 QUICK = ("39 neurons", "adlif, 41", "rows of every length", "leaks above 1/2", "adlif, leaks above 1/2", "turned by 3")

@@ -494,13 +494,13 @@ def test_any_structure_runs_like_the_oracle(tmp_path, model_of):
 @pytest.mark.parametrize("core", CORES)
 @pytest.mark.parametrize("kind", plugins.names(layout.PACKAGE))
 def test_every_layout_of_synapses_runs_like_the_oracle(tmp_path, monkeypatch, kind, core):
-    """Wherever it serves, also where another would be taken; with 8 and 16 bits and any number of targets."""
+    """Wherever it serves, also where another would be taken; with all bits it serves and any number of targets."""
     forced, of, served = plugins.get(layout.PACKAGE, kind), layout.of, set()
 
     def chosen(model, p):
         if not forced.serves(model, p):
             return of(model, p)
-        served.add((p.bits > 8, p.w.shape[1] % 4))
+        served.add((p.bits, p.w.shape[1] % 4))
         return forced
 
     monkeypatch.setattr(layout, "of", chosen)
@@ -511,7 +511,9 @@ def test_every_layout_of_synapses_runs_like_the_oracle(tmp_path, monkeypatch, ki
         for row in tiny_counts(model, 40):
             naive.step(row)
             assert net.step(row) == naive.h, seed
-    assert {wide for wide, _ in served} == {False, True} and {rest for _, rest in served} >= {0, 1, 2}
+    rec, bits = tiny_model().projection("rec"), {bits for bits, _ in served}
+    assert bits >= {4, 16} & {one for one in LARGEST if forced.serves(tiny_model(), replace(rec, bits=one))}
+    assert bits and {rest for _, rest in served} >= {0, 1, 2}
 
 
 @pytest.mark.parametrize("core", CORES)

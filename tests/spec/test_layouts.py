@@ -202,3 +202,39 @@ def test_the_events_of_a_front_end_are_not_dense():
     for kind, dense in (("delta", "csr"), ("stack", "dense")):
         front = FrontEnd(kind, 1, ((5, 5, 5),) if kind == "delta" else ())
         assert kind_of(replace(tiny_model(), front=front), reaching(40)) == dense
+
+
+def gap_bytes(*targets, bits=4):
+    """The bytes of one row with these targets, all of weight -3."""
+    w = np.zeros((1, 64), np.int32)
+    w[0, list(targets)] = -3
+    p = Projection("rec", "hidden", "hidden", CSR.from_dense(w), 0, bits)
+    return p, plugins.get(layout.PACKAGE, "gaps").tables(tiny_model(), p)["entries"].tolist()
+
+
+@pytest.mark.parametrize(
+    ("targets", "distances"),
+    [((0, 15), [0, 15]), ((16,), [15, 1]), ((0, 30, 61), [0, 15, 15, 15, 15, 1]), ((1, 2), [1, 1]), ((), [])],
+)
+def test_a_target_that_is_far_away_takes_more_bytes(targets, distances):
+    p, entries = gap_bytes(*targets)
+    assert [entry % 16 for entry in entries] == distances
+    one, at, reached = plugins.get(layout.PACKAGE, "gaps"), 0, []
+    for k, entry in enumerate(entries):
+        at += distances[k]
+        assert entry // 16 in (0, -3)
+        if entry // 16:
+            reached.append(at)
+            assert one.synapses(p, "entries", k, entry) == [(0, at, -3)]
+            assert one.synapses(p, "entries", k, entry + 16) == [(0, at, -2)]
+        else:
+            assert one.synapses(p, "entries", k, entry) == []
+        assert one.synapses(p, "entries", k, entry ^ 1) == [(0, None, None)]  # moves all that follow
+    assert reached == list(targets)
+
+
+@pytest.mark.parametrize(("density", "kind"), [(0.03, "csr"), (0.1, "gaps"), (1.0, "gaps")])
+def test_weights_of_4_bits_are_with_distances_where_that_is_smaller(density, kind):
+    w = (np.random.default_rng(1).random((200, 200)) < density) * np.int32(5)
+    assert kind_of(tiny_model(), w, 4, "hidden") == kind
+    assert kind_of(tiny_model(), w, 8, "hidden") == "csr"
