@@ -1,9 +1,10 @@
 """What a step of the reference workload costs, on every core and with every compiler.
 
-16 dense inputs of 8 bits, 9.8 % of the synapses between N neurons, alone or in aligned blocks of four
-targets, 5 read-outs, every parameter per neuron, biases not 0. Thresholds are scaled until a tenth of
-the neurons fires on average: the spikes and the events, which are the synapses of the spikes, are
-counted. All draws are seeded, and what an emulator counts repeats exactly.
+16 dense inputs of 8 bits, 9.8 % of the synapses between N neurons, alone, in aligned blocks of four
+targets or with weights of 4 bits, 5 read-outs, every parameter per neuron, biases not 0. Thresholds
+are scaled until a tenth of the neurons fires on average: the spikes and the events, which are the
+synapses of the spikes, are counted. All draws are seeded, and what an emulator counts repeats
+exactly.
 """
 
 from __future__ import annotations
@@ -43,6 +44,7 @@ TASKS = ("spar", "hapt")
 INPUTS, OUTPUTS, FIRING = 16, 5, 25.5 / 256
 SHARE = 6398 / (256 * 255)  # of the synapses between different neurons
 BLOCKS = 1623 / (256 * 64)  # of the blocks; no neuron has a synapse to itself, which leaves 6,467 of 256 neurons
+KINDS = ("", ", blocks", ", 4 bits")  # of the synapses between neurons
 SETTLE, STEPS = 100, 200  # steps before those that are counted, and those
 SHIFTS, UNIT = {"in": 4, "rec": 8, "out": 2}, 2**18
 SEED = 3  # of those tried, the one whose spikes have nearest to 24.6 synapses each
@@ -77,10 +79,12 @@ class Row:
     state: int
 
 
-def workload(neuron: str, n: int, in_blocks: bool = False, seed: int = SEED) -> QuantizedModel:
-    """The reference workload with N neurons of this kind. in_blocks : its synapses are in blocks of four"""
+def workload(neuron: str, n: int, kind: str = KINDS[0], seed: int = SEED) -> QuantizedModel:
+    """The reference workload with N neurons of this kind. kind : of its synapses, one of KINDS"""
     rng = np.random.default_rng(seed)
-    model = _drawn(neuron, n, in_blocks, rng)
+    model = _drawn(neuron, n, kind == KINDS[1], rng)
+    if kind == KINDS[2]:
+        model = replace(model, projections=tuple(map(_in_4_bits, model.projections)))
     low, high = -6.0, 6.0  # binary logarithms of what thresholds are multiplied with
     for _ in range(12):
         middle = (low + high) / 2
@@ -129,6 +133,14 @@ def _drawn(neuron: str, n: int, in_blocks: bool, rng: np.random.Generator) -> Qu
         dt=0.01, window=STEPS, hop=STEPS, channels=tuple(f"c{k}" for k in range(INPUTS)),
         classes=tuple(f"k{k}" for k in range(OUTPUTS)),
     )  # fmt: skip
+
+
+def _in_4_bits(p: Projection) -> Projection:
+    """Weights between neurons rounded to -7..7, 16 times what the integers say, as the largest are 127."""
+    if p.name != "rec":
+        return p
+    data = np.sign(p.w.data) * np.maximum(1, np.abs(p.w.data) * 7 // 127)
+    return replace(p, w=replace(p.w, data=data.astype(np.int32)), bits=4, shift=p.shift + 4)
 
 
 def _tables(neuron: str, n: int, rng: np.random.Generator) -> dict[str, NDArray[np.int32]]:
@@ -180,9 +192,9 @@ def measure(
     """The rows of the reference workload: every neuron, size, core and compiler."""
     found = []
     for n in sizes:
-        for neuron, in_blocks in product(NEURONS, (False, True)):
-            model, rows = workload(neuron, n, in_blocks), counts(SETTLE + STEPS)
-            name = neuron + ", blocks" * in_blocks
+        for neuron, kind in product(NEURONS, KINDS):
+            model, rows = workload(neuron, n, kind), counts(SETTLE + STEPS)
+            name = neuron + kind
             for core, chain in product(BOARDS, chains):
                 progress(f"{name}, N = {n}, {core}, {chain}")
                 found.append(row(name, model, [rows], SETTLE, boards.get(core), chain))
