@@ -90,8 +90,9 @@ def body(model, p, table, x, begin):
             const uint32_t first = starts[j];
             {add}(sums, blocks + first, weights + {TOGETHER}u * first, {given});
         }}
-        blocks += starts[{ROWS}];
-        weights += {TOGETHER}u * starts[{ROWS}];
+        const uint32_t passed = starts[{ROWS}];
+        blocks += passed;
+        weights += {TOGETHER}u * passed;
         starts += {ROWS + 1};
     }}"""
 
