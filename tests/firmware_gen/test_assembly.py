@@ -80,11 +80,11 @@ def firing(model):
     return replace(model, populations=(low, out)).check()
 
 
-def blocks_of_every_number(n, last):
-    """Neuron j has j % (last + 1) blocks, and most neurons fire: every way into the loop over eight is taken."""
+def blocks_of_every_number(n, numbers):
+    """Neurons have so many blocks in turn, and most fire: every way into the loop over eight is taken."""
     model, rng, w = tiny_model(n=n), np.random.default_rng(4), np.zeros((n, n // 4, 4), np.int32)
     for j in range(n):
-        some = j % (last + 1)
+        some = numbers[j % len(numbers)]
         w[j, rng.choice(n // 4, some, replace=False)] = rng.integers(1, 128, (some, 4)) * rng.choice((-1, 1), (some, 4))
     return with_rec(firing(model), w.reshape(n, n))
 
@@ -161,7 +161,8 @@ CASES = {  # a model, and which loops it has
     "turned by 14, large sums": (of(tiny_model(n=104, density=0.55), within=14, c_syn=32768, c_mem=32768), TURNED),
     "turned, leaks above 1/2": (of(tiny_model(n=104, density=0.55), c_syn=40000), TURNED),
     "turned adlif": (of(tiny_model(n=104, density=0.55), "adlif"), TURNED - {"fire_lif_asm"} | {"fire_adlif_asm"}),
-    "blocks of every number": (blocks_of_every_number(88, 19), BLOCKS),
+    "blocks of every number": (blocks_of_every_number(88, range(20)), BLOCKS),
+    "few blocks of every number": (blocks_of_every_number(88, (*range(10), 15, 16, 17, 1, 0, 2)), BLOCKS),
     "blocks, 39 neurons": (firing(tiny_blocks(n=39)), BLOCKS),
     "blocks, adlif, 41": (of(tiny_blocks(n=41), "adlif"), ADLIF - {"rows_of_rec_asm"} | {"blocks_of_rec_asm"}),
     "blocks, 65 neurons": (firing(tiny_blocks(n=65, share=0.2)), BLOCKS),
@@ -171,7 +172,7 @@ CASES = {  # a model, and which loops it has
     "blocks, shift of 14": (of(tiny_blocks(n=44, share=0.1), within=14, **HALVES), BLOCKS),
     "blocks, shift of 15": (of(tiny_blocks(n=44, share=0.1), within=15, **HALVES), FEW),
     "turned by 3, blocks": (firing(tiny_blocks(n=104, share=0.9)), TURNED_BLOCKS),
-    "turned, blocks of every number": (blocks_of_every_number(160, 39), TURNED_BLOCKS),
+    "turned, blocks of every number": (blocks_of_every_number(160, range(40)), TURNED_BLOCKS),
     "turned by 1, blocks, starts of 16 bits": (of(tiny_blocks(n=304), within=1), TURNED_BLOCKS),
     "turned, blocks, indices of 16 bits": (firing(tiny_blocks(n=1032, share=0.07)), TURNED_BLOCKS),
     "4 bits": (four_bits(rows_of_every_length(), 8), ALL_LOOPS),
@@ -183,7 +184,12 @@ CASES = {  # a model, and which loops it has
     "two layers": (tiny_stack(), None),
 }
 QUICK = ("39 neurons", "adlif, 41", "rows of every length", "leaks above 1/2", "adlif, leaks above 1/2", "turned by 3")
-QUICK += ("blocks of every number", "blocks, 39 neurons", "turned, blocks of every number")
+QUICK += (
+    "blocks of every number",
+    "few blocks of every number",
+    "blocks, 39 neurons",
+    "turned, blocks of every number",
+)
 
 
 @pytest.mark.parametrize("toolchain", ["gcc", "zig"])

@@ -21,6 +21,7 @@ from lnp_edge.firmware_gen.generate import write
 from lnp_edge.firmware_gen.states import generate
 from lnp_edge.runtime.emulator import Emulator
 from lnp_edge.runtime.reference import Reference
+from lnp_edge.spec import layout
 from lnp_edge.spec.model import CSR
 
 M4 = _measure.roomy(boards.get("cortex-m4"))
@@ -39,6 +40,16 @@ def test_a_tenth_of_the_neurons_of_the_workload_fires_and_no_parameter_is_0(neur
     hidden = model.populations[0].params
     assert all((values != 0).all() and len(np.unique(values)) > n / 2 for values in hidden.values())
     assert (_kernels.counts(300) != 0).all() and np.abs(_kernels.counts(300)).max() < 127
+
+
+def test_in_blocks_all_four_targets_have_a_synapse_but_for_that_to_the_neuron_itself():
+    model = workload("cuba_lif", 256, True)
+    rec = model.projection("rec")
+    there = rec.w.dense() != 0
+    blocks = there.reshape(256, 64, 4).any(2)
+    assert (there == (np.repeat(blocks, 4, 1) & ~np.eye(256, dtype=bool))).all()
+    assert blocks.sum() == 1623 and rec.w.nnz == 6467 and layout.of(model, rec).__name__.endswith("blocks")
+    assert abs(_kernels.activity(model, [_kernels.counts(300)], 100)[0] - 25.5) < 0.06
 
 
 def test_the_spikes_and_events_are_those_of_the_oracle():
