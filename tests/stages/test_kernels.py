@@ -43,7 +43,7 @@ def test_a_tenth_of_the_neurons_of_the_workload_fires_and_no_parameter_is_0(neur
 
 
 def test_in_blocks_all_four_targets_have_a_synapse_but_for_that_to_the_neuron_itself():
-    model = workload("cuba_lif", 256, True)
+    model = workload("cuba_lif", 256, ", blocks")
     rec = model.projection("rec")
     there = rec.w.dense() != 0
     blocks = there.reshape(256, 64, 4).any(2)
