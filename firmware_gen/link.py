@@ -16,7 +16,8 @@ CODE_BYTES = 16_384  # of flash beyond the tables, which a program with the self
 
 def files(model: QuantizedModel, board: Board, name: str, tested: bool = True) -> dict[str, str]:
     """tested : whether there is the self-test, if there is room for it"""
-    return {"lnp_wire.h": wire.header(), "lnp_config.h": _config(model, board, name, tested)}
+    drivers, _ = startup.watchdog(board)
+    return {"lnp_wire.h": wire.header(), "lnp_config.h": _config(model, board, name, tested)} | drivers
 
 
 def max_payload(model: QuantizedModel) -> int:
@@ -79,6 +80,7 @@ def _config(model: QuantizedModel, board: Board, name: str, tested: bool) -> str
             "",
             f'#define LNP_BOARD_NAME "{board.name}"',
             *startup.constants(board),
+            *startup.watchdog(board)[1],
             "",
             "#endif",
             "",

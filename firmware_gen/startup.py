@@ -14,6 +14,7 @@ COMMON = boards.FOLDER / "common"
 STACK_BYTES = 2048
 INPUTS = 448  # of a step that it has room for
 NOT_DRIVERS = ("cortex_m", "memory")
+WATCHDOG = "_watchdog"  # ends the name of a watchdog's driver
 
 
 def stack_bytes(model: QuantizedModel) -> int:
@@ -23,13 +24,7 @@ def stack_bytes(model: QuantizedModel) -> int:
 
 def files(board: Board, stack: int = STACK_BYTES) -> dict[str, str]:
     """The board's files, from boards/common/. Raises BoardError if the driver does not exist."""
-    drivers = sorted(p.stem for p in COMMON.glob("*.c") if p.stem not in NOT_DRIVERS)
-    if board.uart not in drivers:
-        raise BoardError(
-            f"{board.name}: no UART driver is called {board.uart!r}",
-            f"available: {', '.join(drivers)} (a new one goes into boards/common/)",
-        )
-    found = {f"{board.uart}.c": (COMMON / f"{board.uart}.c").read_text("utf-8")}
+    found = _driver(board, "UART", board.uart)
     if board.cpu == "host":
         return found
     found |= {f"{stem}.c": (COMMON / f"{stem}.c").read_text("utf-8") for stem in NOT_DRIVERS}
@@ -41,6 +36,25 @@ def files(board: Board, stack: int = STACK_BYTES) -> dict[str, str]:
         stack_bytes=stack,
     )
     return found
+
+
+def _driver(board: Board, kind: str, name: str) -> dict[str, str]:
+    stems = {p.stem for p in COMMON.glob("*.c")} - {*NOT_DRIVERS}
+    drivers = sorted(stem for stem in stems if stem.endswith(WATCHDOG) == (kind == "watchdog"))
+    if name not in drivers:
+        raise BoardError(
+            f"{board.name}: no {kind} driver is called {name!r}",
+            f"available: {', '.join(drivers)} (a new one goes into boards/common/)",
+        )
+    return {f"{name}.c": (COMMON / f"{name}.c").read_text("utf-8")}
+
+
+def watchdog(board: Board) -> tuple[dict[str, str], list[str]]:
+    """Files and lines of lnp_config.h for a board's watchdog; none without one."""
+    if not board.watchdog:
+        return {}, []
+    lines = [f"#define LNP_WATCHDOG_{k.upper()} {v}u" for k, v in sorted(board.watchdog_registers.items())]
+    return _driver(board, "watchdog", board.watchdog), [f"#define LNP_WATCHDOG_MS {board.watchdog_ms}u", *lines]
 
 
 def constants(board: Board) -> list[str]:

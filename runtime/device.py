@@ -34,6 +34,8 @@ RESTARTS = 100  # without a new step, until they are told
 UNASKED = 0xFFFE  # number of a request that must not be answered
 JOURNAL = 2**28  # bytes of inputs; a run that is longer cannot be replayed
 
+CAUSES = {number: name for name, number in protocol.CAUSES.items()}
+
 T = TypeVar("T")
 
 
@@ -43,6 +45,7 @@ class Greeting:
 
     wire_crc: int
     fingerprint: int
+    boot: int
     run: int
     t: int
     state_words: int
@@ -52,6 +55,7 @@ class Greeting:
     n_out: int
     n_tables: int
     max_payload: int
+    cause: str  # of its start, one of protocol.CAUSES
     board: str  # ASCII, anything else escaped
 
 
@@ -123,7 +127,7 @@ class Device:
         request, reply = REQUESTS["steps"].struct.size, REPLIES["steps"].struct.size + 4 * (model.n_out + 1)
         head = request + reply + 2 * (protocol.HEADER.size + protocol.CRC_BYTES + 3)
         self._size = FrameSize(self.steps_per_frame(digests=False), head, 2 * model.n_in)
-        self.run, self.t = self.greeting.run, self.greeting.t
+        self.run, self.t, self._boot = self.greeting.run, self.greeting.t, self.greeting.boot
         self._runs = {0, self.run}  # that this program may have begun
         self._journal = None if self.t else Journal(bytearray())
         self.lost = False  # what the device held, when it could not be replayed
@@ -150,6 +154,7 @@ class Device:
                 REBUILD,
             )
         values: dict[str, Any] = dict(zip(fields.offsets(), fields.struct.unpack(raw), strict=False))
+        values["cause"] = CAUSES.get(values["cause"], f"cause {values['cause']}")
         values["board"] = printable(values["board"].rstrip(b"\0"))
         greeting = Greeting(**values)
         m = self.model
@@ -173,6 +178,21 @@ class Device:
         self._journal, self.t, self._lost, self._refused = Journal(bytearray()), 0, 0, 0
         try:
             self._begin(self.run)
+        except Lost as e:
+            self._recover(e)
+
+    def take_up(self, run: int, counts: NDArray[np.int16], digest: int) -> None:
+        """Go on in a run after these steps, which gave this digest: as it is if the device is there, else by replay.
+
+        Raises LinkError if the digest is another one then.
+        """
+        journal = Journal(bytearray(counts.astype("<i2", copy=False).tobytes()), digest)
+        self._journal, self._lost, self._refused = journal, 0, 0
+        if (self.run, self.t) == (run, len(counts)):
+            return
+        after, self.run, self.t = self.run, -1, len(counts)
+        try:
+            self._replay(after, journal)
         except Lost as e:
             self._recover(e)
 
@@ -298,6 +318,9 @@ class Device:
                         raise lost.error
                     self._reopen()
                 told = self._greet()
+                if told.boot != self._boot or (self.run and not told.run):
+                    self._boot = told.boot
+                    self.traffic.restarted[told.cause] += 1
                 if self._foreign(told):
                     raise LinkError(
                         f"another program has taken over {self.name}",

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import secrets
 import time
+from collections import Counter
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass, field
 from typing import Protocol
 
 from lnp_edge.base.errors import LinkError
@@ -24,6 +25,7 @@ POLL = 0.01  # s that a read waits at most
 NOISE_LIMIT = 65536  # bytes; as many without a delimiter are dropped
 READ_LIMIT = 4096  # bytes per read, so that a flood of delimiters cannot outlast the deadline
 REBUILD = "generate, build and flash the firmware again with this lnp-edge"
+RESTARTED = "restarted"
 REASONS = {number: name for name, number in NAK.items()}
 
 
@@ -53,10 +55,26 @@ class Traffic:
     late: int = 0  # replies to what was answered before
     recovered: int = 0  # times that a device which had lost the session or its state was brought back to it
     replayed: int = 0  # steps for that
+    resumed: int = 0  # times that a host which was killed has gone on
+    restarted: Counter[str] = field(default_factory=Counter)  # by what caused it, as far as the device knows
 
     def as_dict(self) -> dict[str, int]:
         """By name, in words: "sent again"."""
-        return {name.replace("_", " "): value for name, value in asdict(self).items()}
+        counts = {name.replace("_", " "): n for name, n in vars(self).items() if name != "restarted"}
+        return counts | {RESTARTED: self.restarted.total()} | {
+            f"{RESTARTED} by {cause}": n for cause, n in sorted(self.restarted.items())
+        }  # fmt: skip
+
+    def goes_on(self, before: dict[str, int]) -> None:
+        """After what had passed before the host was killed."""
+        self.resumed += 1
+        for name in self.as_dict():
+            if not name.startswith(RESTARTED):
+                own = name.replace(" ", "_")
+                setattr(self, own, getattr(self, own) + before.get(name, 0))
+        for cause in protocol.CAUSES:
+            self.restarted[cause] += before.get(f"{RESTARTED} by {cause}", 0)
+        self.restarted = +self.restarted
 
     def __str__(self) -> str:
         return ", ".join(f"{value} {name}" for name, value in self.as_dict().items())

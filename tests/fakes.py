@@ -21,6 +21,7 @@ class FakePort:
         self.net = Reference(model)
         self.net.steps(np.frombuffer(b"", "<i2").reshape(0, model.n_in))  # compiles outside of any deadline
         self.sid, self.run, self.last, self.requests = 0, 0, (None, b""), []
+        self.boot, self.cause = 1, "power"
         self._in, self._out = bytearray(), bytearray()
         self.timeout, self.now = None, 0.0
         self.restarts_before = self.restarts_after = frozenset()  # numbers of requests at which it restarts
@@ -31,7 +32,7 @@ class FakePort:
     def restart(self):
         """What was sent and what was to be answered are gone, and the state is."""
         self.net.reset()
-        self.sid, self.run, self.last = 0, 0, (None, b"")
+        self.sid, self.run, self.last, self.boot = 0, 0, (None, b""), self.boot + 1
         self._in.clear()
         self._out += b"boot\r\n" + protocol.encode(Frame(REPLIES["hello"].type, 0, 0, self.hello(b"")))
 
@@ -95,6 +96,7 @@ class FakePort:
         facts = {
             "wire_crc": protocol.wire_crc(),
             "fingerprint": m.fingerprint,
+            "boot": self.boot,
             "run": self.run,
             "t": self.net.t,
             "state_words": m.state_words,
@@ -104,6 +106,7 @@ class FakePort:
             "n_out": m.n_out,
             "n_tables": len(tables(m)),
             "max_payload": self.max_payload,
+            "cause": protocol.CAUSES[self.cause],
             "board": b"fake",
         }
         return REPLIES["hello"].struct.pack(*(facts | self.greeting).values())

@@ -48,6 +48,20 @@ uint32_t lnp_board_cycles(void)
 #endif
 }
 
+// Kept over a reset; after a power cut it begins with whatever the RAM holds.
+static uint32_t starts __attribute__((section(".noinit")));
+
+uint32_t lnp_board_boot(void)
+{
+    starts++;
+    return starts;
+}
+
+__attribute__((weak)) uint16_t lnp_board_cause(void)
+{
+    return LNP_CAUSE_UNKNOWN;
+}
+
 void lnp_board_wait(bool (*ready)(void))
 {
     __asm__ volatile("cpsid i" ::: "memory");
@@ -99,6 +113,34 @@ static bool received(void)
     return ring_head != ring_tail;
 }
 
+#ifdef LNP_WATCHDOG_MS
+// DDI 0403 B3.3: the core's own timer wakes it, while it waits for a byte, to kick the watchdog.
+#define SYST_CSR (*(volatile uint32_t *)0xE000E010u)
+#define SYST_RVR (*(volatile uint32_t *)0xE000E014u)
+enum { TICK_MS = 50, LONGEST_TICK = 0xFFFFFF };
+
+static void start_ticks(void)
+{
+    const uint32_t cycles = LNP_CLOCK_HZ / 1000u * TICK_MS;
+    SYST_RVR = cycles < LONGEST_TICK ? cycles : LONGEST_TICK;
+    SYST_CSR = 7;  // from the core's clock, with an interrupt
+}
+
+void SysTick_Handler(void);
+void SysTick_Handler(void)
+{
+}
+
+// Not in an interrupt: a program that hangs would be called well by it.
+static bool received_or_well(void)
+{
+    lnp_board_kick();
+    return received();
+}
+#else
+#define received_or_well received
+#endif
+
 size_t lnp_board_read(uint8_t *bytes, size_t most)
 {
     size_t count = 0;
@@ -112,7 +154,7 @@ size_t lnp_board_read(uint8_t *bytes, size_t most)
         if (count > 0) {
             return count;
         }
-        lnp_board_wait(received);
+        lnp_board_wait(received_or_well);
     }
 }
 #endif
@@ -128,6 +170,9 @@ void Reset_Handler(void)
     }
     use_our_vectors();
     start_cycle_counter();
+#ifdef LNP_WATCHDOG_MS
+    start_ticks();
+#endif
     (void)main();
     for (;;) {
     }
@@ -141,13 +186,18 @@ static void stop(void)
 }
 
 // DDI 0403 B3.3: the core's own timer. A program that starts it defines its own.
+#ifndef LNP_WATCHDOG_MS
 __attribute__((weak, alias("stop"))) void SysTick_Handler(void);
+#endif
+
+// Some watchdogs bark before they bite; their drivers define their own.
+__attribute__((weak, alias("stop"))) void NMI_Handler(void);
 
 #define LNP_STOP {.handler = stop}
 __attribute__((section(".vectors"), used)) const vector_t lnp_vectors[] = {
     {.stack = lnp_stack_top},
     {.handler = Reset_Handler},
-    LNP_STOP,
+    {.handler = NMI_Handler},
     LNP_STOP,
     LNP_STOP,
     LNP_STOP,

@@ -3,6 +3,7 @@
 #include <poll.h>
 #include <stdlib.h>
 #include <termios.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "lnp_board.h"
@@ -75,6 +76,18 @@ void lnp_board_wait(bool (*ready)(void))
     while (!ready()) {
         (void)poll(NULL, 0, 1);  // a millisecond; a signal ends it
     }
+}
+
+uint32_t lnp_board_boot(void)
+{
+    struct timespec now = {0};
+    (void)clock_gettime(CLOCK_REALTIME, &now);
+    return (uint32_t)now.tv_sec * 1000000000u + (uint32_t)now.tv_nsec + (uint32_t)getpid();
+}
+
+uint16_t lnp_board_cause(void)
+{
+    return LNP_CAUSE_UNKNOWN;
 }
 
 uint32_t lnp_board_cycles(void)

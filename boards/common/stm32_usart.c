@@ -16,6 +16,7 @@
 #define RCC_PLLCFGR REGISTER(0x40023804u)
 #define RCC_CFGR REGISTER(0x40023808u)
 #define RCC_AHB1ENR REGISTER(0x40023830u)
+#define RCC_CSR REGISTER(0x40023874u)
 #define FLASH_ACR REGISTER(0x40023C00u)
 
 // RM0368 8.4 (GPIO), 19.6 (USART).
@@ -89,6 +90,27 @@ void lnp_board_init(void)
     set_alternate(LNP_UART_RX_PIN);
     USART_BRR = (bus + LNP_BAUD / 2u) / LNP_BAUD;        // RM0368 19.3.4, oversampling by 16
     USART_CR1 = 1u << 13 | 1u << 5 | 1u << 3 | 1u << 2;  // UE, RXNEIE, TE, RE
+}
+
+// RM0368 6.3, RCC_CSR: several flags may be set, for a reset also pulls the pin, and a power-on is a
+// brown-out too.
+uint16_t lnp_board_cause(void)
+{
+    const uint32_t flags = RCC_CSR;
+    RCC_CSR |= 1u << 24;  // RMVF: the next start sees its own
+    if ((flags & (1u << 30 | 1u << 29)) != 0) {
+        return LNP_CAUSE_WATCHDOG;
+    }
+    if ((flags & 1u << 28) != 0) {
+        return LNP_CAUSE_SOFTWARE;
+    }
+    if ((flags & 1u << 27) != 0) {
+        return LNP_CAUSE_POWER;
+    }
+    if ((flags & 1u << 25) != 0) {
+        return LNP_CAUSE_BROWN_OUT;
+    }
+    return (flags & 1u << 26) != 0 ? LNP_CAUSE_PIN : LNP_CAUSE_UNKNOWN;
 }
 
 // Reading SR and then DR also clears an overrun; the CRC of the frame reveals lost bytes.

@@ -1,6 +1,6 @@
 // Declares what a board must provide. The UART driver in boards/common implements it, except on a Cortex-M
-// lnp_board_cycles and lnp_board_wait, which are in cortex_m.c, and, if board.toml has [uart] irq,
-// lnp_board_read.
+// lnp_board_cycles, lnp_board_boot and lnp_board_wait, which are in cortex_m.c, and, if board.toml has [uart]
+// irq, lnp_board_read.
 #ifndef LNP_BOARD_H
 #define LNP_BOARD_H
 
@@ -17,6 +17,27 @@ size_t lnp_board_read(uint8_t *bytes, size_t most);
 
 // Sends all `count` bytes.
 void lnp_board_write(const uint8_t *bytes, size_t count);
+
+// Returns another number after each start, as far as a board can: called once.
+uint32_t lnp_board_boot(void);
+
+// What started the program; lnp_edge/spec/protocol.py has the same numbers.
+enum {
+    LNP_CAUSE_UNKNOWN = 0,
+    LNP_CAUSE_POWER = 1,
+    LNP_CAUSE_BROWN_OUT = 2,
+    LNP_CAUSE_PIN = 3,
+    LNP_CAUSE_SOFTWARE = 4,
+    LNP_CAUSE_WATCHDOG = 5,
+};
+
+// Returns one of these: called once. A Cortex-M whose drivers do not say has "unknown".
+uint16_t lnp_board_cause(void);
+
+// Only with [watchdog], in its driver: starts it, and says that the program is well. It resets the board if
+// that is not said for LNP_WATCHDOG_MS.
+void lnp_board_watch(void);
+void lnp_board_kick(void);
 
 // Returns a counter of CPU cycles, which may wrap around; always 0 on a board without one.
 uint32_t lnp_board_cycles(void);

@@ -116,6 +116,8 @@ void lnp_link_start(lnp_link_t *link)
 {
     link->open = false;
     link->sid = 0;
+    link->boot = lnp_board_boot();
+    link->cause = lnp_board_cause();
     link->run = 0;
     link->reply_payload = UINT32_MAX;
     LNP_MODEL(init)(&link->net);

@@ -11,10 +11,19 @@
 
 enum { LNP_FRAME_BYTES = LNP_WIRE_HEADER_BYTES + LNP_MAX_PAYLOAD + LNP_WIRE_CRC_BYTES };
 
+// After each step: a program that hangs in one is reset.
+#ifdef LNP_WATCHDOG_MS
+#define LNP_STEP_DONE() lnp_board_kick()
+#else
+#define LNP_STEP_DONE() ((void)0)
+#endif
+
 typedef struct {
     LNP_MODEL(t) net;
     int16_t counts[LNP_N_IN];  // of the current step
     lnp_cobs_t in;
+    uint32_t boot;           // the number of this start
+    uint16_t cause;          // what it came from, an LNP_CAUSE_
     uint32_t run;            // the host's number of the run since the last reset; 0 after a start
     bool open;               // a host has opened a session
     uint16_t sid;            // the id of that session

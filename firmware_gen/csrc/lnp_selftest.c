@@ -1,5 +1,6 @@
 // The requests by which lnp verify runs what steps do not: save, load, argmax and push. The memory for it
 // holds a saved state or a stream; a board without room for one leaves it out, see lnp_config.h.
+#include "lnp_board.h"
 #include "lnp_link.h"
 
 #if LNP_TESTS_STATE
@@ -161,6 +162,7 @@ static uint16_t serve_push(lnp_link_t *link, uint8_t *reply, uint32_t *reply_len
             decisions++;
         }
         pushed++;
+        LNP_STEP_DONE();
     }
     lnp_put_push_run(reply, link->run);
     lnp_put_push_samples(reply, pushed);

@@ -10,6 +10,8 @@ void lnp_serve_hello(const lnp_link_t *link, uint8_t *reply)
     static const char board[LNP_WIRE_NAME_BYTES] = LNP_BOARD_NAME;
     lnp_put_hello_wire_crc(reply, LNP_WIRE_CRC);
     lnp_put_hello_fingerprint(reply, LNP_FINGERPRINT);
+    lnp_put_hello_boot(reply, link->boot);
+    lnp_put_hello_cause(reply, link->cause);
     lnp_put_hello_run(reply, link->run);
     lnp_put_hello_t(reply, link->net.t);
     lnp_put_hello_state_words(reply, LNP_STATE_WORDS);
@@ -50,7 +52,9 @@ static uint32_t run_step(lnp_link_t *link, const uint8_t *from)
     }
     const uint32_t start = lnp_board_cycles();
     LNP_MODEL(step)(&link->net, link->counts);
-    return lnp_board_cycles() - start;
+    const uint32_t cycles = lnp_board_cycles() - start;
+    LNP_STEP_DONE();
+    return cycles;
 }
 
 // The CRC of the counts of one step, little-endian, after that of those before.

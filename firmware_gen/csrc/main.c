@@ -7,6 +7,9 @@ static lnp_link_t link_state;
 int main(void)
 {
     lnp_board_init();
+#ifdef LNP_WATCHDOG_MS
+    lnp_board_watch();
+#endif
     lnp_link_start(&link_state);
     for (;;) {
         uint8_t bytes[32];

@@ -23,6 +23,7 @@ UNICORN_CPUS = ("cortex-m0", "cortex-m3", "cortex-m4", "cortex-m7", "cortex-m33"
 NAME = re.compile(rf"[a-z0-9][a-z0-9-]{{0,{NAME_BYTES - 2}}}")
 MAX_BYTES = 16384  # tomllib needs seconds for a dotted key of 64 KiB
 RANGES = {"irq": (0, 239)}  # of driver values; Armv7-M ARM B1.5.2: interrupts 0 to 239
+WATCHDOG_MS = 100, 60_000  # a host gives up a program that it started after 60 s of silence
 ARMV6M, ARMV6M_IRQ = ("cortex-m0", "cortex-m0plus"), 31  # Armv6-M ARM B3.4: interrupts 0 to 31
 VECTORS = 1024  # bytes, Armv7-M ARM B3.2.5: a table of 16 + 240 vectors is aligned to its size
 PAGE = 4096  # bytes; unicorn maps memory in pages
@@ -60,6 +61,9 @@ class Board:
     registers: dict[str, int] = field(default_factory=dict)  # LNP_UART_<NAME> in C
     machine: str = ""  # what QEMU calls the board
     flash_tool: str = ""
+    watchdog: str = ""  # its driver, boards/common/<watchdog>.c; "" without one
+    watchdog_ms: int = 0  # without a sign of life, until it resets the board
+    watchdog_registers: dict[str, int] = field(default_factory=dict)  # LNP_WATCHDOG_<NAME> in C
 
     @property
     def limits(self) -> tuple[int | None, int | None]:
@@ -85,11 +89,12 @@ class _Reader:
 
     def board(self) -> Board:
         sections = {"flash": ("origin", "size"), "ram": ("origin", "size"), "tool": ("name",)}
-        top = ("description", "cpu", "clock_hz", "toolchain", "start", "machine", "uart", *sections)
+        drivers = ("uart", "watchdog")
+        top = ("description", "cpu", "clock_hz", "toolchain", "start", "machine", *drivers, *sections)
         for key, value in self.raw.items():
             if key not in top:
                 raise self.fail("key", key, ", ".join(top))
-            if (key in sections or key == "uart") != isinstance(value, dict):
+            if (key in sections or key in drivers) != isinstance(value, dict):
                 raise self.fail(key, value, "a [section] where one belongs, a value elsewhere")
             for inner in value if key in sections else ():
                 if inner not in sections[key]:
@@ -97,11 +102,7 @@ class _Reader:
         name = self.path.parent.name
         if not NAME.fullmatch(name):
             raise self.fail("the folder's name", name, f"lower case, digits, '-', under {NAME_BYTES} characters")
-        uart = self.raw.get("uart", {})
-        registers = {k: v for k, v in uart.items() if k not in ("driver", "baud")}
-        for key in registers:
-            if not re.fullmatch(r"[a-z][a-z0-9_]{0,30}", key):
-                raise self.fail("uart key", key, "lower case letters, digits and _")
+        watchdog = "watchdog" in self.raw
         start = self.choice("start", STARTS)
         found = Board(
             name=name,
@@ -114,15 +115,28 @@ class _Reader:
             ram=self.region("ram"),
             uart=self.word("uart.driver"),
             baud=self.number("uart.baud", 300, 20_000_000),
-            registers={k: self.number(f"uart.{k}", *RANGES.get(k, (0, 2**32 - 1))) for k in registers},
+            registers=self.registers("uart", "baud"),
             machine=self.word("machine") if start == "qemu" else "",
             flash_tool=self.choice("tool.name", ("st-flash",)) if start == "serial" else "",
+            watchdog=self.word("watchdog.driver") if watchdog else "",
+            watchdog_ms=self.number("watchdog.ms", *WATCHDOG_MS) if watchdog else 0,
+            watchdog_registers=self.registers("watchdog", "ms"),
         )
         self.check_together(found)
         return found
 
+    def registers(self, section: str, other: str) -> dict[str, int]:
+        """All numbers of a driver but `other`, which every driver has."""
+        keys = [key for key in self.raw.get(section, {}) if key not in ("driver", other)]
+        for key in keys:
+            if not re.fullmatch(r"[a-z][a-z0-9_]{0,30}", key):
+                raise self.fail(f"{section} key", key, "lower case letters, digits and _")
+        return {key: self.number(f"{section}.{key}", *RANGES.get(key, (0, 2**32 - 1))) for key in keys}
+
     def check_together(self, b: Board) -> None:
         """Refuse values that are valid alone but not in combination."""
+        if b.watchdog and "irq" not in b.registers:
+            raise self.fail("watchdog", b.watchdog, "none without uart.irq: what waits for a byte must sleep and wake")
         on_host = (b.cpu == "host", b.toolchain == "host", b.start == "process")
         if any(on_host):
             if not all(on_host):

@@ -79,6 +79,7 @@ REPLIES = {
         (
             ("wire_crc", "u32"),
             ("fingerprint", "u32"),
+            ("boot", "u32"),  # another one after each start, as far as a board can
             ("run", "u32"),  # 0 after a start
             ("t", "u32"),
             ("state_words", "u32"),
@@ -88,6 +89,7 @@ REPLIES = {
             ("n_out", "u16"),
             ("n_tables", "u16"),
             ("max_payload", "u16"),
+            ("cause", "u16"),  # of the start, one of CAUSES
             ("board", "name"),
         ),
     ),
@@ -124,11 +126,14 @@ REPLIES = {
 # Reasons for a refusal: another session, unknown type, wrong length, step number, range or run. "damaged" answers a
 # frame that cannot be read, with seq 0: at most one for each delimiter.
 NAK = {"session": 1, "type": 2, "length": 3, "step": 4, "range": 5, "run": 6, "damaged": 7}
+# What a device was started by, as far as its board says.
+CAUSES = {"unknown": 0, "power": 1, "brown-out": 2, "pin": 3, "software": 4, "watchdog": 5}
 
 
 def wire_crc() -> int:
     """CRC-32 of the tables above. It reveals a device with another version of the messages."""
-    text = repr((VERSION, HEADER.format, sorted(REQUESTS.items()), sorted(REPLIES.items()), sorted(NAK.items())))
+    tables = (REQUESTS, REPLIES, NAK, CAUSES)
+    text = repr((VERSION, HEADER.format, *(sorted(table.items()) for table in tables)))
     return zlib.crc32(text.encode())
 
 

@@ -114,9 +114,9 @@ def test_a_device_greets_at_boot_and_at_hello(line):
     assert (frame.type, frame.sid, frame.seq) == (REPLY | 1, 9, 3)
     assert frame.payload == line.greeting.payload
     *numbers, name = REPLIES["hello"].struct.unpack(frame.payload)
-    m = tiny_model()
+    m, boot = tiny_model(), numbers[2]
     assert numbers == [
-        protocol.wire_crc(), m.fingerprint, 0, 0, m.state_words, 1_000_000_000, m.n, m.n_in, m.n_out, 14, 512,
+        protocol.wire_crc(), m.fingerprint, boot, 0, 0, m.state_words, 1_000_000_000, m.n, m.n_in, m.n_out, 14, 512, 0,
     ]  # fmt: skip
     assert name == b"host".ljust(24, b"\0")
 
@@ -133,7 +133,7 @@ def test_without_hello_and_from_another_session_nothing_is_done(line):
 
 def place(line, sid=7):
     """run and t, as the greeting says."""
-    return struct.unpack_from("<II", line.ask("hello", sid=sid, seq=9).payload, 8)
+    return struct.unpack_from("<II", line.ask("hello", sid=sid, seq=9).payload, REPLIES["hello"].offsets()["run"])
 
 
 def test_a_late_reset_or_step_of_another_run_does_nothing(line):

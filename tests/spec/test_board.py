@@ -60,6 +60,33 @@ def test_a_good_file_becomes_exactly_this_board(tmp_path):
     )
 
 
+DOG = {"uart.irq": "38", "watchdog.driver": '"some_watchdog"', "watchdog.ms": "2_000", "watchdog.base": "0x4000_8000"}
+
+
+def test_a_watchdog_has_a_driver_a_period_and_numbers_of_its_own(tmp_path):
+    found = load(tmp_path, **DOG)
+    assert (found.watchdog, found.watchdog_ms, found.watchdog_registers) == (
+        "some_watchdog",
+        2000,
+        {"base": 0x4000_8000},
+    )
+
+
+@pytest.mark.parametrize(("changes", "said"), [
+    ({"watchdog.ms": "99"}, "watchdog.ms is '99'"),
+    ({"watchdog.ms": "60_001"}, "watchdog.ms is '60001'"),
+    ({"watchdog.ms": None}, "watchdog.ms is 'None'"),
+    ({"watchdog.driver": '"a b"'}, "watchdog.driver is 'a b'"),
+    ({"watchdog.driver": None}, "watchdog.driver is 'None'"),
+    ({"watchdog.base": '"x"'}, "watchdog.base is 'x'"),
+    ({"watchdog.Base": "1"}, "watchdog key is 'Base'"),
+    ({"uart.irq": None}, "watchdog is 'some_watchdog'"),
+])  # fmt: skip
+def test_a_watchdog_that_cannot_be_is_refused_with_its_key(tmp_path, changes, said):
+    with pytest.raises(BoardError, match=said):
+        load(tmp_path, **DOG | changes)
+
+
 SHELL = ["st-flash; rm -rf ~", "`id`", "$(id)", "-f", "a b", "../x", "a/b", "a\\\\b", "x\\n", "", "é", "a'b", "x" * 99]
 
 
