@@ -23,12 +23,10 @@ from __future__ import annotations
 import os
 import sys
 import warnings
-from collections.abc import Callable, Iterable, Iterator
-from contextlib import closing
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from itertools import chain
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -40,10 +38,11 @@ from lnp_edge.runtime import host
 from lnp_edge.runtime.host import Prediction
 from lnp_edge.runtime.reference import Reference
 from lnp_edge.runtime.rows import HOLD, SKIP, STOP
-from lnp_edge.runtime.verify import Verdict, stimulus
-from lnp_edge.runtime.verify import verify as compare
 from lnp_edge.spec.model import QuantizedModel
 from lnp_edge.spec.quantity import Quantity, is_missing, rounded
+
+if TYPE_CHECKING:
+    from lnp_edge.stages.proof import Proof
 
 COUNTS, VALUES = "counts", "values"
 HUGE = 10**300
@@ -295,34 +294,20 @@ class Model:
         """
         return Stream(self, missing, given)
 
-    def verify(self, board: str = "cortex-m4", steps: int = 2000, seed: int = 1) -> Verdict:
-        """Build the model's firmware, run it on an emulated board and compare every state word.
+    def verify(self, board: str = "cortex-m4", steps: int = 2000, seed: int = 1) -> Proof:
+        """Build the model's firmware, run it on an emulated board and compare all that `lnp verify` does.
 
-        It runs `steps` steps of a synthetic stimulus, then the real windows beside the model's file, if there are
-        some. The result's `ok` says whether all are equal, `lines()` the rest. Raises LnpError if a compiler or an
-        emulator is missing, or for a real board: `lnp verify --port` asks those.
+        `steps` steps of a synthetic stimulus, the real windows beside the model's file, if there are some, the
+        self-test, and the decisions of an app. The result's `ok` says whether all are equal, `lines()` the rest.
+        Raises LnpError if a compiler or an emulator is missing, or for a real board: `lnp verify --port` asks those.
         """
-        from lnp_edge import boards
-        from lnp_edge.firmware_gen.build import build
-        from lnp_edge.firmware_gen.folder import scratch
-        from lnp_edge.firmware_gen.generate import generate, write
-        from lnp_edge.runtime.device import Device
-        from lnp_edge.runtime.ports import open_board
+        from lnp_edge.stages.proof import Inputs, prove
 
         for name, value, least in (("steps", steps, 1), ("seed", seed, 0)):
             if isinstance(value, bool) or not isinstance(value, int) or value < least:
                 raise ConfigError(f"{name} is {value!r}", f"choose a whole number from {least}")
         windows = None if self._path is None else windows_file.load(self.quantized, self._path)
-        real: Iterable[NDArray[np.int16]] = [] if windows is None else self.quantized.rows(windows)
-        target = boards.get(board)
-        with scratch() as folder:
-            image = None
-            if target.start != "serial":
-                write(generate(self.quantized, target), folder)
-                image = build(folder).image
-            with closing(open_board(target, image)) as port:
-                device = Device(port, self.quantized, board)
-                return compare(self.quantized, device, chain(stimulus(self.quantized, steps, seed), real))
+        return prove(self.quantized, board, Inputs(windows, steps, seed))
 
 
 @dataclass(frozen=True)

@@ -17,7 +17,9 @@ from itertools import islice
 import numpy as np
 from numpy.typing import NDArray
 
+from lnp_edge.base.errors import ConfigError
 from lnp_edge.runtime.device import Device
+from lnp_edge.runtime.journal import HINT, Part
 from lnp_edge.runtime.reference import Reference
 from lnp_edge.runtime.runner import Runner, Steps
 from lnp_edge.spec import layout, plugins
@@ -140,30 +142,34 @@ def verify(
     device: Device,
     runs: Iterable[NDArray[np.int16]],
     progress: Callable[[int], None] = lambda steps: None,
+    part: Part | None = None,
 ) -> Verdict:
     """Compare the tables and, for each run from reset, the state after every step.
 
     runs : counts, int16 [T, n_in] each
+    part : what was found so far; the first runs are those that it has, and a run that had not ended goes on
 
     Stops at the first run that differs. progress is called with the number of steps done.
     """
-    found: list[Comparison] = []
-    for counts in runs:
-        found.append(compare(device, Reference(model), counts, progress))
-        if not found[-1].same:
+    part, last = part or Part(), Comparison(0, True, None, 0)
+    progress(part.steps)
+    for counts in islice(runs, len(part.classes), None):
+        last = compare(device, Reference(model), counts, progress, part)
+        if not last.same:
             break
-    done, cycles = sum(c.steps for c in found), sum(c.cycles for c in found)
-    last = found[-1] if found else Comparison(0, True, None, 0, 0)
+        part.ends()
+    differs = not last.same
+    done = part.steps + last.steps * differs
     return Verdict(
         steps=done,
         state_words=done * model.state_words,
-        longest=max((c.steps for c in found), default=0),
+        longest=max(part.longest, last.steps * differs),
         tables=len(tables(model)),
         table_differences=tuple(compare_tables(model, device)),
         state_difference=last.difference,
-        transient=not last.same and last.difference is None,
-        cycles_per_step=cycles / done if cycles else None,
-        classes=tuple(c.label for c in found),
+        transient=differs and last.difference is None,
+        cycles_per_step=part.cycles / part.timed if part.cycles else None,
+        classes=(*part.classes, *[last.label] * differs),
     )
 
 
@@ -174,33 +180,58 @@ class Comparison:
     steps: int  # compared, including the one that differs
     same: bool
     difference: StateDifference | None
-    cycles: int
     label: int  # the device's class at the end
 
 
 def compare(
-    device: Runner,
+    device: Device,
     reference: Reference,
     counts: NDArray[np.int16],
     progress: Callable[[int], None] = lambda steps: None,
+    part: Part | None = None,
 ) -> Comparison:
     """Compare the digest after every BATCH steps, which covers all steps before.
 
     If one differs, run both again, first for the step, then for the word that differs.
+    part : is told what agrees; if it is within this run, that goes on from there
     """
-    device.reset()
-    reference.reset()
-    cycles = label = 0
-    for at in range(0, len(counts), BATCH):
-        chunk = counts[at : at + BATCH]
+    part = part or Part()
+    if part.at:
+        _go_on(device, reference, counts, part)
+        progress(part.at)
+    else:
+        device.reset()
+        reference.reset()
+        part.begins(device.run)
+    while part.at < len(counts) and not part.differs:
+        chunk = counts[part.at : part.at + BATCH - part.at % BATCH]
         theirs, ours = device.steps(chunk, digests=False), reference.steps(chunk)
-        cycles += theirs.cycles
-        label = int(np.argmax(theirs.y))
+        part.run, label = device.run, int(np.argmax(theirs.y))
         if theirs.digests[-1] != ours.digests[-1] or (theirs.y != ours.y).any():
-            steps, place = _locate(device, reference, counts[: at + len(chunk)])
-            return Comparison(steps, False, place, cycles, label)
-        progress(len(chunk))
-    return Comparison(len(counts), True, None, cycles, label)
+            part.does_not_agree(len(chunk), label)
+        else:
+            part.agrees(len(chunk), int(ours.digests[-1]), label, theirs.cycles)
+            progress(len(chunk))
+    if part.differs:
+        steps, place = _locate(device, reference, counts[: part.at])
+        return Comparison(steps, False, place, part.label)
+    return Comparison(len(counts), True, None, part.label)
+
+
+def _go_on(device: Device, reference: Reference, counts: NDArray[np.int16], part: Part) -> None:
+    """Both to where a run was left: the device too, by replay if it is not there, or beyond, any more."""
+    if part.at > len(counts):
+        raise ConfigError(f"the journal is at step {part.at} of a run of {len(counts)}", HINT)
+    if part.differs:
+        return
+    reference.reset()
+    if int(reference.steps(counts[: part.at]).digests[-1]) != part.digest:
+        raise ConfigError(f"the journal has digest {part.digest:08x} after {part.at} steps, which is not theirs", HINT)
+    beyond = device.t if device.run == part.run else 0
+    if part.at < beyond < len(counts):
+        part.digest = int(reference.steps(counts[part.at : beyond]).digests[-1])
+        part.at = beyond
+    device.take_up(part.run, counts[: part.at], part.digest)
 
 
 class Lockstep:

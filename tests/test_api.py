@@ -1,6 +1,7 @@
 """import lnp_edge: a model from Python, its examples, and whatever a user may hand it."""
 
 import doctest
+import json
 import subprocess
 import sys
 import warnings
@@ -14,8 +15,10 @@ from tiny import tiny_counts, tiny_loop, tiny_model
 import lnp_edge
 from lnp_edge import api, boards
 from lnp_edge.base.errors import DataError, LnpError
+from lnp_edge.cli import main
 from lnp_edge.firmware_gen.generate import generate
 from lnp_edge.interchange import onnx_file, windows_file
+from lnp_edge.runtime import selftest
 from lnp_edge.runtime.host import infer
 from lnp_edge.runtime.reference import Reference
 from lnp_edge.spec.quantity import Quantity
@@ -212,17 +215,31 @@ def test_verify_also_runs_the_real_windows_beside_the_file(tmp_path):
     real = SAMPLES[:80].reshape(4, 20, 3)
     windows_file.save_both(MODEL, real, tmp_path / "model.onnx")
     both = lnp_edge.load(tmp_path / "model.onnx").verify("host", steps=50)
-    assert both.ok and both.steps == 50 + 4 * 20
-    assert both.cycles_per_step is None, "it has no counter; 0.0 was said"
-    alone = lnp_edge.Model(MODEL).verify("host", steps=50)
-    assert alone.steps == 50 and list(both.classes[len(alone.classes) :]) == [
-        p.label for p in lnp_edge.Model(MODEL).predict(real)
-    ]
+    assert both.ok and (both.verdict.steps, both.windows.steps) == (50, 4 * 20)
+    assert both.verdict.cycles_per_step is None, "it has no counter; 0.0 was said"
+    assert list(both.windows.classes) == [p.label for p in lnp_edge.Model(MODEL).predict(real)]
+    assert lnp_edge.Model(MODEL).verify("host", steps=50).windows is None
     windows_file.path_of(tmp_path / "model.onnx").write_bytes(b"damaged")
     model = lnp_edge.load(tmp_path / "model.onnx")
     assert model.predict(real)
     with pytest.raises(LnpError, match=r"model.onnx.windows"):
         model.verify("host")
+
+
+def test_verify_runs_the_self_test_and_the_app_as_the_command_does(model, tmp_path, monkeypatch, capsys):
+    need("gcc")
+    onnx_file.save(MODEL, tmp_path / "model.onnx")
+    whole = model.verify("host", steps=50)
+    assert main(["verify", str(tmp_path / "model.onnx"), "--board", "host", "--steps", "50", "--json"]) == 0
+    of_command = json.loads(capsys.readouterr().out)
+    of_python = json.loads(json.dumps(whole.as_dict()))
+    assert of_python.keys() == of_command.keys() - {"cost"}
+    assert {name for name in of_python if of_python[name] != of_command[name]} <= {"link"}  # which depends on time
+    assert whole.ok and whole.selftest.ok and whole.decisions.compared and whole.coverage.neurons
+    assert whole.lines()[0].startswith("verified: 50 steps")
+    wrong = selftest.Check("save", 1, "it loses t")
+    monkeypatch.setattr(selftest, "run", lambda *_, **__: selftest.SelfTest((wrong,)))
+    assert not model.verify("host", steps=50).ok
 
 
 def test_a_bad_file_or_board_is_one_kind_of_error(tmp_path, model):

@@ -596,8 +596,8 @@ def test_verify_of_a_device_that_differs_returns_1(capsys, at, monkeypatch):
 
     from fakes import FakePort
 
-    from lnp_edge.commands import _device
     from lnp_edge.runtime.device import Device
+    from lnp_edge.stages import devices
 
     @contextmanager
     def wrong(model, name, *_):
@@ -605,7 +605,7 @@ def test_verify_of_a_device_that_differs_returns_1(capsys, at, monkeypatch):
         told = {"fingerprint": model.fingerprint, "board": name.encode(), "clock_hz": boards.get(name).clock_hz}
         yield Device(FakePort(other, greeting=told), model)
 
-    monkeypatch.setattr(_device, "device", wrong)
+    monkeypatch.setattr(devices, "device", wrong)
     assert main(["verify", "m.onnx", "--steps", "50"]) == 1
     out = capsys.readouterr().out.splitlines()
     assert out[0].startswith("table out_bias[0], neuron 0 of out: device ")

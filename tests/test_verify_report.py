@@ -10,9 +10,9 @@ from conftest import need
 from tiny import tiny_model, with_entry
 
 from lnp_edge.cli import main
-from lnp_edge.commands import _device
 from lnp_edge.firmware_gen import generate as generator
 from lnp_edge.interchange import onnx_file
+from lnp_edge.stages import devices
 
 MODEL = tiny_model()
 pytestmark = pytest.mark.slow
@@ -74,7 +74,7 @@ def test_the_report_of_a_wrong_image_has_the_first_difference_and_its_cause(mode
 
 
 def test_another_ending_is_refused_before_anything_runs(model, capsys, monkeypatch):
-    monkeypatch.setattr(_device, "device", None)
+    monkeypatch.setattr(devices, "device", None)
     assert main(["verify", str(model), "--report", "proof.txt"]) == 2
     assert "end it with .json or .html" in capsys.readouterr().err
 

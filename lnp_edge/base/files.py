@@ -177,12 +177,13 @@ def new_folder(folder: Path) -> Iterator[Path]:
         shutil.rmtree(made, ignore_errors=True)
 
 
-def read_result(path: Path, valid: Callable[[dict], bool]) -> dict | None:
+def read_result(
+    path: Path, valid: Callable[[dict], bool], hint: str = "delete it, or choose another place with -o"
+) -> dict | None:
     """The table that write_result stored at `path`, or None if there is no file.
 
     Raises ConfigError if the file is damaged or does not hold a valid table. Older ones have no CRC.
     """
-    hint = "delete it, or choose another place with -o"
     if not os.path.exists(path):  # Path.exists raises for a name that is too long
         return None
     data = read_bounded(path, MOST_RESULT, ConfigError, hint)

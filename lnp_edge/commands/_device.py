@@ -1,59 +1,8 @@
-"""A device for a command: an emulated board with freshly built firmware, or a board at a port."""
+"""The options of a command that talks to a device."""
 
 import argparse
-import hashlib
-from collections.abc import Iterator
-from contextlib import closing, contextmanager
-
-from lnp_edge.spec.model import QuantizedModel
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--board", help="name of a board (lnp boards lists them)")
     parser.add_argument("--port", help="serial port or pyserial URL of a board that runs this model's firmware")
-
-
-@contextmanager
-def device(
-    model: QuantizedModel, name: str, port: str | None, faults: float = 0.0, seed: int = 1,
-    told: dict[str, str] | None = None,
-) -> Iterator:  # fmt: skip
-    """A runtime.device.Device. Without a port, it builds and starts the firmware.
-
-    faults : per byte of the line;  told : receives what is known of the firmware
-    """
-    from lnp_edge.runtime.device import Device
-    from lnp_edge.runtime.faults import FaultyPort
-    from lnp_edge.runtime.ports import open_again
-
-    with opened(model, name, port, told=told) as line:
-        between = FaultyPort(line, faults, seed) if faults else line
-        yield Device(between, model, port or name, reopen=(lambda: open_again(line)) if port else None)
-
-
-@contextmanager
-def opened(
-    model: QuantizedModel, name: str, port: str | None, app: bool = False, told: dict[str, str] | None = None
-) -> Iterator:
-    """A runtime.link.Port. Without the name of a port, it builds and starts the firmware: the server, or the app."""
-    from lnp_edge import boards
-    from lnp_edge.firmware_gen.build import build, version
-    from lnp_edge.firmware_gen.folder import scratch
-    from lnp_edge.firmware_gen.generate import generate, write
-    from lnp_edge.runtime.ports import open_board
-
-    board = boards.get(name)
-    with scratch() as folder:
-        image = None
-        if port is None and board.start != "serial":
-            files = generate(model, board, app=app)
-            write(files, folder)
-            image = build(folder).image
-            if told is not None:
-                sources = "".join(f"{path}\0{text}\0" for path, text in sorted(files.items()))
-                told["sources"] = hashlib.sha256(sources.encode()).hexdigest()
-                told["image"] = hashlib.sha256(image.read_bytes()).hexdigest()
-                told["toolchain"] = board.toolchain
-                told["compiler"] = version(board.toolchain)
-        with closing(open_board(board, image, port)) as line:
-            yield line

@@ -6,7 +6,6 @@ import hashlib
 import json
 import platform
 import sys
-from dataclasses import dataclass
 from pathlib import Path
 
 from lnp_edge.base.errors import ConfigError
@@ -14,64 +13,12 @@ from lnp_edge.base.files import write_whole
 from lnp_edge.base.version import VERSION
 from lnp_edge.experiments.evidence.report import Table, page
 from lnp_edge.runtime.coverage import Coverage
-from lnp_edge.runtime.decisions import Decisions
-from lnp_edge.runtime.device import Greeting
 from lnp_edge.runtime.selftest import SelfTest
-from lnp_edge.runtime.verify import Verdict
 from lnp_edge.spec import protocol
 from lnp_edge.spec.model import QuantizedModel
+from lnp_edge.stages.proof import Proof
 
 ENDINGS = (".json", ".html")
-
-
-@dataclass(frozen=True)
-class Found:
-    """All results of one lnp verify; None: it did not run. link : what passed on the line, in words"""
-
-    verdict: Verdict
-    windows: Verdict | None
-    generated: Verdict | None
-    selftest: SelfTest | None
-    decisions: Decisions | None
-    coverage: Coverage | None
-    cannot: tuple[str, ...]
-    link: dict[str, dict[str, int]]
-
-    @property
-    def parts(self) -> list[Verdict | SelfTest | Decisions]:
-        every = (self.verdict, self.windows, self.generated, self.selftest, self.decisions)
-        return [part for part in every if part is not None]
-
-    @property
-    def ok(self) -> bool:
-        return all(part.ok for part in self.parts)
-
-    @property
-    def cause(self) -> str:
-        """What has most likely led to the first difference; "" without one."""
-        for part in self.parts:
-            if isinstance(part, Verdict) and part.cause:
-                return part.cause
-            if isinstance(part, SelfTest) and not part.ok:
-                names = ", ".join(c.name for c in part.checks if c.wrong)
-                return (
-                    f"What the self-test calls {names}: the steps are right, see docs/reliability.md for what it runs."
-                )
-            if isinstance(part, Decisions) and not part.ok:
-                return "The function push, or main.c of the app: the steps are right."
-        return ""
-
-    def as_dict(self) -> dict:
-        more = {
-            name: part.as_dict() if part else None
-            for name, part in (
-                ("windows", self.windows), ("generated", self.generated), ("selftest", self.selftest),
-                ("decisions", self.decisions), ("coverage", self.coverage),
-            )
-        }  # fmt: skip
-        return self.verdict.as_dict() | more | {"cannot_fire": list(self.cannot)} | self.link | {
-            "cause": self.cause, "ok": self.ok,
-        }  # fmt: skip
 
 
 def refuse_unknown(path: Path) -> None:
@@ -79,8 +26,9 @@ def refuse_unknown(path: Path) -> None:
         raise ConfigError(f"--report is {str(path)[:60]!r}", f"end it with {' or '.join(ENDINGS)}: both are written")
 
 
-def facts(model: QuantizedModel, path: Path, told: Greeting, firmware: dict[str, str], args) -> dict:
+def facts(model: QuantizedModel, path: Path, found: Proof, args) -> dict:
     """What was compared with what: fingerprints, board, inputs."""
+    told = found.told
     return {
         "model": {
             "file": path.name,
@@ -89,8 +37,8 @@ def facts(model: QuantizedModel, path: Path, told: Greeting, firmware: dict[str,
             "populations": [f"{p.name} ({p.n} {p.neuron})" for p in model.populations],
             "synapses": model.synapses,
         },
-        "firmware": firmware or {"sources": "", "image": "", "toolchain": "", "compiler": "as flashed"},
-        "board": {"name": told.board, "clock_hz": told.clock_hz, "port": args.port or ""},
+        "firmware": found.firmware or {"sources": "", "image": "", "toolchain": "", "compiler": "as flashed"},
+        "board": {"name": told.board, "clock_hz": told.clock_hz, "port": args.port or "", "started_by": told.cause},
         "link": {"messages": f"{protocol.wire_crc():08x}", "max_payload": told.max_payload},
         "inputs": {"steps": args.steps, "seed": args.seed, "faults": args.faults, "exhaustive": args.exhaustive},
         "host": {
@@ -101,7 +49,7 @@ def facts(model: QuantizedModel, path: Path, told: Greeting, firmware: dict[str,
     }
 
 
-def write(path: Path, of: dict, found: Found) -> tuple[Path, Path]:
+def write(path: Path, of: dict, found: Proof) -> tuple[Path, Path]:
     """Write both files; returns their paths."""
     refuse_unknown(path)
     data, html = (path.with_suffix(ending) for ending in ENDINGS)
@@ -110,7 +58,7 @@ def write(path: Path, of: dict, found: Found) -> tuple[Path, Path]:
     return data, html
 
 
-def _page(of: dict, found: Found) -> bytes:
+def _page(of: dict, found: Proof) -> bytes:
     board = of["board"]["name"]
     title = f"{of['model']['file']} on {board}: {'verified' if found.ok else 'NOT verified'}"
     named = (
@@ -136,7 +84,7 @@ def _page(of: dict, found: Found) -> bytes:
     return page(title, intro, sections)
 
 
-def _compared(found: Found) -> Table:
+def _compared(found: Proof) -> Table:
     rows, marks = list[list[str]](), dict[tuple[int, int], str]()
     for name, part in (("synthetic", found.verdict), ("real windows", found.windows), ("generated", found.generated)):
         if part:

@@ -85,13 +85,14 @@ def run(args: argparse.Namespace) -> int:
     from lnp_edge.runtime.host import classify
     from lnp_edge.runtime.reference import Reference
     from lnp_edge.runtime.source import Source
+    from lnp_edge.stages import devices
 
     if args.free_run is not None and not 1 <= args.free_run <= MAX_STEPS:
         raise ConfigError(f"--free-run is {args.free_run}", f"choose a number from 1 to {MAX_STEPS}")
     model = _with_hop(onnx_file.load(args.model), args.hop)
     source = Source(args.source, model, missing=args.missing, baud=args.baud, where=args.where, tell=note)
     on_device = args.board or args.port
-    opened = _device.device(model, args.board or "cortex-m4", args.port) if on_device else nullcontext(Reference(model))
+    opened = devices.device(model, args.board or "cortex-m4", args.port) if on_device else nullcontext(Reference(model))
     with opened as runner, _log(args, model) as log:
         if not on_device:
             classify(runner, np.zeros((1, model.n_in), np.int16))  # compiles before the first sample comes

@@ -213,6 +213,8 @@ def test_a_checksum_that_differs_though_the_bytes_read_right_is_not_passed_over(
 class Wrong:
     """The reference with some bits of a state word flipped from a step on; digests as they then are."""
 
+    run = t = 0
+
     def __init__(self, model, step, word, flip):
         self.reference, self.step, self.word, self.flip = Reference(model), step, word, flip
 

@@ -16,7 +16,7 @@ from lnp_edge import boards, config
 from lnp_edge.base.console import bars
 from lnp_edge.base.errors import BoardError
 from lnp_edge.cli import main
-from lnp_edge.commands import _cost_report, _device, _measure, demo
+from lnp_edge.commands import _cost_report, _measure, demo
 from lnp_edge.commands._cost_report import _sentences, frequency, in_words, percent, verdict
 from lnp_edge.firmware_gen.build import build
 from lnp_edge.firmware_gen.generate import generate, write
@@ -29,7 +29,7 @@ from lnp_edge.runtime.verify import stimulus
 from lnp_edge.spec import layout
 from lnp_edge.spec.decision import Decision
 from lnp_edge.spec.protocol import REPLIES
-from lnp_edge.stages import pipeline
+from lnp_edge.stages import devices, pipeline
 from lnp_edge.stages.cost import CYCLES, BoardCost, Counted, Forced
 from lnp_edge.task.split import load_data, split
 
@@ -408,7 +408,7 @@ def verified_at_port(monkeypatch, capsys, name, clock_hz, *words):
     need_for("nucleo-f401re", start=False)
     need("unicorn", "elftools")
     port = counting_port(name, clock_hz)
-    monkeypatch.setattr(_device, "device", lambda *_: closing(Device(port, MODEL)))
+    monkeypatch.setattr(devices, "device", lambda *_: closing(Device(port, MODEL)))
     monkeypatch.setattr(selftest, "run", lambda *_, **__: selftest.SelfTest(()))  # the port knows none of its messages
     assert main(["verify", "m.onnx", "--steps", "500", "--port", "/dev/ttyACM0", *words]) == 0
     return capsys.readouterr().out
