@@ -176,10 +176,11 @@ class Device:
 
     def reset(self) -> None:
         self._journal, self.t, self._lost, self._refused = Journal(bytearray()), 0, 0, 0
+        before = self.run
         try:
-            self._begin(self.run)
+            self._begin(before)
         except Lost as e:
-            self._recover(e)
+            self._recover(e, before)
 
     def take_up(self, run: int, counts: NDArray[np.int16], digest: int) -> None:
         """Go on in a run after these steps, which gave this digest: as it is if the device is there, else by replay.
@@ -190,11 +191,11 @@ class Device:
         self._journal, self._lost, self._refused = journal, 0, 0
         if (self.run, self.t) == (run, len(counts)):
             return
-        after, self.run, self.t = self.run, -1, len(counts)
+        before = self.run
         try:
-            self._replay(after, journal)
+            self._replay(before, journal)
         except Lost as e:
-            self._recover(e)
+            self._recover(e, before)
 
     def _begin(self, after: int) -> None:
         """Begin a run of a new number, after the run that the device is in."""
@@ -301,8 +302,10 @@ class Device:
             except Lost as e:
                 self._recover(e)
 
-    def _recover(self, lost: Lost) -> None:
-        """Bring the device to step t of a run: by replay from the last reset, unless only the session was lost.
+    def _recover(self, lost: Lost, stale: int | None = None) -> None:
+        """Bring the device to the last step that is known: by replay from the last reset, unless it is there.
+
+        stale : a run that is not to be gone on with, though the device may be in it
 
         Raises the error of what was lost if there is no journal, or if it is lost again and again.
         """
@@ -327,7 +330,11 @@ class Device:
                         "close other programs on this port, and run the command again",
                     )
                 self.traffic.recovered += 1
-                if lost.why in ("port", "session") and (told.run, told.t) == (self.run, self.t):
+                # Not self.t, which is less while a replay that was lost had come only so far.
+                last = len(self._journal.counts) // (2 * self.model.n_in) % 2**32
+                there = told.run != stale and (told.run, told.t) == (self.run, last)
+                if lost.why in ("port", "session") and there:
+                    self.t = last
                     return
                 self._replay(told.run, self._journal)
                 return

@@ -221,6 +221,45 @@ def test_a_device_that_was_unplugged_goes_on_when_it_is_back():
     assert device.traffic.replayed == len(COUNTS)
 
 
+@pytest.mark.parametrize("after", range(1, 9))
+def test_a_line_that_is_cut_while_a_run_is_replayed_leaves_no_step_out(after):
+    """The device has restarted; so many requests later the line is gone for a moment, and the device is not."""
+
+    class Cut(FakePort):
+        left = -1
+
+        def open(self):
+            pass
+
+        def write(self, data):
+            if self.left == 0:
+                self.left = -1
+                raise OSError(5, "Input/output error")
+            self.left -= 1
+            return super().write(data)
+
+    port = Cut(MODEL)
+    device, reference = at_work(port, reopen=lambda: open_again(port))
+    port.restart()
+    port.left = after
+    assert_goes_on(device, reference)
+    assert port.left < 0 and device.traffic.recovered >= 1
+
+
+@pytest.mark.parametrize("lost", [True, False])
+def test_a_reset_is_not_taken_for_done_because_the_device_is_at_step_0(lost):
+    """It is at step 0 of a run that began with a state that was loaded, and the session is lost."""
+    port = FakePort(MODEL)
+    device, reference = at_work(port)
+    device.t = port.net.t = 0
+    if lost:
+        port.sid = 0
+    device.reset()
+    reference.reset()
+    assert port.requests[-1] == "reset"
+    assert_goes_on(device, reference)
+
+
 def test_a_port_that_does_not_come_back_is_said():
     port, slept = Unplugged(MODEL), []
     device, _ = at_work(port, reopen=lambda: open_again(port, slept.append))
