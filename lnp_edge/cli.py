@@ -29,7 +29,7 @@ from lnp_edge.base.version import VERSION
 # In the order of use; each module has HELP, EXAMPLE, arguments(parser) and run(args) -> exit code.
 COMMANDS = (
     "demo", "new", "data", "prune", "train", "quantize", "generate", "build", "flash", "verify", "run",
-    "mutate", "fuzz", "reproduce", "stream", "baseline", "compare", "bench", "boards", "doctor",
+    "mutate", "fuzz", "soak", "reproduce", "stream", "baseline", "compare", "bench", "boards", "doctor",
 )  # fmt: skip
 
 FULL = (errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.EROFS)

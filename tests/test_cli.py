@@ -582,7 +582,9 @@ def test_verify_with_faults_gives_the_same_result_and_tells_what_passed(capsys, 
     first, tested, _, _, link, faults, *_ = capsys.readouterr().out.splitlines()
     assert ", 0 differences (" in tested
     assert first == f"verified: 500 steps, {500 * MODEL.state_words} state words, 0 differences"
-    assert link.startswith("link: ") and " sent again, " in link and link.endswith(" 0 replayed")
+    assert (
+        link.startswith("link: ") and " sent again, " in link and link.endswith(" 0 replayed, 0 resumed, 0 restarted")
+    )
     assert faults.startswith("faults: ") and " flip" in faults
     assert main([*words, "--json"]) == 0
     found = json.loads(capsys.readouterr().out)

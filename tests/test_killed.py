@@ -158,6 +158,36 @@ def test_a_stage_can_be_killed_at_every_ninth_operation(tmp_path, monkeypatch, c
     assert operations(run, before, after, step=STEP) >= 1
 
 
+def test_verify_goes_on_from_its_journal_after_a_kill(tmp_path, monkeypatch, capfd):
+    need("cc")
+    monkeypatch.setattr("lnp_edge.runtime.journal.EVERY", 0.0)
+    monkeypatch.setattr("lnp_edge.runtime.journal.WORK", 0.0)
+    monkeypatch.setattr("lnp_edge.commands._cost_report.of", lambda *_, **__: None)  # it needs no device
+    onnx_file.save(tiny_model(n=10), tmp_path / "m.onnx")
+    words = ["verify", str(tmp_path / "m.onnx"), "--board", "host", "--steps", "1500", "--json"]
+    file, resumed = tmp_path / "j", []
+
+    def verified():
+        capfd.readouterr()
+        assert main([*words, "--resume", str(file)]) == 0, capfd.readouterr().err
+        return json.loads(capfd.readouterr().out)
+
+    whole = verified()
+    assert not file.exists()
+
+    def after(at):
+        left = file.exists()
+        found = verified()
+        link, expected = found.pop("link"), {name: value for name, value in whole.items() if name != "link"}
+        assert found == expected, at
+        assert link["resumed"] == (1 if left else 0)
+        resumed.append(left)
+        assert not file.exists() and set(contents(tmp_path)) == {"m.onnx"}
+
+    assert operations(lambda: main([*words, "--resume", str(file)]), lambda: None, after, first=30, step=60) >= 3
+    assert any(resumed)
+
+
 def test_the_example_is_written_whole_or_not_at_all(tmp_path):
     def run():
         return main(["new", "--example", str(tmp_path / "rec")])

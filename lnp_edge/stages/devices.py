@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
+from pathlib import Path
 
 from lnp_edge import boards
 from lnp_edge.firmware_gen import build, generate
@@ -13,6 +14,7 @@ from lnp_edge.runtime.device import Device
 from lnp_edge.runtime.faults import FaultyPort
 from lnp_edge.runtime.link import Port
 from lnp_edge.runtime.ports import open_again, open_board
+from lnp_edge.spec.board import Board
 from lnp_edge.spec.model import QuantizedModel
 
 
@@ -37,16 +39,22 @@ def opened(
     """Without the name of a port, it builds and starts the firmware: the server, or the app."""
     board = boards.get(name)
     with scratch() as folder:
-        image = None
-        if port is None and board.start != "serial":
-            files = generate.generate(model, board, app=app)
-            generate.write(files, folder)
-            image = build.build(folder).image
-            if told is not None:
-                sources = "".join(f"{path}\0{text}\0" for path, text in sorted(files.items()))
-                told["sources"] = hashlib.sha256(sources.encode()).hexdigest()
-                told["image"] = hashlib.sha256(image.read_bytes()).hexdigest()
-                told["toolchain"] = board.toolchain
-                told["compiler"] = build.version(board.toolchain)
+        image = None if port or board.start == "serial" else built(model, board, folder, app, told)
         with closing(open_board(board, image, port)) as line:
             yield line
+
+
+def built(
+    model: QuantizedModel, board: Board, folder: Path, app: bool = False, told: dict[str, str] | None = None
+) -> Path:
+    """The image of the firmware, built in a folder."""
+    files = generate.generate(model, board, app=app)
+    generate.write(files, folder)
+    image = build.build(folder).image
+    if told is not None:
+        sources = "".join(f"{path}\0{text}\0" for path, text in sorted(files.items()))
+        told["sources"] = hashlib.sha256(sources.encode()).hexdigest()
+        told["image"] = hashlib.sha256(image.read_bytes()).hexdigest()
+        told["toolchain"] = board.toolchain
+        told["compiler"] = build.version(board.toolchain)
+    return image
