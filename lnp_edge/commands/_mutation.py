@@ -39,6 +39,9 @@ DEADLINE, LONGEST, BUILD = 1.0, 60.0, 120.0  # s: until a silent mutant is one, 
 DRIVER = "posix.c"  # of this computer, and no part of the product
 TESTS = "lnp_selftest.c"  # runs only while it is verified
 CLOCK = "    return 0;\n}\n"  # lnp_board_cycles of it
+START = "uint32_t lnp_board_boot(void)\n{"
+CAUSE = "return LNP_CAUSE_UNKNOWN;"
+BOOT = 0xB0079E7D  # what stands there instead, with another cause
 CYCLES = 70_001  # of each step, by the clock that stands there instead: more than 16 bits
 INCLUDE = re.compile(r'^#include "([\w.]+)"', re.M)
 CAUGHT, SURVIVED, EQUIVALENT, INVALID = "caught", "survived", "equivalent", "invalid"
@@ -103,9 +106,14 @@ class Builder:
     def __init__(self, model: QuantizedModel, folder: Path):
         board = boards.get("host")
         self.folder, self.files = folder, generate(model, board)
-        assert self.files[DRIVER].count(CLOCK) == 1
         clock = f"    static uint32_t now;\n    now += {CYCLES}u;\n    return now;\n}}\n"
-        self.files[DRIVER] = self.files[DRIVER].replace(CLOCK, clock)
+        for old, new in (
+            (CLOCK, clock),
+            (START, f"{START}\n    return {BOOT}u;"),
+            (CAUSE, "return LNP_CAUSE_WATCHDOG;"),
+        ):
+            assert self.files[DRIVER].count(old) == 1
+            self.files[DRIVER] = self.files[DRIVER].replace(old, new)
         for name, text in self.files.items():
             (folder / name).write_text(text, "utf-8")
         tools = commands.toolchain(board)
@@ -236,6 +244,8 @@ def caught(model: QuantizedModel, image: Path, real: list[NDArray[np.int16]]) ->
                 return f"it calls itself {device.greeting.board}"
             if device.greeting.clock_hz != boards.get("host").clock_hz:
                 return f"it tells a clock of {device.greeting.clock_hz} Hz"
+            if (device.greeting.boot, device.greeting.cause) != (BOOT, "watchdog"):
+                return f"it tells start {device.greeting.boot:08x} by {device.greeting.cause}"
             if report.cycles_per_step != CYCLES:
                 return f"{report.cycles_per_step or 0:g} cycles a step, not {CYCLES}"
             if device.traffic.damaged_here:
