@@ -120,10 +120,7 @@ class Device:
     ):
         self.model, self.name, self._reopen = model, name, reopen
         self._link = Link(port, name, getattr(port, "deadline", DEADLINE) if deadline is None else deadline)
-        try:
-            self.greeting = self._greet()
-        except Lost as e:
-            raise e.error from None
+        self.greeting = self._first_greeting()
         request, reply = REQUESTS["steps"].struct.size, REPLIES["steps"].struct.size + 4 * (model.n_out + 1)
         head = request + reply + 2 * (protocol.HEADER.size + protocol.CRC_BYTES + 3)
         self._size = FrameSize(self.steps_per_frame(digests=False), head, 2 * model.n_in)
@@ -144,6 +141,18 @@ class Device:
     @property
     def traffic(self) -> Traffic:
         return self._link.traffic
+
+    def _first_greeting(self) -> Greeting:
+        """The line may be cut just then."""
+        for _ in range(RESTARTS):
+            try:
+                return self._greet()
+            except Lost as e:
+                lost = e
+            if lost.why != "port" or not self._reopen:
+                break
+            self._reopen()
+        raise lost.error
 
     def _greet(self) -> Greeting:
         fields = REPLIES["hello"]

@@ -269,6 +269,17 @@ def test_a_port_that_does_not_come_back_is_said():
     assert sum(slept) == pytest.approx(COMES_BACK, abs=ASKED_EVERY)  # sums of a tenth are not exact
 
 
+def test_a_line_that_is_cut_while_the_device_greets_is_opened_again():
+    port = Unplugged(MODEL)
+    port.away = 2
+    device = Device(port, MODEL, "PORT", reopen=lambda: open_again(port, lambda s: None))
+    device.reset()
+    assert_goes_on(device, Reference(MODEL))
+    port.away = 2
+    with pytest.raises(LinkError, match=r"cannot write to PORT: .*Input/output error"):
+        Device(port, MODEL, "PORT")
+
+
 def test_a_port_that_cannot_be_opened_again_is_said():
     port = Unplugged(MODEL)
     device, _ = at_work(port)
