@@ -20,7 +20,7 @@ from lnp_edge.runtime.link import Traffic
 EVERY = 1.0  # s between two writes, and at least WORK times as long as one takes
 WORK = 20.0
 MOST = 2**53  # of a count: steps of any run stay below
-HINT = "delete it to begin anew"
+HINT, ELSEWHERE = "delete it to begin anew", "choose another --resume"
 
 
 @dataclass
@@ -94,7 +94,7 @@ class Journal:
         self._next = clock() + EVERY
         if path is None:
             return
-        refuse_unwritable(path)
+        refuse_unwritable(path, ELSEWHERE)
         found = read_result(path, _valid, HINT)
         if found is None:
             self.save(True)

@@ -226,6 +226,7 @@ def test_verify_also_runs_the_real_windows_beside_the_file(tmp_path):
         model.verify("host")
 
 
+@pytest.mark.slow
 def test_verify_runs_the_self_test_and_the_app_as_the_command_does(model, tmp_path, monkeypatch, capsys):
     need("gcc")
     onnx_file.save(MODEL, tmp_path / "model.onnx")

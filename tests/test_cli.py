@@ -294,6 +294,7 @@ def test_a_silent_port_is_said(capsys, at, monkeypatch):
         (("verify", "m.onnx", "--faults", "-1"), "--faults is -1"),
         (("verify", "m.onnx", "--faults", "0.03"), "--faults is 0.03"),
         (("verify", "m.onnx", "--faults", "nan"), "--faults is nan"),
+        (("verify", "m.onnx", "--resume", "none/j"), "cannot write none/j: none is not a folder"),
         (("reproduce", "good.toml", "--seeds", "0"), "--seeds is 0"),
         (("reproduce", "good.toml", "--folds", "1"), "1 folds of"),
         (("reproduce", "good.toml", "--folds", "-1"), "-1 folds of"),

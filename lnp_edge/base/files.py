@@ -53,7 +53,7 @@ def parse_json(text: str | bytes, most: int) -> Any:
 LONGEST_NAME = 255 - len("..") - 8  # of a file whose temporary name is .NAME.12345678
 
 
-def refuse_unwritable(path: Path) -> None:
+def refuse_unwritable(path: Path, hint: str = "choose another place with -o") -> None:
     """Raise ConfigError if write_whole could not write to `path`. Call it before long work."""
     path = Path(path)
     why = ""
@@ -66,7 +66,7 @@ def refuse_unwritable(path: Path) -> None:
     elif not os.access(path.parent, os.W_OK | os.X_OK):
         why = f"no permission in {path.parent}"
     if why:
-        raise ConfigError(f"cannot write {path}: {why}", "choose another place with -o")
+        raise ConfigError(f"cannot write {path}: {why}", hint)
 
 
 def write_whole(path: Path, data: bytes) -> None:

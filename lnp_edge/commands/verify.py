@@ -62,6 +62,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     from lnp_edge import boards
     from lnp_edge.commands import _cost_report, _verify_report
+    from lnp_edge.runtime import journal
     from lnp_edge.stages import proof
 
     if not 1 <= args.steps <= MAX_STEPS:
@@ -73,7 +74,7 @@ def run(args: argparse.Namespace) -> int:
     if args.report:
         _verify_report.refuse_unknown(args.report)
     if args.resume:
-        refuse_unwritable(args.resume)
+        refuse_unwritable(args.resume, journal.ELSEWHERE)
     model = onnx_file.load(args.model)
     windows = windows_file.load(model, args.model)
     inputs = proof.Inputs(windows, args.steps, args.seed, args.faults, args.exhaustive)

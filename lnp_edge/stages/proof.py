@@ -49,12 +49,13 @@ class Inputs:
     exhaustive: bool = False
 
     def key(self, model: QuantizedModel, board: str, firmware: dict[str, str]) -> str:
-        """What a verification is of, in words. The line may be another one when it goes on."""
+        """What a verification is of, in words. The line may be another one when it goes on, and the image too: it
+        holds the name of the folder that it was built in."""
         real = "no" if self.windows is None else f"{zlib.crc32(np.ascontiguousarray(self.windows).tobytes()):08x}"
         return ", ".join([
             f"model {model.fingerprint:08x} on {board}", f"{self.steps} steps", f"seed {self.seed}",
             f"windows {real}", f"exhaustive {self.exhaustive}", f"messages {protocol.wire_crc():08x}",
-            f"image {firmware.get('image', 'as flashed')[:16]}",
+            f"sources {firmware.get('sources', 'as flashed')[:16]}", firmware.get("compiler", "as flashed"),
         ])  # fmt: skip
 
 
