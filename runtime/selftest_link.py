@@ -122,8 +122,7 @@ def _refused(model: QuantizedModel, device: Device) -> Iterator[tuple[int, bytes
             ("state", pack["state"](run, step, 0, 1), "step"),
             ("save", pack["save"](run, step, size, 0, 1), "step"),
         ]
-    if 2 * (2 * model.n_in) + len(pack["steps"](run, t, 0)) <= most:
-        requests.append(("steps", pack["steps"](run, t, 3) + 2 * row, "range"))
+    requests.append(("steps", pack["steps"](run, t, 3) + 2 * row, "range"))
     for told in (256, 65535):
         requests.append(("steps", pack["steps"](run, t, told) + row, "range"))
     fits = (most - REPLIES["state"].struct.size) // 4
@@ -163,6 +162,8 @@ def _refused(model: QuantizedModel, device: Device) -> Iterator[tuple[int, bytes
     for offset, more in ((size, b"\0"), (size + 1, b""), (size - 1, b"\0\0"), (2**32 - 1, b"\0\0")):
         requests.append(("fill", pack["fill"](run, offset) + more, "range"))
     for name, payload, why in requests:
+        if len(payload) > most:  # the frame is not read to its end, and told as damaged
+            continue
         # A device that has no room for a test refuses its type.
         if name not in ("save", "fill", "load", "push") or device.refusal(REQUESTS[name].type, b"") == "length":
             yield REQUESTS[name].type, payload, why

@@ -32,7 +32,11 @@ def decided(seed=1):
     return replace(model, decision=RULE, projections=wide).check()
 
 
-KINDS = ALL | {"decided": decided, "stream": lambda: replace(ALL["stack"](), decision=Decision(stream=True, lead=40))}
+KINDS = ALL | {
+    "decided": decided,
+    "stream": lambda: replace(ALL["stack"](), decision=Decision(stream=True, lead=40)),
+    "wide": lambda: tiny_model(1, n=8, n_in=260),  # a request holds one step and no byte more
+}
 
 
 def image(path, model, change):
@@ -45,7 +49,7 @@ def image(path, model, change):
     return build(path, optimize="-O1").image
 
 
-@pytest.mark.parametrize("kind", [*ALL, "decided", "stream"])
+@pytest.mark.parametrize("kind", [*ALL, "decided", "stream", "wide"])
 def test_sound_firmware_passes_every_check(tmp_path, kind):
     need("cc")
     model = KINDS[kind]()
