@@ -18,6 +18,7 @@ from lnp_edge.task import baselines, metrics
 from lnp_edge.task.advice import Scores, advice
 from lnp_edge.task.dataset import Windows
 from lnp_edge.task.split import Split
+from lnp_edge.training import schedule
 
 ON_TRAINING = 2000  # windows that the score of the training part is taken from
 WIDEST = 12  # classes of a matrix; of more, the commonest mistakes are listed
@@ -42,17 +43,25 @@ def results(
     found["baselines"] = {name: pipeline.measures(data, said) for name, said in baselines.simple(data).items()}
     if data.test.classes:
         found["confusion"] = metrics.confusion(data.test.classes, data.test_windows.wanted, predicted).tolist()
-    found["advice"] = advice(
-        data, _scores(data, found, predicted, curve), task, rival.of_baselines(rival.data_of(config))
-    )
+    seen = changed(config, curve, found["training"]["accuracy"]) if data.test.classes else None
+    scores = _scores(data, found, predicted, seen)
+    found["advice"] = advice(data, scores, task, rival.of_baselines(rival.data_of(config)))
     return found
 
 
-def _scores(data: Split, found: dict[str, Any], predicted: NDArray, curve: Sequence[dict[str, float]]) -> Scores:
+def changed(config: Config, curve: Sequence[dict[str, float]], plain: float) -> tuple[float, float] | None:
+    """The accuracy on training windows as [augment] changes their speed, and as they are: plain.
+
+    None where the difference has another cause: no speed is changed, or in a short training the averaged
+    weights, which are measured, lag behind those that were trained.
+    """
+    return (curve[-1]["accuracy"], plain) if config.augment.speed and len(curve) >= schedule.FEWEST else None
+
+
+def _scores(data: Split, found: dict[str, Any], predicted: NDArray, seen: tuple[float, float] | None) -> Scores:
     key, closed = data.test.metric, bool(data.test.series and data.test.series.free_run)
     interval = None if closed else metrics.interval(data.test, data.test_windows, predicted, data.cut)[:2]
     rivals = {name: measures[key] for name, measures in found["baselines"].items()}
-    seen = (curve[-1]["accuracy"], found["training"]["accuracy"]) if curve and data.test.classes else None
     lower = metrics.lower_is_better(key)
     return Scores(found["measures"][key], found["training"][key], rivals, interval, seen, lower)
 

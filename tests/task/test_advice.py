@@ -5,7 +5,8 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from lnp_edge.config import Config, DataSettings
+from lnp_edge.commands import _after
+from lnp_edge.config import Augmentation, Config, DataSettings
 from lnp_edge.spec.frontend import FrontEnd
 from lnp_edge.task.advice import Scores, advice
 from lnp_edge.task.dataset import Dataset, Series
@@ -100,3 +101,10 @@ def test_no_advice_where_nothing_is_wrong():
     assert "by heart" not in " ".join(advice(many, Scores(0.8, 0.95, {PLAIN: 0.7}, (0.6, 0.96)), "x", RIVALS))
     parts = data(group_name="part")
     assert "folds" not in " ".join(advice(parts, replace(Scores(0.9, 0.9, {PLAIN: 0.9})), "x", RIVALS))
+
+
+def test_changes_of_speed_are_blamed_only_where_there_are_some_and_the_training_was_long_enough_to_tell():
+    curve = 10 * [{"loss": 0.1, "accuracy": 0.99}]
+    assert _after.changed(Config(), curve, 0.5) == (0.99, 0.5)
+    assert _after.changed(Config(), curve[1:], 0.5) is None
+    assert _after.changed(Config(augment=Augmentation(speed=0.0)), curve, 0.5) is None
