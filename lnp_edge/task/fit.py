@@ -28,7 +28,7 @@ FEWEST_EPOCHS = 5
 WINDOWS = 20_000  # of a series
 SHORTEST = 1.5  # steps of a time constant
 NOISE_OF_SERIES = 0.03  # as lnp_edge/configs/wind.toml: more hides small changes
-WORD, SYNAPSE, NEURON = 4, 3, 8  # bytes: of a state word; about, of a synapse and of a neuron's parameters
+WORD, SYNAPSE = 4, 3  # bytes: of a state word; about, of a synapse
 BALANCE = 0.5  # of unequal classes, as lnp_edge/configs/mitbih.toml
 
 
@@ -175,17 +175,33 @@ def remarks(config: Config, dataset: Dataset) -> list[str]:
     return found
 
 
+def _flash(config: Config, inputs: int, outputs: int) -> float:
+    """About the bytes of a network's tables: of its weights, and of its neurons' parameters."""
+    layers, total = config.network.layers, 0.0
+    kept = config.prune.inputs * min(config.network.inputs or inputs, inputs)
+    before = 0
+    for k, layer in enumerate(layers):
+        tables = neuron_module(layer.neuron).TABLES.values()
+        a_neuron = sum(np.dtype(stored.ctype).itemsize for stored in tables)
+        if k == 0:
+            a_neuron += min(inputs, SYNAPSE * kept)  # dense, or one by one
+        if k == len(layers) - 1:
+            a_neuron += outputs
+        synapses = layer.density * layer.neurons * (before + layer.recurrent * layer.neurons)
+        total += layer.neurons * a_neuron + SYNAPSE * config.prune.keep * synapses
+        before = layer.neurons
+    return total
+
+
 def _open_windows(config: Config, dataset: Dataset) -> list[str]:
     """A sentence if the windows that are open at once take more memory than the network itself, each by its state."""
     window, hop = in_samples(dataset, config.data.window, config.data.hop)
     layers = config.network.layers
-    state = sum(layer.neurons * len(neuron_module(layer.neuron).STATE) * WORD for layer in layers)
+    front, channels = FrontEnd(config.data.front, config.data.frame), len(dataset.channels)
+    state = WORD * sum(layer.neurons * len(neuron_module(layer.neuron).STATE) for layer in layers)
+    state += WORD * channels * len(front.state)
     count = math.ceil(window / hop)
-    network = sum(
-        config.prune.keep * layer.density * layer.recurrent * layer.neurons**2 * SYNAPSE
-        + layer.neurons * (len(dataset.channels) + max(1, len(dataset.classes)) + NEURON)
-        for layer in layers
-    )
+    network = _flash(config, len(front.features) * channels, max(1, len(dataset.classes)))
     if config.stream.batches or count == 1 or count * state <= network:
         return []
     fewer = math.ceil(window / max(1, int(network / state)))

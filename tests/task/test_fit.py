@@ -15,6 +15,8 @@ from lnp_edge.config import Config
 from lnp_edge.experiments.trial import Trial
 from lnp_edge.network import file as network_file
 from lnp_edge.network.file import NetworkFile
+from lnp_edge.quantization.quantize import quantize
+from lnp_edge.spec.layout import state_bytes, table_bytes
 from lnp_edge.stages import pipeline
 from lnp_edge.task import fit
 from lnp_edge.task.fit import configuration
@@ -71,6 +73,21 @@ def test_windows_that_take_more_memory_than_the_network_are_told_with_a_hop_that
     assert told(f"hop = {hop}.0\n{network}") == []
     found = configuration(str(own(tmp_path, CLASSES)))
     assert "windows open" not in "".join(fit.remarks(found, load_data(found)))
+
+
+def test_the_memory_of_open_windows_is_about_that_of_the_model(tmp_path):
+    """Its front end has states, its inputs are features, and each neuron has parameters: all count."""
+    layers = "\n[[network.layer]]\nneurons = 20\nrecurrent = false\n[[network.layer]]\nneurons = 10"
+    for network in ("\n[network]\nneurons = 30\nreadout = 'mean'", "\n[network]\nneuron = 'cuba_lif'" + layers):
+        text = CLASSES + 'front = "logdiff"\nframe = 16\nwindow = 1.92\nhop = 0.02\n[prune]\nkeep = 1\n' + network
+        found = configuration(str(own(tmp_path, text)))
+        data = split(found, load_data(found))
+        model = quantize(pipeline.new_network(found, data), data.task)
+        (said,) = [one for one in fit.remarks(found, load_data(found)) if "windows open" in one]
+        windows, state, flash = re.findall(r"keeps (\d+) .* about ([\d.]+) kB of RAM, the network ([\d.]+) kB", said)[0]
+        # Beside the estimate: read-outs and spikes; starts of rows, biases, encoder.
+        assert 0.8 < 1000 * float(state) / int(windows) / state_bytes(model) < 1.0
+        assert 0.6 < 1000 * float(flash) / table_bytes(model) < 1.1
 
 
 def test_what_is_written_stays(tmp_path):
