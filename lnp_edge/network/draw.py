@@ -7,12 +7,13 @@ from dataclasses import replace
 import numpy as np
 from scipy import sparse
 
+from lnp_edge.base.errors import ConfigError
 from lnp_edge.config import LayerSettings, NetworkSettings
 from lnp_edge.encoders.affine import TARGET_STD
 from lnp_edge.network import X_SCALE, Floats, Network, Population
 from lnp_edge.network.simulate import Simulation
 from lnp_edge.spec.neuron import neuron_module
-from lnp_edge.spec.parameters import SHORTEST, constant
+from lnp_edge.spec.parameters import LONGEST, SHORTEST, constant
 
 REWIRED = 0.1  # fraction of synapses rewired at random: Watts & Strogatz 1998, Nature 393:440
 EXCITATORY = 0.8  # fraction of the neurons
@@ -97,6 +98,8 @@ def with_ports(
     Time constants of `core` keep their length in steps. The weights follow `hears` and `feeds` of
     each population; w_skip is drawn if `core` has one.
     """
+    if core.leaks:
+        _require_stored("tau_out", tau_out, dt)
     populations = tuple(
         replace(p, params={name: a / core.dt * dt if p.module.PARAMETERS[name].is_time else a
                            for name, a in p.params.items()})
@@ -127,11 +130,21 @@ def _parameters(
         if not settings.heterogeneous:
             values = constant(rng, n, mean)
         if p.is_time:
-            values = np.maximum(values * spread, SHORTEST * dt)
+            _require_stored(name, mean, dt)
+            values = np.clip(values * spread, SHORTEST * dt, LONGEST * dt)
         if p.scale:
             values = values * p.scale(dt, found)
         found[name] = np.clip(values, p.low, p.high)
     return found
+
+
+def _require_stored(name: str, tau: float, dt: float) -> None:
+    """Raise ConfigError for a time constant that could be trained, but not quantised. tau, dt : in one unit"""
+    if tau > LONGEST * dt:
+        raise ConfigError(
+            f"{name} is {tau / dt:.4g} steps: the leak of a device holds at most {LONGEST:,}",
+            f"choose a shorter {name} in [network], or longer steps with [data] frame",
+        )
 
 
 def _match_first_rate(network: Network, k: int) -> Network:

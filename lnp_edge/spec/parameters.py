@@ -22,6 +22,7 @@ Scale = Callable[[float, dict[str, Any]], Any]  # (dt, parameters drawn before t
 
 SHAPE = 3.0  # of the gamma distributions of time constants
 SHORTEST = 1.5  # steps, of a time constant that is drawn or pruned
+LONGEST = 65536  # steps, of a time constant whose 16-bit leak is not 0
 SHORTEST_TRAINED = 0.25  # steps: 1.8 % of a state stays; a 16-bit leak can store 0.085 steps or more
 
 
@@ -50,7 +51,7 @@ class Parameter:
     scale     : the parameter's natural size, given dt and the parameters before it in the file;
                 None means 1. Drawn values are multiplied by it; training steps are in units of it.
     low, high : range of the values, in training too. A time constant is drawn
-                at SHORTEST steps or more, and trained to SHORTEST_TRAINED or more.
+                from SHORTEST to LONGEST steps, and trained to SHORTEST_TRAINED or more.
     trains    : whether training changes it
     is_time   : whether it is a time constant in s; these are trained by their logarithm, and their
                 means differ between `clusters`
@@ -157,11 +158,11 @@ def leak_factors(name: str, tau: Floats, dt: float) -> NDArray[np.int32]:
     """
     with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
         c = np.round(-np.expm1(-dt / tau) * 2.0**16)
-    bad = ~((tau > 0) & (tau <= 65536 * dt) & (c <= 65535))
+    bad = ~((tau > 0) & (tau <= LONGEST * dt) & (c <= 65535))
     if bad.any():
         i = int(np.argmax(bad))
         raise ModelError(
             f"{name}[{i}] is {tau[i]:.6g} s at dt = {dt:g} s: a leak of {c[i]:g} / 65536",
-            f"choose it from {0.085 * dt:.4g} s (0.085 steps) to {65536 * dt:.4g} s (65,536 steps)",
+            f"choose it from {0.085 * dt:.4g} s (0.085 steps) to {LONGEST * dt:.4g} s ({LONGEST:,} steps)",
         )
     return c.astype(np.int32)

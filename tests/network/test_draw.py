@@ -10,6 +10,7 @@ from lnp_edge.base.errors import ConfigError
 from lnp_edge.config import LayerSettings, NetworkSettings
 from lnp_edge.network import draw
 from lnp_edge.network.draw import drawn, random_network, with_ports
+from lnp_edge.spec.parameters import leak_factors
 from lnp_edge.spec.plugins import get
 
 
@@ -45,6 +46,21 @@ def test_no_time_constant_is_shorter_than_a_step_and_a_half():
     net = network(dt=0.2)
     for name in ("tau_mem", "tau_syn"):
         assert net.params[name].min() == 1.5 * 0.2
+
+
+def test_a_time_constant_that_no_device_can_hold_is_refused_before_it_is_trained():
+    step = 0.02
+    for name in ("tau_mem", "tau_syn", "tau_out"):
+        with pytest.raises(
+            ConfigError, match=f"{name} is 6.6e\\+04 steps: .* at most 65,536\n  choose a shorter {name}"
+        ):
+            network(dt=step, **{name: 66000 * step})
+    # Draws around a mean that is just allowed are limited, so that all can be stored.
+    slow = network(dt=step, tau_mem=65000 * step, tau_out=65536 * step)
+    leaks = [leak_factors("tau", tau, step) for tau in (slow.params["tau_mem"], slow.tau_out)]
+    assert min(int(leak.min()) for leak in leaks) == 1
+    sums = replace(slow, readout="mean")  # it has no leak
+    assert with_ports(sums, 3, 2, step, 1e9, np.random.default_rng(1)).tau_out[0] == 1e9
 
 
 def blocks(net):
