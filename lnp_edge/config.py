@@ -14,7 +14,7 @@ from lnp_edge.base.errors import ConfigError
 from lnp_edge.base.files import read_bounded
 from lnp_edge.spec import plugins
 from lnp_edge.spec.frontend import settings_of
-from lnp_edge.spec.neuron import PACKAGE, neuron_module
+from lnp_edge.spec.neuron import PACKAGE, leaks_or_sums, neuron_module
 from lnp_edge.spec.quantity import LARGEST_MISSING, MOST_MISSING
 
 HINT = "lnp train --help shows an example"
@@ -346,9 +346,12 @@ def parameters(neuron: str) -> dict[str, Any]:
 
     Raises ConfigError for an unknown neuron and for a read-out.
     """
+    if neuron not in plugins.names(PACKAGE):
+        raise plugins.unknown("neuron", neuron, neurons(spiking=True), f"{PACKAGE.replace('.', '/')}/")
     module = neuron_module(neuron)
     if not hasattr(module, "drive_for"):
-        raise ConfigError(f"neuron {neuron!r} does not spike: it is a read-out", "choose another, such as 'cuba_lif'")
+        available = f"available: {', '.join(neurons(spiking=True))}"
+        raise ConfigError(f"neuron {neuron!r} does not spike: it is a read-out", available)
     return {name: p for name, p in module.PARAMETERS.items() if p.in_config}
 
 
@@ -358,10 +361,13 @@ def neurons(spiking: bool) -> list[str]:
 
 
 def require_readout(name: str) -> None:
-    """Raise ConfigError unless a neuron of this name exists and does not spike."""
+    """Raise ConfigError unless a neuron of this name exists, does not spike, and is what float networks run."""
     known = neurons(spiking=False)
     if name not in known:
         raise ConfigError(f"no read-out is called {str(name)[:40]!r}", f"available: {', '.join(known)}")
+    if not leaks_or_sums(neuron_module(name)):
+        what = f"networks cannot be trained with the read-out {name}: it is not y = c * y + drive + bias"
+        raise ConfigError(what, "write it as lnp_edge/neurons/li.py or mean.py is, or choose one of them")
 
 
 def names() -> list[str]:
@@ -579,8 +585,8 @@ def _value(f, value: object, where: str) -> Any:
 
 def _ranged(value: object, low: float, high: float, whole: bool, where: str) -> int | float:
     if isinstance(value, bool) or not isinstance(value, int if whole else int | float) or not low <= value <= high:
-        kind = "a whole number" if whole else "a number"
-        raise ConfigError(f"{where} is {str(value)[:40]!r}", f"write {kind} from {low:g} to {high:g}")
+        allowed = f"a whole number from {low} to {high}" if whole else f"a number from {low:g} to {high:g}"
+        raise ConfigError(f"{where} is {str(value)[:40]!r}", f"write {allowed}")
     return int(value) if whole else float(value)
 
 

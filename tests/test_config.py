@@ -1,6 +1,7 @@
 """A configuration is right or refused with the key and what it may be."""
 
 import json
+import re
 from dataclasses import replace
 
 import pytest
@@ -176,8 +177,20 @@ def test_a_parameter_of_another_neuron_is_refused_with_what_is_available(tmp_pat
 
 def test_a_neuron_that_is_none_or_does_not_spike_is_refused(tmp_path):
     e = refusal(tmp_path, '[network]\nneuron = "cuba_lief"')
-    assert "network.neuron: " in e.what and "cuba_lif" in e.try_next
+    assert "network.neuron: " in e.what and "did you mean 'cuba_lif'?" in e.try_next
     assert "network.layer[1].neuron: " in refusal(tmp_path, '[[network.layer]]\nneuron = "li"').what
+
+
+@pytest.mark.parametrize("name", ["lif", "mean"])  # "lif" is nearest to the read-out "li"
+def test_no_readout_is_offered_for_a_neuron(tmp_path, name):
+    offered = set(
+        re.findall(r"\w+", refusal(tmp_path, f'[network]\nneuron = "{name}"').try_next.replace("you mean", ""))
+    )
+    assert {"adlif", "cuba_lif"} <= offered and not {"li", "mean"} & offered
+
+
+def test_the_ends_of_a_range_of_whole_numbers_are_written_whole(tmp_path):
+    assert refusal(tmp_path, "seed = -1").try_next == "write a whole number from 0 to 4294967295"
 
 
 LAYERS = """

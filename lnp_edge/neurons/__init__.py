@@ -8,8 +8,10 @@ A file defines
     step(*STATE, drive, *TABLES) -> (*STATE, z)
                 lines `name = op(...)` with the operations of spec/ops.py. Numba compiles it, C and
                 ONNX are printed from it, and training, pruning and spectra run it in floats. z is
-                made by `greater`. A neuron without z does not spike: it is a read-out. The fused
-                kernels support steps of the form that training/kernels/derive.py describes.
+                made by `greater`. The fused kernels support steps of the form that
+                training/kernels/derive.py describes. A neuron without z does not spike: it is a
+                read-out. Networks can be trained with it if it is y = c * y + drive + bias, like
+                li.py, or mean.py without c; else it serves integer models alone.
     bound(drive, *TABLES) -> int
                 the largest |value| that any variable of a step can reach while |drive| <= drive;
                 all in Python integers

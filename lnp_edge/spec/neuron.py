@@ -112,3 +112,23 @@ def _run(module: ModuleType) -> str:
     constants = [table.constant(drawn[table.source], DT) for table in stored]
     ops.bind(module.step, floats.PLAIN)(*np.zeros((len(rest), 2)), np.ones(2), *constants)
     return ""
+
+
+def leaks_or_sums(module: ModuleType) -> bool:
+    """Whether a read-out is y[t] = c * y[t-1] + drive + bias in floats, c being 1 without that table.
+
+    Float networks run this in place of its step.
+    """
+    return _leaks_or_sums(tuple(module.STATE), tuple(module.TABLES.items()), module.step)
+
+
+@lru_cache
+def _leaks_or_sums(state: tuple[str, ...], tables: tuple[tuple[str, Stored], ...], step: Callable) -> bool:
+    forms = {name: stored.form for name, stored in tables}
+    if len(state) != 1 or forms not in ({"bias": "state"}, {"c": "leak", "bias": "state"}):
+        return False
+    y, drive, c, bias = np.random.default_rng(1).normal(size=(4, 100))
+    given = {"c": c, "bias": bias}
+    found = ops.bind(step, floats.PLAIN)(y, drive, *(given[name] for name in forms))
+    # Sums in another order differ in the last bits.
+    return bool(np.allclose(found, (c if "c" in forms else 1) * y + drive + bias, rtol=0, atol=1e-12))

@@ -13,6 +13,7 @@ from tiny import random_tables, tiny_counts, tiny_model
 from lnp_edge import neurons
 from lnp_edge.base.errors import ConfigError
 from lnp_edge.cli import main
+from lnp_edge.config import NetworkSettings
 from lnp_edge.neurons import adlif
 from lnp_edge.runtime.reference import Reference
 from lnp_edge.spec import ops, plugins
@@ -358,6 +359,28 @@ def test_a_mistake_in_a_neurons_file_is_refused_before_training(tmp_path, monkey
     assert said.replace("FILE", f"{name}.py") in error
     assert name in error and len(error.splitlines()) == 2
     assert not (tmp_path / "p.safetensors").exists()
+
+
+READOUTS = {
+    "another_sum": ("    y = add(y, drive)\n", "    y = add(y, drive)\n    y = add(y, drive)\n"),
+    "rectified": ("    return y\n", "    y = clamp(y, 0, 1000000)\n    return y\n"),
+    "a_fraction": ('"c": LEAK("tau")', '"c": SHARE("tau")'),
+    "another_table": ('"bias": SCALED("bias")}', '"bias": SCALED("bias"), "more": SCALED("bias")}'),
+}
+
+
+@pytest.mark.parametrize("form", READOUTS)
+def test_a_readout_that_training_would_run_as_another_is_refused(tmp_path, monkeypatch, form):
+    old, new = READOUTS[form]
+    source = (Path(neurons.__path__[0]) / "li.py").read_text().replace("ops import add,", "ops import add, clamp,")
+    source = source.replace("import LEAK, SCALED,", "import LEAK, SCALED, SHARE,").replace(old, new, 1)
+    if form == "another_table":
+        source = source.replace("c, bias)", "c, bias, more)")
+    (tmp_path / f"{form}.py").write_text(source)
+    monkeypatch.setattr(neurons, "__path__", [*neurons.__path__, str(tmp_path)])
+    assert not hasattr(neuron_module(form), "drive_for")  # an integer model may have it
+    with pytest.raises(ConfigError, match=f"networks cannot be trained with the read-out {form}"):
+        NetworkSettings(readout=form)
 
 
 def test_limits_of_two_variables_together_are_for_two_variables(monkeypatch):
