@@ -17,9 +17,11 @@ AT_ONCE = 2048  # windows: bounds the memory
 
 @dataclass(frozen=True)
 class Ridge:
+    """The rival: see lnp_edge/rivals/__init__.py."""
+
     model: _linear.Integers
-    steps: int
-    bands: bool
+    steps: int  # samples of a window
+    bands: bool  # band powers
     lags: bool  # lagged products
 
     def scores(self, counts: NDArray[np.int16]) -> NDArray[np.int32]:
@@ -41,11 +43,13 @@ void lnp_rival_scores(const int16_t *counts, int32_t *scores)
 
 
 def features(counts: NDArray[np.int16], bands: bool, lags: bool) -> NDArray[np.int64]:
+    """_statistics.features of windows int16 [W, T, C]: [W, F], AT_ONCE windows at a time."""
     parts = [_statistics.features(counts[k : k + AT_ONCE], bands, lags) for k in range(0, len(counts), AT_ONCE)]
     return np.concatenate(parts)
 
 
 def why_not(data: Split, most: int, least: int = 2) -> str:
+    """Why no ridge regression can take the task, or "". least, most : samples of a window"""
     if data.train.series:
         return "it forecasts a series"
     if data.train.pixel:
@@ -56,6 +60,7 @@ def why_not(data: Split, most: int, least: int = 2) -> str:
 
 
 def fit(data: Split, bands: bool, progress: Progress | None) -> Ridge:
+    """The strength is chosen by cross-validation over training groups; with bands, so are lagged products."""
     tell = progress or (lambda share, what: None)
     tell(0.0, "features")
 
