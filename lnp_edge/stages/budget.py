@@ -97,7 +97,7 @@ def parse(text: str, option: str, k: int) -> int:
     found = SIZE.fullmatch(text.strip())
     value = float(found[1]) * {"": 1, "k": k, "m": k * k}[found[2].lower()] if found else 0.0
     if not found or value < 1 or value != int(value) or (found[3] and k == 1000):
-        unit, example = ("B", "64k, 8kB") if k == 1024 else ("instructions", "20k")
+        unit, example = ("B", "64k, 8kB") if k == 1024 else ("instructions", "20k, 400k/s")
         raise ConfigError(
             f"{option} is {text[:40]!r}", f"write a whole number of {unit}, such as {example} or 9000; k is {k}"
         )

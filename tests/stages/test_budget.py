@@ -95,7 +95,7 @@ def test_what_is_no_size_is_refused(text, k):
 
 
 def test_instructions_have_no_bytes():
-    with pytest.raises(ConfigError):
+    with pytest.raises(ConfigError, match="such as 20k, 400k/s or 9000"):
         parse("20kB", "--ops", 1000)
 
 
