@@ -222,7 +222,8 @@ def proposals(found: Findings, bits: int, epochs: int, trains: bool) -> list[str
         said.append(f"{n['went_always']} neurons fire at every step in integers but not in floats: {better}.")
     if inputs["worst_channel_at_127"] > 0.02:
         share = f"{inputs['worst_channel_at_127']:.0%}"
-        said.append(f"{inputs['worst_channel']} is clamped in {share} of the samples: widen its encoder's range.")
+        reach = "another [data] encoder, a file of lnp_edge/encoders, may reach further"
+        said.append(f"{inputs['worst_channel']} is clamped in {share} of the samples: {reach}.")
     if n["leak_lost"]:
         said.append(
             f"The minimum leak of 1 unit per step costs {n['leak_lost']} neurons at least a tenth of v_th "
