@@ -79,10 +79,10 @@ def test_a_boards_name_does_nothing_to_a_terminal(monkeypatch, board, shown):
 
 
 def test_a_greeting_says_how_many_neurons_spike_and_all_tables_and_state_words():
-    """Of the stack: 33 + 40 + 20 neurons. 3 tables of the encoder, 3 matrices of 3 and 6 of 1, 16 of neurons."""
+    """Of the stack: 33 + 40 + 20 neurons. 3 tables of the encoder, 14 of matrices, 16 of neurons."""
     model = MODELS["stack"]()
     found = Device(FakePort(model), model).greeting
-    assert (found.n, found.n_in, found.n_out, found.n_tables) == (93, 3, 4, 34)
+    assert (found.n, found.n_in, found.n_out, found.n_tables) == (93, 3, 4, 33)
     assert found.state_words == 2 * 93 + (2 + 2 + 1) + 4
 
 
