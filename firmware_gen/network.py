@@ -215,10 +215,12 @@ def _projection(model: QuantizedModel, p: Projection, name: str, encoded: bool) 
         begin = f"LNP_ASSEMBLY ? so_far : {begin}"
     turned = hand.turned(model, target, _into(model, target))
     by_hand = kind.by_hand(model, p, hand.turn(model, turned) if p is turned or is_first else 0)
+    body = kind.body(model, p, f"lnp_{name}_tables.w_{p.name}", x, begin)
+    phase = "LNP_PHASE" if by_hand or "add_spikes_" in body else "LNP_APART"  # add_spikes has a loop by hand in it
     return f"""// {p.name}: {p.source} to {p.target}{when}.
-{by_hand}{chr(10) * bool(by_hand)}LNP_PHASE void project_{p.name}(int32_t *sums, const {source})
+{by_hand}{chr(10) * bool(by_hand)}{phase} void project_{p.name}(int32_t *sums, const {source})
 {{
-{kind.body(model, p, f"lnp_{name}_tables.w_{p.name}", x, begin)}
+{body}
 }}
 """
 

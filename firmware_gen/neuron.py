@@ -178,7 +178,7 @@ def sense(model: QuantizedModel, name: str, encoded: bool, by_hand: str) -> str:
     return "\n".join(
         [
             f"// The front end, generated from lnp_edge/frontends/{front.kind}.py.",
-            f"LNP_PHASE void sense(lnp_{name}_t *s, int16_t *input, const int16_t *counts)",
+            f"LNP_APART void sense(lnp_{name}_t *s, int16_t *input, const int16_t *counts)",
             "{",
             f"    for (uint32_t c = 0; c < {c}u; c++) {{",
             *read("first", "s->t == 0"),

@@ -15,12 +15,17 @@
 #endif
 
 // Keeps each projection and population a separate function. Compilers would merge them and then lack
-// registers for their loops: a third more instructions on a Cortex-M4. Around loops by hand little is left to
-// merge.
-#if defined(__GNUC__) && !LNP_ASSEMBLY
-#define LNP_PHASE __attribute__((noinline)) static
+// registers for their loops: a third more instructions on a Cortex-M4. Where a phase has a loop by hand,
+// little is left to merge, and it may be; LNP_APART has none.
+#if defined(__GNUC__)
+#define LNP_APART __attribute__((noinline)) static
 #else
+#define LNP_APART static
+#endif
+#if LNP_ASSEMBLY
 #define LNP_PHASE static
+#else
+#define LNP_PHASE LNP_APART
 #endif
 
 // Hides from the compiler where a pointer points. clang would take the address of each table from that of the
