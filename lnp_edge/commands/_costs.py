@@ -52,6 +52,7 @@ class Case:
     outputs: int = 2
     fan_in: int = 0
     recurrent: int = 0
+    apart: int = 1  # how far the targets of a neuron are from each other
     weight: int = 0  # of inputs
     threshold: int = HIGH
 
@@ -69,7 +70,7 @@ class Case:
             ),
             projections=(
                 Projection("in", INPUT, "hidden", _first(count, self.n, self.fan_in, self.weight), 0),
-                Projection("rec", "hidden", "hidden", _first(self.n, self.n, self.recurrent, 0), 0),
+                Projection("rec", "hidden", "hidden", _first(self.n, self.n, self.recurrent, 0, self.apart), 0),
                 Projection("out", "hidden", "out", _first(self.n, self.outputs, 0, 0), 0),
             ),
             dt=0.01, window=window, hop=window, channels=channels, classes=tuple(f"k{k}" for k in range(self.outputs)),
@@ -131,7 +132,13 @@ def measure(chains: list[str], progress: Callable[[str], None] = lambda what: No
             replace(quiet, fan_in=1),
             CHANNELS * (N // 8 - 1),
         ),
-        cost("a recurrent synapse of a spike", replace(firing, recurrent=N), replace(firing, recurrent=half), N * half),
+        cost(
+            "a recurrent synapse of a spike",
+            replace(firing, recurrent=half, apart=2),
+            replace(firing, recurrent=half // 2, apart=2),
+            N * half // 2,
+        ),
+        cost("the same, in full blocks", replace(firing, recurrent=N), replace(firing, recurrent=half), N * half),
     ]
     for name in spiking:
         one = replace(quiet, neuron=name)
@@ -170,9 +177,9 @@ def _front_ends() -> Iterator[FrontEnd]:
                 continue
 
 
-def _first(pre: int, post: int, targets: int, weight: int) -> CSR:
-    """Each of `pre` reaches the first `targets` of `post`; weights of 0 are stored."""
-    indptr, indices = np.arange(pre + 1) * targets, np.tile(np.arange(targets), pre)
+def _first(pre: int, post: int, targets: int, weight: int, apart: int = 1) -> CSR:
+    """Each of `pre` reaches the first `targets` of `post`, which are so far apart; weights of 0 are stored."""
+    indptr, indices = np.arange(pre + 1) * targets, np.tile(apart * np.arange(targets), pre)
     return CSR(indptr.astype(np.int32), indices.astype(np.int32), np.full(pre * targets, weight, np.int32), (pre, post))
 
 

@@ -68,6 +68,7 @@ def test_a_figure_is_the_cost_of_one_thing(counted):
     wanted = {
         "a weight of an input that reaches every neuron": 6,
         "a synapse of an input that reaches few, and is not 0": 6, "a recurrent synapse of a spike": 4,
+        "the same, in full blocks": 4,
         "adlif: a neuron that does not fire": 50, "cuba_lif: a neuron that does not fire": 50,
         "adlif: a spike, without its synapses": 20, "cuba_lif: a spike, without its synapses": 20,
         "li: an output": 9, "mean: an output": 9,
