@@ -22,6 +22,7 @@ MAX_BYTES = 16384  # tomllib needs seconds for a dotted key of 64 KiB
 MAX_NEURONS = 15_000  # of a network; model.onnx stores synapses as dense matrices
 MAX_LAYERS = 15
 BITS = (2, 3, 4, 5, 6, 7, 8, 16)  # of a weight; a projection has 4, 8 or 16
+BLOCKS = (1, 4)  # synapses of a block; four weights of 8 bits are a word
 NO_FIELD = ("params", "layer", "derive", "checksum")  # not keys in the file, but converted
 
 
@@ -47,6 +48,13 @@ def _missing(value: object, where: str) -> tuple[float, ...]:
     if len(found) > MOST_MISSING:
         raise ConfigError(f"{where} has {len(found)} values", f"give at most {MOST_MISSING}; NaN and empty need none")
     return tuple(float(_ranged(one, -LARGEST_MISSING, LARGEST_MISSING, False, where)) for one in found)
+
+
+def _block(value: object, where: str) -> int:
+    if type(value) is not int or value not in BLOCKS:
+        hint = "write 1 for single synapses, or 4 for blocks of four neighbouring targets"
+        raise ConfigError(f"{where} is {str(value)[:40]!r}", hint)
+    return value
 
 
 def _vectors(value: object, where: str) -> tuple[tuple[str, ...], ...]:
@@ -241,6 +249,8 @@ class PruneSettings:
     # Prune before the network has a task. Tasks with equal [network] in steps share the result, and `inputs`
     # are pruned last, in each task.
     shared: bool = False
+    # Neighbouring targets whose synapses from a neuron stay or go together; see pruning/steps/blocks.py.
+    block: int = _own(_block, 1)
 
 
 @dataclass(frozen=True)
@@ -323,6 +333,8 @@ class Config:
             del found["derive"]
         if self.prune.inputs == 1:
             del found["prune"]["inputs"]
+        if self.prune.block == 1:
+            del found["prune"]["block"]
         if not self.train.patience:
             del found["train"]["patience"]
         if self.stream == StreamSettings():

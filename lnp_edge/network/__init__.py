@@ -150,7 +150,7 @@ class Network:
     def keep_neurons(self, index: NDArray[np.intp]) -> Network:
         """The network with only these neurons.
 
-        index : ascending
+        index : ascending, or in another order within each population, which the neurons then get
 
         Raises NetworkError if a population would lose all its neurons.
         """

@@ -2,7 +2,7 @@
 
 A method is a module that defines
 
-    prune(network, keep, seed, progress=None, options=NoiseSettings()) -> Network
+    prune(network, keep, seed, progress=None, options=NoiseSettings(), block=1) -> Network
 
 keep     : the fraction of the synapses between neurons that remains, within and between
            populations. Exactly round(keep * synapses) remain; the synapses of a removed neuron
@@ -12,6 +12,10 @@ keep     : the fraction of the synapses between neurons that remains, within and
            stability guard refuses some.
 progress : None, or a function of (fraction done 0..1, current step)
 options  : [prune.noise]; a method uses the options that concern it
+block    : [prune] block, see steps/blocks.py. A method without this parameter serves 1 alone. With
+           more, blocks of synapses stay or go as a whole, but for one, of which the rest of the budget
+           stays. The method scores synapses, with 0 or more; keep_largest and prune_edges choose among
+           blocks. Neurons may change places, see `arranged`.
 
 Raises ConfigError if keep is out of range, and NetworkError if the network cannot be pruned so far.
 
@@ -31,9 +35,11 @@ NEEDS adds x, or the gradient with respect to w_in [C, N].
 
 from __future__ import annotations
 
+import inspect
 import math
 from dataclasses import dataclass, replace
 from numbers import Real
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -42,8 +48,11 @@ from scipy.sparse.csgraph import connected_components
 
 from lnp_edge.base.errors import ConfigError, NetworkError
 from lnp_edge.base.progress import Progress
+from lnp_edge.config import PruneSettings
 from lnp_edge.dynamics.rate_model import network_abscissa, operating_point, outermost, rate_model
 from lnp_edge.network import Floats, Network
+from lnp_edge.pruning.steps.blocks import arranged, blocks_of
+from lnp_edge.spec import plugins
 
 # A graph with almost no loops cannot reach the wanted loop gain: weights would grow without bound
 # and training diverge. Networks of 100 and 200 neurons with 2 to 50 % of the synapses needed
@@ -83,6 +92,28 @@ class PruningReport:
     before: Measure
     after: Measure
     held: bool
+
+
+def pruned(
+    settings: PruneSettings, network: Network, seed: int, progress: Progress | None = None, **needed: Any
+) -> Network:
+    """The network as [prune] keep, method and block say. needed : what the method needs besides
+
+    Raises ConfigError for a method that does not serve [prune] block.
+    """
+    method = plugins.get("lnp_edge.pruning", settings.method)
+    if settings.block > 1:
+        serving = [name for name in plugins.names("lnp_edge.pruning") if serves_blocks(name)]
+        if settings.method not in serving:
+            what = f"[prune] block is {settings.block}, but {settings.method} prunes single synapses"
+            raise ConfigError(what, f"set block = 1, or choose a method that serves blocks: {', '.join(serving)}")
+        needed = needed | {"block": settings.block}
+    return method.prune(network, settings.keep, seed, progress, settings.noise, **needed)
+
+
+def serves_blocks(method: str) -> bool:
+    """Whether a method can keep whole blocks."""
+    return "block" in inspect.signature(plugins.get("lnp_edge.pruning", method).prune).parameters
 
 
 def describe(before: Network, after: Network) -> PruningReport:
@@ -249,9 +280,12 @@ def loop_gain(network: Network) -> float:
     return 1 + float(np.mean(network.tau_out)) * network_abscissa(network)
 
 
-def keep_largest(network: Network, score: Floats, count: int, seed: int) -> Network:
-    """The network with the `count` synapses of largest score [nnz]; the seed breaks ties."""
-    order = np.random.default_rng(seed).permutation(len(score))
-    kept = np.zeros(len(score), bool)
-    kept[order[np.argsort(score[order], kind="stable")][-count:]] = True
-    return with_synapses(network, kept)
+def keep_largest(network: Network, score: Floats, count: int, seed: int, block: int = 1) -> Network:
+    """The network with the `count` synapses of the blocks of largest score [nnz]; the seed breaks ties."""
+    rng = np.random.default_rng(seed)
+    network, score = arranged(network, score, count, block, rng)
+    blocks = blocks_of(network, block)
+    sums = blocks.sums(score)
+    order = rng.permutation(len(sums))
+    falling = order[np.argsort(sums[order], kind="stable")][::-1]
+    return with_synapses(network, blocks.first(falling, count, score))

@@ -20,7 +20,7 @@ NEEDS = "training"
 
 def prune(
     network: Network, keep: float, seed: int, progress: Progress | None = None,
-    options: NoiseSettings = NoiseSettings(), x: NDArray[np.float32] | None = None,
+    options: NoiseSettings = NoiseSettings(), x: NDArray[np.float32] | None = None, block: int = 1,
 ) -> Network:  # fmt: skip
     """Keep the round(keep * synapses) synapses of largest |w| * rate; the seed breaks ties.
 
@@ -29,7 +29,7 @@ def prune(
     Keeps all neurons.
     """
     carried = np.abs(network.w_rec.data) * operating_point(network, x=x).rate[endpoints(network)[0]]
-    return keep_largest(network, carried, budget(network, keep), seed)
+    return keep_largest(network, carried, budget(network, keep), seed, block)
 
 
 def input_score(

@@ -26,6 +26,7 @@ from pathlib import Path
 
 import numpy as np
 
+from lnp_edge.base.errors import ConfigError
 from lnp_edge.base.install import require
 from lnp_edge.config import NoiseSettings
 from lnp_edge.dynamics import lyapunov
@@ -33,6 +34,7 @@ from lnp_edge.dynamics.rate_model import rate_model
 from lnp_edge.network import Floats, Network
 from lnp_edge.pruning import Progress, abscissa_limit, budget, endpoints, hold_abscissa, with_loop_gain
 from lnp_edge.pruning.steps import checkpoint as _checkpoint
+from lnp_edge.pruning.steps.blocks import arranged
 from lnp_edge.pruning.steps.delocalise import delocalise
 from lnp_edge.pruning.steps.edges import in_random_order, input_scores, prune_edges, synapse_scores
 from lnp_edge.pruning.steps.nodes import surviving_neurons
@@ -43,9 +45,12 @@ RESUMES = True
 
 def prune(
     network: Network, keep: float, seed: int, progress: Progress | None = None,
-    options: NoiseSettings = NoiseSettings(), resume: Path | None = None,
+    options: NoiseSettings = NoiseSettings(), resume: Path | None = None, block: int = 1,
 ) -> Network:  # fmt: skip
     """Run all four steps, steps 1 to 3 in options.rounds rounds on a geometric schedule.
+
+    block : with more than 1, all neurons that go do so in the first round, so that later rounds find
+        the blocks where they left them
 
     resume : a checkpoint file, written after each round and each trial of time constants. The
         caller removes it when the pruned network is saved.
@@ -53,12 +58,17 @@ def prune(
     The abscissa of the pruned network, at its own operating point, stays within abscissa_limit,
     unless options.loop sets the loop gain.
     """
+    if options.added and block > 1:
+        raise ConfigError(
+            f"[prune.noise] added = {options.added:g} adds single synapses, but [prune] block is {block}",
+            "set added = 0, or block = 1",
+        )
     if options.timescales:
         require(*NEEDED)  # before the long work
     tell = progress or (lambda done, what: None)
     # Another version may try other time constants, so a checkpoint depends on the versions.
     proposers = [version(name) for name in NEEDED if options.timescales]
-    start, key = network, network.identity(keep, seed, options, *proposers)
+    start, key = network, network.identity(keep, seed, options, *[block] * (block > 1), *proposers)
     state = _checkpoint.load(resume, key, start, seed)
     limit = abscissa_limit(start, rate_model(start).abscissa())
     rounds = _schedule(start, budget(start, keep), options)
@@ -67,7 +77,9 @@ def prune(
         def told(done: float, what: str, k: int = k) -> None:
             tell((k + done) / len(rounds) * (0.5 if options.timescales else 1), what)
 
-        state.network = prune_round(state.network, synapses, neurons, limit, state.rng, told, options)
+        if block > 1:
+            neurons = rounds[-1][1] if k == 0 else state.network.n
+        state.network = prune_round(state.network, synapses, neurons, limit, state.rng, told, options, block, k == 0)
         state.rounds = k + 1
         state.save(resume, key)
     network = state.network
@@ -94,13 +106,20 @@ def input_score(network: Network, rng: np.random.Generator, options: NoiseSettin
 
 def prune_round(
     network: Network, count: int, neurons: int, limit: float, rng: np.random.Generator,
-    tell: Progress = lambda done, what: None, options: NoiseSettings = NoiseSettings(),
+    tell: Progress = lambda done, what: None, options: NoiseSettings = NoiseSettings(), block: int = 1,
+    arrange: bool = True,
 ) -> Network:  # fmt: skip
     """Run steps 1 to 3 once, down to `count` synapses and at least `neurons` neurons.
 
     The first edge step leaves a reserve for the synapses of removed neurons; the second one removes
     what is left of it. Both use the scores at the start of the round: a synapse survives both with
     probability min(1, K score).
+
+    Removing neurons moves the others, and with them the blocks. So with blocks the first edge step only
+    finds the neurons that go, and the second one chooses among all synapses of those that stay, where
+    they then stand.
+
+    arrange : whether neurons may change places for better blocks
     """
     tell(0.0, "covariance of the noisy network")
     # A covariance requires a stable A. The added leak affects the scores only.
@@ -111,15 +130,18 @@ def prune_round(
     new = round(options.added * count)
     going = network.n - neurons
     reserve = math.ceil((count - new) / (1 - min(0.9, 2 * going / network.n)))
-    first = prune_edges(network, score, min(network.w_rec.nnz, reserve), rng, options)
+    first = prune_edges(network, score, min(network.w_rec.nnz, reserve), rng, options, block)
 
     tell(0.6, "neurons")
     alive = surviving_neurons(first.network, going, count - new)
-    inside = np.logical_and(*(np.isin(ends, alive) for ends in endpoints(first.network)))
-    left = (score[first.kept] / first.p[first.kept])[inside]
+    base, left = (network, score) if block > 1 else (first.network, score[first.kept] / first.p[first.kept])
+    inside = np.logical_and(*(np.isin(ends, alive) for ends in endpoints(base)))
+    base, left = base.keep_neurons(alive), left[inside]
+    if arrange:
+        base, left = arranged(base, left, count, block, rng)
 
     tell(0.7, "synapses, to the exact budget")
-    pruned = prune_edges(first.network.keep_neurons(alive), left, count - new, rng, options).network
+    pruned = prune_edges(base, left, count - new, rng, options, block).network
 
     tell(0.8, "stability")
     pruned, factor = hold_abscissa(pruned, limit)

@@ -10,14 +10,15 @@ from lnp_edge.pruning import Progress, budget, keep_largest
 
 
 def prune(
-    network: Network, keep: float, seed: int, progress: Progress | None = None, options: NoiseSettings = NoiseSettings()
-) -> Network:
+    network: Network, keep: float, seed: int, progress: Progress | None = None,
+    options: NoiseSettings = NoiseSettings(), block: int = 1,
+) -> Network:  # fmt: skip
     """Keep the round(keep * synapses) synapses of largest |w|; the seed breaks ties.
 
     Keeps all neurons: one without synapses still connects the input to the read-out. Weights are
     not rescaled, so the loop gain falls.
     """
-    return keep_largest(network, np.abs(network.w_rec.data), budget(network, keep), seed)
+    return keep_largest(network, np.abs(network.w_rec.data), budget(network, keep), seed, block)
 
 
 def input_score(network: Network, rng: np.random.Generator, options: NoiseSettings = NoiseSettings()) -> Floats:

@@ -16,7 +16,7 @@ NEEDS = "gradient"
 
 def prune(
     network: Network, keep: float, seed: int, progress: Progress | None = None,
-    options: NoiseSettings = NoiseSettings(), gradient: Floats | None = None,
+    options: NoiseSettings = NoiseSettings(), gradient: Floats | None = None, block: int = 1,
 ) -> Network:  # fmt: skip
     """Keep the round(keep * synapses) synapses of largest |w dL/dw|; the seed breaks ties.
 
@@ -25,7 +25,7 @@ def prune(
     Keeps all neurons.
     """
     sensitivity = np.abs(network.w_rec.data * (1.0 if gradient is None else gradient))
-    return keep_largest(network, sensitivity, budget(network, keep), seed)
+    return keep_largest(network, sensitivity, budget(network, keep), seed, block)
 
 
 def input_score(

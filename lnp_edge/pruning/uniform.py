@@ -11,7 +11,8 @@ from lnp_edge.pruning.steps.edges import prune_by_score
 
 
 def prune(
-    network: Network, keep: float, seed: int, progress: Progress | None = None, options: NoiseSettings = NoiseSettings()
-) -> Network:
+    network: Network, keep: float, seed: int, progress: Progress | None = None,
+    options: NoiseSettings = NoiseSettings(), block: int = 1,
+) -> Network:  # fmt: skip
     """Keep every synapse with the same probability. Keeps all neurons."""
-    return prune_by_score(network, np.ones(network.w_rec.nnz), budget(network, keep), seed, options)
+    return prune_by_score(network, np.ones(network.w_rec.nnz), budget(network, keep), seed, options, block)

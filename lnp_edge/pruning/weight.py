@@ -14,10 +14,11 @@ from lnp_edge.pruning.steps.edges import in_random_order, prune_by_score
 
 
 def prune(
-    network: Network, keep: float, seed: int, progress: Progress | None = None, options: NoiseSettings = NoiseSettings()
-) -> Network:
+    network: Network, keep: float, seed: int, progress: Progress | None = None,
+    options: NoiseSettings = NoiseSettings(), block: int = 1,
+) -> Network:  # fmt: skip
     """Keep each synapse with probability min(1, K |w|). Keeps all neurons."""
-    return prune_by_score(network, np.abs(network.w_rec.data), budget(network, keep), seed, options)
+    return prune_by_score(network, np.abs(network.w_rec.data), budget(network, keep), seed, options, block)
 
 
 def input_score(network: Network, rng: np.random.Generator, options: NoiseSettings = NoiseSettings()) -> Floats:

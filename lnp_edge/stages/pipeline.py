@@ -103,7 +103,7 @@ def prune(
 
     def pruned(network: Network) -> Network:
         needed = more | _needed(config, data, network, "w_rec")
-        return method.prune(network, settings.keep, stage_seed(config, 1), progress, settings.noise, **needed)
+        return pruning.pruned(settings, network, stage_seed(config, 1), progress, **needed)
 
     if _needs(config) or not settings.shared:
         return pruned(prune_inputs(config, data, network))

@@ -141,6 +141,11 @@ def test_the_measures_of_a_cell_repeat_and_name_its_size():
     assert cell().key == cell(method="another name").key != cell(seed=2).key
 
 
+def test_a_result_that_was_stored_before_there_were_blocks_is_found():
+    assert cell().key == "e3a05ea4c68da742"
+    assert cell(prune=PruneSettings(keep=0.3, block=4)).key != cell().key
+
+
 def test_a_network_that_cannot_be_pruned_is_a_result():
     found = trials.measure(cell(prune=PruneSettings(keep=1e-6)))
     assert "leaves none" in found["failed"]

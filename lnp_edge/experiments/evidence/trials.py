@@ -23,7 +23,6 @@ from lnp_edge.network import Network
 from lnp_edge.network.draw import random_network
 from lnp_edge.network.simulate import Simulation
 from lnp_edge.pruning.steps.delocalise import localisation
-from lnp_edge.spec import plugins
 from lnp_edge.stages import pipeline
 from lnp_edge.task.fit import configuration
 
@@ -46,7 +45,10 @@ class Cell:
 
     @property
     def key(self) -> str:
-        text = json.dumps(asdict(replace(self, method="")), sort_keys=True)
+        known = asdict(replace(self, method=""))
+        if self.prune.block == 1:  # stored results of earlier versions lack it
+            del known["prune"]["block"]
+        text = json.dumps(known, sort_keys=True)
         return hashlib.sha256(text.encode()).hexdigest()[:16]
 
     def valid(self, found: dict) -> bool:
@@ -68,8 +70,7 @@ def pruned(cell: Cell) -> Network:
     start, settings = core(cell), cell.prune
     if settings.keep == 1.0 or not start.w_rec.nnz:
         return start
-    method = plugins.get("lnp_edge.pruning", settings.method)
-    return method.prune(start, settings.keep, pipeline.stage_seed(Config(seed=cell.seed), 1), None, settings.noise)
+    return pruning.pruned(settings, start, pipeline.stage_seed(Config(seed=cell.seed), 1))
 
 
 def measure(cell: Cell, progress: Progress | None = None) -> Result:

@@ -24,6 +24,7 @@ from lnp_edge.dynamics import covariance, lyapunov
 from lnp_edge.dynamics.rate_model import X_STD, RateModel, network_abscissa, rate_model
 from lnp_edge.network import Floats, Network
 from lnp_edge.pruning import Index, Mask, Progress, abscissa_limit, endpoints, hold_abscissa, with_synapses
+from lnp_edge.pruning.steps.blocks import arranged, blocks_of
 from lnp_edge.spec.parameters import SHORTEST
 
 EXACT_TO = 1500  # neurons; for more, variances are estimated by probes, in seconds and not minutes
@@ -43,23 +44,30 @@ class Thinned:
 
 
 def prune_edges(
-    network: Network, score: Floats, count: int, rng: np.random.Generator, options: NoiseSettings = NoiseSettings()
-) -> Thinned:
-    """Keep exactly `count` synapses, each with probability p = min(1, K score).
+    network: Network, score: Floats, count: int, rng: np.random.Generator, options: NoiseSettings = NoiseSettings(),
+    block: int = 1,
+) -> Thinned:  # fmt: skip
+    """Keep exactly `count` synapses, each with the probability p = min(1, K score) of its block.
 
     Kept weights are multiplied by min(p**-alpha, cap).
     """
-    p = keep_probabilities(score, count)
-    kept = sample(p, rng)
+    blocks = blocks_of(network, block)
+    of_blocks = keep_probabilities(blocks.sums(score), count, blocks.size)
+    kept = sample(of_blocks, rng) if block == 1 else blocks.sample(of_blocks, rng)
+    p = of_blocks[blocks.of]
     thinner = with_synapses(network, kept, rescaling(p, options.alpha, options.cap))
     if options.diagonal == "match":
         thinner = with_matched_leak(network, thinner)
     return Thinned(thinner, kept, p)
 
 
-def prune_by_score(network: Network, score: Floats, count: int, seed: int, options: NoiseSettings) -> Network:
+def prune_by_score(
+    network: Network, score: Floats, count: int, seed: int, options: NoiseSettings, block: int = 1
+) -> Network:
     """The edge step alone, with the stability guard, for methods with their own score [nnz]."""
-    thinner = prune_edges(network, score, count, np.random.default_rng(seed), options).network
+    rng = np.random.default_rng(seed)
+    network, score = arranged(network, score, count, block, rng)
+    thinner = prune_edges(network, score, count, rng, options, block).network
     return hold_abscissa(thinner, abscissa_limit(network, network_abscissa(network)))[0]
 
 
@@ -163,18 +171,22 @@ def _harmonic_means(indptr, indices, inverse, pre, post):
     return found
 
 
-def keep_probabilities(score: Floats, count: int) -> Floats:
-    """p = min(1, K score), where K is such that p sums to `count` exactly.
+def keep_probabilities(score: Floats, count: int, size: Index | None = None) -> Floats:
+    """p = min(1, K score), where K is such that the sum of p * size is `count` exactly.
+
+    size : the synapses that each score is for; None: one
 
     Scores are at least a millionth of their mean, so that every synapse has a chance.
     """
-    if count >= len(score):
+    size = np.ones(len(score), np.intp) if size is None else size
+    if count >= size.sum():
         return np.ones(len(score))
     score = np.maximum(score, 1e-6 * score.mean()) if score.any() else np.ones(len(score))
-    falling = np.sort(score)[::-1]
-    tail = np.cumsum(falling[::-1])[::-1]
-    # If the m largest have p = 1, K = (count - m) / tail[m]. Take the smallest m that keeps p <= 1.
-    left = count - np.arange(len(score))
+    order = np.argsort(score)[::-1]
+    falling, size = score[order], size[order]
+    tail = np.cumsum((falling * size)[::-1])[::-1]
+    # If the m largest have p = 1, K = (count - their synapses) / tail[m]. Take the smallest m that keeps p <= 1.
+    left = count - (np.cumsum(size) - size)
     m = int(np.argmax(left * falling <= tail))
     return np.minimum(score * (left[m] / tail[m]), 1.0)
 
