@@ -1,5 +1,8 @@
 """Draw a random network and prune it before training.
 
+With [prune] block = 4 synapses stay or go in blocks of four neighbouring
+targets; how many blocks there are, and how full, is printed.
+
 With --board it finds the network with the most synapses that fits the board.
 [prune] keep is then a minimum and [network] neurons a maximum: it uses fewer
 neurons if that share of their synapses does not fit. Flash and RAM are
@@ -25,8 +28,10 @@ from lnp_edge.base.files import beside, discard, make_folder, refuse_unwritable
 from lnp_edge.commands._pruned import PRUNING
 from lnp_edge.commands._pruned import pruned as pruned_by
 from lnp_edge.config import Config
+from lnp_edge.network import Network
 from lnp_edge.network import file as network_file
 from lnp_edge.network.file import NetworkFile
+from lnp_edge.pruning.steps.blocks import blocks_of
 from lnp_edge.spec.board import Board
 from lnp_edge.stages import budget, pipeline
 from lnp_edge.stages.budget import Budget, Fitted
@@ -35,6 +40,7 @@ from lnp_edge.task.split import Split, load_data, split
 
 HELP = "draw a network and prune it before training"
 A_SECOND = "/s"
+FULL = 0.9  # share of blocks that is synapses, below which a denser start is advised
 EXAMPLE = """  lnp prune demo.toml -o pruned.safetensors
   lnp train pruned.safetensors -o trained.safetensors
   lnp prune demo.toml --board nucleo-f401re --flash 64k --ram 8k --ops 20k
@@ -90,8 +96,11 @@ def run(args: argparse.Namespace) -> int:
     with bars() as progress:
         progress.add_task("measure", total=None, info="before and after")
         report = pruning.describe(dense, pruned)
+    size = settings.prune.block
+    blocks = _blocks(pruned, size) if size > 1 else {}
     if args.json:
-        print(json.dumps(asdict(report) | (_as_dict(fitted, others, board, limits) if goal else {})))
+        more = {"blocks": blocks} if blocks else {}
+        print(json.dumps(asdict(report) | more | (_as_dict(fitted, others, board, limits) if goal else {})))
     else:
         rows = [
             [name, f"{m.neurons}", f"{m.inputs}", f"{m.synapses}", f"{m.abscissa:.4g}", f"{m.radius:.4g}"]
@@ -100,6 +109,8 @@ def run(args: argparse.Namespace) -> int:
         print_table("", ["", "neurons", "from the input", "between neurons", "abscissa", "radius"], rows)
         if removed := report.before.neurons - report.after.neurons:
             out.print(f"Of {report.before.neurons} neurons {removed} were removed, with all their synapses.")
+        if blocks:
+            out.print(_in_words(blocks, settings), soft_wrap=True, markup=False)
         if goal:
             _show(configuration(args.config), fitted, others, board, limits)
     history = {"prune": {"method": settings.prune.method, "synapses_before": report.before.synapses}}
@@ -107,6 +118,20 @@ def run(args: argparse.Namespace) -> int:
     discard(beside(args.output, PRUNING), fitting)
     note(f"written: {args.output}    next: lnp train {args.output}")
     return 0
+
+
+def _blocks(network: Network, size: int) -> dict[str, float]:
+    """How many blocks hold the synapses, and which share of the weights they store is synapses."""
+    found = blocks_of(network, size)
+    return {"size": size, "count": len(found.size), "filled": network.w_rec.nnz / (size * max(1, len(found.size)))}
+
+
+def _in_words(blocks: dict[str, float], settings: Config) -> str:
+    count, size, filled = blocks["count"], blocks["size"], blocks["filled"]
+    said = f"The synapses lie in {count} blocks of {size} neighbouring targets, and fill {filled:.1%} of them."
+    if filled < FULL and settings.network.density < 1:
+        said += " Blocks fill when the start is dense: set [network] density = 1, and lower [prune] keep."
+    return said
 
 
 def _goal(args: argparse.Namespace) -> tuple[Board, Budget] | None:

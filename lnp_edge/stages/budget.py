@@ -25,6 +25,7 @@ from scipy import sparse
 from lnp_edge.base.errors import ConfigError, DoesNotFit
 from lnp_edge.config import Config
 from lnp_edge.network import Network
+from lnp_edge.pruning.steps.blocks import blocks_of
 from lnp_edge.spec import layout, plugins
 from lnp_edge.spec.model import CSR, INPUT, Projection, QuantizedModel
 from lnp_edge.stages import pipeline
@@ -38,6 +39,7 @@ MOST_TRIES = 8  # of one search; two are usual
 FEWEST = 2  # neurons
 FEWER = (0.25,)  # shares of the inputs of a neuron that are tried too; half of them save next to nothing
 NEAR = 0.99  # share of the instructions that suffices: training changes the firing rate by more
+GOLDEN = (5**0.5 - 1) / 2  # multiples of it modulo 1 are evenly spread, however many they are
 FIRES_MORE = 1.1  # ratio of instructions up to which a network that fires more than expected is made smaller
 
 
@@ -140,7 +142,7 @@ def fit(
         settings = replace(config, network=replace(config.network, neurons=neurons))
         dense = pipeline.new_network(settings, data)
         network = pipeline.prune_inputs(settings, data, dense)
-        return measured(settings, dense, _thinned(network, _least(config, dense.n, dense.w_rec.nnz)))
+        return measured(settings, dense, _thinned(network, _least(config, dense.n, dense.w_rec.nnz), block))
 
     def pruned(synapses: int) -> Fitted:
         settings = replace(start.config, prune=replace(config.prune, keep=synapses / total))
@@ -148,6 +150,7 @@ def fit(
         return measured(settings, start.dense, pipeline.prune(settings, data, start.dense, None, kept))
 
     require_one_layer(config)
+    block = config.prune.block
     start = sparsest(config.network.neurons)
     too_much = budget.exceeded_by(start.cost)
     if too_much:
@@ -276,10 +279,11 @@ def _as_sparse(config: Config, model: QuantizedModel, neurons: int) -> Quantized
     return layout.sized(model, neurons, _least(config, neurons, dense))
 
 
-def _thinned(network: Network, count: int) -> Network:
-    """The network with `count` of its synapses, evenly chosen."""
-    w = network.w_rec.tocoo()
-    kept = np.linspace(0, w.nnz - 1, min(count, w.nnz)).astype(int)
+def _thinned(network: Network, count: int, block: int) -> Network:
+    """The network with `count` of its synapses, evenly chosen, in blocks."""
+    w, blocks = network.w_rec.tocoo(), blocks_of(network, block)
+    spread = np.argsort(np.arange(len(blocks.size)) * GOLDEN % 1)
+    kept = np.linspace(0, w.nnz - 1, min(count, w.nnz)).astype(int) if block == 1 else blocks.first(spread, count)
     w_rec = sparse.csr_array((w.data[kept], (w.row[kept], w.col[kept])), w.shape)
     return replace(network, w_rec=w_rec)
 

@@ -134,6 +134,24 @@ def test_one_build_tells_the_bytes_of_other_sizes(name):
             assert cost.flash <= predicted(found, other).flash + RESERVE, cost.flash - predicted(found, other).flash
 
 
+def test_blocks_leave_room_for_more_synapses(data):
+    """Of 8 bits a block of four takes 5 B, four synapses 8: the search keeps more of them, all in blocks."""
+    dense = replace(CONFIG, network=replace(CONFIG.network, density=1.0))
+    found = [
+        fitted(data, flash=9000, config=replace(dense, prune=replace(dense.prune, block=block))) for block in (1, 4)
+    ]
+    free, blocks = (one.network.w_rec.nnz for one in found)
+    assert all(9000 - 16 < one.cost.flash + RESERVE <= 9000 for one in found)
+    assert blocks > 1.4 * free and found[1].config.prune.block == 4
+    again = pipeline.prune(found[1].config, data, pipeline.new_network(found[1].config, data))
+    assert again.identity() == found[1].network.identity()
+    fifth = replace(dense, prune=replace(dense.prune, keep=0.2))  # 806 synapses: 8,000 B if each lies by itself
+    few, all_of_them = (
+        fitted(data, flash=7600, config=replace(fifth, prune=replace(fifth.prune, block=block))) for block in (1, 4)
+    )
+    assert few.network.n < 64 == all_of_them.network.n and all_of_them.network.w_rec.nnz >= 806 and few.too_much
+
+
 def test_a_model_with_its_zeros_stored_computes_the_same(data):
     network = pipeline.new_network(CONFIG, data)
     weak = replace(network, w_in=np.where(np.arange(64) % 3, network.w_in, 1e-9))

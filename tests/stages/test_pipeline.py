@@ -94,6 +94,21 @@ def test_a_configuration_of_layers_trains_without_a_step_between(at, capsys, kin
         assert any(name in line for line in lines)
 
 
+def test_pruning_in_blocks_says_how_full_they_are(at, capsys):
+    rest = REST.replace("keep = 0.5", "keep = 0.2\nblock = 4")
+    (at / "c.toml").write_text("[network]\nneurons = 32\ndensity = 1.0" + rest)
+    assert run(capsys, "prune c.toml -o pruned.safetensors")["blocks"] == {"size": 4, "count": 51, "filled": 198 / 204}
+    pruned = network_file.load(at / "pruned.safetensors")
+    assert pruned.config.prune.block == 4 and pruned.network.w_rec.nnz == 198
+    assert main(["prune", "c.toml"]) == 0
+    said = capsys.readouterr().out
+    assert "The synapses lie in 51 blocks of 4 neighbouring targets, and fill 97.1% of them.\n" in said
+    (at / "c.toml").write_text("[network]\nneurons = 32\ndensity = 0.2" + rest)
+    assert main(["prune", "c.toml"]) == 0
+    assert "Blocks fill when the start is dense: set [network] density = 1" in capsys.readouterr().out
+    assert "blocks" not in run(capsys, "prune symbol_recall")
+
+
 @pytest.mark.parametrize("kind", ["two recurrent", "skip"])
 def test_training_in_integers_is_refused_where_it_does_not_serve(at, capsys, kind):
     (at / "c.toml").write_text(NETWORKS[kind] + REST)
