@@ -27,9 +27,10 @@ from lnp_edge.base.errors import ConfigError
 from lnp_edge.base.files import write_whole
 from lnp_edge.commands import _measure
 from lnp_edge.config import Config
+from lnp_edge.experiments.evidence.statistics import LEVEL
 from lnp_edge.experiments.executors import for_jobs, processes
 from lnp_edge.experiments.rivals import Rivals, RivalTrial
-from lnp_edge.experiments.rows import COSTS, Costs, Row, notes
+from lnp_edge.experiments.rows import COSTS, Costs, Row, difference, notes
 from lnp_edge.experiments.store import machine
 from lnp_edge.experiments.trial import Trial
 from lnp_edge.interchange import onnx_file
@@ -51,22 +52,26 @@ EXAMPLE = """  lnp reproduce spar
   lnp reproduce spar --rows 'lnp,no recurrence' --rivals --seeds 3
   lnp reproduce hapt --rows lnp --rivals ridge_bands,cnn_3k --seeds 5
   lnp reproduce hapt --rows none
+  lnp reproduce hapt --rows 'lnp,lnp blocks' --seeds 5 --against lnp
   lnp reproduce spar hapt fashion_mnist --shared"""
 
 
 # Each row of the table, as changes to the configuration of a task.
 ROWS: dict[str, dict[str, dict]] = {
-    "dense": {"prune": {"keep": 1.0, "inputs": 1.0, "method": "lnp"}},
+    "dense": {"prune": {"keep": 1.0, "inputs": 1.0, "method": "lnp", "block": 1}},
     "lnp": {"prune": {"method": "lnp"}},
     "activity": {"prune": {"method": "activity"}},
     "random": {"prune": {"method": "random"}},
     "magnitude": {"prune": {"method": "magnitude"}},
+    "lnp blocks": {"prune": {"method": "lnp", "block": 4}},
+    "random blocks": {"prune": {"method": "random", "block": 4}},
     "homogeneous": {"prune": {"method": "lnp"}, "network": {"heterogeneous": False}},
     "fixed time constants": {"prune": {"method": "lnp"}, "train": {"train_taus": False}},
     "lnp 4 bits": {"prune": {"method": "lnp"}, "quantize": {"bits": 4}},  # see row()
-    "no recurrence": {"prune": {"keep": 1.0, "method": "lnp"}, "network": {"density": 0.0}},
+    "no recurrence": {"prune": {"keep": 1.0, "method": "lnp", "block": 1}, "network": {"density": 0.0}},
 }
-DEFAULT = ",".join(name for name in ROWS if name not in ("random", "magnitude", "fixed time constants"))
+ASKED = ("random", "magnitude", "fixed time constants", "lnp blocks", "random blocks")  # not by default
+DEFAULT = ",".join(name for name in ROWS if name not in ASKED)
 SHARED = {
     "dense": ROWS["dense"],
     "lnp, for this task": ROWS["lnp"],
@@ -91,6 +96,10 @@ def arguments(parser: argparse.ArgumentParser) -> None:
         "--folds", type=int, default=0, help="number of folds by group; 0 uses the data set's test groups (default: 0)"
     )
     parser.add_argument(
+        "--against", metavar="ROW",
+        help="row that the others are compared with: mean difference in integers, paired by seed (default: none)",
+    )  # fmt: skip
+    parser.add_argument(
         "--rivals", nargs="?", const="all",
         help=f"rivals to train and measure with each seed: some of {', '.join(rival.names())}; without a value "
         "all that suit the task (default: none)",
@@ -110,6 +119,8 @@ def run(args: argparse.Namespace) -> int:
     unknown = set(rows := args.rows.split(",") if args.rows != "none" else []) - set(ROWS)
     if unknown:
         raise ConfigError(f"unknown row {sorted(unknown)[0][:40]!r}", f"available: {', '.join(ROWS)}")
+    if args.against and args.against not in (known := list(SHARED) if args.shared else rows):
+        raise ConfigError(f"--against is {args.against[:40]!r}", f"choose one of the rows: {', '.join(known)}")
     stems = [_stem(name) for name in args.tasks]
     of_files = [_stem(name) for name in set(args.tasks)]  # the same task again writes the same table
     if again := next((stem for stem in stems if of_files.count(stem) > 1), None):
@@ -305,11 +316,19 @@ def _write(
 
     metric, others = dataset.metric, metrics.shown(dataset)
     columns = ["", metrics.title(metric), "integers", *map(metrics.title, others), "N", "synapses", *COSTS]
-    tables = [(columns, [row.cells(metric, others) for row in simple_rows + rows])]
+    cells = [row.cells(metric, others) for row in simple_rows + rows]
+    if args.against:
+        columns.insert(3, f"- {args.against}")
+        first = next(row for row in rows if row.name == args.against)
+        for line, row in zip(cells, simple_rows + rows, strict=True):
+            line.insert(3, difference(row, first, metric, args.seeds))
+    tables = [(columns, cells)]
     if classes := metrics.shown_by_class(dataset):
         known = [row for row in simple_rows + rows if not row.measured]
         tables.append((["", *classes], [[row.name, *row.means(classes)] for row in known]))
     said = notes(rows, dataset, unmeasured)
+    if args.against:
+        said.append(f"- {args.against}: mean and {LEVEL:.0%} interval of the difference in integers, paired by seed.")
     if not args.json:
         for name, (columns, cells) in zip((title, "by class"), tables, strict=False):
             print_table(name, columns, cells)
@@ -319,6 +338,7 @@ def _write(
     asked += [
         f"--rivals {args.rivals}".removesuffix(" all") if args.rivals else "",
         f"--folds {args.folds}" * bool(args.folds),
+        f"--against {args.against!r}" * bool(args.against),
         "--shared" * args.shared,
         "--quick" * args.quick,
     ]

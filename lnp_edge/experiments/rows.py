@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from lnp_edge.base.console import counted
 from lnp_edge.config import Config
-from lnp_edge.experiments.evidence.statistics import LEVEL
+from lnp_edge.experiments.evidence.statistics import LEVEL, Estimate
 from lnp_edge.stages import pipeline
 from lnp_edge.stages.rival import Measured
 from lnp_edge.task import metrics
@@ -104,6 +104,18 @@ def _spread(measures: Sequence[dict[str, float]], key: str) -> str:
     if not values:
         return ""
     return f"{np.mean(values):.3f}" + (f"±{np.std(values, ddof=1):.3f}" if len(values) > 1 else "")
+
+
+def difference(row: Row, first: Row, metric: str, seeds: int) -> str:
+    """The mean of row - first in integers with its interval, paired by seed; "" of first itself and of no seeds.
+
+    Folds of a seed are averaged.
+    """
+    if row is first or len(row.scores(metric)) != len(first.scores(metric)):
+        return ""
+    ours, theirs = (np.reshape(one.scores(metric), (seeds, -1)).mean(1) for one in (row, first))
+    found = Estimate.of(list(ours - theirs))
+    return f"{found.mean:+.3f}" + (f" ± {found.half:.3f}" if seeds > 1 else "")
 
 
 def notes(rows: Sequence[Row], dataset: Dataset, unmeasured: Sequence[tuple[Row, str]] = ()) -> list[str]:

@@ -72,7 +72,26 @@ def test_quick_prints_every_row_and_keeps_what_it_ran(tmp_path, capsys, request)
     assert main(words) == 0
     seen = capsys.readouterr()
     assert "4 of 4 trainings are already in" in seen.err and "no recurrence" in seen.out
+    assert main([*words, "--against", "activity"]) == 0
     assert before == {p: p.stat().st_mtime_ns for p in (tmp_path / "r").rglob("result.json")}
+    table = (tmp_path / "r" / "spar.md").read_text()
+    head, cells = ([cell.strip() for cell in line.split("|")] for line in table.splitlines()
+                   if line.startswith(("|  | accuracy", "| dense")))  # fmt: skip
+    told = dict(zip(head, cells, strict=True))
+    apart = [rows[name]["trials"][0]["measures"]["accuracy"] for name in ("dense", "activity")]
+    assert told["- activity"] == f"{apart[0] - apart[1]:+.3f}" and "--against 'activity'" in table
+    capsys.readouterr()
+    assert main([*words, "--against", "magnitude"]) == 2
+    first, second = capsys.readouterr().err.splitlines()
+    assert first == "--against is 'magnitude'" and "choose one of the rows: dense, activity" in second
+
+
+def test_rows_without_pruning_are_the_same_with_and_without_blocks():
+    one, four = (replace(SMALL, prune=PruneSettings(block=block)) for block in (1, 4))
+    for name in ("dense", "no recurrence"):
+        assert row(one, ROWS[name]) == row(four, ROWS[name])
+    assert row(one, ROWS["lnp blocks"]) == row(four, ROWS["lnp"]) != row(one, ROWS["lnp"])
+    assert row(one, ROWS["random blocks"]).prune == PruneSettings("random", block=4)
 
 
 def test_two_files_of_one_data_set_have_a_table_each(plain_pictures, tmp_path, capsys, monkeypatch):

@@ -14,7 +14,7 @@ from lnp_edge.commands import reproduce
 from lnp_edge.config import Augmentation, Config, DataSettings, NetworkSettings, StreamSettings, TrainSettings
 from lnp_edge.experiments import figures, rivals
 from lnp_edge.experiments.rivals import Rivals, RivalTrial
-from lnp_edge.experiments.rows import Costs, Row, front, notes, recommended
+from lnp_edge.experiments.rows import Costs, Row, difference, front, notes, recommended
 from lnp_edge.stages.rival import Measured
 from lnp_edge.task import metrics
 from lnp_edge.task.dataset import Dataset, Series
@@ -50,6 +50,17 @@ def classes(name, cost, *seeds, network=False):
 
 def measured(name, value, metric="accuracy"):
     return Measured(name, name, metric, value, 0.0, 1.0, "", [], 1.0, 1, 1.0, 1, 1, 1, 0, "cortex-m4")
+
+
+def test_a_difference_is_paired_by_seed_and_folds_of_a_seed_are_averaged():
+    """Differences of 0.1, 0 and 0.2: their deviation is 0.1, and t of 2 degrees of freedom 4.303."""
+    one, other, alone = (
+        Row(name, measured=[measured(name, v) for v in values])
+        for name, values in (("a", [0.5, 0.6, 0.7]), ("b", [0.6, 0.6, 0.9]), ("c", [0.6]))
+    )
+    assert difference(other, one, "accuracy", 3) == "+0.100 ± 0.248"
+    assert difference(one, one, "accuracy", 3) == difference(alone, one, "accuracy", 3) == ""
+    assert difference(one, other, "accuracy", 1) == "-0.100"  # three folds of a seed
 
 
 RNG = np.random.default_rng(1)
