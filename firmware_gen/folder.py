@@ -237,8 +237,8 @@ def _hash(data: bytes) -> str:
     return hashlib.sha256(data).hexdigest()
 
 
-def tool_failed(folder: Path, tool: str, code: int, text: str, try_next: str) -> BoardError:
-    """The error for a failed compiler or flash tool: its first message, and where its log is."""
+def tool_failed(folder: Path, tool: str, code: int, text: str, try_next: str, why: str = "") -> BoardError:
+    """The error for a failed compiler or flash tool: why, or its first message, and where its log is."""
     name = Path(tool).name
     log = folder / BUILD / f"{name}.log"
     try:
@@ -248,5 +248,6 @@ def tool_failed(folder: Path, tool: str, code: int, text: str, try_next: str) ->
     except OSError as e:
         where = f"its output could not be kept: {e.strerror}"
     lines = [line.strip() for line in text.splitlines() if line.strip()] or ["no output"]
-    first = next((line for line in lines if "error" in line.lower()), lines[-1])
-    return BoardError(f"{name} failed with code {code}: {first[:200]}", f"{try_next}; {where}")
+    first = why or next((line for line in lines if "error" in line.lower()), lines[-1])
+    how = f"failed with code {code}" if code >= 0 else f"was ended by signal {-code}"
+    return BoardError(f"{name} {how}: {first[:200]}", f"{try_next}; {where}")

@@ -16,7 +16,6 @@ INSTALL = {
     "make": "sudo apt-get install make",
     "arm-none-eabi-gcc": "sudo apt-get install gcc-arm-none-eabi",
     "qemu-system-arm": "sudo apt-get install qemu-system-arm",
-    "st-flash": "sudo apt-get install stlink-tools",
     "ziglang": MCU,
     "unicorn": MCU,
     "pyelftools": MCU,

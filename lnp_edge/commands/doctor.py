@@ -22,7 +22,6 @@ PROGRAMS = {
     "make": "builds a generated folder without Python",
     "arm-none-eabi-gcc": "Arm compiler",
     "qemu-system-arm": "emulator of mps2-an386 and netduinoplus2",
-    "st-flash": "flashes ST boards",
 }
 PACKAGES = {
     "ziglang": "Arm and native compiler, no root",
@@ -44,7 +43,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     rows = [_row(name, shutil.which(name), use) for name, use in PROGRAMS.items()]
     rows += [_row(name, _version(name), use) for name, use in PACKAGES.items()]
-    rows += _ports()
+    rows += _flashers() + _ports()
     if args.json:
         keys = ("what", "found", "for", "get")
         print(json.dumps([dict(zip(keys, row, strict=True)) for row in rows]))
@@ -56,6 +55,20 @@ def run(args: argparse.Namespace) -> int:
             shown.append([mark(not get), Text(what), Text(place), words])
         out.print(listing(shown))
     return 0
+
+
+def _flashers() -> list[list[str]]:
+    """The flash tools that a board names, and those that are installed."""
+    from lnp_edge import boards
+
+    named = {tool for name in boards.names() for tool in boards.get(name).tools}
+    rows = []
+    for tool in map(boards.flasher, boards.flashers()):
+        found = shutil.which(tool.write[0][0])
+        if found or tool.name in named:
+            use, get = f"flash tool: {tool.description}", "" if found else tool.install
+            rows.append([tool.name, found or "missing", use, get])
+    return rows
 
 
 def _row(name: str, found: str | None, use: str) -> list[str]:

@@ -29,6 +29,7 @@ VECTORS = 1024  # bytes, Armv7-M ARM B3.2.5: a table of 16 + 240 vectors is alig
 PAGE = 4096  # bytes; unicorn maps memory in pages
 PRIVATE = 0xE000_0000  # Armv7-M ARM B3.1: the core's own registers start here
 WORD = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,39}")
+OF_TOOL = re.compile(r"/?[A-Za-z0-9][A-Za-z0-9_.:-]{0,79}(/[A-Za-z0-9][A-Za-z0-9_.-]{0,39}){0,9}")  # no option, no ".."
 
 
 @dataclass(frozen=True)
@@ -60,10 +61,15 @@ class Board:
     baud: int
     registers: dict[str, int] = field(default_factory=dict)  # LNP_UART_<NAME> in C
     machine: str = ""  # what QEMU calls the board
-    flash_tool: str = ""
+    tools: dict[str, dict[str, str | int]] = field(default_factory=dict)  # that flash it, with their parameters
     watchdog: str = ""  # its driver, boards/common/<watchdog>.c; "" without one
     watchdog_ms: int = 0  # without a sign of life, until it resets the board
     watchdog_registers: dict[str, int] = field(default_factory=dict)  # LNP_WATCHDOG_<NAME> in C
+
+    @property
+    def flash_tool(self) -> str:
+        """The tool that flashes it unless another is asked for; "" if there is none."""
+        return next(iter(self.tools), "")
 
     @property
     def limits(self) -> tuple[int | None, int | None]:
@@ -88,13 +94,13 @@ class _Reader:
         return BoardError(f"{self.path}: {key} is {str(value)[:60]!r}", f"allowed: {allowed}")
 
     def board(self) -> Board:
-        sections = {"flash": ("origin", "size"), "ram": ("origin", "size"), "tool": ("name",)}
-        drivers = ("uart", "watchdog")
-        top = ("description", "cpu", "clock_hz", "toolchain", "start", "machine", *drivers, *sections)
+        sections = {"flash": ("origin", "size"), "ram": ("origin", "size")}
+        free = ("uart", "watchdog", "tool")
+        top = ("description", "cpu", "clock_hz", "toolchain", "start", "machine", *free, *sections)
         for key, value in self.raw.items():
             if key not in top:
                 raise self.fail("key", key, ", ".join(top))
-            if (key in sections or key in drivers) != isinstance(value, dict):
+            if (key in sections or key in free) != isinstance(value, dict):
                 raise self.fail(key, value, "a [section] where one belongs, a value elsewhere")
             for inner in value if key in sections else ():
                 if inner not in sections[key]:
@@ -117,7 +123,7 @@ class _Reader:
             baud=self.number("uart.baud", 300, 20_000_000),
             registers=self.registers("uart", "baud"),
             machine=self.word("machine") if start == "qemu" else "",
-            flash_tool=self.choice("tool.name", ("st-flash",)) if start == "serial" else "",
+            tools=self.tools() if "tool" in self.raw or start == "serial" else {},
             watchdog=self.word("watchdog.driver") if watchdog else "",
             watchdog_ms=self.number("watchdog.ms", *WATCHDOG_MS) if watchdog else 0,
             watchdog_registers=self.registers("watchdog", "ms"),
@@ -169,6 +175,22 @@ class _Reader:
                 raise self.fail(key, region, f"origin and size in multiples of {PAGE} where start is unicorn")
             if region.end > PRIVATE or _overlap(region, Region(base, PAGE)):
                 raise self.fail(key, region, f"a region below {PRIVATE:#x} without the UART's page")
+
+    def tools(self) -> dict[str, dict[str, str | int]]:
+        """The tools of [tool], the default first. What each allows, its file in boards/flashers says."""
+        first = self.word("tool.name")
+        found: dict[str, dict[str, str | int]] = {first: {}}
+        for name, values in self.raw["tool"].items():
+            if name == "name":
+                continue
+            if not (WORD.fullmatch(name) and isinstance(values, dict)):
+                raise self.fail("tool key", name, "name, and a section [tool.<name>] of each tool")
+            for key, value in values.items():
+                number = isinstance(value, int) and not isinstance(value, bool) and 0 <= value < 2**32
+                if not number and not (isinstance(value, str) and OF_TOOL.fullmatch(value)):
+                    raise self.fail(f"tool.{name}.{key}", value, "a number, or a plain word or path")
+            found[name] = dict(values)
+        return found
 
     def value(self, key: str) -> object:
         outer, _, inner = key.partition(".")

@@ -355,10 +355,9 @@ def test_flashing_says_what_it_would_do_and_writes_the_flash_image(tmp_path):
     need_for("nucleo-f401re")
     path = folder_for(tiny_model(), boards.get("nucleo-f401re"), tmp_path)
     with pytest.raises(BoardError, match="no image yet"):
-        flash.flash(path, dry_run=True)
+        flash.prepare(path)
     image = build(path).image
-    shown = flash.flash(path, dry_run=True)
-    assert shown == f"cd {path} && st-flash --reset write build/gcc/lnp_net.bin 0x08000000"
+    assert flash.prepare(path).shown == f"cd {path} && st-flash --reset write build/gcc/lnp_net.bin 0x08000000"
     subprocess.run(["arm-none-eabi-objcopy", "-O", "binary", image, tmp_path / "x.bin"], check=True)
     assert image.with_suffix(".bin").read_bytes() == (tmp_path / "x.bin").read_bytes()
     assert elf.flash_bytes(image, 0x08000000 - 16)[:16] == b"\xff" * 16
@@ -370,7 +369,7 @@ def test_flashing_without_the_tool_is_said(firmware, monkeypatch):
     path = firmware("nucleo-f401re").parents[2]
     monkeypatch.setattr(shutil, "which", lambda name: None if name == "st-flash" else real(name))
     with pytest.raises(BoardError, match=r"(?s)st-flash is not installed.*apt-get install stlink-tools"):
-        flash.flash(path)
+        flash.flash(flash.prepare(path))
 
 
 def driver_alone(tools, sources, output, extra=(), compiled=commands.compile_command):

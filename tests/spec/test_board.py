@@ -56,7 +56,7 @@ def test_a_good_file_becomes_exactly_this_board(tmp_path):
         uart="stm32_usart",
         baud=115200,
         registers={"base": 0x4000_4400},
-        flash_tool="st-flash",
+        tools={"st-flash": {}},
     )
 
 
