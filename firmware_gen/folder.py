@@ -100,7 +100,7 @@ def _read_manifest(folder: Path) -> Manifest:
     path = Path(folder) / MANIFEST
     data = read_bounded(path, MOST_BYTES, ConfigError, hint)
     try:
-        raw = json.loads(data)
+        raw = dict(json.loads(data))
         kind = raw.get("library", "")
         found = Manifest(raw["name"], "" if kind else raw["board"], raw["files"], raw.get("floats", False), kind)
         sound = raw["format"] == 1 and _is_sound(found)
