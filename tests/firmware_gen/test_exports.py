@@ -76,8 +76,9 @@ def run(*command, **more):
     return done.stdout
 
 
-def test_the_kinds_are_found():
-    assert {"arduino", "cmake", "platformio"} <= set(KINDS)
+def test_the_kinds_are_found_and_on_their_page():
+    page = (Path(__file__).parents[2] / "docs/libraries.md").read_text()
+    assert {"arduino", "cmake", "platformio"} <= set(KINDS) <= set(re.findall(r"^\| `([\w-]+)` \|", page, re.M))
 
 
 @pytest.mark.parametrize("kind", KINDS)
