@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 import re
 import shlex
 import shutil
@@ -98,7 +99,7 @@ def prepare(folder: Path, tool: str = "", port: str = "", drive: str = "") -> Jo
         "origin": f"0x{board.flash.origin:08X}",
         "bytes": len(data),
         "port": port or PORT,
-        "drive": drive or _mounted(str(parameters.get("label", ""))) or DRIVE,
+        "drive": (drive and str(Path(drive).absolute())) or _mounted(str(parameters.get("label", ""))) or DRIVE,
     }
     return Job(folder, board, used, image, file, copy, board.flash.origin, data, values)
 
@@ -116,7 +117,7 @@ def flash(job: Job) -> dict[str, object]:
             what = f"no drive {job.values.get('label', '')} is mounted" if word == "drive" else "no port is known"
             raise ConfigError(f"{what}, and {job.tool.name} needs one", hint)
     called = [*job.commands, *([job.read] if job.read else [])]
-    programs = {command[0]: _program(job.tool, command[0]) for command in called}
+    programs = {command[0]: _program(job, command[0]) for command in called}
     job.receipt.unlink(missing_ok=True)  # that of an older flashing is no longer true
     job.copy.unlink(missing_ok=True)
     words = "".join(_run(job, (programs[command[0]], *command[1:])) for command in job.commands)
@@ -163,11 +164,18 @@ def _mounted(label: str) -> str:
     return next((str(p) for p in places if p.name == label and (p / "INFO_UF2.TXT").is_file()), "")
 
 
-def _program(tool: Flasher, name: str) -> str:
+def find_program(name: str) -> str:
+    """The path of a program, "" if there is none."""
     beside = Path(sys.executable).parent / name  # of pip, where that is not on the path
-    found = shutil.which(name) or (str(beside) if beside.is_file() else "")
+    return shutil.which(name) or (str(beside) if beside.is_file() else "")
+
+
+def _program(job: Job, name: str) -> str:
+    found = find_program(name)
     if not found:
-        raise BoardError(f"{name} is not installed", tool.install)
+        others = [tool for tool in job.board.tools if find_program(boards.flasher(tool).write[0][0])]
+        hint = f"{job.tool.install}{f'; or take --tool {others[0]}, which is installed' if others else ''}"
+        raise BoardError(f"{name} is not installed", hint)
     return found
 
 
@@ -176,8 +184,8 @@ def _version(job: Job) -> str:
     program, *words = job.tool.version
     try:
         done = subprocess.run(
-            [_program(job.tool, program), *words], capture_output=True, text=True, errors="replace", timeout=30,
-            stdin=subprocess.DEVNULL, check=False,
+            [_program(job, program), *words], capture_output=True, text=True, errors="replace", timeout=30,
+            stdin=subprocess.DEVNULL, check=False, env=_environment(),
         )  # fmt: skip
     except (OSError, subprocess.TimeoutExpired):
         return ""
@@ -189,12 +197,17 @@ def _numbered(words: str) -> str:
     return next((line.strip()[:200] for line in words.splitlines() if re.search(r"\bv?\d+\.\d", line)), "")
 
 
+def _environment() -> dict[str, str]:
+    """In English: says and says_not of a tool are."""
+    return {**os.environ, "LC_ALL": "C"}
+
+
 def _run(job: Job, command: tuple[str, ...]) -> str:
     """Run one command of the tool; returns what it said."""
     try:
         done = subprocess.run(
             command, cwd=job.folder, capture_output=True, text=True, errors="replace", timeout=TIMEOUT,
-            stdin=subprocess.DEVNULL,
+            stdin=subprocess.DEVNULL, env=_environment(),
         )  # fmt: skip
     except subprocess.TimeoutExpired:
         raise BoardError(f"{job.tool.name} gave no result in {TIMEOUT} s", f"{HALF}; {job.tool.recover}") from None

@@ -60,11 +60,12 @@ def run(args: argparse.Namespace) -> int:
 def _flashers() -> list[list[str]]:
     """The flash tools that a board names, and those that are installed."""
     from lnp_edge import boards
+    from lnp_edge.firmware_gen.flash import find_program
 
     named = {tool for name in boards.names() for tool in boards.get(name).tools}
     rows = []
     for tool in map(boards.flasher, boards.flashers()):
-        found = shutil.which(tool.write[0][0])
+        found = find_program(tool.write[0][0])
         if found or tool.name in named:
             use, get = f"flash tool: {tool.description}", "" if found else tool.install
             rows.append([tool.name, found or "missing", use, get])

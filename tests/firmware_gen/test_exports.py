@@ -14,7 +14,8 @@ import numpy as np
 import pytest
 from conftest import need
 from test_build import with_loop_by_index
-from tiny import tiny_counts, tiny_model, tiny_stack
+from test_example import RULE
+from tiny import tiny_counts, tiny_front, tiny_loop, tiny_model, tiny_stack
 
 from lnp_edge.base.errors import ConfigError
 from lnp_edge.cli import main
@@ -23,6 +24,7 @@ from lnp_edge.firmware_gen.folder import MANIFEST, read_manifest, write
 from lnp_edge.interchange import onnx_file
 from lnp_edge.runtime.host import infer
 from lnp_edge.runtime.reference import Reference
+from lnp_edge.spec.quantity import Quantity
 
 WARNINGS = ("-Wall", "-Wextra", "-Wconversion", "-Wshadow", "-Werror")
 # What build systems of others set: none of it may change a bit. The example is not ours to warn of there.
@@ -256,6 +258,35 @@ def test_two_libraries_in_a_cmake_program_in_cpp(made, tmp_path, find):
     assert [line == "net 1" for line in said if line.startswith("net")] == decided()
     assert [line == "gait 1" for line in said if line.startswith("gait")] == decided(other_model())
     assert len(set(decided())) == len(set(decided(other_model()))) == 2
+
+
+QUANTITIES = (Quantity("degC", -1000.0, 0.005, False), Quantity("", 5.0, 0.5, False), Quantity("", 512.0, 0.01))
+OTHERS = {
+    "a forecast": lambda: tiny_loop(),
+    "a forecast in units": lambda: replace(tiny_loop(), quantities=QUANTITIES).check(),
+    "a stream with a rule": lambda: replace(tiny_model(5), hop=5, decision=RULE).check(),
+    "frames": lambda: tiny_front("logdiff", 4),
+}
+
+
+@pytest.mark.parametrize("kind", OTHERS)
+def test_the_example_of_any_model_says_what_the_reference_says(tmp_path, kind):
+    need("gcc")
+    of, folder = OTHERS[kind](), tmp_path / "lib"
+    write(library.generate(of, "cmake"), folder)
+    counts = tiny_counts(of, 200).reshape(-1, len(of.channels))[:200]
+    sources = ("example/main.c", *sorted((folder / "src").glob("*.c")))
+    run("gcc", "-std=c11", *WARNINGS, "-O1", "-fsanitize=undefined,address", "-I", "include", "-o", "x", *sources,
+        cwd=folder)  # fmt: skip
+    said = run(folder / "x", input="".join(",".join(map(str, row)) + "\n" for row in counts)).splitlines()
+    expected = list(infer(Reference(of), of, counts))
+    lit = [p.y[0] > 0 if of.forecast else p.label == 0 and not p.unknown for p in expected]
+    assert [(line.split()[0] == "on", *map(int, line.split()[1:])) for line in said] == [
+        (on, *p.y) for on, p in zip(lit, expected, strict=True)
+    ]
+    if shutil.which("g++"):
+        run("g++", "-std=c++11", *WARNINGS, "-fsyntax-only", "-x", "c++", "-I", folder / "include", "-",
+            input='#include "lnp_net.h"\n#include "lnp_net.h"\n')  # fmt: skip
 
 
 # ---- Arduino and PlatformIO

@@ -140,6 +140,11 @@ def test_a_tool_that_found_no_board_wrote_nothing(folder, capsys):
     assert "\n  nothing was written: is the board connected" in told(capsys)
 
 
+def test_a_tool_that_speaks_the_users_language_is_asked_for_english(folder, board, monkeypatch):
+    monkeypatch.setenv("LC_ALL", "de_DE.UTF-8")
+    assert main(["flash", str(folder(f"[ $LC_ALL = C ] && {DONE}")), "--port", board(1)]) == 0
+
+
 def test_an_image_of_another_board_is_refused_before_the_tool_runs(folder, capsys, monkeypatch):
     at, real = folder("touch ran"), boards.get("nucleo-f401re")
     for other, where in (

@@ -214,11 +214,21 @@ def test_what_a_tool_needs_and_is_not_known_is_asked_for(flashed_as, tool, optio
         flash(job)
 
 
-def test_a_boot_loaders_drive_gets_the_image_as_uf2(flashed_as, tmp_path, capsys):
+def test_a_tool_that_is_missing_names_one_that_is_installed(flashed_as, tmp_path, monkeypatch):
+    folder = flashed_as("nucleo-f401re", {"st-flash": {}, "openocd": SHOWN["openocd"][0]})
+    (tmp_path / "openocd").write_text("#!/bin/sh\n")
+    (tmp_path / "openocd").chmod(0o755)
+    monkeypatch.setenv("PATH", str(tmp_path))
+    with pytest.raises(BoardError, match=r"(?s)st-flash is not installed.*stlink-tools; or take --tool openocd"):
+        flash(prepare(folder))
+
+
+def test_a_boot_loaders_drive_gets_the_image_as_uf2(flashed_as, tmp_path, monkeypatch):
     folder = flashed_as("nucleo-f401re", {"uf2": SHOWN["uf2"][0]})
     drive = tmp_path / "RPI RP2 ü"
     drive.mkdir()
-    receipt = flash(prepare(folder, drive=str(drive)))
+    monkeypatch.chdir(tmp_path)
+    receipt = flash(prepare(folder, drive=drive.name))
     assert receipt["verified"] == "not" and receipt["version"].startswith("cp ")
     blocks = list(struct.iter_unpack("<8I476s1I", (drive / "lnp_net.uf2").read_bytes()))
     data = elf.flash_bytes(folder / "build/gcc/lnp_net.elf", 0x0800_0000)
