@@ -350,7 +350,7 @@ def test_gdb_loads_an_image_into_a_machine_that_then_answers(flashed_as, machine
     server, port = machine(boards.get(name))
     folder = flashed_as(name, {"gdb": {"server": server}})
     assert main(["flash", str(folder), "--port", port]) == 0, capsys.readouterr().err
-    receipt = json.loads((folder / "build/gcc/lnp_net.flashed.json").read_text())
+    receipt = json.loads(next((folder / "build").rglob("*.flashed.json")).read_text())
     assert receipt["verified"] == "by the tool" and "GNU gdb" in receipt["version"]
 
 
