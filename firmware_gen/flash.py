@@ -30,6 +30,11 @@ def flash(folder: Path, dry_run: bool = False) -> str:
     folder = Path(folder)
     manifest = read_manifest(folder)
     board = boards.get(manifest.board)
+    if not board.flash_tool:
+        raise BoardError(
+            f"lnp has no tool that flashes {board.name}",
+            "write its .elf with the tool that came with the board, then: lnp verify MODEL --port PORT",
+        )
     image = commands.output(manifest.name, board.toolchain)
     binary = image.removesuffix(".elf") + ".bin"
     call = [board.flash_tool, "--reset", "write", binary, f"0x{board.flash.origin:08X}"]  # as for st-flash

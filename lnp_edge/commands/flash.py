@@ -11,6 +11,7 @@ from pathlib import Path
 
 from lnp_edge.base.console import out
 from lnp_edge.base.errors import LinkError
+from lnp_edge.commands import _own_boards
 
 HELP = "write a built folder's image to its board, and ask the board for its model"
 EXAMPLE = "  lnp flash firmware --dry-run\n  lnp flash firmware --port /dev/ttyACM0"
@@ -19,6 +20,7 @@ FINGERPRINT = re.compile(r"^#define LNP_\w+_FINGERPRINT 0x([0-9A-F]{8})u$", re.M
 
 def arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("folder", type=Path, metavar="DIR", help="a folder built by lnp build")
+    _own_boards.argument(parser)
     parser.add_argument("--port", help="serial port of the board (default: the only one)")
     parser.add_argument("--dry-run", action="store_true", help="print the flash command without running it")
 
@@ -30,7 +32,7 @@ def run(args: argparse.Namespace) -> int:
 
     manifest = read_manifest(args.folder)
     board = boards.get(manifest.board)
-    if board.start != "serial":
+    if board.start in ("unicorn", "qemu", "process") and not board.flash_tool:
         said = f"nothing to flash: {board.name} starts with the image"
     elif args.dry_run:
         said = flash(args.folder, dry_run=True)

@@ -12,6 +12,7 @@ import argparse
 from pathlib import Path
 
 from lnp_edge.base.console import note
+from lnp_edge.commands import _own_boards
 from lnp_edge.interchange import onnx_file
 from lnp_edge.spec import layout
 
@@ -24,6 +25,7 @@ EXAMPLE = """  lnp generate model.onnx --board nucleo-f401re -o firmware
 def arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("model", type=Path, help="a model.onnx written by lnp quantize")
     parser.add_argument("--board", required=True, help="name of a board (lnp boards lists them)")
+    _own_boards.argument(parser)
     parser.add_argument(
         "-o", "--output", type=Path, required=True, metavar="DIR", help="a new folder, or one written by lnp generate"
     )
