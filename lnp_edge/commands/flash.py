@@ -14,6 +14,7 @@ from pathlib import Path
 
 from lnp_edge.base.console import out
 from lnp_edge.base.errors import LinkError
+from lnp_edge.commands import _own_boards
 
 HELP = "write a built folder's image to its board, and ask the board for its model"
 EXAMPLE = """  lnp flash firmware --dry-run
@@ -24,6 +25,7 @@ FINGERPRINT = re.compile(r"^#define LNP_\w+_FINGERPRINT 0x([0-9A-F]{8})u$", re.M
 
 def arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("folder", type=Path, metavar="DIR", help="a folder built by lnp build")
+    _own_boards.argument(parser)
     parser.add_argument("--tool", default="", help="one of the board's tools (default: the first; lnp doctor has all)")
     parser.add_argument("--port", help="serial port of the board (default: the only one)")
     parser.add_argument("--drive", default="", metavar="DIR", help="where the drive of a UF2 boot loader is mounted")
@@ -37,7 +39,7 @@ def run(args: argparse.Namespace) -> int:
 
     manifest = read_manifest(args.folder)
     board = boards.get(manifest.board)
-    if board.start != "serial":
+    if board.start in ("unicorn", "qemu", "process") and not board.flash_tool:
         out.print(f"nothing to flash: {board.name} starts with the image", soft_wrap=True, markup=False)
         return 0
     job = prepare(args.folder, args.tool, args.port or "", args.drive)

@@ -14,6 +14,7 @@ from pathlib import Path
 
 from lnp_edge.base.console import note
 from lnp_edge.base.errors import ConfigError
+from lnp_edge.commands import _own_boards
 from lnp_edge.interchange import onnx_file
 from lnp_edge.spec import layout
 
@@ -31,6 +32,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     where.add_argument(
         "--as", dest="kind", metavar="KIND", help="a library instead: cmake, arduino, ... (any other word lists all)"
     )
+    _own_boards.argument(parser)
     parser.add_argument(
         "-o", "--output", type=Path, required=True, metavar="DIR", help="a new folder, or one written by lnp generate"
     )

@@ -330,7 +330,7 @@ def machine():
         with socket.socket() as free:
             free.bind(("localhost", 0))
             server = f"localhost:{free.getsockname()[1]}"
-        command = ["qemu-system-arm", "-machine", board.machine, "-display", "none", "-monitor", "none", "-S",
+        command = [*board.qemu, "-display", "none", "-monitor", "none", "-S",
                    "-gdb", f"tcp:{server}", "-serial", "pty"]  # fmt: skip
         running.append(subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True))
         return server, next(word for word in running[-1].stdout.readline().split() if word.startswith("/dev/"))
@@ -343,7 +343,7 @@ def machine():
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", ["mps2-an386", "netduinoplus2"])
+@pytest.mark.parametrize("name", ["mps2-an386", "netduinoplus2", "hifive1"])
 def test_gdb_loads_an_image_into_a_machine_that_then_answers(flashed_as, machine, capsys, name):
     need_for(name)
     real("gdb-multiarch")
