@@ -1,20 +1,87 @@
 """The boards: each is a folder with a board.toml.
 
-boards/common holds the start-up code, the linker script and the drivers.
+boards/chips holds what boards with one chip share; boards/common the start-up code, the linker scripts and the
+drivers; boards/flashers the tools that flash real boards. A folder of a user's own may have all of these too:
+`--boards DIR` and the variable LNP_BOARDS add it.
 """
 
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
+from lnp_edge.base.errors import ConfigError
 from lnp_edge.spec import board
+from lnp_edge.spec import flasher as flash_tool
 
 FOLDER = Path(__file__).parent
+FLASHERS = "flashers"
+VARIABLE = "LNP_BOARDS"
+STARTUP = ("memory", *sorted(set(board.FAMILIES.values()) - {""}))  # in common, but no drivers
+
+
+def folders() -> list[Path]:
+    """The folder of boards that ships, and those of the user. Raises ConfigError if one of them is none."""
+    own = [Path(name) for name in os.environ.get(VARIABLE, "").split(os.pathsep) if name]
+    for folder in own:
+        if not folder.is_dir():
+            raise ConfigError(f"no folder of boards: {folder}", f"name one with NAME/board.toml in it (or {VARIABLE})")
+    return [FOLDER, *own]
+
+
+@contextmanager
+def beside(folder: Path | None) -> Iterator[None]:
+    """Within it, the boards of this folder are there too, for programs that this one starts as well."""
+    before = os.environ.get(VARIABLE)
+    if folder is not None:
+        os.environ[VARIABLE] = os.pathsep.join(filter(None, (before, str(folder.absolute()))))
+    try:
+        yield
+    finally:
+        if before is None:
+            os.environ.pop(VARIABLE, None)
+        else:
+            os.environ[VARIABLE] = before
 
 
 def names() -> list[str]:
     """The names of all folders with a board.toml, sorted."""
-    return board.names(FOLDER)
+    return list(board.names(folders()))
 
 
 def get(name: str) -> board.Board:
     """The board of that name. Raises BoardError or ConfigError, which list the known boards."""
-    return board.find(FOLDER, name)
+    found = board.find(folders(), name)
+    for tool, values in found.tools.items():
+        flasher(tool).check(values, f"{name}/board.toml")
+    return found
+
+
+def flashers() -> list[str]:
+    """The names of all flash tools, sorted."""
+    return list(flash_tool.names(_of_flashers()))
+
+
+def flasher(name: str) -> flash_tool.Flasher:
+    """The flash tool of that name. Raises BoardError or ConfigError, which list the known tools."""
+    return flash_tool.find(_of_flashers(), name)
+
+
+def _of_flashers() -> list[Path]:
+    return [folder / FLASHERS for folder in folders()]
+
+
+def proof(b: board.Board, known: list[board.Board]) -> str:
+    """What is proved of a board without hardware, in words; known : all boards."""
+    return board.proof(b, known) if (FOLDER / b.name).is_dir() else board.OWN
+
+
+def drivers() -> dict[str, Path]:
+    """The files of the UART drivers, by name. Raises ConfigError if two have one name."""
+    found: dict[str, Path] = {}
+    for path in (path for folder in folders() for path in sorted((folder / "common").glob("*.c"))):
+        if path.stem in found or (path.stem in STARTUP and path.parent.parent != FOLDER):
+            raise ConfigError(f"{path} has the name of one that ships", "rename this file, and [uart] driver with it")
+        if path.stem not in STARTUP:
+            found[path.stem] = path
+    return dict(sorted(found.items()))

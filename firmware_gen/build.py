@@ -16,7 +16,7 @@ from lnp_edge.base.errors import BoardError, DoesNotFit
 from lnp_edge.base.install import INSTALL
 from lnp_edge.firmware_gen import commands, elf
 from lnp_edge.firmware_gen.folder import BUILD, read_manifest, tool_failed
-from lnp_edge.spec.board import Board
+from lnp_edge.spec.board import ARM, Board
 
 TIMEOUT = 300  # s
 COMPILE = "mend that line if you changed it, else report this with the model and the board"
@@ -62,7 +62,9 @@ def build(folder: Path, toolchain: str = "", optimize: str = "", sanitize: bool 
     board = boards.get(manifest.board)
     used = toolchain or board.toolchain
     tools = commands.toolchain(board, used, manifest.floats)
-    tools = replace(tools, cc=compiler(used), optimize=optimize or ("-O0" if sanitize else tools.optimize))
+    tools = replace(
+        tools, cc=compiler(used, board.family), optimize=optimize or ("-O0" if sanitize else tools.optimize)
+    )
     sources = sorted(path for path in manifest.files if path.endswith(".c"))
     output = commands.output(manifest.name, used + optimize + ("-sanitize" if sanitize else ""))
     extra = commands.SANITIZE if sanitize else ()
@@ -71,13 +73,14 @@ def build(folder: Path, toolchain: str = "", optimize: str = "", sanitize: bool 
     return Sizes(folder / output, used_memory.flash, used_memory.ram, *board.limits)
 
 
-def compiler(toolchain: str) -> tuple[str, ...]:
-    """The compiler command of a toolchain on this machine.
+def compiler(toolchain: str, family: str = ARM) -> tuple[str, ...]:
+    """The compiler command of a toolchain on this machine, for a family of cores.
 
     Raises BoardError, which says how to install it.
     """
     if toolchain == "gcc":
-        name, found = "arm-none-eabi-gcc", _on_path(("arm-none-eabi-gcc",))
+        name = commands.COMPILERS[family]
+        found = _on_path((name,))
     elif toolchain == "zig":
         name, found = "ziglang", _zig()
     else:
@@ -87,9 +90,9 @@ def compiler(toolchain: str) -> tuple[str, ...]:
     return found
 
 
-def version(toolchain: str) -> str:
+def version(toolchain: str, family: str = ARM) -> str:
     """The name and version of a toolchain's compiler on this machine, as it says itself."""
-    command = compiler(toolchain)
+    command = compiler(toolchain, family)
     done = subprocess.run(
         [*command, "--version"], env=_environment(Path()), capture_output=True, text=True, errors="replace",
         timeout=TIMEOUT, stdin=subprocess.DEVNULL, check=False,

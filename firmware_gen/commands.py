@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from lnp_edge.base.errors import BoardError
-from lnp_edge.spec.board import Board
+from lnp_edge.spec.board import ARM, RISCV, Board
 
 WARNINGS = ("-Wall", "-Wextra", "-Wconversion", "-Wshadow", "-Werror")
 SANITIZE = ("-fsanitize=address,undefined", "-fno-sanitize-recover=all", "-g")
@@ -16,6 +16,19 @@ SANITIZE = ("-fsanitize=address,undefined", "-fno-sanitize-recover=all", "-g")
 # lets a user choose CC, and with flash at address 0 the flag is right anyway.
 KEEP_NULL = "-fno-delete-null-pointer-checks"
 BARE = ("-g", "-ffreestanding", "-ffunction-sections", "-fdata-sections")
+COMPILERS = {ARM: "arm-none-eabi-gcc", RISCV: "riscv64-unknown-elf-gcc", "": "cc"}
+ZIG_TARGETS = {
+    ARM: ("-target", "thumb-freestanding-eabi"),
+    RISCV: ("-target", "riscv32-freestanding-none", "-mabi=ilp32"),
+}
+ZIG_CPUS = {
+    # The firmware has no floats: without an FPU there are no FPU registers to save or to enable.
+    "cortex-m4": "cortex_m4-vfp4d16sp",
+    "cortex-m7": "cortex_m7-fp_armv8d16",
+    "cortex-m33": "cortex_m33+dsp-fp_armv8d16sp",  # with DSP, which gcc takes for granted
+    "cortex-m55": "cortex_m55-fp_armv8d16-mve-mve_fp-fullfp16",
+    "rv32imac": "generic_rv32+m+a+c",
+}
 LINK_BARE = ("-nostdlib", "-T", "lnp.ld", "-Wl,--gc-sections", "-Wl,-e,Reset_Handler")
 
 
@@ -45,25 +58,22 @@ def toolchain(board: Board, name: str = "", floats: bool = False) -> Toolchain:
     known = names(board)
     if name not in known:
         raise BoardError(f"{board.name} is not built with {name[:20]!r}", f"available: {', '.join(known)}")
+    cc = COMPILERS[board.family]
     if name == "host":
-        return Toolchain(("cc",), "-O3", ("-D_POSIX_C_SOURCE=200809L",), ())
-    cpu: tuple[str, ...]
+        return Toolchain((cc,), "-O3", ("-D_POSIX_C_SOURCE=200809L",), ())
     if name == "gcc":
-        # Without the last flag gcc turns the loop inside memset into a call to memset.
-        cpu = (f"-mcpu={board.cpu}", "-mthumb", "-mfloat-abi=soft", "-fno-tree-loop-distribute-patterns")
-        return Toolchain(("arm-none-eabi-gcc",), "-O3", (*cpu, *BARE), (*LINK_BARE, "-lgcc"))
+        # Until 2019 the instructions that read counters belonged to I: Debian has no library for rv32imac_zicsr.
+        riscv = (f"-march={board.cpu}", "-misa-spec=2.2", "-mabi=ilp32")
+        cpu = (f"-mcpu={board.cpu}", "-mthumb", "-mfloat-abi=soft") if board.family == ARM else riscv
+        # Without this flag gcc turns the loop inside memset into a call to memset.
+        libc = "-fno-tree-loop-distribute-patterns"
+        return Toolchain((cc,), "-O3", (*cpu, libc, *BARE), (*LINK_BARE, "-lgcc"))
     # zig's cc enables UBSan by default; -fno-builtin keeps memset from calling itself.
-    target = ("-target", "thumb-freestanding-eabi", f"-mcpu={_zig_cpu(board.cpu)}")
-    cpu = (*target, "-fno-builtin", "-fno-sanitize=all", "-fomit-frame-pointer")
+    core = f"-mcpu={ZIG_CPUS.get(board.cpu, board.cpu.replace('-', '_'))}"
+    flags = (*ZIG_TARGETS[board.family], core, "-fno-builtin", "-fno-sanitize=all", "-fomit-frame-pointer")
     # Zig builds that library at its first use, in some seconds.
     libs = (*LINK_BARE, "-lgcc") if floats else LINK_BARE
-    return Toolchain(("python3", "-m", "ziglang", "cc"), "-O2", (*cpu, *BARE), libs)
-
-
-def _zig_cpu(cpu: str) -> str:
-    # The firmware has no floats: without an FPU there are no FPU registers to save or to enable.
-    no_fpu = {"cortex-m4": "-vfp4d16sp", "cortex-m7": "-fp_armv8d16", "cortex-m33": "-fp_armv8d16sp"}
-    return cpu.replace("-", "_") + no_fpu.get(cpu, "")
+    return Toolchain(("python3", "-m", "ziglang", "cc"), "-O2", (*flags, *BARE), libs)
 
 
 def compile_command(tools: Toolchain, sources: list[str], output: str, extra: tuple[str, ...] = ()) -> list[str]:
@@ -83,7 +93,7 @@ def running(board: Board, name: str, folder: str) -> tuple[str, str]:
         return f"{elf} < counts.csv", ""
     if board.start == "qemu":
         options = "-display none -monitor none -serial stdio"
-        emulator = f"qemu-system-arm -machine {board.machine} {options} -kernel {elf}"
+        emulator = f"{' '.join(board.qemu)} {options} -kernel {elf}"
         return f"(sleep 1; cat counts.csv; sleep 9) | timeout 10 {emulator}", ""
     if board.start == "unicorn":
         return "", "no command does on this emulated core; generate it with --board host to run it on this computer"

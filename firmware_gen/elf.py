@@ -1,19 +1,20 @@
-"""The memory that an ELF image uses, and its bytes for a flash tool. System V ABI, 4 and 5."""
+"""What an ELF image loads where, the memory that it uses, and its bytes for a flash tool. System V ABI, 4 and 5."""
 
 from __future__ import annotations
 
-import struct
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
 
+from elftools.common.exceptions import ELFError
+from elftools.elf.constants import SH_FLAGS
+from elftools.elf.elffile import ELFFile
+
 from lnp_edge.base.errors import BoardError
+from lnp_edge.spec.board import Board, Region
 
 T = TypeVar("T")
-SHT_NOBITS = 8  # sh_type
-SHF_WRITE, SHF_ALLOC = 0x1, 0x2  # sh_flags
-PT_LOAD = 1  # p_type
 
 
 @dataclass(frozen=True)
@@ -22,67 +23,85 @@ class Usage:
     ram: int  # bytes: variables and the reserved stack
 
 
+@dataclass(frozen=True)
+class Segment:
+    """What is loaded to one place, and where it is when it runs: for variables that is elsewhere, and may be more."""
+
+    address: int
+    data: bytes
+    runs_at: int
+    size: int
+
+
 def usage(image: Path) -> Usage:
     flash = ram = 0
-    for kind, flags, size in _whole(image, _sections):
-        if not flags & SHF_ALLOC:
+    for nobits, flags, size in _read(image, _sections):
+        if not flags & SH_FLAGS.SHF_ALLOC:
             continue
-        flash += 0 if kind == SHT_NOBITS else size
-        ram += size if kind == SHT_NOBITS or flags & SHF_WRITE else 0
+        flash += 0 if nobits else size
+        ram += size if nobits or flags & SH_FLAGS.SHF_WRITE else 0
     return Usage(flash, ram)
 
 
 def flash_bytes(image: Path, origin: int) -> bytes:
     """The content of flash from `origin` on; gaps are 0xFF, as in erased flash."""
     found = bytearray()
-    for address, segment in _whole(image, _segments):
-        at = address - origin
-        if not segment:
+    for segment in _read(image, _segments):
+        at = segment.address - origin
+        if not segment.data:
             continue
         if not 0 <= at <= 2**30:
-            raise BoardError(f"{image} loads to {address:#x}, outside the flash", "generate it and build it again")
-        found += b"\xff" * (at + len(segment) - len(found))
-        found[at : at + len(segment)] = segment
+            raise BoardError(
+                f"{image} loads to {segment.address:#x}, outside the flash", "generate it and build it again"
+            )
+        found += b"\xff" * (at + len(segment.data) - len(found))
+        found[at : at + len(segment.data)] = segment.data
     return bytes(found)
 
 
-def _whole(image: Path, part: Callable[[bytes], list[T]]) -> list[T]:
-    try:
-        return part(_read(image))
-    except (struct.error, IndexError):
-        raise BoardError(f"{image} is cut off", "make room on its disk and build the folder again") from None
+def check(image: Path, board: Board) -> None:
+    """Raise BoardError unless all that it loads lies in the board's flash, and runs there or in its RAM."""
+    used = [segment for segment in _read(image, _segments) if segment.size]
+    for segment in used:
+        for at, size, places in (
+            (segment.address, len(segment.data), (board.flash,)),
+            (segment.runs_at, segment.size, (board.flash, board.ram)),
+        ):
+            if size and not any(_within(at, size, place) for place in places):
+                where = " and ".join(f"{p.origin:#x} to {p.end - 1:#x}" for p in places)
+                raise BoardError(
+                    f"{image} uses {at:#x} to {at + size - 1:#x}, {board.name} has {where}",
+                    "generate it for this board and build it again; nothing was written",
+                )
+    if not used:
+        raise BoardError(f"{image} loads nothing", "build the folder again; nothing was written")
 
 
-def _read(image: Path) -> bytes:
+def _within(at: int, size: int, place: Region) -> bool:
+    return place.origin <= at and at + size <= place.end
+
+
+def _read(image: Path, part: Callable[[ELFFile], list[T]]) -> list[T]:
+    """Part of an image. Raises BoardError if it is none, or is cut off."""
     try:
-        data = image.read_bytes()
+        with image.open("rb") as file:
+            return part(ELFFile(file))
     except OSError as e:
         raise BoardError(f"cannot read {image}: {e.strerror}", "build the folder again") from None
-    if data[:4] != b"\x7fELF" or data[4] not in (1, 2) or data[5] != 1:
-        raise BoardError(f"{image} is not a little-endian ELF file", "build the folder again")
-    return data
+    except (ELFError, ValueError, TypeError, AttributeError, KeyError) as e:  # it raises any of these for damaged bytes
+        raise BoardError(f"{image} is no whole ELF image: {str(e)[:80]}", "build the folder again") from None
 
 
-def _sections(data: bytes) -> list[tuple[int, int, int]]:
-    """(type, flags, size) of each section."""
-    wide = data[4] == 2
-    (offset,) = struct.unpack_from("<Q" if wide else "<I", data, 0x28 if wide else 0x20)
-    each, count = struct.unpack_from("<HH", data, 0x3A if wide else 0x2E)
-    header = struct.Struct("<IIQQQQ" if wide else "<IIIIII")
+def _sections(image: ELFFile) -> list[tuple[bool, int, int]]:
+    """Whether the file has none of it, flags, and size of each section."""
+    return [(s["sh_type"] == "SHT_NOBITS", s["sh_flags"], s["sh_size"]) for s in image.iter_sections()]
+
+
+def _segments(image: ELFFile) -> list[Segment]:
     found = []
-    for k in range(count):
-        _, kind, flags, _, _, size = header.unpack_from(data, offset + k * each)
-        found.append((kind, flags, size))
-    return found
-
-
-def _segments(data: bytes) -> list[tuple[int, bytes]]:
-    """(load address, bytes) of each loaded segment of a 32-bit image."""
-    (offset,) = struct.unpack_from("<I", data, 0x1C)
-    each, count = struct.unpack_from("<HH", data, 0x2A)
-    found = []
-    for k in range(count):
-        kind, at, _, address, size = struct.unpack_from("<IIIII", data, offset + k * each)
-        if kind == PT_LOAD:
-            found.append((address, data[at : at + size]))
+    for s in image.iter_segments("PT_LOAD"):
+        data = s.data()
+        if len(data) != s["p_filesz"]:
+            raise ELFError("it is cut off")
+        found.append(Segment(s["p_paddr"], data, s["p_vaddr"], s["p_memsz"]))
     return found

@@ -1,54 +1,252 @@
-"""Write a built image to a real board with the board's own tool.
+"""Write a built image to a real board with one of the board's tools, and read it back where the tool can.
 
 What the tool says is not proof: lnp flash asks the board, see commands/flash.py.
 """
 
 from __future__ import annotations
 
+import hashlib
+import json
+import os
 import re
 import shlex
 import shutil
 import subprocess
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import Path
 
 from lnp_edge import boards
-from lnp_edge.base.errors import BoardError
+from lnp_edge.base.console import note
+from lnp_edge.base.errors import BoardError, ConfigError
 from lnp_edge.base.files import write_whole
-from lnp_edge.base.install import INSTALL
-from lnp_edge.firmware_gen import commands, elf
+from lnp_edge.firmware_gen import commands, elf, images
 from lnp_edge.firmware_gen.folder import read_manifest, tool_failed
+from lnp_edge.spec.board import Board
+from lnp_edge.spec.flasher import Flasher, Value
 
-TIMEOUT = 120  # s
+TIMEOUT = 180  # s; stm32flash at 57,600 baud writes 512 KiB in about 150
 ERROR = re.compile(r"\berror\b", re.I)
+MOUNTS = ("/media/*/*", "/media/*", "/run/media/*/*", "/mnt/*", "/Volumes/*")
+PORT, DRIVE = "PORT", "DRIVE"  # what a dry run says for what is not known
+HALF = "the board may hold the old program, a part of the new one, or none"
 
 
-def flash(folder: Path, dry_run: bool = False) -> str:
-    """Write the image of a built folder to its board; returns the command that did.
+@dataclass(frozen=True)
+class Job:
+    """One flashing, ready to run.
 
-    With dry_run it only writes the .bin file and returns the command that would flash it.
+    file : what the tool takes;  copy : where it writes what it reads back;  values : of the words of its commands
+    """
+
+    folder: Path
+    board: Board
+    tool: Flasher
+    image: Path
+    file: Path
+    copy: Path
+    origin: int
+    data: bytes
+    values: Mapping[str, Value]
+
+    @property
+    def commands(self) -> list[tuple[str, ...]]:
+        return [self.tool.fill(command, self.values) for command in self.tool.write]
+
+    @property
+    def read(self) -> tuple[str, ...]:
+        return self.tool.fill(self.tool.read, self.values)
+
+    @property
+    def shown(self) -> str:
+        """What a shell would be told to do the same."""
+        called = [*self.commands, *([self.read] if self.read else [])]
+        return " && ".join([f"cd {shlex.quote(str(self.folder))}", *map(shlex.join, called)])
+
+    @property
+    def receipt(self) -> Path:
+        return self.image.with_suffix(".flashed.json")
+
+
+def prepare(folder: Path, tool: str = "", port: str = "", drive: str = "") -> Job:
+    """Check the image of a built folder and write the file that the tool takes. Nothing reaches the board.
+
+    tool : of the board's; the first if empty.  port, drive : if the tool needs one; else a dry run's words stand there
     """
     folder = Path(folder)
     manifest = read_manifest(folder)
     board = boards.get(manifest.board)
-    image = commands.output(manifest.name, board.toolchain)
-    binary = image.removesuffix(".elf") + ".bin"
-    call = [board.flash_tool, "--reset", "write", binary, f"0x{board.flash.origin:08X}"]  # as for st-flash
-    shown = f"cd {shlex.quote(str(folder))} && {shlex.join(call)}"
-    if not (folder / image).is_file():
+    used = boards.flasher(_of_board(board, tool))
+    image = folder / commands.output(manifest.name, board.toolchain)
+    if not image.is_file():
         raise BoardError(f"{folder} has no image yet", f"build it first: lnp build {shlex.quote(str(folder))}")
-    write_whole(folder / binary, elf.flash_bytes(folder / image, board.flash.origin))
-    if not dry_run:
-        _run(call, folder)
-    return shown
+    elf.check(image, board)
+    data = elf.flash_bytes(image, board.flash.origin)
+    file, copy = image.with_suffix(f".{used.image}"), image.with_suffix(".read")
+    parameters = board.tools[used.name]
+    if used.image == "bin":
+        write_whole(file, data)
+    elif used.image == "hex":
+        write_whole(file, images.as_hex(data, board.flash.origin))
+    elif used.image == "uf2":
+        write_whole(file, images.as_uf2(data, board.flash.origin, int(parameters["family"])))
+    values: dict[str, Value] = {
+        **parameters,
+        "image": str(file.relative_to(folder)),
+        "copy": str(copy.relative_to(folder)),
+        "origin": f"0x{board.flash.origin:08X}",
+        "bytes": len(data),
+        "port": port or PORT,
+        "drive": (drive and str(Path(drive).absolute())) or _mounted(str(parameters.get("label", ""))) or DRIVE,
+    }
+    return Job(folder, board, used, image, file, copy, board.flash.origin, data, values)
 
 
-def _run(call: list[str], folder: Path) -> None:
-    if not shutil.which(call[0]):
-        raise BoardError(f"{call[0]} is not installed", INSTALL[call[0]])
+def flash(job: Job) -> dict[str, object]:
+    """Run the tool; returns the receipt, which the caller completes and writes.
+
+    Raises BoardError, which says in what state the board may be, and what to do.
+    """
+    for word, value, hint in (
+        ("port", PORT, "name the board's port: --port /dev/ttyACM0"),
+        ("drive", DRIVE, f"{job.tool.recover}; or name the folder: --drive DIR"),
+    ):
+        if job.tool.asks(word) and job.values[word] == value:
+            what = f"no drive {job.values.get('label', '')} is mounted" if word == "drive" else "no port is known"
+            raise ConfigError(f"{what}, and {job.tool.name} needs one", hint)
+    called = [*job.commands, *([job.read] if job.read else [])]
+    programs = {command[0]: _program(job, command[0]) for command in called}
+    job.receipt.unlink(missing_ok=True)  # that of an older flashing is no longer true
+    job.copy.unlink(missing_ok=True)
+    words = "".join(_run(job, (programs[command[0]], *command[1:])) for command in job.commands)
+    if job.tool.says not in words:
+        raise _failed(job, 0, f"it did not say {job.tool.says!r}", words)
+    verified = "by the tool" if job.tool.verifies else "not"
+    if job.read:
+        _run(job, (programs[job.read[0]], *job.read[1:]))
+        _compare(job)
+        verified = "read back"
+    return {
+        "format": 1,
+        "when": datetime.now(UTC).isoformat(timespec="seconds"),
+        "board": job.board.name,
+        "tool": job.tool.name,
+        "version": _version(job) or _numbered(words) or "unknown",
+        "commands": [list(command) for command in called],
+        "image": _entry(job.image),
+        "written": {**_entry(job.file), "origin": job.values["origin"], "bytes": len(job.data)},
+        "verified": verified,
+    }
+
+
+def write_receipt(job: Job, receipt: dict[str, object]) -> None:
+    write_whole(job.receipt, (json.dumps(receipt, indent=1) + "\n").encode())
+
+
+def _of_board(board: Board, tool: str) -> str:
+    if not board.tools:
+        raise BoardError(f"{board.name} names no tool that flashes it", "add one to its board.toml: [tool] name = ...")
+    if tool and tool not in board.tools:
+        raise ConfigError(
+            f"{board.name} has no [tool.{tool[:40]}]",
+            f"available: {', '.join(board.tools)}; to add it, write that section into its board.toml",
+        )
+    return tool or board.flash_tool
+
+
+def _mounted(label: str) -> str:
+    """The folder that a UF2 boot loader's drive is mounted at, or ""."""
+    if not label:
+        return ""
+    places = (path for pattern in MOUNTS for path in Path("/").glob(pattern.lstrip("/")))
+    return next((str(p) for p in places if p.name == label and (p / "INFO_UF2.TXT").is_file()), "")
+
+
+def find_program(name: str) -> str:
+    """The path of a program, "" if there is none."""
+    beside = Path(sys.executable).parent / name  # of pip, where that is not on the path
+    return shutil.which(name) or (str(beside) if beside.is_file() else "")
+
+
+def _program(job: Job, name: str) -> str:
+    found = find_program(name)
+    if not found:
+        others = [tool for tool in job.board.tools if find_program(boards.flasher(tool).write[0][0])]
+        hint = f"{job.tool.install}{f'; or take --tool {others[0]}, which is installed' if others else ''}"
+        raise BoardError(f"{name} is not installed", hint)
+    return found
+
+
+def _version(job: Job) -> str:
+    """What the tool says is its version."""
+    program, *words = job.tool.version
     try:
-        done = subprocess.run(call, cwd=folder, capture_output=True, text=True, errors="replace", timeout=TIMEOUT)
+        done = subprocess.run(
+            [_program(job, program), *words], capture_output=True, text=True, errors="replace", timeout=30,
+            stdin=subprocess.DEVNULL, check=False, env=_environment(),
+        )  # fmt: skip
+    except (OSError, subprocess.TimeoutExpired):
+        return ""
+    return _numbered(done.stdout + done.stderr)
+
+
+def _numbered(words: str) -> str:
+    """The first line with a version's number in it, or ""."""
+    return next((line.strip()[:200] for line in words.splitlines() if re.search(r"\bv?\d+\.\d", line)), "")
+
+
+def _environment() -> dict[str, str]:
+    """In English: says and says_not of a tool are."""
+    return {**os.environ, "LC_ALL": "C"}
+
+
+def _run(job: Job, command: tuple[str, ...]) -> str:
+    """Run one command of the tool; returns what it said."""
+    try:
+        done = subprocess.run(
+            command, cwd=job.folder, capture_output=True, text=True, errors="replace", timeout=TIMEOUT,
+            stdin=subprocess.DEVNULL, env=_environment(),
+        )  # fmt: skip
     except subprocess.TimeoutExpired:
-        raise BoardError(f"{call[0]} gave no result in {TIMEOUT} s", "reconnect the board and try again") from None
+        raise BoardError(f"{job.tool.name} gave no result in {TIMEOUT} s", f"{HALF}; {job.tool.recover}") from None
+    except OSError as e:
+        raise BoardError(f"cannot run {command[0]}: {e.strerror}", f"nothing was written; {job.tool.install}") from None
+    except KeyboardInterrupt:
+        note(f"stopped while it wrote: {HALF}; {job.tool.recover}")
+        raise
     words = done.stdout + done.stderr
-    if done.returncode != 0 or ERROR.search(words):  # some tools say so and return 0
-        raise tool_failed(folder, call[0], done.returncode, words, "is the board connected by USB?")
+    wrong = next((line.strip() for text in job.tool.says_not for line in words.splitlines() if text in line), "")
+    if done.returncode != 0 or wrong or ERROR.search(words):  # some tools say so and return 0
+        raise _failed(job, done.returncode, wrong, words)
+    return words
+
+
+def _failed(job: Job, code: int, why: str, words: str) -> BoardError:
+    """The error for a tool that failed: why, or what it said, and in what state the board may be."""
+    if any(text in words for text in job.tool.untouched):
+        state = "nothing was written: is the board connected, and the right one?"
+    else:
+        state = f"{HALF}; {job.tool.recover}"
+    return tool_failed(job.folder, job.tool.name, code, words, state, why)
+
+
+def _compare(job: Job) -> None:
+    try:
+        found = job.copy.read_bytes()
+    except OSError as e:
+        raise _failed(job, 0, f"it read nothing back: {e.strerror}", "") from None
+    if found[: len(job.data)] != job.data:
+        pairs = zip(job.data, found, strict=False)
+        at = next((k for k, (wrote, read) in enumerate(pairs) if wrote != read), len(found))
+        read = f"0x{found[at]:02X}" if at < len(found) else "nothing"
+        raise BoardError(
+            f"the flash differs from the image at {job.origin + at:#x}: wrote 0x{job.data[at]:02X}, read {read}",
+            f"{HALF}; {job.tool.recover}",
+        )
+    job.copy.unlink()
+
+
+def _entry(path: Path) -> dict[str, str]:
+    return {"file": path.name, "sha256": hashlib.sha256(path.read_bytes()).hexdigest()}

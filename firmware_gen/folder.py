@@ -24,7 +24,7 @@ MANIFEST = "lnp_manifest.json"
 STAGE = ".lnp-"  # of the name of the temporary folder of write()
 BUILD = "build"  # output of the compilers; ours, but not in the manifest
 NAME = re.compile(r"[a-z][a-z0-9_]{0,23}")
-FILE = re.compile(r"[A-Za-z][A-Za-z0-9_.]{0,63}")
+FILE = re.compile(r"[A-Za-z][A-Za-z0-9_.-]{0,63}(/[A-Za-z][A-Za-z0-9_.-]{0,63}){0,4}")
 HASH = re.compile(r"[0-9a-f]{64}")
 MOST_BYTES, MOST_FILES = 65536, 200
 MOST_SOURCE = 2**30  # bytes of a generated file
@@ -33,8 +33,9 @@ ELSEWHERE = "choose a new folder with -o, or move your own files out of this one
 
 @dataclass(frozen=True)
 class Manifest:
-    """The description of a generated folder. files maps each name to its SHA-256.
+    """The description of a generated folder. files maps each path to its SHA-256.
 
+    library : the kind of library, see exports/; it has no program and no board
     floats : whether its program may compute in floating point, see commands.toolchain
     """
 
@@ -42,6 +43,7 @@ class Manifest:
     board: str
     files: dict[str, str]
     floats: bool = False
+    library: str = ""
 
     @property
     def serves(self) -> bool:
@@ -64,26 +66,43 @@ def program(name: str, target: Board, files: dict[str, str], floats: bool = Fals
     return found | {MANIFEST: manifest(name, target, found, floats)}
 
 
+def library(name: str, kind: str, files: dict[str, str]) -> dict[str, str]:
+    """The files of a library of a kind of exports/, with its manifest."""
+    return files | {MANIFEST: _manifest(name, {"library": kind}, files)}
+
+
 def manifest(name: str, target: Board, files: dict[str, str], floats: bool = False) -> str:
-    """The text of the manifest file."""
+    """The text of the manifest file of a program."""
+    return _manifest(name, {"board": target.name, **({"floats": True} if floats else {})}, files)
+
+
+def _manifest(name: str, more: dict[str, object], files: dict[str, str]) -> str:
     found = {
         "format": 1,
         "name": name,
-        "board": target.name,
-        **({"floats": True} if floats else {}),
+        **more,
         "files": {path: _hash(text.encode()) for path, text in sorted(files.items())},
     }
     return json.dumps(found, indent=1) + "\n"
 
 
 def read_manifest(folder: Path) -> Manifest:
-    """The manifest of a generated folder. Raises ConfigError if the folder has no valid one."""
+    """The manifest of a program's folder. Raises ConfigError if the folder has no valid one, or is a library."""
+    found = _read_manifest(folder)
+    if found.library:
+        what = f"{folder} is a library for {found.library}, not a program"
+        raise ConfigError(what, "its README.md says how to use it; lnp generate --board writes a program")
+    return found
+
+
+def _read_manifest(folder: Path) -> Manifest:
     hint = "name a folder that lnp generate wrote"
     path = Path(folder) / MANIFEST
     data = read_bounded(path, MOST_BYTES, ConfigError, hint)
     try:
-        raw = json.loads(data)
-        found = Manifest(raw["name"], raw["board"], raw["files"], raw.get("floats", False))
+        raw = dict(json.loads(data))
+        kind = raw.get("library", "")
+        found = Manifest(raw["name"], "" if kind else raw["board"], raw["files"], raw.get("floats", False), kind)
         sound = raw["format"] == 1 and _is_sound(found)
     except (ValueError, KeyError, TypeError, RecursionError):
         sound = False
@@ -120,7 +139,7 @@ def _is_sound(m: Manifest) -> bool:
 
     return (
         fits(NAME, m.name)
-        and fits(board.NAME, m.board)
+        and fits(board.NAME, m.library or m.board)
         and isinstance(m.files, dict)
         and len(m.files) <= MOST_FILES
         and all(fits(FILE, path) and fits(HASH, digest) for path, digest in m.files.items())
@@ -147,6 +166,7 @@ def write(files: dict[str, str], folder: Path) -> None:
             try:
                 ordered = sorted(files, key=lambda path: path == MANIFEST)
                 for path in ordered:
+                    (stage / path).parent.mkdir(parents=True, exist_ok=True)
                     (stage / path).write_bytes(files[path].encode())
                     _to_disk(stage / path)
                 sync(stage)
@@ -155,7 +175,10 @@ def write(files: dict[str, str], folder: Path) -> None:
                     if path == MANIFEST:
                         for other in old - files.keys():
                             (folder / other).unlink(missing_ok=True)
+                            for above in (folder / other).parents[: other.count("/")]:
+                                _remove_empty(above)
                         sync(folder)
+                    (folder / path).parent.mkdir(parents=True, exist_ok=True)
                     os.replace(stage / path, folder / path)
             except BaseException:
                 if not ready:
@@ -187,7 +210,10 @@ def _is_stage(path: Path) -> bool:
     """Whether it is a temporary folder of write(), left by a run that was killed."""
     if not path.name.startswith(STAGE) or path.is_symlink() or not path.is_dir():
         return False
-    return all(FILE.fullmatch(p.name) and p.is_file() and not p.is_symlink() for p in path.iterdir())
+    return all(
+        FILE.fullmatch(p.relative_to(path).as_posix()) and (p.is_file() or p.is_dir()) and not p.is_symlink()
+        for p in path.rglob("*")
+    )
 
 
 def _refuse_foreign(files: dict[str, str], folder: Path, left: list[Path]) -> set[str]:
@@ -196,31 +222,39 @@ def _refuse_foreign(files: dict[str, str], folder: Path, left: list[Path]) -> se
     A file is ours if its content is that of the old or of the new run, or of one that was killed. left : the
     temporary folders of these
     """
-    present = {p.name: p for p in folder.iterdir() if p not in left}
+    present = {p.relative_to(folder).as_posix(): p for p in _walk(folder, {folder / BUILD, *left}) if p not in left}
     if not present:
         return set()
     known: dict[str, set[str]] = {name: {_hash(text.encode())} for name, text in files.items()}
     runs = []
     for stage in left:
         with suppress(ConfigError):  # killed before it was whole, and so before anything was moved
-            runs.append(read_manifest(stage))
+            runs.append(_read_manifest(stage))
     if MANIFEST in present:
-        runs.append(read_manifest(folder))
+        runs.append(_read_manifest(folder))
     elif not runs:
         raise ConfigError(f"{folder} holds {sorted(present)[0]!r}, which lnp did not write", ELSEWHERE)
     for run in runs:
         for name, digest in run.files.items():
             known.setdefault(name, set()).add(digest)
     for name, path in sorted(present.items()):
-        if path.is_symlink() or not (path.is_file() or (path.is_dir() and name == BUILD)):
+        empty = any(other.startswith(f"{name}/") for other in known)  # if a run was killed
+        if path.is_symlink() or not (path.is_file() or (path.is_dir() and (name == BUILD or empty))):
             raise ConfigError(f"{folder} holds {name!r}, which lnp did not write", ELSEWHERE)
-        if name in (MANIFEST, BUILD):
+        if name == MANIFEST or path.is_dir():
             continue
         if name not in known:
             raise ConfigError(f"{folder} holds {name!r}, which lnp did not write", ELSEWHERE)
         if _hash(path.read_bytes()) not in known[name]:
             raise ConfigError(f"{path} was edited after lnp wrote it", ELSEWHERE)
     return set(present) & set(known)
+
+
+def _walk(folder: Path, closed: set[Path]) -> Iterator[Path]:
+    """Files, links and empty folders at any depth, and the closed folders themselves."""
+    for path in folder.iterdir():
+        opened = path.is_dir() and not path.is_symlink() and path not in closed
+        yield from (tuple(_walk(path, closed)) if opened else ()) or (path,)
 
 
 def _remove_empty(folder: Path) -> None:
@@ -237,8 +271,8 @@ def _hash(data: bytes) -> str:
     return hashlib.sha256(data).hexdigest()
 
 
-def tool_failed(folder: Path, tool: str, code: int, text: str, try_next: str) -> BoardError:
-    """The error for a failed compiler or flash tool: its first message, and where its log is."""
+def tool_failed(folder: Path, tool: str, code: int, text: str, try_next: str, why: str = "") -> BoardError:
+    """The error for a failed compiler or flash tool: why, or its first message, and where its log is."""
     name = Path(tool).name
     log = folder / BUILD / f"{name}.log"
     try:
@@ -248,5 +282,6 @@ def tool_failed(folder: Path, tool: str, code: int, text: str, try_next: str) ->
     except OSError as e:
         where = f"its output could not be kept: {e.strerror}"
     lines = [line.strip() for line in text.splitlines() if line.strip()] or ["no output"]
-    first = next((line for line in lines if "error" in line.lower()), lines[-1])
-    return BoardError(f"{name} failed with code {code}: {first[:200]}", f"{try_next}; {where}")
+    first = why or next((line for line in lines if "error" in line.lower()), lines[-1])
+    how = f"failed with code {code}" if code >= 0 else f"was ended by signal {-code}"
+    return BoardError(f"{name} {how}: {first[:200]}", f"{try_next}; {where}")

@@ -34,16 +34,20 @@ def generate(
     Raises DoesNotFit if the tables or the state alone exceed the board's memory; the size of the
     code is known only after linking.
     """
+    check_name(name)
+    _check_fits(model, board, app)
+    found = _files(model, board, name, app, selftest)
+    if name != PLAIN and (word := _taken(model, board, name, app)):
+        raise is_taken(name, word)
+    return folder.program(name, board, found, floats=app and bool(model.forecast or model.quantities or model.missing))
+
+
+def check_name(name: str) -> None:
+    """Raise ConfigError if a name gives a C identifier that is none, or that means something."""
     if not folder.NAME.fullmatch(name):
         raise ConfigError(f"{name[:40]!r} cannot name a model in C", "a-z first, then a-z, 0-9 and _, at most 24")
     if name in network.KEYWORDS:
         raise ConfigError(f"{name!r} cannot name a model in C: it means something there", "choose another --name")
-    _check_fits(model, board, app)
-    found = _files(model, board, name, app, selftest)
-    if name != PLAIN and (taken := _taken(model, board, name, app)):
-        what = f"{name!r} cannot name a model in C: {taken} is there already"
-        raise ConfigError(what, "choose another --name")
-    return folder.program(name, board, found, floats=app and bool(model.forecast or model.quantities or model.missing))
 
 
 def _files(model: QuantizedModel, board: Board, name: str, app: bool, selftest: bool = True) -> dict[str, str]:
@@ -60,7 +64,15 @@ def _files(model: QuantizedModel, board: Board, name: str, app: bool, selftest: 
 
 def _taken(model: QuantizedModel, board: Board, name: str, app: bool) -> str:
     """A file or an identifier that a model of this name would have and that others have already; or ""."""
-    files = _files(model, board, PLAIN, app)
+    return taken(_files(model, board, PLAIN, app), name)
+
+
+def is_taken(name: str, word: str) -> ConfigError:
+    return ConfigError(f"{name!r} cannot name a model in C: {word} is there already", "choose another --name")
+
+
+def taken(files: dict[str, str], name: str) -> str:
+    """A file or an identifier that files of a model PLAIN would have under another name and that is there; or ""."""
     words = {*files, *(word for text in files.values() for word in WORD.findall(text))}
     own = {word: OWN.sub(rf"\g<1>_{name}", word) for word in words if OWN.match(word)}
     upper = {word: new.upper() if word.isupper() else new for word, new in own.items()}
@@ -163,7 +175,7 @@ def _readme(model: QuantizedModel, board: Board, name: str, app: bool) -> str:
         driver=board.uart,
         others="".join(f"make TOOLCHAIN={other}\n" for other in others),
         **(_of_app(model, board, name) if app else _of_server(model)),
-        **_example(model, name),
+        **example(model, name),
     )
 
 
@@ -219,7 +231,7 @@ def _of_rule(model: QuantizedModel) -> str:
     )
 
 
-def _example(model: QuantizedModel, name: str) -> dict[str, str]:
+def example(model: QuantizedModel, name: str) -> dict[str, str]:
     """The parts of the README's example that differ between a class and a forecast, windows and a stream."""
     up = name.upper()
     sample = f"const int16_t sample[LNP_{up}_CHANNELS]"

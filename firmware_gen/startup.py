@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from string import Template
 
 from lnp_edge import boards
 from lnp_edge.base.errors import BoardError
+from lnp_edge.base.files import read_bounded
 from lnp_edge.spec.board import Board
 from lnp_edge.spec.model import QuantizedModel
 
@@ -13,7 +15,7 @@ COMMON = boards.FOLDER / "common"
 # tests/firmware_gen/test_build.py checks that the frames of all functions of a build fit together.
 STACK_BYTES = 2048
 INPUTS = 448  # of a step that it has room for
-NOT_DRIVERS = ("cortex_m", "memory")
+MAX_BYTES = 2**20  # of a driver
 WATCHDOG = "_watchdog"  # ends the name of a watchdog's driver
 
 
@@ -25,10 +27,10 @@ def stack_bytes(model: QuantizedModel) -> int:
 def files(board: Board, stack: int = STACK_BYTES) -> dict[str, str]:
     """The board's files, from boards/common/. Raises BoardError if the driver does not exist."""
     found = _driver(board, "UART", board.uart)
-    if board.cpu == "host":
+    if not board.family:
         return found
-    found |= {f"{stem}.c": (COMMON / f"{stem}.c").read_text("utf-8") for stem in NOT_DRIVERS}
-    found["lnp.ld"] = Template((COMMON / "cortex_m.ld").read_text("utf-8")).safe_substitute(
+    found |= {f"{stem}.c": _text(COMMON / f"{stem}.c") for stem in ("memory", board.family)}
+    found["lnp.ld"] = Template(_text(COMMON / f"{board.family}.ld")).safe_substitute(
         flash_origin=f"0x{board.flash.origin:08X}",
         flash_size=board.flash.size,
         ram_origin=f"0x{board.ram.origin:08X}",
@@ -38,15 +40,22 @@ def files(board: Board, stack: int = STACK_BYTES) -> dict[str, str]:
     return found
 
 
+def _text(path: Path) -> str:
+    """The text of a file of C. A user's own may be anything."""
+    data = read_bounded(path, MAX_BYTES, BoardError, "write a driver of C there")
+    if not data.isascii():
+        raise BoardError(f"{path} is not ASCII", "write C in ASCII: the generated folder is")
+    return data.decode()
+
+
 def _driver(board: Board, kind: str, name: str) -> dict[str, str]:
-    stems = {p.stem for p in COMMON.glob("*.c")} - {*NOT_DRIVERS}
-    drivers = sorted(stem for stem in stems if stem.endswith(WATCHDOG) == (kind == "watchdog"))
+    drivers = {k: p for k, p in boards.drivers().items() if k.endswith(WATCHDOG) == (kind == "watchdog")}
     if name not in drivers:
         raise BoardError(
             f"{board.name}: no {kind} driver is called {name!r}",
             f"available: {', '.join(drivers)} (a new one goes into boards/common/)",
         )
-    return {f"{name}.c": (COMMON / f"{name}.c").read_text("utf-8")}
+    return {f"{name}.c": _text(drivers[name])}
 
 
 def watchdog(board: Board) -> tuple[dict[str, str], list[str]]:

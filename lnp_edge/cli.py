@@ -21,6 +21,7 @@ from difflib import get_close_matches
 from importlib import import_module
 from typing import NoReturn
 
+from lnp_edge import boards
 from lnp_edge.base import stopping
 from lnp_edge.base.console import fail
 from lnp_edge.base.errors import ConfigError, LnpError
@@ -104,7 +105,8 @@ def main(argv: list[str] | None = None) -> int:
             print(ROAD, flush=True)
             return 0
         args = parser(words[:1] if words[0] in COMMANDS else COMMANDS).parse_args(words)
-        code = args.run(args)
+        with boards.beside(getattr(args, "boards", None)):
+            code = args.run(args)
         sys.stdout.flush()
         return code
     except LnpError as e:

@@ -119,6 +119,7 @@ class Device:
         reopen: Callable[[], None] | None = None,
     ):
         self.model, self.name, self._reopen = model, name, reopen
+        self._timed = not getattr(port, "emulated", False)  # an emulator's counter of cycles counts its host's, if any
         self._link = Link(port, name, getattr(port, "deadline", DEADLINE) if deadline is None else deadline)
         self.greeting = self._first_greeting()
         request, reply = REQUESTS["steps"].struct.size, REPLIES["steps"].struct.size + 4 * (model.n_out + 1)
@@ -279,7 +280,7 @@ class Device:
             self._expect("input", crc, zlib.crc32(counts[:steps].tobytes()))
             self.t = t
             words = np.frombuffer(raw, "<u4", offset=reply.size).astype(np.uint32)
-            return steps, Steps(words[:n_out].view(np.int32), words[n_out:], cycles)
+            return steps, Steps(words[:n_out].view(np.int32), words[n_out:], cycles if self._timed else 0)
         raise self._too_bad()
 
     def _too_bad(self) -> LinkError:

@@ -1,4 +1,4 @@
-"""A Cortex-M in this process: unicorn runs the image, with a CMSDK UART, and counts instructions.
+"""A Cortex-M or RISC-V core in this process: unicorn runs the image, with a CMSDK UART, and counts instructions.
 
 Needs only pip, no root. Deterministic: the firmware runs until it polls for a byte and there is
 none.
@@ -8,6 +8,8 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +17,7 @@ from lnp_edge.base.errors import BoardError, LinkError
 from lnp_edge.base.install import INSTALL
 from lnp_edge.base.stopping import deferred
 from lnp_edge.runtime import code
-from lnp_edge.spec.board import PAGE, PRIVATE, Board
+from lnp_edge.spec.board import ARM, PAGE, PRIVATE, RISCV, Board
 
 SYSTEM_BYTES = 0x10_0000  # Armv7-M ARM B3.1: private peripheral bus
 DATA, STATE = 0x0, 0x4  # DDI 0479: CMSDK APB UART registers
@@ -27,28 +29,64 @@ Instruction = tuple[int, bytes]  # address and code
 PATIENCE_US = 60_000_000  # the longest run of a firmware that neither replies nor waits for input
 
 
+@dataclass(frozen=True)
+class Family:
+    """What unicorn calls a family of cores and its registers, and what its addresses and instructions are.
+
+    state : the bit of an address that is set where it is jumped to
+    long : whether an instruction that begins with these two bytes has four
+    """
+
+    constants: str
+    arch: str
+    mode: tuple[str, ...]
+    cpu: str
+    pc: str
+    sp: str
+    link: str
+    state: int
+    long: Callable[[bytes], bool]
+
+
+FAMILIES = {
+    # Armv7-M ARM A5.1: a halfword that begins with 0b11101, 0b11110 or 0b11111 starts an instruction of 32 bits.
+    ARM: Family(
+        "arm", "UC_ARCH_ARM", ("UC_MODE_THUMB", "UC_MODE_MCLASS"), "UC_CPU_ARM_{}",
+        "UC_ARM_REG_PC", "UC_ARM_REG_SP", "UC_ARM_REG_LR", 1, lambda code: code[1] >> 3 in (0b11101, 0b11110, 0b11111),
+    ),
+    # RISC-V ISA manual I, 1.5: the lowest two bits of one of 16 bits are not both set.
+    RISCV: Family(
+        "riscv", "UC_ARCH_RISCV", ("UC_MODE_RISCV32",), "UC_CPU_RISCV32_SIFIVE_E31",
+        "UC_RISCV_REG_PC", "UC_RISCV_REG_SP", "UC_RISCV_REG_RA", 0, lambda code: code[0] & 3 == 3,
+    ),
+}  # fmt: skip
+
+
 class Emulator:
     """Implements runtime.link.Port. `count` counts the instructions of one function."""
+
+    emulated = True
 
     def __init__(self, board: Board, image: Path):
         try:
             import unicorn
             from elftools.common.exceptions import ELFError
             from elftools.elf.elffile import ELFFile
-            from unicorn import arm_const
         except ImportError as e:
             package = "unicorn" if e.name == "unicorn" else "pyelftools"
             raise BoardError(f"the emulator needs {package}", INSTALL[package]) from None
-        self._unicorn, self._arm = unicorn, arm_const
+        self._unicorn, self._family = unicorn, FAMILIES[board.family]
+        self._known = import_module(f"unicorn.{self._family.constants}_const")
         self.timeout: float | None = None
         self._to_device, self._from_device = bytearray(), bytearray()
         self._polled = False
         self._fault = ""
         self._size: dict[Block, int] = {}  # in instructions
-        uc: Any = unicorn.Uc(unicorn.UC_ARCH_ARM, unicorn.UC_MODE_THUMB | unicorn.UC_MODE_MCLASS)
+        mode = sum(getattr(unicorn, name) for name in self._family.mode)
+        uc: Any = unicorn.Uc(getattr(unicorn, self._family.arch), mode)
         self._uc = uc
         uc.ctl_set_tcg_buffer_size(TRANSLATED)
-        uc.ctl_set_cpu_model(getattr(arm_const, f"UC_CPU_ARM_{board.cpu.upper().replace('-', '_')}"))
+        uc.ctl_set_cpu_model(self._named(self._family.cpu.format(board.cpu.upper().replace("-", "_"))))
         for region in (board.flash, board.ram):
             uc.mem_map(region.origin, region.size)
         uc.mem_map(PRIVATE, SYSTEM_BYTES)
@@ -62,15 +100,19 @@ class Emulator:
                 if symbols is None:
                     raise ELFError("it has no symbols")
                 self._symbols = {s.name: s["st_value"] for s in symbols.iter_symbols()}
+                start = elf["e_entry"]
         except (OSError, ELFError, unicorn.UcError) as e:  # UcError: the image exceeds the memory
             raise BoardError(f"{image} is no image for {board.name}: {e}", "build it first: lnp build DIR") from None
-        stack, start = (int.from_bytes(uc.mem_read(board.flash.origin + at, 4), "little") for at in (0, 4))
-        uc.reg_write(arm_const.UC_ARM_REG_SP, stack)
-        self._stack = board.ram.origin, stack - board.ram.origin  # cortex_m.ld: at the bottom of RAM
+        if board.family == ARM:  # which begins as its vectors say
+            stack, start = (int.from_bytes(uc.mem_read(board.flash.origin + at, 4), "little") for at in (0, 4))
+            uc.reg_write(self._named(self._family.sp), stack)
+        else:
+            stack = self._symbols["lnp_stack_top"]
+        self._stack = board.ram.origin, stack - board.ram.origin  # at the bottom of RAM, as every linker script has it
         if not 0 < self._stack[1] <= board.ram.size:
             raise BoardError(f"{image} begins with its stack at {stack:#x}, outside the RAM", "build it again")
         uc.mem_write(self._stack[0], PAINT * self._stack[1])
-        self._pc = start | 1
+        self._pc = start | self._family.state
         self._never = board.flash.origin + board.flash.size - 2  # executable, but never run
         uc.hook_add(unicorn.UC_HOOK_INTR, self._interrupt)
 
@@ -92,8 +134,14 @@ class Emulator:
             self._from_device.append(value & 0xFF)
 
     def _interrupt(self, uc, number, data) -> None:
-        self._fault = f"exception {number} at {uc.reg_read(self._arm.UC_ARM_REG_PC):#010x}"
+        self._fault = f"exception {number} at {self._register('pc'):#010x}"
         uc.emu_stop()
+
+    def _named(self, name: str) -> int:
+        return getattr(self._known, name)
+
+    def _register(self, which: str) -> int:
+        return self._uc.reg_read(self._named(getattr(self._family, which)))
 
     def _run(self) -> None:
         self._polled = False
@@ -101,8 +149,8 @@ class Emulator:
             try:
                 self._uc.emu_start(self._pc, self._never, timeout=PATIENCE_US)
             except self._unicorn.UcError as e:
-                self._fault = f"{e} at {self._uc.reg_read(self._arm.UC_ARM_REG_PC):#010x}"
-            self._pc = self._uc.reg_read(self._arm.UC_ARM_REG_PC) | 1
+                self._fault = f"{e} at {self._register('pc'):#010x}"
+            self._pc = self._register("pc") | self._family.state
         if self._fault:
             raise LinkError(f"the emulated firmware crashed: {self._fault}", "report this with the model file")
 
@@ -144,15 +192,11 @@ class Emulator:
         return self._size[block]
 
     def instructions(self, block: Block) -> list[Instruction]:
-        """The address and the bytes of each instruction of a block.
-
-        In Thumb a halfword that begins with 0b11101, 0b11110 or 0b11111 starts a 32-bit
-        instruction: Armv7-M ARM A5.1.
-        """
+        """The address and the bytes of each instruction of a block."""
         address, size = block
         code, at, found = bytes(self._uc.mem_read(address, size)), 0, []
         while at < size:
-            end = at + (4 if code[at + 1] >> 3 in (0b11101, 0b11110, 0b11111) else 2)
+            end = at + (4 if self._family.long(code[at : at + 2]) else 2)
             found.append((address + at, code[at:end]))
             at = end
         return found
@@ -171,7 +215,7 @@ class InstructionCount:
     """
 
     def __init__(self, emulator: Emulator, function: str):
-        self._emulator, self._begin = emulator, emulator._symbols[function] & ~1
+        self._emulator, self._begin = emulator, emulator._symbols[function] & ~emulator._family.state
         self.calls: list[int] = []
         self.total, self.most = Counter[Block](), dict[Block, int]()
 
@@ -196,14 +240,15 @@ class InstructionCount:
     def _counter(self) -> Callable[[Any, int, int, object], None]:
         """The function that unicorn calls at every block: thousands of times a step, so its variables are local."""
         begin, ran = self._begin, dict[Block, int]()
-        link, back = self._emulator._arm.UC_ARM_REG_LR, 0
+        family, back = self._emulator._family, 0
+        link, state = self._emulator._named(family.link), family.state
 
         def block(uc: Any, address: int, size: int, data: object) -> None:
             nonlocal back
             if not back:
                 if address != begin:
                     return
-                back = uc.reg_read(link) & ~1
+                back = uc.reg_read(link) & ~state
             elif address == back:
                 self._finished(ran)
                 ran.clear()

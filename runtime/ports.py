@@ -19,6 +19,7 @@ from lnp_edge.base.errors import BoardError, LinkError
 from lnp_edge.base.install import INSTALL
 from lnp_edge.runtime.emulator import Emulator
 from lnp_edge.runtime.link import Port
+from lnp_edge.runtime.pico import Pico
 from lnp_edge.spec.board import Board
 
 GREETS_WITHIN = 10.0  # s; a program that says nothing is opened all the same, for the link to say what is wrong
@@ -36,17 +37,20 @@ def open_board(board: Board, image: Path | None, port: str | None = None) -> Por
         raise BoardError(f"no image for {board.name}", "build it first: lnp build DIR")
     if board.start == "unicorn":
         return Emulator(board, image)
+    if board.start == "rp2040py":
+        return Pico(board, image)
     if board.start == "qemu":
         return PtyProcess(qemu_command(board, image))
     return PtyProcess([str(image)])
 
 
 def qemu_command(board: Board, image: Path) -> list[str]:
-    qemu = shutil.which("qemu-system-arm")
+    program, *options = board.qemu
+    qemu = shutil.which(program)
     if not qemu:
-        raise BoardError("qemu-system-arm is not installed", INSTALL["qemu-system-arm"])
+        raise BoardError(f"{program} is not installed", INSTALL[program])
     return [
-        qemu, "-machine", board.machine, "-display", "none", "-monitor", "none",
+        qemu, *options, "-display", "none", "-monitor", "none",
         "-chardev", "stdio,id=uart,signal=off", "-serial", "chardev:uart", "-kernel", str(image),
     ]  # fmt: skip
 
@@ -106,6 +110,7 @@ class PtyProcess(serial.Serial):
     sent to a UART that is not yet enabled.
     """
 
+    emulated = True
     deadline = 60.0  # s until a request without a valid reply fails: only a busy machine keeps it waiting
 
     def __init__(self, command: list[str]):

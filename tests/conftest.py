@@ -17,6 +17,7 @@ import pytest
 from tiny import ALL
 
 from lnp_edge import boards, neurons
+from lnp_edge.firmware_gen import commands
 from lnp_edge.rivals import _cnn, _gru
 
 # The same examples in every run, and no clock: a busy machine is no failure.
@@ -81,14 +82,23 @@ def more_neurons(monkeypatch):
     return sorted(path.stem for path in folder.glob("*.py"))
 
 
-BUILDS = {"gcc": ("arm-none-eabi-gcc",), "zig": ("ziglang",), "host": ("cc",)}
-STARTS = {"qemu": ("qemu-system-arm",), "unicorn": ("unicorn", "elftools")}
+# What is built and run at every test; the other boards differ in core and driver alone, and are slow tests.
+EVERYDAY = {"host", "cortex-m0", "cortex-m4", "mps2-an386", "netduinoplus2", "nucleo-f401re"}
+
+
+def of_boards(cases):
+    """Parameters of a test: cases whose first value is a board's name, which may be the whole case."""
+    marked = ((case if isinstance(case, tuple) else (case,)) for case in cases)
+    return [pytest.param(*c, marks=() if c[0] in EVERYDAY else pytest.mark.slow) for c in marked]
 
 
 def need_for(name: str, toolchain: str = "", start: bool = True) -> None:
     """need() of whatever builds firmware for a board and, unless told otherwise, starts it."""
     board = boards.get(name)
-    need(*BUILDS[toolchain or board.toolchain], *(STARTS.get(board.start, ()) if start else ()))
+    compiler = "ziglang" if (toolchain or board.toolchain) == "zig" else commands.COMPILERS[board.family]
+    starts = {"unicorn": ("unicorn", "elftools"), "rp2040py": ("rp2040py", "elftools")}
+    starts["qemu"] = board.qemu[:1] if board.start == "qemu" else ()
+    need(compiler, *(starts.get(board.start, ()) if start else ()))
 
 
 @pytest.fixture

@@ -1,6 +1,6 @@
-// Declares what a board must provide. The UART driver in boards/common implements it, except on a Cortex-M
-// lnp_board_cycles, lnp_board_boot and lnp_board_wait, which are in cortex_m.c, and, if board.toml has [uart]
-// irq, lnp_board_read.
+// Declares what a board must provide. The UART driver in boards/common implements it, but for what every core
+// of a family has: lnp_board_cycles, lnp_board_boot and lnp_board_wait, which are in cortex_m.c and riscv.c,
+// and, if board.toml has [uart] irq, lnp_board_read.
 #ifndef LNP_BOARD_H
 #define LNP_BOARD_H
 

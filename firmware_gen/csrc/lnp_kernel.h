@@ -46,7 +46,7 @@
 // Index of the lowest set bit of word, which is not 0.
 static inline uint32_t lowest_bit(uint32_t word)
 {
-#if defined(__GNUC__) && !defined(__ARM_ARCH_6M__)
+#if defined(__GNUC__) && !defined(__ARM_ARCH_6M__) && (!defined(__riscv) || defined(__riscv_zbb))
     return (uint32_t)__builtin_ctzl(word);
 #else
     // De Bruijn: the top five bits differ for each shift of this constant. Leiserson, Prokop &

@@ -226,7 +226,7 @@ def row(name: str, model: QuantizedModel, runs: list[NDArray[np.int16]], settle:
     flags = " ".join((tools.optimize, *(flag for flag in tools.flags if flag.startswith("-mcpu"))))
     spikes, events = activity(model, runs, settle)
     return Row(
-        name, model.n, board.cpu, chain, version(chain), flags, spikes, events,
+        name, model.n, board.cpu, chain, version(chain, board.family), flags, spikes, events,
         float(np.mean(steps.calls)), {part: times / len(steps.calls) for part, times in parts.most_common()},
         float(np.mean(digests.calls)), forced.largest, forced.fired, layout.table_bytes(model),
         sum(end - begin for begin, end, _ in code), layout.state_bytes(model),

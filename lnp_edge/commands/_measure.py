@@ -42,7 +42,7 @@ def meter(board: Board, windows: NDArray[np.int16] | None = None, bound: bool = 
     Raises BoardError if the compiler is missing or no emulator counts instructions for this board.
     """
     twin = None if windows is None else counting_board(board)
-    compiler(board.toolchain)
+    compiler(board.toolchain, board.family)
 
     def measured(model: QuantizedModel) -> Use:
         with scratch() as folder:

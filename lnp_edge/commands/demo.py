@@ -25,7 +25,7 @@ from lnp_edge.base.errors import BoardError
 from lnp_edge.base.files import discard, write_whole
 from lnp_edge.base.install import MCU, command
 from lnp_edge.base.progress import Progress
-from lnp_edge.commands import _cost_report
+from lnp_edge.commands import _cost_report, _own_boards
 from lnp_edge.experiments import rivals, store
 from lnp_edge.experiments.rivals import RivalTrial
 from lnp_edge.experiments.runs import Runs
@@ -58,6 +58,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--board", help="name of a board (default: the first of cortex-m4, mps2-an386 and host that can run here)"
     )
+    _own_boards.argument(parser)
     parser.add_argument("--port", help="serial port of a board that was flashed with this demo's firmware")
     parser.add_argument("-o", "--output", type=Path, default=Path("lnp-demo"), metavar="DIR", help="default: lnp-demo")
 
@@ -69,7 +70,7 @@ def run(args: argparse.Namespace) -> int:
     settings = config.load(config.SPAR_QUICK if args.quick else config.SPAR)
     if board.start == "serial" and args.port is None:
         raise BoardError(f"{board.name} is a real board", "name its port: --port /dev/ttyACM0, or choose another board")
-    compiler(board.toolchain)
+    compiler(board.toolchain, board.family)
     data = split(settings, load_data(settings))
     trial, names = Trial("lnp-edge", settings), QUICK_RIVALS if args.quick else RIVALS
     others = [RivalTrial(name, settings, settings.seed, compared=RIVAL_WINDOWS) for name in names]

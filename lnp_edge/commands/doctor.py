@@ -10,23 +10,19 @@ from pathlib import Path
 
 from rich.text import Text
 
+from lnp_edge import boards
 from lnp_edge.base.console import listing, mark, out
 from lnp_edge.base.install import INSTALL
+from lnp_edge.firmware_gen.commands import COMPILERS
+from lnp_edge.spec.board import ARM, RISCV, Board
 
 HELP = "list installed and missing tools, and how to install them"
 EXAMPLE = "  lnp doctor"
 
+TITLES = {ARM: "Arm", RISCV: "RISC-V"}
 MOST_FOUND = 28  # characters of a path; a longer one is in --json
-PROGRAMS = {
-    "cc": "native compiler for --board host",
-    "make": "builds a generated folder without Python",
-    "arm-none-eabi-gcc": "Arm compiler",
-    "qemu-system-arm": "emulator of mps2-an386 and netduinoplus2",
-    "st-flash": "flashes ST boards",
-}
 PACKAGES = {
-    "ziglang": "Arm and native compiler, no root",
-    "unicorn": "emulator of cortex-m4, no root",
+    "ziglang": "compiler for every board, no root",
     "pyelftools": "reads images",
     "torch": "training only",
     "scikit-learn": "baseline of a training",
@@ -42,9 +38,13 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    rows = [_row(name, shutil.which(name), use) for name, use in PROGRAMS.items()]
-    rows += [_row(name, _version(name), use) for name, use in PACKAGES.items()]
-    rows += _ports()
+    known = [boards.get(name) for name in boards.names()]
+    rows = [_row(name, shutil.which(name), use) for name, use in programs(known).items()]
+    emulated = ", ".join(b.name for b in known if b.start == "unicorn")
+    picos = ", ".join(b.name for b in known if b.start == "rp2040py")
+    packages = PACKAGES | {"unicorn": f"emulator of {emulated}, no root", "rp2040py": f"emulator of {picos}, no root"}
+    rows += [_row(name, _version(name), use) for name, use in packages.items()]
+    rows += _flashers() + _ports()
     if args.json:
         keys = ("what", "found", "for", "get")
         print(json.dumps([dict(zip(keys, row, strict=True)) for row in rows]))
@@ -56,6 +56,39 @@ def run(args: argparse.Namespace) -> int:
             shown.append([mark(not get), Text(what), Text(place), words])
         out.print(listing(shown))
     return 0
+
+
+def _flashers() -> list[list[str]]:
+    """The flash tools that a board names, and those that are installed."""
+    from lnp_edge.firmware_gen.flash import find_program
+
+    named = {tool for name in boards.names() for tool in boards.get(name).tools}
+    rows = []
+    for tool in map(boards.flasher, boards.flashers()):
+        found = find_program(tool.write[0][0])
+        if found or tool.name in named:
+            use, get = f"flash tool: {tool.description}", "" if found else tool.install
+            rows.append([tool.name, found or "missing", use, get])
+    return rows
+
+
+def programs(known: list[Board]) -> dict[str, str]:
+    """What these boards are built, emulated and flashed with, and what each program is for."""
+    found = {"cc": "native compiler for --board host", "make": "builds a generated folder without Python"}
+    for b in known:
+        if b.family:
+            found[COMPILERS[b.family]] = f"compiler for {TITLES[b.family]}"
+    of = dict[tuple[str, str], list[str]]()
+    for b in known:
+        if b.start == "qemu":
+            of.setdefault((b.qemu[0], "emulator of"), []).append(b.name)
+    return found | {program: f"{what} {', '.join(names)}" for (program, what), names in of.items()}
+
+
+def debian() -> dict[str, str]:
+    """What builds and emulates the boards that ship, and the Debian package of each: ./run installs them."""
+    known = [boards.get(name) for name in boards.names()]
+    return {program: INSTALL[program].removeprefix("sudo apt-get install ") for program in programs(known)}
 
 
 def _row(name: str, found: str | None, use: str) -> list[str]:

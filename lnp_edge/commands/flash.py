@@ -1,8 +1,11 @@
-"""Write a built folder's image to its board, with the board's own tool, and ask
-the board which model it runs.
+"""Write a built folder's image to its board, with a tool that the board's file
+names, and ask the board which model it runs.
 
-A tool may fail and say nothing. Without --port, the one serial port there is
-is asked; if there are several, name it."""
+The image is checked against the board's memory before, and read back after,
+by lnp or by the tool, where the tool can. What was done is kept beside the
+image, in lnp_NAME.flashed.json. A tool may fail and say nothing: so the board
+is asked. Without --port, the one serial port there is is asked; if there are
+several, name it."""
 
 import argparse
 import re
@@ -11,43 +14,56 @@ from pathlib import Path
 
 from lnp_edge.base.console import out
 from lnp_edge.base.errors import LinkError
+from lnp_edge.commands import _own_boards
 
 HELP = "write a built folder's image to its board, and ask the board for its model"
-EXAMPLE = "  lnp flash firmware --dry-run\n  lnp flash firmware --port /dev/ttyACM0"
+EXAMPLE = """  lnp flash firmware --dry-run
+  lnp flash firmware --port /dev/ttyACM0
+  lnp flash firmware --tool pyocd --port /dev/ttyACM0"""
 FINGERPRINT = re.compile(r"^#define LNP_\w+_FINGERPRINT 0x([0-9A-F]{8})u$", re.M)
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("folder", type=Path, metavar="DIR", help="a folder built by lnp build")
+    _own_boards.argument(parser)
+    parser.add_argument("--tool", default="", help="one of the board's tools (default: the first; lnp doctor has all)")
     parser.add_argument("--port", help="serial port of the board (default: the only one)")
+    parser.add_argument("--drive", default="", metavar="DIR", help="where the drive of a UF2 boot loader is mounted")
     parser.add_argument("--dry-run", action="store_true", help="print the flash command without running it")
 
 
 def run(args: argparse.Namespace) -> int:
     from lnp_edge import boards
-    from lnp_edge.firmware_gen.flash import flash
+    from lnp_edge.firmware_gen.flash import flash, prepare, write_receipt
     from lnp_edge.firmware_gen.folder import read_manifest
 
     manifest = read_manifest(args.folder)
     board = boards.get(manifest.board)
-    if board.start != "serial":
-        said = f"nothing to flash: {board.name} starts with the image"
-    elif args.dry_run:
-        said = flash(args.folder, dry_run=True)
-    elif not manifest.serves:
-        said = f"written: {flash(args.folder)}\nNot asked what it runs: a program of your own does not answer."
+    if board.start in ("unicorn", "qemu", "process") and not board.flash_tool:
+        out.print(f"nothing to flash: {board.name} starts with the image", soft_wrap=True, markup=False)
+        return 0
+    job = prepare(args.folder, args.tool, args.port or "", args.drive)
+    if args.dry_run:
+        out.print(job.shown, soft_wrap=True, markup=False)
+        return 0
+    port = args.port or (_only_port() if manifest.serves or job.tool.asks("port") else "")
+    if port != (args.port or ""):
+        job = prepare(args.folder, args.tool, port, args.drive)
+    receipt = flash(job) | {"port": port}
+    if not manifest.serves:
+        said = f"written: {job.shown}\nNot asked what it runs: a program of your own does not answer."
     else:
-        port = args.port or _only_port()
-        shown = flash(args.folder)
         greeted = _fingerprint(port, board.baud)
         wanted = FINGERPRINT.findall((args.folder / f"lnp_{manifest.name}.h").read_text("utf-8"))
         if [greeted] != wanted:
             raise LinkError(
-                f"{board.flash_tool} reported no error, but {port} runs model {greeted.lower()}, not this one",
+                f"{job.tool.name} reported no error, but {port} runs model {greeted.lower()}, not this one",
                 "reconnect the board and flash it again; is this its port?",
             )
-        said = f"flashed: {shown}\n{port} runs model {greeted.lower()}"
-    out.print(said, soft_wrap=True, markup=False)
+        receipt |= {"model": greeted.lower()}
+        said = f"flashed: {job.shown}\n{port} runs model {greeted.lower()}"
+    write_receipt(job, receipt)
+    out.print(f"{said}\nverified: {receipt['verified']}; kept in {job.receipt}", soft_wrap=True, markup=False)
     return 0
 
 

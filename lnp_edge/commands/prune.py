@@ -25,6 +25,7 @@ from pathlib import Path
 from lnp_edge.base.console import bars, note, out, print_table
 from lnp_edge.base.errors import ConfigError, DoesNotFit
 from lnp_edge.base.files import beside, discard, make_folder, refuse_unwritable
+from lnp_edge.commands import _own_boards
 from lnp_edge.commands._pruned import PRUNING
 from lnp_edge.commands._pruned import pruned as pruned_by
 from lnp_edge.config import Config
@@ -56,6 +57,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
         "-o", "--output", type=Path, default=Path("pruned.safetensors"), metavar="FILE", help="default: %(default)s"
     )
     parser.add_argument("--board", help="keep as many synapses as fit this board (lnp boards lists the boards)")
+    _own_boards.argument(parser)
     parser.add_argument("--flash", metavar="SIZE", help="flash for the firmware, such as 64k (default: all)")
     parser.add_argument("--ram", metavar="SIZE", help="RAM for the firmware and its stack, such as 8k (default: all)")
     parser.add_argument(

@@ -8,18 +8,34 @@ from __future__ import annotations
 
 import re
 import tomllib
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from lnp_edge.base.errors import BoardError
+from lnp_edge.base.errors import BoardError, ConfigError
 from lnp_edge.base.files import read_bounded
 from lnp_edge.spec.plugins import unknown
 from lnp_edge.spec.protocol import NAME_BYTES
 
-CPUS = ("cortex-m0", "cortex-m0plus", "cortex-m3", "cortex-m4", "cortex-m7", "cortex-m33", "host")
+ARM, RISCV = "cortex_m", "riscv"  # boards/common/<family>.c and .ld start every core of a family
+FAMILIES = {
+    "cortex-m0": ARM,
+    "cortex-m0plus": ARM,
+    "cortex-m3": ARM,
+    "cortex-m4": ARM,
+    "cortex-m7": ARM,
+    "cortex-m33": ARM,
+    "cortex-m55": ARM,
+    "rv32imac": RISCV,
+    "host": "",
+}
+CPUS = tuple(FAMILIES)
+QEMU = {ARM: ("qemu-system-arm",), RISCV: ("qemu-system-riscv32", "-bios", "none")}  # a family's emulator
 TOOLCHAINS = ("gcc", "zig", "host")
-STARTS = ("unicorn", "qemu", "process", "serial")
-UNICORN_CPUS = ("cortex-m0", "cortex-m3", "cortex-m4", "cortex-m7", "cortex-m33")
+STARTS = ("unicorn", "qemu", "rp2040py", "process", "serial")
+UNICORN_CPUS = ("cortex-m0", "cortex-m3", "cortex-m4", "cortex-m7", "cortex-m33", "rv32imac")
+CHIPS = "chips"  # beside the folders of boards: what several boards share
+OF_CHIP = ("cpu", "clock_hz", "flash", "ram", "uart", "uarts", "watchdog")  # a chip's file may hold these
 NAME = re.compile(rf"[a-z0-9][a-z0-9-]{{0,{NAME_BYTES - 2}}}")
 MAX_BYTES = 16384  # tomllib needs seconds for a dotted key of 64 KiB
 RANGES = {"irq": (0, 239)}  # of driver values; Armv7-M ARM B1.5.2: interrupts 0 to 239
@@ -29,6 +45,7 @@ VECTORS = 1024  # bytes, Armv7-M ARM B3.2.5: a table of 16 + 240 vectors is alig
 PAGE = 4096  # bytes; unicorn maps memory in pages
 PRIVATE = 0xE000_0000  # Armv7-M ARM B3.1: the core's own registers start here
 WORD = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,39}")
+OF_TOOL = re.compile(r"/?[A-Za-z0-9][A-Za-z0-9_.:-]{0,79}(/[A-Za-z0-9][A-Za-z0-9_.-]{0,39}){0,9}")  # no option, no ".."
 
 
 @dataclass(frozen=True)
@@ -45,7 +62,8 @@ class Region:
 class Board:
     """The facts of one board.
 
-    start : unicorn, qemu and process are started by lnp; serial is real hardware
+    start : unicorn, qemu, rp2040py and process are started by lnp; serial is real hardware
+    chip : the file in chips/ that its facts come from, if they do
     """
 
     name: str
@@ -60,10 +78,27 @@ class Board:
     baud: int
     registers: dict[str, int] = field(default_factory=dict)  # LNP_UART_<NAME> in C
     machine: str = ""  # what QEMU calls the board
-    flash_tool: str = ""
+    tools: dict[str, dict[str, str | int]] = field(default_factory=dict)  # that flash it, with their parameters
+    chip: str = ""
     watchdog: str = ""  # its driver, boards/common/<watchdog>.c; "" without one
     watchdog_ms: int = 0  # without a sign of life, until it resets the board
     watchdog_registers: dict[str, int] = field(default_factory=dict)  # LNP_WATCHDOG_<NAME> in C
+
+    @property
+    def flash_tool(self) -> str:
+        """The tool that flashes it unless another is asked for; "" if there is none."""
+        return next(iter(self.tools), "")
+
+    @property
+    def family(self) -> str:
+        """What starts its core, in boards/common; "" of this computer."""
+        return FAMILIES[self.cpu]
+
+    @property
+    def qemu(self) -> tuple[str, ...]:
+        """The command of the emulator that has this machine, without an image."""
+        program, *options = QEMU[self.family]
+        return (program, "-machine", self.machine, *options)
 
     @property
     def limits(self) -> tuple[int | None, int | None]:
@@ -71,30 +106,88 @@ class Board:
         return (None, None) if self.cpu == "host" else (self.flash.size, self.ram.size)
 
 
-def load(path: Path) -> Board:
-    """The board of one board.toml, named after its folder. Raises BoardError naming the key."""
+IN_EMULATOR = "verified whole in an emulator of this board"
+HERE = "verified whole: it is this computer"
+OF_ITS_CHIP = "its driver verified in an emulator of this chip"
+LINKED = "links and fits, not run"
+OWN = "your own: lnp verify shows whether it holds"
+
+
+def proof(b: Board, others: Iterable[Board]) -> str:
+    """What is proved of a board without hardware, in words: it follows from what the boards' files say.
+
+    others : all boards. One that is emulated, with the same chip and driver, proves the driver of this one
+    """
+    if b.start != "serial":
+        return HERE if b.start == "process" else IN_EMULATOR
+    alike = (o for o in others if o.start != "serial" and o.chip and (o.chip, o.uart) == (b.chip, b.uart))
+    return OF_ITS_CHIP if any(alike) else LINKED
+
+
+def load(path: Path, chips: Iterable[Path] = ()) -> Board:
+    """The board of one board.toml, named after its folder. Raises BoardError naming the key.
+
+    chips : folders with files of chips, beside that of the board's own folder
+    """
+    reader = _Reader(path, _toml(path))
+    reader.add_chip([path.parent.parent / CHIPS, *chips])
+    return reader.board()
+
+
+def _toml(path: Path) -> dict:
     text = read_bounded(path, MAX_BYTES, BoardError, "lnp boards lists the available boards")
     try:
-        return _Reader(path, tomllib.loads(text.decode())).board()
+        return tomllib.loads(text.decode())
     except (ValueError, RecursionError) as e:  # TOML, UTF-8, or too long an integer
         raise BoardError(f"{path}: {e}", "write it as TOML; boards/host/board.toml is an example") from None
 
 
 class _Reader:
     def __init__(self, path: Path, raw: dict):
-        self.path, self.raw = path, raw
+        self.path, self.raw, self.chip = path, raw, ""
 
     def fail(self, key: str, value: object, allowed: str) -> BoardError:
         return BoardError(f"{self.path}: {key} is {str(value)[:60]!r}", f"allowed: {allowed}")
 
+    def add_chip(self, folders: list[Path]) -> None:
+        """Add what the file of the chip says, if the board names one. No fact may stand in both."""
+        if "chip" not in self.raw:
+            return
+        found = {path.stem: path for folder in reversed(folders) for path in sorted(folder.glob("*.toml"))}
+        self.chip = self.choice("chip", tuple(sorted(found)))
+        del self.raw["chip"]
+        path = found[self.chip]
+        of_chip = _Reader(path, _toml(path))
+        for key in of_chip.raw:
+            if key not in OF_CHIP:
+                raise of_chip.fail("key", key, ", ".join(OF_CHIP))
+        units = of_chip.raw.pop("uarts", {})
+        own = self.raw.get("uart")
+        if isinstance(own, dict) and "unit" in own:
+            unit = self.choice("uart.unit", tuple(units) if isinstance(units, dict) else ())
+            self.add("uart", units[own.pop("unit")], f"{path}, [uarts.{unit}]")
+        for key, value in of_chip.raw.items():
+            self.add(key, value, str(path))
+
+    def add(self, key: str, value: object, place: str) -> None:
+        if key not in self.raw:
+            self.raw[key] = dict(value) if isinstance(value, dict) else value
+            return
+        own = self.raw[key]
+        both = [k for k in value if k in own] if isinstance(value, dict) and isinstance(own, dict) else [""]
+        if both or not (isinstance(own, dict) and isinstance(value, dict)):
+            twice = f"{key}.{both[0]}".rstrip(".")
+            raise self.fail(twice, self.value(twice), f"no {twice} here, for it stands in {place}")
+        own |= value
+
     def board(self) -> Board:
-        sections = {"flash": ("origin", "size"), "ram": ("origin", "size"), "tool": ("name",)}
-        drivers = ("uart", "watchdog")
-        top = ("description", "cpu", "clock_hz", "toolchain", "start", "machine", *drivers, *sections)
+        sections = {"flash": ("origin", "size"), "ram": ("origin", "size")}
+        free = ("uart", "watchdog", "tool")
+        top = ("description", "chip", "cpu", "clock_hz", "toolchain", "start", "machine", *free, *sections)
         for key, value in self.raw.items():
             if key not in top:
                 raise self.fail("key", key, ", ".join(top))
-            if (key in sections or key in drivers) != isinstance(value, dict):
+            if (key in sections or key in free) != isinstance(value, dict):
                 raise self.fail(key, value, "a [section] where one belongs, a value elsewhere")
             for inner in value if key in sections else ():
                 if inner not in sections[key]:
@@ -117,10 +210,11 @@ class _Reader:
             baud=self.number("uart.baud", 300, 20_000_000),
             registers=self.registers("uart", "baud"),
             machine=self.word("machine") if start == "qemu" else "",
-            flash_tool=self.choice("tool.name", ("st-flash",)) if start == "serial" else "",
+            tools=self.tools() if "tool" in self.raw else {},
             watchdog=self.word("watchdog.driver") if watchdog else "",
             watchdog_ms=self.number("watchdog.ms", *WATCHDOG_MS) if watchdog else 0,
             watchdog_registers=self.registers("watchdog", "ms"),
+            chip=self.chip,
         )
         self.check_together(found)
         return found
@@ -148,12 +242,16 @@ class _Reader:
             return
         if b.cpu in ARMV6M and "irq" in b.registers:
             self.number("uart.irq", 0, ARMV6M_IRQ)
-        if b.flash.origin % VECTORS:
+        if b.family == RISCV and "irq" in b.registers:
+            raise self.fail("uart.irq", b.registers["irq"], "none on RISC-V, whose drivers poll")
+        if b.family == ARM and b.flash.origin % VECTORS:
             raise self.fail("flash.origin", hex(b.flash.origin), f"a multiple of {VECTORS}, for the vector table")
         if _overlap(b.flash, b.ram):
             raise self.fail("ram", b.ram, "a region that does not overlap flash")
         if b.start == "unicorn":
             self.check_unicorn(b)
+        if b.start == "rp2040py":
+            self.choice("uart.driver", ("rp2040_uart",))
 
     def check_unicorn(self, b: Board) -> None:
         """Check what runtime/emulator.py relies on."""
@@ -169,6 +267,22 @@ class _Reader:
                 raise self.fail(key, region, f"origin and size in multiples of {PAGE} where start is unicorn")
             if region.end > PRIVATE or _overlap(region, Region(base, PAGE)):
                 raise self.fail(key, region, f"a region below {PRIVATE:#x} without the UART's page")
+
+    def tools(self) -> dict[str, dict[str, str | int]]:
+        """The tools of [tool], the default first. What each allows, its file in boards/flashers says."""
+        first = self.word("tool.name")
+        found: dict[str, dict[str, str | int]] = {first: {}}
+        for name, values in self.raw["tool"].items():
+            if name == "name":
+                continue
+            if not (WORD.fullmatch(name) and isinstance(values, dict)):
+                raise self.fail("tool key", name, "name, and a section [tool.<name>] of each tool")
+            for key, value in values.items():
+                number = isinstance(value, int) and not isinstance(value, bool) and 0 <= value < 2**32
+                if not number and not (isinstance(value, str) and OF_TOOL.fullmatch(value)):
+                    raise self.fail(f"tool.{name}.{key}", value, "a number, or a plain word or path")
+            found[name] = dict(values)
+        return found
 
     def value(self, key: str) -> object:
         outer, _, inner = key.partition(".")
@@ -210,14 +324,20 @@ def _overlap(a: Region, b: Region) -> bool:
     return max(a.origin, b.origin) < min(a.end, b.end)
 
 
-def find(folder: Path, name: str) -> Board:
-    """The board `name` in a folder of board folders. Raises ConfigError if there is none."""
-    known = names(folder)
+def find(folders: list[Path], name: str) -> Board:
+    """The board `name` in folders of board folders. Raises ConfigError if there is none."""
+    known = names(folders)
     if name not in known:
-        raise unknown("board", name, known, "boards/")
-    return load(folder / name / "board.toml")
+        raise unknown("board", name, list(known), "boards/")
+    return load(known[name], [folder / CHIPS for folder in folders])
 
 
-def names(folder: Path) -> list[str]:
-    """The boards in a folder of board folders, sorted."""
-    return sorted(p.parent.name for p in folder.glob("*/board.toml"))
+def names(folders: list[Path]) -> dict[str, Path]:
+    """The boards in folders of board folders, sorted, with their files. Raises ConfigError if two have one name."""
+    found: dict[str, Path] = {}
+    for path in (path for folder in folders for path in folder.glob("*/board.toml")):
+        if path.parent.name in found:
+            other = found[path.parent.name].parent
+            raise ConfigError(f"{path.parent} has the name of {other}", "rename this folder: a board has one name")
+        found[path.parent.name] = path
+    return dict(sorted(found.items()))

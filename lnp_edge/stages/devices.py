@@ -56,5 +56,5 @@ def built(
         told["sources"] = hashlib.sha256(sources.encode()).hexdigest()
         told["image"] = hashlib.sha256(image.read_bytes()).hexdigest()
         told["toolchain"] = board.toolchain
-        told["compiler"] = build.version(board.toolchain)
+        told["compiler"] = build.version(board.toolchain, board.family)
     return image

@@ -1,9 +1,16 @@
-"""A board counts as flashed when it says so itself: tools are fakes here, the board is firmware on a pty."""
+"""A board counts as flashed when it says so itself: tools are fakes here, the board is firmware on a pty.
 
+test_flashers.py has the real tools.
+"""
+
+import hashlib
+import json
 import os
 import shutil
 import subprocess
 import tty
+from dataclasses import replace
+from datetime import datetime
 from functools import cache
 
 import pytest
@@ -12,9 +19,14 @@ from tiny import tiny_model
 
 from lnp_edge import boards
 from lnp_edge.cli import main
+from lnp_edge.firmware_gen import flash
 from lnp_edge.firmware_gen.build import build
 from lnp_edge.firmware_gen.generate import generate, write
 from lnp_edge.runtime import link
+from lnp_edge.spec.board import Region
+
+DONE = "echo Flash written and verified"
+RECEIPT = "build/gcc/lnp_net.flashed.json"
 
 
 @pytest.fixture(scope="module")
@@ -75,16 +87,85 @@ def told(capsys):
 
 
 def test_a_board_that_runs_the_model_is_flashed(folder, board, capsys):
-    at, port = folder("echo done"), board(1)
+    at, port = folder(DONE), board(1)
     assert main(["flash", str(at), "--port", port]) == 0
-    flashed, runs = capsys.readouterr().out.splitlines()
+    flashed, runs, kept = capsys.readouterr().out.splitlines()
     assert flashed.startswith("flashed: cd ") and runs == f"{port} runs model {tiny_model(1, n=10).fingerprint:08x}"
+    assert kept == f"verified: by the tool; kept in {at / RECEIPT}"
+
+
+def test_what_was_done_is_kept_beside_the_image_until_the_next_flashing(folder, board, capsys):
+    at, port = folder('case "$1" in --version) echo v1.7.0;; *) ' + DONE + ";; esac"), board(1)
+    assert main(["flash", str(at), "--port", port]) == 0
+    receipt = json.loads((at / RECEIPT).read_text())
+    assert datetime.fromisoformat(receipt.pop("when")).tzinfo is not None
+    image, written = (at / f"build/gcc/lnp_net.{kind}" for kind in ("elf", "bin"))
+    assert receipt == {
+        "format": 1,
+        "board": "nucleo-f401re",
+        "tool": "st-flash",
+        "version": "v1.7.0",
+        "commands": [["st-flash", "--reset", "write", "build/gcc/lnp_net.bin", "0x08000000"]],
+        "image": {"file": "lnp_net.elf", "sha256": hashlib.sha256(image.read_bytes()).hexdigest()},
+        "written": {
+            "file": "lnp_net.bin",
+            "sha256": hashlib.sha256(written.read_bytes()).hexdigest(),
+            "origin": "0x08000000",
+            "bytes": written.stat().st_size,
+        },
+        "verified": "by the tool",
+        "port": port,
+        "model": f"{tiny_model(1, n=10).fingerprint:08x}",
+    }
+    folder("exit 1")
+    assert main(["flash", str(at), "--port", port]) == 2
+    assert not (at / RECEIPT).exists()
+
+
+def test_a_tool_that_is_killed_midway_leaves_a_board_whose_state_is_said(folder, capsys):
+    assert main(["flash", str(folder("echo writing; kill -9 $$")), "--port", "/dev/null"]) == 2
+    assert told(capsys).startswith(
+        "st-flash was ended by signal 9: writing\n  the board may hold the old program, a part"
+    )
+
+
+def test_a_tool_that_gives_no_result_is_ended(folder, capsys, monkeypatch):
+    monkeypatch.setattr(flash, "TIMEOUT", 0.2)  # s; nothing comes however long it waits
+    assert main(["flash", str(folder("[ $1 = --version ] || exec sleep 60")), "--port", "/dev/null"]) == 2
+    assert "no result in 0.2 s\n  the board may hold the old program" in told(capsys)
+
+
+def test_a_tool_that_found_no_board_wrote_nothing(folder, capsys):
+    assert main(["flash", str(folder('echo "Couldn\'t find any ST-Link devices"; exit 1')), "--port", "/dev/null"]) == 2
+    assert "\n  nothing was written: is the board connected" in told(capsys)
+
+
+def test_a_tool_that_speaks_the_users_language_is_asked_for_english(folder, board, monkeypatch):
+    monkeypatch.setenv("LC_ALL", "de_DE.UTF-8")
+    assert main(["flash", str(folder(f"[ $LC_ALL = C ] && {DONE}")), "--port", board(1)]) == 0
+
+
+def test_an_image_of_another_board_is_refused_before_the_tool_runs(folder, capsys, monkeypatch):
+    at, real = folder("touch ran"), boards.get("nucleo-f401re")
+    for other, where in (
+        (replace(real, flash=Region(0x0800_0000, 4096)), "0x8000000 to 0x8000fff"),
+        (replace(real, flash=Region(0, 2**19)), "0x0 to 0x7ffff"),
+        (replace(real, ram=Region(0x2000_0000, 1024)), "0x20000000 to 0x200003ff"),
+    ):
+        monkeypatch.setattr(boards, "get", lambda name, other=other: other)
+        assert main(["flash", str(at), "--port", "/dev/null"]) == 2
+        assert where in told(capsys) and not (at / "ran").exists()
 
 
 def test_a_tool_that_did_nothing_and_reports_no_error_is_found_out(folder, board, capsys):
-    at, port = folder("exit 0"), board(2)
+    at, port = folder(DONE), board(2)
     assert main(["flash", str(at), "--port", port]) == 2
     assert f"{port} runs model {tiny_model(2, n=10).fingerprint:08x}, not this one" in told(capsys)
+
+
+def test_a_tool_that_says_nothing_has_failed(folder, board, capsys):
+    assert main(["flash", str(folder("exit 0")), "--port", board(1)]) == 2
+    assert "failed with code 0: it did not say 'Flash written and verified'" in told(capsys)
 
 
 def test_a_tool_that_prints_an_error_and_exits_with_0_has_failed(folder, board, capsys):
@@ -97,7 +178,7 @@ def test_a_board_that_is_silent_after_flashing_is_not_flashed(folder, capsys, mo
     monkeypatch.setattr(link, "DEADLINE", 0.2)  # s; nothing comes however long it waits
     master, slave = os.openpty()
     try:
-        assert main(["flash", str(folder("exit 0")), "--port", os.ttyname(slave)]) == 2
+        assert main(["flash", str(folder(DONE)), "--port", os.ttyname(slave)]) == 2
         assert "no bytes from" in told(capsys)
     finally:
         os.close(master)
@@ -126,7 +207,7 @@ def test_an_image_that_is_cut_off_is_not_flashed(folder, capsys):
 
 
 def test_the_tools_file_replaces_a_link_and_follows_none(folder, board, capsys, tmp_path):
-    at = folder("exit 0")
+    at = folder(DONE)
     (tmp_path / "mine").write_text("mine")
     (at / "build/gcc/lnp_net.bin").symlink_to(tmp_path / "mine")
     assert main(["flash", str(at), "--port", board(1)]) == 0

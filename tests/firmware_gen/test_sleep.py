@@ -5,7 +5,7 @@ from contextlib import closing
 
 import numpy as np
 import pytest
-from conftest import need_for
+from conftest import need_for, of_boards
 from tiny import tiny_counts, tiny_model
 
 from lnp_edge import boards
@@ -56,7 +56,7 @@ def test_boards_whose_uart_interrupts_are_emulated():
     assert {"mps2-an386", "netduinoplus2"} <= set(QEMU)
 
 
-@pytest.mark.parametrize("board", QEMU)
+@pytest.mark.parametrize("board", of_boards(QEMU))
 def test_a_program_sleeps_between_samples(tmp_path, board):
     """Each wake-up is a byte's. A processor that waits by asking would ask millions of times."""
     need_for(board)

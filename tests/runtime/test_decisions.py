@@ -12,7 +12,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from conftest import need, need_for
+from conftest import EVERYDAY, need, need_for, of_boards
 from tiny import tiny_counts, tiny_front, tiny_loop, tiny_model
 
 from lnp_edge import boards
@@ -39,7 +39,11 @@ KINDS = {
     # Five windows of 100,000 synapses: more samples come meanwhile than a driver keeps.
     "slow": lambda: replace(tiny_model(n=600, density=0.3), hop=4).check(),
 }
-BUILDS = [(name, chain) for name in boards.names() for chain in commands.names(boards.get(name))]
+BUILDS = [
+    (name, chain)
+    for name in boards.names()
+    for chain in (commands.names(boards.get(name)) if name in EVERYDAY else [boards.get(name).toolchain])
+]
 
 
 @pytest.fixture(scope="module")
@@ -76,7 +80,7 @@ def test_a_program_decides_as_the_host_does(program, board, kind):
     assert found.lines() == ["decisions: 40 from single samples, 0 differences"]
 
 
-@pytest.mark.parametrize(("board", "toolchain"), BUILDS)
+@pytest.mark.parametrize(("board", "toolchain"), of_boards(BUILDS))
 def test_a_program_is_built_for_every_board(tmp_path, board, toolchain):
     need_for(board, toolchain, start=False)
     write(generate(KINDS["stream"](), boards.get(board), app=True), tmp_path)

@@ -1,0 +1,48 @@
+// UART 16550 with registers of one byte, polled. Its FIFO keeps 16 bytes. TL16C550C data sheet (SLLS177).
+#include "lnp_board.h"
+#include "lnp_config.h"
+
+#if !defined(LNP_UART_BASE) || !defined(LNP_UART_CLOCK)
+#error "board.toml: [uart] base, clock: the address of the UART, and the clock that it divides"
+#endif
+
+#define REGISTER(at) (*(volatile uint8_t *)(LNP_UART_BASE + (at)))
+#define DATA REGISTER(0u)
+#define FIFO REGISTER(2u)
+#define LINE REGISTER(3u)
+#define STATE REGISTER(5u)
+#define DIVIDER_LOW REGISTER(0u)  // while LINE has DIVIDER
+#define DIVIDER_HIGH REGISTER(1u)
+
+enum { FIFO_ON = 1 | 2 | 4, EIGHT_BITS = 3, DIVIDER = 0x80, RX_READY = 1, TX_EMPTY = 0x20 };
+
+void lnp_board_init(void)
+{
+    const uint32_t divider = (LNP_UART_CLOCK + 8u * LNP_BAUD) / (16u * LNP_BAUD);
+    LINE = DIVIDER | EIGHT_BITS;
+    DIVIDER_LOW = (uint8_t)divider;
+    DIVIDER_HIGH = (uint8_t)(divider >> 8);
+    LINE = EIGHT_BITS;
+    FIFO = FIFO_ON;
+}
+
+size_t lnp_board_read(uint8_t *bytes, size_t most)
+{
+    size_t count = 0;
+    while (count == 0 || (count < most && (STATE & RX_READY) != 0)) {
+        while ((STATE & RX_READY) == 0) {
+        }
+        bytes[count] = DATA;
+        count++;
+    }
+    return count;
+}
+
+void lnp_board_write(const uint8_t *bytes, size_t count)
+{
+    for (size_t i = 0; i < count; i++) {
+        while ((STATE & TX_EMPTY) == 0) {
+        }
+        DATA = bytes[i];
+    }
+}

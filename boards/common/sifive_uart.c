@@ -1,0 +1,86 @@
+// UART0 of a SiFive FE310, polled, and the core at the 16 MHz of the board's crystal. Its FIFO keeps 8 bytes.
+// FE310-G000 manual v3p1, chapters Clock Generation, GPIO and UART.
+#include "lnp_board.h"
+#include "lnp_config.h"
+
+#if !defined(LNP_UART_BASE) || !defined(LNP_UART_GPIO) || !defined(LNP_UART_PINS) || !defined(LNP_UART_PRCI)
+#error \
+    "board.toml: [uart] base, gpio, prci, pins: the addresses of UART, GPIO and PRCI, and the pins as a mask"
+#endif
+
+#define REGISTER(address) (*(volatile uint32_t *)(address))
+#define TX_DATA REGISTER(LNP_UART_BASE + 0x00u)
+#define RX_DATA REGISTER(LNP_UART_BASE + 0x04u)
+#define TX_CONTROL REGISTER(LNP_UART_BASE + 0x08u)
+#define RX_CONTROL REGISTER(LNP_UART_BASE + 0x0Cu)
+#define DIVIDER REGISTER(LNP_UART_BASE + 0x18u)
+#define PIN_HARDWARE REGISTER(LNP_UART_GPIO + 0x38u)  // iof_en: a pin belongs to hardware
+#define PIN_SECOND REGISTER(LNP_UART_GPIO + 0x3Cu)    // iof_sel: to which of two
+#define RING_OSCILLATOR REGISTER(LNP_UART_PRCI + 0x00u)
+#define CRYSTAL REGISTER(LNP_UART_PRCI + 0x04u)
+#define PLL REGISTER(LNP_UART_PRCI + 0x08u)
+#define PLL_OUT REGISTER(LNP_UART_PRCI + 0x0Cu)
+
+#define CRYSTAL_HZ 16000000u
+_Static_assert(LNP_CLOCK_HZ == CRYSTAL_HZ, "board.toml: this driver needs a clock_hz of 16 MHz");
+
+#define FULL_OR_EMPTY (1u << 31)  // of TX_DATA and of RX_DATA
+#define ENABLE (1u << 30)
+#define READY (1u << 31)
+#define PLL_SELECT (1u << 16)  // the core runs from the PLL
+#define PLL_CRYSTAL (1u << 17)
+#define PLL_BYPASS (1u << 18)
+#define PLL_BY_ONE (1u << 8)
+
+enum { PATIENCE = 100000 };  // polls before giving up on the crystal
+
+static void start_clock(void)
+{
+    CRYSTAL = ENABLE;
+    for (uint32_t poll = 0; poll < PATIENCE && (CRYSTAL & READY) == 0; poll++) {
+    }
+    PLL = PLL_CRYSTAL | PLL_BYPASS;
+    PLL_OUT = PLL_BY_ONE;
+    PLL = PLL_CRYSTAL | PLL_BYPASS | PLL_SELECT;
+    RING_OSCILLATOR &= ~ENABLE;
+}
+
+// A byte that was received, or a number below 0. Reading takes it out of the FIFO.
+static int32_t received(void)
+{
+    return (int32_t)RX_DATA;
+}
+
+void lnp_board_init(void)
+{
+    start_clock();
+    DIVIDER = (LNP_CLOCK_HZ + LNP_BAUD / 2u) / LNP_BAUD - 1u;
+    PIN_SECOND &= ~LNP_UART_PINS;
+    PIN_HARDWARE |= LNP_UART_PINS;
+    TX_CONTROL = 1;
+    RX_CONTROL = 1;
+}
+
+size_t lnp_board_read(uint8_t *bytes, size_t most)
+{
+    size_t count = 0;
+    while (count < most) {
+        const int32_t byte = received();
+        if (byte >= 0) {
+            bytes[count] = (uint8_t)byte;
+            count++;
+        } else if (count > 0) {
+            break;
+        }
+    }
+    return count;
+}
+
+void lnp_board_write(const uint8_t *bytes, size_t count)
+{
+    for (size_t i = 0; i < count; i++) {
+        while ((TX_DATA & FULL_OR_EMPTY) != 0) {
+        }
+        TX_DATA = bytes[i];
+    }
+}

@@ -1,0 +1,51 @@
+"""What the examples of several kinds share: a sketch, and samples that are made up."""
+
+SKETCH = """// Samples in, ${what}s out: reads analog pins, and lights the LED while
+// ${first}.
+// Begin your own with a copy of it.
+#include <lnp_${name}.h>
+
+static lnp_${name}_stream_t stream;
+static int16_t sample[LNP_${NAME}_CHANNELS];
+static uint32_t next;  // when a sample is due, in microseconds
+
+// Your part: reads a sensor, as counts of the data that the network was trained on.
+static void read_sample()
+{
+    for (uint8_t k = 0; k < LNP_${NAME}_CHANNELS; k++) {
+        sample[k] = (int16_t)analogRead(A0 + k);
+    }
+}
+
+void setup()
+{
+    pinMode(LED_BUILTIN, OUTPUT);
+    lnp_${name}_stream_init(&stream);
+    next = micros();
+}
+
+void loop()
+{
+    if ((int32_t)(micros() - next) < 0) {
+        return;
+    }
+    next += (uint32_t)(LNP_${NAME}_SAMPLE_SECONDS * 1e6);
+    lnp_decision_t decision;
+    read_sample();
+    if (lnp_${name}_push(&stream, sample, &decision)) {
+        digitalWrite(LED_BUILTIN, (${test}) ? HIGH : LOW);
+    }
+}
+"""
+
+SYNTHETIC = """// Your part: reads a sensor, as counts of the data that the network was trained on.
+// As it stands it makes them up.
+static void read_sample(int16_t sample[LNP_${NAME}_CHANNELS])
+{
+    static uint32_t count;
+    for (uint32_t k = 0; k < LNP_${NAME}_CHANNELS; k++) {
+        sample[k] = (int16_t)((int32_t)(count * (37u + 11u * k) % 2000u) - 1000);
+    }
+    count++;
+}
+"""

@@ -1,0 +1,103 @@
+"""Real boards, which nothing here runs: their firmware links and fits. The boot block of the RP2040, which does run."""
+
+import re
+import struct
+
+import pytest
+from conftest import need, need_for, of_boards
+from elftools.elf.elffile import ELFFile
+from tiny import tiny_model, tiny_stack
+
+from lnp_edge import boards
+from lnp_edge.cli import main
+from lnp_edge.firmware_gen import commands, elf
+from lnp_edge.firmware_gen.build import build
+from lnp_edge.firmware_gen.generate import generate, write
+from lnp_edge.interchange import onnx_file
+
+REAL = [
+    (name, toolchain)
+    for name in boards.names()
+    if boards.get(name).start == "serial"
+    for toolchain in commands.names(boards.get(name))
+]
+
+
+def image_for(model, board, folder, toolchain=""):
+    write(generate(model, board), folder)
+    return build(folder, toolchain, "-O1").image
+
+
+def whole(image):
+    """The symbols, and where each segment is loaded from and to: (flash, bytes, memory, bytes there)."""
+    with image.open("rb") as file:
+        found = ELFFile(file)
+        symbols = {s.name: s["st_value"] for s in found.get_section_by_name(".symtab").iter_symbols()}
+        keys = ("p_paddr", "p_filesz", "p_vaddr", "p_memsz")
+        return symbols, [tuple(s[key] for key in keys) for s in found.iter_segments("PT_LOAD") if s["p_memsz"]]
+
+
+@pytest.mark.parametrize(("name", "toolchain"), of_boards(REAL))
+def test_firmware_of_a_real_board_links_and_fits(tmp_path, name, toolchain):
+    """It lies within the memory of the board, and the core finds its stack and its first instruction."""
+    need_for(name, toolchain)
+    board = boards.get(name)
+    image = image_for(tiny_stack(), board, tmp_path, toolchain)
+    symbols, segments = whole(image)
+    for loaded, size, at, memory in segments:
+        assert any(r.origin <= at and at + memory <= r.end for r in (board.flash, board.ram))
+        assert not size or (board.flash.origin <= loaded and loaded + size <= board.flash.end)
+    vectors = symbols["lnp_vectors"] - board.flash.origin
+    assert vectors == (256 if "lnp_boot" in symbols else 0)
+    begin = struct.unpack_from("<II", elf.flash_bytes(image, board.flash.origin), vectors)
+    assert begin == (symbols["lnp_stack_top"], symbols["Reset_Handler"] | 1)
+
+
+def crc_of_boot(block):
+    """RP2040 data sheet 2.8.1.3.1: polynomial 0x04C11DB7, from all ones, upper bits first."""
+    crc = 0xFFFFFFFF
+    for byte in block:
+        crc ^= byte << 24
+        for _ in range(8):
+            crc = (crc << 1 ^ (0x04C11DB7 if crc >> 31 else 0)) & 0xFFFFFFFF
+    return crc
+
+
+def test_the_boot_block_of_the_pico_sets_up_its_flash_and_begins_our_program(tmp_path):
+    """The boot ROM checks its CRC and runs it from the end of RAM: data sheet 2.8.1.3."""
+    need_for("rpi-pico")
+    need("unicorn")
+    import unicorn
+    from unicorn import arm_const
+
+    board = boards.get("rpi-pico")
+    image = image_for(tiny_model(), board, tmp_path)
+    flash, (symbols, _) = elf.flash_bytes(image, board.flash.origin), whole(image)
+    block = flash[:256]
+    assert struct.unpack("<I", block[252:]) == (crc_of_boot(block[:252]),)
+    uc = unicorn.Uc(unicorn.UC_ARCH_ARM, unicorn.UC_MODE_THUMB | unicorn.UC_MODE_MCLASS)
+    uc.ctl_set_cpu_model(arm_const.UC_CPU_ARM_CORTEX_M0)
+    uc.mem_map(board.flash.origin, board.flash.size)
+    uc.mem_write(board.flash.origin, flash)
+    uc.mem_map(board.ram.origin, 0x42000)
+    uc.mem_write(0x20041F00, block[:252])
+    uc.mem_map(0xE0000000, 0x100000)
+    written = []
+    uc.mmio_map(0x18000000, 0x1000, None, None, lambda uc, at, size, value, _: written.append((at, value)), None)
+    reached = symbols["Reset_Handler"] | 1
+    uc.emu_start(0x20041F01, reached & ~1, count=100)
+    assert uc.reg_read(arm_const.UC_ARM_REG_PC) == reached & ~1
+    assert uc.reg_read(arm_const.UC_ARM_REG_SP) == symbols["lnp_stack_top"]
+    assert bytes(uc.mem_read(0xE000ED08, 4)) == struct.pack("<I", symbols["lnp_vectors"])
+    # 4.10.13: off; clock / 4; 32 bits after instruction and address; command 03, 8 bits, 24 of address; one word; on.
+    expected = [(0x08, 0), (0x14, 4), (0x00, 31 << 16 | 3 << 8), (0xF4, 0x03000218), (0x04, 0), (0x08, 1)]
+    assert written == expected
+
+
+@pytest.mark.slow
+def test_the_pico_passes_the_self_test_too(tmp_path, capsys):
+    """Whose floods fill the ring and the FIFO while the core goes to sleep: a wake-up that is lost hangs it."""
+    need_for("rpi-pico")
+    onnx_file.save(tiny_model(), tmp_path / "m.onnx")
+    assert main(["verify", str(tmp_path / "m.onnx"), "--board", "rpi-pico", "--steps", "20"]) == 0
+    assert re.search(r"self-test: \d+ cases, 0 differences", capsys.readouterr().out)

@@ -1,0 +1,400 @@
+"""The flash tools: what their files may say, and the tools themselves, against stand-ins of the boards."""
+
+import json
+import os
+import re
+import shlex
+import shutil
+import socket
+import struct
+import subprocess
+import tomllib
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from boot_rom import ORIGIN, BootRom
+from conftest import need, need_for
+
+from lnp_edge import boards
+from lnp_edge.base.errors import BoardError, ConfigError
+from lnp_edge.cli import main
+from lnp_edge.firmware_gen import elf, images
+from lnp_edge.firmware_gen.flash import flash, prepare
+from lnp_edge.spec import flasher
+
+GOOD = {
+    "description": "a tool",
+    "install": "get it",
+    "image": "bin",
+    "write": [["tool", "-t", "{target}", "{image}"]],
+    "version": ["tool", "-V"],
+    "verifies": True,
+    "recover": "again",
+    "parameters": {"target": {"kind": "word"}},
+}
+
+
+def load(tmp_path, name="mine", **changes):
+    """The good file with some keys changed; None leaves one out."""
+
+    def text(value):
+        if isinstance(value, dict):
+            return "{" + ", ".join(f"{k} = {text(v)}" for k, v in value.items()) + "}"
+        return json.dumps(value)
+
+    found = {k: v for k, v in (GOOD | changes).items() if v is not None}
+    (tmp_path / f"{name}.toml").write_text("\n".join(f"{k} = {text(v)}" for k, v in found.items()))
+    return flasher.load(tmp_path / f"{name}.toml")
+
+
+def test_a_tool_of_a_file_is_called_with_one_argument_for_each_part(tmp_path):
+    tool = load(tmp_path)
+    assert tool.name == "mine" and tool.asks("image") and not tool.asks("port")
+    values = {"target": "a b; rm -rf ~", "image": "build/x y.bin"}  # whatever they are: nothing splits them
+    assert tool.fill(tool.write[0], values) == ("tool", "-t", "a b; rm -rf ~", "build/x y.bin")
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [
+        *((key, None) for key in GOOD if key != "parameters"),
+        ("image", "exe"),
+        ("write", []),
+        ("write", ["tool", "{image}"]),
+        ("write", [["{image}"]]),
+        ("write", [["/bin/sh", "-c", "x"]]),
+        ("write", [["tool", "{shell}"]]),
+        ("write", [["tool", "{copy}"]]),
+        ("write", [["tool", 7]]),
+        ("write", [["tool", "line\nfeed"]]),
+        ("version", ["tool", "{image}"]),
+        ("verifies", "yes"),
+        ("says_not", "failed"),
+        ("script", "x"),
+        ("parameters", {"target": {"kind": "regex"}}),
+        ("parameters", {"target": {"kind": "word", "default": "a b"}}),
+        ("parameters", {"image": {"kind": "word"}}),
+        ("parameters", {"target": "word"}),
+    ],
+)
+def test_a_file_that_says_something_else_is_refused_with_its_key(tmp_path, key, value):
+    with pytest.raises(BoardError) as e:
+        load(tmp_path, **{key: value})
+    assert key.rstrip("s") in e.value.what and e.value.try_next.startswith("allowed: ")
+
+
+@pytest.mark.parametrize(
+    ("kind", "good", "bad"),
+    [
+        ("word", "stm32f4", ["-f", "a b", "a/b", "../x", "$(id)", "", 7]),
+        ("path", "target/stm32f4x.cfg", ["../x", "a/../b", "-f", "a b", "a;b", ""]),
+        ("address", "localhost:3333", ["localhost", "a b:1", "x:1;shell", "| sh", ":3333"]),
+        ("number", 0xE48BFF56, [-1, 2**32, "7", True, 1.5]),
+    ],
+)
+def test_a_parameter_is_of_its_kind(tmp_path, kind, good, bad):
+    tool = load(tmp_path, parameters={"target": {"kind": kind}})
+    tool.check({"target": good}, "board.toml")
+    for value in bad:
+        with pytest.raises(BoardError, match="target of mine is "):
+            tool.check({"target": value}, "board.toml")
+    for values, said in (({}, "mine needs target"), ({"target": good, "more": 1}, "no parameter 'more'")):
+        with pytest.raises(BoardError, match=said):
+            tool.check(values, "board.toml")
+
+
+@pytest.mark.parametrize("name", boards.flashers())
+def test_every_tool_that_ships_is_whole_and_ends_in_a_check(name):
+    """What neither the tool nor lnp compares with the image, a drive that vanishes, is known by the board's answer."""
+    tool = boards.flasher(name)
+    assert tool.asks("image") and (tool.verifies or tool.read or tool.asks("drive"))
+    assert ("{copy}" in " ".join(tool.read)) == bool(tool.read)
+
+
+def test_the_pages_examples_are_a_tool_and_a_boards_tools(tmp_path):
+    page = (Path(__file__).parents[2] / "docs/flashing.md").read_text()
+    of_board, of_tool = re.findall(r"```toml\n(.*?)```", page, re.S)
+    (tmp_path / "vendor-flash.toml").write_text(of_tool)
+    assert flasher.load(tmp_path / "vendor-flash.toml").says == "Verified"
+    for name, values in tomllib.loads(of_board)["tool"].items():
+        if name != "name":
+            boards.flasher(name).check(values, "the page")
+    assert set(boards.flashers()) <= set(re.findall(r"^\| `([\w-]+)` \|", page, re.M))
+
+
+def test_every_board_names_tools_that_there_are_with_their_parameters():
+    found = [boards.get(name) for name in boards.names()]  # get() checks them
+    assert {b.flash_tool for b in found} >= {"", "st-flash"}
+    assert set(boards.get("nucleo-f401re").tools) >= {"st-flash", "openocd"}
+
+
+@pytest.fixture
+def flashed_as(firmware, monkeypatch):
+    """flashed_as(board, tools) -> its built folder; until the end of the test the board is a real one with these tools.
+
+    The folder is shared: each test writes other files there.
+    """
+
+    def of(name, tools):
+        image = firmware(name)
+        real, get = replace(boards.get(name), start="serial", tools=tools), boards.get
+        monkeypatch.setattr(boards, "get", lambda asked: real if asked == name else get(asked))
+        return image.parents[2]
+
+    return of
+
+
+def test_a_tool_that_the_board_does_not_name_is_refused(flashed_as):
+    folder = flashed_as("nucleo-f401re", {"st-flash": {}, "gdb": {}})
+    with pytest.raises(ConfigError, match=r"(?s)no \[tool.avrdude\].*available: st-flash, gdb"):
+        prepare(folder, "avrdude")
+    flashed_as("nucleo-f401re", {})
+    with pytest.raises(BoardError, match="names no tool"):
+        prepare(folder)
+
+
+SHOWN = {
+    "st-flash": ({}, "st-flash --reset write B.bin 0x08000000"),
+    "pyocd": (
+        {"target": "stm32f401xe"},
+        "pyocd load -W -t stm32f401xe B.elf && pyocd commander -W -t stm32f401xe "
+        "-c 'savemem 0x08000000 SIZE B.read' -c reset",
+    ),
+    "openocd": (
+        {"interface": "interface/stlink.cfg", "target": "target/stm32f4x.cfg"},
+        "openocd -f interface/stlink.cfg -f target/stm32f4x.cfg -c 'program B.elf verify reset exit'",
+    ),
+    "probe-rs": (
+        {"chip": "STM32F401RE"},
+        "probe-rs download --chip STM32F401RE --verify B.elf && probe-rs reset --chip STM32F401RE",
+    ),
+    "esptool": (
+        {"chip": "esp32c3"},
+        "esptool --chip esp32c3 --port PORT --baud 460800 write-flash 0 B.bin",
+    ),
+    "avrdude": (
+        {"programmer": "arduino", "part": "m328p"},
+        "avrdude -c arduino -p m328p -P PORT -b 115200 -D -U flash:w:B.hex:i",
+    ),
+    "stm32flash": ({}, "stm32flash -b 57600 -m 8e1 -w B.bin -v -S 0x08000000:SIZE -g 0x08000000 PORT"),
+    "dfu-util": (
+        {},
+        "dfu-util -a 0 -s 0x08000000 -D B.bin && dfu-util -a 0 -s 0x08000000:SIZE:leave -U B.read",
+    ),
+    "uf2": ({"label": "NO-SUCH", "family": 0xE48BFF56}, "cp B.uf2 DRIVE && sync"),
+    "gdb": (
+        {"server": "localhost:4242"},
+        "gdb-multiarch -batch -nx -ex 'set tcp auto-retry off' -ex 'target extended-remote localhost:4242' -ex load "
+        "-ex compare-sections -ex 'set $sp = *(unsigned int *) 0x08000000' -ex 'set $pc = Reset_Handler' "
+        "-ex detach B.elf",
+    ),
+}
+
+
+@pytest.mark.parametrize("name", SHOWN)
+def test_a_dry_run_prints_the_command_and_runs_nothing(flashed_as, name, capsys, monkeypatch):
+    values, shown = SHOWN[name]
+    folder = flashed_as("nucleo-f401re", {"st-flash": {}, name: values})
+    monkeypatch.setenv("PATH", "")
+    assert main(["flash", str(folder), "--tool", name, "--dry-run"]) == 0
+    size = len(elf.flash_bytes(folder / "build/gcc/lnp_net.elf", 0x0800_0000))
+    shown = shown.replace("B.", "build/gcc/lnp_net.").replace("SIZE", str(size))
+    assert capsys.readouterr().out == f"cd {shlex.quote(str(folder))} && {shown}\n"
+
+
+def test_every_tool_that_ships_has_its_command_here():
+    assert set(boards.flashers()) <= set(SHOWN)
+
+
+@pytest.mark.parametrize(("tool", "option"), [("stm32flash", "--port"), ("uf2", "--drive")])
+def test_what_a_tool_needs_and_is_not_known_is_asked_for(flashed_as, tool, option):
+    job = prepare(flashed_as("nucleo-f401re", {tool: SHOWN[tool][0]}))
+    with pytest.raises(ConfigError, match=option):
+        flash(job)
+
+
+def test_a_tool_that_is_missing_names_one_that_is_installed(flashed_as, tmp_path, monkeypatch):
+    folder = flashed_as("nucleo-f401re", {"st-flash": {}, "openocd": SHOWN["openocd"][0]})
+    (tmp_path / "openocd").write_text("#!/bin/sh\n")
+    (tmp_path / "openocd").chmod(0o755)
+    monkeypatch.setenv("PATH", str(tmp_path))
+    with pytest.raises(BoardError, match=r"(?s)st-flash is not installed.*stlink-tools; or take --tool openocd"):
+        flash(prepare(folder))
+
+
+def test_a_boot_loaders_drive_gets_the_image_as_uf2(flashed_as, tmp_path, monkeypatch):
+    folder = flashed_as("nucleo-f401re", {"uf2": SHOWN["uf2"][0]})
+    drive = tmp_path / "RPI RP2 ü"
+    drive.mkdir()
+    monkeypatch.chdir(tmp_path)
+    receipt = flash(prepare(folder, drive=drive.name))
+    assert receipt["verified"] == "not" and receipt["version"].startswith("cp ")
+    blocks = list(struct.iter_unpack("<8I476s1I", (drive / "lnp_net.uf2").read_bytes()))
+    data = elf.flash_bytes(folder / "build/gcc/lnp_net.elf", 0x0800_0000)
+    for k, (start, also, flags, at, size, index, count, family, payload, end) in enumerate(blocks):
+        assert (start, also, end) == (0x0A324655, 0x9E5D5157, 0x0AB16F30)  # "UF2\\n", ...: github.com/microsoft/uf2
+        assert (flags, family) == (0x2000, 0xE48BFF56)
+        assert (at, size, index, count) == (0x0800_0000 + 256 * k, 256, k, len(blocks))
+        assert not any(payload[256:])
+    assert b"".join(block[8][:256] for block in blocks).rstrip(b"\xff") == data.rstrip(b"\xff")
+    assert len(blocks) == -(-len(data) // 256)
+
+
+@pytest.mark.parametrize(("origin", "size"), [(0, 1), (0, 70000), (0x0800_0000, 65536), (0x0801_FFF8, 40)])
+def test_intel_hex_is_what_objcopy_reads(tmp_path, origin, size):
+    need("arm-none-eabi-objcopy")
+    data = bytes(k * 7 % 251 for k in range(size))
+    (tmp_path / "a.hex").write_bytes(images.as_hex(data, origin))
+    command = ["arm-none-eabi-objcopy", "-I", "ihex", "-O", "binary", tmp_path / "a.hex", tmp_path / "a.bin"]
+    subprocess.run(command, check=True)
+    assert (tmp_path / "a.bin").read_bytes() == data
+    shown = subprocess.run(["arm-none-eabi-objdump", "-h", tmp_path / "a.hex"], capture_output=True, text=True)
+    assert f"{origin:08x}" in shown.stdout
+
+
+@pytest.fixture
+def chip():
+    """chip(**faults) -> a BootRom, closed at the end."""
+    open_ = []
+
+    def of(**faults):
+        open_.append(BootRom(**faults))
+        return open_[-1]
+
+    yield of
+    for one in open_:
+        one.close()
+
+
+def real(program):
+    """Skip without this flash tool."""
+    if not shutil.which(program):
+        pytest.skip(f"not installed: {program}")
+
+
+PTY = {"stm32flash": {"mode": "8n1"}}  # a pty has no parity
+
+
+@pytest.mark.slow
+def test_stm32flash_writes_through_a_boot_rom_and_the_board_then_answers(flashed_as, firmware, chip, capsys):
+    real("stm32flash")
+    rom, folder = chip(program=firmware("host")), flashed_as("nucleo-f401re", PTY)
+    assert main(["flash", str(folder), "--port", rom.port]) == 0, capsys.readouterr().err
+    data = elf.flash_bytes(folder / "build/gcc/lnp_net.elf", ORIGIN)
+    assert rom.flash[: len(data)] == data and not set(rom.flash[len(data) :]) - {0xFF} and rom.started == ORIGIN
+    receipt = json.loads((folder / "build/gcc/lnp_net.flashed.json").read_text())
+    assert receipt["version"].startswith("stm32flash ")
+    assert (receipt["verified"], receipt["port"]) == ("by the tool", rom.port)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("writes", [0, 1, 7])
+def test_a_board_whose_power_fails_while_stm32flash_writes_is_not_flashed(flashed_as, chip, writes, capsys):
+    real("stm32flash")
+    rom, folder = chip(dies_after=writes), flashed_as("nucleo-f401re", PTY)
+    assert main(["flash", str(folder), "--port", rom.port]) == 2
+    what, state = capsys.readouterr().err.splitlines()
+    assert what.startswith("stm32flash failed with code 1: ") and rom.writes == writes
+    assert "the board may hold the old program, a part of the new one, or none; set BOOT0 high" in state
+    assert not (folder / "build/gcc/lnp_net.flashed.json").exists()
+
+
+@pytest.mark.slow
+def test_a_bit_that_flash_does_not_take_is_found_by_stm32flash(flashed_as, chip, capsys):
+    real("stm32flash")
+    rom, folder = chip(wrong_at=300), flashed_as("nucleo-f401re", PTY)
+    assert main(["flash", str(folder), "--port", rom.port]) == 2
+    assert "Failed to verify at address 0x0800012c" in capsys.readouterr().err
+
+
+@pytest.mark.slow
+def test_no_boot_rom_at_the_port_means_that_nothing_was_written(flashed_as, capsys):
+    real("stm32flash")
+    folder = flashed_as("nucleo-f401re", PTY)
+    line, other = os.openpty()
+    try:
+        assert main(["flash", str(folder), "--port", os.ttyname(other)]) == 2
+    finally:
+        os.close(line)
+        os.close(other)
+    assert "nothing was written" in capsys.readouterr().err
+
+
+@pytest.fixture
+def machine():
+    """machine(board) -> (the address of QEMU's gdbstub, a port), of a machine that has no image yet."""
+    running = []
+
+    def of(board):
+        with socket.socket() as free:
+            free.bind(("localhost", 0))
+            server = f"localhost:{free.getsockname()[1]}"
+        command = [*board.qemu, "-display", "none", "-monitor", "none", "-S",
+                   "-gdb", f"tcp:{server}", "-serial", "pty"]  # fmt: skip
+        running.append(subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True))
+        return server, next(word for word in running[-1].stdout.readline().split() if word.startswith("/dev/"))
+
+    yield of
+    for process in running:
+        process.kill()
+        process.wait()
+        process.stdout.close()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["mps2-an386", "netduinoplus2", "hifive1"])
+def test_gdb_loads_an_image_into_a_machine_that_then_answers(flashed_as, machine, capsys, name):
+    need_for(name)
+    real("gdb-multiarch")
+    server, port = machine(boards.get(name))
+    folder = flashed_as(name, {"gdb": {"server": server}})
+    assert main(["flash", str(folder), "--port", port]) == 0, capsys.readouterr().err
+    receipt = json.loads(next((folder / "build").rglob("*.flashed.json")).read_text())
+    assert receipt["verified"] == "by the tool" and "GNU gdb" in receipt["version"]
+
+
+@pytest.mark.slow
+def test_gdb_without_a_server_wrote_nothing(flashed_as, capsys):
+    real("gdb-multiarch")
+    folder = flashed_as("mps2-an386", {"gdb": {"server": "localhost:9"}})
+    assert main(["flash", str(folder), "--port", "/dev/null"]) == 2
+    what, state = capsys.readouterr().err.splitlines()
+    assert "refused" in what and "nothing was written" in state
+
+
+READS = """#!/bin/sh
+case "$*" in
+--version) echo 0.46.0;;
+load*) ;;
+*) cp build/gcc/lnp_net.bin build/gcc/lnp_net.read; DAMAGE;;
+esac
+"""
+
+
+@pytest.mark.parametrize(
+    ("damage", "said"),
+    [
+        (":", ""),
+        (
+            "printf x | dd of=build/gcc/lnp_net.read bs=1 seek=64 conv=notrunc 2>/dev/null",
+            "differs from the image at 0x80",
+        ),
+        ("truncate -s 100 build/gcc/lnp_net.read", "at 0x8000064: wrote 0x"),
+        ("rm build/gcc/lnp_net.read", "it read nothing back"),
+    ],
+)
+def test_what_is_read_back_is_compared_byte_for_byte(flashed_as, tmp_path, monkeypatch, damage, said):
+    folder = flashed_as("nucleo-f401re", {"st-flash": {}, "pyocd": {"target": "stm32f401xe"}})
+    prepare(folder)  # writes the .bin
+    tool = tmp_path / "pyocd"
+    tool.write_text(READS.replace("DAMAGE", damage))
+    tool.chmod(0o755)
+    monkeypatch.setenv("PATH", str(tmp_path), prepend=os.pathsep)
+    job = prepare(folder, "pyocd")
+    if not said:
+        assert flash(job)["verified"] == "read back"
+        return
+    with pytest.raises(BoardError, match=said) as e:
+        flash(job)
+    assert "the board may hold" in e.value.try_next

