@@ -159,7 +159,22 @@ class Stack:
         return []
 
 
-FRONT_ENDS = {"stack": Stack, "logdiff": LogDiff, "bands": Bands, "delta": Delta}
+class Slope:
+    """The samples of a frame, and how far its last one is from that of the frame before."""
+
+    def __init__(self, frame):
+        self.ends = []
+
+    def features(self, samples):
+        self.ends.append(samples[-1])
+        before = self.ends[-2] if len(self.ends) > 1 else samples[0]
+        return [*samples, max(-32768, min(32767, samples[-1] - before))]
+
+    def state(self):
+        return self.ends[-1:] or [0]
+
+
+FRONT_ENDS = {"stack": Stack, "logdiff": LogDiff, "bands": Bands, "delta": Delta, "slope": Slope}
 
 
 class Naive:

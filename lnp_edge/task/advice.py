@@ -88,6 +88,8 @@ def _remedies(data: Split, scores: Scores) -> list[str]:
         if scores.best == "persistence":
             return ["The past may not tell more than the present does: try another [data] ahead, or more channels."]
         found.append("Try a longer [data] window, more channels, or [train] epochs.")
+        if data.task.front.kind != "slope" and not data.test.series.free_run:
+            found.append('Or a linear path beside the spikes: [network] skip = true and [data] front = "slope".')
     else:
         plain, bands = (scores.baselines.get(f"ridge on statistics{more}", np.nan) for more in ("", " and bands"))
         if bands - plain > WORTH and not data.task.front.spectral:

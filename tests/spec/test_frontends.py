@@ -100,6 +100,27 @@ def test_delta_by_hand():
     assert FrontEnd("delta", 1).fit(scaled, {"threshold": 0.1}).params == ((10, 1),)
 
 
+def test_the_slopes_of_slope_by_hand():
+    """Of frames: from last sample to last sample, of the first from its first sample; limited to int16."""
+    counts = np.array([[[5, 0], [7, 9], [8, -30000], [4, -30000], [6, 1], [4, 32000]]], np.int16)
+    assert FrontEnd("slope", 1).run(counts)[0, :, 2:].tolist() == [
+        [0, 0], [2, 9], [1, -30009], [-4, 0], [2, 30001], [-2, 31999],
+    ]  # fmt: skip
+    assert FrontEnd("slope", 2).run(counts)[0].tolist() == [
+        [5, 0, 7, 9, 2, 9], [8, -30000, 4, -30000, -3, -30009], [6, 1, 4, 32000, 0, 32767],
+    ]  # fmt: skip
+
+
+def test_leaky_sums_of_samples_and_slopes_span_the_present():
+    """What a linear path hears through a read-out that leaks: without slopes the last sample is not in it."""
+    counts = np.random.default_rng(1).normal(0, 300, (40, 30, 1)).astype(np.int16)
+    stays = 0.9 ** np.arange(30)[::-1]
+    heard = np.einsum("wtf,t->wf", FrontEnd("slope", 1).run(counts), stays)
+    before = np.einsum("wt,t->w", counts[:, :-1, 0].astype(float), stays[1:])
+    now = heard[:, 1] + 0.1 * before + stays[0] * counts[:, 0, 0]
+    np.testing.assert_allclose(now, counts[:, -1, 0], atol=1e-9)  # sums of doubles
+
+
 def test_the_features_of_logdiff_by_hand():
     """A frame of 2: its mean, and the logarithms of 1 + the moves by 1 and by 2 samples."""
     found = FrontEnd("logdiff", 2).run(np.array([[[10], [13]], [[5], [5]]], np.int16).reshape(1, 4, 1))

@@ -67,6 +67,13 @@ def test_a_front_end_that_measures_frequencies_is_not_advised_where_it_is_set():
     assert "front =" not in said and "does not fit its own training part" in said
 
 
+def test_slopes_are_not_advised_where_they_are():
+    scores, sloped = Scores(0.9, 0.9, {"persistence": 1.0, AR: 0.8}, lower=True), data(series=True)
+    sloped = replace(sloped, task=replace(sloped.task, front=FrontEnd("slope")))
+    said = " ".join(advice(sloped, scores, "my.toml", RIVALS))
+    assert "longer [data] window" in said and "front =" not in said
+
+
 def test_a_network_that_fits_its_training_part_is_not_told_to_train_more():
     said = " ".join(advice(data(), Scores(0.95, 0.977, {PLAIN: 1.0}), "my.toml", RIVALS))
     assert f"{PLAIN} is better" in said and "does not fit" not in said and "writes its C" in said
@@ -87,6 +94,7 @@ def test_a_training_on_streams_is_longer_by_its_batches():
     (Scores(0.9, 0.9, {"persistence": 1.0, AR: 0.95}, lower=True), f"better than {AR}: 0.900 and 0.950. Tried: p"),
     (Scores(1.1, 1.1, {"persistence": 1.0}, lower=True), "try another [data] ahead"),
     (Scores(0.9, 0.9, {"persistence": 1.0, AR: 0.8}, lower=True), "linear autoregression is better"),
+    (Scores(0.9, 0.9, {"persistence": 1.0, AR: 0.8}, lower=True), '[network] skip = true and [data] front = "slope"'),
     (Scores(0.9, 0.5, {"persistence": 1.0}, lower=True), "by heart"),
 ])  # fmt: skip
 def test_advice_for_a_series(scores, wanted):
