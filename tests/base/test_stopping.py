@@ -24,6 +24,19 @@ LONG = 60  # s; only a process that hangs takes as long
 CODES = {"INT": 130, "TERM": 143, "HUP": 129}
 
 
+@pytest.fixture(autouse=True)
+def heard():
+    """Signals that the shell made this process ignore, in the background or under nohup, are heard by it and its
+    children: what a handler catches is as usual again in a new program."""
+    before = {k: signal.getsignal(k) for k in (signal.SIGINT, signal.SIGHUP, signal.SIGTERM)}
+    ignored = [k for k, handler in before.items() if handler is signal.SIG_IGN]
+    for k in ignored:
+        signal.signal(k, signal.default_int_handler if k == signal.SIGINT else lambda *_: None)
+    yield
+    for k in ignored:
+        signal.signal(k, signal.SIG_IGN)
+
+
 def started(script, *words):
     """A Python process that has printed "ready". Its children are known by a variable that they inherit."""
     head = "import os, signal, subprocess, sys, time\nfrom lnp_edge.base import stopping\n"

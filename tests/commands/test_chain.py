@@ -1,0 +1,146 @@
+"""The other commands: lnp verify, and files that one command hands on to the next."""
+
+import json
+import os
+import re
+import shlex
+import subprocess
+import sys
+
+import pytest
+from at_work import MODEL, folder
+from conftest import need
+from tiny import with_entry
+
+from lnp_edge import boards
+from lnp_edge.cli import main, parser
+from lnp_edge.commands import quantize
+from lnp_edge.interchange import onnx_file
+
+
+@pytest.fixture
+def at(tmp_path, monkeypatch):
+    return folder(tmp_path, monkeypatch)
+
+
+def test_verify_of_a_sound_device_says_so_and_returns_0(capsys, at):
+    need("cc")
+    assert main(["verify", "m.onnx", "--board", "host", "--steps", "50"]) == 0
+    said = f"verified: 50 steps, {50 * MODEL.state_words} state words, 0 differences\n"
+    first, tested, decided, reached, cost, *_ = capsys.readouterr().out.splitlines()
+    assert f"{first}\n" == said and re.match(r"self-test: \d+ cases, 0 differences \(tables ", tested)
+    assert decided == "decisions: 40 from single samples, 0 differences"
+    assert reached.startswith("coverage: ") and cost.startswith("Cost: ")
+    assert main(["verify", "m.onnx", "--board", "host", "--steps", "50", "--json"]) == 0
+    found = json.loads(capsys.readouterr().out)
+    assert (found["ok"], found["steps"], found["table_differences"]) == (True, 50, [])
+    assert (found["windows"], found["cost"]["counted"], found["decisions"]["differ"]) == (None, [], 0)
+
+
+def test_verify_with_faults_gives_the_same_result_and_tells_what_passed(capsys, at):
+    need("cc")
+    words = ["verify", "m.onnx", "--board", "host", "--steps", "500", "--faults", "3e-3", "--seed", "2"]
+    assert main(words) == 0
+    first, tested, _, _, link, faults, *_ = capsys.readouterr().out.splitlines()
+    assert ", 0 differences (" in tested
+    assert first == f"verified: 500 steps, {500 * MODEL.state_words} state words, 0 differences"
+    assert (
+        link.startswith("link: ") and " sent again, " in link and link.endswith(" 0 replayed, 0 resumed, 0 restarted")
+    )
+    assert faults.startswith("faults: ") and " flip" in faults
+    assert main([*words, "--json"]) == 0
+    found = json.loads(capsys.readouterr().out)
+    assert found["ok"] and found["link"]["sent again"] > 0
+    assert set(found["faults"]) <= {"drop", "double", "flip", "insert", "burst", "delay", "hold"}
+
+
+def test_verify_of_a_device_that_differs_returns_1(capsys, at, monkeypatch):
+    need("cc")
+    from contextlib import contextmanager
+
+    from fakes import FakePort
+
+    from lnp_edge.runtime.device import Device
+    from lnp_edge.stages import devices
+
+    @contextmanager
+    def wrong(model, name, *_):
+        other = with_entry(model, "out_bias", 0, int(model.readout.params["bias"][0]) + 1)
+        told = {"fingerprint": model.fingerprint, "board": name.encode(), "clock_hz": boards.get(name).clock_hz}
+        yield Device(FakePort(other, greeting=told), model)
+
+    monkeypatch.setattr(devices, "device", wrong)
+    assert main(["verify", "m.onnx", "--steps", "50"]) == 1
+    out = capsys.readouterr().out.splitlines()
+    assert out[0].startswith("table out_bias[0], neuron 0 of out: device ")
+    assert out[1].startswith("first difference at step 0, neuron 0 of out, y: ")
+    assert out[2] == "NOT verified: 1 of 14 tables differ, the state differs within 1 steps"
+
+
+def test_boards_and_doctor_speak_json(capsys):
+    assert main(["boards", "--json"]) == 0
+    assert [b["name"] for b in json.loads(capsys.readouterr().out)] == boards.names()
+    assert main(["doctor", "--json"]) == 0
+    assert {"what", "found", "for", "get"} == set(json.loads(capsys.readouterr().out)[0])
+
+
+def test_generate_says_how_the_synapses_lie_and_what_has_a_loop_by_hand(capsys, at):
+    assert main(["generate", "m.onnx", "--board", "host", "-o", "new"]) == 0
+    lines = capsys.readouterr().err.splitlines()
+    assert [line.partition(" ")[0] for line in lines[:3]] == ["w_in", "w_rec", "w_out"]
+    assert lines[1] == "w_rec lies as csr, 786 B: the fewest (blocks 1,276 B)"
+    assert lines[3].startswith("With the DSP instructions of Armv7E-M, loops in assembly: sense, ")
+
+
+def test_generate_build_and_flash_hand_on_a_folder(capsys, at):
+    need("arm-none-eabi-gcc")
+    assert main(["generate", "m.onnx", "--board", "nucleo-f401re", "-o", "firmware"]) == 0
+    assert "next: lnp build firmware" in capsys.readouterr().err.replace("\n", " ")
+    assert main(["build", "firmware", "--json"]) == 0
+    sizes = json.loads(capsys.readouterr().out)
+    assert 0 < sizes["flash"] < sizes["flash_size"] == 524288
+    assert main(["flash", "firmware", "--dry-run"]) == 0
+    assert capsys.readouterr().out.strip().endswith("write build/gcc/lnp_net.bin 0x08000000")
+
+
+def test_a_reader_who_stops_early_loses_no_model(at, monkeypatch):
+    def closed(*rest):
+        raise BrokenPipeError
+
+    assert main(["prune", "good.toml", "-o", "p.safetensors"]) == 0
+    monkeypatch.setattr(quantize, "_show", closed)
+    args = parser(["quantize"]).parse_args(["quantize", "p.safetensors", "-o", "q.onnx"])
+    with pytest.raises(BrokenPipeError):
+        args.run(args)
+    assert onnx_file.load(at / "q.onnx").n and (at / "q.onnx.windows").exists()
+
+
+def test_prune_quantize_and_verify_hand_on_files(capsys, at):
+    """The chain without training: an untrained network goes through as well."""
+    assert main(["prune", "good.toml", "-o", "p.safetensors"]) == 0
+    assert main(["quantize", "p.safetensors", "-o", "q.onnx", "--json"]) == 0
+    report = json.loads(capsys.readouterr().out.splitlines()[-1])
+    assert report["fingerprint"] == f"{onnx_file.load(at / 'q.onnx').fingerprint:08x}"
+    assert 0 <= report["measures"]["accuracy"] <= 1
+    assert sorted(p.name for p in at.iterdir()) == [
+        "a.csv",
+        "good.toml",
+        "m.onnx",
+        "p.safetensors",
+        "q.onnx",
+        "q.onnx.windows",
+    ]
+
+
+def test_the_abscissa_of_a_slow_network_is_not_rounded_away(capsys, at):
+    (at / "good.toml").write_text("[network]\nneurons = 8\ntau_out = 1e6\n")
+    assert main(["prune", "good.toml", "-o", "p.safetensors"]) == 0
+    assert "e-0" in capsys.readouterr().out
+
+
+def test_a_reader_that_leaves_early_is_no_error(at):
+    command = f"{shlex.quote(sys.executable)} -m lnp_edge.cli run m.onnx --source - | head -n 1"
+    rows = "1,2,3\n" * 20_000
+    done = subprocess.run(command, shell=True, input=rows, capture_output=True, text=True, env=os.environ)
+    assert done.stdout.count("\n") == 1
+    assert done.stderr == ""
