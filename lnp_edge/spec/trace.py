@@ -12,6 +12,7 @@ import re
 import textwrap
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
+from functools import lru_cache
 from types import FunctionType
 from typing import Any
 
@@ -67,7 +68,11 @@ def trace(function: Callable) -> Trace:
 
     Raises ConfigError with file and line if the function has another form.
     """
-    plain: Any = getattr(function, "py_func", function)  # of a Numba function
+    return _traced(getattr(function, "py_func", function))  # of a Numba function
+
+
+@lru_cache(256)
+def _traced(plain: Any) -> Trace:
     try:
         lines, first = inspect.getsourcelines(plain)
     except (OSError, TypeError):
