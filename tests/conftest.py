@@ -9,6 +9,7 @@ import os
 import re
 import shutil
 import subprocess
+import sys
 from functools import cache
 from importlib.util import find_spec
 from pathlib import Path
@@ -155,6 +156,22 @@ def plain_pictures(monkeypatch):
     from lnp_edge.experiments import figures
 
     monkeypatch.setattr(figures, "_save", lambda figure, path: write_whole(path, b"no picture"))
+
+
+@pytest.fixture
+def few_pictures(monkeypatch):
+    """One figure of each kind is drawn."""
+    from lnp_edge.base.files import write_whole
+    from lnp_edge.experiments import figures
+
+    drawn, save = set(), figures._save
+
+    def once(figure, path):
+        kind = sys._getframe(1).f_code.co_name
+        write_whole(path, b"\x89PNG\r\n\x1a\n") if kind in drawn else save(figure, path)
+        drawn.add(kind)
+
+    monkeypatch.setattr(figures, "_save", once)
 
 
 @pytest.fixture(scope="session")

@@ -22,7 +22,7 @@ from lnp_edge.pruning.steps import checkpoint as pruning_checkpoint
 from lnp_edge.runtime.log import Gap, Log, Sample
 from lnp_edge.runtime.source import Source
 
-FLIPS = 400
+FLIPS = {"training": 150}  # torch takes long to read one; of others 400
 MODEL = tiny_model(n=12)
 
 
@@ -119,8 +119,8 @@ KINDS = (network, training, pruning, model, windows, result, predictions)
 def test_no_flipped_bit_changes_what_is_read(tmp_path, kind):
     path, read = kind(tmp_path)
     good, wanted = path.read_bytes(), read()
-    rng, refused = np.random.default_rng(16), 0
-    for bit in rng.integers(0, 8 * len(good), FLIPS).tolist():
+    rng, refused, flips = np.random.default_rng(16), 0, FLIPS.get(kind.__name__, 400)
+    for bit in rng.integers(0, 8 * len(good), flips).tolist():
         damaged = bytearray(good)
         damaged[bit // 8] ^= 1 << bit % 8
         path.write_bytes(damaged)
@@ -129,7 +129,7 @@ def test_no_flipped_bit_changes_what_is_read(tmp_path, kind):
         except LnpError as e:
             refused += 1
             assert e.what and e.try_next and "\n" not in e.what + e.try_next, bit
-    assert refused > FLIPS / 4
+    assert refused > flips / 4
     path.write_bytes(good)
     assert read() == wanted
 
@@ -144,7 +144,7 @@ def test_no_flipped_bit_changes_a_sample_of_a_log(tmp_path):
     log.close()
     good, known = path.read_bytes(), [(s.t, s.counts.tolist()) for s in wanted]
     rng, lost = np.random.default_rng(16), 0
-    for bit in rng.integers(0, 8 * len(good), FLIPS).tolist():
+    for bit in rng.integers(0, 8 * len(good), 400).tolist():
         damaged = bytearray(good)
         damaged[bit // 8] ^= 1 << bit % 8
         path.write_bytes(damaged)
@@ -161,7 +161,7 @@ def test_no_flipped_bit_changes_a_sample_of_a_log(tmp_path):
             now = known.index((event.t, event.counts.tolist()))
             assert before is None or now == before + 1 or before == -1, bit
             before, lost = now, lost + (before is None)
-    assert lost > FLIPS / 4
+    assert lost > 100
 
 
 def no(key):

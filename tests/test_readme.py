@@ -21,7 +21,7 @@ def block(first_word: str) -> str:
 
 def test_the_chain_of_commands_runs_as_written(tmp_path, monkeypatch, capsys):
     need("torch", "arm-none-eabi-gcc", "ziglang", "unicorn", "elftools")
-    (tmp_path / "demo.toml").write_text("[network]\nneurons = 24\n[train]\nepochs = 1\n")
+    (tmp_path / "demo.toml").write_text("[network]\nneurons = 24\n[train]\nepochs = 1\n[data]\nlimit = 2\n")
     recording = spar.load().recordings[0]
     np.savetxt(tmp_path / "recording.csv", recording, fmt="%d", delimiter=",")
     lines = [shlex.split(line, comments=True) for line in block("lnp prune").splitlines()]

@@ -1,6 +1,8 @@
 """The layout of a model in flash: typed arrays, in one order for generator and verifier."""
 
 from dataclasses import dataclass, replace
+from functools import lru_cache
+from importlib import import_module
 from types import ModuleType
 
 import numpy as np
@@ -42,13 +44,19 @@ def chosen(model: QuantizedModel, p: Projection) -> str:
 
 def _serving(model: QuantizedModel, p: Projection) -> list[tuple[int, ModuleType]]:
     """Bytes and layout of those that serve a projection, the one that is taken first."""
-    known = (plugins.get(PACKAGE, name) for name in plugins.names(PACKAGE))
+    known = _known(tuple(import_module(PACKAGE).__path__))
     sizes = [(sum(t.nbytes for t in one.tables(model, p).values()), one) for one in known if one.serves(model, p)]
     return sorted(sizes, key=lambda found: found[0] / found[1].WORTH)
 
 
 def _name(kind: ModuleType) -> str:
     return kind.__name__.rpartition(".")[2]
+
+
+@lru_cache
+def _known(path: tuple[str, ...]) -> tuple[ModuleType, ...]:
+    """The layouts of these folders, listed once: every size of every model asks for them."""
+    return tuple(plugins.get(PACKAGE, name) for name in plugins.names(PACKAGE))
 
 
 def tables(model: QuantizedModel) -> dict[str, NDArray]:

@@ -221,7 +221,7 @@ LITTLE = ["--keep", "0.3", "--kinds", "heterogeneous", "--tasks", "recall", "--j
 SMALL = [*LITTLE, "--seeds", "2", "--neurons", "30"]
 
 
-def test_a_comparison_is_kept_and_goes_on(tmp_path, capsys, monkeypatch, request):
+def test_a_comparison_is_kept_and_goes_on(few_pictures, tmp_path, capsys, monkeypatch, request):
     monkeypatch.setattr(methods, "METHODS", FEW)
     monkeypatch.setattr(compare, "QUICK", compare.QUICK | {"keep": "0.3", "neurons": 30})
     words = ["compare", "--parts", "frozen,matrices", "--quick", "--jobs", "1", "-o", str(tmp_path / "c")]

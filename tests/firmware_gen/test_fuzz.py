@@ -95,6 +95,7 @@ def test_the_command_counts_and_tells_what_it_finds(tmp_path, capsys, monkeypatc
     assert capsys.readouterr().out == "nothing found in 200 of cobs (seed 1)\n"
     found = _fuzz.Finding("cobs", 1, 7, "wrong: [x]", "01 02")
     monkeypatch.setattr(_fuzz, "run", lambda *args: found)
+    monkeypatch.setattr(_fuzz, "build", lambda *args: None)  # it is built once
     assert main(words) == 1
     assert capsys.readouterr().out == "wrong: [x]\ncobs 01 02\n"
     assert main([*words, "--json"]) == 1

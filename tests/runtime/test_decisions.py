@@ -22,7 +22,7 @@ from lnp_edge.firmware_gen import commands
 from lnp_edge.firmware_gen.build import build
 from lnp_edge.firmware_gen.generate import generate, write
 from lnp_edge.interchange import onnx_file
-from lnp_edge.runtime import decisions
+from lnp_edge.runtime import decisions, selftest
 from lnp_edge.runtime.host import Stream, infer
 from lnp_edge.runtime.log import Gap
 from lnp_edge.runtime.ports import open_board
@@ -161,8 +161,9 @@ def test_a_program_that_says_something_else_is_told(said):
 
 
 @pytest.mark.parametrize("board", ["host", "netduinoplus2"])
-def test_lnp_verify_compares_decisions_and_says_so(tmp_path, capsys, board):
+def test_lnp_verify_compares_decisions_and_says_so(tmp_path, monkeypatch, capsys, board):
     need_for(board)
+    monkeypatch.setattr(selftest, "run", lambda *_, **__: selftest.SelfTest(()))  # QEMU takes seconds for it
     onnx_file.save(KINDS["windows"](), tmp_path / "model.onnx")
     assert main(["verify", str(tmp_path / "model.onnx"), "--board", board, "--steps", "10"]) == 0
     assert "decisions: 40 from single samples, 0 differences" in capsys.readouterr().out

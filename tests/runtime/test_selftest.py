@@ -46,7 +46,7 @@ def image(path, model, change):
     source = (path / file).read_text()
     assert source.count(old) == 1
     (path / file).write_text(source.replace(old, new))
-    return build(path, optimize="-O1").image
+    return build(path).image
 
 
 @pytest.mark.parametrize("kind", [*ALL, "decided", "stream", "wide"])
@@ -54,7 +54,7 @@ def test_sound_firmware_passes_every_check(tmp_path, kind):
     need("cc")
     model = KINDS[kind]()
     write(generate(model, boards.get("host")), tmp_path)
-    with closing(Socket(build(tmp_path, optimize="-O1").image)) as port:
+    with closing(Socket(build(tmp_path).image)) as port:
         found = selftest.run(model, Device(port, model), seed=1)
     assert [c.name for c in found.checks] == list(selftest.CHECKS)
     assert [(c.wrong, c.left_out) for c in found.checks] == [("", "")] * len(found.checks)
@@ -76,7 +76,7 @@ def test_a_line_that_damages_changes_nothing(tmp_path, seed):
     need("cc")
     model = tiny_model()
     write(generate(model, boards.get("host")), tmp_path)
-    with closing(Socket(build(tmp_path, optimize="-O1").image)) as port:
+    with closing(Socket(build(tmp_path).image)) as port:
         device = Device(FaultyPort(port, 1e-3, seed), model)
         found = selftest.run(model, device, seed=1)
     assert found.ok and device.traffic.sent_again > 10
@@ -91,7 +91,7 @@ def test_a_board_without_room_leaves_checks_out_and_says_so(tmp_path, more, left
     model = tiny_model()
     size = layout.state_bytes(model) + link.ram_bytes(model) + stack_bytes(model) + more
     write(generate(model, replace(boards.get("host"), ram=Region(0, size))), tmp_path)
-    with closing(Socket(build(tmp_path, optimize="-O1").image)) as port:
+    with closing(Socket(build(tmp_path).image)) as port:
         found = selftest.run(model, Device(port, model), seed=1)
     assert found.ok and [c.name for c in found.checks if c.left_out] == left_out
     assert found.lines()[0] == f"self-test, {left_out[0]}: left out, the device has no room for it"

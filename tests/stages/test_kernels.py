@@ -137,7 +137,7 @@ def test_no_step_from_a_random_state_exceeds_the_bound(kind, toolchain, tmp_path
     model, rng = BOUNDED[kind](1), np.random.default_rng(5)
     forced = _forced.measure(model, M4, toolchain)
     states = _forced._states(model)
-    calls = counted(model, [within(model, states, rng) for _ in range(150)], toolchain, tmp_path)
+    calls = counted(model, [within(model, states, rng) for _ in range(60)], toolchain, tmp_path)
     assert max(calls) <= forced.bound and forced.largest <= forced.bound <= 1.15 * forced.largest
     assert forced.fired == forced.neurons == model.n
 

@@ -36,7 +36,7 @@ def same(a, b):
     ids=["rounds", "Lyapunov matrix", "time constants"],
 )
 def test_a_stopped_pruning_goes_on_to_the_same_network(tmp_path, options, shares):
-    start, path = random_network(24, 24, 7, 1.0, 0.3, np.random.default_rng(4), "cuba_lif"), tmp_path / "x.pruning"
+    start, path = random_network(14, 14, 7, 1.0, 0.3, np.random.default_rng(4), "cuba_lif"), tmp_path / "x.pruning"
     whole = lnp.prune(start, 0.2, 1, None, options)
     for share in shares:
         with pytest.raises(Stopped):
