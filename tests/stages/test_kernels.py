@@ -129,6 +129,7 @@ def counted(model, starts, toolchain, folder):
 BOUNDED = ALL | {"adlif": lambda seed: workload("adlif", 40)}
 
 
+@pytest.mark.usual_level
 @pytest.mark.parametrize(
     ("kind", "toolchain"), [*((kind, "zig") for kind in BOUNDED), ("adlif", "gcc"), ("stack", "gcc")]
 )
