@@ -218,8 +218,7 @@ def test_it_compiles_clean_for_every_core(tmp_path, monkeypatch, cpu, toolchain)
     need_for("nucleo-f401re", toolchain)
     board = replace(boards.get("nucleo-f401re"), cpu=cpu)
     monkeypatch.setattr(boards, "get", lambda name: board)
-    optimize = "-O0" if toolchain == "zig" else ""  # clang warns of the same, and is done sooner
-    sizes = build(folder_for(tiny_stack(), board, tmp_path), toolchain, optimize)
+    sizes = build(folder_for(tiny_stack(), board, tmp_path), toolchain)
     assert layout.table_bytes(tiny_stack()) < sizes.flash < 24_000
     assert sizes.ram > layout.state_bytes(tiny_stack()) + STACK_BYTES
 
