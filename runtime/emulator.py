@@ -17,6 +17,7 @@ from lnp_edge.base.errors import BoardError, LinkError
 from lnp_edge.base.install import INSTALL
 from lnp_edge.base.stopping import deferred
 from lnp_edge.runtime import code
+from lnp_edge.runtime.in_process import InProcess
 from lnp_edge.spec.board import ARM, PAGE, PRIVATE, RISCV, Board
 
 SYSTEM_BYTES = 0x10_0000  # Armv7-M ARM B3.1: private peripheral bus
@@ -62,10 +63,8 @@ FAMILIES = {
 }  # fmt: skip
 
 
-class Emulator:
-    """Implements runtime.link.Port. `count` counts the instructions of one function."""
-
-    emulated = True
+class Emulator(InProcess):
+    """`count` counts the instructions of one function."""
 
     def __init__(self, board: Board, image: Path):
         try:
@@ -77,8 +76,7 @@ class Emulator:
             raise BoardError(f"the emulator needs {package}", INSTALL[package]) from None
         self._unicorn, self._family = unicorn, FAMILIES[board.family]
         self._known = import_module(f"unicorn.{self._family.constants}_const")
-        self.timeout: float | None = None
-        self._to_device, self._from_device = bytearray(), bytearray()
+        super().__init__()
         self._polled = False
         self._fault = ""
         self._size: dict[Block, int] = {}  # in instructions
@@ -153,24 +151,6 @@ class Emulator:
             self._pc = self._register("pc") | self._family.state
         if self._fault:
             raise LinkError(f"the emulated firmware crashed: {self._fault}", "report this with the model file")
-
-    @property
-    def in_waiting(self) -> int:
-        return len(self._from_device)
-
-    def write(self, data: bytes) -> int:
-        self._to_device += data
-        return len(data)
-
-    def read(self, size: int = 1) -> bytes:
-        if not self._from_device:
-            self._run()
-        found = bytes(self._from_device[:size])
-        del self._from_device[:size]
-        return found
-
-    def close(self) -> None:
-        self._from_device.clear()
 
     def put(self, variable: str, data: bytes) -> None:
         """Write bytes into a variable of the program."""

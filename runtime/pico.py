@@ -10,17 +10,14 @@ from typing import Any
 
 from lnp_edge.base.errors import BoardError, LinkError
 from lnp_edge.base.install import INSTALL
+from lnp_edge.runtime.in_process import InProcess
 from lnp_edge.spec.board import Board
 
 SLICE = 2000  # instructions until the next byte is received: more than the driver needs for one
 PATIENCE = 2 * 10**8  # instructions: the longest run of a firmware that neither replies nor takes or waits for input
 
 
-class Pico:
-    """Implements runtime.link.Port."""
-
-    emulated = True
-
+class Pico(InProcess):
     def __init__(self, board: Board, image: Path):
         try:
             from elftools.common.exceptions import ELFError
@@ -31,8 +28,7 @@ class Pico:
         except ImportError as e:
             package = "pyelftools" if (e.name or "").startswith("elftools") else "rp2040py"
             raise BoardError(f"the emulator needs {package}", INSTALL[package]) from None
-        self.timeout: float | None = None
-        self._to_device, self._from_device = bytearray(), bytearray()
+        super().__init__()
         self._chip: Any = RP2040()
         self._chip.logger = ConsoleLogger(LogLevel.ERROR)
         self._chip.load_bootrom(BOOTROM_B1)
@@ -65,21 +61,3 @@ class Pico:
             if self._from_device or (core.waiting and not self._to_device):
                 return
         raise LinkError(f"the emulated firmware hangs at {core.pc:#010x}", "report this with the model file")
-
-    @property
-    def in_waiting(self) -> int:
-        return len(self._from_device)
-
-    def write(self, data: bytes) -> int:
-        self._to_device += data
-        return len(data)
-
-    def read(self, size: int = 1) -> bytes:
-        if not self._from_device:
-            self._run()
-        found = bytes(self._from_device[:size])
-        del self._from_device[:size]
-        return found
-
-    def close(self) -> None:
-        self._from_device.clear()
