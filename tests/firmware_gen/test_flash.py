@@ -105,7 +105,7 @@ def test_what_was_done_is_kept_beside_the_image_until_the_next_flashing(folder, 
         "board": "nucleo-f401re",
         "tool": "st-flash",
         "version": "v1.7.0",
-        "commands": [["st-flash", "--reset", "write", "build/gcc/lnp_net.bin", "0x08000000"]],
+        "commands": [["st-flash", "--connect-under-reset", "--reset", "write", "build/gcc/lnp_net.bin", "0x08000000"]],
         "image": {"file": "lnp_net.elf", "sha256": hashlib.sha256(image.read_bytes()).hexdigest()},
         "written": {
             "file": "lnp_net.bin",

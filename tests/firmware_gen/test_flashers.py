@@ -155,7 +155,7 @@ def test_a_tool_that_the_board_does_not_name_is_refused(flashed_as):
 
 
 SHOWN = {
-    "st-flash": ({}, "st-flash --reset write B.bin 0x08000000"),
+    "st-flash": ({}, "st-flash --connect-under-reset --reset write B.bin 0x08000000"),
     "pyocd": (
         {"target": "stm32f401xe"},
         "pyocd load -W -t stm32f401xe B.elf && pyocd commander -W -t stm32f401xe "
