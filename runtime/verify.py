@@ -366,8 +366,8 @@ def _place(model: QuantizedModel, table: str, k: int, ours: int, theirs: int) ->
         for part in kind.tables(model, p):
             if table == f"w_{p.name}_{part}":
                 pairs = zip(*(kind.synapses(p, part, k, entry) for entry in (ours, theirs)), strict=True)
-                for (pre, post, weight), (_, _, other) in pairs:
-                    if post is None:
+                for (pre, post, weight), (_, found, other) in pairs:
+                    if post is None or found is None:
                         return f"row of {unit(p.source, pre)}"
                     if weight is None or weight != other:
                         return f"synapse {unit(p.source, pre)} to {unit(p.target, post)}"

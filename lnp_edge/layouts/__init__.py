@@ -12,7 +12,7 @@ Adding a file adds a layout. It defines
                   int8 or int16 begins at a multiple of 4 bytes
     synapses(p, part, k, entry) -> [(pre, post, weight)]
                   the synapses of entry k of a table, and the weights that it says if it is `entry`; weight None:
-                  it says none; post None too: it concerns all of `pre`. Padding has none
+                  it says none; post None too: it concerns all of `pre`. A weight of padding has none
     spread(p, pre, post, nnz) -> places
                   optional: where so many synapses of a matrix [pre, post] are, j * post + i of each, if they
                   lie like those of p. Without it they are evenly spread

@@ -32,7 +32,7 @@ def synapses(p, part, k, entry):
         return [(min(k, p.w.shape[0] - 1), None, None)]  # the last entry ends the last row
     if entry % 16 != entries[k] % 16:
         return [(pre, None, None)]  # all targets after it are others
-    return [(pre, int(targets[k]), entry // 16)] if entry // 16 or entries[k] // 16 else []
+    return [(pre, int(targets[k]), entry // 16)]
 
 
 def sets(p):

@@ -72,7 +72,7 @@ CORRUPTIONS = [  # of a table of ALL, by how much one entry is wrong, and what t
     ("layer", "hidden_c_syn", 3, -1, "neuron 3 of hidden"),
     ("layer", "hidden_v_th", 29, 1, "neuron 29 of hidden"),
     ("layer", "hidden_bias", 39, 1, "neuron 39 of hidden"),
-    ("stack", "w_first_second_data", 100, -1, "synapse neuron 5 of first to neuron 2 of second"),
+    ("stack", "w_first_second_entries", 100, -16, "synapse neuron 5 of first to neuron 2 of second"),
     ("stack", "w_second_third_rows", 138, 1000, "synapse neuron 34 of second to neuron 2 of third"),
     ("stack", "w_input_out_pairs", 1, 256, "synapse channel 1 to neuron 1 of out"),
     ("stack", "second_jump", 7, 1, "neuron 7 of second"),
@@ -148,6 +148,17 @@ def test_sound_firmware_is_verified(firmware, board, kind):
     assert report.classes[0] == naive.y.index(max(naive.y))
 
 
+def rows_of_entries(p):
+    """The row of each byte of a projection with distances: one more for every 15 that a target is away."""
+    rows = []
+    for j, weights in enumerate(p.w.dense()):
+        last = 0
+        for i in np.flatnonzero(weights):
+            rows += [j] * (1 + max(i - last - 1, 0) // 15)
+            last = i
+    return rows
+
+
 def place_in_words(model, table, k):
     """What an entry belongs to, by the names in the table's own name."""
     kind, _, part = table.rpartition("_")
@@ -164,6 +175,8 @@ def place_in_words(model, table, k):
             row, block = sorted({(j, i // 4) for j, i in np.argwhere(p.w.dense()).tolist()})[at // 4]
             neuron = 4 * block + at % 4
             return f"synapse {pre.format(row)} to {post.format(neuron)}" if neuron < p.w.shape[1] else "padding"
+        if kind == f"w_{p.name}" and part == "entries":  # whose distance is another
+            return f"row of {pre.format(rows_of_entries(p)[k])}"
         if kind == f"w_{p.name}" and part == "rows":
             of_one = 4 * p.w.shape[0]  # of the four neurons that lie together
             neuron = 4 * (k // of_one) + k % 4
