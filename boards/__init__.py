@@ -26,7 +26,7 @@ def folders() -> list[Path]:
     for folder in own:
         if not folder.is_dir():
             raise ConfigError(f"no folder of boards: {folder}", f"name one with NAME/board.toml in it (or {VARIABLE})")
-    return [FOLDER, *own]
+    return list({folder.resolve(): folder for folder in (*own[::-1], FOLDER)}.values())[::-1]
 
 
 @contextmanager

@@ -7,7 +7,7 @@ import textwrap
 from pathlib import Path
 from string import Template
 
-from lnp_edge.base.errors import ConfigError, DoesNotFit
+from lnp_edge.base.errors import BoardError, ConfigError, DoesNotFit
 from lnp_edge.firmware_gen import commands, folder, link, network, startup, stream
 from lnp_edge.firmware_gen.folder import write
 from lnp_edge.firmware_gen.network import CSRC
@@ -52,14 +52,18 @@ def check_name(name: str) -> None:
 
 def _files(model: QuantizedModel, board: Board, name: str, app: bool, selftest: bool = True) -> dict[str, str]:
     """The files but for the Makefile and the manifest."""
-    files = network.files(model, name) | startup.files(board, stack_bytes(model))
+    files = network.files(model, name)
     if app:
         files["lnp_config.h"] = startup.config(board)
         files["main.c"] = _app(model, name)
     else:
         files |= link.files(model, board, name, selftest)
     files["README.md"] = _readme(model, board, name, app)
-    return files | {p.name: p.read_text("utf-8") for p in sorted(CSRC.iterdir()) if _belongs(p, app)}
+    files |= {p.name: p.read_text("utf-8") for p in sorted(CSRC.iterdir()) if _belongs(p, app)}
+    of_board = startup.files(board, stack_bytes(model))
+    for path in sorted(of_board.keys() & files):
+        raise BoardError(f"{board.name}: {path} is a file of lnp", "rename the driver, and [uart] driver with it")
+    return files | of_board
 
 
 def _taken(model: QuantizedModel, board: Board, name: str, app: bool) -> str:

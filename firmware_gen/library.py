@@ -99,7 +99,7 @@ def generate(model: QuantizedModel, kind: str, name: str = PLAIN) -> dict[str, s
     if kind not in kinds():
         raise plugins.unknown("kind of library", kind, kinds(), "firmware_gen/exports/")
     check_name(name)
-    if name != PLAIN and (word := taken(_flat(library(model, PLAIN)), name)):
+    if name != PLAIN and (word := taken(_own_and_shared(model, PLAIN), name)):
         raise is_taken(name, word)
     module = plugins.get(EXPORTS, kind.replace("-", "_"))
     found = library(model, name)
@@ -111,9 +111,8 @@ def generate(model: QuantizedModel, kind: str, name: str = PLAIN) -> dict[str, s
 
 
 def library(model: QuantizedModel, name: str) -> Library:
-    own = network.files(model, name)
-    shared = {path: (CSRC / path).read_text("utf-8") for path in SHARED}
-    every = {path.replace("lnp_crc32", f"lnp_{name}_crc32"): _own(text, name) for path, text in (own | shared).items()}
+    found = _own_and_shared(model, name)
+    every = {path.replace("lnp_crc32", f"lnp_{name}_crc32"): _own(text, name) for path, text in found.items()}
     main = f"lnp_{name}.c"
     first, rest = every[main].split("#include", 1)
     every[main] = f"{first.rstrip()}\n{KEEP_NULL}\n#include{rest}"
@@ -122,14 +121,14 @@ def library(model: QuantizedModel, name: str) -> Library:
     return Library(model, name, sources, headers, {p: t for p, t in every.items() if p not in sources})
 
 
+def _own_and_shared(model: QuantizedModel, name: str) -> dict[str, str]:
+    return network.files(model, name) | {path: (CSRC / path).read_text("utf-8") for path in SHARED}
+
+
 def _own(text: str, name: str) -> str:
     """The text with the checksum's function and header under a name of this model: two libraries may not share one."""
     text = re.sub(r"\blnp_crc32", f"lnp_{name}_crc32", text)
     return re.sub(r"\bLNP_CRC32_H", f"LNP_{name.upper()}_CRC32_H", text)
-
-
-def _flat(found: Library) -> dict[str, str]:
-    return found.sources | found.headers | found.private
 
 
 def _readme(found: Library, module: ModuleType) -> str:

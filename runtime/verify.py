@@ -152,8 +152,10 @@ def verify(
     Stops at the first run that differs. progress is called with the number of steps done.
     """
     part, last = part or Part(), Comparison(0, True, None, 0)
+    runs = iter(runs)
+    _check_ended(part, [len(counts) for counts in islice(runs, len(part.classes))])
     progress(part.steps)
-    for counts in islice(runs, len(part.classes), None):
+    for counts in runs:
         last = compare(device, Reference(model), counts, progress, part)
         if not last.same:
             break
@@ -216,6 +218,13 @@ def compare(
         steps, place = _locate(device, reference, counts[: part.at])
         return Comparison(steps, False, place, part.label)
     return Comparison(len(counts), True, None, part.label)
+
+
+def _check_ended(part: Part, lengths: list[int]) -> None:
+    """Raise ConfigError unless runs of these lengths have ended."""
+    if (len(part.classes), part.steps, part.longest) != (len(lengths), sum(lengths), max(lengths, default=0)):
+        told = f"{len(part.classes)} runs with {part.steps} steps, the longest {part.longest}"
+        raise ConfigError(f"the journal has {told}, which are not theirs", HINT)
 
 
 def _go_on(device: Device, reference: Reference, counts: NDArray[np.int16], part: Part) -> None:

@@ -7,3 +7,8 @@ from pathlib import Path
 def argument(parser: argparse.ArgumentParser) -> None:
     what = "a folder with boards of your own: NAME/board.toml, common/DRIVER.c; the variable LNP_BOARDS does the same"
     parser.add_argument("--boards", type=Path, metavar="DIR", help=what)
+
+
+def words(args: argparse.Namespace) -> str:
+    """The option as it was given, for a command that is told to come next."""
+    return f" --boards {args.boards}" if args.boards else ""

@@ -26,6 +26,12 @@ def refuse_unknown(path: Path) -> None:
         raise ConfigError(f"--report is {str(path)[:60]!r}", f"end it with {' or '.join(ENDINGS)}: both are written")
 
 
+def paths(path: Path) -> tuple[Path, Path]:
+    """Of the two files of a report."""
+    data, html = (path.with_suffix(ending) for ending in ENDINGS)
+    return data, html
+
+
 def facts(model: QuantizedModel, path: Path, found: Proof, args) -> dict:
     """What was compared with what: fingerprints, board, inputs."""
     told = found.told
@@ -52,7 +58,7 @@ def facts(model: QuantizedModel, path: Path, found: Proof, args) -> dict:
 def write(path: Path, of: dict, found: Proof) -> tuple[Path, Path]:
     """Write both files; returns their paths."""
     refuse_unknown(path)
-    data, html = (path.with_suffix(ending) for ending in ENDINGS)
+    data, html = paths(path)
     write_whole(data, (json.dumps({"of": of} | found.as_dict(), indent=1) + "\n").encode())
     write_whole(html, _page(of, found))
     return data, html

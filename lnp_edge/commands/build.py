@@ -56,7 +56,7 @@ def run(args: argparse.Namespace) -> int:
         how = commands.running(boards.get(manifest.board), manifest.name, str(args.folder))
         note(f"run it: {', '.join(filter(None, how))}")
     if not cost:
-        note(f"what a step costs: lnp build {args.folder} --model {_model_of(args.folder)}")
+        note(f"what a step costs: lnp build {args.folder} --model {_model_of(args.folder)}{_own_boards.words(args)}")
     return 0
 
 

@@ -46,9 +46,9 @@ def run(args: argparse.Namespace) -> int:
     from lnp_edge.firmware_gen.generate import generate, write
     from lnp_edge.firmware_gen.network import loops
 
-    if args.kind and args.app:
+    if args.kind is not None and args.app:
         raise ConfigError("--app is a program, and --as writes a library", "leave one of them out")
-    if args.kind:
+    if args.kind is not None:
         files = library.generate(onnx_file.load(args.model), args.kind, args.name)
         write(files, args.output)
         note(f"written: {len(files)} files in {args.output}    next: {args.output / 'README.md'} says how to use it")
@@ -60,5 +60,6 @@ def run(args: argparse.Namespace) -> int:
     for p in model.projections:
         note(layout.chosen(model, p))
     note(loops(model))
-    note(f"written: {len(files)} files in {args.output}    next: lnp build {args.output} --model {args.model}")
+    command = f"lnp build {args.output} --model {args.model}{_own_boards.words(args)}"
+    note(f"written: {len(files)} files in {args.output}    next: {command}")
     return 0

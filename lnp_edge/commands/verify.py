@@ -75,6 +75,8 @@ def run(args: argparse.Namespace) -> int:
         _verify_report.refuse_unknown(args.report)
     if args.resume:
         refuse_unwritable(args.resume, journal.ELSEWHERE)
+        if args.report and args.resume.resolve() in [path.resolve() for path in _verify_report.paths(args.report)]:
+            raise ConfigError(f"--resume {args.resume} is a file of --report", journal.ELSEWHERE)
     model = onnx_file.load(args.model)
     windows = windows_file.load(model, args.model)
     inputs = proof.Inputs(windows, args.steps, args.seed, args.faults, args.exhaustive)

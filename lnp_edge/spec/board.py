@@ -229,6 +229,8 @@ class _Reader:
 
     def check_together(self, b: Board) -> None:
         """Refuse values that are valid alone but not in combination."""
+        if "machine" in self.raw and b.start != "qemu":
+            raise self.fail("machine", self.raw["machine"], "none unless start is qemu")
         if b.watchdog and "irq" not in b.registers:
             raise self.fail("watchdog", b.watchdog, "none without uart.irq: what waits for a byte must sleep and wake")
         on_host = (b.cpu == "host", b.toolchain == "host", b.start == "process")
@@ -328,7 +330,7 @@ def find(folders: list[Path], name: str) -> Board:
     """The board `name` in folders of board folders. Raises ConfigError if there is none."""
     known = names(folders)
     if name not in known:
-        raise unknown("board", name, list(known), "boards/")
+        raise unknown("board", name, list(known), "boards/, or to a folder of your own with --boards DIR")
     return load(known[name], [folder / CHIPS for folder in folders])
 
 

@@ -29,7 +29,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from lnp_edge.base.errors import BoardError
+from lnp_edge.base.errors import BoardError, ConfigError
 from lnp_edge.base.files import read_bounded
 from lnp_edge.spec.plugins import unknown
 
@@ -190,7 +190,7 @@ def _is_line(text: object) -> bool:
 
 
 def find(folders: Iterable[Path], name: str) -> Flasher:
-    """The tool of that name. Raises ConfigError if no folder has it."""
+    """The tool of that name. Raises ConfigError if no folder has it, or two have one name."""
     known = names(folders)
     if name not in known:
         raise unknown("flash tool", name, list(known), "boards/flashers/")
@@ -198,8 +198,10 @@ def find(folders: Iterable[Path], name: str) -> Flasher:
 
 
 def names(folders: Iterable[Path]) -> dict[str, Path]:
-    """The tools in some folders, sorted, with their files; the first folder wins."""
+    """The tools in some folders, sorted, with their files. Raises ConfigError if two have one name."""
     found: dict[str, Path] = {}
-    for folder in folders:
-        found = {path.stem: path for path in folder.glob("*.toml")} | found
+    for path in (path for folder in folders for path in folder.glob("*.toml")):
+        if path.stem in found:
+            raise ConfigError(f"{path} has the name of {found[path.stem]}", "rename this file: a tool has one name")
+        found[path.stem] = path
     return dict(sorted(found.items()))

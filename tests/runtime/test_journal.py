@@ -208,6 +208,20 @@ def test_a_file_that_names_what_cannot_be_is_refused(tmp_path, field, value, sai
         go_on(port, path)
 
 
+@pytest.mark.parametrize("change", [
+    {"steps": 10**15}, {"longest": 1}, {"classes": 4 * [0], "digests": 4 * [0]}
+])  # fmt: skip
+def test_runs_that_have_ended_and_cannot_have_are_refused(tmp_path, change):
+    port, path, found = left_at(tmp_path, 15)
+    part = found["parts"]["stimulus"]
+    assert part["classes"]
+    del found["crc32"]
+    part |= change
+    write_result(path, found)
+    with pytest.raises(ConfigError, match=r"the journal has \d+ runs with \d+ steps, .*, which are not theirs"):
+        go_on(port, path)
+
+
 def test_it_is_written_about_once_a_second_and_less_often_on_a_slow_disk(tmp_path, monkeypatch):
     monkeypatch.setattr(journal_module, "EVERY", EVERY)
     monkeypatch.setattr(journal_module, "WORK", WORK)

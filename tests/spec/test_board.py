@@ -103,6 +103,11 @@ def test_the_machine_of_qemu_is_a_plain_word(tmp_path, text):
         load(tmp_path, start='"qemu"', machine=f'"{text}"')
 
 
+def test_a_machine_is_of_qemu_alone(tmp_path):
+    with pytest.raises(BoardError, match=r"machine is 'x'\n  allowed: none unless start is qemu"):
+        load(tmp_path, machine='"x"')
+
+
 @pytest.mark.parametrize("text", ["tab\\there", "line\\nfeed", "\\u001b[31m", "é", "", "x" * 121])
 def test_a_description_is_one_line_of_printable_ascii(tmp_path, text):
     with pytest.raises(BoardError, match="description is "):

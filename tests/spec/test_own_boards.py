@@ -242,6 +242,35 @@ def test_a_driver_with_the_name_of_one_that_ships_is_refused(own, stem):
         generate(tiny_model(), boards.get("my-board"))
 
 
+@pytest.mark.parametrize(("stem", "app"), [("lnp_net", False), ("lnp_link", False), ("main", False), ("main", True)])
+def test_a_driver_with_the_name_of_a_generated_file_is_refused(own, stem, app):
+    own("chips/mine.toml", CHIP.replace("cmsdk_uart", stem))
+    own("my-board/board.toml", BOARD.replace("unicorn", "serial"))
+    with boards.beside(own(f"common/{stem}.c", "")), pytest.raises(BoardError, match=rf"{stem}\.c is a file of lnp"):
+        generate(tiny_model(), boards.get("my-board"), app=app)
+
+
+def test_a_flash_tool_with_the_name_of_one_that_ships_is_refused(own):
+    tool = (boards.FOLDER / "flashers/st-flash.toml").read_text()
+    with boards.beside(own("flashers/st-flash.toml", tool)), pytest.raises(ConfigError, match="has the name of"):
+        boards.flasher("st-flash")
+
+
+def test_a_folder_that_is_named_twice_is_read_once(own, monkeypatch):
+    folder = own("x.txt", "")
+    monkeypatch.setenv(boards.VARIABLE, f"{folder}:{folder / 'chips/..'}")
+    with boards.beside(folder):
+        assert boards.get("my-board").description == "mine"
+
+
+def test_what_comes_next_has_the_folder_of_the_board(own, tmp_path, capsys, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    folder = own("x.txt", "")
+    onnx_file.save(tiny_model(), tmp_path / "m.onnx")
+    assert main(["generate", "m.onnx", "--board", "my-board", "--boards", str(folder), "-o", "fw"]) == 0
+    assert f"next: lnp build fw --model m.onnx --boards {folder}\n" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize("text", ["\u00e9", "x" * (2**20 + 1)], ids=["not ASCII", "long"])
 def test_a_driver_that_is_no_c_is_refused(own, text):
     own("chips/mine.toml", CHIP.replace("cmsdk_uart", "my_uart"))
