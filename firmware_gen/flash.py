@@ -76,6 +76,8 @@ def prepare(folder: Path, tool: str = "", port: str = "", drive: str = "") -> Jo
     tool : of the board's; the first if empty.  port, drive : if the tool needs one; else a dry run's words stand there
     """
     folder = Path(folder)
+    if drive and not Path(drive).is_dir():  # cp would write a file of that name
+        raise ConfigError(f"there is no folder {drive}", "--drive names where the board's drive is mounted")
     manifest = read_manifest(folder)
     board = boards.get(manifest.board)
     used = boards.flasher(_of_board(board, tool))

@@ -223,6 +223,16 @@ def test_a_tool_that_is_missing_names_one_that_is_installed(flashed_as, tmp_path
         flash(prepare(folder))
 
 
+@pytest.mark.parametrize("drive", ["none", "file"])
+def test_a_drive_that_is_no_folder_is_refused_and_nothing_is_written_there(flashed_as, tmp_path, monkeypatch, drive):
+    folder = flashed_as("nucleo-f401re", {"uf2": SHOWN["uf2"][0]})
+    monkeypatch.chdir(tmp_path)
+    Path("file").write_text("mine")
+    with pytest.raises(ConfigError, match=f"no folder {drive}\\b"):
+        flash(prepare(folder, drive=drive))
+    assert not Path("none").exists() and Path("file").read_text() == "mine"
+
+
 def test_a_boot_loaders_drive_gets_the_image_as_uf2(flashed_as, tmp_path, monkeypatch):
     folder = flashed_as("nucleo-f401re", {"uf2": SHOWN["uf2"][0]})
     drive = tmp_path / "RPI RP2 ü"
