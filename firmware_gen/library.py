@@ -50,8 +50,6 @@ class Library:
     sources: dict[str, str]
     headers: dict[str, str]
     private: dict[str, str]
-    version: str = VERSION
-    option: str = commands.KEEP_NULL
 
     @property
     def package(self) -> str:
@@ -79,8 +77,8 @@ class Library:
             first, test = f"the class is {m.classes[0]}", f"{'!decision.unknown && ' * _unknown(m)}decision.label == 0u"
         safe = "".join(c if c.isascii() and c.isprintable() and c not in "\\?" else "_" for c in first)
         return Template(text).substitute(
-            package=self.package, name=self.name, NAME=up, PACKAGE=self.package.upper(), version=self.version,
-            about=self.about, license=LICENSE, url=URL, option=self.option, first=safe, test=test,
+            package=self.package, name=self.name, NAME=up, PACKAGE=self.package.upper(), version=VERSION,
+            about=self.about, license=LICENSE, url=URL, option=commands.KEEP_NULL, first=safe, test=test,
             what="forecast" if m.forecast else "decision",
             sources="\n".join(f"    @/{path}" for path in sorted(self.sources)),
         )  # fmt: skip

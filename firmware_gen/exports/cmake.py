@@ -1,5 +1,6 @@
 """CMake: a subproject, or a package that find_package finds."""
 
+from lnp_edge.base.version import VERSION
 from lnp_edge.firmware_gen.library import Library
 
 TITLE = "CMake"
@@ -97,7 +98,7 @@ target_link_libraries(my_program PRIVATE {package}::{package})
 Or installed, with `cmake -B build && cmake --install build --prefix PREFIX` after a build here:
 
 ```cmake
-find_package({package} {library.version} REQUIRED)
+find_package({package} {VERSION} REQUIRED)
 target_link_libraries(my_program PRIVATE {package}::{package})
 ```
 

@@ -2,6 +2,8 @@
 
 import json
 
+from lnp_edge.base.version import VERSION
+from lnp_edge.firmware_gen import commands
 from lnp_edge.firmware_gen.exports._sketch import SKETCH
 from lnp_edge.firmware_gen.library import LICENSE, URL, Library
 
@@ -11,7 +13,7 @@ TITLE = "PlatformIO"
 def files(library: Library) -> dict[str, str]:
     manifest = {
         "name": library.package,
-        "version": library.version,
+        "version": VERSION,
         "description": f"{library.about}.",
         "keywords": ["spiking network", "classifier", "sensor"],
         "homepage": URL,
@@ -21,7 +23,7 @@ def files(library: Library) -> dict[str, str]:
         "platforms": "*",
         "headers": f"lnp_{library.name}.h",
         "examples": [{"name": "blink", "base": "examples/blink", "files": ["blink.ino"]}],
-        "build": {"flags": [library.option]},
+        "build": {"flags": [commands.KEEP_NULL]},
     }
     return library.placed("src", "src") | {
         "library.json": json.dumps(manifest, indent=2) + "\n",

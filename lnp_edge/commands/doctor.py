@@ -13,6 +13,7 @@ from rich.text import Text
 from lnp_edge import boards
 from lnp_edge.base.console import listing, mark, out
 from lnp_edge.base.install import INSTALL
+from lnp_edge.commands import _own_boards
 from lnp_edge.firmware_gen.commands import COMPILERS
 from lnp_edge.spec.board import ARM, RISCV, Board
 
@@ -34,6 +35,7 @@ PACKAGES = {
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
+    _own_boards.argument(parser)
     parser.add_argument("--json", action="store_true", help="print the list as JSON")
 
 

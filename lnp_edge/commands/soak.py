@@ -15,6 +15,7 @@ from pathlib import Path
 
 from lnp_edge.base.console import bars, out
 from lnp_edge.base.errors import BoardError, ConfigError
+from lnp_edge.commands import _own_boards
 from lnp_edge.interchange import onnx_file
 
 HELP = "verify for hours while line, device and host fail"
@@ -27,6 +28,7 @@ MOST_FAULTS = 0.02  # per byte
 def arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("model", type=Path, help="a model.onnx written by lnp quantize")
     parser.add_argument("--board", default="host", help="name of a board (default: host)")
+    _own_boards.argument(parser)
     parser.add_argument("--steps", type=int, default=100_000, help="steps of a round (default: 100000)")
     parser.add_argument("--hours", type=float, default=0.0, help="begin rounds for so long (default: one round)")
     parser.add_argument("--faults", type=float, default=1e-3, metavar="RATE", help="faults per byte (default: 1e-3)")

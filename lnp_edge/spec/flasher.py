@@ -31,10 +31,9 @@ from typing import Any
 
 from lnp_edge.base.errors import BoardError, ConfigError
 from lnp_edge.base.files import read_bounded
+from lnp_edge.spec.board import MAX_BYTES, WORD
 from lnp_edge.spec.plugins import unknown
 
-MAX_BYTES = 16384
-WORD = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,39}")
 KINDS = {
     "word": WORD,
     "path": re.compile(r"/?[A-Za-z0-9][A-Za-z0-9_.-]{0,39}(/[A-Za-z0-9][A-Za-z0-9_.-]{0,39}){0,9}"),

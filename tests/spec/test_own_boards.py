@@ -263,6 +263,19 @@ def test_a_folder_that_is_named_twice_is_read_once(own, monkeypatch):
         assert boards.get("my-board").description == "mine"
 
 
+def test_lnp_doctor_lists_the_flash_tools_of_ones_own(own, capsys):
+    tool = (boards.FOLDER / "flashers/st-flash.toml").read_text().replace("st-flash", "true")
+    folder = own("flashers/my-tool.toml", tool)
+    assert main(["doctor", "--boards", str(folder)]) == 0
+    assert "my-tool" in capsys.readouterr().out
+
+
+def test_a_board_of_ones_own_is_found_by_lnp_soak(own, capsys):
+    folder = own("x.txt", "")
+    assert main(["soak", "none.onnx", "--board", "my-board", "--boards", str(folder)]) == 2
+    assert capsys.readouterr().err.startswith("cannot read none.onnx")
+
+
 def test_what_comes_next_has_the_folder_of_the_board(own, tmp_path, capsys, monkeypatch):
     monkeypatch.chdir(tmp_path)
     folder = own("x.txt", "")
