@@ -7,10 +7,12 @@ import os
 import select
 import shutil
 import subprocess
+import tempfile
 import time
 import tty
 from collections.abc import Callable
 from pathlib import Path
+from typing import IO
 
 import serial
 
@@ -103,6 +105,14 @@ def owner_group(path: Path) -> str:
         return "dialout"
 
 
+def _ended(program: str, said: IO[bytes]) -> BoardError:
+    """The error for a program that has ended before anyone asked it, in its words."""
+    said.seek(0)
+    lines = said.read(1000).decode(errors="replace").splitlines()
+    what = f"{Path(program).name} ended at once: {lines[0] if lines else 'it said nothing'}"
+    return BoardError(what, "check machine in its board.toml, and run lnp doctor")
+
+
 class PtyProcess(serial.Serial):
     """A program whose standard input and output are a pty, opened here like a serial port.
 
@@ -116,6 +126,18 @@ class PtyProcess(serial.Serial):
     def __init__(self, command: list[str]):
         super().__init__(baudrate=115200, timeout=0.05, write_timeout=5)
         self._process: subprocess.Popen | None = None
+        with tempfile.TemporaryFile() as said:
+            self._start(command, said)
+            try:
+                waiting = select.poll()
+                waiting.register(self.fd, select.POLLIN)
+                if any(event & select.POLLHUP for _, event in waiting.poll(1000 * GREETS_WITHIN)):
+                    raise _ended(command[0], said)
+            except BaseException:  # Ctrl-C leaves no program behind
+                self.close()
+                raise
+
+    def _start(self, command: list[str], said: IO[bytes]) -> None:
         master, slave = os.openpty()
         try:
             tty.setraw(slave)
@@ -125,7 +147,7 @@ class PtyProcess(serial.Serial):
                 command,
                 stdin=master,
                 stdout=master,
-                stderr=subprocess.DEVNULL,
+                stderr=said,
                 start_new_session=True,
                 preexec_fn=stopping.end_with_parent,
             )
@@ -135,11 +157,6 @@ class PtyProcess(serial.Serial):
         finally:
             os.close(master)
             os.close(slave)
-        try:
-            select.select([self.fd], [], [], GREETS_WITHIN)
-        except BaseException:  # Ctrl-C leaves no program behind
-            self.close()
-            raise
 
     def close(self) -> None:
         super().close()

@@ -7,7 +7,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from conftest import need_for
+from conftest import need, need_for
 from tiny import tiny_model
 
 from lnp_edge import boards
@@ -261,6 +261,18 @@ def test_a_folder_that_is_named_twice_is_read_once(own, monkeypatch):
     monkeypatch.setenv(boards.VARIABLE, f"{folder}:{folder / 'chips/..'}")
     with boards.beside(folder):
         assert boards.get("my-board").description == "mine"
+
+
+def test_a_machine_that_the_emulator_does_not_have_is_said_in_its_words(own, tmp_path, capsys):
+    need("qemu-system-arm")
+    need("arm-none-eabi-gcc")
+    text = (boards.FOLDER / "mps2-an386/board.toml").read_text()
+    folder = own("other/board.toml", text.replace('machine = "mps2-an386"', 'machine = "nosuch"'))
+    onnx_file.save(tiny_model(), tmp_path / "m.onnx")
+    assert main(["verify", str(tmp_path / "m.onnx"), "--board", "other", "--boards", str(folder)]) == 2
+    what, hint = capsys.readouterr().err.strip().splitlines()
+    assert what.startswith("qemu-system-arm ended at once: ") and "unsupported machine type" in what
+    assert "machine in its board.toml" in hint
 
 
 def test_lnp_doctor_lists_the_flash_tools_of_ones_own(own, capsys):
