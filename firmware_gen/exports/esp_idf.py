@@ -52,6 +52,7 @@ void app_main(void)
     gpio_reset_pin(LED);
     gpio_set_direction(LED, GPIO_MODE_OUTPUT);
     lnp_${name}_stream_init(&stream);
+    const TickType_t ticks = pdMS_TO_TICKS((uint32_t)(LNP_${NAME}_SAMPLE_SECONDS * 1e3));
     TickType_t last = xTaskGetTickCount();
     for (;;) {
         read_sample(sample);
@@ -59,7 +60,7 @@ void app_main(void)
             gpio_set_level(LED, (${test}) ? 1 : 0);
         }
         // Your part too: wait for the sensor instead. CONFIG_FREERTOS_HZ must be a sample's rate or more.
-        vTaskDelayUntil(&last, pdMS_TO_TICKS((uint32_t)(LNP_${NAME}_SAMPLE_SECONDS * 1e3)));
+        vTaskDelayUntil(&last, ticks > 0 ? ticks : 1);
     }
 }
 """

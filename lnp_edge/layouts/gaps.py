@@ -1,7 +1,7 @@
 """Weights of 4 bits, for spikes: a byte for each synapse, 16 * weight + how far its target is from the one before.
 
 The first target of a row counts from 0. Where the next is more than 15 away, bytes of weight 0 stand between. With a
-tenth of the synapses that is every fifth byte, so a row takes 1.27 bytes a synapse, where csr.py takes 2, and 3
+tenth of the synapses that is every fifth byte, so a row takes 1.25 bytes a synapse, where csr.py takes 2, and 3
 of more than 256 targets. Where targets are far apart csr.py is smaller, and is taken.
 """
 
