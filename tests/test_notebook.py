@@ -29,6 +29,7 @@ def headers(text):
     return [head.split() for head, under in pairwise(lines) if under and set(under) == {"─"}]
 
 
+@pytest.mark.slow
 def test_the_cells_run_in_order(tmp_path, monkeypatch, capsys):
     need("torch", "pandas", "matplotlib")
     need_for("cortex-m4")

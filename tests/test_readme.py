@@ -5,6 +5,7 @@ import shlex
 from pathlib import Path
 
 import numpy as np
+import pytest
 from conftest import need
 
 from lnp_edge import config
@@ -19,6 +20,7 @@ def block(first_word: str) -> str:
     return next(b for b in re.findall(r"```\w*\n(.*?)```", README, re.S) if b.startswith(first_word))
 
 
+@pytest.mark.slow
 def test_the_chain_of_commands_runs_as_written(tmp_path, monkeypatch, capsys):
     need("torch", "arm-none-eabi-gcc", "ziglang", "unicorn", "elftools")
     (tmp_path / "demo.toml").write_text("[network]\nneurons = 24\n[train]\nepochs = 1\n[data]\nlimit = 2\n")

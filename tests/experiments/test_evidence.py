@@ -286,6 +286,7 @@ def test_a_damaged_result_is_named_before_anything_is_run(tmp_path, damage):
     assert not second.exists()
 
 
+@pytest.mark.slow
 def test_a_network_that_cannot_be_trained_is_a_row_and_not_tried_again(plain_pictures, tmp_path, capsys, monkeypatch):
     monkeypatch.setattr(methods, "METHODS", FEW)
     monkeypatch.setattr(methods, "TRAINED", {})

@@ -42,6 +42,7 @@ def no_costs(monkeypatch):
     monkeypatch.setattr(rival, "available", lambda: False)
 
 
+@pytest.mark.slow
 def test_quick_prints_every_row_and_keeps_what_it_ran(few_pictures, tmp_path, capsys, request):
     rows = "dense,activity,lnp 4 bits,no recurrence"
     words = ["reproduce", "spar", "--quick", "--rows", rows, "--jobs", "1", "-o", str(tmp_path / "r")]

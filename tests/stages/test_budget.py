@@ -407,6 +407,7 @@ def test_what_is_written_fits_when_it_is_quantised_and_built(at, capsys, monkeyp
     assert (before.flash, round(before.ops)) == (found["flash"]["used"], found["ops"]["used"])
 
 
+@pytest.mark.slow
 def test_a_limit_for_every_step_holds_where_all_neurons_fire(at, capsys, monkeypatch):
     need_for("cortex-m4")
     monkeypatch.setattr(_measure, "STEPS", 50)
