@@ -70,6 +70,18 @@ def test_a_program_that_waits_for_a_byte_is_not_reset(tmp_path):
         assert not device.traffic.restarted
 
 
+@pytest.mark.slow
+def test_without_that_kick_it_is_reset_and_greets_again(tmp_path):
+    """The control: nothing is asked, so what counts is that it starts again, not how often."""
+    need_for("mps2-an386")
+    with closing(running(DOG, tmp_path, "cortex_m.c", KICK, "    return received();")) as port:
+        port.timeout, heard = 60, b""
+        while heard.count(b"mps2-an386") < 2:
+            more = port.read(1)
+            assert more, "no second greeting within 60 s of silence"
+            heard += more
+
+
 def test_boards_with_a_watchdog():
     assert {"mps2-an386", "netduinoplus2", "nucleo-f401re"} <= set(WATCHED)
 
