@@ -19,6 +19,7 @@ from lnp_edge.firmware_gen.folder import BUILD, read_manifest, tool_failed
 from lnp_edge.spec.board import ARM, Board
 
 TIMEOUT = 300  # s
+KEPT = ("PATH", "HOME", "TMPDIR", "SYSTEMROOT", "TEMP", "LOCALAPPDATA")  # the last three: Windows
 COMPILE = "mend that line if you changed it, else report this with the model and the board"
 OVERFLOW = re.compile(r"region [`'](FLASH|RAM)'[^\n]*overflowed by (\d+) bytes")
 
@@ -60,6 +61,8 @@ def build(folder: Path, toolchain: str = "", optimize: str = "", sanitize: bool 
     folder = Path(folder)
     manifest = read_manifest(folder)
     board = boards.get(manifest.board)
+    if board.cpu == "host" and not hasattr(os, "fork"):
+        raise BoardError(f"{board.name} is a program for Unix", "choose another --board: lnp boards lists them")
     used = toolchain or board.toolchain
     tools = commands.toolchain(board, used, manifest.floats)
     tools = replace(
@@ -107,8 +110,9 @@ def _on_path(names: tuple[str, ...]) -> tuple[str, ...]:
 def _zig() -> tuple[str, ...]:
     spec = importlib.util.find_spec("ziglang")
     for place in (spec.submodule_search_locations or ()) if spec else ():
-        if (Path(place) / "zig").is_file():
-            return (str(Path(place) / "zig"), "cc")
+        for path in (Path(place) / "zig", Path(place) / "zig.exe"):
+            if path.is_file():
+                return (str(path), "cc")
     return ()
 
 
@@ -151,7 +155,7 @@ def _refuse_overflow(text: str, board: Board) -> None:
 
 def _environment(folder: Path) -> dict[str, str]:
     """Only what compilers need: the caller's CFLAGS or language must not change the result."""
-    kept = {key: os.environ[key] for key in ("PATH", "HOME", "TMPDIR") if key in os.environ}
+    kept = {key: os.environ[key] for key in KEPT if key in os.environ}
     cache = _zig_cache() or str((folder / BUILD / "zig-cache").resolve())
     return kept | {"LC_ALL": "C", "ZIG_GLOBAL_CACHE_DIR": cache, "ZIG_LOCAL_CACHE_DIR": cache}
 

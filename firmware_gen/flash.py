@@ -168,8 +168,8 @@ def _mounted(label: str) -> str:
 
 def find_program(name: str) -> str:
     """The path of a program, "" if there is none."""
-    beside = Path(sys.executable).parent / name  # of pip, where that is not on the path
-    return shutil.which(name) or (str(beside) if beside.is_file() else "")
+    beside = str(Path(sys.executable).parent)  # of pip, where that is not on the path
+    return shutil.which(name) or shutil.which(name, path=beside) or ""
 
 
 def _program(job: Job, name: str) -> str:

@@ -19,6 +19,7 @@ from typing import BinaryIO, Protocol
 import serial
 
 from lnp_edge import readers
+from lnp_edge.base import system
 from lnp_edge.base.errors import DataError, LinkError
 from lnp_edge.readers.csv_text import encoding_of
 from lnp_edge.runtime.ports import open_serial
@@ -29,6 +30,7 @@ CHUNK = 65536  # bytes
 LINE_LIMIT = 65536  # bytes
 AGAIN = 1.0  # s from one attempt to open a port again to the next
 _END = re.compile(rb"\r\n|\n|\r")
+WINDOWS_PORT = re.compile(r"(\\\\\.\\)?COM[1-9]\d{0,2}", re.I)
 
 
 @dataclass(frozen=True)
@@ -76,7 +78,7 @@ class PipeFeed:
         self._number, self._own = number, own
 
     def read(self) -> bytes | Back | None:
-        if not select.select([self._number], [], [], TICK)[0]:
+        if sys.platform != "win32" and not select.select([self._number], [], [], TICK)[0]:  # there, of sockets only
             return b""
         return os.read(self._number, CHUNK) or None
 
@@ -132,7 +134,7 @@ def open_feed(place: str, baud: int, tell: Callable[[str], None]) -> Feed:
     if "://" in place or _is_character_device(place):
         return PortFeed(place, baud, tell)
     try:
-        number = os.open(place, os.O_RDONLY)
+        number = os.open(place, os.O_RDONLY | system.BYTES)
         if stat.S_ISFIFO(os.fstat(number).st_mode):
             return PipeFeed(number)
         file = os.fdopen(number, "rb")
@@ -165,6 +167,8 @@ def _standard_input() -> Feed:
 
 
 def _is_character_device(place: str) -> bool:
+    if WINDOWS_PORT.fullmatch(place) and not Path(place).is_file():
+        return True
     try:
         return stat.S_ISCHR(os.stat(place).st_mode) and Path(place) != Path(os.devnull)
     except (OSError, ValueError):

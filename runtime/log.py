@@ -5,7 +5,6 @@ The last entry of a line, crc, is the CRC-32 of what precedes it; lines of older
 
 from __future__ import annotations
 
-import fcntl
 import json
 import os
 import stat
@@ -18,6 +17,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from lnp_edge.base import system
 from lnp_edge.base.console import ascii_only
 from lnp_edge.base.errors import ConfigError, DataError
 from lnp_edge.base.files import parse_json
@@ -57,7 +57,8 @@ class Log:
     def __init__(self, path: Path, model: QuantizedModel, source: str):
         self._path = path
         try:
-            self._file = os.open(path, os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_NONBLOCK | os.O_CLOEXEC, 0o666)
+            flags = os.O_RDWR | os.O_APPEND | os.O_CREAT | system.AT_ONCE | system.BYTES
+            self._file = os.open(path, flags, 0o666)
         except (OSError, ValueError) as e:
             raise ConfigError(
                 f"cannot write {path}: {getattr(e, 'strerror', None) or e}", "choose another --log"
@@ -76,21 +77,25 @@ class Log:
         if not stat.S_ISREG(os.fstat(self._file).st_mode):
             raise ConfigError(f"--log {self._path} is not a regular file", "choose another --log")
         try:
-            fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
+            system.lock(self._file)
+        except BlockingIOError:
             raise ConfigError(f"another run writes {self._path}", "choose another --log") from None
         size = os.fstat(self._file).st_size
         if not size:
             return
-        head = os.pread(self._file, LONGEST, 0).partition(b"\n")[0]
+        head = self._read(LONGEST, 0).partition(b"\n")[0]
         channels = _table(head).get("channels") if head.startswith(BEGINS) else None
         if not isinstance(channels, list):
             raise ConfigError(f"--log {self._path} exists and is no log of lnp run", "choose another --log")
         if len(channels) != len(model.channels):
             what = f"--log {self._path} is of {len(channels)} channels, the model has {len(model.channels)}"
             raise ConfigError(what, "choose another --log")
-        if os.pread(self._file, 1, size - 1) != b"\n":  # a run that was killed as it wrote
+        if self._read(1, size - 1) != b"\n":  # a run that was killed as it wrote
             self._put(b"\n")
+
+    def _read(self, most: int, at: int) -> bytes:
+        os.lseek(self._file, at, os.SEEK_SET)  # what is written is appended all the same
+        return os.read(self._file, most)
 
     def event(self, event: Sample | Gap) -> None:
         if isinstance(event, Sample):

@@ -2,21 +2,19 @@
 
 from __future__ import annotations
 
-import grp
 import os
 import select
 import shutil
 import subprocess
 import tempfile
 import time
-import tty
 from collections.abc import Callable
 from pathlib import Path
 from typing import IO
 
 import serial
 
-from lnp_edge.base import stopping
+from lnp_edge.base import system
 from lnp_edge.base.errors import BoardError, LinkError
 from lnp_edge.base.install import INSTALL
 from lnp_edge.runtime.emulator import Emulator
@@ -26,6 +24,7 @@ from lnp_edge.spec.board import Board
 
 GREETS_WITHIN = 10.0  # s; a program that says nothing is opened all the same, for the link to say what is wrong
 
+NO_PTY = "mount /dev/pts, or take a board that needs none, such as --board cortex-m4: lnp boards lists them"
 COMES_BACK, ASKED_EVERY = 60.0, 0.1  # s; a port that goes away for longer is gone
 
 
@@ -91,7 +90,9 @@ def _why(port: str, e: Exception) -> tuple[str, str]:
         )
     if number in (11, 16) or "exclusive" in text:
         return f"cannot open {port}: another program uses it", f"find it with: fuser {port}"
-    if number == 2:
+    if "PermissionError" in text:  # Windows, where pyserial tells no number
+        return f"cannot open {port}: another program uses it", "close it: a serial monitor, another lnp"
+    if number == 2 or "FileNotFoundError" in text:
         return f"cannot open {port}: there is no such port", "lnp doctor lists the available ports"
     return f"cannot open {port}: {text}", "lnp doctor lists the available ports"
 
@@ -99,9 +100,11 @@ def _why(port: str, e: Exception) -> tuple[str, str]:
 def owner_group(path: Path) -> str:
     """The group that may open a port; dialout if the port is gone, or its group root or unnamed."""
     try:
+        import grp
+
         group = path.stat().st_gid
         return grp.getgrgid(group).gr_name if group else "dialout"
-    except (KeyError, OSError):
+    except (KeyError, OSError, ImportError):  # Windows has no groups
         return "dialout"
 
 
@@ -138,7 +141,13 @@ class PtyProcess(serial.Serial):
                 raise
 
     def _start(self, command: list[str], said: IO[bytes]) -> None:
-        master, slave = os.openpty()
+        try:
+            import tty
+
+            master, slave = os.openpty()
+        except (OSError, ImportError, AttributeError) as e:
+            why = e.strerror if isinstance(e, OSError) else "this system has none"
+            raise BoardError(f"cannot open a pty: {why}", NO_PTY) from None
         try:
             tty.setraw(slave)
             self.port = os.ttyname(slave)
@@ -149,7 +158,7 @@ class PtyProcess(serial.Serial):
                 stdout=master,
                 stderr=said,
                 start_new_session=True,
-                preexec_fn=stopping.end_with_parent,
+                **system.CHILD,
             )
         except (OSError, ValueError) as e:
             self.close()

@@ -16,7 +16,6 @@ import signal
 import struct
 import time
 import traceback
-import tty
 from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, fields
@@ -93,6 +92,8 @@ class Cable:
         self.plug()
 
     def plug(self) -> None:
+        import tty
+
         master, slave = os.openpty()
         tty.setraw(slave)
         os.set_blocking(master, False)

@@ -1,6 +1,5 @@
 """Bounded reading of input files, and atomic writing of output files."""
 
-import fcntl
 import glob
 import json
 import os
@@ -13,6 +12,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
+from lnp_edge.base import system
 from lnp_edge.base.errors import ConfigError, LnpError
 
 CHECKPOINTS = "*.checkpoint"
@@ -26,7 +26,7 @@ def read_bounded(path: Path, limit: int, error: type[LnpError], hint: str) -> by
     Raises `error` with the reason and the hint.
     """
     try:
-        with open(path, "rb", opener=lambda p, flags: os.open(p, flags | os.O_NONBLOCK)) as file:
+        with open(path, "rb", opener=lambda p, flags: os.open(p, flags | system.AT_ONCE)) as file:
             info = os.fstat(file.fileno())
             if not stat.S_ISREG(info.st_mode):
                 raise error(f"{path} is not a regular file", hint)
@@ -84,7 +84,11 @@ def write_whole(path: Path, data: bytes) -> None:
             os.fsync(file.fileno())
             umask = os.umask(0)
             os.umask(umask)
-            os.chmod(name, 0o666 & ~umask)
+            with suppress(OSError):  # vfat has no permissions
+                os.chmod(name, 0o666 & ~umask)
+            if system.LOCKS:  # while it is locked, no other process takes it for one that was left
+                os.replace(name, path)
+        if not system.LOCKS:  # Windows moves no open file
             os.replace(name, path)
         sync(path.parent)
     except OSError as e:
@@ -103,12 +107,14 @@ def _begun(path: Path) -> tuple[int, str]:
                 left.unlink(missing_ok=True)
         handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
         with suppress(OSError):
-            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            system.lock(handle)
     return handle, name
 
 
 def _is_free(path: Path) -> bool:
-    """Whether no process has locked a file or a folder."""
+    """Whether no process has locked a file or a folder. Where there are no locks, nobody knows."""
+    if not system.LOCKS:
+        return False
     try:
         with locked(path):
             return True
@@ -118,18 +124,19 @@ def _is_free(path: Path) -> bool:
 
 @contextmanager
 def locked(path: Path, wait: bool = False) -> Iterator[None]:
-    """Lock a file or a folder against other processes of lnp. A lock ends with its process, however that ends.
+    """Lock a file or a folder against other processes of lnp, as system.lock does.
 
-    Raises ConfigError if another process has it and this one is not to wait. A disk that knows no locks has none.
+    Raises ConfigError if another process has it and this one is not to wait.
     """
-    handle = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+    if not system.LOCKS:  # and Windows opens no folder
+        yield
+        return
+    handle = os.open(path, os.O_RDONLY | system.AT_ONCE)
     try:
         try:
-            fcntl.flock(handle, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
+            system.lock(handle, wait)
         except BlockingIOError:
             raise ConfigError(f"another lnp writes to {path}", "wait for it, or choose another place with -o") from None
-        except OSError:
-            pass
         yield
     finally:
         os.close(handle)
@@ -138,7 +145,7 @@ def locked(path: Path, wait: bool = False) -> Iterator[None]:
 def sync(folder: Path) -> None:
     """Bring the names in a folder to the disk, where it can do that."""
     with suppress(OSError):
-        handle = os.open(folder, os.O_RDONLY | os.O_CLOEXEC)
+        handle = os.open(folder, os.O_RDONLY)
         try:
             os.fsync(handle)
         finally:

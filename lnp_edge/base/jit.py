@@ -3,6 +3,7 @@
 import hashlib
 import inspect
 from collections.abc import Callable
+from contextlib import suppress
 from types import ModuleType
 from typing import Any
 
@@ -15,7 +16,7 @@ INNER = NOT_FROM_C | {"no_cpython_wrapper": True}
 def cached(function: Callable, *inlined: ModuleType, name: str = "") -> Callable:
     """Compile a function once per machine.
 
-    Compiles once per process if neither the package nor the home folder is writable.
+    Compiles once per process if neither the package nor the home folder is writable, or the disk is full.
 
     inlined : other modules whose code goes into the function. Numba's cache keys a function by its
         name and its own file, so the name includes a hash of theirs: no stale kernel is loaded.
@@ -26,9 +27,17 @@ def cached(function: Callable, *inlined: ModuleType, name: str = "") -> Callable
         sources = "".join(inspect.getsource(module) for module in inlined)
         function.__qualname__ += f"_{hashlib.sha256(sources.encode()).hexdigest()[:12]}"
     try:
-        return njit(cache=True, error_model="numpy", **NOT_FROM_C)(function)
+        compiled = njit(cache=True, error_model="numpy", **NOT_FROM_C)(function)
     except RuntimeError:  # numba found no folder for its cache
         return njit(error_model="numpy", **NOT_FROM_C)(function)
+    keep = compiled._cache.save_overload
+
+    def keep_if_there_is_room(*what: Any) -> None:
+        with suppress(OSError):
+            keep(*what)
+
+    compiled._cache.save_overload = keep_if_there_is_room
+    return compiled
 
 
 def inner(function: Callable, **options: Any) -> Callable:

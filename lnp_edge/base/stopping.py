@@ -19,7 +19,8 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, NoReturn
 
-STOPS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+STOPS = tuple(signal.Signals[name] for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name))
+KILL = getattr(signal, "SIGKILL", signal.SIGTERM)  # Windows has one way to end a process
 GRACE = 0.5  # s for a command to end by itself
 SCRATCH: set[Path] = set()  # folders that are removed whatever happens
 PR_SET_PDEATHSIG, PR_SET_CHILD_SUBREAPER = 1, 36  # prctl(2)
@@ -34,7 +35,8 @@ def guard() -> None:
         return
     _guarded = True
     reader, writer = os.pipe()
-    os.set_blocking(writer, False)
+    if hasattr(os, "set_blocking"):  # Windows, before Python 3.12
+        os.set_blocking(writer, False)
     signal.set_wakeup_fd(writer, warn_on_full_buffer=False)
     for number in STOPS:
         if signal.getsignal(number) != signal.SIG_IGN:
@@ -99,7 +101,7 @@ def _end_children() -> None:
         alive = _descendants()
         for pid in alive:
             with suppress(OSError):
-                os.kill(pid, signal.SIGTERM if attempt < 10 else signal.SIGKILL)  # compilers remove what they began
+                os.kill(pid, signal.SIGTERM if attempt < 10 else KILL)  # compilers remove what they began
         if not alive:
             return
         time.sleep(0.005)
@@ -148,7 +150,7 @@ def deferred(stop: Callable[[], Any]) -> Iterator[None]:
 
 def end_with_parent() -> None:
     """In a child: it is killed when the thread that began it ends, even by kill -9. Linux; elsewhere it lives on."""
-    _prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
+    _prctl(PR_SET_PDEATHSIG, KILL)
 
 
 def _prctl(option: int, value: int) -> None:
@@ -156,4 +158,4 @@ def _prctl(option: int, value: int) -> None:
         _LIBC.prctl(option, value, 0, 0, 0)
 
 
-_LIBC = ctypes.CDLL(None)  # loaded before a fork, not after it
+_LIBC: Any = ctypes.CDLL(None) if sys.platform == "linux" else None  # loaded before a fork, not after it

@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-import fcntl
 import hashlib
 import re
 import select
 import socket
-import struct
 import subprocess
-import termios
 import threading
 from collections.abc import Iterator
 from contextlib import closing
@@ -21,7 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lnp_edge import boards
-from lnp_edge.base import stopping
+from lnp_edge.base import system
 from lnp_edge.base.errors import BoardError, LnpError
 from lnp_edge.firmware_gen import commands, mutants
 from lnp_edge.firmware_gen.build import compiler
@@ -36,6 +33,7 @@ from lnp_edge.spec.model import QuantizedModel
 
 STEPS = 2000  # of the stimulus
 DEADLINE, LONGEST, BUILD = 1.0, 60.0, 120.0  # s: until a silent mutant is one, of a whole mutant, of its compiler
+PEEKED = 65536  # bytes that are said to wait, at most
 DRIVER = "posix.c"  # of this computer, and no part of the product
 TESTS = "lnp_selftest.c"  # runs only while it is verified
 CLOCK = "    return 0;\n}\n"  # lnp_board_cycles of it
@@ -71,7 +69,7 @@ class Socket:
                 stdin=other.fileno(),
                 stdout=other.fileno(),
                 stderr=subprocess.DEVNULL,
-                preexec_fn=stopping.end_with_parent,
+                **system.CHILD,
             )
         self._own.settimeout(DEADLINE)
         self._timer = threading.Timer(LONGEST, self._process.kill)
@@ -79,7 +77,9 @@ class Socket:
 
     @property
     def in_waiting(self) -> int:
-        return int(struct.unpack("i", fcntl.ioctl(self._own, termios.FIONREAD, b"\0" * 4))[0])
+        if not select.select([self._own], [], [], 0)[0]:
+            return 0
+        return len(self._own.recv(PEEKED, socket.MSG_PEEK))
 
     def read(self, size: int = 1) -> bytes:
         if not select.select([self._own], [], [], self.timeout)[0]:

@@ -12,6 +12,7 @@ import json
 from collections import Counter
 from pathlib import Path
 
+from lnp_edge.base import system
 from lnp_edge.base.console import bars, out
 from lnp_edge.base.errors import ConfigError
 from lnp_edge.interchange import onnx_file, windows_file
@@ -32,6 +33,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
+    system.need_unix("lnp mutate")
     from lnp_edge.commands import _mutation
     from lnp_edge.commands._mutation import CAUGHT, EQUIVALENT, INVALID, SURVIVED
 

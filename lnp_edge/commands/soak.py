@@ -13,6 +13,7 @@ import time
 from functools import partial
 from pathlib import Path
 
+from lnp_edge.base import system
 from lnp_edge.base.console import bars, out
 from lnp_edge.base.errors import BoardError, ConfigError
 from lnp_edge.commands import _own_boards
@@ -37,6 +38,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
+    system.need_unix("lnp soak")
     from lnp_edge import boards
     from lnp_edge.firmware_gen.folder import scratch
     from lnp_edge.runtime.ports import open_board

@@ -29,7 +29,7 @@ from multiprocessing.connection import Connection
 from threading import Thread
 from typing import Any
 
-from lnp_edge.base import stopping
+from lnp_edge.base import stopping, system
 from lnp_edge.base.errors import ConfigError
 
 Tell = Callable[..., None]
@@ -44,8 +44,12 @@ def in_process(work: Work, items: Sequence, tell: Tell) -> Generator[Any, None, 
 
 
 def processes(work: Work, items: Sequence, tell: Tell, jobs: int | None = None) -> Generator[Any, None, None]:
-    """Run the items in `jobs` processes of this computer; None: one per core."""
+    """Run the items in `jobs` processes of this computer; None: one per processor."""
     context = multiprocessing.get_context("spawn")
+    try:
+        lock = context.Lock()
+    except OSError as e:  # there is no /dev/shm
+        raise ConfigError(f"cannot start other processes: {e.strerror}", "mount /dev/shm, or add --jobs 1") from None
     reader, writer = context.Pipe(duplex=False)
 
     def listen() -> None:
@@ -58,8 +62,8 @@ def processes(work: Work, items: Sequence, tell: Tell, jobs: int | None = None) 
 
     listener = Thread(target=listen, daemon=True)
     listener.start()
-    workers = max(1, min(len(items), jobs or os.cpu_count() or 1))
-    pool = ProcessPoolExecutor(workers, context, initializer=_begin, initargs=(writer, context.Lock()))
+    workers = max(1, min(len(items), jobs or system.processors()))
+    pool = ProcessPoolExecutor(workers, context, initializer=_begin, initargs=(writer, lock))
     try:
         with _blocked():
             futures = [pool.submit(_telling, work, item) for item in items]
@@ -83,6 +87,9 @@ def processes(work: Work, items: Sequence, tell: Tell, jobs: int | None = None) 
 @contextmanager
 def _blocked() -> Iterator[None]:
     """Ctrl-C reaches every process of a terminal: those that begin here are deaf to it, and this one ends them."""
+    if not hasattr(signal, "pthread_sigmask"):  # Windows
+        yield
+        return
     before = signal.pthread_sigmask(signal.SIG_BLOCK, (signal.SIGINT,))
     try:
         yield

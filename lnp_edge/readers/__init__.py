@@ -23,6 +23,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from lnp_edge.base import system
 from lnp_edge.base.console import ascii_only
 from lnp_edge.base.errors import DataError
 from lnp_edge.spec import plugins
@@ -94,7 +95,7 @@ def open_table(path: Path) -> Table:
     if not found:
         raise DataError(f"no reader for {path.name}", f"known endings: {', '.join(sorted(known))}")
     try:
-        with open(path, "rb", opener=lambda p, flags: os.open(p, flags | os.O_NONBLOCK)) as file:
+        with open(path, "rb", opener=lambda p, flags: os.open(p, flags | system.AT_ONCE)) as file:
             info = os.fstat(file.fileno())
     except (OSError, ValueError) as e:
         raise DataError(f"cannot read {path}: {getattr(e, 'strerror', None) or e}", "check the file") from None

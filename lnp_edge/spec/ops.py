@@ -12,7 +12,14 @@ from types import FunctionType
 from typing import Any
 
 import numpy as np
-from numba import njit
+from numba import config, njit
+
+from lnp_edge.base.errors import LnpError
+
+if config.DISABLE_JIT:  # type: ignore[attr-defined]  # Python instead: a hundred times slower, and its integers have no width
+    raise LnpError(
+        "Numba is told to compile nothing, and lnp computes with what it compiles", "unset NUMBA_DISABLE_JIT"
+    )
 
 
 @njit

@@ -310,7 +310,7 @@ def test_sizes_are_those_of_the_section_headers(tmp_path):
 
 def test_an_absent_compiler_is_said_with_the_command_that_gets_it(tmp_path, monkeypatch):
     path = folder_for(tiny_model(), boards.get("mps2-an386"), tmp_path / "arm")
-    monkeypatch.setattr(shutil, "which", lambda name: None)
+    monkeypatch.setattr(shutil, "which", lambda name, **_: None)
     with pytest.raises(BoardError, match="apt-get install gcc-arm-none-eabi"):
         build(path)
     monkeypatch.setattr(build_module, "_zig", lambda: ())
@@ -385,7 +385,7 @@ def test_flashing_without_the_tool_is_said(firmware, monkeypatch):
     need_for("nucleo-f401re")
     real = shutil.which
     path = firmware("nucleo-f401re").parents[2]
-    monkeypatch.setattr(shutil, "which", lambda name: None if name == "st-flash" else real(name))
+    monkeypatch.setattr(shutil, "which", lambda name, **where: None if name == "st-flash" else real(name, **where))
     with pytest.raises(BoardError, match=r"(?s)st-flash is not installed.*apt-get install stlink-tools"):
         flash.flash(flash.prepare(path))
 

@@ -5,7 +5,6 @@ Each case runs in a separate process, to measure its peak memory. Times are proc
 
 from __future__ import annotations
 
-import resource
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -13,6 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 from scipy import stats
 
+from lnp_edge.base import system
 from lnp_edge.dynamics import covariance
 from lnp_edge.dynamics.rate_model import rate_model
 from lnp_edge.experiments.executors import Tell, processes
@@ -165,5 +165,5 @@ def _run(case: Case, tell: Tell) -> Measured:
     what, function, n, density, aim, aim_megabytes = case
     function(60, 0.2)  # compiles the kernels
     seconds, synapses, remark = function(n, density)
-    megabytes = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+    megabytes = system.peak_megabytes()
     return Measured(what, n, synapses, seconds, megabytes, remark, aim, aim_megabytes)

@@ -1,0 +1,111 @@
+"""What docs/platforms.md says of Windows, and of Unix where something is missing that it usually has."""
+
+import ast
+import errno
+import multiprocessing.synchronize
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from conftest import need
+from numba.core.caching import IndexDataCacheFile
+from test_layers import PLACES, modules
+from tiny import tiny_model
+from without_unix import MODULES
+
+from lnp_edge.base import jit, system
+from lnp_edge.base.errors import BoardError, ConfigError
+from lnp_edge.base.files import write_whole
+from lnp_edge.experiments.executors import processes
+from lnp_edge.interchange import onnx_file
+from lnp_edge.runtime.ports import PtyProcess
+
+WITHOUT_UNIX = Path(__file__).with_name("without_unix.py")
+
+
+@pytest.mark.slow
+def test_without_what_unix_has_a_network_is_pruned_trained_quantised_built_and_verified(tmp_path):
+    need("torch", "ziglang", "unicorn")
+    done = subprocess.run(
+        [sys.executable, WITHOUT_UNIX, tmp_path],
+        env=os.environ | {"OMP_NUM_THREADS": "1"},
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 0, done.stderr
+    assert "verified: 20 steps" in done.stdout
+    for what in (
+        "host is a program for Unix",
+        "lnp mutate needs Linux or macOS",
+        "lnp soak needs Linux or macOS",
+        "cannot open COM99: there is no such port",
+    ):
+        assert what in done.stderr.splitlines()
+
+
+@pytest.mark.parametrize("path", modules(*PLACES), ids=lambda path: path.stem)
+def test_what_unix_alone_has_is_imported_where_it_is_used(path):
+    for node in ast.parse(path.read_text()).body:
+        if isinstance(node, ast.Import | ast.ImportFrom):
+            names = {alias.name for alias in node.names} | {getattr(node, "module", "")}
+            assert not names & MODULES, f"{path}:{node.lineno}"
+
+
+def failing(number):
+    def fail(*args, **more):
+        raise OSError(number, os.strerror(number))
+
+    return fail
+
+
+def test_without_a_pty_a_board_that_needs_one_is_refused(monkeypatch):
+    monkeypatch.setattr(os, "openpty", failing(errno.ENOENT))
+    with pytest.raises(BoardError, match=r"cannot open a pty: No such file or directory\n.*cortex-m4"):
+        PtyProcess(["true"])
+
+
+def test_without_shared_memory_other_processes_are_refused(monkeypatch):
+    monkeypatch.setattr(multiprocessing.synchronize, "Lock", failing(errno.ENOSYS))
+    with pytest.raises(ConfigError, match=r"cannot start other processes: Function not implemented\n.*--jobs 1"):
+        list(processes(len, ["a"], print))
+
+
+def test_where_permissions_cannot_be_set_a_file_is_written(monkeypatch, tmp_path):
+    monkeypatch.setattr(os, "chmod", failing(errno.EPERM))
+    write_whole(tmp_path / "a", b"new")
+    assert os.listdir(tmp_path) == ["a"] and (tmp_path / "a").read_bytes() == b"new"
+
+
+def test_a_kernel_that_cannot_be_kept_runs(monkeypatch, tmp_path):
+    monkeypatch.setattr(IndexDataCacheFile, "save", failing(errno.ENOSPC))
+    monkeypatch.syspath_prepend(tmp_path)
+    (tmp_path / "of_a_full_disk.py").write_text("def add(a, b):\n    return a + b\n")
+    import of_a_full_disk
+
+    assert jit.cached(of_a_full_disk.add)(2, 3) == 5
+
+
+def test_numba_that_compiles_nothing_is_refused(tmp_path):
+    onnx_file.save(tiny_model(), tmp_path / "m.onnx")
+    done = subprocess.run(
+        [sys.executable, "-m", "lnp_edge", "verify", tmp_path / "m.onnx"],
+        env=os.environ | {"NUMBA_DISABLE_JIT": "1"},
+        capture_output=True,
+        text=True,
+    )
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr.splitlines()[1] == "  unset NUMBA_DISABLE_JIT"
+
+
+def test_as_many_processes_as_this_one_may_use_processors():
+    if not hasattr(os, "sched_setaffinity"):
+        pytest.skip("this system binds no process to a processor")
+    allowed = os.sched_getaffinity(0)
+    os.sched_setaffinity(0, {min(allowed)})
+    try:
+        assert system.processors() == 1
+    finally:
+        os.sched_setaffinity(0, allowed)
+    assert system.processors() == len(allowed)
