@@ -50,11 +50,14 @@ def share(used: int, size: int | None) -> str:
     return f"{used:,} B" if size is None else f"{used:,} of {size:,} B ({100 * used / size:.1f} %)"
 
 
-def build(folder: Path, toolchain: str = "", optimize: str = "", sanitize: bool = False) -> Sizes:
+def build(
+    folder: Path, toolchain: str = "", optimize: str = "", sanitize: bool = False, more: tuple[str, ...] = ()
+) -> Sizes:
     """Compile and link. toolchain and optimize default to those of the board.
 
     sanitize : abort on undefined behaviour. optimize is then -O0: what is optimised away is not
         checked, and gcc takes up to ten times as long
+    more : flags of the compiler that come last
 
     Raises BoardError if the compiler is missing or fails, DoesNotFit if the image is too large.
     """
@@ -70,7 +73,7 @@ def build(folder: Path, toolchain: str = "", optimize: str = "", sanitize: bool 
     )
     sources = sorted(path for path in manifest.files if path.endswith(".c"))
     output = commands.output(manifest.name, used + optimize + ("-sanitize" if sanitize else ""))
-    extra = commands.SANITIZE if sanitize else ()
+    extra = (*more, *(commands.SANITIZE if sanitize else ()))
     _run(commands.compile_command(tools, sources, output, extra), folder, output, board)
     used_memory = elf.usage(folder / output)
     return Sizes(folder / output, used_memory.flash, used_memory.ram, *board.limits)

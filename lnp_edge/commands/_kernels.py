@@ -45,6 +45,7 @@ INPUTS, OUTPUTS, FIRING = 16, 5, 25.5 / 256
 SHARE = 6398 / (256 * 255)  # of the synapses between different neurons
 BLOCKS = 1623 / (256 * 64)  # of the blocks; no neuron has a synapse to itself, which leaves 6,467 of 256 neurons
 KINDS = ("", ", blocks", ", 4 bits")  # of the synapses between neurons
+DENSE = ", all synapses"  # between different neurons: _peers.py compares it
 SETTLE, STEPS = 100, 200  # steps before those that are counted, and those
 SHIFTS, UNIT = {"in": 4, "rec": 8, "out": 2}, 2**18
 SEED = 3  # of those tried, the one whose spikes have nearest to 24.6 synapses each
@@ -80,9 +81,9 @@ class Row:
 
 
 def workload(neuron: str, n: int, kind: str = KINDS[0], seed: int = SEED) -> QuantizedModel:
-    """The reference workload with N neurons of this kind. kind : of its synapses, one of KINDS"""
+    """The reference workload with N neurons of this kind. kind : of its synapses, one of KINDS, or DENSE"""
     rng = np.random.default_rng(seed)
-    model = _drawn(neuron, n, kind == KINDS[1], rng)
+    model = _drawn(neuron, n, kind == KINDS[1], 1.0 if kind == DENSE else SHARE, rng)
     if kind == KINDS[2]:
         model = replace(model, projections=tuple(map(_in_4_bits, model.projections)))
     low, high = -6.0, 6.0  # binary logarithms of what thresholds are multiplied with
@@ -104,7 +105,7 @@ def counts(steps: int, seed: int = SEED) -> NDArray[np.int16]:
     return (rng.choice((-1, 1), (steps, INPUTS)) * rng.integers(1, 65, (steps, INPUTS))).astype(np.int16)
 
 
-def _drawn(neuron: str, n: int, in_blocks: bool, rng: np.random.Generator) -> QuantizedModel:
+def _drawn(neuron: str, n: int, in_blocks: bool, share: float, rng: np.random.Generator) -> QuantizedModel:
     def weights(shape: tuple[int, ...]) -> NDArray[np.int64]:
         return rng.choice((-1, 1), shape) * rng.integers(1, 128, shape)
 
@@ -113,7 +114,7 @@ def _drawn(neuron: str, n: int, in_blocks: bool, rng: np.random.Generator) -> Qu
         first = 4 * rng.choice(n * n // 4, round(BLOCKS * n * n / 4), replace=False)
         chosen = np.intersect1d(np.add.outer(first, np.arange(4)), pairs)
     else:
-        chosen = rng.choice(pairs, round(SHARE * len(pairs)), replace=False)
+        chosen = rng.choice(pairs, round(share * len(pairs)), replace=False)
     recurrent = np.zeros(n * n, np.int64)
     recurrent[chosen] = weights(chosen.shape)
     shapes = {"in": (INPUTS, n), "out": (n, OUTPUTS)}
@@ -222,15 +223,19 @@ def row(name: str, model: QuantizedModel, runs: list[NDArray[np.int16]], settle:
                 parts[functions.name(address)] += times
                 code.add(functions.whole(address))
     forced = _forced.measure(model, board, chain)
-    tools = commands.toolchain(board, chain)
-    flags = " ".join((tools.optimize, *(flag for flag in tools.flags if flag.startswith("-mcpu"))))
     spikes, events = activity(model, runs, settle)
     return Row(
-        name, model.n, board.cpu, chain, version(chain, board.family), flags, spikes, events,
+        name, model.n, board.cpu, chain, version(chain, board.family), flags(board, chain), spikes, events,
         float(np.mean(steps.calls)), {part: times / len(steps.calls) for part, times in parts.most_common()},
         float(np.mean(digests.calls)), forced.largest, forced.fired, layout.table_bytes(model),
         sum(end - begin for begin, end, _ in code), layout.state_bytes(model),
     )  # fmt: skip
+
+
+def flags(board: Board, chain: str) -> str:
+    """The flags of a compiler that its instructions depend on."""
+    tools = commands.toolchain(board, chain)
+    return " ".join((tools.optimize, *(flag for flag in tools.flags if flag.startswith("-mcpu"))))
 
 
 def trained(
@@ -273,28 +278,28 @@ def trained(
 def lines(rows: list[Row], trained: list[tuple[Row, BoardCost]]) -> list[str]:
     """What was measured as tables in Markdown: docs/performance.md holds them as they are printed."""
     model = [
-        [*_of(r), f"{r.spikes:.1f}", f"{r.events:.0f}", _whole(r.step), _whole(r.all_fire), _whole(r.digest),
-         _whole(r.tables + r.code), _whole(r.state)]
+        [*_of(r), f"{r.spikes:.1f}", f"{r.events:.0f}", whole(r.step), whole(r.all_fire), whole(r.digest),
+         whole(r.tables + r.code), whole(r.state)]
         for r in rows
     ]  # fmt: skip
-    found = _table(
+    found = table(
         ("model", "N", "core", "compiler", "spikes", "events", "a step", "all fire", "digest", "tables + step, B",
          "state, B"), model,
     )  # fmt: skip
     if trained:
         other = [
-            [*_of(r), f"{r.spikes:.1f}", f"{r.events:.0f}", _whole(r.step), _whole(r.all_fire), counted(cost.a_window),
-             counted(cost.a_second), _whole(r.tables + r.code), _whole(r.state)]
+            [*_of(r), f"{r.spikes:.1f}", f"{r.events:.0f}", whole(r.step), whole(r.all_fire), counted(cost.a_window),
+             counted(cost.a_second), whole(r.tables + r.code), whole(r.state)]
             for r, cost in trained
         ]  # fmt: skip
-        found += ["", *_table(
+        found += ["", *table(
             ("network", "N", "core", "compiler", "spikes", "events", "a step", "all fire", "a window",
              "a second", "tables + step, B", "state, B"), other,
         )]  # fmt: skip
     every = [*rows, *(row for row, _ in trained)]
     names = list(dict.fromkeys(name for row in every for name in row.parts))
-    parts = [[*_of(r), *(_whole(r.parts.get(name, 0)) for name in names)] for r in every]
-    found += ["", *_table(("model", "N", "core", "compiler", *(f"`{name}`" for name in names)), parts), ""]
+    parts = [[*_of(r), *(whole(r.parts.get(name, 0)) for name in names)] for r in every]
+    found += ["", *table(("model", "N", "core", "compiler", *(f"`{name}`" for name in names)), parts), ""]
     found += dict.fromkeys(f"* {r.compiler}, {r.core}: {r.version}, `{r.flags}`" for r in every)
     short = [r for r in every if r.fired < r.neurons]
     found += dict.fromkeys(
@@ -307,10 +312,11 @@ def _of(row: Row) -> list[str]:
     return [row.model, str(row.neurons), row.core, row.compiler]
 
 
-def _whole(value: float) -> str:
+def whole(value: float) -> str:
     return f"{value:,.0f}"
 
 
-def _table(columns: tuple[str, ...], rows: list[list[str]]) -> list[str]:
-    ruler = ["---" if k in (0, 2, 3) else "---:" for k in range(len(columns))]
+def table(columns: tuple[str, ...], rows: list[list[str]], words: tuple[int, ...] = (0, 2, 3)) -> list[str]:
+    """A table in Markdown. words : the columns that are no numbers"""
+    ruler = ["---" if k in words else "---:" for k in range(len(columns))]
     return [f"| {' | '.join(cells)} |" for cells in (columns, ruler, *rows)]

@@ -2,7 +2,8 @@
 libraries (--train), or of pruning at several sizes (--prune), and compare it
 with the aims. Or count where the instructions of a step on a Cortex-M4 go
 (--costs), or what a step of the reference workload and of two trained networks
-costs on two cores (--kernels), with every compiler that is installed. A stopped
+costs on two cores (--kernels), or in libraries that a user would try first
+(--peers), with every compiler that is installed. A stopped
 run starts again from the beginning, but for the trainings of --kernels: ratios
 are between measurements of one run."""
 
@@ -18,7 +19,7 @@ import numpy as np
 from lnp_edge.base.console import bars, note, out, print_table
 
 HELP = "measure the speed of the reference, of training or of pruning, or count a device's instructions"
-EXAMPLE = "  lnp bench\n  lnp bench --train\n  lnp bench --prune\n  lnp bench --costs\n  lnp bench --kernels"
+EXAMPLE = "\n".join(f"  lnp bench{kind}" for kind in ("", " --train", " --prune", " --costs", " --kernels", " --peers"))
 STEPS, ROUNDS = 4000, 15
 AIMS = {"first_call_s": 2.0, "ns_per_neuron_step": 5.0, "ns_per_event": 1.5}  # first call: from the cache
 
@@ -32,6 +33,9 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     )
     kind.add_argument(
         "--kernels", action="store_true", help="instructions and bytes of the reference workload, and of SPAR and HAPT"
+    )
+    kind.add_argument(
+        "--peers", action="store_true", help="the reference workload in CMSIS-NN, emlearn and Qualia's SNN, and in ours"
     )
     parser.add_argument("--quick", action="store_true", help="small, without other libraries or trained networks")
     parser.add_argument(
@@ -50,6 +54,8 @@ def run(args: argparse.Namespace) -> int:
         return _costs(args)
     if args.kernels:
         return _kernels(args)
+    if args.peers:
+        return _peers(args)
     found = measure()
     if args.json:
         print(json.dumps(found))
@@ -177,6 +183,26 @@ def _kernels(args: argparse.Namespace) -> int:
         print(json.dumps({"workload": [vars(row) for row in rows], "trained": more}))
         return 0
     for line in _kernels.lines(rows, trained):
+        out.print(line, soft_wrap=True, markup=False)
+    return 0
+
+
+def _peers(args: argparse.Namespace) -> int:
+    from lnp_edge.commands import _costs, _peers
+
+    _peers.check()
+    chains = _costs.toolchains()
+    with bars() as progress:
+        task = progress.add_task("peers", total=None, info="")
+
+        def show(what: str) -> None:
+            progress.update(task, advance=1, info=what)
+
+        rows = _peers.measure(chains[:1] if args.quick else chains, show)
+    if args.json:
+        print(json.dumps([vars(row) for row in rows]))
+        return 0
+    for line in _peers.lines(rows):
         out.print(line, soft_wrap=True, markup=False)
     return 0
 

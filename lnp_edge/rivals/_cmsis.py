@@ -1,51 +1,32 @@
 """The CNN of _cnn.py through CMSIS-NN 4.0.0 in place of our own C: the same training, the same int8 weights.
 
-The sources come with the wheel of bakenn, which is not imported: its files are read. Sums are those of
-_cnn.py, as are weights with a scale for each channel. What differs:
+Sums are those of _cnn.py, as are weights with a scale for each channel. What differs:
 
 * Activations are int8 with -128 as zero; the input is the encoder's int8, with 0 as zero.
 * Requantisation is TFLite's: a multiplier of 31 bits and a shift, rounded twice (see requantised).
 * The mean over time is rounded to int8.
 * Scores are int8: 120 is the largest of up to 2,000 training windows.
 
-All this is the reference of scores(), so C and reference are equal bit for bit. The headers of CMSIS-NN are
-changed in one way: the lines that include math.h and float.h, which a build without a C library lacks and
-nothing here needs, are left out. Its memcpy and memset are the compiler's, or those of our start-up code.
+All this is the reference of scores(), so C and reference are equal bit for bit.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from importlib.metadata import version
 from importlib.util import find_spec
-from pathlib import Path
 
 import numpy as np
 from numpy.lib.stride_tricks import sliding_window_view
 from numpy.typing import NDArray
 
-from lnp_edge.base.errors import LnpError
-from lnp_edge.base.install import INSTALL, require
+from lnp_edge.base.install import INSTALL
 from lnp_edge.base.progress import Progress
+from lnp_edge.firmware_gen import cmsis_nn
+from lnp_edge.firmware_gen.cmsis_nn import PACKAGE, RELEASE
 from lnp_edge.rivals import _c, _cnn, _float
 from lnp_edge.task.split import Split
 from lnp_edge.task.task import Task
 
-PACKAGE, RELEASE = "bakenn", "1.0.0"
-PLACE = Path("backend", "cmsis_nn", "vendor")
-SOURCES = (
-    "ConvolutionFunctions/arm_convolve_wrapper_s8.c", "ConvolutionFunctions/arm_convolve_1_x_n_s8.c",
-    "ConvolutionFunctions/arm_convolve_1x1_s8.c", "ConvolutionFunctions/arm_convolve_1x1_s8_fast.c",
-    "ConvolutionFunctions/arm_convolve_s8.c", "ConvolutionFunctions/arm_nn_mat_mult_kernel_s8_s16.c",
-    "ConvolutionFunctions/arm_nn_mat_mult_s8.c", "ConvolutionFunctions/arm_depthwise_conv_wrapper_s8.c",
-    "ConvolutionFunctions/arm_depthwise_conv_3x3_s8.c", "ConvolutionFunctions/arm_depthwise_conv_s8.c",
-    "ConvolutionFunctions/arm_depthwise_conv_s8_opt.c", "FullyConnectedFunctions/arm_fully_connected_s8.c",
-    "NNSupportFunctions/arm_nn_depthwise_conv_nt_t_padded_s8.c",
-    "NNSupportFunctions/arm_nn_depthwise_conv_nt_t_s8.c", "NNSupportFunctions/arm_nn_mat_mul_core_1x_s8.c",
-    "NNSupportFunctions/arm_nn_mat_mul_core_4x_s8.c", "NNSupportFunctions/arm_nn_mat_mult_nt_t_s8.c",
-    "NNSupportFunctions/arm_nn_vec_mat_mult_t_s8.c", "NNSupportFunctions/arm_q7_to_q15_with_offset.c",
-    "PoolingFunctions/arm_avgpool_s8.c",
-)  # fmt: skip
 ZERO, LEAST, MOST = -128, -128, 127  # of an activation
 LARGEST_SCORE = 120.0
 AT_ONCE = 512  # windows
@@ -59,43 +40,10 @@ def suits(data: Split) -> str:
 
 def train(data: Split, blocks: Sequence[tuple[int, int]], seed: int, progress: Progress | None) -> Cmsis:
     """As _cnn.train."""
-    sources = files()
+    sources = cmsis_nn.files()
     cnn = _cnn.train(data, blocks, seed, progress)
     counts = data.train_windows.counts
     return Cmsis(cnn, counts[:: max(1, -(-len(counts) // _float.CALIBRATION))], sources)
-
-
-def files() -> dict[str, str]:
-    """The C of CMSIS-NN, by name. Raises LnpError without the wheel, or with another one."""
-    require(PACKAGE)
-    if (found := version(PACKAGE)) != RELEASE:
-        raise LnpError(f"{PACKAGE} {found} is installed, CMSIS-NN is taken from {RELEASE}", INSTALL[PACKAGE])
-    spec = find_spec(PACKAGE)
-    assert spec and spec.submodule_search_locations
-    root = Path(next(iter(spec.submodule_search_locations))) / PLACE
-    return {path.name: path.read_text("utf-8") for path in sorted(root.glob("*/Include/*.h"))} | {
-        Path(name).name: (root / "cmsis_nn" / "Source" / name).read_text("utf-8") for name in SOURCES
-    }
-
-
-def quiet(found: dict[str, str]) -> dict[str, str]:
-    """The same as system headers, whose warnings are not shown: each source is included by a file of one line."""
-    head = """#pragma GCC system_header
-#define BAKENN_CMSIS_NN_BUILTIN_MEMORY
-#if !defined(__arm__)
-#define __GNUC_PYTHON__  // no assembly of Arm's
-#define __RESTRICT __restrict
-#endif
-"""
-    made = {}
-    for name, text in found.items():
-        for hosted in ("#include <math.h>", "#include <float.h>"):
-            text = text.replace(hosted, "")
-        if name.endswith(".c"):
-            made[name] = f'#include "{name[:-2]}_c.h"\n'
-            name = f"{name[:-2]}_c.h"
-        made[name] = head + text
-    return made
 
 
 def multiplier(real: NDArray[np.float64]) -> tuple[NDArray[np.int32], NDArray[np.int32]]:
@@ -118,7 +66,7 @@ def requantised(sums: NDArray[np.int64], fixed: NDArray[np.int32], shift: NDArra
 class Cmsis:
     """The layers of a Cnn, with the read-out in 8 bits, as CMSIS-NN computes them.
 
-    windows : whose scores set their scale; sources : of files()
+    windows : whose scores set their scale; sources : of cmsis_nn.files()
     """
 
     def __init__(self, cnn: _cnn.Cnn, windows: NDArray[np.int16], sources: dict[str, str]):
@@ -214,7 +162,7 @@ void lnp_rival_scores(const int16_t *counts, int32_t *scores)
     }}
 }}
 """
-        return {"lnp_rival.c": text} | _float.ops_h() | quiet(self.sources)
+        return {"lnp_rival.c": text} | _float.ops_h() | cmsis_nn.quiet(self.sources)
 
 
 def _call(k: int, layer: _cnn.Layer, source: str, target: str) -> str:

@@ -5,6 +5,7 @@ import pytest
 
 from lnp_edge.base.errors import LnpError
 from lnp_edge.cli import main
+from lnp_edge.firmware_gen import cmsis_nn
 from lnp_edge.rivals import _cmsis
 
 
@@ -12,14 +13,14 @@ def test_without_the_wheel_two_lines_say_how_to_install_it(capsys, monkeypatch):
     monkeypatch.setattr(_cmsis, "find_spec", lambda name: None)
     assert main(["baseline", "spar", "--rivals", "cmsis_1k"]) == 2
     said = capsys.readouterr().err.splitlines()
-    assert len(said) == 2 and f"it needs bakenn: pip install --no-deps bakenn=={_cmsis.RELEASE}" in said[0]
+    assert len(said) == 2 and f"it needs bakenn: pip install --no-deps bakenn=={cmsis_nn.RELEASE}" in said[0]
 
 
 def test_another_release_is_refused(monkeypatch):
-    monkeypatch.setattr(_cmsis, "require", lambda name: None)
-    monkeypatch.setattr(_cmsis, "version", lambda name: "0.9.1")
+    monkeypatch.setattr(cmsis_nn, "require", lambda name: None)
+    monkeypatch.setattr(cmsis_nn, "version", lambda name: "0.9.1")
     with pytest.raises(LnpError, match=r"bakenn 0\.9\.1 is installed"):
-        _cmsis.files()
+        cmsis_nn.files()
 
 
 def test_multiplier_and_shift_are_the_number_to_31_bits():
@@ -36,6 +37,6 @@ def test_requantised_rounds_twice():
 
 
 def test_its_files_are_system_headers_without_hosted_ones():
-    made = _cmsis.quiet({"a.h": "#include <math.h>\nint x;\n", "b.c": "int y;\n"})
+    made = cmsis_nn.quiet({"a.h": "#include <math.h>\nint x;\n", "b.c": "int y;\n"})
     assert made["b.c"] == '#include "b_c.h"\n' and "math.h" not in made["a.h"]
     assert all(made[name].startswith("#pragma GCC system_header\n") for name in ("a.h", "b_c.h"))
