@@ -42,9 +42,16 @@ def tiny_blocks(seed=1, n=38, n_in=3, share=0.3, holes=0.2) -> QuantizedModel:
     return with_rec(model, w)
 
 
-def with_rec(model, w) -> QuantizedModel:
+def tiny_nibbles(seed=1) -> QuantizedModel:
+    """tiny_blocks with weights of 4 bits between its neurons."""
+    model = tiny_blocks(seed)
+    w = model.projection("rec").w.dense()
+    return with_rec(model, np.sign(w) * (np.abs(w) // 19 + 1), bits=4, shift=7)
+
+
+def with_rec(model, w, **changes) -> QuantizedModel:
     """The layer with other weights between its neurons."""
-    rec = replace(model.projection("rec"), w=CSR.from_dense(w.astype(np.int32)))
+    rec = replace(model.projection("rec"), w=CSR.from_dense(w.astype(np.int32)), **changes)
     return replace(model, projections=tuple(rec if p.name == "rec" else p for p in model.projections)).check()
 
 
@@ -276,7 +283,7 @@ FRONTS = {
     f"{kind} of 4": partial(tiny_front, kind, 4)
     for kind in plugins.names("lnp_edge.frontends") if kind in FRONT_ENDS
 }  # fmt: skip
-ALL = MODELS | FRONTS | {"blocks": tiny_blocks}
+ALL = MODELS | FRONTS | {"blocks": tiny_blocks, "nibbles": tiny_nibbles}
 
 
 @cache

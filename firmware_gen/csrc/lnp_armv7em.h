@@ -397,15 +397,21 @@ static inline uint32_t encode_affine(int16_t *input, const int16_t *counts, cons
         return true;                                                                                        \
     }
 
-// --- add_blocks_u8_i8 and add_blocks_u16_i8 of all that fired
+// --- LNP_ADD_BLOCKS of all that fired, with weights of 8 or 4 bits
 
-// A block: r0 sums, r7 where the next index is, r2 where its four sums are. `w` has its weights.
+// A block: r0 sums, r7 where the next index is, r2 where its four sums are.
+#define LNP_BLOCK_uint8_t "    ldrb r2, [r7], #1\n"
+#define LNP_BLOCK_uint16_t "    ldrh r2, [r7], #2\n"
+#define LNP_FOUR_SUMS                              \
+    "    add r2, r0, r2, lsl #4\n"                 \
+    "    ldmia r2, {r3-r6}\n"
+
+// Of 8 bits; `w` has its weights. Sums as they are: r10 scale.
 #define LNP_BLOCK_0(block_t, w)                    \
     LNP_BLOCK_##block_t                            \
     "    sxtb16 lr, " #w ", ror #8\n"              \
     "    sxtb16 " #w ", " #w "\n"                  \
-    "    add r2, r0, r2, lsl #4\n"                 \
-    "    ldmia r2, {r3-r6}\n"                      \
+    LNP_FOUR_SUMS                                  \
     "    smlabb r3, " #w ", r10, r3\n"             \
     "    smlabb r4, lr, r10, r4\n"                 \
     "    smlatb r5, " #w ", r10, r5\n"             \
@@ -413,26 +419,56 @@ static inline uint32_t encode_affine(int16_t *input, const int16_t *counts, cons
     "    stmia r2!, {r3-r6}\n"
 #define LNP_BLOCK_1(block_t, w)                    \
     LNP_BLOCK_##block_t                            \
-    "    add r2, r0, r2, lsl #4\n"                 \
-    "    ldmia r2, {r3-r6}\n"                      \
+    LNP_FOUR_SUMS                                  \
     "    sxtab r3, r3, " #w "\n"                   \
     "    sxtab r4, r4, " #w ", ror #8\n"           \
     "    sxtab r5, r5, " #w ", ror #16\n"          \
     "    sxtab r6, r6, " #w ", ror #24\n"          \
     "    stmia r2!, {r3-r6}\n"
-#define LNP_BLOCK_uint8_t "    ldrb r2, [r7], #1\n"
-#define LNP_BLOCK_uint16_t "    ldrh r2, [r7], #2\n"
 
-// Eight blocks, at r8 their weights: two of them are loaded at a time, or four where no scale takes a register. A row
-// begins at 4k with the last k of them, or at 3k if the weights of some that it lacks would be loaded.
-#define LNP_TWO_BLOCKS(block_t, k, l)       \
-    "4" #k ": ldrd r11, r12, [r8], #8\n"    \
-    LNP_BLOCK_0(block_t, r11)               \
-    "4" #l ":\n"                            \
+// Of 4 bits, in the half of a word that begins at bit `at`: r11 has the word.
+#define LNP_NIBBLE(sum, at, k, shift)                    \
+    "    sbfx lr, r11, #(" at " + 4 * " #k "), #4\n"     \
+    "    add " #sum ", " #sum ", lr, lsl #" #shift "\n"
+#define LNP_NIBBLES_0(block_t, at, shift)          \
+    LNP_BLOCK_##block_t                            \
+    LNP_FOUR_SUMS                                  \
+    LNP_NIBBLE(r3, at, 0, shift)                   \
+    LNP_NIBBLE(r4, at, 1, shift)                   \
+    LNP_NIBBLE(r5, at, 2, shift)                   \
+    LNP_NIBBLE(r6, at, 3, shift)                   \
+    "    stmia r2!, {r3-r6}\n"
+// Turned: r11 has 16 times the first and third weight of each half, r12 the others.
+#define LNP_NIBBLES_1(block_t, at, shift)                  \
+    LNP_BLOCK_##block_t                                    \
+    LNP_FOUR_SUMS                                          \
+    "    sxtab r3, r3, r11, ror #" at "\n"                 \
+    "    sxtab r4, r4, r12, ror #" at "\n"                 \
+    "    sxtab r5, r5, r11, ror #(" at " + 8)\n"           \
+    "    sxtab r6, r6, r12, ror #(" at " + 8)\n"           \
+    "    stmia r2!, {r3-r6}\n"
+#define LNP_SPLIT_0
+#define LNP_SPLIT_1                                \
+    "    and r12, r11, #0xF0F0F0F0\n"              \
+    "    and r11, lr, r11, lsl #4\n"
+
+// Eight blocks, at r8 their weights: those of two are loaded at a time, or of four where weights of 8 bits need no
+// scale. A row begins at 4k with the last k of them, or at 3k if the weights of some that it lacks would be loaded.
+#define LNP_TWO_int8_t_0(block_t, k, l, shift)  \
+    "4" #k ": ldrd r11, r12, [r8], #8\n"        \
+    LNP_BLOCK_0(block_t, r11)                   \
+    "4" #l ":\n"                                \
     LNP_BLOCK_0(block_t, r12)
-#define LNP_EIGHT_BLOCKS_0(block_t)                                            \
-    LNP_TWO_BLOCKS(block_t, 8, 7) LNP_TWO_BLOCKS(block_t, 6, 5)                \
-    LNP_TWO_BLOCKS(block_t, 4, 3) LNP_TWO_BLOCKS(block_t, 2, 1)
+#define LNP_TWO_NIBBLES(turned, block_t, k, l, shift)   \
+    "4" #k ": ldr r11, [r8], #4\n"                      \
+    LNP_SPLIT_##turned                                  \
+    LNP_NIBBLES_##turned(block_t, "0", shift)           \
+    "4" #l ":\n"                                        \
+    LNP_NIBBLES_##turned(block_t, "16", shift)
+#define LNP_TWO_lnp_nibbles_t_0(block_t, k, l, shift) LNP_TWO_NIBBLES(0, block_t, k, l, shift)
+#define LNP_TWO_lnp_nibbles_t_1(block_t, k, l, shift) LNP_TWO_NIBBLES(1, block_t, k, l, shift)
+#define LNP_BY_TWO(two, block_t, shift)                                                          \
+    two(block_t, 8, 7, shift) two(block_t, 6, 5, shift) two(block_t, 4, 3, shift) two(block_t, 2, 1, shift)
 #define LNP_FOUR_BLOCKS(block_t, k, l, m, n)        \
     "4" #k ": ldmia r8!, {r10, r11, r12, lr}\n"     \
     LNP_BLOCK_1(block_t, r10)                       \
@@ -442,52 +478,67 @@ static inline uint32_t encode_affine(int16_t *input, const int16_t *counts, cons
     LNP_BLOCK_1(block_t, r12)                       \
     "4" #n ":\n"                                    \
     LNP_BLOCK_1(block_t, lr)
-#define LNP_EIGHT_BLOCKS_1(block_t) LNP_FOUR_BLOCKS(block_t, 8, 7, 6, 5) LNP_FOUR_BLOCKS(block_t, 4, 3, 2, 1)
-#define LNP_ENTER_BLOCKS_0                                                                                   \
-    "    tbb [pc, r5]\n"                                                                                     \
-    "5:  .byte (40f - 5b) / 2, (31f - 5b) / 2, (42f - 5b) / 2, (33f - 5b) / 2\n"                             \
-    "    .byte (44f - 5b) / 2, (35f - 5b) / 2, (46f - 5b) / 2, (37f - 5b) / 2\n"
-#define LNP_ENTER_BLOCKS_1                                                                                   \
-    "    tbb [pc, r5]\n"                                                                                     \
-    "5:  .byte (40f - 5b) / 2, (31f - 5b) / 2, (32f - 5b) / 2, (33f - 5b) / 2\n"                             \
-    "    .byte (44f - 5b) / 2, (35f - 5b) / 2, (36f - 5b) / 2, (37f - 5b) / 2\n"
 #define LNP_SOME_BLOCKS(k, load)          \
     "3" #k ": " load "\n"                 \
-    "    b 4" #k "b\n"
-#define LNP_ONE_OF_TWO "ldr r12, [r8], #4"
-#define LNP_SOME_BLOCKS_0                                                              \
-    LNP_SOME_BLOCKS(7, LNP_ONE_OF_TWO) LNP_SOME_BLOCKS(5, LNP_ONE_OF_TWO)              \
-    LNP_SOME_BLOCKS(3, LNP_ONE_OF_TWO) LNP_SOME_BLOCKS(1, LNP_ONE_OF_TWO)
+    "    b 4" #k "f\n"
+#define LNP_ENTER_BY_TWO(load)                                                                       \
+    "    tbb [pc, r5]\n"                                                                             \
+    "5:  .byte (40f - 5b) / 2, (31f - 5b) / 2, (42f - 5b) / 2, (33f - 5b) / 2\n"                     \
+    "    .byte (44f - 5b) / 2, (35f - 5b) / 2, (46f - 5b) / 2, (37f - 5b) / 2\n"                     \
+    LNP_SOME_BLOCKS(7, load) LNP_SOME_BLOCKS(5, load) LNP_SOME_BLOCKS(3, load) LNP_SOME_BLOCKS(1, load)
 #define LNP_SOME_OF_FOUR(l, m, n)                           \
     LNP_SOME_BLOCKS(l, "ldmia r8!, {r11, r12, lr}")         \
     LNP_SOME_BLOCKS(m, "ldmia r8!, {r12, lr}")              \
     LNP_SOME_BLOCKS(n, "ldr lr, [r8], #4")
-#define LNP_SOME_BLOCKS_1 LNP_SOME_OF_FOUR(7, 6, 5) LNP_SOME_OF_FOUR(3, 2, 1)
-#define LNP_BLOCK_SCALE_0(shift) "    mov r10, #(1 << " #shift ")\n"
-#define LNP_BLOCK_SCALE_1(shift)
+#define LNP_ENTER_BY_FOUR                                                                            \
+    "    tbb [pc, r5]\n"                                                                             \
+    "5:  .byte (40f - 5b) / 2, (31f - 5b) / 2, (32f - 5b) / 2, (33f - 5b) / 2\n"                     \
+    "    .byte (44f - 5b) / 2, (35f - 5b) / 2, (36f - 5b) / 2, (37f - 5b) / 2\n"                     \
+    LNP_SOME_OF_FOUR(7, 6, 5) LNP_SOME_OF_FOUR(3, 2, 1)
+#define LNP_EIGHT_int8_t_0(block_t, shift)          \
+    LNP_ENTER_BY_TWO("ldr r12, [r8], #4")           \
+    LNP_BY_TWO(LNP_TWO_int8_t_0, block_t, shift)
+#define LNP_EIGHT_int8_t_1(block_t, shift)          \
+    LNP_ENTER_BY_FOUR                               \
+    LNP_FOUR_BLOCKS(block_t, 8, 7, 6, 5) LNP_FOUR_BLOCKS(block_t, 4, 3, 2, 1)
+#define LNP_ONE_NIBBLES "ldrh r11, [r8], #2\n    lsl r11, r11, #16\n"
+#define LNP_EIGHT_lnp_nibbles_t_0(block_t, shift)   \
+    LNP_ENTER_BY_TWO(LNP_ONE_NIBBLES LNP_SPLIT_0)   \
+    LNP_BY_TWO(LNP_TWO_lnp_nibbles_t_0, block_t, shift)
+#define LNP_EIGHT_lnp_nibbles_t_1(block_t, shift)   \
+    LNP_ENTER_BY_TWO(LNP_ONE_NIBBLES LNP_SPLIT_1)   \
+    LNP_BY_TWO(LNP_TWO_lnp_nibbles_t_1, block_t, shift)
+
+// What is kept in a register: the scale of weights of 8 bits, or the mask of 4 bits.
+#define LNP_KEEP_int8_t_0(shift) "    mov r10, #(1 << " #shift ")\n"
+#define LNP_KEEP_int8_t_1(shift)
+#define LNP_KEEP_lnp_nibbles_t_0(shift)
+#define LNP_KEEP_lnp_nibbles_t_1(shift) "    mov lr, #0xF0F0F0F0\n"
+#define LNP_OF_BLOCK_int8_t "2"  // binary logarithm of the bytes of its weights
+#define LNP_OF_BLOCK_lnp_nibbles_t "1"
 
 // The row of spike r6 of a word: r7 its indices, r8 its weights, r5 its blocks modulo 8, r1 how many times 8 follow.
 // r2 has the starts of the word's rows, r3 where their indices begin, r4 where weights would if their first had the
 // index 0. Two starts are loaded at once, aligned or not.
-#define LNP_BLOCK_ROW_uint8_t(block_t)       \
-    "    ldrh r1, [r2, r6]\n"                \
-    LNP_BLOCK_PLACE_##block_t(uxtab)         \
-    "    rsb r1, r1, r1, lsr #8\n"           \
-    "    and r5, r1, #7\n"                   \
+#define LNP_BLOCK_ROW_uint8_t(block_t, weight_t)       \
+    "    ldrh r1, [r2, r6]\n"                          \
+    LNP_BLOCK_PLACE_##block_t(uxtab, weight_t)         \
+    "    rsb r1, r1, r1, lsr #8\n"                     \
+    "    and r5, r1, #7\n"                             \
     "    ubfx r1, r1, #3, #5\n"
-#define LNP_BLOCK_ROW_uint16_t(block_t)      \
-    "    ldr r1, [r2, r6, lsl #1]\n"         \
-    LNP_BLOCK_PLACE_##block_t(uxtah)         \
-    "    sub r1, r1, r1, lsl #16\n"          \
-    "    ubfx r5, r1, #16, #3\n"             \
+#define LNP_BLOCK_ROW_uint16_t(block_t, weight_t)      \
+    "    ldr r1, [r2, r6, lsl #1]\n"                   \
+    LNP_BLOCK_PLACE_##block_t(uxtah, weight_t)         \
+    "    sub r1, r1, r1, lsl #16\n"                    \
+    "    ubfx r5, r1, #16, #3\n"                       \
     "    lsr r1, r1, #19\n"
-#define LNP_BLOCK_PLACE_uint8_t(add_low)     \
-    "    " #add_low " r7, r3, r1\n"          \
-    "    add r8, r4, r7, lsl #2\n"
-#define LNP_BLOCK_PLACE_uint16_t(add_low)    \
-    "    " #add_low " r7, r3, r1\n"          \
-    "    " #add_low " r7, r7, r1\n"          \
-    "    add r8, r4, r7, lsl #1\n"
+#define LNP_BLOCK_PLACE_uint8_t(add_low, weight_t)     \
+    "    " #add_low " r7, r3, r1\n"                    \
+    "    add r8, r4, r7, lsl #" LNP_OF_BLOCK_##weight_t "\n"
+#define LNP_BLOCK_PLACE_uint16_t(add_low, weight_t)    \
+    "    " #add_low " r7, r3, r1\n"                    \
+    "    " #add_low " r7, r7, r1\n"                    \
+    "    add r8, r4, r7, lsl #(" LNP_OF_BLOCK_##weight_t " - 1)\n"
 #define LNP_LAST_START_uint8_t               \
     "    ldrb r7, [r2, #32]\n"               \
     "    adds r2, #33\n"
@@ -499,29 +550,28 @@ static inline uint32_t encode_affine(int16_t *input, const int16_t *counts, cons
 #define LNP_BLOCK_SHIFT_uint8_t "0"
 #define LNP_BLOCK_SHIFT_uint16_t "1"
 
-// Defines name(sums, starts, blocks, weights, z, words) for starts and blocks of these types, int8 weights and a scale
-// of 2^shift, up to 14. A word of z is read with its bits reversed. No block sets a flag: those of `bics` say whether
-// a word has another spike. The stack has what r1 to r6 begin a row or a word with.
-#define LNP_BLOCKS_LOOP(name, start_t, block_t, shift, turned)                                               \
+// Defines name(sums, starts, blocks, weights, z, words) for starts and blocks of these types, weights of int8_t and a
+// scale of 2^shift, up to 14, or of lnp_nibbles_t. A word of z is read with its bits reversed. No block sets a flag:
+// those of `bics` say whether a word has another spike. The stack has what r1 to r6 begin a row or a word with.
+#define LNP_BLOCKS_LOOP(name, start_t, block_t, weight_t, shift, turned)                                     \
     LNP_BY_HAND void name##_asm(LNP_USES int32_t *sums, LNP_USES const uint32_t *z,                          \
                                 LNP_USES const start_t *starts, LNP_USES const block_t *blocks,              \
-                                LNP_USES const int8_t *weights, LNP_USES const uint32_t *end)                \
+                                LNP_USES const weight_t *weights, LNP_USES const uint32_t *end)              \
     {                                                                                                        \
         __asm__(                                                                                             \
             LNP_ENTER                                                                                        \
             "    ldrd r4, r6, [sp, #36]\n"                                                                   \
-            "    sub r4, r4, r3, lsl #(2 - " LNP_BLOCK_SHIFT_##block_t ")\n"                                 \
+            "    sub r4, r4, r3, lsl #(" LNP_OF_BLOCK_##weight_t " - " LNP_BLOCK_SHIFT_##block_t ")\n"       \
             "    mov r5, #0x80000000\n"                                                                      \
             "    push {r1-r6}\n"                                                                             \
-            LNP_BLOCK_SCALE_##turned(shift)                                                                  \
+            LNP_KEEP_##weight_t##_##turned(shift)                                                            \
             "    b 2f\n"                                                                                     \
             "1:  ldmia sp, {r1-r5}\n"                                                                        \
             "    clz r6, r9\n"                                                                               \
             "    lsrs r5, r5, r6\n"                                                                          \
             "    bics r9, r9, r5\n"                                                                          \
-            LNP_BLOCK_ROW_##start_t(block_t)                                                                 \
-            LNP_ENTER_BLOCKS_##turned                                                                        \
-            LNP_EIGHT_BLOCKS_##turned(block_t)                                                               \
+            LNP_BLOCK_ROW_##start_t(block_t, weight_t)                                                       \
+            LNP_EIGHT_##weight_t##_##turned(block_t, shift)                                                  \
             "40: cbz r1, 6f\n"                                                                               \
             "    sub r1, r1, #1\n"                                                                           \
             "    b 48b\n"                                                                                    \
@@ -537,12 +587,11 @@ static inline uint32_t encode_affine(int16_t *input, const int16_t *counts, cons
             "    cmp r7, #0\n"                                                                               \
             "    bne 1b\n"                                                                                   \
             "    b 3b\n"                                                                                     \
-            LNP_SOME_BLOCKS_##turned                                                                         \
             "4:  add sp, #24\n"                                                                              \
             LNP_LEAVE);                                                                                      \
     }                                                                                                        \
     static inline bool name(int32_t *sums, const start_t *starts, const block_t *blocks,                     \
-                            const int8_t *weights, const uint32_t *z, uint32_t words)                        \
+                            const weight_t *weights, const uint32_t *z, uint32_t words)                      \
     {                                                                                                        \
         name##_asm(sums, z, starts, blocks, weights, z + words);                                             \
         return true;                                                                                         \

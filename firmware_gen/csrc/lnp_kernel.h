@@ -92,33 +92,41 @@ LNP_ADD_ROW(add_row_u8_i16, uint8_t, int16_t)
 LNP_ADD_ROW(add_row_u16_i8, uint16_t, int8_t)
 LNP_ADD_ROW(add_row_u16_i16, uint16_t, int16_t)
 
+// Four weights of 4 bits: that of target k begins at bit 4 k.
+typedef uint16_t lnp_nibbles_t;
+#define LNP_NIBBLE_AT(w, k) ((int32_t)((uint32_t)*(w) << (28u - 4u * (k))) >> 28)
+#define LNP_BYTE_AT(w, k) (w)[k]
+
 // Adds the blocks of a row, times scale: block b has the weights of the targets 4 b to 4 b + 3, or of those
-// of them that there are. One function per width of index and weight.
-#define LNP_ADD_BLOCKS(name, block_t, weight_t)                                                     \
+// of them that there are. One function per width of index and weight. `of` weights are a block's, `at` gives
+// that of target k.
+#define LNP_ADD_BLOCKS(name, block_t, weight_t, of, at)                                             \
     static inline void name(int32_t *sums, const block_t *block, const weight_t *w, uint32_t count, \
                             uint32_t targets, int32_t scale)                                        \
     {                                                                                               \
         LNP_NO_UNROLLING                                                                            \
-        for (; count != 0; count--, w += 4) {                                                       \
+        for (; count != 0; count--, w += of) {                                                      \
             const uint32_t i = 4u * *block++;                                                       \
             int32_t *const sum = sums + i;                                                          \
-            sum[0] += w[0] * scale;                                                                 \
+            sum[0] += at(w, 0u) * scale;                                                            \
             if (targets % 4u == 0 || targets - i >= 4u) {                                           \
-                sum[1] += w[1] * scale;                                                             \
-                sum[2] += w[2] * scale;                                                             \
-                sum[3] += w[3] * scale;                                                             \
+                sum[1] += at(w, 1u) * scale;                                                        \
+                sum[2] += at(w, 2u) * scale;                                                        \
+                sum[3] += at(w, 3u) * scale;                                                        \
                 continue;                                                                           \
             }                                                                                       \
             for (uint32_t k = 1; k < targets % 4u; k++) {                                           \
-                sum[k] += w[k] * scale;                                                             \
+                sum[k] += at(w, k) * scale;                                                         \
             }                                                                                       \
         }                                                                                           \
     }
 
-LNP_ADD_BLOCKS(add_blocks_u8_i8, uint8_t, int8_t)
-LNP_ADD_BLOCKS(add_blocks_u8_i16, uint8_t, int16_t)
-LNP_ADD_BLOCKS(add_blocks_u16_i8, uint16_t, int8_t)
-LNP_ADD_BLOCKS(add_blocks_u16_i16, uint16_t, int16_t)
+LNP_ADD_BLOCKS(add_blocks_u8_i8, uint8_t, int8_t, 4, LNP_BYTE_AT)
+LNP_ADD_BLOCKS(add_blocks_u8_i16, uint8_t, int16_t, 4, LNP_BYTE_AT)
+LNP_ADD_BLOCKS(add_blocks_u16_i8, uint16_t, int8_t, 4, LNP_BYTE_AT)
+LNP_ADD_BLOCKS(add_blocks_u16_i16, uint16_t, int16_t, 4, LNP_BYTE_AT)
+LNP_ADD_BLOCKS(add_nibbles_u8, uint8_t, lnp_nibbles_t, 1, LNP_NIBBLE_AT)
+LNP_ADD_BLOCKS(add_nibbles_u16, uint16_t, lnp_nibbles_t, 1, LNP_NIBBLE_AT)
 
 // Adds a row of weights of 4 bits: an entry is 16 times the weight and how far its target is from the last.
 typedef int8_t lnp_gaps_t;
@@ -157,9 +165,9 @@ static inline void add_gaps(int32_t *sum, const lnp_gaps_t *entry, uint32_t coun
         (void)words;                                                                        \
         return false;                                                                       \
     }
-#define LNP_BLOCKS_LOOP(name, start_t, block_t, shift, turned)                           \
+#define LNP_BLOCKS_LOOP(name, start_t, block_t, weight_t, shift, turned)                 \
     static inline bool name(int32_t *sums, const start_t *starts, const block_t *blocks, \
-                            const int8_t *weights, const uint32_t *z, uint32_t words)    \
+                            const weight_t *weights, const uint32_t *z, uint32_t words)  \
     {                                                                                    \
         (void)sums;                                                                      \
         (void)starts;                                                                    \

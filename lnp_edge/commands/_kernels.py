@@ -1,7 +1,7 @@
 """What a step of the reference workload costs, on every core and with every compiler.
 
 16 dense inputs of 8 bits, 9.8 % of the synapses between N neurons, alone, in aligned blocks of four
-targets or with weights of 4 bits, 5 read-outs, every parameter per neuron, biases not 0. Thresholds
+targets, with weights of 4 bits, or both, 5 read-outs, every parameter per neuron, biases not 0. Thresholds
 are scaled until a tenth of the neurons fires on average: the spikes and the events, which are the
 synapses of the spikes, are counted. All draws are seeded, and what an emulator counts repeats
 exactly.
@@ -44,7 +44,7 @@ TASKS = ("spar", "hapt")
 INPUTS, OUTPUTS, FIRING = 16, 5, 25.5 / 256
 SHARE = 6398 / (256 * 255)  # of the synapses between different neurons
 BLOCKS = 1623 / (256 * 64)  # of the blocks; no neuron has a synapse to itself, which leaves 6,467 of 256 neurons
-KINDS = ("", ", blocks", ", 4 bits")  # of the synapses between neurons
+KINDS = ("", ", blocks", ", 4 bits", ", blocks of 4 bits")  # of the synapses between neurons
 DENSE = ", all synapses"  # between different neurons: _peers.py compares it
 SETTLE, STEPS = 100, 200  # steps before those that are counted, and those
 SHIFTS, UNIT = {"in": 4, "rec": 8, "out": 2}, 2**18
@@ -83,8 +83,8 @@ class Row:
 def workload(neuron: str, n: int, kind: str = KINDS[0], seed: int = SEED) -> QuantizedModel:
     """The reference workload with N neurons of this kind. kind : of its synapses, one of KINDS, or DENSE"""
     rng = np.random.default_rng(seed)
-    model = _drawn(neuron, n, kind == KINDS[1], 1.0 if kind == DENSE else SHARE, rng)
-    if kind == KINDS[2]:
+    model = _drawn(neuron, n, "blocks" in kind, 1.0 if kind == DENSE else SHARE, rng)
+    if "4 bits" in kind:
         model = replace(model, projections=tuple(map(_in_4_bits, model.projections)))
     low, high = -6.0, 6.0  # binary logarithms of what thresholds are multiplied with
     for _ in range(12):

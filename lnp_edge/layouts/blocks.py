@@ -66,33 +66,46 @@ def turn(p):
 
 
 def by_hand(model, p, turn=0):
+    return "" if p.bits > 8 or p.shift > MOST_SHIFT else loop(model, p, "int8_t", turn)
+
+
+def loop(model, p, weight_t, turn):
+    """What defines the loop by hand over blocks with such weights, or ""."""
     found = tables(model, p)
     starts, blocks = (found[part].dtype.name for part in ("starts", "blocks"))
-    if p.bits > 8 or p.shift > MOST_SHIFT or starts == "uint32" or not _may_pass_the_end(model, p):
+    if starts == "uint32" or not _may_pass_the_end(model, p):
         return ""
-    return f"LNP_BLOCKS_LOOP(blocks_of_{p.name}, {starts}_t, {blocks}_t, {p.shift}, {turn > 0:d})"
+    return f"LNP_BLOCKS_LOOP(blocks_of_{p.name}, {starts}_t, {blocks}_t, {weight_t}, {p.shift}, {turn > 0:d})"
 
 
 def body(model, p, table, x, begin):
     found = tables(model, p)
+    add = f"add_blocks_u{8 * found['blocks'].itemsize}_i{8 * found['weights'].itemsize}"
+    return adding(p, table, found, bool(by_hand(model, p)), add, TOGETHER)
+
+
+def adding(p, table, found, by_hand, add, each):
+    """The C that adds the blocks of all that fired. found : the tables; each : entries of the last of them, the
+    weights, of a block; add : the function of a row"""
+    weights, groups, done, times = list(found)[-1], _groups(p), "", f"{each}u * " * (each > 1)
     pointers = "".join(
         f"    const {array.dtype.name}_t *{part} = {table}_{part};\n    LNP_OPAQUE({part});\n"
         for part, array in found.items()
     )
-    groups, done = _groups(p), ""
-    if by_hand(model, p):
-        done = f"    if (blocks_of_{p.name}(sums, starts, blocks, weights, z, {groups}u)) {{\n        return;\n    }}\n"
-    add = f"add_blocks_u{8 * found['blocks'].itemsize}_i{8 * found['weights'].itemsize}"
-    given = f"starts[j + 1u] - first, {p.w.shape[1]}u, {1 << p.shift}"
+    if by_hand:
+        done = (
+            f"    if (blocks_of_{p.name}(sums, starts, blocks, {weights}, z, {groups}u)) {{\n        return;\n    }}\n"
+        )
+    given = f"{weights} + {times}first, starts[j + 1u] - first, {p.w.shape[1]}u, {1 << p.shift}"
     return f"""{pointers}{done}    for (uint32_t group = 0; group < {groups}u; group++) {{
         LNP_EACH_SPIKE(j, z + group, 1u)
         {{
             const uint32_t first = starts[j];
-            {add}(sums, blocks + first, weights + {TOGETHER}u * first, {given});
+            {add}(sums, blocks + first, {given});
         }}
         const uint32_t passed = starts[{ROWS}];
         blocks += passed;
-        weights += {TOGETHER}u * passed;
+        {weights} += {times}passed;
         starts += {ROWS + 1};
     }}"""
 

@@ -90,12 +90,12 @@ def blocks_of_every_number(n, numbers):
     return with_rec(firing(model), w.reshape(n, n))
 
 
-def four_bits(model, shift):
-    """The model with weights of 4 bits between its neurons: bytes with distances."""
+def four_bits(model, shift, kind="gaps"):
+    """The model with weights of 4 bits between its neurons: bytes with distances, or four of a block in a halfword."""
     p, rng = model.projection("rec"), np.random.default_rng(2)
     data = rng.choice((-1, 1), p.w.nnz) * rng.integers(1, 8, p.w.nnz)
     four = replace(p, w=CSR(p.w.indptr, p.w.indices, data.astype(np.int32), p.w.shape), bits=4, shift=shift)
-    assert layout.of(model, four).__name__ == "lnp_edge.layouts.gaps"
+    assert layout.of(model, four).__name__ == f"lnp_edge.layouts.{kind}"
     return replace(model, projections=tuple(four if q is p else q for q in model.projections)).check()
 
 
@@ -178,10 +178,16 @@ CASES = {  # a model, and which loops it has
     "turned, blocks, indices of 16 bits": (firing(tiny_blocks(n=1032, share=0.07)), TURNED_BLOCKS),
     "4 bits": (four_bits(rows_of_every_length(), 8), ALL_LOOPS),
     "4 bits, far apart": (four_bits(tiny_model(n=300, density=0.08), 4), ALL_LOOPS),
-    "4 bits, ends of rows of 32 bits": (four_bits(tiny_model(n=300, density=0.9), 9), None),
+    "4 bits, ends of rows of 32 bits": (four_bits(tiny_model(n=508, density=0.3), 9), None),
     "4 bits, shift of 3": (four_bits(tiny_model(n=41, density=0.1), 3), ALL_LOOPS - {"rows_of_rec_asm"}),
-    "4 bits, turned by 1": (four_bits(tiny_model(n=64, density=0.95), 5), TURNED),
-    "4 bits, not turned": (four_bits(tiny_model(n=64, density=0.95), 4), ALL_LOOPS),
+    "4 bits, turned by 1": (four_bits(tiny_model(n=184, density=0.3), 5), TURNED),
+    "4 bits, not turned": (four_bits(tiny_model(n=184, density=0.3), 4), ALL_LOOPS),
+    "nibbles of every number": (four_bits(blocks_of_every_number(88, range(20)), 8, "nibbles"), BLOCKS),
+    "nibbles, 39 neurons, shift of 16": (four_bits(firing(tiny_blocks(n=39)), 16, "nibbles"), BLOCKS),
+    "nibbles, starts of 16 bits": (four_bits(tiny_blocks(n=304), 4, "nibbles"), BLOCKS),
+    "nibbles, indices of 16 bits": (four_bits(firing(tiny_blocks(n=1030, share=0.02)), 0, "nibbles"), BLOCKS),
+    "turned, nibbles of every number": (four_bits(blocks_of_every_number(160, range(40)), 9, "nibbles"), TURNED_BLOCKS),
+    "turned by 1, nibbles, starts of 16 bits": (four_bits(tiny_blocks(n=304), 5, "nibbles"), TURNED_BLOCKS),
     "two layers": (tiny_stack(), None),
 }
 QUICK = ("39 neurons", "adlif, 41", "rows of every length", "leaks above 1/2", "adlif, leaks above 1/2", "turned by 3")
@@ -190,6 +196,8 @@ QUICK += (
     "few blocks of every number",
     "blocks, 39 neurons",
     "turned, blocks of every number",
+    "nibbles of every number",
+    "turned, nibbles of every number",
 )
 
 

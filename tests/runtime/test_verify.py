@@ -82,6 +82,7 @@ CORRUPTIONS = [  # of a table of ALL, by how much one entry is wrong, and what t
     ("delta of 4", "front_threshold", 1, -9, "channel 1"),
     ("blocks", "w_rec_weights", 102, 1, "synapse neuron 7 of hidden to neuron 22 of hidden"),
     ("blocks", "w_rec_blocks", 30, 1, "synapse neuron 8 of hidden to neuron 16 of hidden"),
+    ("nibbles", "w_rec_nibbles", 25, 16 * 3, "synapse neuron 7 of hidden to neuron 21 of hidden"),
 ]
 
 
@@ -170,8 +171,8 @@ def place_in_words(model, table, k):
             return f"row of {pre.format(min(k, p.w.shape[0] - 1))}"
         if kind == f"w_{p.name}" and part == "starts":
             return f"row of {pre.format(min(k - k // 33, p.w.shape[0] - 1))}"
-        if kind == f"w_{p.name}" and part in ("blocks", "weights"):
-            at = 4 * k if part == "blocks" else k
+        if kind == f"w_{p.name}" and part in ("blocks", "nibbles", "weights"):
+            at = k if part == "weights" else 4 * k
             row, block = sorted({(j, i // 4) for j, i in np.argwhere(p.w.dense()).tolist()})[at // 4]
             neuron = 4 * block + at % 4
             return f"synapse {pre.format(row)} to {post.format(neuron)}" if neuron < p.w.shape[1] else "padding"
@@ -193,7 +194,9 @@ def place_in_words(model, table, k):
     return f"neuron {k} of {table.partition('_')[0]}"
 
 
-@pytest.mark.parametrize("kind", [*MODELS, "blocks", *(kind for kind in FRONTS if FRONTS[kind]().front.params)])
+@pytest.mark.parametrize(
+    "kind", [*MODELS, "blocks", "nibbles", *(kind for kind in FRONTS if FRONTS[kind]().front.params)]
+)
 @pytest.mark.parametrize("k", [0, -1])
 def test_every_kind_of_table_is_named_in_words(kind, k):
     model = ALL[kind]()
