@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import textwrap
+import zlib
 from pathlib import Path
 from string import Template
 
@@ -63,7 +64,12 @@ def _files(model: QuantizedModel, board: Board, name: str, app: bool, selftest: 
     of_board = startup.files(board, stack_bytes(model))
     for path in sorted(of_board.keys() & files):
         raise BoardError(f"{board.name}: {path} is a file of lnp", "rename the driver, and [uart] driver with it")
-    return files | of_board
+    files |= of_board
+    if not app:
+        text = "".join(f"{path}\0{text}\0" for path, text in sorted(files.items()) if path != "README.md")
+        build = f"0x{zlib.crc32(text.encode()):08X}u"
+        files["lnp_config.h"] = files["lnp_config.h"].replace(link.BUILD, link.BUILD.replace("0u", build))
+    return files
 
 
 def _taken(model: QuantizedModel, board: Board, name: str, app: bool) -> str:

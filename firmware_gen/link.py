@@ -11,6 +11,7 @@ FILES = ("lnp_link", "lnp_serve", "lnp_selftest", "lnp_cobs")  # stems in csrc
 REQUEST_HEAD = protocol.REQUESTS["steps"].struct.size
 REPLY_HEAD = protocol.REPLIES["steps"].struct.size
 PUSH_HEAD = protocol.REPLIES["push"].struct.size
+BUILD = "#define LNP_BUILD 0u  // CRC-32 of the files"
 CODE_BYTES = 16_384  # of flash beyond the tables, which a program with the self-test may take
 
 
@@ -78,6 +79,7 @@ def _config(model: QuantizedModel, board: Board, name: str, tested: bool) -> str
             f"#define LNP_TESTS_STATE {tests > 0:d}  // whether there is room for the self-test of save and load",
             f"#define LNP_TESTS_STREAM {tests > 1:d}  // and of a stream",
             "",
+            BUILD,
             f'#define LNP_BOARD_NAME "{board.name}"',
             *startup.constants(board),
             *startup.watchdog(board)[1],

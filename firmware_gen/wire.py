@@ -25,6 +25,8 @@ def header() -> str:
         _define("WIRE_HEADER_BYTES", protocol.HEADER.size),
         _define("WIRE_CRC_BYTES", protocol.CRC_BYTES),
         _define("WIRE_NAME_BYTES", protocol.NAME_BYTES),
+        _define("WIRE_MOST_RATES", protocol.MOST_RATES),
+        _define("WIRE_LOST_BYTES", protocol.LOST_BYTES),
         f"#define LNP_WIRE_REPLY 0x{protocol.REPLY:02X}u",
         *(_define(f"WIRE_{name}_AT", at) for name, at in zip(HEADER_FIELDS, _header_offsets(), strict=True)),
         "",

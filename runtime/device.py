@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import secrets
 import zlib
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
@@ -14,11 +14,12 @@ from numpy.typing import NDArray
 
 from lnp_edge.base.errors import LinkError
 from lnp_edge.runtime.link import DEADLINE, OVERHEAD, REBUILD, Asked, Link, Lost, Port, Traffic
+from lnp_edge.runtime.rate import Rate
 from lnp_edge.runtime.runner import Steps, checked
 from lnp_edge.spec import protocol
 from lnp_edge.spec.layout import tables
 from lnp_edge.spec.model import QuantizedModel
-from lnp_edge.spec.protocol import REPLIES, REQUESTS
+from lnp_edge.spec.protocol import MIN_PAYLOAD, REPLIES, REQUESTS
 
 FIRST_FRAME = 8  # steps
 MEMORY = 0.97  # weight of what was known of the line, at each try
@@ -56,6 +57,7 @@ class Greeting:
     n_tables: int
     max_payload: int
     cause: str  # of its start, one of protocol.CAUSES
+    build: int
     board: str  # ASCII, anything else escaped
 
 
@@ -106,7 +108,8 @@ class FrameSize:
 class Device:
     """One model on one device. Opens the session, and refuses a device that runs another model.
 
-    `deadline` is in seconds; by default the port's own, if it has one, or DEADLINE.
+    `deadline` is in seconds; by default the port's own, if it has one, or DEADLINE.  rates : of the line to try, in
+    Bd, the best first; without any it stays as it is.
     Raises LinkError if the line is silent or noisy, or the device has another model or protocol.
     """
 
@@ -117,6 +120,7 @@ class Device:
         name: str = "the port",
         deadline: float | None = None,
         reopen: Callable[[], None] | None = None,
+        rates: Sequence[int] = (),
     ):
         self.model, self.name, self._reopen = model, name, reopen
         self._timed = not getattr(port, "emulated", False)  # an emulator's counter of cycles counts its host's, if any
@@ -130,6 +134,8 @@ class Device:
         self._journal = None if self.t else Journal(bytearray())
         self.lost = False  # what the device held, when it could not be replayed
         self._lost = self._refused = 0  # times since the last new step, and of these the last in a row
+        self.rate = Rate(self._link, rates, self.greeting.max_payload)
+        self._sure(self.rate.up)
 
     @property
     def port(self) -> Port:
@@ -147,7 +153,7 @@ class Device:
         """The line may be cut just then."""
         for _ in range(RESTARTS):
             try:
-                return self._greet()
+                return self._checked(self._link.greet(2 * self.model.n_in + 4 * self.model.n_out + MIN_PAYLOAD))
             except Lost as e:
                 lost = e
             if lost.why != "port" or not self._reopen:
@@ -156,8 +162,10 @@ class Device:
         raise lost.error
 
     def _greet(self) -> Greeting:
+        return self._checked(self._link.ask("hello"))
+
+    def _checked(self, raw: bytes) -> Greeting:
         fields = REPLIES["hello"]
-        raw = self._link.ask("hello")
         if len(raw) >= 4 and int.from_bytes(raw[:4], "little") != protocol.wire_crc():
             raise LinkError(
                 f"the firmware on {self.name} uses another version of the link",
@@ -330,20 +338,25 @@ class Device:
                     if not self._reopen:
                         raise lost.error
                     self._reopen()
+                slowed = lost.why in ("port", "rate") and self.rate.find()
                 told = self._greet()
-                if told.boot != self._boot or (self.run and not told.run):
+                restarted = told.boot != self._boot or bool(self.run and not told.run)
+                if restarted:
                     self._boot = told.boot
                     self.traffic.restarted[told.cause] += 1
+                if slowed:
+                    self.rate.lost(restarted)
                 if self._foreign(told):
                     raise LinkError(
                         f"another program has taken over {self.name}",
                         "close other programs on this port, and run the command again",
                     )
                 self.traffic.recovered += 1
+                self.rate.up()
                 # Not self.t, which is less while a replay that was lost had come only so far.
                 last = len(self._journal.counts) // (2 * self.model.n_in) % 2**32
                 there = told.run != stale and (told.run, told.t) == (self.run, last)
-                if lost.why in ("port", "session") and there:
+                if lost.why in ("port", "rate", "session") and there:
                     self.t = last
                     return
                 self._replay(told.run, self._journal)

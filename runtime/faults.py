@@ -35,7 +35,7 @@ class FaultyPort:
         self._out = bytearray()
 
     def __getattr__(self, name: str):
-        """Whatever else the port has: its baud rate, its deadline, its clock."""
+        """Whatever else the port has: its deadline, its clock."""
         return getattr(self.port, name)
 
     @property
@@ -45,6 +45,14 @@ class FaultyPort:
     @timeout.setter
     def timeout(self, seconds: float | None) -> None:
         self.port.timeout = seconds
+
+    @property
+    def baudrate(self) -> int:
+        return self.port.baudrate  # type: ignore[attr-defined]
+
+    @baudrate.setter
+    def baudrate(self, baud: int) -> None:
+        self.port.baudrate = baud  # type: ignore[attr-defined]
 
     @property
     def in_waiting(self) -> int:

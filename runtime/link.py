@@ -26,6 +26,10 @@ NOISE_LIMIT = 65536  # bytes; as many without a delimiter are dropped
 READ_LIMIT = 4096  # bytes per read, so that a flood of delimiters cannot outlast the deadline
 REBUILD = "generate, build and flash the firmware again with this lnp-edge"
 RESTARTED = "restarted"
+BAUD = 115_200  # of a port that has no rate
+QUIET = 5  # times that it is heard nothing at a rate that was agreed on, in a deadline, until it is given up
+ASKED = 3  # times that a device is greeted before it is called
+CHUNK = 4096  # bytes of a call that are written at once
 REASONS = {number: name for name, number in NAK.items()}
 
 
@@ -53,6 +57,7 @@ class Traffic:
     damaged_here: int = 0  # frames that arrived damaged at the host
     damaged_there: int = 0  # at the device, as far as its refusals arrived
     late: int = 0  # replies to what was answered before
+    rates_lost: int = 0  # times that a line had to go back to its first rate
     recovered: int = 0  # times that a device which had lost the session or its state was brought back to it
     replayed: int = 0  # steps for that
     resumed: int = 0  # times that a host which was killed has gone on
@@ -83,7 +88,7 @@ class Traffic:
 class Lost(Exception):
     """The device is not where the host left it, or the port is gone.
 
-    why   : "port", "session", "run" or "step"; "reply" if steps were run and their reply does not come
+    why   : "port", "rate", "session", "run" or "step"; "reply" if steps were run and their reply does not come
     error : for the user, if there is no way back
     """
 
@@ -124,6 +129,8 @@ class Link:
     def __init__(self, port: Port, name: str, deadline: float):
         self.port, self.name, self.deadline = port, name, deadline
         self.clock: Callable[[], float] = getattr(port, "clock", time.monotonic)
+        self.base = self.baud = getattr(port, "baudrate", None) or BAUD  # of the line, as far as it has a rate
+        self.agreed = False  # on another rate than the first
         self.sid = secrets.randbelow(0xFFFF) + 1
         self.seq = 0
         self.traffic = Traffic()
@@ -145,6 +152,33 @@ class Link:
         found = self.answer(self.request(request, payload, rest))
         assert found is not None  # without a limit of tries
         return found
+
+    def greet(self, most: int = protocol.MIN_PAYLOAD) -> bytes:
+        """The payload of a greeting of a device that may be at another rate: it is then called back to the first.
+
+        most : bytes of the longest payload that it knows
+        """
+        if getattr(self.port, "emulated", False):
+            return self.ask("hello")
+        found = self.answer(self.request("hello"), ASKED)
+        if found is not None:
+            return found
+        self.call(most)
+        return self.ask("hello")
+
+    def call(self, most: int) -> None:
+        """Bring a device that hears no frame to the first rate, whichever of its rates it is at."""
+        left = 2 * most + protocol.LOST_BYTES
+        while left > 0:
+            self.write(protocol.CALL * min(left, CHUNK))
+            left -= CHUNK
+
+    def set_baud(self, baud: int) -> None:
+        """Of this side. Raises OSError or ValueError if the port cannot have it."""
+        if hasattr(self.port, "baudrate"):
+            self.port.baudrate = baud
+        self.baud, self._pace, self._fastest = baud, 0.0, 0.0
+        self._buffer.clear()
 
     def request(self, name: str, payload: bytes = b"", rest: int = 0) -> Asked:
         """A new request. It is not sent yet."""
@@ -197,6 +231,8 @@ class Link:
                 return self._checked(asked, reply)
             if damage == self._bad + self._refused_there:  # the device may be slow, not the line noisy
                 patience = min(1.5 * patience, most)
+            if self.agreed and now - self._alive >= self.deadline / QUIET + asked.on_wire:
+                raise Lost("rate", self._silence())
             allowed = self.deadline + 10 * asked.on_wire
             if now - self._alive >= allowed or now - begin >= PATIENCE * allowed:
                 raise self._silence()

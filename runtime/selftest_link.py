@@ -38,6 +38,7 @@ def requests(bench: Bench) -> Iterator[None]:
         hold(damaged in told, f"bytes {data.hex()[:60]} are told as damaged {told[0]} times, not {damaged}")
         yield
     bench.state(before, "after refusals")
+    yield from _rates(device)
     yield from _each_after_another(bench)
     hold(any(device.delimited() for _ in range(3)), "a frame of the device does not begin and end with a zero")
     yield
@@ -46,6 +47,16 @@ def requests(bench: Bench) -> Iterator[None]:
     bench.reference.steps(bench.more[:1])
     bench.state(bench.reference.state(), "after a request that was sent twice")
     yield
+
+
+def _rates(device: Device) -> Iterator[None]:
+    """Rates that no board has are refused, and what tries the line comes back, of all lengths of a frame."""
+    for baud, length in ((1, 0), (2**32 - 1, 1), (2**31, 64), (0, device.greeting.max_payload - 4)):
+        sent = bytes((k * 85 + length) % 256 for k in range(length))
+        head = REQUESTS["rate"].struct.pack(baud)
+        found = device.ask("rate", head + sent, length)
+        hold(found == bytes(4) + sent, f"a request for {baud} Bd is answered {found.hex()[:60]}")
+        yield
 
 
 def _each_after_another(bench: Bench) -> Iterator[None]:
@@ -86,7 +97,7 @@ def _refused(model: QuantizedModel, device: Device) -> Iterator[tuple[int, bytes
     other, size = run ^ 1, saved.size(model)
     pack = {name: message.struct.pack for name, message in REQUESTS.items()}
     row = bytes(2 * model.n_in)
-    for kind in (0, 0x0B, 0x7E):
+    for kind in (0, 0x0C, 0x7E):
         yield kind, b"", "type"
     requests: list[tuple[str, bytes, str]] = [(name, b"\0", "length") for name in ("hello", "tables")]
     whole = {
@@ -104,6 +115,7 @@ def _refused(model: QuantizedModel, device: Device) -> Iterator[tuple[int, bytes
         for name, fields, more, cut in (
             ("steps", (run, t, 0), b"", None), ("steps", (run, t, 0), b"", -1), ("steps", (run, t, 0), row, -1),
             ("steps", (run, t, 0), row + b"\0", None), ("fill", (run, 0), b"", -1), ("push", (run, 0, 0), b"", -1),
+            ("rate", (0,), b"", -1),
         )
     ]  # fmt: skip
     requests += [

@@ -4,6 +4,7 @@ import zlib
 
 import numpy as np
 
+from lnp_edge.runtime.link import BAUD
 from lnp_edge.runtime.reference import Reference
 from lnp_edge.spec import protocol
 from lnp_edge.spec.layout import tables
@@ -22,6 +23,8 @@ class FakePort:
         self.net.steps(np.frombuffer(b"", "<i2").reshape(0, model.n_in))  # compiles outside of any deadline
         self.sid, self.run, self.last, self.requests = 0, 0, (None, b""), []
         self.boot, self.cause = 1, "power"
+        self.own_baud, self.strange = BAUD, 0  # of its line, and bytes since the last sound frame
+        self.can = lambda baud: baud  # the rate that it has next to one, 0 if none is near
         self._in, self._out = bytearray(), bytearray()
         self.timeout, self.now = None, 0.0
         self.restarts_before = self.restarts_after = frozenset()  # numbers of requests at which it restarts
@@ -33,6 +36,7 @@ class FakePort:
         """What was sent and what was to be answered are gone, and the state is."""
         self.net.reset()
         self.sid, self.run, self.last, self.boot = 0, 0, (None, b""), self.boot + 1
+        self.own_baud, self.strange = BAUD, 0
         self._in.clear()
         self._out += b"boot\r\n" + protocol.encode(Frame(REPLIES["hello"].type, 0, 0, self.hello(b"")))
 
@@ -43,6 +47,9 @@ class FakePort:
     def write(self, data):
         self.now += 1e-5 * len(data)
         self._in += data
+        self.strange += len(data)
+        if self.strange > protocol.LOST_BYTES + self.max_payload + 16:
+            self.own_baud = BAUD
         *bodies, self._in = self._in.split(b"\0")
         for body in filter(None, bodies):
             try:
@@ -50,6 +57,7 @@ class FakePort:
             except FrameError:
                 self._out += self.nak(Frame(0, self.sid, 0, b""), "damaged")
                 continue
+            self.strange = 0
             self._out += self.answer(frame)
 
     def read(self, size=1):
@@ -107,6 +115,7 @@ class FakePort:
             "n_tables": len(tables(m)),
             "max_payload": self.max_payload,
             "cause": protocol.CAUSES[self.cause],
+            "build": 7,
             "board": b"fake",
         }
         return REPLIES["hello"].struct.pack(*(facts | self.greeting).values())
@@ -130,6 +139,13 @@ class FakePort:
         found = self.net.steps(np.frombuffer(data, "<i2").reshape(-1, self.model.n_in))
         answer = REPLIES["steps"].struct.pack(run, self.net.t, 0, zlib.crc32(data))
         return answer + found.y.astype("<i4").tobytes() + found.digests[-told:].astype("<u4").tobytes()
+
+    def rate(self, payload):
+        """The line tells by own_baud that what is answered is still at the rate before."""
+        baud = int.from_bytes(payload[:4], "little")
+        found = baud if baud == BAUD else self.can(baud) if BAUD < baud <= protocol.MOST_RATES * BAUD else 0
+        self.own_baud = baud if found else self.own_baud
+        return found.to_bytes(4, "little") + payload[4:]
 
     def state(self, payload):
         run, t, word, count = REQUESTS["state"].struct.unpack(payload)

@@ -38,6 +38,20 @@ void lnp_board_init(void)
     }
 }
 
+// Table 4-8: no flag tells when a byte has left. Once the second zero has been taken, all before them has.
+uint32_t lnp_board_baud(uint32_t baud, bool change)
+{
+    static const uint8_t zeros[2];
+    const uint32_t divider = lnp_divide(LNP_CLOCK_HZ, baud);
+    if (change) {
+        lnp_board_write(zeros, sizeof zeros);
+        while ((STATE & TX_FULL) != 0) {
+        }
+        BAUDDIV = divider > LEAST_BAUDDIV ? divider : LEAST_BAUDDIV;
+    }
+    return divider < LEAST_BAUDDIV ? 0 : lnp_rate(LNP_CLOCK_HZ, divider, baud);
+}
+
 #ifdef LNP_UART_IRQ
 bool lnp_uart_take(uint8_t *byte)
 {

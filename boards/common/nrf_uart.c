@@ -53,6 +53,20 @@ void lnp_board_init(void)
     START_TX = 1;
 }
 
+// What the product specification calls the actual rates, 6.33.10, are 16 MHz divided by whole numbers.
+uint32_t lnp_board_baud(uint32_t baud, bool change)
+{
+    const uint32_t divider = lnp_divide(16000000u, baud);
+    if (change) {  // a byte has left when lnp_board_write returns
+        ENABLE = 0;
+        BAUD_RATE = lnp_divide((1u << 20) - divider / 2u, divider) << 12;  // not above 2^20 / divider
+        ENABLE = UART;
+        START_RX = 1;
+        START_TX = 1;
+    }
+    return lnp_rate(16000000u, divider, baud);
+}
+
 // After RX_BYTE is read, RX_READY comes again if the FIFO has another.
 bool lnp_uart_take(uint8_t *byte)
 {

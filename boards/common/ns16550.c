@@ -14,16 +14,38 @@
 #define DIVIDER_LOW REGISTER(0u)  // while LINE has DIVIDER
 #define DIVIDER_HIGH REGISTER(1u)
 
-enum { FIFO_ON = 1 | 2 | 4, EIGHT_BITS = 3, DIVIDER = 0x80, RX_READY = 1, TX_EMPTY = 0x20 };
+enum {
+    FIFO_ON = 1 | 2 | 4,
+    EIGHT_BITS = 3,
+    DIVIDER = 0x80,
+    RX_READY = 1,
+    TX_EMPTY = 0x20,
+    ALL_LEFT = 0x40,
+};
 
-void lnp_board_init(void)
+static void set_divider(uint32_t divider)
 {
-    const uint32_t divider = (LNP_UART_CLOCK + 8u * LNP_BAUD) / (16u * LNP_BAUD);
     LINE = DIVIDER | EIGHT_BITS;
     DIVIDER_LOW = (uint8_t)divider;
     DIVIDER_HIGH = (uint8_t)(divider >> 8);
     LINE = EIGHT_BITS;
+}
+
+void lnp_board_init(void)
+{
+    set_divider((LNP_UART_CLOCK + 8u * LNP_BAUD) / (16u * LNP_BAUD));
     FIFO = FIFO_ON;
+}
+
+uint32_t lnp_board_baud(uint32_t baud, bool change)
+{
+    const uint32_t divider = lnp_divide(LNP_UART_CLOCK / 16u, baud);
+    if (change) {
+        while ((STATE & ALL_LEFT) == 0) {
+        }
+        set_divider(divider);
+    }
+    return lnp_rate(LNP_UART_CLOCK / 16u, divider, baud);
 }
 
 size_t lnp_board_read(uint8_t *bytes, size_t most)

@@ -70,6 +70,13 @@ void lnp_board_write(const uint8_t *bytes, size_t count)
     }
 }
 
+// A pty and a pipe have none: all are the same.
+uint32_t lnp_board_baud(uint32_t baud, bool change)
+{
+    (void)change;
+    return baud;
+}
+
 void lnp_board_wait(bool (*ready)(void))
 {
     flush();

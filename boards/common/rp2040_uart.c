@@ -53,6 +53,7 @@ enum {
 
 // 4.2.8.
 enum {
+    BUSY = 1 << 3,
     RX_EMPTY = 1 << 4,
     TX_FULL = 1 << 5,
     EIGHT_BITS = 3 << 5,
@@ -90,18 +91,36 @@ static void start_clocks(void)
     CLK_PERI_CTRL = PERI_ENABLE;
 }
 
-void lnp_board_init(void)
+// clock / (16 baud) in 64ths. 4.2.7.1: it counts from the next write to LINE.
+static void set_divider(uint32_t in_64ths)
 {
-    const uint32_t in_64ths = (LNP_CLOCK_HZ * 4u + LNP_BAUD / 2u) / LNP_BAUD;  // clock / (16 baud)
-    start_clocks();
     BAUD_WHOLE = in_64ths >> 6;
     BAUD_PART = in_64ths & 63u;
     LINE = EIGHT_BITS | FIFO;
+}
+
+void lnp_board_init(void)
+{
+    start_clocks();
+    set_divider((LNP_CLOCK_HZ * 4u + LNP_BAUD / 2u) / LNP_BAUD);
     LEVELS = 0;  // the interrupt of receiving comes with 4 bytes
     INTERRUPTS = FOUR_RECEIVED | SOME_RECEIVED_LONG_AGO;
     CONTROL = ENABLE;
     GPIO_CTRL(TX_PIN) = UART_FUNCTION;
     GPIO_CTRL(RX_PIN) = UART_FUNCTION;
+}
+
+uint32_t lnp_board_baud(uint32_t baud, bool change)
+{
+    const uint32_t in_64ths = lnp_divide(LNP_CLOCK_HZ * 4u, baud);
+    if (change) {
+        while ((STATE & BUSY) != 0) {
+        }
+        CONTROL = 0;
+        set_divider(in_64ths);
+        CONTROL = ENABLE;
+    }
+    return in_64ths < 64u ? 0 : lnp_rate(LNP_CLOCK_HZ * 4u, in_64ths, baud);
 }
 
 // Both interrupts last until the FIFO is read so far.

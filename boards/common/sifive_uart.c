@@ -61,6 +61,18 @@ void lnp_board_init(void)
     RX_CONTROL = 1;
 }
 
+// No flag tells when a byte has left. Once the FIFO of 8 has taken nine zeros, all before them has.
+uint32_t lnp_board_baud(uint32_t baud, bool change)
+{
+    static const uint8_t zeros[9];
+    const uint32_t divider = lnp_divide(LNP_CLOCK_HZ, baud);
+    if (change) {
+        lnp_board_write(zeros, sizeof zeros);
+        DIVIDER = divider - 1u;
+    }
+    return divider < 16u ? 0 : lnp_rate(LNP_CLOCK_HZ, divider, baud);
+}
+
 size_t lnp_board_read(uint8_t *bytes, size_t most)
 {
     size_t count = 0;

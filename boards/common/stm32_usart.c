@@ -80,10 +80,11 @@ static void set_alternate(uint32_t pin)
     GPIO_MODER = (GPIO_MODER & ~(3u << (2u * pin))) | 2u << (2u * pin);
 }
 
+static uint32_t bus;  // Hz
+
 void lnp_board_init(void)
 {
-    const uint32_t clock = start_clock();
-    const uint32_t bus = clock == HSI_HZ ? HSI_HZ : BUS_HZ;
+    bus = start_clock() == HSI_HZ ? HSI_HZ : BUS_HZ;
     RCC_AHB1ENR |= 1u << LNP_UART_GPIO_BIT;
     REGISTER(LNP_UART_ENABLE) |= 1u << LNP_UART_ENABLE_BIT;
     set_alternate(LNP_UART_TX_PIN);
@@ -111,6 +112,18 @@ uint16_t lnp_board_cause(void)
         return LNP_CAUSE_BROWN_OUT;
     }
     return (flags & 1u << 26) != 0 ? LNP_CAUSE_PIN : LNP_CAUSE_UNKNOWN;
+}
+
+// RM0368 19.6.1: TC, all has left.
+uint32_t lnp_board_baud(uint32_t baud, bool change)
+{
+    const uint32_t divider = lnp_divide(bus, baud);
+    if (change) {
+        while ((USART_SR & 1u << 6) == 0) {
+        }
+        USART_BRR = divider;
+    }
+    return divider < 16u ? 0 : lnp_rate(bus, divider, baud);
 }
 
 // Reading SR and then DR also clears an overrun; the CRC of the frame reveals lost bytes.

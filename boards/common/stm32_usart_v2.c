@@ -25,8 +25,8 @@
 #define DIVIDER ((LNP_CLOCK_HZ + LNP_BAUD / 2u) / LNP_BAUD)
 _Static_assert(DIVIDER >= 16u && DIVIDER <= 0xFFFFu, "board.toml: baud is out of the range of USART_BRR");
 
-enum { ENABLE = 1 << 0, RECEIVE = 1 << 2, SEND = 1 << 3, RX_INTERRUPT = 1 << 5 };  // of CR1
-enum { OVERRUN = 1 << 3, RX_READY = 1 << 5, TX_EMPTY = 1 << 7 };                   // of ISR, and of ICR
+enum { ENABLE = 1 << 0, RECEIVE = 1 << 2, SEND = 1 << 3, RX_INTERRUPT = 1 << 5 };    // of CR1
+enum { OVERRUN = 1 << 3, RX_READY = 1 << 5, ALL_LEFT = 1 << 6, TX_EMPTY = 1 << 7 };  // of ISR, and of ICR
 
 // Sets the function before the mode: the other order connects the pin to function 0 for a moment.
 static void set_alternate(uint32_t pin)
@@ -44,6 +44,20 @@ void lnp_board_init(void)
     set_alternate(LNP_UART_RX_PIN);
     USART_BRR = DIVIDER;
     USART_CR1 = ENABLE | RECEIVE | SEND | RX_INTERRUPT;
+}
+
+// RM0351 40.8.4: BRR can be written only while the USART is off.
+uint32_t lnp_board_baud(uint32_t baud, bool change)
+{
+    const uint32_t divider = lnp_divide(LNP_CLOCK_HZ, baud);
+    if (change) {
+        while ((USART_ISR & ALL_LEFT) == 0) {
+        }
+        USART_CR1 = 0;
+        USART_BRR = divider;
+        USART_CR1 = ENABLE | RECEIVE | SEND | RX_INTERRUPT;
+    }
+    return divider < 16u ? 0 : lnp_rate(LNP_CLOCK_HZ, divider, baud);
 }
 
 // An overrun interrupts too, until it is cleared; the CRC of the frame reveals lost bytes.

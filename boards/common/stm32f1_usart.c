@@ -39,6 +39,18 @@ void lnp_board_init(void)
     set_pin(LNP_UART_RX_PIN, FLOATING);
 }
 
+// RM0041 23.6.1: TC, all has left.
+uint32_t lnp_board_baud(uint32_t baud, bool change)
+{
+    const uint32_t divider = lnp_divide(HSI_HZ, baud);
+    if (change) {
+        while ((USART_SR & 1u << 6) == 0) {
+        }
+        USART_BRR = divider;
+    }
+    return divider < 16u ? 0 : lnp_rate(HSI_HZ, divider, baud);
+}
+
 // Reading SR and then DR also clears an overrun; the CRC of the frame reveals lost bytes.
 bool lnp_uart_take(uint8_t *byte)
 {

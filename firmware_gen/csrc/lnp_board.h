@@ -18,6 +18,33 @@ size_t lnp_board_read(uint8_t *bytes, size_t most);
 // Sends all `count` bytes.
 void lnp_board_write(const uint8_t *bytes, size_t count);
 
+// Returns the rate that is nearest to `baud` of those that the line can have, 0 if none is within 2 %. With
+// `change` it then has it, once all that was written has left. A board whose driver lacks this cannot change.
+uint32_t lnp_board_baud(uint32_t baud, bool change);
+
+// For drivers. a / b, rounded, without a division: a Cortex-M0 has none.
+static inline uint32_t lnp_divide(uint32_t a, uint32_t b)
+{
+    uint32_t whole = 0;
+    uint32_t rest = 0;
+    for (uint32_t bit = 1u << 31; bit != 0; bit >>= 1) {
+        rest = rest << 1 | ((a & bit) != 0);
+        if (rest >= b) {
+            rest -= b;
+            whole |= bit;
+        }
+    }
+    return rest >= b - rest ? whole + 1u : whole;
+}
+
+// The rate of a UART that divides `clock` by a whole number, if it is within 2 % of `baud`; else 0.
+static inline uint32_t lnp_rate(uint32_t clock, uint32_t divider, uint32_t baud)
+{
+    const uint32_t rate = divider == 0 ? 0 : lnp_divide(clock, divider);
+    const uint32_t off = rate > baud ? rate - baud : baud - rate;
+    return off <= lnp_divide(baud, 50) ? rate : 0;
+}
+
 // Returns another number after each start, as far as a board can: called once.
 uint32_t lnp_board_boot(void);
 

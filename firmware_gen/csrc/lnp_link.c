@@ -58,6 +58,23 @@ static bool is_repeated(const lnp_link_t *link, uint16_t seq, uint32_t crc)
     return link->reply_payload != UINT32_MAX && link->seq == seq && link->request_crc == crc;
 }
 
+// For a board whose driver cannot change it.
+__attribute__((weak)) uint32_t lnp_board_baud(uint32_t baud, bool change)
+{
+    (void)baud;
+    (void)change;
+    return 0;
+}
+
+static void set_rate(lnp_link_t *link, uint32_t baud)
+{
+    link->next_baud = baud;
+    if (baud != link->baud) {
+        link->baud = baud;
+        (void)lnp_board_baud(baud, true);
+    }
+}
+
 static void run_request(lnp_link_t *link, uint8_t type, uint16_t seq, uint32_t crc, uint32_t length)
 {
     uint32_t reply_length = 0;
@@ -71,6 +88,7 @@ static void run_request(lnp_link_t *link, uint8_t type, uint16_t seq, uint32_t c
     link->request_crc = crc;
     link->reply_payload = reply_length;
     send_frame(link->reply, (uint8_t)(type | LNP_WIRE_REPLY), link->sid, seq, reply_length);
+    set_rate(link, link->next_baud);
 }
 
 static void open_session(lnp_link_t *link, uint16_t sid)
@@ -89,6 +107,7 @@ static void receive_frame(lnp_link_t *link, uint32_t length)
         send_nak(link, link->sid, 0, LNP_NAK_DAMAGED);
         return;
     }
+    link->strange = 0;
     if (!is_request(frame)) {
         return;
     }
@@ -119,6 +138,8 @@ void lnp_link_start(lnp_link_t *link)
     link->boot = lnp_board_boot();
     link->cause = lnp_board_cause();
     link->run = 0;
+    link->baud = link->next_baud = LNP_BAUD;
+    link->strange = 0;
     link->reply_payload = UINT32_MAX;
     LNP_MODEL(init)(&link->net);
     lnp_cobs_start(&link->in, link->request, sizeof link->request);
@@ -128,7 +149,12 @@ void lnp_link_start(lnp_link_t *link)
 void lnp_link_receive(lnp_link_t *link, uint8_t byte)
 {
     const uint32_t length = lnp_cobs_receive(&link->in, byte);
+    link->strange++;
     if (length != 0) {
         receive_frame(link, length);
+    }
+    if (link->strange > LNP_STRANGE_BYTES) {
+        link->strange = 0;
+        set_rate(link, LNP_BAUD);
     }
 }

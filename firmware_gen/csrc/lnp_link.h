@@ -11,6 +11,10 @@
 
 enum { LNP_FRAME_BYTES = LNP_WIRE_HEADER_BYTES + LNP_MAX_PAYLOAD + LNP_WIRE_CRC_BYTES };
 
+// After as many bytes without a sound frame, the line has its first rate again: no frame is longer, and
+// whoever has lost the rate can call so.
+enum { LNP_STRANGE_BYTES = LNP_FRAME_BYTES + LNP_FRAME_BYTES / 254 + LNP_WIRE_LOST_BYTES };
+
 // After each step: a program that hangs in one is reset.
 #ifdef LNP_WATCHDOG_MS
 #define LNP_STEP_DONE() lnp_board_kick()
@@ -27,6 +31,9 @@ typedef struct {
     uint32_t run;            // the host's number of the run since the last reset; 0 after a start
     bool open;               // a host has opened a session
     uint16_t sid;            // the id of that session
+    uint32_t baud;           // the rate of the line
+    uint32_t next_baud;      // what it will be after the reply
+    uint32_t strange;        // bytes since the last sound frame
     uint16_t seq;            // of the request that `reply` answers
     uint32_t request_crc;    // of that request
     uint32_t reply_payload;  // bytes of the reply kept for a repeated request

@@ -12,6 +12,7 @@ void lnp_serve_hello(const lnp_link_t *link, uint8_t *reply)
     lnp_put_hello_fingerprint(reply, LNP_FINGERPRINT);
     lnp_put_hello_boot(reply, link->boot);
     lnp_put_hello_cause(reply, link->cause);
+    lnp_put_hello_build(reply, LNP_BUILD);
     lnp_put_hello_run(reply, link->run);
     lnp_put_hello_t(reply, link->net.t);
     lnp_put_hello_state_words(reply, LNP_STATE_WORDS);
@@ -187,6 +188,28 @@ static uint16_t serve_read(uint8_t *reply, uint32_t *reply_length, const uint8_t
     return 0;
 }
 
+// It changes after the reply, see lnp_link.c. Back to the first one is always possible.
+static uint16_t serve_rate(lnp_link_t *link, uint8_t *reply, uint32_t *reply_length, const uint8_t *payload,
+                           uint32_t length)
+{
+    if (length < LNP_REQUEST_RATE_REST) {
+        return LNP_NAK_LENGTH;
+    }
+    const uint32_t baud = lnp_get_rate_baud(payload);
+    uint32_t rate = baud;
+    if (baud != LNP_BAUD) {
+        const bool heard = baud > LNP_BAUD && baud <= LNP_WIRE_MOST_RATES * LNP_BAUD;
+        rate = heard ? lnp_board_baud(baud, false) : 0;
+    }
+    link->next_baud = rate != 0 ? baud : link->baud;
+    lnp_put_rate_baud(reply, rate);
+    for (uint32_t k = LNP_REQUEST_RATE_REST; k < length; k++) {
+        reply[LNP_REPLY_RATE_REST - LNP_REQUEST_RATE_REST + k] = payload[k];
+    }
+    *reply_length = LNP_REPLY_RATE_REST - LNP_REQUEST_RATE_REST + length;
+    return 0;
+}
+
 uint16_t lnp_serve(lnp_link_t *link, uint8_t *reply, uint32_t *reply_length, uint8_t type,
                    const uint8_t *payload, uint32_t length)
 {
@@ -203,6 +226,8 @@ uint16_t lnp_serve(lnp_link_t *link, uint8_t *reply, uint32_t *reply_length, uin
         return serve_tables(reply, reply_length, length);
     case LNP_REQUEST_READ:
         return serve_read(reply, reply_length, payload, length);
+    case LNP_REQUEST_RATE:
+        return serve_rate(link, reply, reply_length, payload, length);
     default:
 #if LNP_TESTS_STATE
         return lnp_selftest(link, reply, reply_length, type, payload, length);

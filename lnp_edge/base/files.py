@@ -142,6 +142,39 @@ def locked(path: Path, wait: bool = False) -> Iterator[None]:
         os.close(handle)
 
 
+@contextmanager
+def alone(path: Path, hint: str) -> Iterator[None]:
+    """Keep other processes of lnp from a file that write_whole replaces: a hidden one beside it is locked meanwhile.
+
+    Raises ConfigError if another process has it.
+    """
+    if not system.LOCKS:
+        yield
+        return
+    place = path.with_name(f".{path.name}.lock")
+    busy = ConfigError(f"another lnp is at work with {path}", hint)
+    try:
+        handle = os.open(place, os.O_RDWR | os.O_CREAT | system.AT_ONCE, 0o666)
+    except OSError as e:
+        raise ConfigError(f"cannot write {place}: {e.strerror}", hint) from None
+    try:
+        try:
+            system.lock(handle, wait=False)
+            ended = not os.path.samestat(os.fstat(handle), os.stat(place))  # just now, and another has begun
+        except FileNotFoundError:
+            ended = True
+        except BlockingIOError:
+            raise busy from None
+        if ended:
+            raise busy
+        try:
+            yield
+        finally:
+            place.unlink(missing_ok=True)
+    finally:
+        os.close(handle)
+
+
 def sync(folder: Path) -> None:
     """Bring the names in a folder to the disk, where it can do that."""
     with suppress(OSError):

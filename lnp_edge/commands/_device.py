@@ -2,10 +2,32 @@
 
 import argparse
 
+from lnp_edge.base.errors import ConfigError
 from lnp_edge.commands import _own_boards
 
 
-def arguments(parser: argparse.ArgumentParser) -> None:
+def arguments(parser: argparse.ArgumentParser, baud: str) -> None:
+    """baud : what the option of the line's rate is called"""
     parser.add_argument("--board", help="name of a board (lnp boards lists them)")
     _own_boards.argument(parser)
     parser.add_argument("--port", help="serial port or pyserial URL of a board that runs this model's firmware")
+    parser.add_argument(
+        baud, dest="rate", metavar="N|auto", default="", help="rate of the line to the board, if it has it, or its best"
+    )
+
+
+def rates(args: argparse.Namespace, baud: str) -> tuple[int, ...]:
+    """The rates to try, the best first; none where the line stays as it is. Raises ConfigError."""
+    from lnp_edge import boards
+    from lnp_edge.runtime import rate
+    from lnp_edge.spec.protocol import MOST_RATES
+
+    if not args.rate:
+        return ()
+    first = boards.get(args.board or "cortex-m4").baud
+    most = MOST_RATES * first
+    if args.rate == "auto":
+        return tuple(one for one in rate.HIGHER if first < one <= most)
+    if not args.rate.isdecimal() or not first <= int(args.rate[:9]) <= most:
+        raise ConfigError(f"{baud} is {args.rate[:40]!r}", f"choose from {first} to {most}, or auto")
+    return (int(args.rate[:9]),)

@@ -68,7 +68,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--free-run", type=int, metavar="STEPS", help="feed the forecasts back for so many steps after the first window"
     )
-    _device.arguments(parser)
+    _device.arguments(parser, "--port-baud")
     parser.add_argument(
         "--json", action="store_true", help="print one JSON object per window, or per step of --free-run"
     )
@@ -92,7 +92,11 @@ def run(args: argparse.Namespace) -> int:
     model = _with_hop(onnx_file.load(args.model), args.hop)
     source = Source(args.source, model, missing=args.missing, baud=args.baud, where=args.where, tell=note)
     on_device = args.board or args.port
-    opened = devices.device(model, args.board or "cortex-m4", args.port) if on_device else nullcontext(Reference(model))
+    rates = _device.rates(args, "--port-baud")
+    if rates and not on_device:
+        raise ConfigError("--port-baud is the rate of a board's line", "name the board: --board, or its --port")
+    board = args.board or "cortex-m4"
+    opened = devices.device(model, board, args.port, rates=rates) if on_device else nullcontext(Reference(model))
     with opened as runner, _log(args, model) as log:
         if not on_device:
             classify(runner, np.zeros((1, model.n_in), np.int16))  # compiles before the first sample comes

@@ -18,7 +18,10 @@ what is proved. With --exhaustive, runs are made until all fired, or it is said
 which did not; then every count of every input is run, 65,536 steps. --report
 writes all of it, with fingerprints of model, firmware and toolchain.
 
-With --faults, the line between host and device damages bytes at random: the
+With --baud, host and board agree on another rate of the line than the first,
+up to eight times as fast, and test it; auto takes the best that both have. A
+line that does not carry it, or a board that has none so near, stays at the
+first. With --faults, the line between host and device damages bytes at random: the
 result must be the same, and what passed is told. With --resume, FILE keeps how
 far it is, about once a second: after a kill, a power cut or a lost port the
 same command goes on from there, and the result is the same. It is removed
@@ -38,6 +41,7 @@ from lnp_edge.interchange import onnx_file, windows_file
 HELP = "compare a device with the reference, bit for bit"
 EXAMPLE = """  lnp verify model.onnx --board cortex-m4
   lnp verify model.onnx --board nucleo-f401re --port /dev/ttyACM0 --steps 1000000 --resume long.json
+  lnp verify model.onnx --board nucleo-f401re --port /dev/ttyACM0 --baud auto
   lnp verify model.onnx --exhaustive --report proof.html"""
 MAX_STEPS = 100_000_000
 MOST_FAULTS = 0.02  # per byte; above it, not even a greeting passes
@@ -45,7 +49,7 @@ MOST_FAULTS = 0.02  # per byte; above it, not even a greeting passes
 
 def arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("model", type=Path, help="a model.onnx written by lnp quantize")
-    _device.arguments(parser)
+    _device.arguments(parser, "--baud")
     parser.add_argument("--steps", type=int, default=2000, help="number of steps (default: 2000)")
     parser.add_argument("--seed", type=int, default=1, help="seed of the stimulus and the faults (default: 1)")
     parser.add_argument(
@@ -79,7 +83,7 @@ def run(args: argparse.Namespace) -> int:
             raise ConfigError(f"--resume {args.resume} is a file of --report", journal.ELSEWHERE)
     model = onnx_file.load(args.model)
     windows = windows_file.load(model, args.model)
-    inputs = proof.Inputs(windows, args.steps, args.seed, args.faults, args.exhaustive)
+    inputs = proof.Inputs(windows, args.steps, args.seed, args.faults, args.exhaustive, _device.rates(args, "--baud"))
     with bars() as progress:
 
         def begun(what: str, kind: str, total: int):

@@ -23,6 +23,9 @@ HEADER = struct.Struct("<BBHHH")
 CRC_BYTES = 4
 REPLY = 0x80
 MIN_PAYLOAD = 512  # bytes a device always accepts and may send
+MOST_RATES = 8  # times its first rate that a line may have: CALL is then still heard as one byte each
+LOST_BYTES = 8192  # and the longest frame: after as many without a sound frame a device is at its first rate again
+CALL = b"\xff"  # one low bit, then high: a byte to a receiver of every rate from the sender's to MOST_RATES times that
 NAME_BYTES = 24
 
 FORMATS = {"u8": "B", "u16": "H", "u32": "I", "i16": "h", "i32": "i", "name": f"{NAME_BYTES}s"}
@@ -71,6 +74,8 @@ REQUESTS = {
     # More samples of a stream, of which `from` have come; 0 begins anew. If like is 1, its networks are first made
     # copies of the one that steps run on.
     "push": Message(0x0A, (("run", "u32"), ("from", "u32"), ("like", "u16")), "i16"),
+    # Changes the rate of the line after the reply; `rest` is sent back, to try the line.
+    "rate": Message(0x0B, (("baud", "u32"),), "u8"),
 }
 REPLIES = {
     # Also sent unasked at boot, with sid and seq 0.
@@ -90,6 +95,7 @@ REPLIES = {
             ("n_tables", "u16"),
             ("max_payload", "u16"),
             ("cause", "u16"),  # of the start, one of CAUSES
+            ("build", "u32"),  # CRC-32 of the sources
             ("board", "name"),
         ),
     ),
@@ -121,6 +127,8 @@ REPLIES = {
         ),
         "u32",
     ),
+    # baud: the rate that the device will have, within 2 %; 0: it has none so near, or none at all, and stays as it is.
+    "rate": Message(REPLY | 0x0B, (("baud", "u32"),), "u8"),
     "nak": Message(0x7F, (("code", "u16"), ("run", "u32"), ("t", "u32"))),
 }
 # Reasons for a refusal: another session, unknown type, wrong length, step number, range or run. "damaged" answers a

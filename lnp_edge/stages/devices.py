@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import closing, contextmanager
 from pathlib import Path
 
@@ -21,15 +21,18 @@ from lnp_edge.spec.model import QuantizedModel
 @contextmanager
 def device(
     model: QuantizedModel, name: str, port: str | None, faults: float = 0.0, seed: int = 1,
-    told: dict[str, str] | None = None,
+    told: dict[str, str] | None = None, rates: Sequence[int] = (),
 ) -> Iterator[Device]:  # fmt: skip
     """Without a port, it builds and starts the firmware.
 
-    faults : per byte of the line;  told : receives what is known of the firmware
+    faults : per byte of the line;  told : receives what is known of the firmware;  rates : of the line, see Device
     """
     with opened(model, name, port, told=told) as line:
         between = FaultyPort(line, faults, seed) if faults else line
-        yield Device(between, model, port or name, reopen=(lambda: open_again(line)) if port else None)
+        reopen = (lambda: open_again(line)) if port else None
+        found = Device(between, model, port or name, reopen=reopen, rates=rates)
+        yield found
+        found.rate.down()
 
 
 @contextmanager

@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import zlib
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from contextlib import nullcontext
+from dataclasses import dataclass, field, replace
 from itertools import chain
 from pathlib import Path
 
@@ -17,12 +18,13 @@ from numpy.typing import NDArray
 
 from lnp_edge import boards
 from lnp_edge.base.errors import LinkError
+from lnp_edge.base.files import alone
 from lnp_edge.runtime import coverage, decisions, selftest
 from lnp_edge.runtime.coverage import Coverage
 from lnp_edge.runtime.decisions import Decisions
 from lnp_edge.runtime.device import Device, Greeting
 from lnp_edge.runtime.faults import FaultyPort
-from lnp_edge.runtime.journal import Journal
+from lnp_edge.runtime.journal import ELSEWHERE, Journal
 from lnp_edge.runtime.selftest import SelfTest
 from lnp_edge.runtime.verify import Verdict, stimulus, verify
 from lnp_edge.spec import protocol
@@ -39,7 +41,7 @@ class Inputs:
     """What a device is verified with.
 
     windows : real ones [W, T, C], or None;  faults : of the line, per byte
-    exhaustive : also all counts, and runs made to reach silent neurons
+    exhaustive : also all counts, and runs made to reach silent neurons;  rates : of the line, see Device
     """
 
     windows: NDArray[np.int16] | None = None
@@ -47,15 +49,17 @@ class Inputs:
     seed: int = 1
     faults: float = 0.0
     exhaustive: bool = False
+    rates: tuple[int, ...] = ()
 
-    def key(self, model: QuantizedModel, board: str, firmware: dict[str, str]) -> str:
+    def key(self, model: QuantizedModel, told: Greeting, firmware: dict[str, str]) -> str:
         """What a verification is of, in words. The line may be another one when it goes on, and the image too: it
         holds the name of the folder that it was built in."""
         real = "no" if self.windows is None else f"{zlib.crc32(np.ascontiguousarray(self.windows).tobytes()):08x}"
         return ", ".join([
-            f"model {model.fingerprint:08x} on {board}", f"{self.steps} steps", f"seed {self.seed}",
+            f"model {model.fingerprint:08x} on {told.board}", f"{self.steps} steps", f"seed {self.seed}",
             f"windows {real}", f"exhaustive {self.exhaustive}", f"messages {protocol.wire_crc():08x}",
-            f"sources {firmware.get('sources', 'as flashed')[:16]}", firmware.get("compiler", "as flashed"),
+            f"build {told.build:08x}", f"sources {firmware.get('sources', 'as flashed')[:16]}",
+            firmware.get("compiler", "as flashed"),
         ])  # fmt: skip
 
 
@@ -64,6 +68,7 @@ class Proof:
     """All results; None: it did not run.
 
     link : what passed on the line, in words;  told, firmware : what is known of the device
+    rates : of the line that were asked for, and what became of each
     """
 
     verdict: Verdict
@@ -76,6 +81,7 @@ class Proof:
     link: dict[str, dict[str, int]]
     told: Greeting
     firmware: dict[str, str]
+    rates: dict[int, str] = field(default_factory=dict)
 
     @property
     def parts(self) -> list[Verdict | SelfTest | Decisions]:
@@ -111,7 +117,7 @@ class Proof:
             )
         }  # fmt: skip
         return self.verdict.as_dict() | more | {"cannot_fire": list(self.cannot)} | self.link | {
-            "cause": self.cause, "ok": self.ok,
+            "cause": self.cause, "ok": self.ok, "rates": {f"{baud} Bd": what for baud, what in self.rates.items()},
         }  # fmt: skip
 
     def lines(self, real: str = "the real windows") -> list[str]:
@@ -136,6 +142,7 @@ class Proof:
                 f"their largest drive, held for 4,000 steps, does not make them fire: {', '.join(self.cannot)}"
             )
         lines += [f"likely cause: {self.cause}"] if self.cause else []
+        lines += [f"line at {baud:,} Bd: {what}" for baud, what in self.rates.items()]
         if "faults" in self.link or any(self.link["link"].get(key) for key in TROUBLE):
             for what, count in self.link.items():
                 lines.append(f"{what}: {', '.join(f'{n} {kind}' for kind, n in count.items())}")
@@ -152,7 +159,7 @@ def prove(
     begun : is told what begins, what is counted and how many, and gives what is called with those that are done
     """
     firmware: dict[str, str] = {}
-    with devices.device(model, board, port, inputs.faults, inputs.seed, firmware) as device:
+    with devices.device(model, board, port, inputs.faults, inputs.seed, firmware, inputs.rates) as device:
         found = _on_device(model, board, inputs, port, resume, begun, device, firmware)
     if port is not None:
         return found
@@ -172,7 +179,8 @@ def _on_device(
     made: list[NDArray[np.int16]] = []
     counter, cannot = coverage.Counter(model), tuple[str, ...]()
     on_real = generated = tested = None
-    with Journal(resume, inputs.key(model, told.board, firmware), device.traffic) as journal:
+    own = nullcontext() if resume is None else alone(resume, f"wait for it, or {ELSEWHERE}")
+    with own, Journal(resume, inputs.key(model, told, firmware), device.traffic) as journal:
         advance = begun(f"verify on {told.board}", "steps", inputs.steps + sum(map(len, real)))
         report = verify(model, device, stimulus(model, inputs.steps, inputs.seed), advance, journal.part("stimulus"))
         if real and report.ok:
@@ -192,5 +200,5 @@ def _on_device(
     faults = {"faults": dict(sorted(device.port.count.items()))} if isinstance(device.port, FaultyPort) else {}
     return Proof(
         report, on_real, generated, tested, None, counter.coverage() if counter.steps else None, cannot,
-        {"link": device.traffic.as_dict()} | faults, told, firmware,
+        {"link": device.traffic.as_dict()} | faults, told, firmware, device.rate.told,
     )  # fmt: skip

@@ -7,7 +7,7 @@ import tracemalloc
 import pytest
 
 from lnp_edge.base.errors import ConfigError, DataError, ModelError
-from lnp_edge.base.files import read_bounded, refuse_unwritable, write_whole
+from lnp_edge.base.files import alone, read_bounded, refuse_unwritable, write_whole
 
 
 def refusal(path, limit=10):
@@ -82,3 +82,20 @@ def test_reading_a_small_file_reserves_no_more_memory_than_it_has_bytes(tmp_path
     most = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
     assert most < 2**20
+
+
+def test_a_file_that_another_process_is_at_work_with_is_refused(tmp_path):
+    """A lock is of an open file, so that one process can have what another would."""
+    path = tmp_path / "j"
+    for _ in range(2):
+        with alone(path, "wait"):
+            write_whole(path, b"1")
+            with pytest.raises(ConfigError) as e, alone(path, "wait"):
+                pass
+            assert (e.value.what, e.value.try_next) == (f"another lnp is at work with {path}", "wait")
+            write_whole(path, b"2")
+            with pytest.raises(ConfigError), alone(path, "wait"):
+                pass
+        assert [p.name for p in tmp_path.iterdir()] == ["j"]
+    with pytest.raises(ConfigError, match=r"cannot write .*: No such file"), alone(tmp_path / "no" / "j", "wait"):
+        pass

@@ -139,7 +139,7 @@ def test_absent_busy_and_missing_ports_are_said(capsys, at):
 def test_a_silent_port_is_said(capsys, at, monkeypatch):
     from lnp_edge.runtime import device
 
-    monkeypatch.setattr(device.Device.__init__, "__defaults__", ("the port", 0.2, None))
+    monkeypatch.setattr(device.Device.__init__, "__defaults__", ("the port", 0.2, None, ()))
     master, slave = os.openpty()
     try:
         what, _ = refused(capsys, at, "verify", "m.onnx", "--board", "nucleo-f401re", "--port", os.ttyname(slave))

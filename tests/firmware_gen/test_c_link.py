@@ -108,6 +108,12 @@ def steps_payload(t, count, seed=2, run=0, digests=None):
     return head + tiny_counts(tiny_model(), 150, seed)[t : t + count].tobytes()
 
 
+def own_build():
+    """Of all that was generated, but for the number itself."""
+    text = generate(tiny_model(), boards.get("host"), "net")["lnp_config.h"]
+    return int(re.search(r"#define LNP_BUILD (0x[0-9A-F]{8})u", text).group(1), 16)
+
+
 def test_a_device_greets_at_boot_and_at_hello(line):
     assert (line.greeting.sid, line.greeting.seq) == (0, 0)
     frame = line.ask("hello", sid=9, seq=3)
@@ -117,6 +123,7 @@ def test_a_device_greets_at_boot_and_at_hello(line):
     m, boot = tiny_model(), numbers[2]
     assert numbers == [
         protocol.wire_crc(), m.fingerprint, boot, 0, 0, m.state_words, 1_000_000_000, m.n, m.n_in, m.n_out, 14, 512, 0,
+        own_build(),
     ]  # fmt: skip
     assert name == b"host".ljust(24, b"\0")
 
@@ -199,7 +206,7 @@ def test_wrong_types_lengths_and_ranges_are_refused(line):
     words, last = tiny_model().state_words, len(layout.tables(tiny_model())) - 1
     size_of_last = list(layout.tables(tiny_model()).values())[-1].nbytes
     assert line.refusal("", kind=0) == "type"
-    assert line.refusal("", kind=0x0B) == "type"
+    assert line.refusal("", kind=0x0C) == "type"
     assert line.refusal("", kind=0x7E) == "type"
     for name in ("hello", "tables"):
         assert line.refusal(name, b"\0") == "length"
@@ -327,7 +334,7 @@ PAGE = (Path(__file__).parents[2] / "docs/link.md").read_text()
 
 def test_the_firmware_answers_as_docs_link_md_says(line):
     said = re.findall(r"^(host|device) +([0-9a-f ]+)$", PAGE, re.MULTILINE)
-    assert [who for who, _ in said] == ["host", "host", "device", "host", "device", "host", "device", "host", "device"]
+    assert [who for who, _ in said] == ["host", *6 * ("host", "device")]
     for who, text in said:
         if who == "host":
             line.raw(bytes.fromhex(text))
@@ -353,6 +360,10 @@ def test_docs_link_md_unstuffs_its_frames_right():
     assert len(reply.payload) == REPLIES["steps"].struct.size + 4 * (4 + 2)
     changed = [(a, b) for a, b in zip(frames[3], frames[5], strict=True) if a != b]
     assert changed == [(4, 5)]
+    asked, told, tried, back = (protocol.decode(frame[1:-1]) for frame in frames[9:])
+    baud = struct.pack("<I", 921_600)
+    assert asked.payload == told.payload == baud and baud.hex(" ") == "00 10 0e 00"
+    assert tried.payload == back.payload == baud + bytes([0, 0x55, 0xAA, 0xFF])
     assert [REPLIES["nak"].struct.unpack(protocol.decode(frames[k][1:-1]).payload) for k in (4, 8)] == [
         (NAK["damaged"], 0x11223344, 0),
         (NAK["run"], 0x11223344, 2),

@@ -396,6 +396,9 @@ def test_a_protocol_of_another_version_is_said(monkeypatch):
             monkeypatch.setattr(protocol, "VERSION", 1)
             return found
 
+        def nak(self, frame, why):
+            return b""
+
     assert "protocol version 2, this is 1" in refusal(Next(MODEL), SHORT).what
 
 

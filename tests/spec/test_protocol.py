@@ -79,7 +79,7 @@ def test_golden_vectors():
         encode(Frame(0x03, 0xBEEF, 0x0102, struct.pack("<Ihh", 200, -1, 5))).hex()  # of the link, whatever it means
         == "00080103efbe02010802c8010104ffff0505783baadd00"
     )
-    assert f"{protocol.wire_crc():08x}" == "75b682f3"
+    assert f"{protocol.wire_crc():08x}" == "9324b23e"
 
 
 BODY = encode(Frame(0x83, 0xBEEF, 0x0102, bytes(range(40)) + bytes(10) + b"\xff" * 10))[1:-1]
@@ -133,11 +133,11 @@ def test_a_right_crc_does_not_save_a_wrong_length_or_version():
 def test_message_types_are_distinct_and_replies_answer_requests():
     requests = {name: m.type for name, m in protocol.REQUESTS.items()}
     replies = {name: m.type for name, m in protocol.REPLIES.items() if name != "nak"}
-    assert len({*requests.values(), *replies.values(), 0x7F}) == 21
+    assert len({*requests.values(), *replies.values(), 0x7F}) == 23
     assert {name: t | 0x80 for name, t in requests.items()} == replies
 
 
 def test_a_reply_of_any_message_fits_the_smallest_payload():
     assert max(m.struct.size for m in protocol.REPLIES.values()) <= protocol.MIN_PAYLOAD
-    assert protocol.REPLIES["hello"].struct.size == 64
-    assert protocol.REPLIES["hello"].offsets()["board"] == 40
+    assert protocol.REPLIES["hello"].struct.size == 68
+    assert protocol.REPLIES["hello"].offsets()["board"] == 44
