@@ -1,55 +1,99 @@
-"""The wheel: one importable name, whole, and at work from another folder beside files of the same names."""
+"""The sdist has all that git has; the wheel made of it is one importable name, and works from another folder."""
 
+import os
+import re
+import runpy
 import shutil
 import subprocess
 import sys
+import tarfile
 import zipfile
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from conftest import need
+from tiny import tiny_model
+
+from lnp_edge.interchange import onnx_file
 
 ROOT = Path(__file__).parents[1]
+slow = pytest.mark.slow
+
+
+def tracked():
+    need("git")
+    listed = subprocess.run(["git", "ls-files", "-z"], cwd=ROOT, check=True, capture_output=True, text=True).stdout
+    return {name for name in listed.split("\0") if name and (ROOT / name).exists()}
 
 
 @pytest.fixture(scope="module")
-def wheel(tmp_path_factory):
+def made(tmp_path_factory):
     need("pip", "setuptools")
-    folder = tmp_path_factory.mktemp("wheel")
-    keep_out = shutil.ignore_patterns(".*", "__pycache__", "tests", "docs", "build", "runs", "*.egg-info")
-    shutil.copytree(ROOT, folder / "source", ignore=keep_out)
+    folder = tmp_path_factory.mktemp("made")
+    for name in tracked():
+        place = folder / "source" / name
+        place.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy(ROOT / name, place)
+    code = f"from setuptools import build_meta; build_meta.build_sdist({str(folder)!r})"
+    subprocess.run([sys.executable, "-c", code], cwd=folder / "source", check=True, capture_output=True)
+    sdist = next(folder.glob("*.tar.gz"))
+    with tarfile.open(sdist) as file:
+        file.extractall(folder, filter="data")
+    unpacked = folder / sdist.name.removesuffix(".tar.gz")
     command = [sys.executable, "-m", "pip", "wheel", "--quiet", "--no-deps", "--no-build-isolation"]
-    subprocess.run([*command, "-w", str(folder), str(folder / "source")], check=True, capture_output=True)
-    return next(folder.glob("*.whl"))
+    subprocess.run([*command, "-w", str(folder), str(unpacked)], check=True, capture_output=True)
+    return SimpleNamespace(unpacked=unpacked, wheel=next(folder.glob("*.whl")))
 
 
-def test_lnp_edge_is_the_only_name_it_brings(wheel):
-    names = {Path(name).parts[0] for name in zipfile.ZipFile(wheel).namelist()}
+@slow
+def test_the_sdist_holds_every_file_of_git(made):
+    there = {path.relative_to(made.unpacked).as_posix() for path in made.unpacked.rglob("*") if path.is_file()}
+    assert tracked() - there == set()
+    more = {name for name in there - tracked() if ".egg-info/" not in name and not name.startswith("build/")}
+    assert more == {"PKG-INFO", "setup.cfg"}
+
+
+@slow
+def test_lnp_edge_is_the_only_name_the_wheel_brings(made):
+    names = {Path(name).parts[0] for name in zipfile.ZipFile(made.wheel).namelist()}
     assert {name for name in names if not name.endswith(".dist-info")} == {"lnp_edge"}
 
 
-def test_it_holds_every_file_that_git_would_install(wheel):
-    inside = set(zipfile.ZipFile(wheel).namelist())
-    for top in ("lnp_edge", "firmware_gen", "runtime", "boards"):
-        for path in (ROOT / top).rglob("*"):
-            if path.is_file() and "__pycache__" not in path.parts:
-                place = path.relative_to(ROOT).as_posix()
-                assert (place if top == "lnp_edge" else f"lnp_edge/{place}") in inside
+@slow
+def test_the_wheel_holds_every_file_that_git_would_install(made):
+    inside = set(zipfile.ZipFile(made.wheel).namelist())
+    for name in tracked():
+        top = name.partition("/")[0]
+        if top in ("lnp_edge", "firmware_gen", "runtime", "boards"):
+            assert (name if top == "lnp_edge" else f"lnp_edge/{name}") in inside
 
 
-def test_it_works_from_another_folder_beside_files_called_like_our_packages(wheel, tmp_path):
+@slow
+def test_it_verifies_a_model_from_another_folder_beside_files_called_like_our_packages(made, tmp_path):
+    need("ziglang", "unicorn")
     site, here = tmp_path / "site", tmp_path / "here"
-    zipfile.ZipFile(wheel).extractall(site)
+    zipfile.ZipFile(made.wheel).extractall(site)
     here.mkdir()
     for name in ("runtime", "boards", "firmware_gen"):
         (here / f"{name}.py").write_text("raise SystemExit('the wrong one')\n")
+    onnx_file.save(tiny_model(), here / "m.onnx")
     code = (
         f"import sys; sys.path[1:1] = [{str(site)!r}]\n"
-        "import lnp_edge.runtime.reference, lnp_edge.firmware_gen.generate, lnp_edge.boards as boards\n"
+        "import lnp_edge.boards as boards\n"
         f"assert boards.__file__.startswith({str(site)!r}), boards.__file__\n"
         "from lnp_edge.cli import main\n"
-        "sys.exit(main(['boards']))"
+        "sys.exit(main(['verify', 'm.onnx', '--board', 'cortex-m4', '--steps', '20']))"
     )
-    done = subprocess.run([sys.executable, "-c", code], cwd=here, capture_output=True, text=True)
+    done = subprocess.run([sys.executable, "-c", code], cwd=here, capture_output=True, text=True, env=os.environ)
     assert done.returncode == 0, done.stderr
-    assert "cortex-m4" in done.stdout
+    assert "verified: 20 steps" in done.stdout
+
+
+def test_every_dependency_has_a_lowest_version_for_run_to_test():
+    project = (ROOT / "pyproject.toml").read_text()
+    lowest = runpy.run_path(str(ROOT / "run"))["lowest_versions"](project)
+    listed = re.findall(r'"([a-z][\w-]*)[><=]=[\d.]+"', project.partition("[project]")[2])
+    assert {"numpy", "torch", "unicorn", "pytest"} < set(lowest)
+    assert set(listed) - set(lowest) == {"rp2040py"}  # one exact version
+    assert all(re.fullmatch(r"\d+(\.\d+)*", version) for version in lowest.values())

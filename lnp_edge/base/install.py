@@ -8,7 +8,7 @@ from pathlib import Path
 from lnp_edge.base.errors import LnpError
 
 # From this index because on Linux the PyPI build brings gigabytes of CUDA that nothing here uses.
-TORCH = "pip install torch==2.13.0+cpu --index-url https://download.pytorch.org/whl/cpu"
+TORCH = "pip install torch --index-url https://download.pytorch.org/whl/cpu"
 # The libraries of lnp bench --peers, which are only read. What they ask for is left out: it includes torch with CUDA.
 PEERS = (
     "pip install --no-deps bakenn==1.0.0 emlearn==0.23.2 qualia-codegen-core==2.6.0 qualia-codegen-plugin-snn==2.6.0"
