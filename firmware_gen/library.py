@@ -67,8 +67,8 @@ class Library:
         inner = {f"{sources}/{path}": text for path, text in (self.sources | self.private).items()}
         return inner | {f"{headers}/{path}": text for path, text in self.headers.items()}
 
-    def fill(self, text: str) -> str:
-        """A template of a file with the library's words."""
+    def fill(self, text: str, **more: str) -> str:
+        """A template of a file with the library's words, and those of its kind."""
         m, up = self.model, self.name.upper()
         if m.forecast:
             first = f"the forecast of {m.classes[0]} is above the last value"
@@ -80,7 +80,7 @@ class Library:
             package=self.package, name=self.name, NAME=up, PACKAGE=self.package.upper(), version=VERSION,
             about=self.about, license=LICENSE, url=URL, option=commands.KEEP_NULL, first=safe, test=test,
             what="forecast" if m.forecast else "decision",
-            sources="\n".join(f"    @/{path}" for path in sorted(self.sources)),
+            sources="\n".join(f"    @/{path}" for path in sorted(self.sources)), **more,
         )  # fmt: skip
 
 

@@ -1,5 +1,7 @@
 """What the examples of several kinds share: a sketch, and samples that are made up."""
 
+from lnp_edge.spec.model import QuantizedModel
+
 SKETCH = """// Samples in, ${what}s out: reads analog pins, and lights the LED while
 // ${first}.
 // Begin your own with a copy of it.
@@ -7,7 +9,7 @@ SKETCH = """// Samples in, ${what}s out: reads analog pins, and lights the LED w
 
 static lnp_${name}_stream_t stream;
 static int16_t sample[LNP_${NAME}_CHANNELS];
-static uint32_t next;  // when a sample is due, in microseconds
+static uint32_t next;  // when a sample is due, of ${clock}()
 
 // Your part: reads a sensor, as counts of the data that the network was trained on.
 static void read_sample()
@@ -21,15 +23,15 @@ void setup()
 {
     pinMode(LED_BUILTIN, OUTPUT);
     lnp_${name}_stream_init(&stream);
-    next = micros();
+    next = ${clock}();
 }
 
 void loop()
 {
-    if ((int32_t)(micros() - next) < 0) {
+    if ((int32_t)(${clock}() - next) < 0) {
         return;
     }
-    next += (uint32_t)(LNP_${NAME}_SAMPLE_SECONDS * 1e6);
+    next += (uint32_t)(LNP_${NAME}_SAMPLE_SECONDS * ${second});
     lnp_decision_t decision;
     read_sample();
     if (lnp_${name}_push(&stream, sample, &decision)) {
@@ -49,3 +51,8 @@ static void read_sample(int16_t sample[LNP_${NAME}_CHANNELS])
     count++;
 }
 """
+
+
+def clock(model: QuantizedModel) -> dict[str, str]:
+    """The clock of a sketch that is right for 2**31 counts, more than a sample takes, and how many it has a second."""
+    return {"clock": "micros", "second": "1e6"} if model.sample_dt < 1000 else {"clock": "millis", "second": "1e3"}

@@ -2,7 +2,7 @@
 
 import re
 
-from lnp_edge.firmware_gen.exports._sketch import SKETCH
+from lnp_edge.firmware_gen.exports._sketch import SKETCH, clock
 from lnp_edge.firmware_gen.library import Library
 
 TITLE = "Arduino"
@@ -24,7 +24,7 @@ def files(library: Library) -> dict[str, str]:
     return library.placed("src", "src") | {
         "library.properties": library.fill(PROPERTIES),
         "keywords.txt": _keywords(library),
-        "examples/blink/blink.ino": library.fill(SKETCH),
+        "examples/blink/blink.ino": library.fill(SKETCH, **clock(library.model)),
     }
 
 

@@ -52,7 +52,7 @@ void app_main(void)
     gpio_reset_pin(LED);
     gpio_set_direction(LED, GPIO_MODE_OUTPUT);
     lnp_${name}_stream_init(&stream);
-    const TickType_t ticks = pdMS_TO_TICKS((uint32_t)(LNP_${NAME}_SAMPLE_SECONDS * 1e3));
+    const TickType_t ticks = (TickType_t)(LNP_${NAME}_SAMPLE_SECONDS * configTICK_RATE_HZ);
     TickType_t last = xTaskGetTickCount();
     for (;;) {
         read_sample(sample);

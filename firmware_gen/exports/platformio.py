@@ -4,7 +4,7 @@ import json
 
 from lnp_edge.base.version import VERSION
 from lnp_edge.firmware_gen import commands
-from lnp_edge.firmware_gen.exports._sketch import SKETCH
+from lnp_edge.firmware_gen.exports._sketch import SKETCH, clock
 from lnp_edge.firmware_gen.library import LICENSE, URL, Library
 
 TITLE = "PlatformIO"
@@ -27,7 +27,7 @@ def files(library: Library) -> dict[str, str]:
     }
     return library.placed("src", "src") | {
         "library.json": json.dumps(manifest, indent=2) + "\n",
-        "examples/blink/blink.ino": library.fill(SKETCH),
+        "examples/blink/blink.ino": library.fill(SKETCH, **clock(library.model)),
     }
 
 

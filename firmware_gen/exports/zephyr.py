@@ -72,7 +72,7 @@ int main(void)
         if (lnp_${name}_push(&stream, sample, &decision)) {
             gpio_pin_set_dt(&led, (${test}) ? 1 : 0);
         }
-        k_usleep((int32_t)(LNP_${NAME}_SAMPLE_SECONDS * 1e6));  // your part too: wait for the sensor instead
+        k_sleep(K_USEC((int64_t)(LNP_${NAME}_SAMPLE_SECONDS * 1e6)));  // your part too: wait for the sensor instead
     }
 }
 """

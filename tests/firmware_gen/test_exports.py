@@ -6,9 +6,11 @@ import re
 import shutil
 import subprocess
 import textwrap
+import zipfile
 from dataclasses import replace
 from functools import cache
 from pathlib import Path
+from xml.etree import ElementTree
 
 import numpy as np
 import pytest
@@ -305,7 +307,7 @@ static const uint8_t A0 = 14, LED_BUILTIN = 13;
 int analogRead(uint8_t pin);
 void digitalWrite(uint8_t pin, uint8_t value);
 void pinMode(uint8_t pin, uint8_t mode);
-unsigned long micros(void);
+unsigned long micros(void), millis(void);
 #ifdef __cplusplus
 }
 #endif
@@ -410,6 +412,124 @@ def test_the_metadata_of_platformio_is_valid(made):
     assert found["build"] == {"flags": ["-fno-delete-null-pointer-checks"]}
 
 
+@pytest.mark.parametrize("dt, clock, counts", [(999.0, "micros", 999e6), (86_400.0, "millis", 86_400e3)])
+def test_a_sketch_waits_for_a_sample_of_a_day(dt, clock, counts):
+    """A difference of 2**31 counts is taken for one of less than nothing."""
+    text = library.generate(replace(model(), dt=dt).check(), "arduino")["examples/blink/blink.ino"]
+    assert f"{clock}() - next" in text and counts < 2**31
+    assert f"SAMPLE_SECONDS * {counts / dt:.0e})".replace("e+0", "e") in text
+
+
+# ---- CMSIS-Pack
+
+PACK = "lnp-edge.lnp_net"
+RTE = {
+    "RTE_Components.h": '#define CMSIS_device_header "device.h"\n',
+    "device.h": """
+        #pragma once
+        #include <stdint.h>
+        #define __WEAK __attribute__((weak))
+        void SystemCoreClockUpdate(void);
+        uint32_t SysTick_Config(uint32_t ticks);
+        void __WFI(void);
+        extern uint32_t SystemCoreClock;
+        """,
+    "device.c": """
+        #include <stdbool.h>
+        #include <stdio.h>
+        #include <stdlib.h>
+        #include "device.h"
+        void SysTick_Handler(void);
+        void light(bool on) { puts(on ? "on" : "off"); }
+        uint32_t SystemCoreClock;
+        void SystemCoreClockUpdate(void) { SystemCoreClock = 48000; }
+        uint32_t SysTick_Config(uint32_t ticks) { if (ticks != 48) exit(1); return 0; }
+        void __WFI(void)
+        {
+            static int milliseconds;
+            if (++milliseconds == 10 * CUT) exit(0);
+            SysTick_Handler();
+        }
+        """,
+}
+
+
+def listed(folder, category, template=False):
+    """The files of the component."""
+    files = ElementTree.parse(folder / f"{PACK}.pdsc").iterfind("components/component/files/file")
+    return [
+        file.get("name")
+        for file in files
+        if file.get("category") == category and (file.get("attr") == "template") == template
+    ]
+
+
+@pytest.mark.slow
+def test_the_component_of_a_pack_builds_and_decides(made, tmp_path):
+    """As CMSIS-Toolbox builds it: the files that the pack lists, and nothing else of it."""
+    there("gcc", "arm-none-eabi-gcc")
+    folder, device = made("cmsis-pack"), tmp_path / "de vice"
+    run("python3", "-m", "zipfile", "-c", tmp_path / f"{PACK}.pack", *sorted(folder.iterdir()))
+    with zipfile.ZipFile(tmp_path / f"{PACK}.pack") as pack:
+        pack.extractall(installed := tmp_path / "installed")
+    device.mkdir()
+    for name, text in RTE.items():
+        (device / name).write_text(textwrap.dedent(text).replace("CUT", str(CUT)))
+    places = [f"-I{installed / name}" for name in listed(installed, "include")]
+    (main_c,) = listed(installed, "sourceC", template=True)
+    sources = [installed / name for name in (*listed(installed, "sourceC"), main_c)]
+    flags = ("-std=gnu11", *FOREIGN, "-Wall", "-Wextra", "-Werror", *places, f"-I{device}")
+    run("gcc", *flags, "-o", tmp_path / "x", *sources, device / "device.c")
+    assert [line == "on" for line in run(tmp_path / "x").splitlines()] == decided(counts=made_up(model(), CUT - 1))
+    for source in sources:
+        run(
+            "arm-none-eabi-gcc",
+            "-mcpu=cortex-m4",
+            "-mthumb",
+            *flags,
+            "-ffreestanding",
+            "-c",
+            source,
+            "-o",
+            tmp_path / "x.o",
+        )
+
+
+def test_the_description_of_a_pack_is_valid(made):
+    """By PACK.xsd 1.7: which elements there are, what they must have, and how they are spelt."""
+    yaml = pytest.importorskip("yaml")
+    folder = made("cmsis-pack")
+    package = ElementTree.parse(folder / f"{PACK}.pdsc").getroot()
+    assert package.tag == "package" and re.fullmatch(r"\d+\.\d+\.\d+", package.get("schemaVersion"))
+    assert [one.tag for one in package] == [
+        "vendor", "name", "description", "url", "license", "releases", "requirements", "keywords", "components"
+    ]  # fmt: skip
+    vendor, name = package.findtext("vendor"), package.findtext("name")
+    assert re.fullmatch(r"[-_A-Za-z0-9]+\.[-_A-Za-z0-9]+", f"{vendor}.{name}") and f"{vendor}.{name}" == PACK
+    assert len(package.findtext("description")) <= 256 and (folder / package.findtext("license")).is_file()
+    (release,), (component,) = package.find("releases"), package.find("components")
+    assert re.fullmatch(r"\d+\.\d+\.\d+", release.get("version")) and component.get("Cversion") == release.get(
+        "version"
+    )
+    assert component.attrib.keys() == {"Cclass", "Cgroup", "Csub", "Cversion"}
+    assert all(2 <= len(component.get(key)) <= 32 for key in ("Cclass", "Cgroup", "Csub"))
+    assert [one.tag for one in component] == ["description", "files"]
+    for file in component.find("files"):
+        assert file.get("category") in {"doc", "header", "include", "sourceC"} and (folder / file.get("name")).exists()
+        assert file.get("name").endswith("/") == (file.get("category") == "include")
+        assert file.attrib.keys() <= {"category", "name", "attr", "select"}
+    sources = {p.relative_to(folder).as_posix() for p in (folder / "src").glob("*.c")}
+    assert set(listed(folder, "sourceC")) == sources
+    solution, project = (
+        yaml.safe_load((folder / f"examples/blink/blink.{kind}.yml").read_text()) for kind in ("csolution", "cproject")
+    )
+    where = [one["path"] for one in solution["solution"]["packs"] if one["pack"] == f"{vendor}::{name}"]
+    assert [(folder / "examples/blink" / path).resolve() for path in where] == [folder.resolve()]
+    whole = f"{vendor}::{component.get('Cclass')}:{component.get('Cgroup')}:{component.get('Csub')}"
+    assert {"component": whole} in project["project"]["components"]
+    assert project["project"]["groups"][0]["files"] == [{"file": "main.c"}]
+
+
 # ---- Zephyr and ESP-IDF: stand-ins for what their CMake packages define.
 
 
@@ -467,7 +587,9 @@ FRAMEWORKS = {
         "include/zephyr/kernel.h": """
             #pragma once
             #include <stdint.h>
-            int32_t k_usleep(int32_t us);
+            typedef struct { int64_t us; } k_timeout_t;
+            #define K_USEC(us) ((k_timeout_t){us})
+            int32_t k_sleep(k_timeout_t timeout);
             """,
         "include/zephyr/drivers/gpio.h": """
             #pragma once
@@ -486,10 +608,10 @@ FRAMEWORKS = {
             #include <stdlib.h>
             #include <zephyr/drivers/gpio.h>
             #include <zephyr/kernel.h>
-            int32_t k_usleep(int32_t us)
+            int32_t k_sleep(k_timeout_t timeout)
             {
                 static int count;
-                if (++count == CUT || us != 10000) exit(0);
+                if (++count == CUT || timeout.us != 10000) exit(0);
                 return 0;
             }
             bool gpio_is_ready_dt(const struct gpio_dt_spec *s) { return s->pin == 7; }
@@ -534,7 +656,7 @@ FRAMEWORKS = {
             #pragma once
             #include <stdint.h>
             typedef uint32_t TickType_t;
-            #define pdMS_TO_TICKS(ms) ((TickType_t)(ms) / 10u)
+            #define configTICK_RATE_HZ 100
             """,
         "include/freertos/task.h": """
             #pragma once

@@ -3,6 +3,7 @@ import subprocess
 import sys
 import zlib
 from dataclasses import replace
+from importlib.metadata import version
 from pathlib import Path
 
 import numpy as np
@@ -112,6 +113,8 @@ def trained_bits():
 
 def test_a_matrix_library_that_sums_in_another_order_changes_no_bit():
     """MKL chooses the order by the processor; told to be compatible with all of them it takes another."""
+    if tuple(map(int, version("torch").partition("+")[0].split(".")[:2])) < (2, 13):
+        pytest.skip("of torch before 2.13 it is not known, of 2.3 it is not so: docs/reproducibility.md")
     code = f"""
 import sys
 sys.path[:0] = {[str(Path(__file__).parent), str(Path(__file__).parents[1])]}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -44,13 +45,15 @@ def load(path: Path | None, key: str, start: Network, seed: int) -> State:
     try:
         file = network_file.load(path)
         done = file.history[SECTION]
-        state.rng.bit_generator.state = done["rng"]
+        with warnings.catch_warnings():
+            warnings.simplefilter("error", DeprecationWarning)  # numpy below 2 takes -1 for 2**64 - 1, and warns
+            state.rng.bit_generator.state = done["rng"]
         found = State(file.network, state.rng, int(done["rounds"]), [float(c) for c in done["costs"]])
         if found.rounds < 0:
             raise ValueError(f"{found.rounds} rounds")
     except ModelError as e:
         raise ModelError(e.what, ANEW) from None
-    except (KeyError, TypeError, ValueError, OverflowError) as e:
+    except (KeyError, TypeError, ValueError, OverflowError, DeprecationWarning) as e:
         raise ModelError(f"{path} is no checkpoint: {str(e)[:80] or type(e).__name__}", ANEW) from None
     if done.get("key") != key:
         raise ModelError(f"{path} belongs to another pruning", f"{ANEW}, or go back to its settings and seed")
