@@ -24,13 +24,14 @@ from lnp_edge.base.errors import BoardError, ConfigError
 from lnp_edge.base.files import write_whole
 from lnp_edge.firmware_gen import commands, elf, images
 from lnp_edge.firmware_gen.folder import read_manifest, tool_failed
-from lnp_edge.spec.board import Board
+from lnp_edge.spec.board import Board, Identity
 from lnp_edge.spec.flasher import Flasher, Value
 
 TIMEOUT = 180  # s; stm32flash at 57,600 baud writes 512 KiB in about 150
 ERROR = re.compile(r"\berror\b", re.I)
 MOUNTS = ("/media/*/*", "/media/*", "/run/media/*/*", "/mnt/*", "/Volumes/*")
 PORT, DRIVE = "PORT", "DRIVE"  # what a dry run says for what is not known
+UNTOUCHED = "nothing was written: is the board connected, and the right one?"
 HALF = "the board may hold the old program, a part of the new one, or none"
 
 
@@ -54,6 +55,10 @@ class Job:
     @property
     def commands(self) -> list[tuple[str, ...]]:
         return [self.tool.fill(command, self.values) for command in self.tool.write]
+
+    @property
+    def identify(self) -> tuple[str, ...]:
+        return self.tool.fill(self.tool.identify, self.values) if self.board.identity else ()
 
     @property
     def read(self) -> tuple[str, ...]:
@@ -100,6 +105,7 @@ def prepare(folder: Path, tool: str = "", port: str = "", drive: str = "") -> Jo
         "copy": str(copy.relative_to(folder)),
         "origin": f"0x{board.flash.origin:08X}",
         "bytes": len(data),
+        "register": f"{board.identity.address:08x}" if board.identity else "",
         "port": port or PORT,
         "drive": (drive and str(Path(drive).absolute())) or _mounted(str(parameters.get("label", ""))) or DRIVE,
     }
@@ -118,8 +124,9 @@ def flash(job: Job) -> dict[str, object]:
         if job.tool.asks(word) and job.values[word] == value:
             what = f"no drive {job.values.get('label', '')} is mounted" if word == "drive" else "no port is known"
             raise ConfigError(f"{what}, and {job.tool.name} needs one", hint)
-    called = [*job.commands, *([job.read] if job.read else [])]
-    programs = {command[0]: _program(job, command[0]) for command in called}
+    called = [*([job.identify] if job.identify else []), *job.commands, *([job.read] if job.read else [])]
+    programs = {command[0]: _program(job, command[0]) for command in (*job.commands, *called)}
+    chip = _identify(job, programs[job.identify[0]]) if job.identify else None
     job.receipt.unlink(missing_ok=True)  # that of an older flashing is no longer true
     job.copy.unlink(missing_ok=True)
     words = "".join(_run(job, (programs[command[0]], *command[1:])) for command in job.commands)
@@ -137,10 +144,32 @@ def flash(job: Job) -> dict[str, object]:
         "tool": job.tool.name,
         "version": _version(job) or _numbered(words) or "unknown",
         "commands": [list(command) for command in called],
+        **({} if chip is None else {"chip": f"0x{chip:x}"}),
         "image": _entry(job.image),
         "written": {**_entry(job.file), "origin": job.values["origin"], "bytes": len(job.data)},
         "verified": verified,
     }
+
+
+def _identify(job: Job, program: str) -> int:
+    """The number of the chip that the tool has before it. Raises BoardError if it is another than the board's."""
+    wanted = job.board.identity
+    assert wanted
+    found = job.tool.chip(_run(job, (program, *job.identify[1:]), writes=False), job.values)
+    if found is None:
+        raise BoardError(f"{job.tool.name} does not say which chip is connected", UNTOUCHED)
+    if found & wanted.mask != wanted.value:
+        alike = [name for name in boards.names() if _is_chip(found, boards.get(name).identity)]
+        who, board = (f", as on {' and '.join(alike)}", f": --board {alike[0]}") if alike else ("", "")
+        raise BoardError(
+            f"the chip that is connected is {found & wanted.mask:#x}{who}; {job.board.name} has {wanted.value:#x}",
+            f"nothing was written: connect the other board, or generate for this one{board}",
+        )
+    return found & wanted.mask
+
+
+def _is_chip(number: int, identity: Identity | None) -> bool:
+    return identity is not None and number & identity.mask == identity.value
 
 
 def write_receipt(job: Job, receipt: dict[str, object]) -> None:
@@ -204,31 +233,32 @@ def _environment() -> dict[str, str]:
     return {**os.environ, "LC_ALL": "C"}
 
 
-def _run(job: Job, command: tuple[str, ...]) -> str:
-    """Run one command of the tool; returns what it said."""
+def _run(job: Job, command: tuple[str, ...], writes: bool = True) -> str:
+    """Run one command of the tool; returns what it said. writes : whether it may have written when it fails"""
     try:
         done = subprocess.run(
             command, cwd=job.folder, capture_output=True, text=True, errors="replace", timeout=TIMEOUT,
             stdin=subprocess.DEVNULL, env=_environment(),
         )  # fmt: skip
     except subprocess.TimeoutExpired:
-        raise BoardError(f"{job.tool.name} gave no result in {TIMEOUT} s", f"{HALF}; {job.tool.recover}") from None
+        state = f"{HALF}; {job.tool.recover}" if writes else UNTOUCHED
+        raise BoardError(f"{job.tool.name} gave no result in {TIMEOUT} s", state) from None
     except OSError as e:
         raise BoardError(f"cannot run {command[0]}: {e.strerror}", f"nothing was written; {job.tool.install}") from None
     except KeyboardInterrupt:
-        note(f"stopped while it wrote: {HALF}; {job.tool.recover}")
+        note(f"stopped while it wrote: {HALF}; {job.tool.recover}" if writes else "stopped: nothing was written")
         raise
     words = done.stdout + done.stderr
     wrong = next((line.strip() for text in job.tool.says_not for line in words.splitlines() if text in line), "")
     if done.returncode != 0 or wrong or ERROR.search(words):  # some tools say so and return 0
-        raise _failed(job, done.returncode, wrong, words)
+        raise _failed(job, done.returncode, wrong, words, writes)
     return words
 
 
-def _failed(job: Job, code: int, why: str, words: str) -> BoardError:
+def _failed(job: Job, code: int, why: str, words: str, writes: bool = True) -> BoardError:
     """The error for a tool that failed: why, or what it said, and in what state the board may be."""
-    if any(text in words for text in job.tool.untouched):
-        state = "nothing was written: is the board connected, and the right one?"
+    if not writes or any(text in words for text in job.tool.untouched):
+        state = UNTOUCHED
     else:
         state = f"{HALF}; {job.tool.recover}"
     return tool_failed(job.folder, job.tool.name, code, words, state, why)

@@ -35,7 +35,7 @@ TOOLCHAINS = ("gcc", "zig", "host")
 STARTS = ("unicorn", "qemu", "rp2040py", "process", "serial")
 UNICORN_CPUS = ("cortex-m0", "cortex-m3", "cortex-m4", "cortex-m7", "cortex-m33", "rv32imac")
 CHIPS = "chips"  # beside the folders of boards: what several boards share
-OF_CHIP = ("cpu", "clock_hz", "flash", "ram", "uart", "uarts", "watchdog")  # a chip's file may hold these
+OF_CHIP = ("cpu", "clock_hz", "flash", "ram", "uart", "uarts", "watchdog", "identity")  # a chip's file may hold these
 NAME = re.compile(rf"[a-z0-9][a-z0-9-]{{0,{NAME_BYTES - 2}}}")
 MAX_BYTES = 16384  # tomllib needs seconds for a dotted key of 64 KiB
 RANGES = {"irq": (0, 239)}  # of driver values; Armv7-M ARM B1.5.2: interrupts 0 to 239
@@ -56,6 +56,15 @@ class Region:
     @property
     def end(self) -> int:
         return self.origin + self.size
+
+
+@dataclass(frozen=True)
+class Identity:
+    """What tells a chip from others: the bits of mask of the word at address are value."""
+
+    address: int
+    mask: int
+    value: int
 
 
 @dataclass(frozen=True)
@@ -83,6 +92,7 @@ class Board:
     watchdog: str = ""  # its driver, boards/common/<watchdog>.c; "" without one
     watchdog_ms: int = 0  # without a sign of life, until it resets the board
     watchdog_registers: dict[str, int] = field(default_factory=dict)  # LNP_WATCHDOG_<NAME> in C
+    identity: Identity | None = None  # None: flash tools cannot tell its chip from another
 
     @property
     def flash_tool(self) -> str:
@@ -181,7 +191,7 @@ class _Reader:
         own |= value
 
     def board(self) -> Board:
-        sections = {"flash": ("origin", "size"), "ram": ("origin", "size")}
+        sections = {"flash": ("origin", "size"), "ram": ("origin", "size"), "identity": ("address", "mask", "value")}
         free = ("uart", "watchdog", "tool")
         top = ("description", "chip", "cpu", "clock_hz", "toolchain", "start", "machine", *free, *sections)
         for key, value in self.raw.items():
@@ -215,6 +225,7 @@ class _Reader:
             watchdog_ms=self.number("watchdog.ms", *WATCHDOG_MS) if watchdog else 0,
             watchdog_registers=self.registers("watchdog", "ms"),
             chip=self.chip,
+            identity=self.identity() if "identity" in self.raw else None,
         )
         self.check_together(found)
         return found
@@ -285,6 +296,13 @@ class _Reader:
                     raise self.fail(f"tool.{name}.{key}", value, "a number, or a plain word or path")
             found[name] = dict(values)
         return found
+
+    def identity(self) -> Identity:
+        address, mask = self.number("identity.address", 0, 2**32 - 4), self.number("identity.mask", 1, 2**32 - 1)
+        value = self.number("identity.value", 0, mask)
+        if address % 4 or value & ~mask:
+            raise self.fail("identity", self.raw["identity"], "an address of a word, and a value within the mask")
+        return Identity(address, mask, value)
 
     def value(self, key: str) -> object:
         outer, _, inner = key.partition(".")

@@ -8,6 +8,8 @@ sees them, and no argument is ever split. What a file says:
     image         what it writes: bin, hex, uf2 or elf
     write         one or more commands, each a list: the program and its arguments
     read          optional: the command that reads the flash back, into the file {copy}
+    identify      optional: the command that reads which chip is there, before anything is written
+    identity      the text before the chip's number, in hexadecimal, in what that command prints
     version       the command that prints the tool's version
     verifies      whether the tool itself compares the flash with the image
     says          optional: a text that its output has if it succeeded
@@ -17,7 +19,8 @@ sees them, and no argument is ever split. What a file says:
     [parameters]  optional: those of a board's [tool.<name>], each with its kind and, if it need not be given, a default
 
 {image} is the file, {origin} where the flash begins, {bytes} how many are written, {port} the serial port, {drive} the
-folder that the board's boot loader is mounted at, {label} its name.
+folder that the board's boot loader is mounted at, {label} its name. {register} is the address of the board's
+[identity], 8 hexadecimal digits.
 """
 
 from __future__ import annotations
@@ -41,7 +44,7 @@ KINDS = {
 }
 NUMBER = "number"  # 0 to 2**32 - 1
 IMAGES = ("bin", "hex", "uf2", "elf")
-GIVEN = ("image", "origin", "bytes", "port", "drive", "copy")
+GIVEN = ("image", "origin", "bytes", "port", "drive", "copy", "register")
 PLACE = re.compile(r"\{(\w+)\}")
 Value = str | int
 
@@ -70,6 +73,8 @@ class Flasher:
     verifies: bool
     recover: str
     read: tuple[str, ...] = ()
+    identify: tuple[str, ...] = ()
+    identity: str = ""
     says: str = ""
     says_not: tuple[str, ...] = ()
     untouched: tuple[str, ...] = ()
@@ -93,6 +98,12 @@ class Flasher:
         for key, parameter in self.parameters.items():
             if parameter.default is None and key not in values:
                 raise BoardError(f"{place}: {self.name} needs {key}", f"write {key} = ... under [tool.{self.name}]")
+
+    def chip(self, said: str, values: Mapping[str, Value]) -> int | None:
+        """The number of the chip in what the command `identify` said."""
+        (text,) = self.fill((self.identity,), values)
+        found = re.search(rf"{re.escape(text)}[\s:]*(?:0x)?([0-9a-f]{{2,8}})\b", said, re.I)
+        return int(found[1], 16) if found else None
 
     def fill(self, command: tuple[str, ...], values: Mapping[str, Value]) -> tuple[str, ...]:
         """A command with its values: as many arguments as it has parts."""
@@ -142,6 +153,8 @@ class _Reader:
             verifies=self.raw["verifies"],
             recover=self.text("recover"),
             read=self.command("read", self.raw["read"], words) if "read" in self.raw else (),
+            identify=self.command("identify", self.raw["identify"], words - {"copy"}) if "identify" in self.raw else (),
+            identity=self.text("identity") if "identify" in self.raw else "",
             says=self.text("says") if "says" in self.raw else "",
             says_not=self.texts("says_not"),
             untouched=self.texts("untouched"),

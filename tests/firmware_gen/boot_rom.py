@@ -15,11 +15,13 @@ class BootRom:
 
     program : the program that then runs at the port
     dies_after : of so many writes, the power fails: no byte comes any more
+    product : the number of the chip
     wrong_at : one bit of what is written there is another
     """
 
-    def __init__(self, program=None, dies_after=None, wrong_at=None):
+    def __init__(self, program=None, dies_after=None, wrong_at=None, product=PRODUCT):
         self.flash, self.started, self.writes = bytearray(b"\xa5" * SIZE), None, 0
+        self._product = product
         self._program, self._dies_after, self._wrong_at = program, dies_after, wrong_at
         self._running = None
         self._line, self._other = os.openpty()
@@ -82,7 +84,7 @@ class BootRom:
         elif command == VERSION:
             self._say(b"\x31\0\0" + ACK)
         elif command == GET_ID:
-            self._say(b"\x01" + PRODUCT.to_bytes(2, "big") + ACK)
+            self._say(b"\x01" + self._product.to_bytes(2, "big") + ACK)
         elif command == READ:
             at = self._address() - ORIGIN
             count = self._checked(1)[0] + 1

@@ -50,10 +50,11 @@ def folder(built, tmp_path, monkeypatch):
     (tmp_path / "bin").mkdir()
     monkeypatch.setenv("PATH", str(tmp_path / "bin"), prepend=os.pathsep)
 
-    def tool(script):
-        path = tmp_path / "bin/st-flash"
-        path.write_text(f"#!/bin/sh\n{script}\n")
-        path.chmod(0o755)
+    def tool(script, chip="echo '  chipid:     0x433'"):
+        for name, does in (("st-flash", script), ("st-info", chip)):
+            path = tmp_path / "bin" / name
+            path.write_text(f"#!/bin/sh\n{does}\n")
+            path.chmod(0o755)
         return tmp_path / "fw"
 
     return tool
@@ -105,7 +106,11 @@ def test_what_was_done_is_kept_beside_the_image_until_the_next_flashing(folder, 
         "board": "nucleo-f401re",
         "tool": "st-flash",
         "version": "v1.7.0",
-        "commands": [["st-flash", "--connect-under-reset", "--reset", "write", "build/gcc/lnp_net.bin", "0x08000000"]],
+        "commands": [
+            ["st-info", "--connect-under-reset", "--probe"],
+            ["st-flash", "--connect-under-reset", "--reset", "write", "build/gcc/lnp_net.bin", "0x08000000"],
+        ],
+        "chip": "0x433",
         "image": {"file": "lnp_net.elf", "sha256": hashlib.sha256(image.read_bytes()).hexdigest()},
         "written": {
             "file": "lnp_net.bin",
@@ -138,6 +143,25 @@ def test_a_tool_that_gives_no_result_is_ended(folder, capsys, monkeypatch):
 def test_a_tool_that_found_no_board_wrote_nothing(folder, capsys):
     assert main(["flash", str(folder('echo "Couldn\'t find any ST-Link devices"; exit 1')), "--port", "/dev/null"]) == 2
     assert "\n  nothing was written: is the board connected" in told(capsys)
+
+
+@pytest.mark.parametrize(
+    ("chip", "said"),
+    [
+        (
+            "echo chipid: 0x413",
+            ("is 0x413, as on disco-f407 and netduinoplus2; nucleo-f401re has 0x433", "--board disco-f407"),
+        ),
+        ("echo chipid: 0x999", ("is 0x999; nucleo-f401re has 0x433", "connect the other board")),
+        ("echo Found 0 stlink programmers", ("does not say which chip", "is the board connected")),
+        ("echo no access; exit 1", ("no access", "nothing was written: is the board connected")),
+    ],
+)
+def test_another_chip_is_refused_with_its_name_before_anything_is_written(folder, capsys, chip, said):
+    at = folder("touch ran; " + DONE, chip)
+    assert main(["flash", str(at), "--port", "/dev/null"]) == 2
+    what, hint = told(capsys).splitlines()
+    assert said[0] in what and said[1] in hint and "nothing was written" in hint and not (at / "ran").exists()
 
 
 def test_a_tool_that_speaks_the_users_language_is_asked_for_english(folder, board, monkeypatch):

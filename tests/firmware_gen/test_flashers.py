@@ -299,6 +299,30 @@ def test_stm32flash_writes_through_a_boot_rom_and_the_board_then_answers(flashed
 
 
 @pytest.mark.slow
+def test_stm32flash_tells_another_chip_before_it_writes(flashed_as, chip, capsys):
+    real("stm32flash")
+    rom, folder = chip(product=0x0413), flashed_as("nucleo-f401re", PTY)
+    assert main(["flash", str(folder), "--port", rom.port]) == 2
+    assert "is 0x413, as on disco-f407" in capsys.readouterr().err and rom.writes == 0
+
+
+CHIPS = {  # what the tools print, and the number in it
+    "st-flash": ("Found 1 stlink programmers\n  chipid:     0x0433\n  dev-type:   STM32F401xD_xE\n", 0x433),
+    "stm32flash": ("Version      : 0x31\nDevice ID    : 0x0433 (STM32F401xD/E)\n- RAM        : Up to 96KiB\n", 0x433),
+    "openocd": ("Info : starting gdb server for stm32f4x.cpu on 3333\n0xe0042000: 10016433 \n\n", 0x10016433),
+    "pyocd": ("e0042000:  10016433    |..d3|\n", 0x10016433),
+}
+
+
+@pytest.mark.parametrize("name", CHIPS)
+def test_the_chip_is_read_from_what_a_tool_prints(name):
+    said, number = CHIPS[name]
+    assert boards.flasher(name).chip(said, {"register": "e0042000"}) == number
+    assert boards.flasher(name).chip("nothing", {"register": "e0042000"}) is None
+    assert {n for n in boards.flashers() if boards.flasher(n).identify} == set(CHIPS)
+
+
+@pytest.mark.slow
 @pytest.mark.parametrize("writes", [0, 1, 7])
 def test_a_board_whose_power_fails_while_stm32flash_writes_is_not_flashed(flashed_as, chip, writes, capsys):
     real("stm32flash")
@@ -306,8 +330,9 @@ def test_a_board_whose_power_fails_while_stm32flash_writes_is_not_flashed(flashe
     assert main(["flash", str(folder), "--port", rom.port]) == 2
     what, state = capsys.readouterr().err.splitlines()
     assert what.startswith("stm32flash failed with code 1: ") and rom.writes == writes
-    assert "the board may hold the old program, a part of the new one, or none; set BOOT0 high" in state
-    assert not (folder / "build/gcc/lnp_net.flashed.json").exists()
+    half = "the board may hold the old program, a part of the new one, or none; set BOOT0 high"
+    assert (half if writes else "nothing was written: is the board connected") in state
+    assert not (writes and (folder / "build/gcc/lnp_net.flashed.json").exists())  # that of a flashing before
 
 
 @pytest.mark.slow
@@ -376,6 +401,7 @@ def test_gdb_without_a_server_wrote_nothing(flashed_as, capsys):
 READS = """#!/bin/sh
 case "$*" in
 --version) echo 0.46.0;;
+*read32*) echo 'e0042000:  10016433    |..d3|';;
 load*) ;;
 *) cp build/gcc/lnp_net.bin build/gcc/lnp_net.read; DAMAGE;;
 esac
