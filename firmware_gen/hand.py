@@ -82,7 +82,7 @@ def turned(model: QuantizedModel, population: Population, joined: list[Projectio
     if population.n % 8 or not joined or not begin(population, "", "")[1]:
         return None
     first, *rest = joined
-    if not (layout.of(model, first).sets(first) and layout.of(model, first).by_hand(model, first, 1)):
+    if not (layout.of(model, first).turns_back(first) and layout.of(model, first).by_hand(model, first, 1)):
         return None
     found = [p for p in rest if turn(model, p) >= 1 and p.w.nnz > 50 * population.n]
     fast = [p for p in found if layout.of(model, p).by_hand(model, p, turn(model, p))]

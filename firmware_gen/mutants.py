@@ -30,7 +30,9 @@ PROTOTYPE = re.compile(r"\s*(?:static |inline |const )*\w+ \**\w+\([^;]*\);")
 ASSIGNED = re.compile(r"\s*(?:const )?(?:\w+ )?(\*?[\w.>\[\]-]+?)(?: [-+*/&|^<>]*= .*|\+\+|--);")
 CALL = re.compile(r"\s*[\w()]+\(([^,()]*)[,)].*")
 # What changes no result: hints to compilers, and what a compiler checks itself.
-HINTS = re.compile(r"LNP_OPAQUE|LNP_NO_UNROLLING|LNP_ONCE|LNP_PHASE|LNP_APART|__attribute__|_Static_assert|_Alignas")
+HINTS = re.compile(
+    r"LNP_OPAQUE|LNP_IN_ORDER|__builtin_expect|LNP_NO_UNROLLING|LNP_ONCE|LNP_PHASE|LNP_APART|__attribute__|_Static_assert|_Alignas"
+)
 RETURNED = re.compile(r"\s*(?:LNP_ONCE |LNP_PHASE |LNP_APART |static |inline |const )*\w+ \**\w+\((?!\w+\)\()[^;]*$")
 SIZED = re.compile(r"\s*(?:\w+ )+\w+\[[^\]]*\](?:;| = )")
 DECLARED = re.compile(r"\s*(?:static |const |struct )*[A-Za-z_]\w*(?: const)? \**[A-Za-z_]\w*(?:\[[^=]*\])?(?: =.*|;)")

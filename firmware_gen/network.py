@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import textwrap
+from collections.abc import Callable
 from pathlib import Path
 from string import Template
 
@@ -15,6 +16,8 @@ from lnp_edge.spec.frontend import GROUP
 from lnp_edge.spec.model import INPUT, Population, Projection, QuantizedModel
 
 CSRC = Path(__file__).parent / "csrc"
+TOGETHER = 4  # neurons of a loop in C
+FEW = 7  # neurons without a loop: none by hand does fewer than 8
 MOST_FEATURES = 256  # that a step keeps on the stack as int16; more are encoded at once
 KEYWORDS = frozenset(
     re.findall(
@@ -131,7 +134,7 @@ def _source(model: QuantizedModel, name: str) -> str:
         *([neuron.sense(model, name, encoded, hand.encode(model, f"lnp_{name}_tables.encoder_"))] if senses else []),
     ]
     for population in model.populations:
-        own = [neuron.neuron(population, name), _begin(model, population, name)]
+        own = [neuron.neuron(population), _begin(model, population, name)]
         own += [_projection(model, p, name, encoded) for p in _into(model, population)]
         parts += [part for part in (*own, _population(population, name)) if part]
     most = {p.name: max(model.bounds(p)) for p in model.populations}
@@ -163,59 +166,66 @@ def _encoded(model: QuantizedModel) -> bool:
 
 
 def _into(model: QuantizedModel, population: Population) -> list[Projection]:
-    """The projections into a population in the order in which they are computed: one that sets the sums first."""
-    return sorted(model.into(population), key=lambda p: not layout.of(model, p).sets(p))
-
-
-def _sums(population: Population) -> str:
-    """What is added to, in the state."""
-    into = layout.parts(population.module).into
-    return f"s->{into}" if into == layout.DRIVE else f"s->{population.name}_{into}"
-
-
-def _sets(model: QuantizedModel, population: Population) -> bool:
-    """Whether a projection sets the sums of a population."""
-    joined = _into(model, population)
-    return bool(joined) and layout.of(model, joined[0]).sets(joined[0])
-
-
-def _apart(model: QuantizedModel, population: Population) -> bool:
-    """Whether a loop by hand adds the projection that would set the sums: then they begin before it."""
-    joined = _into(model, population)
-    return bool(joined and layout.of(model, joined[0]).by_hand(model, joined[0]))
+    """The projections into a population in their order on a device, but for one that sums are turned for."""
+    return sorted(model.into(population), key=lambda p: not layout.of(model, p).turns_back(p))
 
 
 def _begin(model: QuantizedModel, p: Population, name: str) -> str:
     """`begin_all_<name>`: what all sums begin with."""
-    if _sets(model, p) and not _apart(model, p):
-        return ""
-    turned = hand.turned(model, p, _into(model, p))
-    defined, call = hand.begin(p, _sums(p), f"lnp_{name}_tables.{p.name}_", hand.turn(model, turned))
-    first = tables.assigned("    uint32_t i", call or "0")
-    return f"""{defined}LNP_PHASE void begin_all_{p.name}(lnp_{name}_t *s)
-{{
-{first}
-    for (; i < {p.n}u; i++) {{
-        {_sums(p)}[i] = begin_{p.name}({_sums(p)}, i);
-    }}
-}}
-"""
+    found, sums, turned = neuron.begins_with(p), neuron.sums(p), hand.turned(model, p, _into(model, p))
+    defined, by_hand = hand.begin(p, sums, f"lnp_{name}_tables.{p.name}_", hand.turn(model, turned))
+
+    def one(k: int, of: int) -> list[str]:
+        return [f"sums_at[{k}] = {neuron.call(f'begin_{p.name}', found, k)};"]
+
+    body = _loops({**found, "sums": ("int32_t *", sums)}, name, by_hand or "0", f"{p.n}u", p.n, one)
+    return f"{defined}LNP_PHASE void begin_all_{p.name}(lnp_{name}_t *s)\n{{\n{body}\n}}\n"
+
+
+def _loops(
+    found: neuron.Arrays, name: str, first: str, end: str, n: int, one: Callable[[int, int], list[str]], pre: str = ""
+) -> str:
+    """Loops over neurons from `first` to before `end`, of all n: four at a time, then those left. FEW have none.
+
+    found : the arrays;  one : the lines for neuron k of so many together;  pre : a line before these many, or ""
+    """
+    at = [f"{array}_at" for array in found]
+    kind, place = next(iter(found.values()))
+    in_tables = any("tables->" in where for _, where in found.values())
+    text = [f"const lnp_{name}_tables_t *tables = &lnp_{name}_tables;"] * in_tables
+    if n <= FEW and end == f"{n}u":
+        text += [f"{pointer}{array}_at = {where};" for array, (pointer, where) in found.items()]
+        return _indented(text + [line for k in range(n) for line in one(k, n)])
+    text += tables.assigned("const uint32_t i", first).split("\n")
+    text += [f"{pointer}{array}_at = {where} + i;" for array, (pointer, where) in found.items()]
+    for many, there, last in (
+        (TOGETHER, n >= TOGETHER, f"{at[0]} + ({end} - i) / {TOGETHER}u * {TOGETHER}u"),
+        (1, n % TOGETHER != 0, f"{place} + {end}"),
+    ):
+        if there:
+            text += ["LNP_NO_UNROLLING", f"for ({kind}const last = {last}; {at[0]} != last;) {{"]
+            text += [f"    {pre.format(many)}"] * bool(pre)
+            text += [f"    {line}" for k in range(many) for line in one(k, many)]
+            text += [f"    {pointer} += {many};" for pointer in at]
+            text += [f"    LNP_OPAQUE({pointer});" for pointer in at]
+            text += ["}"]
+    return _indented(text)
+
+
+def _indented(text: list[str]) -> str:
+    return "\n".join(f"    {line}" for line in text)
 
 
 def _projection(model: QuantizedModel, p: Projection, name: str, encoded: bool) -> str:
-    """`project_<name>`: adds what the source sends to the sums of the target, or sets them."""
+    """`project_<name>`: adds what the source sends to the sums of the target."""
     kind, target = layout.of(model, p), model.population(p.target)
-    is_first = _sets(model, target) and p is _into(model, target)[0]
     source, x = "int16_t *input", "input[k]" if encoded else "encode_channel(k, input[k])"
     if p.source != INPUT:
         source = "uint32_t *z"
     when = ", spikes of the previous step" if model.delayed(p) else ", spikes of this step" * (p.source != INPUT)
-    begin = f"begin_{p.target}" if is_first else "so_far"
-    if is_first and _apart(model, target):
-        begin = f"LNP_ASSEMBLY ? so_far : {begin}"
     turned = hand.turned(model, target, _into(model, target))
-    by_hand = kind.by_hand(model, p, hand.turn(model, turned) if p is turned or is_first else 0)
-    body = kind.body(model, p, f"lnp_{name}_tables.w_{p.name}", x, begin)
+    by_hand = kind.by_hand(model, p, hand.turn(model, turned) if p is turned or kind.turns_back(p) else 0)
+    body = kind.body(model, p, f"lnp_{name}_tables.w_{p.name}", x)
     phase = "LNP_PHASE" if by_hand or "add_spikes_" in body else "LNP_APART"  # add_spikes has a loop by hand in it
     return f"""// {p.name}: {p.source} to {p.target}{when}.
 {by_hand}{chr(10) * bool(by_hand)}{phase} void project_{p.name}(int32_t *sums, const {source})
@@ -229,30 +239,25 @@ def _population(p: Population, name: str) -> str:
     """`update_<name>`: one step of each neuron; what it receives is added."""
     if not layout.parts(p.module).finish:
         return ""
+    found = neuron.finishes(p)
+
+    def call(k: int) -> str:
+        return neuron.call(f"finish_{p.name}", found, k)
+
     if not p.spikes:
-        return f"""LNP_PHASE void update_{p.name}(lnp_{name}_t *s)
-{{
-    const lnp_{name}_tables_t *tables = &lnp_{name}_tables;
-    LNP_OPAQUE(tables);
-    for (uint32_t i = 0; i < {p.n}u; i++) {{
-        finish_{p.name}(s, tables, i);
-    }}
-}}
-"""
+        body = _loops(found, name, "0", f"{p.n}u", p.n, lambda k, of: [f"{call(k)};"])
+        return f"LNP_PHASE void update_{p.name}(lnp_{name}_t *s)\n{{\n{body}\n}}\n"
+
+    def one(k: int, of: int) -> list[str]:
+        return [f"if (LNP_RARELY({call(k)})) {{", f"    z |= 0x{1 << 32 - of + k:08X}u;", "}"]
+
+    body = _loops(found, name, "first", "end", p.n, one, "z >>= {};")
     done = hand.finish(p, f"s->{p.name}_", f"lnp_{name}_tables.{p.name}_") or "0"
     return f"""// One step of at most 32 neurons. Returns their spikes, that of the last neuron in the highest bit.
 LNP_PHASE uint32_t spikes_of_{p.name}(lnp_{name}_t *s, uint32_t first, uint32_t end)
 {{
-    const lnp_{name}_tables_t *tables = &lnp_{name}_tables;
-    LNP_OPAQUE(tables);
     uint32_t z = 0;
-    LNP_NO_UNROLLING
-    for (uint32_t i = first; i < end; i++) {{
-        z >>= 1;
-        if (finish_{p.name}(s, tables, i) != 0) {{
-            z |= 0x80000000u;
-        }}
-    }}
+{body}
     return z;
 }}
 
@@ -293,21 +298,12 @@ def _step(model: QuantizedModel, name: str, senses: bool, encoded: bool) -> str:
 def _adds(model: QuantizedModel, population: Population, given: str) -> list[str]:
     """The lines that begin the sums of a population and add to them. given : what its input is called"""
     joined = _into(model, population)
-
-    def call(p: Projection) -> str:
-        return f"project_{p.name}({_sums(population)}, {given if p.source == INPUT else f's->{p.source}_z'});"
-
-    lines, begin = [f"    {call(p)}" for p in joined], f"begin_all_{population.name}(s);"
-    if not _sets(model, population):
-        return [f"    {begin}", *lines]
-    if not _apart(model, population):
-        return lines
     turned = hand.turned(model, population, joined)
-    if not turned:
-        return ["    if (LNP_ASSEMBLY) {", f"        {begin}", "    }", *lines]
-    later = ["    if (!LNP_ASSEMBLY) {", f"        {call(turned)}", "    }"]
-    rest = [f"    {call(p)}" for p in joined[1:] if p is not turned]
-    return ["    if (LNP_ASSEMBLY) {", f"        {begin}", f"        {call(turned)}", "    }", lines[0], *later, *rest]
+    calls = [
+        f"    project_{p.name}({neuron.sums(population)}, {given if p.source == INPUT else f's->{p.source}_z'});"
+        for p in sorted(joined, key=lambda p: p is not turned)
+    ]
+    return [f"    begin_all_{population.name}(s);", *calls]
 
 
 def _fields(model: QuantizedModel, most: dict[str, int], limits: dict[str, dict[str, str]]) -> str:

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from dataclasses import replace
 
-from lnp_edge.firmware_gen.tables import assigned, wrap
+from lnp_edge.firmware_gen.tables import assigned, listed, wrap
 from lnp_edge.spec import layout, plugins
 from lnp_edge.spec.model import Population, QuantizedModel
 from lnp_edge.spec.trace import Statement, trace
@@ -12,59 +13,94 @@ from lnp_edge.spec.trace import Statement, trace
 HALF = 32768  # the largest leak of lnp_leak_half
 
 
-def neuron(population: Population, name: str) -> str:
-    """A step of neuron i in two parts, see layout.Parts; sums[] is what is added to.
+Arrays = dict[str, tuple[str, str]]  # what a step reads or changes: type of a pointer to it, and where it is in C
 
-    `begin_<population>(sums, i)`   what sums[i] begins with
-    `finish_<population>(s, tables, i)`   the rest, after all that it receives was added. Returns its spike if it spikes
+
+def begins_with(population: Population) -> Arrays:
+    """What the first part of a step reads; `sums` is what is added to."""
+    parts = layout.parts(population.module)
+    found = _arrays(population, parts.begin)
+    found.pop(parts.into, None)
+    return {"sums": ("const int32_t *", sums(population)), **found}
+
+
+def finishes(population: Population) -> Arrays:
+    """What the rest of a step reads or changes."""
+    return _arrays(population, layout.parts(population.module).finish)
+
+
+def sums(population: Population) -> str:
+    """What is added to, in the state."""
+    into = layout.parts(population.module).into
+    return f"s->{into}" if into == layout.DRIVE else f"s->{population.name}_{into}"
+
+
+def _arrays(population: Population, statements: Iterable[Statement]) -> Arrays:
+    changed = {one.target for one in statements}
+    used = {arg for one in statements for arg in one.args} | changed
+    found = {}
+    for name in (*population.module.STATE, layout.DRIVE):
+        if name in used:
+            place = "s->drive" if name == layout.DRIVE else f"s->{population.name}_{name}"
+            found[name] = ("int32_t *" if name in changed else "const int32_t *", place)
+    for name, stored in population.module.TABLES.items():
+        if name in used:
+            kind = stored.table(population.params[name]).dtype.name
+            found[name] = (f"const {kind}_t *", f"tables->{population.name}_{name}")
+    return found
+
+
+def call(function: str, found: Arrays, i: int) -> str:
+    """A call for neuron i of these arrays."""
+    return f"{function}({', '.join([f'{i}u', *(f'{name}_at' for name in found)])})"
+
+
+def neuron(population: Population) -> str:
+    """A step of neuron i in two parts, see layout.Parts. Other arguments are the arrays that a part needs.
+
+    `begin_<population>(i, sums_at, ...)`   what its sum begins with, to which is added
+    `finish_<population>(i, ...)`   the rest, after all that it receives was added. Returns its spike if it spikes
     """
-    module, own = population.module, population.name
-    parts, tables = layout.parts(module), {table: f"tables->{own}_{table}[i]" for table in module.TABLES}
-    from_file = f"generated from lnp_edge/neurons/{population.neuron}.py"
+    module, own, known = population.module, population.name, forms(population)
+    parts, from_file = layout.parts(module), f"generated from lnp_edge/neurons/{population.neuron}.py"
+    found = begins_with(population)
     if parts.into == layout.DRIVE:
-        begin = ["    (void)sums;", "    (void)i;", "    return 0;"]
+        begin = ["    (void)i;", "    (void)sums_at;", "    return 0;"]
     else:
-        begin = [f"    const lnp_{name}_tables_t *tables = &lnp_{name}_tables;"] * any(
-            s.uses(tables) for s in parts.begin
-        )
-        begin += [f"    int32_t {parts.into}_ = sums[i];"]
-        begin += [*_body(parts.begin, {parts.into}, tables, forms(population)), f"    return {parts.into}_;"]
-    returned = trace(module.step).returns
-    used = {arg for statement in parts.finish for arg in statement.args} | {s.target for s in parts.finish}
-    state = [variable for variable in module.STATE if variable in used]
-    changed = [variable for variable in state if variable in {s.target for s in parts.finish}]
-    finish = [f"    int32_t {variable}_ = s->{own}_{variable}[i];" for variable in state]
-    finish += ["    const int32_t drive_ = s->drive[i];"] * (layout.DRIVE in used)
-    finish += _body(parts.finish, {*state, layout.DRIVE}, tables, forms(population))
-    finish += [f"    s->{own}_{variable}[i] = {variable}_;" for variable in changed]
-    finish += [f"    return {returned[-1]}_;"] * population.spikes
-    unused = [
-        f"    (void){argument};"
-        for argument, word in (("s", "s->"), ("tables", "tables->"), ("i", "[i]"))
-        if not any(word in line for line in finish)
+        begin = [f"    int32_t {parts.into}_ = sums_at[i];"]
+        begin += [*_body(parts.begin, {parts.into}, _elements(found), known), f"    return {parts.into}_;"]
+    texts = [
+        f"// What the sum of a neuron of {own} begins with, {from_file}.",
+        _signature("int32_t", f"begin_{own}", found),
+        *("{", *begin, "}", ""),
     ]
+    if not parts.finish:
+        return "\n".join(texts)
+    found = finishes(population)
+    read = {name: kind for name, (kind, _) in found.items() if name not in module.TABLES}
+    finish = [f"    {kind.removesuffix('*')}{name}_ = {name}_at[i];" for name, kind in read.items()]
+    z = trace(module.step).returns[-1] if population.spikes else ""
+    finish += _body(parts.finish, {*read}, _elements(found), known, z)
+    finish += [f"    {name}_at[i] = {name}_;" for name, kind in read.items() if not kind.startswith("const")]
+    finish += [f"    return {z}_;"] * population.spikes
     spike = " Returns its spike, 0 or 1." * population.spikes
-    rest = [
-        f"// The rest of its step, after all that it receives was added.{spike}",
-        f"static inline {'int32_t' if population.spikes else 'void'} "
-        f"finish_{own}(lnp_{name}_t *s, const lnp_{name}_tables_t *tables, uint32_t i)",
-        "{",
-        *unused,
-        *finish,
-        "}",
-        "",
-    ]
     return "\n".join(
         [
-            f"// What the sum of a neuron of {own} begins with, {from_file}.",
-            f"static inline int32_t begin_{own}(const int32_t *sums, uint32_t i)",
-            "{",
-            *begin,
-            "}",
-            "",
-            *(rest if parts.finish else []),
+            *texts,
+            f"// The rest of its step, after all that it receives was added.{spike}",
+            _signature("int32_t" if population.spikes else "void", f"finish_{own}", found),
+            *("{", *finish, "}", ""),
         ]
     )
+
+
+def _elements(found: Arrays) -> dict[str, str]:
+    return {name: f"{name}_at[i]" for name in found}
+
+
+def _signature(returned: str, name: str, found: Arrays) -> str:
+    given = ["uint32_t i", *(f"{kind}{array}_at" for array, (kind, _) in found.items())]
+    return listed(f"static inline {returned} {name}(", given, ")")
 
 
 def limits(population: Population, most: int, name: str) -> dict[str, str]:
@@ -205,19 +241,50 @@ def forms(population: Population) -> Forms:
 
 
 def _body(
-    statements: Iterable[Statement], local: set[str], tables: dict[str, str], forms: Forms | None = None
+    statements: Iterable[Statement],
+    local: set[str],
+    tables: dict[str, str],
+    forms: Forms | None = None,
+    spike: str = "",
 ) -> list[str]:
     """One line of C per statement. Locals end in _, so that no Python name collides with a C name.
 
     local : the variables declared so far;  tables : argument to the table element it stands for
+    spike : the name of the spike. What is added only where it is 1 is a branch that is seldom taken, or ""
     """
-    lines = []
-    for statement in statements:
-        right = _call(statement, local, tables, forms or {})
+    lines, listed = [], list(statements)
+    added = _with_spikes(listed, spike)
+    for k, statement in enumerate(listed):
+        if statement in added.values():
+            continue
+        given = statement
+        if k in added:
+            given = replace(statement, args=(statement.target, added[k].args[1]))
+        right = _call(given, local, tables, forms or {})
         left = f"{statement.target}_" if statement.target in local else f"int32_t {statement.target}_"
         local.add(statement.target)
-        lines.append(f"    {left} = {right};")
+        if k in added:
+            lines += [f"    if (LNP_RARELY({spike}_ != 0)) {{", f"        {left} = {right};"]
+            lines += [f"        LNP_OPAQUE({left});", "    }"]
+        else:
+            lines.append(f"    {left} = {right};")
     return lines
+
+
+def _with_spikes(statements: list[Statement], spike: str) -> dict[int, Statement]:
+    """What only a spike adds to a variable, or subtracts: {place of that statement: gate or product of the spike}."""
+    targets, found = [one.target for one in statements], {}
+    if [one.op for one in statements if one.target == spike] != ["greater"]:  # then it is 0 or 1
+        return {}
+    for k, one in enumerate(statements):
+        uses = [m for m, other in enumerate(statements) if one.target in other.args]
+        if one.op not in ("gate", "mul") or one.args[0] != spike or targets.count(one.target) != 1 or len(uses) != 1:
+            continue
+        m, use = uses[0], statements[uses[0]]
+        orders = [(use.target, one.target), *[(one.target, use.target)] * (use.op == "add")]
+        if use.op in ("add", "sub") and use.args in orders and one.args[1] not in targets[k:m]:
+            found[m] = one
+    return found
 
 
 def _call(statement: Statement, local: set[str], tables: dict[str, str], forms: Forms) -> str:

@@ -36,6 +36,17 @@ def assigned(left: str, right: str) -> str:
     return "\n".join([f"{left} =", *(f"{indent}{line}" for line in textwrap.wrap(f"{right};", WIDTH - len(indent)))])
 
 
+def listed(left: str, items: list[str], right: str) -> str:
+    """`left`, the items with commas, and `right`, in one line or in as many as it takes."""
+    lines = [left]
+    for k, item in enumerate(items):
+        item += right if k == len(items) - 1 else ","
+        if len(lines[-1]) + 1 + len(item) > WIDTH:
+            lines.append(" " * (len(left) - 1))
+        lines[-1] += item if lines == [left] else f" {item}"
+    return "\n".join(lines)
+
+
 def _count(array: NDArray) -> int:
     # C has no empty arrays: an empty table gets a 0 that nothing reads.
     return max(1, len(array))

@@ -28,17 +28,32 @@
 #define LNP_PHASE LNP_APART
 #endif
 
-// Hides from the compiler where a pointer points. clang would take the address of each table from that of the
-// whole struct, by two instructions instead of an offset.
-#if defined(__GNUC__)
-#define LNP_OPAQUE(pointer) __asm__("" : "+r"(pointer))
+// Hides from the compiler where a pointer points: clang would take the address of each table from that of the
+// whole struct, by two instructions instead of an offset. LNP_IN_ORDER has `a` computed before what needs b
+// or c. Most instructions of Armv6-M reach only the eight registers "l".
+#if defined(__arm__) && defined(__thumb__) && !defined(__thumb2__)
+#define LNP_OPAQUE(value) __asm__("" : "+l"(value))
+#define LNP_IN_ORDER(a, b, c) __asm__("" : "+l"(a), "+l"(b), "+l"(c))
+#elif defined(__GNUC__)
+#define LNP_OPAQUE(value) __asm__("" : "+r"(value))
+#define LNP_IN_ORDER(a, b, c) __asm__("" : "+r"(a), "+r"(b), "+r"(c))
 #else
-#define LNP_OPAQUE(pointer) ((void)0)
+#define LNP_OPAQUE(value) ((void)0)
+#define LNP_IN_ORDER(a, b, c) ((void)0)
+#endif
+
+// A condition that seldom holds: not worth a conditional instruction each time.
+#if defined(__GNUC__)
+#define LNP_RARELY(condition) __builtin_expect((condition), 0)
+#else
+#define LNP_RARELY(condition) (condition)
 #endif
 
 // Before a loop that is as long as it should be: clang's further copies cost flash and save little.
 #if defined(__clang__)
 #define LNP_NO_UNROLLING _Pragma("clang loop unroll(disable)")
+#elif defined(__GNUC__)
+#define LNP_NO_UNROLLING _Pragma("GCC unroll 1")
 #else
 #define LNP_NO_UNROLLING
 #endif
@@ -61,6 +76,7 @@ static inline uint32_t lowest_bit(uint32_t word)
 
 // Loops over the spikes in the `words` words of z; j is the index of the neuron that fired.
 #define LNP_EACH_SPIKE(j, z, words)                                                               \
+    LNP_NO_UNROLLING                                                                              \
     for (uint32_t word = 0; word < (words); word++)                                               \
         for (uint32_t left = (z)[word], j; left != 0 && ((j) = 32u * word + lowest_bit(left), 1); \
              left &= left - 1u)
@@ -91,6 +107,89 @@ LNP_ADD_ROW(add_row_u8_i8, uint8_t, int8_t)
 LNP_ADD_ROW(add_row_u8_i16, uint8_t, int16_t)
 LNP_ADD_ROW(add_row_u16_i8, uint16_t, int8_t)
 LNP_ADD_ROW(add_row_u16_i16, uint16_t, int16_t)
+
+#if defined(LNP_DSP)
+// The second and the fourth byte of a word, each with its sign; and the same, added to the halfwords of `to`.
+// gcc would rotate the word first.
+#if defined(__thumb2__)
+static inline int32_t odd_bytes(int32_t x)
+{
+    int32_t found;
+    __asm__("sxtb16 %0, %1, ror #8" : "=r"(found) : "r"(x));
+    return found;
+}
+
+static inline int32_t add_odd_bytes(int32_t to, int32_t x)
+{
+    int32_t found;
+    __asm__("sxtab16 %0, %1, %2, ror #8" : "=r"(found) : "r"(to), "r"(x));
+    return found;
+}
+#else
+static inline int32_t rotated(int32_t x)
+{
+    return (int32_t)((uint32_t)x >> 8 | (uint32_t)x << 24);
+}
+
+static inline int32_t odd_bytes(int32_t x)
+{
+    return __sxtb16(rotated(x));
+}
+
+static inline int32_t add_odd_bytes(int32_t to, int32_t x)
+{
+    return __sxtab16(to, rotated(x));
+}
+#endif
+#endif
+
+// The same for a scale of at most 2^14. Where a core has products of halfwords, four weights are loaded at
+// once.
+#if defined(LNP_DSP) && defined(__ARM_FEATURE_UNALIGNED)
+typedef struct __attribute__((may_alias, packed)) {
+    int32_t word;
+} lnp_anywhere_t;
+
+#define LNP_ADD_EVENT(add, k) sums[target[k]] = add(weights, scale, sums[target[k]]);
+#define LNP_ADD_FOUR_EVENTS(k)                                                        \
+    {                                                                                 \
+        const int32_t four = ((const lnp_anywhere_t *)(const void *)(w + (k)))->word; \
+        int32_t weights = __sxtb16(four);                                             \
+        LNP_ADD_EVENT(__smlabb, k)                                                    \
+        LNP_ADD_EVENT(__smlatb, (k) + 2)                                              \
+        weights = odd_bytes(four);                                                    \
+        LNP_ADD_EVENT(__smlabb, (k) + 1)                                              \
+        LNP_ADD_EVENT(__smlatb, (k) + 3)                                              \
+    }
+#define LNP_ADD_EVENTS(name, target_t)                                                              \
+    static inline void name(int32_t *sums, const target_t *target, const int8_t *w, uint32_t count, \
+                            int32_t scale)                                                          \
+    {                                                                                               \
+        LNP_NO_UNROLLING                                                                            \
+        for (uint32_t eight = count / 8u; eight != 0; eight--, target += 8, w += 8) {               \
+            LNP_ADD_FOUR_EVENTS(0)                                                                  \
+            LNP_ADD_FOUR_EVENTS(4)                                                                  \
+        }                                                                                           \
+        if ((count & 4u) != 0) {                                                                    \
+            LNP_ADD_FOUR_EVENTS(0)                                                                  \
+            target += 4;                                                                            \
+            w += 4;                                                                                 \
+        }                                                                                           \
+        if ((count & 2u) != 0) {                                                                    \
+            sums[*target++] += *w++ * scale;                                                        \
+            sums[*target++] += *w++ * scale;                                                        \
+        }                                                                                           \
+        if ((count & 1u) != 0) {                                                                    \
+            sums[*target] += *w * scale;                                                            \
+        }                                                                                           \
+    }
+
+LNP_ADD_EVENTS(add_events_u8_i8, uint8_t)
+LNP_ADD_EVENTS(add_events_u16_i8, uint16_t)
+#else
+#define add_events_u8_i8 add_row_u8_i8
+#define add_events_u16_i8 add_row_u16_i8
+#endif
 
 // Four weights of 4 bits: that of target k begins at bit 4 k.
 typedef uint16_t lnp_nibbles_t;
@@ -201,9 +300,33 @@ static inline void add_gaps(int32_t *sum, const lnp_gaps_t *entry, uint32_t coun
 // The lower byte of a halfword, with its sign.
 _Static_assert((int8_t)0x1FF == -1, "this compiler's int8_t does not keep the lower byte");
 
-#if defined(LNP_DSP)
+#if defined(__GNUC__) && __BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__
 // Two halfwords of a table or an input, which begin at a multiple of 4 bytes.
 typedef int32_t __attribute__((may_alias)) lnp_halfwords_t;
+#endif
+
+static inline int32_t two_halfwords(const int16_t *at)
+{
+#if defined(__GNUC__) && __BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__
+    return *(const lnp_halfwords_t *)(const void *)at;
+#else
+    return at[1] * 65536 + (uint16_t)at[0];
+#endif
+}
+
+// The lower byte with its sign, loaded as such. clang would load the halfword and shift it twice.
+static inline int32_t lower_byte(const int16_t *at)
+{
+#if !defined(__GNUC__) || __BYTE_ORDER__ != __ORDER_LITTLE_ENDIAN__
+    return (int8_t)*at;
+#elif defined(__clang__)
+    return *(const volatile int8_t *)at;
+#else
+    return *(const int8_t *)at;
+#endif
+}
+
+#if defined(LNP_DSP)
 typedef struct __attribute__((may_alias)) {
     int32_t word[2];
 } lnp_words_t;
@@ -242,50 +365,49 @@ static inline const lnp_halfwords_t *lnp_load_two(const lnp_halfwords_t *from, i
     }
 #endif
 
-// What the sum of target i was before something is added to it: a function for each population, or what is
-// there.
-typedef int32_t (*lnp_begin_t)(const int32_t *sums, uint32_t i);
-
-static inline int32_t so_far(const int32_t *sums, uint32_t i)
-{
-    return sums[i];
-}
-
 // Adds to the sums of four targets, the first of them i, or of those of them that there are.
-static inline void add_four(int32_t *sums, uint32_t i, uint32_t targets, const int32_t *added, int32_t scale,
-                            lnp_begin_t begin)
+static inline void add_four(int32_t *sums, uint32_t i, uint32_t targets, const int32_t *added, int32_t scale)
 {
     if (targets - i >= 4u) {
-        sums[i] = begin(sums, i) + added[0] * scale;
-        sums[i + 1u] = begin(sums, i + 1u) + added[1] * scale;
-        sums[i + 2u] = begin(sums, i + 2u) + added[2] * scale;
-        sums[i + 3u] = begin(sums, i + 3u) + added[3] * scale;
+        sums[i] += added[0] * scale;
+        sums[i + 1u] += added[1] * scale;
+        sums[i + 2u] += added[2] * scale;
+        sums[i + 3u] += added[3] * scale;
         return;
     }
     LNP_NO_UNROLLING
     for (uint32_t k = i; k < targets; k++) {
-        sums[k] = begin(sums, k) + added[k - i] * scale;
+        sums[k] += added[k - i] * scale;
     }
 }
 
-// The sums of all inputs, times scale, of the targets a, b, c and d, four of them at a time. w has for each
-// four and each two inputs k the halfwords 256 b + a of k and of k + 1, then 256 d + c of both. dense.py
-// makes sure that no sum leaves int32.
-static inline void add_pairs(int32_t *sums, const int16_t *pairs, const int16_t *input, uint32_t first,
-                             uint32_t targets, uint32_t twos, int32_t scale, lnp_begin_t begin)
+// Of the sums of 256 b x + a x and of a x, that of b x times 2^shift: their difference is 256 times that of b
+// x.
+static inline int32_t upper(int32_t ab, int32_t a, uint32_t shift)
 {
-    pairs += first * twos;
+    return shift < 8u ? (ab - a) >> (8u - shift) : (ab - a) * ((int32_t)1 << (shift - 8u));
+}
+
+// The sums of all inputs, times 2^shift, of the targets a and b, or of a, b, c and d, at a time. w has for
+// each four targets and each two inputs k the halfwords 256 b + a of k and of k + 1, then 256 d + c of both.
+// dense.py makes sure that no sum leaves int32.
 #if defined(LNP_DSP)
-    const lnp_halfwords_t *w = (const lnp_halfwords_t *)(const void *)pairs;
-#else
-    const int16_t *w = pairs;
-#endif
-    for (uint32_t i = first; i < targets; i += 4u) {
+static inline void add_pairs(int32_t *sums, const int16_t *pairs, const int16_t *input, uint32_t first,
+                             uint32_t targets, uint32_t twos, uint32_t shift)
+{
+    const lnp_halfwords_t *w = (const lnp_halfwords_t *)(const void *)(pairs + first * twos);
+    sums += first;
+    for (uint32_t left = targets - first; left != 0;) {
         int32_t ab = 0, a = 0, cd = 0, c = 0;
-#if defined(LNP_DSP)
         const lnp_halfwords_t *x = (const lnp_halfwords_t *)(const void *)input;
         LNP_NO_UNROLLING
-        for (uint32_t k = twos / 4u; k != 0; k--) {
+        for (uint32_t k = twos / 8u; k != 0; k--) {
+            LNP_ADD_PAIRS
+            LNP_ADD_PAIRS
+            LNP_ADD_PAIRS
+            LNP_ADD_PAIRS
+        }
+        if ((twos & 4u) != 0) {
             LNP_ADD_PAIRS
             LNP_ADD_PAIRS
         }
@@ -297,24 +419,92 @@ static inline void add_pairs(int32_t *sums, const int16_t *pairs, const int16_t 
             w = lnp_load_two(w, &of_ab, &of_cd);
             LNP_ADD_FOUR(*x)
         }
-#else
-        for (uint32_t k = 0; k < 2u * twos; k += 2u, w += 4) {
-            const int32_t x = input[k], y = input[k + 1u];
-            ab += w[0] * x + w[1] * y;
-            a += (int8_t)w[0] * x + (int8_t)w[1] * y;
-            cd += w[2] * x + w[3] * y;
-            c += (int8_t)w[2] * x + (int8_t)w[3] * y;
+        sums[0] += a * ((int32_t)1 << shift);
+        if (left >= 4u) {
+            sums[1] += upper(ab, a, shift);
+            sums[2] += c * ((int32_t)1 << shift);
+            sums[3] += upper(cd, c, shift);
+            sums += 4;
+            LNP_OPAQUE(sums);
+            left -= 4u;
+            continue;
         }
-#endif
-        const int32_t added[4] = {a, (ab - a) >> 8, c, (cd - c) >> 8};
-        add_four(sums, i, targets, added, scale, begin);
+        if (left >= 2u) {
+            sums[1] += upper(ab, a, shift);
+        }
+        if (left == 3u) {
+            sums[2] += c * ((int32_t)1 << shift);
+        }
+        break;
     }
 }
+#elif defined(__thumb__) && !defined(__thumb2__)
+// Of the inputs x and the weights w of a and b: the sum of 256 b x + a x, and below it that of a x. A
+// function apart, as a Cortex-M0 has eight registers for its loop, which uses each value as soon as it can.
+LNP_APART int64_t sum_pairs(const int16_t *w, const int16_t *x, uint32_t twos)
+{
+    int32_t ab = 0, a = 0;
+    LNP_NO_UNROLLING
+    for (const int16_t *const end = x + 2u * twos; x != end;) {
+        int32_t two = two_halfwords(w), some = two_halfwords(x), one = (int16_t)some;
+        w += 4;
+        x += 2;
+        LNP_OPAQUE(x);
+        a += (int8_t)two * one;
+        LNP_IN_ORDER(a, two, one);
+        ab += (int16_t)two * one;
+        LNP_IN_ORDER(ab, two, some);
+        two >>= 16;
+        some >>= 16;
+        a += (int8_t)two * some;
+        LNP_IN_ORDER(a, two, some);
+        ab += two * some;
+    }
+    return (int64_t)((uint64_t)(uint32_t)ab << 32 | (uint32_t)a);
+}
+
+static inline void add_pairs(int32_t *sums, const int16_t *pairs, const int16_t *input, uint32_t first,
+                             uint32_t targets, uint32_t twos, uint32_t shift)
+{
+    for (uint32_t half = first; half < first + 4u; half += 2u) {
+        const int16_t *w = pairs + first * twos + (half - first);
+        for (uint32_t i = half; i < targets; i += 4u) {
+            const int64_t both = sum_pairs(w, input, twos);
+            const int32_t a = (int32_t)both;
+            sums[i] += a * ((int32_t)1 << shift);
+            if (targets - i >= 2u) {
+                sums[i + 1u] += upper((int32_t)(both >> 32), a, shift);
+            }
+            w += 4u * twos;
+        }
+    }
+}
+#else
+static inline void add_pairs(int32_t *sums, const int16_t *pairs, const int16_t *input, uint32_t first,
+                             uint32_t targets, uint32_t twos, uint32_t shift)
+{
+    const int16_t *w = pairs + first * twos;
+    for (uint32_t i = first; i < targets; i += 4u) {
+        int32_t ab = 0, a = 0, cd = 0, c = 0;
+        LNP_NO_UNROLLING
+        for (const int16_t *x = input, *const end = input + 2u * twos; x != end; x += 2, w += 4) {
+            const int32_t one = x[0], two = x[1];
+            ab += w[0] * one + w[1] * two;
+            a += lower_byte(w) * one + lower_byte(w + 1) * two;
+            cd += w[2] * one + w[3] * two;
+            c += lower_byte(w + 2) * one + lower_byte(w + 3) * two;
+        }
+        const int32_t added[4] = {a * ((int32_t)1 << shift), upper(ab, a, shift), c * ((int32_t)1 << shift),
+                                  upper(cd, c, shift)};
+        add_four(sums, i, targets, added, 1);
+    }
+}
+#endif
 
 // The same with a weight an entry: w has for each four targets the weights of each input.
 #define LNP_ADD_DENSE(name, weight_t)                                                                 \
     static inline void name(int32_t *sums, const weight_t *w, const int16_t *input, uint32_t targets, \
-                            uint32_t inputs, int32_t scale, lnp_begin_t begin)                        \
+                            uint32_t inputs, int32_t scale)                                           \
     {                                                                                                 \
         for (uint32_t i = 0; i < targets; i += 4u) {                                                  \
             int32_t added[4] = {0};                                                                   \
@@ -325,7 +515,7 @@ static inline void add_pairs(int32_t *sums, const int16_t *pairs, const int16_t 
                 added[2] += *w++ * x;                                                                 \
                 added[3] += *w++ * x;                                                                 \
             }                                                                                         \
-            add_four(sums, i, targets, added, scale, begin);                                          \
+            add_four(sums, i, targets, added, scale);                                                 \
         }                                                                                             \
     }
 
@@ -355,11 +545,6 @@ LNP_ADD_DENSE(add_dense_i16, int16_t)
     }
 
 #if defined(LNP_DSP)
-static inline int32_t rotated(int32_t x)
-{
-    return (int32_t)((uint32_t)x >> 8 | (uint32_t)x << 24);
-}
-
 // Four bytes are added to four halfwords at a time, which 256 spikes with weights of at most 127 do not
 // leave.
 static inline void add_spikes_to_i8(int32_t *sums, const int8_t *w, const uint32_t *z, uint32_t n_pre,
@@ -376,10 +561,10 @@ static inline void add_spikes_to_i8(int32_t *sums, const int8_t *w, const uint32
         {
             const lnp_halfwords_t *const row = rows + 32u * first + j;
             sum[0] = __sxtab16(sum[0], row[0]);
-            sum[1] = __sxtab16(sum[1], rotated(row[0]));
+            sum[1] = add_odd_bytes(sum[1], row[0]);
             if (targets > 4u) {
                 sum[2] = __sxtab16(sum[2], row[n_pre]);
-                sum[3] = __sxtab16(sum[3], rotated(row[n_pre]));
+                sum[3] = add_odd_bytes(sum[3], row[n_pre]);
             }
         }
 #endif

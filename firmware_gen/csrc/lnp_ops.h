@@ -67,12 +67,13 @@ static inline int32_t lnp_leak_half(int32_t x, int32_t d)
 }
 #else
 // With x = 2^16 * high + low, the integer d * high moves out of the floor. |d * high| < 2^31 and
-// 0 <= d * low < 2^32: no product needs 64 bits. For x < 0 d * high is above -2^31, and the sums move
-// from there towards 0.
+// 0 <= d * low < 2^32: no product needs 64 bits. For x < 0 d * high is above -2^31 and below 0, and the sums
+// move from there towards 0.
 static inline int32_t lnp_leak(int32_t x, int32_t d)
 {
     const uint32_t low = (uint32_t)x & 0xFFFFu;
-    return d * (x >> 16) + (int32_t)(((uint32_t)d * low) >> 16) + (x < 0);
+    const int32_t of_high = d * (x >> 16);
+    return of_high + (int32_t)(((uint32_t)d * low) >> 16) + (of_high < 0);
 }
 
 static inline int32_t lnp_leak_half(int32_t x, int32_t d)

@@ -16,17 +16,15 @@ Adding a file adds a layout. It defines
     spread(p, pre, post, nnz) -> places
                   optional: where so many synapses of a matrix [pre, post] are, j * post + i of each, if they
                   lie like those of p. Without it they are evenly spread
-    sets(p) -> bool
-                  whether its code can set the sums of the target, which spares a loop that begins them
+    turns_back(p) -> bool
+                  whether its loop by hand can turn sums back
     turn(p)       by how many bits its loop by hand turns sums, so that it adds what is stored; 0: it does not
     by_hand(model, p, turn=0) -> C
                   what defines functions for body, loops of a core's own, for sums that are turned by so many bits
-                  (csrc/lnp_armv7em.h); "" if there is none for p. Of a layout that `sets` the loop turns sums back
-    body(model, p, table, x, begin) -> C
+                  (csrc/lnp_armv7em.h); "" if there is none for p. That of a layout that `turns_back` does so
+    body(model, p, table, x) -> C
                   the body of project_<projection>(sums, source): adds what the source sends to int32 sums[], one
-                  for each target. `begin` is a function (sums, i) with what sum i was before: the first projection into
-                  a population, of a layout that `sets`, sets all sums to that and what it adds. For any other it gives
-                  sums[i]. The source is `input`, of which x is the encoded value k, or
+                  for each target. The source is `input`, of which x is the encoded value k, or
                   `const uint32_t *z`, the spikes. Without ENCODES input[] is encoded, has a 0 more if their number
                   is odd, and begins at a multiple of 4 bytes. A table is <table>_<part>; lnp_kernel.h has loops
 

@@ -57,7 +57,7 @@ def spread(p, pre, post, nnz):
     return np.sort((row * post + posts)[posts < post][:nnz])
 
 
-def sets(p):
+def turns_back(p):
     return False
 
 
@@ -78,7 +78,7 @@ def loop(model, p, weight_t, turn):
     return f"LNP_BLOCKS_LOOP(blocks_of_{p.name}, {starts}_t, {blocks}_t, {weight_t}, {p.shift}, {turn > 0:d})"
 
 
-def body(model, p, table, x, begin):
+def body(model, p, table, x):
     found = tables(model, p)
     add = f"add_blocks_u{8 * found['blocks'].itemsize}_i{8 * found['weights'].itemsize}"
     return adding(p, table, found, bool(by_hand(model, p)), add, TOGETHER)

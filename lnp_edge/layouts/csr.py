@@ -29,7 +29,7 @@ def synapses(p, part, k, entry):
     return [(int(p.w.rows()[k]), int(p.w.indices[k]), entry if part == "data" else None)]
 
 
-def sets(p):
+def turns_back(p):
     return False
 
 
@@ -44,18 +44,21 @@ def by_hand(model, p, turn=0):
     return f"LNP_ROWS_LOOP(rows_of_{p.name}, {', '.join(types)}, {p.shift}, {turn > 0:d})"
 
 
-def body(model, p, table, x, begin):
+def body(model, p, table, x):
     parts = tables(model, p)
-    widths = [8 * parts[part].itemsize for part in ("indices", "data")]
+    indices, data = (8 * parts[part].itemsize for part in ("indices", "data"))
     pointers = "".join(
         f"    const {array.dtype.name}_t *{part} = {table}_{part};\n    LNP_OPAQUE({part});\n"
         for part, array in parts.items()
     )
 
+    spikes = p.source != INPUT and p.bits <= 8 and p.shift <= MOST_SHIFT
+    add = f"{'add_events' if spikes else 'add_row'}_u{indices}_i{data}"
+
     def row(pre, scale):
         return f"""        const uint32_t first = indptr[{pre}];
         const uint32_t count = indptr[{pre} + 1u] - first;
-        add_row_u{widths[0]}_i{widths[1]}(sums, indices + first, data + first, count, {scale});"""
+        {add}(sums, indices + first, data + first, count, {scale});"""
 
     if p.source == INPUT:
         return f"""{pointers}    for (uint32_t k = 0; k < {p.w.shape[0]}u; k++) {{

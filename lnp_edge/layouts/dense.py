@@ -55,7 +55,7 @@ def synapses(p, part, k, entry):
     return [one for one in found if one[0] < n_pre and one[1] < n_post]
 
 
-def sets(p):
+def turns_back(p):
     return p.source == INPUT
 
 
@@ -69,18 +69,18 @@ def by_hand(model, p, turn=0):
     return f"LNP_PAIRS_LOOP(pairs_of_{p.name}, {_twos(p)}, {p.shift}, {turn > 0:d}, {turn})"
 
 
-def body(model, p, table, x, begin):
+def body(model, p, table, x):
     n_pre, n_post = p.w.shape
     if _in_pairs(model, p):
         pairs, first, done = f"{table}_pairs", "0", ""
         if by_hand(model, p):
             first, done = "done", f"    const uint32_t done = pairs_of_{p.name}(sums, {pairs}, input, {n_post}u);\n"
-        return f"{done}    add_pairs(sums, {pairs}, input, {first}, {n_post}u, {_twos(p)}u, {1 << p.shift}, {begin});"
+        return f"{done}    add_pairs(sums, {pairs}, input, {first}, {n_post}u, {_twos(p)}u, {p.shift}u);"
     bits = 8 * np.dtype(weight_type(p.bits)).itemsize
     if p.source != INPUT:
         words = model.population(p.source).z_words
         return f"    add_spikes_i{bits}(sums, {table}_rows, z, {n_post}u, {n_pre}u, {words}u, {1 << p.shift});"
-    return f"    add_dense_i{bits}(sums, {table}_rows, input, {n_post}u, {n_pre}u, {1 << p.shift}, {begin});"
+    return f"    add_dense_i{bits}(sums, {table}_rows, input, {n_post}u, {n_pre}u, {1 << p.shift});"
 
 
 def _in_pairs(model, p):

@@ -35,7 +35,7 @@ def synapses(p, part, k, entry):
     return [(pre, int(targets[k]), entry // 16)]
 
 
-def sets(p):
+def turns_back(p):
     return False
 
 
@@ -50,7 +50,7 @@ def by_hand(model, p, turn=0):
     return f"LNP_ROWS_LOOP(rows_of_{p.name}, {indptr}_t, lnp_gaps_t, {p.shift - 4}, {turn > 0:d})"
 
 
-def body(model, p, table, x, begin):
+def body(model, p, table, x):
     words, done = model.population(p.source).z_words, ""
     indptr = tables(model, p)["indptr"].dtype.name
     if by_hand(model, p):

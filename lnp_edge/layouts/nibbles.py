@@ -13,7 +13,7 @@ WORTH = 1
 BITS = 4
 AT = BITS * np.arange(blocks.TOGETHER)  # of each weight, in its halfword
 
-spread, sets = blocks.spread, blocks.sets
+spread, turns_back = blocks.spread, blocks.turns_back
 
 
 def serves(model, p):
@@ -44,7 +44,7 @@ def by_hand(model, p, turn=0):
     return blocks.loop(model, p, "lnp_nibbles_t", turn)
 
 
-def body(model, p, table, x, begin):
+def body(model, p, table, x):
     found = tables(model, p)
     add = f"add_nibbles_u{8 * found['blocks'].itemsize}"
     return blocks.adding(p, table, found, bool(by_hand(model, p)), add, 1)

@@ -21,6 +21,16 @@ static inline int32_t __sxtab16(int32_t a, int32_t b)
     return (int32_t)(low | (uint32_t)((a >> 16) + (int8_t)(b >> 16)) << 16);
 }
 
+static inline int32_t __smlabb(int32_t a, int32_t b, int32_t c)
+{
+    return (int16_t)a * (int16_t)b + c;
+}
+
+static inline int32_t __smlatb(int32_t a, int32_t b, int32_t c)
+{
+    return (a >> 16) * (int16_t)b + c;
+}
+
 static inline int32_t __smlad(int32_t a, int32_t b, int32_t c)
 {
     return (int16_t)a * (int16_t)b + (a >> 16) * (b >> 16) + c;
