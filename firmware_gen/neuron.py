@@ -253,7 +253,7 @@ def _body(
     spike : the name of the spike. What is added only where it is 1 is a branch that is seldom taken, or ""
     """
     lines, listed = [], list(statements)
-    added = _with_spikes(listed, spike)
+    added = _with_spikes(listed, spike, local)
     for k, statement in enumerate(listed):
         if statement in added.values():
             continue
@@ -271,14 +271,19 @@ def _body(
     return lines
 
 
-def _with_spikes(statements: list[Statement], spike: str) -> dict[int, Statement]:
-    """What only a spike adds to a variable, or subtracts: {place of that statement: gate or product of the spike}."""
+def _with_spikes(statements: list[Statement], spike: str, state: set[str]) -> dict[int, Statement]:
+    """What only a spike adds to a variable, or subtracts: {place of that statement: gate or product of the spike}.
+
+    state : variables that are kept, and so are no mere step on the way
+    """
     targets, found = [one.target for one in statements], {}
     if [one.op for one in statements if one.target == spike] != ["greater"]:  # then it is 0 or 1
         return {}
     for k, one in enumerate(statements):
         uses = [m for m, other in enumerate(statements) if one.target in other.args]
-        if one.op not in ("gate", "mul") or one.args[0] != spike or targets.count(one.target) != 1 or len(uses) != 1:
+        if one.op not in ("gate", "mul") or one.args[0] != spike or one.target in state:
+            continue
+        if targets.count(one.target) != 1 or len(uses) != 1:
             continue
         m, use = uses[0], statements[uses[0]]
         orders = [(use.target, one.target), *[(one.target, use.target)] * (use.op == "add")]

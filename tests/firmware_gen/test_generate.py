@@ -10,6 +10,7 @@ import re
 import subprocess
 import sys
 from dataclasses import replace
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -24,7 +25,7 @@ from lnp_edge.firmware_gen.generate import generate, write
 from lnp_edge.spec import layout
 from lnp_edge.spec.board import Region
 from lnp_edge.spec.model import CSR
-from lnp_edge.spec.ops import add, leak
+from lnp_edge.spec.ops import add, gate, greater, leak, mul, sub
 from lnp_edge.spec.trace import Statement, trace
 
 ROOT = Path(__file__).parents[2]
@@ -289,6 +290,66 @@ def test_a_trace_lists_the_operations():
     assert found.args == ("x", "c")
     assert found.statements == (Statement("x", "leak", ("x", "c")), Statement("y", "add", ("x", -7)))
     assert found.returns == ("x", "y")
+
+
+def jumps(v, w, x, c):
+    z = greater(v, x)
+    kick = gate(z, x)
+    v = sub(v, kick)
+    jump = mul(z, c)
+    w = add(jump, w)
+    return v, w, z
+
+
+def jumps_by_what_changes(v, w, x):
+    z = greater(v, x)
+    kick = gate(z, w)
+    w = add(w, x)
+    v = sub(v, kick)
+    return v, w, z
+
+
+def jumps_by_what_is_kept(v, w, x):
+    z = greater(v, x)
+    w = gate(z, x)
+    v = sub(v, w)
+    return v, w, z
+
+
+def jumps_twice(v, w, x):
+    z = greater(v, x)
+    kick = gate(z, x)
+    v = sub(v, kick)
+    w = add(w, kick)
+    return v, w, z
+
+
+def jumps_from(v, w, x):
+    z = greater(v, x)
+    kick = gate(z, x)
+    v = sub(kick, v)
+    return v, w, z
+
+
+def jumps_by_more(v, w, x):
+    z = sub(v, x)
+    kick = mul(z, x)
+    v = sub(v, kick)
+    return v, w, z
+
+
+@pytest.mark.parametrize(
+    ("step", "branches"),
+    [
+        (jumps, ["v_ = lnp_sub(v_, x)", "w_ = lnp_add(w_, c)"]),
+        *((other, []) for other in (jumps_by_what_changes, jumps_by_what_is_kept, jumps_twice, jumps_from)),
+        (jumps_by_more, []),
+    ],
+)
+def test_what_a_spike_adds_is_a_branch_if_nothing_else_needs_it(step, branches):
+    lines = neuron._body(trace(step).statements, {"v", "w"}, {}, spike="z")
+    assert [line.strip(" ;") for before, line in pairwise(lines) if "LNP_RARELY" in before] == branches
+    assert sum("lnp_gate" in line or "lnp_mul" in line for line in lines) == (not branches)
 
 
 def bad_operator(x, c):
