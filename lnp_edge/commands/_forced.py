@@ -55,11 +55,14 @@ class Start:
     t: int
 
 
-def measure(model: QuantizedModel, board: Board, toolchain: str) -> Forced:
-    """Force the steps of a model on an emulated board, which is made as large as it needs."""
+def measure(model: QuantizedModel, board: Board, toolchain: str, more: tuple[str, ...] = ()) -> Forced:
+    """Force the steps of a model on an emulated board, which is made as large as it needs.
+
+    more : flags of the compiler that come last
+    """
     with scratch() as folder:
         write(generate(model, board), folder)
-        image = build(folder, toolchain).image
+        image = build(folder, toolchain, more=more).image
         with closing(Emulator(board, image)) as emulator:
             reference, fired = Reference(model), 0
             with emulator.count("lnp_net_step") as counted:

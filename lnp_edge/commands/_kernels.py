@@ -40,6 +40,7 @@ from lnp_edge.task.split import load_data
 
 STEP, DIGEST = "lnp_net_step", "lnp_net_digest"
 SIZES, NEURONS, BOARDS = (256, 1024), ("cuba_lif", "adlif"), ("cortex-m4", "cortex-m0")
+PLAIN, IN_C = "rv32imac", (", loops in C", ("-DLNP_C_LOOPS",))  # cores and loops of the first neuron alone
 TASKS = ("spar", "hapt")
 INPUTS, OUTPUTS, FIRING = 16, 5, 25.5 / 256
 SHARE = 6398 / (256 * 255)  # of the synapses between different neurons
@@ -196,17 +197,29 @@ def measure(
         for neuron, kind in product(NEURONS, KINDS):
             model, rows = workload(neuron, n, kind), counts(SETTLE + STEPS)
             name = neuron + kind
-            for core, chain in product(BOARDS, chains):
-                progress(f"{name}, N = {n}, {core}, {chain}")
-                found.append(row(name, model, [rows], SETTLE, boards.get(core), chain))
+            others = [("", PLAIN, ()), (IN_C[0], BOARDS[0], IN_C[1])] if name == NEURONS[0] else []
+            for (what, core, more), chain in product([*(("", core, ()) for core in BOARDS), *others], chains):
+                progress(f"{name}{what}, N = {n}, {core}, {chain}")
+                found.append(row(name + what, model, [rows], SETTLE, boards.get(core), chain, more))
     return found
 
 
-def row(name: str, model: QuantizedModel, runs: list[NDArray[np.int16]], settle: int, board: Board, chain: str) -> Row:
-    """Count the steps of some runs [T, n_in], each from reset, but for the first `settle` of each."""
+def row(
+    name: str,
+    model: QuantizedModel,
+    runs: list[NDArray[np.int16]],
+    settle: int,
+    board: Board,
+    chain: str,
+    more: tuple[str, ...] = (),
+) -> Row:
+    """Count the steps of some runs [T, n_in], each from reset, but for the first `settle` of each.
+
+    more : flags of the compiler that come last
+    """
     board = _measure.roomy(board)
     with scratch() as folder:
-        image = _measure.built(model, board, chain, folder).image
+        image = _measure.built(model, board, chain, folder, more).image
         with closing(Emulator(board, image)) as emulator:
             device = Device(emulator, model)
             steps = emulator.count(STEP)
@@ -222,20 +235,20 @@ def row(name: str, model: QuantizedModel, runs: list[NDArray[np.int16]], settle:
             for address, _ in steps.instructions(block):
                 parts[functions.name(address)] += times
                 code.add(functions.whole(address))
-    forced = _forced.measure(model, board, chain)
+    forced = _forced.measure(model, board, chain, more)
     spikes, events = activity(model, runs, settle)
     return Row(
-        name, model.n, board.cpu, chain, version(chain, board.family), flags(board, chain), spikes, events,
+        name, model.n, board.cpu, chain, version(chain, board.family), flags(board, chain, more), spikes, events,
         float(np.mean(steps.calls)), {part: times / len(steps.calls) for part, times in parts.most_common()},
         float(np.mean(digests.calls)), forced.largest, forced.fired, layout.table_bytes(model),
         sum(end - begin for begin, end, _ in code), layout.state_bytes(model),
     )  # fmt: skip
 
 
-def flags(board: Board, chain: str) -> str:
+def flags(board: Board, chain: str, more: tuple[str, ...] = ()) -> str:
     """The flags of a compiler that its instructions depend on."""
     tools = commands.toolchain(board, chain)
-    return " ".join((tools.optimize, *(flag for flag in tools.flags if flag.startswith("-mcpu"))))
+    return " ".join((tools.optimize, *(flag for flag in tools.flags if flag.startswith(("-mcpu", "-march"))), *more))
 
 
 def trained(
@@ -265,11 +278,12 @@ def trained(
         if windows is None:
             raise ConfigError(f"{path} has no windows beside it", f"delete {path.parent} to train it again")
         rows = list(model.rows(_measure.some(windows, model.front.frame)))
-        for core in BOARDS:
+        others = [(IN_C[0], BOARDS[0], IN_C[1])] if task == TASKS[0] else []
+        for what, core, more in [*(("", core, ()) for core in BOARDS), *others]:
             for chain in chains:
-                progress(f"{task}, {core}, {chain}")
+                progress(f"{task}{what}, {core}, {chain}")
                 board = boards.get(core)
-                one = row(task, model, rows, 0, board, chain)
+                one = row(task + what, model, rows, 0, board, chain, more)
                 cost = BoardCost(model, board, counted=(Counted("training data", sum(map(len, rows)), one.step, 0),))
                 found.append((one, cost))
     return found

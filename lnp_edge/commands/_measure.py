@@ -101,10 +101,10 @@ def some(windows: NDArray[np.int16], frame: int, steps: int = STEPS) -> NDArray[
     return windows_file.some(windows, frame, steps, steps)
 
 
-def built(model: QuantizedModel, board: Board, toolchain: str, folder: Path) -> Sizes:
-    """The firmware of a model, which may be larger than the board."""
+def built(model: QuantizedModel, board: Board, toolchain: str, folder: Path, more: tuple[str, ...] = ()) -> Sizes:
+    """The firmware of a model, which may be larger than the board. more : flags of the compiler that come last"""
     write(generate(model, roomy(board), selftest=False), folder)
-    return build(folder, toolchain)
+    return build(folder, toolchain, more=more)
 
 
 def cost(
