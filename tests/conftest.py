@@ -4,6 +4,7 @@
 import lnp_edge.cli  # noqa: F401
 
 # isort: split
+import gc
 import hashlib
 import os
 import re
@@ -55,6 +56,10 @@ asked = {"level": False}  # whether the test that runs has the mark usual_level
 @pytest.hookimpl(tryfirst=True)
 def pytest_runtest_setup(item):
     asked["level"] = item.get_closest_marker("usual_level") is not None
+
+
+def pytest_collection_finish():
+    gc.freeze()  # thousands of tests and all modules, which no later search for garbage has to visit
 
 
 class Compiled:

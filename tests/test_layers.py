@@ -118,6 +118,17 @@ def test_torch_is_imported_by_training_alone():
             assert within(module_name(path), "lnp_edge.training"), path
 
 
+SLOW = ("scipy.stats", "scipy.signal", "sklearn", "pandas", "optuna")  # up to a second each
+
+
+def test_what_takes_long_to_import_is_imported_by_the_function_that_needs_it():
+    for path in modules(*PLACES):
+        for node in ast.parse(path.read_text()).body:
+            if isinstance(node, ast.Import | ast.ImportFrom):
+                start = f"{node.module}." if isinstance(node, ast.ImportFrom) else ""
+                assert not [alias.name for alias in node.names if within(start + alias.name, *SLOW)], path
+
+
 def loaded_after(code, *arguments):
     """Top-level packages in sys.modules after some code ran in a new process."""
     code = f"import sys\n{code}\nprint('loaded:', *sorted({{m.partition('.')[0] for m in sys.modules}}))"

@@ -18,7 +18,6 @@ The rhythm is constant over the beat; RR intervals are those between beats of al
 """
 
 import numpy as np
-from scipy.signal import lfilter
 
 from lnp_edge.datasets import _files as files
 from lnp_edge.task.dataset import Dataset
@@ -79,6 +78,8 @@ def _ecg(x):
 
     It uses at most half of the int16 range, so that the slope fits too.
     """
+    from scipy.signal import lfilter
+
     centred = x - np.median(x, axis=1, keepdims=True)
     height = np.ptp(centred, axis=1)
     usual, _ = lfilter([MEMORY], [1, MEMORY - 1], height, zi=[(1 - MEMORY) * height[0]])

@@ -22,7 +22,6 @@ from typing import Any
 import numpy as np
 from numpy.lib.stride_tricks import sliding_window_view
 from numpy.typing import NDArray
-from scipy.signal import lfilter
 
 from lnp_edge import boards
 from lnp_edge.base.files import discard, make_folder
@@ -269,6 +268,8 @@ def _leaky(part: Split) -> Signals:
 def leaky_statistics(stream: Stream, window: int, hop: int, taus: Sequence[float]) -> NDArray[np.float64]:
     """At each decision [D, F], for each time constant in samples: mean, deviation and mean |step| of each channel, the
     logarithms of the last two, and the mean product of each pair. All means forget exponentially."""
+    from scipy.signal import lfilter  # a second, which no other table has to wait
+
     x = stream.signal.astype(np.float64)
     i, j = np.triu_indices(x.shape[1], 1)
     end = streams.ends(len(x), window, hop) - 1

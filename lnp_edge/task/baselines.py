@@ -14,7 +14,6 @@ from itertools import pairwise
 import numpy as np
 from numpy.typing import NDArray
 from scipy.linalg import solve
-from scipy.stats import ttest_rel
 
 from lnp_edge.task import metrics
 from lnp_edge.task.dataset import Windows
@@ -197,6 +196,8 @@ def linear(
     paired t-test over the folds, at a level of significance; else it is the default. With level = 1
     it is the best.
     """
+    from scipy.stats import ttest_rel  # half a second, which no other command has to wait
+
     train = windows or data.train_windows
     asked, wanted, groups = len(train), train.wanted, train.groups
     if more:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-from scipy import stats
+from scipy.special import stdtrit
 
 LEVEL = 0.95
 
@@ -24,7 +24,8 @@ class Estimate:
             return Estimate(np.nan, np.nan)
         if len(a) == 1:
             return Estimate(float(a[0]), np.nan)
-        return Estimate(float(a.mean()), float(stats.t.ppf((1 + LEVEL) / 2, len(a) - 1) * stats.sem(a)))
+        error = a.std(ddof=1) / np.sqrt(len(a))
+        return Estimate(float(a.mean()), float(stdtrit(len(a) - 1, (1 + LEVEL) / 2) * error))
 
     @property
     def above_zero(self) -> bool:

@@ -19,7 +19,6 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 
 import numpy as np
-from scipy import stats
 
 from lnp_edge.base.install import require
 from lnp_edge.dynamics import lyapunov
@@ -51,6 +50,7 @@ def optimise_timescales(
     """
     require(*NEEDED)
     import optuna
+    from scipy import stats
 
     optuna.logging.set_verbosity(optuna.logging.ERROR)
     taus = [{name: p.params[name] for name in times(p)} for p in network.populations]
