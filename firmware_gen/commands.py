@@ -16,6 +16,7 @@ SANITIZE = ("-fsanitize=address,undefined", "-fno-sanitize-recover=all", "-g")
 # lets a user choose CC, and with flash at address 0 the flag is right anyway.
 KEEP_NULL = "-fno-delete-null-pointer-checks"
 BARE = ("-g", "-ffreestanding", "-ffunction-sections", "-fdata-sections")
+HELIUM = ("-DLNP_HELIUM",)  # csrc/lnp_helium.h; boards/common/cortex_m.c enables it
 COMPILERS = {ARM: "arm-none-eabi-gcc", RISCV: "riscv64-unknown-elf-gcc", "": "cc"}
 ZIG_TARGETS = {
     ARM: ("-target", "thumb-freestanding-eabi"),
@@ -26,6 +27,7 @@ ZIG_CPUS = {
     "cortex-m4": "cortex_m4-vfp4d16sp",
     "cortex-m7": "cortex_m7-fp_armv8d16",
     "cortex-m33": "cortex_m33+dsp-fp_armv8d16sp",  # with DSP, which gcc takes for granted
+    # Helium is used by loops by hand alone: before a compiler may, the core has to enable it.
     "cortex-m55": "cortex_m55-fp_armv8d16-mve-mve_fp-fullfp16",
     "rv32imac": "generic_rv32+m+a+c",
 }
@@ -61,16 +63,17 @@ def toolchain(board: Board, name: str = "", floats: bool = False) -> Toolchain:
     cc = COMPILERS[board.family]
     if name == "host":
         return Toolchain((cc,), "-O3", ("-D_POSIX_C_SOURCE=200809L",), ())
+    helium = HELIUM if board.cpu == "cortex-m55" else ()
     if name == "gcc":
         # Until 2019 the instructions that read counters belonged to I: Debian has no library for rv32imac_zicsr.
         riscv = (f"-march={board.cpu}", "-misa-spec=2.2", "-mabi=ilp32")
         cpu = (f"-mcpu={board.cpu}", "-mthumb", "-mfloat-abi=soft") if board.family == ARM else riscv
         # Without this flag gcc turns the loop inside memset into a call to memset.
         libc = "-fno-tree-loop-distribute-patterns"
-        return Toolchain((cc,), "-O3", (*cpu, libc, *BARE), (*LINK_BARE, "-lgcc"))
+        return Toolchain((cc,), "-O3", (*cpu, libc, *helium, *BARE), (*LINK_BARE, "-lgcc"))
     # zig's cc enables UBSan by default; -fno-builtin keeps memset from calling itself.
     core = f"-mcpu={ZIG_CPUS.get(board.cpu, board.cpu.replace('-', '_'))}"
-    flags = (*ZIG_TARGETS[board.family], core, "-fno-builtin", "-fno-sanitize=all", "-fomit-frame-pointer")
+    flags = (*ZIG_TARGETS[board.family], core, "-fno-builtin", "-fno-sanitize=all", "-fomit-frame-pointer", *helium)
     # Zig builds that library at its first use, in some seconds.
     libs = (*LINK_BARE, "-lgcc") if floats else LINK_BARE
     return Toolchain(("python3", "-m", "ziglang", "cc"), "-O2", (*flags, *BARE), libs)

@@ -20,7 +20,16 @@ from lnp_edge.spec import layout, plugins
 from lnp_edge.spec.model import QuantizedModel
 
 EXPORTS = "lnp_edge.firmware_gen.exports"
-SHARED = ("lnp_kernel.h", "lnp_armv7em.h", "lnp_state.h", "lnp_push.h", "lnp_ops.h", "lnp_crc32.h", "lnp_crc32.c")
+SHARED = (
+    "lnp_kernel.h",
+    "lnp_armv7em.h",
+    "lnp_helium.h",
+    "lnp_state.h",
+    "lnp_push.h",
+    "lnp_ops.h",
+    "lnp_crc32.h",
+    "lnp_crc32.c",
+)
 TYPES = "lnp_types.h"
 LICENSE = "Apache-2.0"
 URL = "https://arxiv.org/abs/2403.03409"  # of the method

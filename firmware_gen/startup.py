@@ -14,6 +14,7 @@ from lnp_edge.spec.model import QuantizedModel
 COMMON = boards.FOLDER / "common"
 # tests/firmware_gen/test_build.py checks that the frames of all functions of a build fit together.
 STACK_BYTES = 2048
+HELIUM_BYTES = 512  # that csrc/lnp_helium.h takes: halfwords of 256 targets
 INPUTS = 448  # of a step that it has room for
 MAX_BYTES = 2**20  # of a driver
 WATCHDOG = "_watchdog"  # ends the name of a watchdog's driver
@@ -35,7 +36,7 @@ def files(board: Board, stack: int = STACK_BYTES) -> dict[str, str]:
         flash_size=board.flash.size,
         ram_origin=f"0x{board.ram.origin:08X}",
         ram_size=board.ram.size,
-        stack_bytes=stack,
+        stack_bytes=stack + (HELIUM_BYTES if board.cpu == "cortex-m55" else 0),
     )
     return found
 

@@ -195,22 +195,22 @@ class InstructionCount:
     """
 
     def __init__(self, emulator: Emulator, function: str):
-        self._emulator, self._begin = emulator, emulator._symbols[function] & ~emulator._family.state
+        self.emulator, self._begin = emulator, emulator._symbols[function] & ~emulator._family.state
         self.calls: list[int] = []
         self.total, self.most = Counter[Block](), dict[Block, int]()
 
     def __enter__(self) -> InstructionCount:
-        e = self._emulator
+        e = self.emulator
         e._uc.ctl_flush_tb()
         self._hook = e._uc.hook_add(e._unicorn.UC_HOOK_BLOCK, self._counter())
         return self
 
     def __exit__(self, *_: object) -> None:
-        self._emulator._uc.hook_del(self._hook)
+        self.emulator._uc.hook_del(self._hook)
 
     def instructions(self, block: Block) -> list[Instruction]:
         """The address and the bytes of each instruction of a block that ran."""
-        return self._emulator.instructions(block)
+        return self.emulator.instructions(block)
 
     def cycles(self, blocks: Mapping[Block, int]) -> tuple[int, int]:
         """The fewest and the most that blocks took, each so many times; see code.cycles."""
@@ -220,8 +220,8 @@ class InstructionCount:
     def _counter(self) -> Callable[[Any, int, int, object], None]:
         """The function that unicorn calls at every block: thousands of times a step, so its variables are local."""
         begin, ran = self._begin, dict[Block, int]()
-        family, back = self._emulator._family, 0
-        link, state = self._emulator._named(family.link), family.state
+        family, back = self.emulator._family, 0
+        link, state = self.emulator._named(family.link), family.state
 
         def block(uc: Any, address: int, size: int, data: object) -> None:
             nonlocal back
@@ -240,7 +240,7 @@ class InstructionCount:
         return block
 
     def _finished(self, ran: dict[Block, int]) -> None:
-        size, most = self._emulator.size, self.most
+        size, most = self.emulator.size, self.most
         self.calls.append(sum(times * size(block) for block, times in ran.items()))
         for block, times in ran.items():
             self.total[block] += times

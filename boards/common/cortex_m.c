@@ -29,6 +29,15 @@ static void use_our_vectors(void)
 #endif
 }
 
+// The loops by hand of lnp_helium.h need coprocessors 10 and 11. DDI 0553 D1.2.24: CPACR.
+static void enable_helium(void)
+{
+#if defined(LNP_HELIUM)
+    *(volatile uint32_t *)0xE000ED88u |= 0xFu << 20;
+    __asm__ volatile("dsb\n    isb" ::: "memory");
+#endif
+}
+
 static void start_cycle_counter(void)
 {
 #if !defined(__ARM_ARCH_6M__)
@@ -169,6 +178,7 @@ void Reset_Handler(void)
         *to = 0;
     }
     use_our_vectors();
+    enable_helium();
     start_cycle_counter();
 #ifdef LNP_WATCHDOG_MS
     start_ticks();

@@ -242,6 +242,9 @@ static inline void add_gaps(int32_t *sum, const lnp_gaps_t *entry, uint32_t coun
 // Where there are no loops by hand they do nothing, and C does it all.
 #if LNP_ASSEMBLY
 #include "lnp_armv7em.h"
+#if defined(LNP_HELIUM)
+#include "lnp_helium.h"
+#endif
 #else
 #define LNP_PAIRS_LOOP(name, twos, shift, turned, turn)                                                      \
     static inline uint32_t name(int32_t *sums, const int16_t *pairs, const int16_t *input, uint32_t targets) \
@@ -295,6 +298,11 @@ static inline void add_gaps(int32_t *sum, const lnp_gaps_t *entry, uint32_t coun
 #define fire_lif_any fire_lif
 #define fire_adlif(v, w, left, pull, v_th, jump, z, count) 0u
 #define fire_adlif_any fire_adlif
+#endif
+
+// Rows that are short enough for Helium, and the same rows on any other core.
+#if !defined(LNP_HELIUM) || !LNP_ASSEMBLY
+#define LNP_WIDE_ROWS(name, targets, shift, turned) LNP_ROWS_LOOP(name, uint16_t, uint8_t, shift, turned)
 #endif
 
 // The lower byte of a halfword, with its sign.

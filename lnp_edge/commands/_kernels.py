@@ -10,8 +10,8 @@ exactly.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable
-from contextlib import closing
+from collections.abc import Callable, Iterator
+from contextlib import closing, contextmanager
 from dataclasses import dataclass, replace
 from itertools import product
 from pathlib import Path
@@ -21,26 +21,27 @@ from numpy.typing import NDArray
 
 from lnp_edge import boards, config
 from lnp_edge.base.console import counted, note
-from lnp_edge.base.errors import ConfigError, DataError
-from lnp_edge.commands import _forced, _measure
+from lnp_edge.base.errors import BoardError, ConfigError, DataError
+from lnp_edge.commands import _forced, _measure, _qemu
 from lnp_edge.firmware_gen import commands
 from lnp_edge.firmware_gen.build import version
 from lnp_edge.firmware_gen.folder import scratch
 from lnp_edge.interchange import onnx_file, windows_file
 from lnp_edge.runtime.code import Functions
 from lnp_edge.runtime.device import Device
-from lnp_edge.runtime.emulator import Emulator
+from lnp_edge.runtime.emulator import Emulator, InstructionCount
 from lnp_edge.runtime.reference import Reference
 from lnp_edge.spec import layout
 from lnp_edge.spec.board import Board
 from lnp_edge.spec.model import CSR, INPUT, Population, Projection, QuantizedModel
 from lnp_edge.spec.neuron import neuron_module
-from lnp_edge.stages.cost import BoardCost, Counted
+from lnp_edge.stages.cost import BoardCost, Counted, Forced
 from lnp_edge.task.split import load_data
 
 STEP, DIGEST = "lnp_net_step", "lnp_net_digest"
 SIZES, NEURONS, BOARDS = (256, 1024), ("cuba_lif", "adlif"), ("cortex-m4", "cortex-m0")
 PLAIN, IN_C = "rv32imac", (", loops in C", ("-DLNP_C_LOOPS",))  # cores and loops of the first neuron alone
+ON_QEMU = ("mps3-an547",)  # with cores that unicorn lacks: counted too, if QEMU counts
 TASKS = ("spar", "hapt")
 INPUTS, OUTPUTS, FIRING = 16, 5, 25.5 / 256
 SHARE = 6398 / (256 * 255)  # of the synapses between different neurons
@@ -59,7 +60,8 @@ class Row:
     spikes, events : of a step, on average: of the steps whose instructions are counted
     parts : the instructions by what lnp_net_step calls
     digest : instructions that only lnp verify asks for, after each step
-    all_fire : the most instructions of a step in which every neuron was forced to fire, and that many did
+    all_fire : the most instructions of a step in which every neuron was forced to fire, and that many did; on QEMU,
+        where nothing is forced and no digest is counted, these are 0
     tables, code : B of the tables, and of all functions that ran in a step
     """
 
@@ -201,6 +203,12 @@ def measure(
             for (what, core, more), chain in product([*(("", core, ()) for core in BOARDS), *others], chains):
                 progress(f"{name}{what}, N = {n}, {core}, {chain}")
                 found.append(row(name + what, model, [rows], SETTLE, boards.get(core), chain, more))
+            for core, chain in product(ON_QEMU, chains):
+                progress(f"{name}, N = {n}, {core}, {chain}")
+                try:
+                    found.append(row(name, model, [rows], SETTLE, boards.get(core), chain))
+                except BoardError as e:
+                    note(f"{core} is left out: {e.what}")
     return found
 
 
@@ -220,29 +228,50 @@ def row(
     board = _measure.roomy(board)
     with scratch() as folder:
         image = _measure.built(model, board, chain, folder, more).image
-        with closing(Emulator(board, image)) as emulator:
-            device = Device(emulator, model)
-            steps = emulator.count(STEP)
+        opened, take = (_on_qemu, _singly) if board.start == "qemu" else (_in_process, Device.steps)
+        digest = 0.0
+        with opened(board, image, model) as (device, steps):
             for rows in runs:
                 device.reset()
-                device.steps(rows[:settle])
+                take(device, rows[:settle])
                 with steps:
-                    device.steps(rows[settle:])
-            with emulator.count(DIGEST) as digests:
-                device.steps(rows[-1:])
+                    take(device, rows[settle:])
+            if isinstance(steps, InstructionCount):
+                with steps.emulator.count(DIGEST) as digests:
+                    device.steps(rows[-1:])
+                digest = float(np.mean(digests.calls))
+            calls, total = steps.calls, steps.total
         functions, parts, code = Functions(image, STEP), Counter[str](), set()
-        for block, times in steps.total.items():
+        for block, times in total.items():
             for address, _ in steps.instructions(block):
                 parts[functions.name(address)] += times
                 code.add(functions.whole(address))
-    forced = _forced.measure(model, board, chain, more)
+    forced = _forced.measure(model, board, chain, more) if board.start != "qemu" else Forced(0, 0, 0, 0)
     spikes, events = activity(model, runs, settle)
     return Row(
         name, model.n, board.cpu, chain, version(chain, board.family), flags(board, chain, more), spikes, events,
-        float(np.mean(steps.calls)), {part: times / len(steps.calls) for part, times in parts.most_common()},
-        float(np.mean(digests.calls)), forced.largest, forced.fired, layout.table_bytes(model),
+        float(np.mean(calls)), {part: times / len(calls) for part, times in parts.most_common()},
+        digest, forced.largest, forced.fired, layout.table_bytes(model),
         sum(end - begin for begin, end, _ in code), layout.state_bytes(model),
     )  # fmt: skip
+
+
+@contextmanager
+def _in_process(board: Board, image: Path, model: QuantizedModel) -> Iterator[tuple[Device, InstructionCount]]:
+    with closing(Emulator(board, image)) as emulator:
+        yield Device(emulator, model), emulator.count(STEP)
+
+
+@contextmanager
+def _on_qemu(board: Board, image: Path, model: QuantizedModel) -> Iterator[tuple[Device, _qemu.QemuCount]]:
+    with _qemu.counting(board, image, STEP) as (port, steps):
+        yield Device(port, model), steps
+
+
+def _singly(device: Device, rows: NDArray[np.int16]) -> None:
+    """One step a request: no byte of a next request interrupts it, and is counted with it."""
+    for one in rows:
+        device.steps(one[None])
 
 
 def flags(board: Board, chain: str, more: tuple[str, ...] = ()) -> str:
@@ -292,7 +321,7 @@ def trained(
 def lines(rows: list[Row], trained: list[tuple[Row, BoardCost]]) -> list[str]:
     """What was measured as tables in Markdown: docs/performance.md holds them as they are printed."""
     model = [
-        [*_of(r), f"{r.spikes:.1f}", f"{r.events:.0f}", whole(r.step), whole(r.all_fire), whole(r.digest),
+        [*_of(r), f"{r.spikes:.1f}", f"{r.events:.0f}", whole(r.step), _if_any(r.all_fire), _if_any(r.digest),
          whole(r.tables + r.code), whole(r.state)]
         for r in rows
     ]  # fmt: skip
@@ -315,7 +344,7 @@ def lines(rows: list[Row], trained: list[tuple[Row, BoardCost]]) -> list[str]:
     parts = [[*_of(r), *(whole(r.parts.get(name, 0)) for name in names)] for r in every]
     found += ["", *table(("model", "N", "core", "compiler", *(f"`{name}`" for name in names)), parts), ""]
     found += dict.fromkeys(f"* {r.compiler}, {r.core}: {r.version}, `{r.flags}`" for r in every)
-    short = [r for r in every if r.fired < r.neurons]
+    short = [r for r in every if r.all_fire > 0 and r.fired < r.neurons]
     found += dict.fromkeys(
         f"* {r.model}: at most {r.fired} of {r.neurons} neurons fired in a forced step" for r in short
     )
@@ -328,6 +357,10 @@ def _of(row: Row) -> list[str]:
 
 def whole(value: float) -> str:
     return f"{value:,.0f}"
+
+
+def _if_any(value: float) -> str:
+    return whole(value) if value else ""
 
 
 def table(columns: tuple[str, ...], rows: list[list[str]], words: tuple[int, ...] = (0, 2, 3)) -> list[str]:

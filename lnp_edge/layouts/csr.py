@@ -3,12 +3,15 @@
 Only the rows of inputs that are not 0, and of neurons that fired, are read.
 """
 
+import numpy as np
+
 from lnp_edge.spec.layout import smallest, weight_type
 from lnp_edge.spec.model import INPUT
 
 ENCODES = True
 WORTH = 1
 MOST_SHIFT = 14  # of which the scale is a halfword
+WIDE = 256  # sources, of which all weights of a target have a sum of 16 bits: csrc/lnp_helium.h
 
 
 def serves(model, p):
@@ -40,7 +43,10 @@ def turn(p):
 def by_hand(model, p, turn=0):
     if p.source == INPUT or p.bits > 8 or p.shift > MOST_SHIFT:
         return ""
-    types = (f"{array.dtype.name}_t" for array in list(tables(model, p).values())[:2])
+    found = list(tables(model, p).values())[:2]
+    if [array.dtype for array in found] == [np.uint16, np.uint8] and p.w.shape[0] <= WIDE:
+        return f"LNP_WIDE_ROWS(rows_of_{p.name}, {p.w.shape[1]}, {p.shift}, {turn > 0:d})"
+    types = (f"{array.dtype.name}_t" for array in found)
     return f"LNP_ROWS_LOOP(rows_of_{p.name}, {', '.join(types)}, {p.shift}, {turn > 0:d})"
 
 

@@ -28,18 +28,18 @@ BOARD = "cortex-m4"
 LOOPS = {"by hand": "", "in C": "#define LNP_C_LOOPS\n"}
 
 
-def folder_for(model, path, loops="by hand"):
-    write(generate(model, boards.get(BOARD)), path)
+def folder_for(model, path, loops="by hand", board=BOARD):
+    write(generate(model, boards.get(board)), path)
     kernel = path / "lnp_kernel.h"
     kernel.write_text(LOOPS[loops] + kernel.read_text())
     return path
 
 
-def assert_runs_like_the_reference(model, path, toolchain, loops="by hand", optimize=""):
-    need_for(BOARD, toolchain)
-    image = build(folder_for(model, path, loops), toolchain, optimize).image
+def assert_runs_like_the_reference(model, path, toolchain, loops="by hand", optimize="", board=BOARD):
+    need_for(board, toolchain)
+    image = build(folder_for(model, path, loops, board), toolchain, optimize).image
     counts, reference = tiny_counts(model, 60), Reference(model)
-    with closing(Device(open_board(boards.get(BOARD), image), model)) as device:
+    with closing(Device(open_board(boards.get(board), image), model)) as device:
         device.reset()
         assert device.steps(counts).digests.tolist() == reference.steps(counts).digests.tolist()
         assert device.state().tolist() == reference.state().tolist()
@@ -231,9 +231,65 @@ def test_loops_by_hand_run_like_the_reference_at_every_level(tmp_path, toolchain
     assert_runs_like_the_reference(CASES["adlif, 41"][0], tmp_path, toolchain, optimize=optimize)
 
 
-def code(path, toolchain, *flags):
+# --- Helium: vectors of a Cortex-M55
+
+HELIUM = "mps3-an547"
+
+
+def all_ones(n=256, weight=127):
+    """Each neuron has a synapse of the largest weight to all others, and all fire: halfwords at their limits."""
+    model = firing(tiny_model(n=n, density=0.01))
+    spread = replace(model.projection("out"), shift=0)
+    model = replace(model, projections=tuple(spread if p.name == "out" else p for p in model.projections))
+    return with_rec(model, np.where(np.eye(n, dtype=bool), 0, weight).astype(np.int32))
+
+
+WIDE = {  # a model, and whether Helium takes its rows
+    "39 neurons": (CASES["39 neurons"][0], True),
+    "rows of every length": (rows_of_every_length(), True),
+    "turned by 3": (CASES["turned by 3"][0], True),
+    "turned by 14, large sums": (CASES["turned by 14, large sums"][0], True),
+    "shifts of 7 and 14": (CASES["shifts of 7 and 14"][0], True),
+    "shifts of 8 and 0": (CASES["shifts of 8 and 0"][0], True),
+    "256 neurons": (firing(tiny_model(n=256, density=0.3)), True),
+    "257 neurons": (firing(tiny_model(n=257, density=0.1)), False),
+    "two layers": (tiny_stack(), None),
+}
+
+
+@pytest.mark.parametrize("toolchain", ["gcc", "zig"])
+@pytest.mark.parametrize("case", [pytest.param(c, marks=() if c == "39 neurons" else pytest.mark.slow) for c in WIDE])
+def test_rows_by_helium_run_like_the_reference(tmp_path, case, toolchain):
+    model, wide = WIDE[case]
+    assert_runs_like_the_reference(model, tmp_path, toolchain, board=HELIUM)
+    assert wide is None or ("LNP_WIDE_ROWS(" in (tmp_path / "lnp_net.c").read_text()) == wide
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("toolchain", ["gcc", "zig"])
+@pytest.mark.parametrize("weight", [127, -127])
+def test_sums_of_the_largest_weights_of_256_neurons_stay_in_a_halfword(tmp_path, toolchain, weight, monkeypatch):
+    model = all_ones(weight=weight)
+    monkeypatch.setattr(
+        layout, "_known", lambda path: (plugins.get(layout.PACKAGE, "csr"),)
+    )  # dense.py has fewer bytes
+    assert_runs_like_the_reference(model, tmp_path, toolchain, board=HELIUM)
+    assert "LNP_WIDE_ROWS(" in (tmp_path / "lnp_net.c").read_text()
+
+
+@pytest.mark.parametrize("case", ["39 neurons", pytest.param("turned by 3", marks=pytest.mark.slow)])
+def test_the_numbers_for_clang_are_the_instructions_that_gcc_assembles(tmp_path, case):
+    found = []
+    for toolchain in ("gcc", "zig"):
+        need_for(HELIUM, toolchain, start=False)
+        path = folder_for(WIDE[case][0], tmp_path / toolchain, board=HELIUM)
+        found.append(code(path, toolchain, "-O2", board=HELIUM)["rows_of_rec_asm"])
+    assert found[0] == found[1] and len(found[0]) > 100
+
+
+def code(path, toolchain, *flags, board=BOARD):
     """The bytes of each function that is assembly alone, compiled with these flags."""
-    cc, tools = build_module.compiler(toolchain), commands.toolchain(boards.get(BOARD), toolchain)
+    cc, tools = build_module.compiler(toolchain), commands.toolchain(boards.get(board), toolchain)
     command = [*cc, "-std=c11", *commands.WARNINGS, *tools.flags, *flags, "-c", "lnp_net.c", "-o", "net.o"]
     subprocess.run(command, cwd=path, check=True, env=build_module._environment(path))
     found = {}
