@@ -50,7 +50,7 @@ def run(args: argparse.Namespace) -> int:
         if (value := getattr(args, name)) is not None and value < least:
             raise ConfigError(f"--{name} is {value}", f"choose at least {least}")
     compiler(boards.get(rival.BOARD).toolchain)
-    settings = configuration(args.task, note)
+    settings = configuration(args.task, note, network=False)
     data = rival.data_of(settings)
     chosen = [name.strip() for name in args.rivals.split(",")] if args.rivals else rival.suiting(data)
     if not chosen:

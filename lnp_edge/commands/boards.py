@@ -1,16 +1,21 @@
-"""List the available boards."""
+"""List the available boards: what starts them and what is proved of them, core
+and memory; in a wide terminal, what they are."""
 
 import argparse
 import json
 from dataclasses import asdict
 
+from rich.padding import Padding
 from rich.text import Text
 
 from lnp_edge.base.console import listing, out
 from lnp_edge.commands import _own_boards
+from lnp_edge.spec.board import CPUS, Board
 
 HELP = "list the available boards"
 EXAMPLE = "  lnp boards"
+WIDE = 100  # columns of a terminal that has room for what the boards are
+SIZES = len("2048 + 1024")
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
@@ -25,13 +30,19 @@ def run(args: argparse.Namespace) -> int:
     if args.json:
         print(json.dumps([asdict(b) | {"proof": boards.proof(b, found)} for b in found]))
         return 0
-    rows = []
+    groups = dict[str, list[Board]]()
     for b in found:
-        size = "" if b.cpu == "host" else f"{b.flash.size >> 10} + {b.ram.size >> 10} KiB"
-        real = b.start == "serial"
-        how = "a real board, at --port" if real else f"started here, by {b.start}"
-        words = Text(b.description).append(f"\n{how}; {boards.proof(b, found)}", style="dim")
-        rows.append([Text(b.name, style="bold"), Text(b.cpu), Text(size), words])
-    out.print(listing(rows))
+        how = "real boards, at --port" if b.start == "serial" else f"started here, by {b.start}"
+        groups.setdefault(f"{how}; {boards.proof(b, found)}", []).append(b)
+    names = max(len(b.name) for b in found)
+    for what, alike in sorted(groups.items(), key=lambda group: group[0].startswith("real")):
+        out.print(Text(what, style="dim"), soft_wrap=True)
+        out.print(Padding(listing([_row(b, names) for b in alike]), (0, 0, 1, 2)))
     out.print("KiB of flash and of RAM.")
     return 0
+
+
+def _row(b: Board, names: int) -> list[Text]:
+    size = "" if b.cpu == "host" else f"{b.flash.size >> 10} + {b.ram.size >> 10}"
+    row = [Text(b.name.ljust(names), style="bold"), Text(b.cpu.ljust(max(map(len, CPUS)))), Text(size.ljust(SIZES))]
+    return [*row, Text(b.description)] if out.width >= WIDE else row

@@ -24,12 +24,13 @@ from numpy.typing import NDArray
 from rich.text import Text
 
 from lnp_edge.base.console import bars, note, out, print_table
-from lnp_edge.base.errors import ConfigError, WentSilent
+from lnp_edge.base.errors import ConfigError, LnpError, WentSilent
 from lnp_edge.base.files import beside, discard, refuse_unwritable
 from lnp_edge.base.progress import EpochProgress
+from lnp_edge.commands import _another
 from lnp_edge.config import BITS, Config, QuantizeSettings
 from lnp_edge.experiments import predict
-from lnp_edge.interchange import windows_file
+from lnp_edge.interchange import onnx_file, windows_file
 from lnp_edge.network import Network
 from lnp_edge.network import file as network_file
 from lnp_edge.quantization import report as quantize_report
@@ -69,6 +70,7 @@ def run(args: argparse.Namespace) -> int:
     wanted = {name: value for name in ("bits", "epochs", "decide") if (value := getattr(args, name)) is not None}
     file = network_file.load(args.network)
     config = replace(file.config, quantize=_checked(replace(file.config.quantize, **wanted)))
+    _refuse_another(args.output, config)
     data = data_for(config, file.network)
     if config.quantize.decide:
         decide.parts(data.train)  # refuses before the training what it would refuse after it
@@ -99,6 +101,18 @@ def run(args: argparse.Namespace) -> int:
     beside_it = windows_file.path_of(args.output)
     note(f"written: {args.output} and {beside_it}    next: lnp verify {args.output} --board cortex-m4")
     return 0
+
+
+def _refuse_another(output: Path, this: Config) -> None:
+    """Raise ConfigError if the output holds the model of another task."""
+    if not output.exists():
+        return
+    try:
+        there = onnx_file.load(output).provenance.get("config")
+    except LnpError:  # no model, or a damaged one
+        return
+    if isinstance(there, dict):
+        _another.refuse(output, there, this)
 
 
 def _quantized(

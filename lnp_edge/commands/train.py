@@ -15,9 +15,9 @@ from pathlib import Path
 
 from lnp_edge import config
 from lnp_edge.base.console import bars, note, out
-from lnp_edge.base.errors import ConfigError, LnpError
+from lnp_edge.base.errors import LnpError
 from lnp_edge.base.files import beside, discard, refuse_unwritable
-from lnp_edge.commands import _after
+from lnp_edge.commands import _after, _another
 from lnp_edge.commands._pruned import PRUNING, pruned
 from lnp_edge.config import Config, DataSettings, NetworkSettings, names, neurons
 from lnp_edge.experiments import predict
@@ -95,24 +95,20 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _refuse_another(source: str, output: Path) -> None:
-    """Raise ConfigError if the output holds the network of another data set: it may have taken hours."""
+    """Raise ConfigError if the output holds the network of another task."""
     if not output.exists():
         return
     try:
-        there = network_file.load(output).config.data.name
+        there = network_file.load(output).config
     except LnpError:  # no network, or a damaged one
         return
-    network = source.endswith(".safetensors")
-    name = (network_file.load(Path(source)).config if network else config.named(source)).data.name
-    if there != name:
-        another = output.with_name(f"{name}.safetensors")
-        other = f"choose another name: -o {another}" if another != output else "choose another name with -o"
-        raise ConfigError(f"{output} holds a network of {there}, this one is of {name}", f"{other}, or remove {output}")
+    this = network_file.load(Path(source)).config if network_file.is_one(source) else config.named(source)
+    _another.refuse(output, json.loads(there.to_json()), this)
 
 
 def _task(source: str, settings: Config) -> str:
     """How other commands name the task of a source; a network file knows its data set alone."""
-    if not source.endswith(".safetensors"):
+    if not network_file.is_one(source):
         return source
     name = settings.data.name
     return f"{name}.toml" if settings.data.own or name not in names() else name
@@ -120,7 +116,7 @@ def _task(source: str, settings: Config) -> str:
 
 def _start(source: str, output: Path, before: Path) -> NetworkFile:
     """The network to train. before : checkpoint of the training before the pruning, if any"""
-    if source.endswith(".safetensors"):
+    if network_file.is_one(source):
         return network_file.load(Path(source))
     settings = configuration(source, note)
     data = split(settings, load_data(settings))

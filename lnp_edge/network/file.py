@@ -17,6 +17,7 @@ Format 1 can still be read: it has one population of cuba_lif, with the paramete
 from __future__ import annotations
 
 import json
+import os
 import zlib
 from dataclasses import dataclass
 from pathlib import Path
@@ -72,6 +73,15 @@ def save(file: NetworkFile, path: Path) -> None:
     meta["crc32"] = _crc(arrays, meta)
     # One key only, because safetensors writes several in arbitrary order.
     write_whole(path, save_tensors(arrays, {"lnp_edge": json.dumps(meta, sort_keys=True)}))
+
+
+def is_one(name: str) -> bool:
+    """Whether a name is that of a network's file, by its ending or by what it holds: a short length, and JSON."""
+    if name.endswith(".safetensors") or not os.path.isfile(name):  # Path.is_file raises for a name that is too long
+        return name.endswith(".safetensors")
+    with open(name, "rb") as file:
+        begin = file.read(9)
+    return begin[8:] == b"{" and int.from_bytes(begin[:8], "little") <= MAX_BYTES
 
 
 def load(path: Path) -> NetworkFile:

@@ -252,6 +252,9 @@ class _Reader:
                     f"{b.cpu}, {b.toolchain}, {b.start}",
                     "host, host, process together, or none of them",
                 )
+            if b.registers:
+                key = next(iter(b.registers))
+                raise self.fail(f"uart.{key}", b.registers[key], "none where cpu is host: its driver is posix")
             return
         if b.cpu in ARMV6M and "irq" in b.registers:
             self.number("uart.irq", 0, ARMV6M_IRQ)

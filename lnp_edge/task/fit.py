@@ -32,10 +32,11 @@ WORD, SYNAPSE = 4, 3  # bytes: of a state word; about, of a synapse
 BALANCE = 0.5  # of unequal classes, as lnp_edge/configs/mitbih.toml
 
 
-def configuration(name: str, note: Callable[[str], None] = lambda text: None) -> Config:
+def configuration(name: str, note: Callable[[str], None] = lambda text: None, network: bool = True) -> Config:
     """The configuration of a TOML file or of a task, fitted to its data.
 
     note : receives a sentence for each setting that does not suit own data, and for recordings that are too short
+    network : whether settings of the network and its training matter
 
     Raises DataError if a class has no recording as long as a window.
     """
@@ -45,11 +46,11 @@ def configuration(name: str, note: Callable[[str], None] = lambda text: None) ->
     if found.data.own:
         require_whole_steps(found, step(found.data))  # before all files are read
     dataset = load_data(found)
-    if "augment.speed" in found.derive and _spectral(found.data):
+    if network and "augment.speed" in found.derive and _spectral(found.data):
         note(f'[augment] speed is 0: it would smooth the fast noise that front = "{found.data.front}" measures')
     found = fitted(found, dataset)
     found = replace(found, data=replace(found.data, checksum=dataset.checksum()))
-    for sentence in remarks(found, dataset):
+    for sentence in remarks(found, dataset, network):
         note(sentence)
     return found
 
@@ -140,8 +141,8 @@ def _network(network: NetworkSettings, open_keys: set[str], data: DataSettings, 
     return replace(network, **more)
 
 
-def remarks(config: Config, dataset: Dataset) -> list[str]:
-    """What does not suit the data, a sentence each.
+def remarks(config: Config, dataset: Dataset, network: bool = True) -> list[str]:
+    """What does not suit the data, a sentence each. network : whether the network and its training matter
 
     Raises DataError if classes vanish, and ConfigError for a window or hop that is no whole number of steps.
     """
@@ -161,6 +162,8 @@ def remarks(config: Config, dataset: Dataset) -> list[str]:
             f"{missed.recordings} of {missed.of} recordings are shorter than the window of "
             f"{config.data.window:g} s and left out"
         )
+    if not network:
+        return found
     step = dataset.dt * config.data.frame
     for layer in config.network.layers:
         for name, value in layer.params.items():

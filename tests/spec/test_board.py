@@ -31,7 +31,10 @@ UNICORN = {
     "uart.base": "0x4000_4000",
     "tool.name": None,
 }
-HOST = {"cpu": '"host"', "toolchain": '"host"', "start": '"process"', "uart.driver": '"posix"', "tool.name": None}
+HOST = {
+    "cpu": '"host"', "toolchain": '"host"', "start": '"process"', "uart.driver": '"posix"', "uart.base": None,
+    "tool.name": None,
+}  # fmt: skip
 
 
 def load(tmp_path, name="my-board", extra="", **changes):
@@ -175,6 +178,11 @@ def test_the_host_is_its_own_cpu_toolchain_and_start_or_none_of_them(tmp_path, k
         with pytest.raises(BoardError, match="cpu, toolchain, start is ") as e:
             load(tmp_path, **changes)
         assert e.value.try_next == "allowed: host, host, process together, or none of them"
+
+
+def test_the_host_has_no_registers_for_a_driver_of_a_chip(tmp_path):
+    with pytest.raises(BoardError, match=r"uart\.base is .*\n.*none where cpu is host: its driver is posix"):
+        load(tmp_path, **HOST | {"uart.base": "0x40004400"})
 
 
 @pytest.mark.parametrize(

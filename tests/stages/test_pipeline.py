@@ -1,16 +1,22 @@
 """From a configuration to model.onnx by the commands, for every kind of network that one can be written for."""
 
 import json
+import shutil
+from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
 from conftest import need
-from nets import SPIKING
+from nets import SPIKING, tiny_network
 
+from lnp_edge import config as configurations
 from lnp_edge.cli import main
+from lnp_edge.commands import _another
 from lnp_edge.config import Config
 from lnp_edge.interchange import onnx_file
 from lnp_edge.network import file as network_file
+from lnp_edge.network.file import NetworkFile
 from lnp_edge.quantization import report
 from lnp_edge.runtime.reference import Reference
 from lnp_edge.task.split import data_for
@@ -143,8 +149,34 @@ def test_a_network_of_another_data_set_is_not_replaced(at, capsys):
     what, remedy = capsys.readouterr().err.splitlines()
     assert "trained.safetensors holds a network of spar, this one is of wind" in what
     assert "-o wind.safetensors, or remove trained.safetensors" in remedy
+    shutil.copy(at / "trained.safetensors", at / "network")  # a network, whatever it is called
+    assert main(["quantize", "network", "-o", "model.onnx"]) == 0
+    assert (
+        main(["train", "network", "-o", "again"]) == 0 and network_file.load(at / "again").config.network.neurons == 30
+    )
+    capsys.readouterr()
+    other = network_file.load(at / "network")
+    other = replace(other, config=replace(other.config, data=replace(other.config.data, name="hapt")))
+    network_file.save(other, at / "other.safetensors")
+    before = (at / "model.onnx").read_bytes()
+    assert main(["quantize", "other.safetensors", "-o", "model.onnx"]) == 2
+    assert "model.onnx holds a network of spar, this one is of hapt" in capsys.readouterr().err
+    assert (at / "model.onnx").read_bytes() == before
     (at / "c.toml").write_text("[network]\nneurons = 20" + REST)
     assert main(["train", "c.toml"]) == 0 and (at / "trained.safetensors").read_bytes() != before, "tried again"
     assert "next: lnp quantize trained.safetensors -o model.onnx" in capsys.readouterr().err
     assert main(["train", "c.toml", "-o", "mine.safetensors"]) == 0
     assert "next: lnp quantize mine.safetensors -o mine.onnx" in capsys.readouterr().err
+
+
+def test_a_task_does_not_replace_the_network_of_another_with_the_same_data(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    settings = configurations.named("spar")
+    network_file.save(NetworkFile(tiny_network(), settings, {}), tmp_path / "trained.safetensors")
+    _another.refuse(Path("trained.safetensors"), json.loads(settings.to_json()), settings)
+    bits = replace(settings, quantize=replace(settings.quantize, bits=4))  # of lnp quantize --bits
+    _another.refuse(Path("trained.safetensors"), json.loads(bits.to_json()), settings)
+    assert main(["train", "spar-quick"]) == 2
+    what, remedy = capsys.readouterr().err.splitlines()
+    assert what == "trained.safetensors holds a network of spar, this one is of spar-quick"
+    assert "-o spar-quick.safetensors" in remedy

@@ -107,6 +107,13 @@ def test_own_data_keeps_its_speed_where_the_front_end_measures_frequencies(tmp_p
     assert [one for one in said if one.startswith("[augment] speed is 0: ")] == said[: speed == 0]
 
 
+def test_who_needs_no_network_is_told_nothing_of_one(tmp_path):
+    path, said, plain = str(own(tmp_path, CLASSES + "[network]\ntau_mem = 900.0")), [], []
+    configuration(path, said.append)
+    configuration(path, plain.append, network=False)
+    assert any(one.startswith("tau_mem is 900 s") for one in said) and plain == []
+
+
 def test_a_built_in_task_keeps_its_speed():
     """Its results are published."""
     hapt = configuration("hapt")
