@@ -35,7 +35,7 @@ class Segment:
 
 def usage(image: Path) -> Usage:
     flash = ram = 0
-    for nobits, flags, size in _read(image, _sections):
+    for nobits, flags, size in read(image, _sections):
         if not flags & SH_FLAGS.SHF_ALLOC:
             continue
         flash += 0 if nobits else size
@@ -46,7 +46,7 @@ def usage(image: Path) -> Usage:
 def flash_bytes(image: Path, origin: int) -> bytes:
     """The content of flash from `origin` on; gaps are 0xFF, as in erased flash."""
     found = bytearray()
-    for segment in _read(image, _segments):
+    for segment in read(image, _segments):
         at = segment.address - origin
         if not segment.data:
             continue
@@ -61,7 +61,7 @@ def flash_bytes(image: Path, origin: int) -> bytes:
 
 def check(image: Path, board: Board) -> None:
     """Raise BoardError unless all that it loads lies in the board's flash, and runs there or in its RAM."""
-    used = [segment for segment in _read(image, _segments) if segment.size]
+    used = [segment for segment in read(image, _segments) if segment.size]
     for segment in used:
         for at, size, places in (
             (segment.address, len(segment.data), (board.flash,)),
@@ -81,8 +81,8 @@ def _within(at: int, size: int, place: Region) -> bool:
     return place.origin <= at and at + size <= place.end
 
 
-def _read(image: Path, part: Callable[[ELFFile], list[T]]) -> list[T]:
-    """Part of an image. Raises BoardError if it is none, or is cut off."""
+def read(image: Path, part: Callable[[ELFFile], T]) -> T:
+    """Part of an image, or what follows from it. Raises BoardError if it is none, or is cut off."""
     try:
         with image.open("rb") as file:
             return part(ELFFile(file))

@@ -11,6 +11,7 @@ from lnp_edge.base.console import counted, out, print_table
 from lnp_edge.commands import _measure
 from lnp_edge.firmware_gen.build import Sizes, share
 from lnp_edge.firmware_gen.generate import stack_bytes
+from lnp_edge.firmware_gen.stack import Stack
 from lnp_edge.interchange import windows_file
 from lnp_edge.runtime.verify import stimulus
 from lnp_edge.spec import layout
@@ -60,12 +61,16 @@ def show(cost: BoardCost) -> None:
 def _sentences(cost: BoardCost) -> Iterator[str]:
     if cost.flash:
         flash, ram = cost.board.limits
-        used = [f"Flash {share(cost.flash, flash)}", f"RAM {share(cost.ram, ram)}"]
-        if cost.link and cost.model.open_windows > 1:
-            used[1] += f" with one window and about {share(cost.ram_of_app, ram)}"
-            used[1] += f" in an app, where {cost.model.open_windows} are open"
-        used += [f"stack {cost.stack:,} of {stack_bytes(cost.model):,} B"] if cost.stack else []
-        yield f"{', '.join(used)}."
+        used, windows = f"Flash {share(cost.flash, flash)}, RAM {share(cost.ram, ram)}", cost.model.open_windows
+        if cost.link and windows > 1:
+            yield f"{used}: it answers lnp verify, with one network."
+            yield (
+                f"An app (lnp generate --app) has no link, but {windows} networks, one for each window that is open: "
+                f"RAM about {share(cost.ram_of_app, ram)}."
+            )
+        else:
+            yield f"{used}."
+        yield from _stack(cost)
         each = ", ".join(f"{name} {size:,}" for name, size in cost.tables.items())
         whole, state = sum(cost.tables.values()), layout.state_bytes(cost.model)
         yield f"Tables in flash {whole:,} B: {each}. State of a network in RAM {state:,} B."
@@ -75,12 +80,36 @@ def _sentences(cost: BoardCost) -> Iterator[str]:
             f"Instructions: {counted(cost.a_window)} a {of_what}, {counted(cost.a_second)} a second of signal, "
             f"counted on {cost.counted_on}. Each takes {in_words(cost.an_instruction)} cycles ({_source(cost)})."
         )
+    if cost.counted and cost.board.joules_a_cycle:
+        low, high = (uj * cost.model.steps_a_second for uj in cost.microjoules)
+        yield (
+            f"Energy of the core, an estimate: {in_words(cost.microjoules)} uJ a step, {in_words((low, high))} uJ a "
+            f"second of signal, at {cost.board.ua_per_mhz} uA/MHz (data sheet, typical) and "
+            f"{cost.board.supply_mv / 1e3:g} V."
+        )
     if cost.cycles:
         yield by_counter(cost.cycles, cost.board.clock_hz)
     if cost.counted:
         yield verdict(cost)
     if cost.missing:
         yield f"Cost: {cost.missing}."
+
+
+def _stack(cost: BoardCost) -> Iterator[str]:
+    """What the program can take of its stack, and what it took."""
+    found, took = cost.deepest, f"{cost.stack:,} B while steps were counted" if cost.stack else ""
+    if found:
+        yield f"Stack: {'; '.join(filter(None, (in_bytes(found), took)))}."
+    elif took:
+        yield f"Stack: {took}, of {stack_bytes(cost.model):,} B."
+
+
+def in_bytes(stack: Stack) -> str:
+    """A stack in words."""
+    if stack.deepest is None:
+        return f"{stack.size:,} B, no bound is known: {stack.why}"
+    said = f"at most {stack.deepest:,} of {stack.size:,} B, by the calls in the program"
+    return said if stack.deepest <= stack.size else f"{said}: it may overflow in {' > '.join(stack.path)}"
 
 
 def _source(cost: BoardCost) -> str:

@@ -15,7 +15,7 @@ from lnp_edge import boards
 from lnp_edge.base.errors import BoardError
 from lnp_edge.base.files import read_result, write_result
 from lnp_edge.commands import _forced
-from lnp_edge.firmware_gen import link
+from lnp_edge.firmware_gen import link, stack
 from lnp_edge.firmware_gen.build import Sizes, build, compiler
 from lnp_edge.firmware_gen.folder import scratch
 from lnp_edge.firmware_gen.generate import generate, write
@@ -124,26 +124,28 @@ def cost(
     if sizes:
         tested = max(link.selftest(model, board), default=0)  # one block for all; some B more than it takes
         found = replace(found, flash=sizes.flash, ram=sizes.ram, link=of_link + tested)
+        found = replace(found, deepest=stack.of(sizes.image, board) if board.family else None)
     if board.cpu == "host":
         return replace(found, missing="this computer counts no instructions, --board cortex-m4 does")
     with scratch() as folder:
         try:
             own = None if sizes else built(model, board, board.toolchain, folder / "board")
             if own:
-                found = replace(found, flash=own.flash, ram=own.ram, link=of_link)
+                deepest = stack.of(own.image, board)
+                found = replace(found, flash=own.flash, ram=own.ram, link=of_link, deepest=deepest)
             twin = counting_board(board)
             same = own if own and twin.name == board.name else built(model, twin, board.toolchain, folder / "twin")
-            counted, stack = list[Counted](), 0
+            counted, taken = list[Counted](), 0
             for what, runs in data.items():
                 one, used = _counted(same, twin, model, runs)
-                stack = max(stack, used)
+                taken = max(taken, used)
                 calls, (low, high) = one.calls, one.cycles(one.total) if twin.cpu == code.CPU else (0, 0)
                 cycles_a_step = low / len(calls), high / len(calls)
                 counted.append(Counted(what, len(calls), float(np.mean(calls)), max(calls), cycles_a_step))
             forced = _forced.measure(model, roomy(twin), board.toolchain)
         except BoardError as e:
             return replace(found, missing=e.what)
-    found = replace(found, counted=tuple(counted), counted_on=twin.name, stack=stack)
+    found = replace(found, counted=tuple(counted), counted_on=twin.name, stack=taken)
     return found if max(one.largest for one in counted) > forced.bound else replace(found, forced=forced)
 
 

@@ -1,4 +1,5 @@
-"""Compile a generated folder and report how much of the board's memory it uses.
+"""Compile a generated folder and report how much of the board's memory it uses,
+and how deep its stack can be.
 
 With --model, also what a step costs: its instructions on an emulated board of
 the same core, and the time that they take at the board's clock."""
@@ -26,7 +27,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     from lnp_edge import boards
     from lnp_edge.commands import _cost_report
-    from lnp_edge.firmware_gen import commands, folder, network
+    from lnp_edge.firmware_gen import commands, folder, network, stack
     from lnp_edge.firmware_gen.build import build
     from lnp_edge.interchange import onnx_file, windows_file
 
@@ -43,10 +44,14 @@ def run(args: argparse.Namespace) -> int:
         cost = _cost_report.of(model, boards.get(manifest.board), windows, sizes)
         if not manifest.serves:  # its RAM is that of an app; the stack that was counted is the server's
             cost = replace(cost, stack=0, link=0)
+    board = boards.get(manifest.board)
+    deepest = stack.of(sizes.image, board) if board.family else None
     if args.json:
-        print(json.dumps(sizes.as_dict() | {"cost": cost and cost.as_dict()}))
+        of_stack = {"stack_at_most": deepest and deepest.deepest, "stack_size": deepest and deepest.size}
+        print(json.dumps(sizes.as_dict() | of_stack | {"cost": cost and cost.as_dict()}))
         return 0
-    for line in sizes.lines()[: 1 if cost else None]:
+    lines = [*sizes.lines(), *([f"stack  {_cost_report.in_bytes(deepest)}"] if deepest else [])]
+    for line in lines[: 1 if cost else None]:
         out.print(line, soft_wrap=True, markup=False)
     if cost:
         _cost_report.show(cost)

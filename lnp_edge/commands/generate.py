@@ -48,18 +48,17 @@ def run(args: argparse.Namespace) -> int:
 
     if args.kind is not None and args.app:
         raise ConfigError("--app is a program, and --as writes a library", "leave one of them out")
-    if args.kind is not None:
-        files = library.generate(onnx_file.load(args.model), args.kind, args.name)
-        write(files, args.output)
-        note(f"written: {len(files)} files in {args.output}    next: {args.output / 'README.md'} says how to use it")
-        return 0
-    board = boards.get(args.board)
+    board = None if args.kind is not None else boards.get(args.board)
     model = onnx_file.load(args.model)
-    files = generate(model, board, args.name, args.app)
+    if board is None:
+        files = library.generate(model, args.kind, args.name)
+        following = f"{args.output / 'README.md'} says how to use it"
+    else:
+        files = generate(model, board, args.name, args.app)
+        following = f"lnp build {args.output} --model {args.model}{_own_boards.words(args)}"
     write(files, args.output)
     for p in model.projections:
         note(layout.chosen(model, p))
     note(loops(model))
-    command = f"lnp build {args.output} --model {args.model}{_own_boards.words(args)}"
-    note(f"written: {len(files)} files in {args.output}    next: {command}")
+    note(f"written: {len(files)} files in {args.output}    next: {following}")
     return 0

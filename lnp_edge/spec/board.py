@@ -35,7 +35,8 @@ TOOLCHAINS = ("gcc", "zig", "host")
 STARTS = ("unicorn", "qemu", "rp2040py", "process", "serial")
 UNICORN_CPUS = ("cortex-m0", "cortex-m3", "cortex-m4", "cortex-m7", "cortex-m33", "rv32imac")
 CHIPS = "chips"  # beside the folders of boards: what several boards share
-OF_CHIP = ("cpu", "clock_hz", "flash", "ram", "uart", "uarts", "watchdog", "identity")  # a chip's file may hold these
+# What a chip's file may hold.
+OF_CHIP = ("cpu", "clock_hz", "flash", "ram", "uart", "uarts", "watchdog", "identity", "power")
 NAME = re.compile(rf"[a-z0-9][a-z0-9-]{{0,{NAME_BYTES - 2}}}")
 MAX_BYTES = 16384  # tomllib needs seconds for a dotted key of 64 KiB
 RANGES = {"irq": (0, 239)}  # of driver values; Armv7-M ARM B1.5.2: interrupts 0 to 239
@@ -93,11 +94,18 @@ class Board:
     watchdog_ms: int = 0  # without a sign of life, until it resets the board
     watchdog_registers: dict[str, int] = field(default_factory=dict)  # LNP_WATCHDOG_<NAME> in C
     identity: Identity | None = None  # None: flash tools cannot tell its chip from another
+    ua_per_mhz: int = 0  # that the core takes while it runs from flash, typical; 0 if no data sheet is known
+    supply_mv: int = 0  # of the core, on the board
 
     @property
     def flash_tool(self) -> str:
         """The tool that flashes it unless another is asked for; "" if there is none."""
         return next(iter(self.tools), "")
+
+    @property
+    def joules_a_cycle(self) -> float:
+        """An estimate: typical current times supply; 0 if the current is unknown."""
+        return self.ua_per_mhz * 1e-12 * self.supply_mv * 1e-3
 
     @property
     def family(self) -> str:
@@ -191,7 +199,8 @@ class _Reader:
         own |= value
 
     def board(self) -> Board:
-        sections = {"flash": ("origin", "size"), "ram": ("origin", "size"), "identity": ("address", "mask", "value")}
+        sections: dict[str, tuple[str, ...]] = {"flash": ("origin", "size"), "ram": ("origin", "size")}
+        sections |= {"identity": ("address", "mask", "value"), "power": ("ua_per_mhz", "supply_mv")}
         free = ("uart", "watchdog", "tool")
         top = ("description", "chip", "cpu", "clock_hz", "toolchain", "start", "machine", *free, *sections)
         for key, value in self.raw.items():
@@ -205,7 +214,7 @@ class _Reader:
         name = self.path.parent.name
         if not NAME.fullmatch(name):
             raise self.fail("the folder's name", name, f"lower case, digits, '-', under {NAME_BYTES} characters")
-        watchdog = "watchdog" in self.raw
+        watchdog, power = "watchdog" in self.raw, "power" in self.raw
         start = self.choice("start", STARTS)
         found = Board(
             name=name,
@@ -226,6 +235,8 @@ class _Reader:
             watchdog_registers=self.registers("watchdog", "ms"),
             chip=self.chip,
             identity=self.identity() if "identity" in self.raw else None,
+            ua_per_mhz=self.number("power.ua_per_mhz", 1, 10_000) if power else 0,
+            supply_mv=self.number("power.supply_mv", 500, 6_000) if power else 0,
         )
         self.check_together(found)
         return found

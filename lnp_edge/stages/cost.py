@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import asdict, dataclass
 
+from lnp_edge.firmware_gen.stack import Stack
 from lnp_edge.spec import layout
 from lnp_edge.spec.board import Board
 from lnp_edge.spec.frontend import GROUP
@@ -58,7 +59,8 @@ class BoardCost:
 
     counted : first what represents the model, real data if there are any
     counted_on : the emulated board that ran, of the same core as the board
-    stack : B that the program took of those that are reserved
+    stack : B that the program took of those that are reserved, while steps were counted
+    deepest : what its calls can take of them at most, see firmware_gen/stack.py; None if nothing was built
     forced : None where nothing was forced, or where a counted step exceeded the bound
     cycles : mean of a step by the board's own counter, on data like those that were counted first; 0 if it has none
     link : B of ram that are the serial link's and the self-test's, in the program that lnp verify asks, which has one
@@ -73,6 +75,7 @@ class BoardCost:
     counted_on: str = ""
     forced: Forced | None = None
     stack: int = 0
+    deepest: Stack | None = None
     cycles: float = 0.0
     missing: str = ""
     link: int = 0
@@ -146,6 +149,12 @@ class BoardCost:
         return low, high
 
     @property
+    def microjoules(self) -> Range:
+        """Of a step on average, an estimate; 0 if the board's file says no current."""
+        low, high = (1e6 * self.counted[0].mean * n * self.board.joules_a_cycle for n in self.an_instruction)
+        return low, high
+
+    @property
     def verdict(self) -> str:
         """Whether the board keeps up: with the model's rate on average, and with each sample at once."""
         interval = 1e3 * self.model.sample_dt
@@ -168,6 +177,7 @@ class BoardCost:
             "tables": self.tables,
             "state": layout.state_bytes(self.model),
             "stack": self.stack,
+            "stack_at_most": self.deepest and self.deepest.deepest,
             "counted": [asdict(one) for one in self.counted],
             "counted_on": self.counted_on,
             "forced": self.forced and asdict(self.forced),
@@ -186,5 +196,6 @@ class BoardCost:
             "largest_ms": self.largest_ms,
             "bound_ms": self.bound_ms,
             "share": self.share,
+            "microjoules_a_step": self.microjoules if self.board.joules_a_cycle else None,
             "verdict": self.verdict,
         }

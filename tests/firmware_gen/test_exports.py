@@ -168,7 +168,9 @@ def test_the_command_writes_a_library_and_says_what_it_cannot(tmp_path, capsys):
     onnx_file.save(model(), tmp_path / "m.onnx")
     at = ["generate", str(tmp_path / "m.onnx"), "-o", str(tmp_path / "lib")]
     assert main([*at, "--as", "cmake", "--name", "gait"]) == 0
-    assert (tmp_path / "lib/include/lnp_gait.h").is_file() and "README.md says how" in capsys.readouterr().err
+    told = capsys.readouterr().err
+    assert (tmp_path / "lib/include/lnp_gait.h").is_file() and "README.md says how" in told
+    assert "w_rec lies as " in told and "loops in assembly: " in told
     for words, said in (
         (["--as", "cmak"], "did you mean 'cmake'? available: "),
         (["--as", "cmake", "--app"], "leave one of them out"),

@@ -90,6 +90,26 @@ def test_a_watchdog_that_cannot_be_is_refused_with_its_key(tmp_path, changes, sa
         load(tmp_path, **DOG | changes)
 
 
+POWER = {"power.ua_per_mhz": "146", "power.supply_mv": "3_300"}
+
+
+def test_energy_of_a_cycle_is_current_times_supply(tmp_path):
+    assert load(tmp_path, **POWER).joules_a_cycle == pytest.approx(146e-12 * 3.3, rel=1e-12)  # floats
+    assert load(tmp_path).joules_a_cycle == 0
+
+
+@pytest.mark.parametrize(("changes", "said"), [
+    ({"power.ua_per_mhz": "0"}, "power.ua_per_mhz is '0'"),
+    ({"power.ua_per_mhz": "1.5"}, "power.ua_per_mhz is '1.5'"),
+    ({"power.supply_mv": None}, "power.supply_mv is 'None'"),
+    ({"power.supply_mv": "6_001"}, "power.supply_mv is '6001'"),
+    ({"power.volts": "3"}, "power key is 'volts'"),
+])  # fmt: skip
+def test_power_that_cannot_be_is_refused_with_its_key(tmp_path, changes, said):
+    with pytest.raises(BoardError, match=said):
+        load(tmp_path, **POWER | changes)
+
+
 SHELL = ["st-flash; rm -rf ~", "`id`", "$(id)", "-f", "a b", "../x", "a/b", "a\\\\b", "x\\n", "", "é", "a'b", "x" * 99]
 
 

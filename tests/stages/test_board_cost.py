@@ -2,6 +2,7 @@
 
 import argparse
 import json
+import re
 from contextlib import closing
 from dataclasses import replace
 from types import SimpleNamespace
@@ -20,6 +21,7 @@ from lnp_edge.commands import _cost_report, _measure, demo
 from lnp_edge.commands._cost_report import _sentences, frequency, in_words, percent, verdict
 from lnp_edge.firmware_gen.build import build
 from lnp_edge.firmware_gen.generate import generate, write
+from lnp_edge.firmware_gen.stack import Stack
 from lnp_edge.firmware_gen.startup import STACK_BYTES
 from lnp_edge.interchange import onnx_file, windows_file
 from lnp_edge.runtime import decisions, selftest
@@ -132,6 +134,28 @@ def test_cycles_by_the_manual_are_bounds_of_the_mean():
     )
 
 
+def test_energy_is_current_times_supply_times_time_and_unknown_without_a_current():
+    """84,000 instructions of 1 to 2 cycles at 84 MHz: 1 to 2 ms; 146 uA/MHz at 84 MHz and 3.3 V are 40.47 mW."""
+    assert (NUCLEO.ua_per_mhz, NUCLEO.supply_mv) == (146, 3300)
+    found = cost_of(84_000.0, 84_000)
+    assert found.microjoules == pytest.approx((40.4712, 80.9424), rel=1e-12)  # floats
+    said = " ".join(_sentences(found))
+    a_second = in_words(tuple(uj * found.model.steps_a_second for uj in found.microjoules))
+    assert f"an estimate: 40 to 81 uJ a step, {a_second} uJ a second of signal, at 146 uA/MHz" in said
+    unknown = replace(found, board=replace(NUCLEO, ua_per_mhz=0, supply_mv=0))
+    assert "Energy" not in " ".join(_sentences(unknown)) and unknown.as_dict()["microjoules_a_step"] is None
+
+
+def test_a_stack_that_may_overflow_is_said_with_the_calls_that_fill_it():
+    found = replace(cost_of(1.0, 1), flash=1, deepest=Stack(2052, 2048, ("main", "classify")), stack=400)
+    assert (
+        "Stack: at most 2,052 of 2,048 B, by the calls in the program: it may overflow in main > classify; "
+        "400 B while steps were counted."
+    ) in " ".join(_sentences(found))
+    unknown = replace(found, deepest=Stack(None, 2048, why="classify calls itself"), stack=0)
+    assert "Stack: 2,048 B, no bound is known: classify calls itself." in " ".join(_sentences(unknown))
+
+
 @pytest.mark.parametrize("cpu", ["cortex-m0", "cortex-m7"])
 def test_what_is_assumed_is_the_same_for_every_core_and_said_to_be_assumed(cpu, capsys):
     found = cost_of(42_000.0, 84_000, board=replace(NUCLEO, cpu=cpu))
@@ -170,7 +194,7 @@ def test_nothing_counted_has_no_verdict_and_no_time_in_json():
     assert found.as_dict()["missing"] == "why"
     assert set(cost_of(1.0, 1).as_dict()) - set(found.as_dict()) == {
         "instructions_a_window", "instructions_a_second", "cycles_an_instruction", "mean_ms", "largest_ms", "bound_ms",
-        "share", "verdict",
+        "share", "verdict", "microjoules_a_step",
     }  # fmt: skip
 
 
@@ -303,7 +327,9 @@ def test_the_ram_of_an_app_is_told_beside_that_of_one_window(at, capsys):
         assert main(["build", folder, "--model", "m.onnx", "--json"]) == 0
         said.append(json.loads(capsys.readouterr().out))
         assert main(["build", folder, "--model", "m.onnx"]) == 0
-        assert ("with one window and about" in " ".join(capsys.readouterr().out.split())) == (folder == "one")
+        assert ("has no link, but 50 networks, one for each window" in " ".join(capsys.readouterr().out.split())) == (
+            folder == "one"
+        )
     one, app = said
     assert app["cost"]["ram_of_app"] == app["ram"] > 50 * layout.state_bytes(MODEL)
     # The link was counted, which an app has not, 1 kB, and then the self-test, 20 kB. What is left is that
@@ -337,7 +363,13 @@ def test_what_cannot_be_measured_is_said(monkeypatch, capsys):
     assert (found.counted, found.missing) == ((), "nothing counts for cortex-m4") and found.flash > 0
     _cost_report.show(found)
     said = capsys.readouterr().out
-    assert "Flash" in said and "nothing counts for cortex-m4." in said and "stack" not in said and "ms" not in said
+    assert (
+        "Flash" in said
+        and "nothing counts for cortex-m4." in said
+        and "steps were counted" not in said
+        and "ms" not in said
+    )
+    assert f"Stack: at most {found.deepest.deepest:,} of 2,048 B, by the calls in the program." in said
 
 
 def test_the_stack_is_the_most_that_any_of_the_data_took(monkeypatch):
@@ -496,7 +528,7 @@ def test_build_with_the_model_prints_its_cost_and_without_it_says_how(at, capsys
     assert main(["generate", "m.onnx", "--board", "cortex-m4", "-o", "fw"]) == 0
     assert main(["build", "fw"]) == 0
     captured = capsys.readouterr()
-    assert "lnp build fw --model m.onnx" in captured.err and len(captured.out.splitlines()) == 3
+    assert "lnp build fw --model m.onnx" in captured.err and len(captured.out.splitlines()) == 4
     assert main(["build", "fw", "--model", "m.onnx"]) == 0
     assert " training data     300 " in capsys.readouterr().out
     assert main(["build", "fw", "--model", "m.onnx", "--json"]) == 0
@@ -506,7 +538,7 @@ def test_build_with_the_model_prints_its_cost_and_without_it_says_how(at, capsys
     told = json.loads(capsys.readouterr().out)["cost"]
     # What is built answers lnp verify, with its self-test; what lnp verify tells of memory is without.
     assert found["flash"] > told["flash"] and found["cost"]["ram"] > told["ram"]
-    memory = {"flash", "ram", "ram_of_app"}
+    memory = {"flash", "ram", "ram_of_app", "stack_at_most"}
     assert {k: v for k, v in found["cost"].items() if k not in memory} == {
         k: v for k, v in told.items() if k not in memory
     }
@@ -518,14 +550,17 @@ def test_build_with_the_model_prints_its_cost_and_without_it_says_how(at, capsys
     ]
 
 
-def test_build_of_an_app_does_not_print_the_stack_of_the_server(at, capsys):
+def test_build_of_an_app_prints_its_own_stack_and_not_what_the_server_took(at, capsys):
     need_for("cortex-m4")
-    for words, has_stack in (([], True), (["--app"], False)):
+    for words, counted in (([], True), (["--app"], False)):
         assert main(["generate", "m.onnx", "--board", "cortex-m4", "-o", f"fw{len(words)}", *words]) == 0
         capsys.readouterr()
         assert main(["build", f"fw{len(words)}", "--model", "m.onnx"]) == 0
         said = capsys.readouterr().out
-        assert "Flash " in said and ("stack" in said) == has_stack
+        assert "Flash " in said and ("while steps were counted" in said) == counted
+        most = re.search("Stack: at most ([0-9,]+) of 2,048 B", " ".join(said.split()))[1]
+        assert main(["build", f"fw{len(words)}"]) == 0
+        assert f"stack  at most {most} of 2,048 B" in capsys.readouterr().out
 
 
 def test_build_for_this_computer_prints_its_bytes_with_the_model_too(at, capsys):
@@ -535,7 +570,7 @@ def test_build_for_this_computer_prints_its_bytes_with_the_model_too(at, capsys)
     sizes = json.loads(capsys.readouterr().out)
     assert main(["build", "fw", "--model", "m.onnx"]) == 0
     said = capsys.readouterr().out
-    assert f"Flash {sizes['flash']:,} B, RAM {sizes['ram']:,} B with one window and" in said and "268," not in said
+    assert f"Flash {sizes['flash']:,} B, RAM {sizes['ram']:,} B: it answers lnp verify" in said and "268," not in said
     assert sizes["flash_size"] is sizes["ram_size"] is None, "it has no limit that a share could be of"
     assert main(["build", "fw"]) == 0
     assert f"flash  {sizes['flash']:,} B\nram    {sizes['ram']:,} B\n" in capsys.readouterr().out
