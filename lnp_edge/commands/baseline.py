@@ -58,7 +58,7 @@ def run(args: argparse.Namespace) -> int:
     for name in chosen:
         rival.require(name, data)
     seed = settings.seed if args.seed is None else args.seed
-    trials = [RivalTrial(name, settings, seed, compared=args.windows) for name in chosen]
+    trials = [RivalTrial(name, settings, seed, data.train.held_out, args.windows) for name in chosen]
     store = Rivals(args.output)
     rows = store.all(trials, args.jobs)
     folders = {trial.rival: store.c_folder(trial) for trial in trials}

@@ -1,8 +1,8 @@
 """Print the table of a task: a dense network, networks pruned in several ways,
 controls, integers, and baselines without a network. Costs are those of the
 integers on the emulated Cortex-M4, for a second of signal and the whole image.
-Under the table stand what has not converged, and which row is recommended: the
-cheapest that is not surely worse than the best.
+Under the table stand what has not converged, the best row within each budget,
+and which row is recommended: the cheapest that is not surely worse than the best.
 
 Finished runs are kept in DIR and not repeated; a stopped training continues.
 DIR also receives the table as TASK.md, and figures: of what each row scores and
@@ -228,10 +228,10 @@ def _reproduce(
         _network(name, next_of(results, len(group)), runs, group, splits * args.seeds) for name, group in trials.items()
     ]
     note("baselines")
-    simple_rows = [Row(name, simple=said) for name, said in _simple(splits).items()]
+    simple_rows = _simple(splits)
     against = [[RivalTrial(name, base, seed, part, COUNTED) for seed in seeds for part in parts] for name in rivals]
     measured = iter(Rivals(args.output).all([one for group in against for one in group], args.jobs))
-    rows += [_rival(next_of(measured, len(group)), len(parts)) for group in against]
+    rows += [_rival(next_of(measured, len(group)), len(parts), dataset) for group in against]
     held = f"{args.folds} folds by {dataset.group_name}" if args.folds else splits[0].held_out_text
     drawn = f"seeds {seeds[0]} to {seeds[-1]}" if len(seeds) > 1 else f"seed {seeds[0]}"
     title = f"{base.data.name}: {held}, held out; {drawn}"
@@ -263,37 +263,46 @@ def _costs(model: Path, data: Split) -> Costs | None:
 def _network(name: str, results: list[dict], runs: Runs, trials: list[Trial], splits: list[Split]) -> Row:
     """splits : of each trial"""
     costs = _costs(runs.path(trials[0]).with_name("model.onnx"), splits[0])
-    if splits[0].test.series and splits[0].test.series.free_run:  # metrics.interval does not take a closed loop
-        return Row(name, trials=results, costs=costs)
-    intervals, sums, units = [], [], ""
-    for trial, data in zip(trials, splits, strict=True):
-        told = data.test, data.test_windows, runs.predictions(trial), data.cut
-        intervals.append(metrics.interval(*told)[:2])
-        of_units, units = metrics.by_unit(*told)
-        sums.append(of_units)
+    found = Row(name, trials=results, costs=costs)
     folds = len({trial.held_out for trial in trials})
-    return Row(name, trials=results, costs=costs, intervals=intervals, sums=_by_seed(sums, folds), units=units)
+    return _resampled(found, [runs.predictions(trial) for trial in trials], splits, folds)
 
 
-def _rival(measured: list[Measured], folds: int) -> Row:
+def _resampled(row: Row, predicted: list[NDArray], splits: list[Split], folds: int) -> Row:
+    """The row with its interval, but for a closed loop. predicted, splits : of each seed and fold"""
+    if splits[0].test.series and splits[0].test.series.free_run:
+        return row
+    told = zip(predicted, splits, strict=True)
+    by_unit = [metrics.by_unit(data.test, data.test_windows, said, data.cut) for said, data in told]
+    sums = _by_seed([one for one, _ in by_unit], folds)
+    interval = metrics.interval_of_mean(splits[0].test, sums)
+    return replace(row, interval=interval, sums=sums, units=by_unit[-1][1])
+
+
+def _rival(measured: list[Measured], folds: int, dataset: Dataset) -> Row:
     first = measured[0]
-    costs, intervals = Costs(first.per_second, first.flash, first.ram), [(one.low, one.high) for one in measured]
+    costs = Costs(first.per_second, first.flash, first.ram)
     sums = _by_seed([np.array(one.sums) for one in measured], folds)
-    return Row(first.title, measured=measured, costs=costs, intervals=intervals, sums=sums, units=first.units)
+    interval = metrics.interval_of_mean(dataset, sums)
+    return Row(first.title, measured=measured, costs=costs, interval=interval, sums=sums, units=first.units)
 
 
 def _by_seed(sums: list[NDArray], folds: int) -> list[NDArray]:
     return [np.concatenate(sums[k : k + folds]) for k in range(0, len(sums), folds)]
 
 
-def _simple(splits: list[Split]) -> dict[str, list[dict[str, float]]]:
+def _simple(splits: list[Split]) -> list[Row]:
+    """Baselines in floats. splits : of each fold"""
     from lnp_edge.task.baselines import simple
 
-    found: dict[str, list[dict[str, float]]] = {}
+    found: dict[str, list[NDArray]] = {}
     for data in splits:
         for name, said in simple(data).items():
-            found.setdefault(name, []).append(pipeline.measures(data, said))
-    return found
+            found.setdefault(name, []).append(said)
+    return [
+        _resampled(Row(name, simple=list(map(pipeline.measures, splits, said))), said, splits, len(splits))
+        for name, said in found.items()
+    ]
 
 
 def _unmeasured(base: Config, simple_rows: list[Row], rivals: list[str]) -> list[tuple[Row, str]]:
@@ -315,18 +324,22 @@ def _write(
     from lnp_edge.experiments import figures
 
     metric, others = dataset.metric, metrics.shown(dataset)
-    columns = ["", metrics.title(metric), "integers", *map(metrics.title, others), "N", "synapses", *COSTS]
+    columns = ["", metrics.title(metric), "integers", "95 %", *map(metrics.title, others), "N", "synapses", *COSTS]
     cells = [row.cells(metric, others) for row in simple_rows + rows]
     if args.against:
-        columns.insert(3, f"- {args.against}")
+        columns.insert(4, f"- {args.against}")
         first = next(row for row in rows if row.name == args.against)
         for line, row in zip(cells, simple_rows + rows, strict=True):
-            line.insert(3, difference(row, first, metric, args.seeds))
+            line.insert(4, difference(row, first, metric, args.seeds))
     tables = [(columns, cells)]
     if classes := metrics.shown_by_class(dataset):
         known = [row for row in simple_rows + rows if not row.measured]
         tables.append((["", *classes], [[row.name, *row.means(classes)] for row in known]))
     said = notes(rows, dataset, unmeasured)
+    if units := next((row.units for row in simple_rows + rows if row.units), ""):
+        said.append(
+            f"95 %: bootstrap over {units}{', and seeds' * (args.seeds > 1)}; of the integers, if there are any."
+        )
     if args.against:
         said.append(f"- {args.against}: mean and {LEVEL:.0%} interval of the difference in integers, paired by seed.")
     if not args.json:

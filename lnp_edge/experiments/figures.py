@@ -132,7 +132,7 @@ def pareto(found: Sequence[Row], metric: str, title: str, path: Path) -> None:
     best = max(ys, key=lambda y: up * y)
     floor = best - up * 6 * max(abs(best - float(np.median(ys))), 0.01 * abs(best))
     whole = [row for row in found if up * row.mean(metric) >= up * floor]
-    ends = {row.name: tuple(np.mean(row.intervals, axis=0)) for row in whole if row.intervals}
+    ends = {row.name: row.interval for row in whole if row.interval}
     seen = [y for row in whole for y in (*row.scores(metric), *ends.get(row.name, ()))]
     low, high = min(seen, key=lambda y: up * y), max(seen, key=lambda y: up * y)
     lowest = min((y for row in whole for y in row.scores(metric)), key=lambda y: up * y)  # every seed and fold is seen
@@ -172,13 +172,13 @@ def pareto(found: Sequence[Row], metric: str, title: str, path: Path) -> None:
 def _legend(axes, found: Sequence[Row]) -> None:
     """Of what is in the picture."""
     front = Line2D([], [], color="#dddddd", lw=8, label="front: no row is cheaper and better")
-    bar = Line2D([], [], color="#888888", lw=1.2, alpha=0.6, label="95 % over what was held out, mean of seeds")
+    bar = Line2D([], [], color="#888888", lw=1.2, alpha=0.6, label="95 % over what was held out, and seeds")
     dash = Line2D([], [], color="#888888", marker="_", ms=9, ls="", label="a seed or fold")
     shown = {
         Line2D([], [], color=BLUE, marker="o", ms=8, ls="", label="lnp-edge"): any(row.trials for row in found),
         Line2D([], [], color=ORANGE, marker="D", ms=7, ls="", label="rival"): any(row.measured for row in found),
         front: True,
-        bar: any(row.intervals for row in found),
+        bar: any(row.interval for row in found),
         dash: any(len(row.integers) > 1 for row in found),
     }
     handles = [handle for handle, there in shown.items() if there]

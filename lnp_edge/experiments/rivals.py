@@ -2,7 +2,7 @@
 
 A folder beside the file has the rival's C. The file holds stages.rival.Measured, the groups held out, the
 date and versions. Its name is a hash of what the result depends on, so nothing is measured twice, and what
-was stopped goes on.
+was stopped goes on. Where fewer windows were compared with the reference than are asked for, it is measured again.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ class RivalTrial:
         """A name for all that the result depends on: of the configuration the data and their augmentation."""
         train = TrainSettings(balance=self.config.train.balance)
         used = Config(self.seed, rival.raw(self.config).data, train=train, augment=self.config.augment)
-        text = f"{used.to_json()} {self.held_out} {self.compared}"
+        text = f"{used.to_json()} {self.held_out}"
         return f"{used.data.name}-{self.rival}-{hashlib.sha256(text.encode()).hexdigest()[:12]}"
 
     def valid(self, found: Result) -> bool:
@@ -61,6 +61,7 @@ class RivalTrial:
             and isinstance(rows, list)
             and all(isinstance(row, list) and all(type(x) in (int, float) for x in row) for row in rows)
             and found["name"] == self.rival
+            and type(found.get("asked")) is int
         )
 
 
@@ -75,6 +76,10 @@ class Rivals(Store):
             for found in store.run(trials, work, self, executor, "rivals")
         ]
 
+    def load(self, item: RivalTrial) -> Result | None:
+        found = super().load(item)
+        return found if found and found["asked"] >= item.compared else None
+
     def c_folder(self, item: RivalTrial) -> Path:
         """Where the C of a rival is."""
         return self.path(item).with_suffix("")
@@ -83,7 +88,12 @@ class Rivals(Store):
         make_folder(self.c_folder(item))
         for name, text in found.files.items():
             write_whole(self.c_folder(item) / name, text.encode())
-        more = {"held_out": item.held_out, "date": time.strftime("%Y-%m-%d"), "machine": machine()}
+        more = {
+            "held_out": item.held_out,
+            "asked": item.compared,
+            "date": time.strftime("%Y-%m-%d"),
+            "machine": machine(),
+        }
         figures = {name: value for name, value in vars(found).items() if name != "files"}
         super().save(item, figures | more)
 

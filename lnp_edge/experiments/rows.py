@@ -39,7 +39,7 @@ class Row:
     trials: Sequence[dict] = ()  # results of runs.py
     measured: Sequence[Measured] = ()
     costs: Costs | None = None  # of the first
-    intervals: Sequence[tuple[float, float]] = ()  # by seed and fold, see metrics.interval
+    interval: tuple[float, float] | None = None  # of the mean over seeds, see metrics.interval_of_mean
     sums: Sequence[NDArray[np.float64]] = ()  # of each seed, [U, S] of all folds, see metrics.by_unit
     units: str = ""  # of one fold
 
@@ -68,11 +68,13 @@ class Row:
         return f"{self.name} ({self.mean(metric):.3f} at {counted(self.costs.per_second)} instructions a second)"
 
     def cells(self, metric: str, others: list[str]) -> list[str]:
+        """Name, measure in floats and in integers, interval, other measures, neurons, synapses, COSTS."""
         kinds = ("neurons", "synapses")
         sizes = [f"{np.mean([r[kind] for r in self.trials]):.0f}" if self.trials else "" for kind in kinds]
         more = self.means(others)
         costs = [counted(self.costs.per_second), f"{self.costs.flash}", f"{self.costs.ram}"] if self.costs else [""] * 3
-        return [self.name, _spread(self.floats, metric), _spread(self.integers, metric), *more, *sizes, *costs]
+        ends = "{:.2f}–{:.2f}".format(*self.interval) if self.interval else ""
+        return [self.name, _spread(self.floats, metric), _spread(self.integers, metric), ends, *more, *sizes, *costs]
 
     def means(self, keys: list[str]) -> list[str]:
         """Cells of further measures, of the integers if there are any; empty where one is not known."""
@@ -86,6 +88,7 @@ class Row:
             "simple": list(self.simple),
             "trials": list(self.trials),
             "measured": measured,
+            "interval": self.interval,
             "costs": vars(self.costs) if self.costs else None,
             "warnings": self.warnings,
         }
@@ -119,7 +122,8 @@ def difference(row: Row, first: Row, metric: str, seeds: int) -> str:
 
 
 def notes(rows: Sequence[Row], dataset: Dataset, unmeasured: Sequence[tuple[Row, str]] = ()) -> list[str]:
-    """What is said under a table: trainings that have not converged, the recommended row, and what it leaves out.
+    """What is said under a table: trainings that have not converged, the best row within each budget, the
+    recommended row, and what it leaves out.
 
     unmeasured : rows of baselines without costs, each with the rival that would have them, or ""
     """
@@ -136,6 +140,9 @@ def notes(rows: Sequence[Row], dataset: Dataset, unmeasured: Sequence[tuple[Row,
         unlike = f"{able[0].name} by {able[0].units}, {other.name} by {other.units}"
         return [*unfinished, f"No row is recommended, as the test was resampled in unlike units: {unlike}."]
     found, best = recommended(able, dataset), front(able, metric)[-1]
+    steps = (f"from {counted(row.costs.per_second)} {row.name} ({row.mean(metric):.3f})"
+             for row in front(able, metric) if row.costs)  # fmt: skip
+    within = f"Best within a budget of instructions a second: {'; '.join(steps)}."
     said = f"Recommended: {found.in_words(metric)}"
     if found is not best:
         said += f", the cheapest row that is not surely worse than {best.in_words(metric)}"
@@ -160,7 +167,7 @@ def notes(rows: Sequence[Row], dataset: Dataset, unmeasured: Sequence[tuple[Row,
     )
     if not units.endswith(dataset.group_name):
         surely += f" Groups ({dataset.group_name}) may differ by more."
-    return [*unfinished, said, surely]
+    return [*unfinished, within, said, surely]
 
 
 def _units(row: Row) -> tuple[str, list[int]]:
@@ -182,8 +189,7 @@ def recommended(rows: Sequence[Row], dataset: Dataset) -> Row:
     seeds = rng.integers(0, len(best.sums), (DRAWS, len(best.sums)))
 
     def drawn(row: Row) -> NDArray[np.float64]:
-        by_seed = np.stack([metrics.redrawn(dataset, sums, draws) for sums in row.sums], axis=1)
-        return np.take_along_axis(by_seed, seeds, axis=1).mean(1)
+        return metrics.mean_redrawn(dataset, row.sums, draws, seeds)
 
     sign, most = -1 if metrics.lower_is_better(dataset.metric) else 1, drawn(best)
     tail = (1 - LEVEL) / 2 / max(1, len(rows) - 1)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -74,10 +76,16 @@ def interval(
     together. With few groups the interval does not show how much people differ.
     """
     sums, what = by_unit(dataset, windows, predicted, cut)
-    rng = np.random.default_rng(1)
-    drawn = redrawn(dataset, sums, np.stack([rng.integers(0, len(sums), len(sums)) for _ in range(DRAWS)]))
+    return *interval_of_mean(dataset, [sums]), what
+
+
+def interval_of_mean(dataset: Dataset, sums: Sequence[NDArray[np.float64]]) -> tuple[float, float]:
+    """The interval of the mean over seeds, which are drawn too. sums : of each seed, as of by_unit, the same units"""
+    rng, size = np.random.default_rng(1), len(sums[0])
+    units = np.stack([rng.integers(0, size, size) for _ in range(DRAWS)])
+    drawn = mean_redrawn(dataset, sums, units, rng.integers(0, len(sums), (DRAWS, len(sums))))
     low, high = np.quantile(drawn, (0.025, 0.975))
-    return float(low), float(high), what
+    return float(low), float(high)
 
 
 def by_unit(
@@ -91,6 +99,14 @@ def by_unit(
 def redrawn(dataset: Dataset, sums: NDArray[np.float64], draws: NDArray[np.integer]) -> NDArray[np.float64]:
     """dataset.metric for each row of units, [D]. sums : of by_unit; draws [D, U]"""
     return np.array([_from_sums(dataset, sums[units].sum(0)) for units in draws])
+
+
+def mean_redrawn(
+    dataset: Dataset, sums: Sequence[NDArray[np.float64]], units: NDArray[np.integer], seeds: NDArray[np.integer]
+) -> NDArray[np.float64]:
+    """The mean of dataset.metric over seeds, [D]. sums : of each of K seeds; units [D, U] and seeds [D, K], as drawn"""
+    by_seed = np.stack([redrawn(dataset, one, units) for one in sums], axis=1)
+    return np.take_along_axis(by_seed, seeds, axis=1).mean(1)
 
 
 def _units(dataset: Dataset, windows: Windows, cut: tuple[float, float]) -> tuple[NDArray[np.intp], str]:

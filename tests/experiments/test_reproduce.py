@@ -129,7 +129,7 @@ def test_unequal_classes_have_a_table_of_their_own(tmp_path, capsys, monkeypatch
 
 def test_a_result_of_an_earlier_version_leaves_a_new_measure_empty():
     trial = {"float_measures": {"accuracy": 0.5}, "measures": {"accuracy": 0.5}, "neurons": 3, "synapses": 4}
-    assert Row("lnp", trials=[trial]).cells("accuracy", ["accuracy", "j_kappa"])[3:5] == ["0.500", ""]
+    assert Row("lnp", trials=[trial]).cells("accuracy", ["accuracy", "j_kappa"])[4:6] == ["0.500", ""]
 
 
 def test_one_pruned_network_serves_two_tasks(plain_pictures, no_costs, tmp_path, capsys):

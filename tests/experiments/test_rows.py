@@ -43,7 +43,7 @@ def classes(name, cost, *seeds, network=False):
     trials = [result | {"measures": {"accuracy": v}, "config": config} for v in values] if network else []
     return Row(
         name, trials=trials, measured=[] if network else [measured(name, v) for v in values],
-        costs=Costs(cost, 1000, 2000), intervals=[(v - 0.1, v + 0.1) for v in values], sums=sums,
+        costs=Costs(cost, 1000, 2000), interval=metrics.interval_of_mean(CLASSES, sums), sums=sums,
         units=f"{len(sums[0])} recordings",
     )  # fmt: skip
 
@@ -61,6 +61,17 @@ def test_a_difference_is_paired_by_seed_and_folds_of_a_seed_are_averaged():
     assert difference(other, one, "accuracy", 3) == "+0.100 ± 0.248"
     assert difference(one, one, "accuracy", 3) == difference(alone, one, "accuracy", 3) == ""
     assert difference(one, other, "accuracy", 1) == "-0.100"  # three folds of a seed
+
+
+def test_the_interval_is_over_units_and_over_seeds():
+    units = metrics.interval_of_mean(CLASSES, [sums_of([40, 45, 50] * 10)])
+    assert 0.86 < units[0] < 0.9 < units[1] < 0.94
+    steady = [sums_of([45] * 30)] * 3
+    assert metrics.interval_of_mean(CLASSES, steady) == pytest.approx((0.9, 0.9))
+    seeds = metrics.interval_of_mean(CLASSES, [sums_of([right] * 30) for right in (40, 45, 50)])
+    assert seeds == pytest.approx((0.8, 1.0))  # one seed three times
+    assert classes("a", 5, [45] * 30).cells("accuracy", [])[3] == "0.90–0.90"
+    assert Row("closed loop", simple=[{"accuracy": 0.5}]).cells("accuracy", [])[3] == ""
 
 
 RNG = np.random.default_rng(1)
@@ -123,7 +134,10 @@ def test_what_is_recommended_is_said_with_its_reason():
         classes("ridge", 3.5, *SAME),
         classes("majority", 1, *[right // 4 for right in GOOD]),
     ]
-    said, surely = notes(rows, CLASSES)
+    within, said, surely = notes(rows, CLASSES)
+    steps = [f"from {cost} {name} (0." for cost, name in (("1", "majority"), ("3.5", "ridge"), ("9 k", "dense"))]
+    assert within.startswith("Best within a budget of instructions a second: from 1 majority (0.")
+    assert [step in within for step in steps] == [True] * 3 and within.count("from") == 3
     assert said.startswith("Recommended: ridge (0.") and " at 3.5 instructions a second), the cheapest row that" in said
     assert f"not surely worse than {front(rows, 'accuracy')[-1].name}" in said
     assert " Of the networks: no recurrence (0." in said and said.endswith("at 5 k instructions a second).")
@@ -131,7 +145,7 @@ def test_what_is_recommended_is_said_with_its_reason():
         "corrected for 3 comparisons, of networks 1, from" in surely
         and "over 3 seeds and 30 recordings. Groups (people) may differ" in surely
     )
-    assert "corrected for 1 comparison, from" in notes(rows[2:], CLASSES)[1]
+    assert "corrected for 1 comparison, from" in notes(rows[2:], CLASSES)[2]
     assert notes(rows[:1], CLASSES) == []
     assert notes([Row("closed loop", trials=rows[0].trials, costs=rows[0].costs)] * 2, CLASSES) == []
 
@@ -139,13 +153,13 @@ def test_what_is_recommended_is_said_with_its_reason():
 def test_a_better_baseline_whose_cost_is_unknown_is_not_left_out():
     rows = [classes("dense", 9000, [40] * 9, network=True), classes("no recurrence", 5000, [40] * 9, network=True)]
     bands, bad = Row("ridge on bands", simple=[{"accuracy": 0.974}]), Row("ridge", simple=[{"accuracy": 0.8002}])
-    said = notes(rows, CLASSES, [(bands, "ridge_bands"), (bad, "ridge_statistics")])[0]
+    said = notes(rows, CLASSES, [(bands, "ridge_bands"), (bad, "ridge_statistics")])[1]
     assert said.endswith(" ridge on bands is better (0.974), its cost not measured: --rivals ridge_bands.")
-    assert notes(rows, CLASSES, [(bands, "")])[0].endswith("its cost not measured.")
+    assert notes(rows, CLASSES, [(bands, "")])[1].endswith("its cost not measured.")
     errors = [series("a", 9, range(1, 9)), series("b", 3, range(2, 10))]
     worse, better = (Row("ar", simple=[{"rmse_ratio": value}]) for value in (0.99, 0.1))
-    assert "is better" not in notes(errors, SERIES, [(worse, "autoregression")])[0]
-    assert "ar is better (0.100)" in notes(errors, SERIES, [(better, "autoregression")])[0]
+    assert "is better" not in notes(errors, SERIES, [(worse, "autoregression")])[1]
+    assert "ar is better (0.100)" in notes(errors, SERIES, [(better, "autoregression")])[1]
 
 
 def test_a_baseline_that_a_rival_of_the_table_computes_is_measured():
@@ -257,7 +271,9 @@ def test_what_was_measured_is_kept_and_what_was_stopped_goes_on(tmp_path, capsys
         assert f"C of {name}: {folder}\n" in said
         assert "lnp_rival_scores(" in (folder / "lnp_rival.c").read_text()
         assert '// scores[0] is of "' in (folder / "lnp_rival.h").read_text()
-    assert main([*words, "--seed", "2"]) == 0 and len(asked) == 5
+    assert main([*words, "--windows", "4"]) == 0 and len(asked) == 3  # five were compared
+    assert main([*words, "--windows", "9", "--rivals", "majority"]) == 0 and asked[3:] == ["majority"]
+    assert main([*words, "--seed", "2"]) == 0 and len(asked) == 6
 
 
 def test_without_a_value_all_rivals_that_suit_are_taken():
@@ -289,9 +305,10 @@ def test_the_key_of_a_rival_is_what_its_result_depends_on():
     assert {RivalTrial("majority", config, 1).key for config in same} == {base.key}
     other = [
         RivalTrial("ridge_bands", Config(), 1), RivalTrial("majority", Config(), 2),
-        RivalTrial("majority", Config(), 1, (3,)), RivalTrial("majority", Config(), 1, None, 5),
+        RivalTrial("majority", Config(), 1, (3,)),
         RivalTrial("majority", Config(data=DataSettings(limit=3)), 1),
         RivalTrial("majority", Config(augment=Augmentation(noise=0.0)), 1),
         RivalTrial("majority", Config(train=TrainSettings(balance=0.5)), 1),
     ]  # fmt: skip
-    assert len({base.key, *(one.key for one in other)}) == 8
+    assert len({base.key, *(one.key for one in other)}) == 7
+    assert RivalTrial("majority", Config(), 1, None, 5).key == base.key  # the windows compared: see Rivals.load
