@@ -167,7 +167,20 @@ def notes(rows: Sequence[Row], dataset: Dataset, unmeasured: Sequence[tuple[Row,
     )
     if not units.endswith(dataset.group_name):
         surely += f" Groups ({dataset.group_name}) may differ by more."
-    return [*unfinished, within, said, surely]
+    rivals = [row for row in able if not row.trials]
+    beside = [_beside(networks, front(rivals, metric)[-1], dataset)] if networks and rivals else []
+    return [*unfinished, within, *beside, said, surely]
+
+
+def _beside(networks: Sequence[Row], best: Row, dataset: Dataset) -> str:
+    """The difference of each network to the best rival."""
+    (most,), digits = _drawn([best], dataset), 4 if dataset.series else 3
+    found = []
+    for row, drawn in zip(networks, _drawn(networks, dataset), strict=True):
+        low, high = np.quantile(drawn - most, ((1 - LEVEL) / 2, (1 + LEVEL) / 2))
+        less = row.mean(dataset.metric) - best.mean(dataset.metric)
+        found.append(f"{row.name} {less:+.{digits}f} ({LEVEL:.0%} {low:+.{digits}f} to {high:+.{digits}f})")
+    return f"Less the best rival, {best.name}: {'; '.join(found)}; paired by seed and unit."
 
 
 def _units(row: Row) -> tuple[str, list[int]]:
@@ -183,17 +196,18 @@ def recommended(rows: Sequence[Row], dataset: Dataset) -> Row:
     """
     assert all(_units(row) == _units(rows[0]) for row in rows)
     able = front(rows, dataset.metric)
-    best, rng = able[-1], np.random.default_rng(1)
-    size = len(best.sums[0])
-    draws = rng.integers(0, size, (DRAWS, size))
-    seeds = rng.integers(0, len(best.sums), (DRAWS, len(best.sums)))
-
-    def drawn(row: Row) -> NDArray[np.float64]:
-        return metrics.mean_redrawn(dataset, row.sums, draws, seeds)
-
-    sign, most = -1 if metrics.lower_is_better(dataset.metric) else 1, drawn(best)
+    sign, drawn = -1 if metrics.lower_is_better(dataset.metric) else 1, _drawn(able, dataset)
     tail = (1 - LEVEL) / 2 / max(1, len(rows) - 1)
-    return next(row for row in able if row is best or np.quantile(sign * (drawn(row) - most), 1 - tail) >= 0)
+    found = zip(able, drawn, strict=True)
+    return next(row for row, one in found if row is able[-1] or np.quantile(sign * (one - drawn[-1]), 1 - tail) >= 0)
+
+
+def _drawn(rows: Sequence[Row], dataset: Dataset) -> list[NDArray[np.float64]]:
+    """The measure of each row in each draw of seeds and units, [D]: the same draws for each row, and in each call."""
+    rng, size, count = np.random.default_rng(1), len(rows[0].sums[0]), len(rows[0].sums)
+    draws = rng.integers(0, size, (DRAWS, size))
+    seeds = rng.integers(0, count, (DRAWS, count))
+    return [metrics.mean_redrawn(dataset, row.sums, draws, seeds) for row in rows]
 
 
 def front(rows: Sequence[Row], metric: str) -> list[Row]:

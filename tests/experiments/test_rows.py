@@ -95,6 +95,14 @@ def test_the_cheapest_row_that_is_not_surely_worse_is_recommended():
     assert recommended([classes("best", 9, *far), classes("behind", 3, *[f - 2 for f in far])], CLASSES).name == "best"
 
 
+def test_the_difference_to_the_best_rival_is_paired_by_unit_and_seed():
+    units = [np.tile([10, 50], 15), np.tile([8, 40], 15)]
+    rows = [classes("ours", 3, *[u - 2 for u in units], network=True), classes("theirs", 9, *units)]
+    want = "Less the best rival, theirs: ours -0.040 (95% -0.040 to -0.040); paired by seed and unit."
+    assert notes([*rows, classes("worse", 5, *[u - 4 for u in units])], CLASSES)[1] == want
+    assert len(notes([rows[0], replace(rows[0], name="other")], CLASSES)) == 3  # without rivals
+
+
 def test_seeds_that_differ_hide_a_difference():
     unsteady = [np.full(30, right) for right in (48, 36, 48)]
     assert (
@@ -134,7 +142,8 @@ def test_what_is_recommended_is_said_with_its_reason():
         classes("ridge", 3.5, *SAME),
         classes("majority", 1, *[right // 4 for right in GOOD]),
     ]
-    within, said, surely = notes(rows, CLASSES)
+    within, beside, said, surely = notes(rows, CLASSES)
+    assert beside.startswith("Less the best rival, ridge: dense +0.006 (95% -0.008 to +0.020); no recurrence +0.000 (")
     steps = [f"from {cost} {name} (0." for cost, name in (("1", "majority"), ("3.5", "ridge"), ("9 k", "dense"))]
     assert within.startswith("Best within a budget of instructions a second: from 1 majority (0.")
     assert [step in within for step in steps] == [True] * 3 and within.count("from") == 3
