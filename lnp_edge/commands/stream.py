@@ -30,6 +30,7 @@ EXAMPLE = "  lnp stream spar-stream\n  lnp stream hapt-stream --left-out 6 -o ru
 RULED = "  with its rule"
 METHODS = "windows", "stream", "ridge", "leaky"
 COLUMNS = ["", "all", "settled", "delay, s", "missed", "false", "instr."]
+MORE = ["", "95 % of all", "flash B", "RAM B"]
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
@@ -104,6 +105,7 @@ def _print(settings: Config, data: Split, report: dict[str, Any]) -> None:
     first = report["rows"][0]
     title = f"{settings.data.name}: {data.held_out_names}, held out; seed {settings.seed}"
     print_table(title, COLUMNS, [_cells(row) for row in report["rows"]])
+    print_table("", MORE, [_more(row) for row in report["rows"]])
     hop, hours = data.task.hop * data.train.dt, f"{first['hours']:.2f} labelled hours"
     out.print(f"A decision every {hop:g} s; {first['changes']:.0f} changes of class in {hours}.")
     if report["orders"]:
@@ -112,7 +114,9 @@ def _print(settings: Config, data: Split, report: dict[str, Any]) -> None:
     out.print(f"all: share of right decisions; settled: from {streams.SETTLED:g} s after a change; delay: to the")
     out.print("first right decision, of 50/90/95 % of the changes; missed: changes without one;")
     out.print("false: decisions an hour for another class that is not there; instr.:")
-    out.print("instructions a second of signal, on the emulated Cortex-M4.")
+    out.print("instructions a second of signal, on the emulated Cortex-M4, as flash and RAM.")
+    if first.get("units"):
+        out.print(f"95 %: bootstrap over {first['units']}.")
     before = ""
     for row in report["rows"]:
         if warning := row.get("rule_warning"):
@@ -141,3 +145,8 @@ def _cells(row: dict[str, Any]) -> list[str]:
     delays = "/".join(_said(row[key], ".1f") for key in ("delay_50", "delay_90", "delay_95"))
     instructions = counted(row["per_second"]) if "per_second" in row else ""
     return [row["name"], all_of_them, settled, delays, missed, _said(row["false_changes"], ".0f"), instructions]
+
+
+def _more(row: dict[str, Any]) -> list[str]:
+    ends = f"{_said(row['low'], '.2f')}–{_said(row['high'], '.2f')}" if "low" in row else ""
+    return [row["name"], ends, *(f"{row.get(kind, '')}" for kind in ("flash", "ram"))]

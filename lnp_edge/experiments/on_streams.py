@@ -109,11 +109,11 @@ def _is_row(found: object) -> bool:
     """Whether it is a row as _row makes it, without what is not finite."""
     if not (isinstance(found, dict) and isinstance(found.get("name"), str) and found["name"]):
         return False
-    numbers = found.keys() - {"name", "rule_warning"}
+    numbers = found.keys() - {"name", "rule_warning", "units"}
     return (
         set(MEASURES) <= numbers
         and all(_is_number(found[name]) or (found[name] is None and name not in FINITE) for name in numbers)
-        and isinstance(found.get("rule_warning", ""), str)
+        and all(isinstance(found.get(name, ""), str) for name in ("rule_warning", "units"))
     )
 
 
@@ -145,7 +145,8 @@ def _work(method: Method, progress: Progress) -> dict[str, Any]:
 
 
 def _row(name: str, judge: Judge, **more: float | str) -> dict[str, Any]:
-    return {"name": name} | judge.measures() | more
+    interval = dict(zip(("low", "high", "units"), judge.interval() or (), strict=False))
+    return {"name": name} | judge.measures() | interval | more
 
 
 def _judged(
@@ -232,11 +233,12 @@ def _ridge(config: Config, data: Split, some: Sequence[Stream], share: int) -> I
         found = rival.trained(kind, replace(raw, train=part.train, test=part.test), config.seed)
         return lambda some: [_on_windows(found.scores, s, window, part.task.window, part.task.hop) for s in some]
 
-    more = {}
+    more = dict[str, float]()
     if rival.available():
         counts = raw.test_windows.counts
         with rival.on_board(rival.trained(kind, raw, config.seed), rival.shape_of(raw), boards.get(rival.BOARD)) as on:
             calls = on.instructions(counts[:: max(1, len(counts) // COUNTED)][:COUNTED])
+            more |= {"flash": on.sizes.flash, "ram": on.sizes.ram}
         more["per_second"] = float(np.mean(calls)) / (data.task.hop * data.train.dt)
     yield from _pair(f"ridge, {window * data.train.dt:g} s windows", config, data, some, fit, **more)
 

@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lnp_edge.base.errors import DataError
+from lnp_edge.task import metrics
 from lnp_edge.task.dataset import Dataset, Stream, Windows
 
 SETTLED = 4.0  # s after a change, from which a decision counts as settled
@@ -96,6 +97,7 @@ class Judge:
         self.dt, self.window, self.hop = dt, window, hop
         self.counts: Counter[str] = Counter()
         self.delays: list[float] = []
+        self.by_stream: list[tuple[int, int, int]] = []  # group, right and labelled decisions
 
     def add(self, stream: Stream, said: NDArray[np.int64], unknown: NDArray[np.bool_] | None = None) -> None:
         """said [D] : the classes decided;  unknown [D] : whether each is unknown"""
@@ -115,6 +117,7 @@ class Judge:
         }  # fmt: skip
         for name, which in found.items():
             self.counts[name] += int(which.sum())
+        self.by_stream.append((stream.group, int(right.sum()), int(has.sum())))
         self._changes(stream, end, said, edges)
 
     def _changes(self, stream: Stream, end: NDArray, said: NDArray, edges: NDArray) -> None:
@@ -128,6 +131,21 @@ class Judge:
                 good = np.flatnonzero(within & (said == label))
                 self.delays.append((end[good[0]] - first) * self.dt if len(good) else np.inf)
             before = label
+
+    def interval(self) -> tuple[float, float, str] | None:
+        """A 95 % interval of the accuracy and what was resampled, as of metrics.interval; None of too few streams."""
+        group, *sums = np.array([one for one in self.by_stream if one[2]], np.int64).reshape(-1, 3).T
+        names, of = np.unique(group, return_inverse=True)
+        what = "groups"
+        if len(names) < metrics.FEWEST:
+            of, what = np.arange(len(group)), "streams"
+        if len(units := np.unique(of)) < metrics.FEWEST:
+            return None
+        right, all_of_them = (np.bincount(of, one) for one in sums)
+        rng = np.random.default_rng(1)
+        draws = rng.integers(0, len(units), (metrics.DRAWS, len(units)))
+        low, high = np.quantile(right[draws].sum(1) / all_of_them[draws].sum(1), (0.025, 0.975))
+        return float(low), float(high), f"{len(units)} {what}"
 
     def measures(self) -> dict[str, float]:
         n = self.counts

@@ -107,6 +107,9 @@ def test_the_table_has_every_method_and_is_kept(tmp_path, capsys, monkeypatch):
     monkeypatch.setattr(on_streams, "work", None)
     assert main(command) == 0
     lines = capsys.readouterr().out.splitlines()
+    assert "95 %: bootstrap over 12 streams." in lines
+    _, more = (line for line in lines if line.startswith(" stream "))
+    assert more.split() == ["stream", "{low:.2f}–{high:.2f}".format(**report["rows"][1])]
     assert "The streams are joined from pieces" in " ".join(lines) and report["orders"] == 4
     assert max(map(len, lines)) <= 80 and lines[0].startswith("spar: people 8, 9, 10, held out; seed 1")
     # What is not finite is stored as none, and shown as a dash.
@@ -134,7 +137,8 @@ WHOLE = {"rows": [ROW], "strangers": {"zeros": None}, "levels": [[60.0, None, 3.
 @pytest.mark.parametrize("damage", [
     {"rows": []}, {"rows": None}, {"rows": [1]}, {"rows": [{"name": "stream"}]}, {"rows": [ROW | {"name": 3}]},
     {"rows": [ROW | {"name": ""}]}, {"rows": [ROW | {"accuracy": "0.5"}]}, {"rows": [ROW | {"hours": None}]},
-    {"rows": [ROW | {"per_second": "many"}]}, {"rows": [ROW | {"rule_warning": 1}]}, {"strangers": []},
+    {"rows": [ROW | {"per_second": "many"}]}, {"rows": [ROW | {"low": "0"}]}, {"rows": [ROW | {"units": 9}]},
+    {"rows": [ROW | {"rule_warning": 1}]}, {"strangers": []},
     {"strangers": {"zeros": "all"}}, {"levels": [[60.0, None]]}, {"levels": [[None, None, 3.0]]}, {"levels": 3},
     {"levels": [3]},
 ])  # fmt: skip

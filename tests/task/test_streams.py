@@ -66,3 +66,23 @@ def test_what_decisions_are_worth_is_counted():
     # To 1 after 6 and to 0 after 20; that to 2 after 12 is without a label, that to 1 after 22 is wrong too.
     assert found["false_changes"] == 3 / (14 * 2 / 3600)
     assert (found["unknown"], found["rejected"], found["known"]) == (2 / 14, 1 / 9, 8 / 12)
+
+
+def test_the_interval_is_over_groups_or_over_streams():
+    """A stream of each kind in turn: right throughout, and in half of its decisions."""
+
+    def judged(groups):
+        judge = Judge(dt=1.0, window=2, hop=2)
+        for k, group in enumerate(groups):
+            judge.add(stream([0] * 8, group), np.array([0, 0, k % 2, k % 2]))
+        return judge
+
+    low, high, units = judged(range(12)).interval()
+    assert 0.6 < low < 0.7 and 0.8 < high < 0.9 and units == "12 groups"
+    assert judged([1] * 6 + [2] * 6).interval() == (low, high, "12 streams")
+    pairs = judged(k // 2 for k in range(16)).interval()
+    assert pairs == (0.75, 0.75, "8 groups")  # as each has one of both kinds
+    assert judged(range(7)).interval() is None
+    bare = judged(range(12))
+    bare.add(stream([-1] * 8, 99), np.zeros(4, np.int64))  # without a label
+    assert bare.interval() == (low, high, "12 groups")
