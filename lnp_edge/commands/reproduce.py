@@ -336,7 +336,7 @@ def _write(
         known = [row for row in simple_rows + rows if not row.measured]
         tables.append((["", *classes], [[row.name, *row.means(classes)] for row in known]))
     said = notes(rows, dataset, unmeasured)
-    if units := next((row.units for row in simple_rows + rows if row.units), ""):
+    if units := next((row.drawn for row in simple_rows + rows if row.drawn), ""):
         said.append(
             f"95 %: bootstrap over {units}{', and seeds' * (args.seeds > 1)}; of the integers, if there are any."
         )

@@ -44,6 +44,11 @@ class Row:
     units: str = ""  # of one fold
 
     @property
+    def drawn(self) -> str:
+        """What the interval resamples, of all folds: "42 recordings"; "" without one."""
+        return f"{len(self.sums[0])} {self.units.partition(' ')[2]}" if self.sums else ""
+
+    @property
     def floats(self) -> Sequence[dict[str, float]]:
         return self.simple or [r["float_measures"] for r in self.trials]
 
@@ -156,7 +161,7 @@ def notes(rows: Sequence[Row], dataset: Dataset, unmeasured: Sequence[tuple[Row,
             said += (
                 f" {row.name} is better ({value:.3f}), its cost not measured" + f": --rivals {name}" * bool(name) + "."
             )
-    seeds, units = len(found.sums), f"{len(found.sums[0])} {found.units.partition(' ')[2]}"
+    seeds, units = len(found.sums), found.drawn
     compared = (
         f"{len(able) - 1} {'comparison' if len(able) == 2 else 'comparisons'}"
         + f", of networks {len(networks) - 1}" * (" Of the networks" in said)

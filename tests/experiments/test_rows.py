@@ -72,6 +72,7 @@ def test_the_interval_is_over_units_and_over_seeds():
     assert seeds == pytest.approx((0.8, 1.0))  # one seed three times
     assert classes("a", 5, [45] * 30).cells("accuracy", [])[3] == "0.90–0.90"
     assert Row("closed loop", simple=[{"accuracy": 0.5}]).cells("accuracy", [])[3] == ""
+    assert Row("of folds", sums=[sums_of([45] * 30)], units="15 recordings").drawn == "30 recordings"
 
 
 RNG = np.random.default_rng(1)
