@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 from collections.abc import Sequence
 from pathlib import Path
+from textwrap import fill
 
 import numpy as np
 from matplotlib.figure import Figure
@@ -160,7 +161,7 @@ def pareto(found: Sequence[Row], metric: str, title: str, path: Path) -> None:
         axes.plot(x, y, marker=marker, color=colour, ms=8, mec="white", mew=1.0, zorder=4)
         points.append((row.name, x, y, colour))
     _clean(axes)
-    axes.set_title(title, fontsize=10, loc="left")
+    axes.set_title(fill(title, 100), fontsize=10, loc="left")
     axes.xaxis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0) if right < 500 * left else (1.0,), numticks=20))
     axes.xaxis.set_major_formatter(lambda x, _: counted(x))
     axes.xaxis.set_minor_formatter("")
