@@ -5,20 +5,27 @@ The image is checked against the board's memory before, and read back after,
 by lnp or by the tool, where the tool can. What was done is kept beside the
 image, in lnp_NAME.flashed.json. A tool may fail and say nothing: so the board
 is asked. Without --port, the one serial port there is is asked; if there are
-several, name it."""
+several, name it. With --model, it is tested too: exit code 1 if it fails."""
+
+from __future__ import annotations
 
 import argparse
 import re
 from contextlib import closing
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from lnp_edge.base.console import out
-from lnp_edge.base.errors import LinkError
+from lnp_edge.base.errors import ConfigError, LinkError
 from lnp_edge.commands import _own_boards
+
+if TYPE_CHECKING:
+    from lnp_edge.runtime.selftest import SelfTest
+    from lnp_edge.spec.model import QuantizedModel
 
 HELP = "write a built folder's image to its board, and ask the board for its model"
 EXAMPLE = """  lnp flash firmware --dry-run
-  lnp flash firmware --port /dev/ttyACM0
+  lnp flash firmware --port /dev/ttyACM0 --model model.onnx
   lnp flash firmware --tool pyocd --port /dev/ttyACM0"""
 FINGERPRINT = re.compile(r"^#define LNP_\w+_FINGERPRINT 0x([0-9A-F]{8})u$", re.M)
 
@@ -28,6 +35,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     _own_boards.argument(parser)
     parser.add_argument("--tool", default="", help="one of the board's tools (default: the first; lnp doctor has all)")
     parser.add_argument("--port", help="serial port of the board (default: the only one)")
+    parser.add_argument("--model", type=Path, help="its model.onnx: the board then runs the self-test of lnp verify")
     parser.add_argument("--drive", default="", metavar="DIR", help="where the drive of a UF2 boot loader is mounted")
     parser.add_argument("--dry-run", action="store_true", help="print the flash command without running it")
 
@@ -42,6 +50,7 @@ def run(args: argparse.Namespace) -> int:
     if board.start in ("unicorn", "qemu", "process") and not board.flash_tool:
         out.print(f"nothing to flash: {board.name} starts with the image", soft_wrap=True, markup=False)
         return 0
+    model = _model_of(args.folder, manifest.name, args.model) if args.model and manifest.serves else None
     job = prepare(args.folder, args.tool, args.port or "", args.drive)
     if args.dry_run:
         out.print(job.shown, soft_wrap=True, markup=False)
@@ -62,9 +71,31 @@ def run(args: argparse.Namespace) -> int:
             )
         receipt |= {"model": greeted.lower()}
         said = f"flashed: {job.shown}\n{port} runs model {greeted.lower()}"
+    tested = _self_test(model, board.name, port) if model else None
+    if tested:
+        receipt |= {"self_test": tested.as_dict()}
+        said += "\n" + "\n".join(tested.lines())
     write_receipt(job, receipt)
     out.print(f"{said}\nverified: {receipt['verified']}; kept in {job.receipt}", soft_wrap=True, markup=False)
-    return 0
+    return 0 if tested is None or tested.ok else 1
+
+
+def _model_of(folder: Path, name: str, path: Path) -> QuantizedModel:
+    """The model of a file. Raises ConfigError if the folder was generated from another."""
+    from lnp_edge.interchange import onnx_file
+
+    model, header = onnx_file.load(path), folder / f"lnp_{name}.h"
+    if FINGERPRINT.findall(header.read_text("utf-8")) != [f"{model.fingerprint:08X}"]:
+        raise ConfigError(f"{folder} was not generated from {path}", "name its own model, or generate it again")
+    return model
+
+
+def _self_test(model: QuantizedModel, board: str, port: str) -> SelfTest:
+    from lnp_edge.runtime import selftest
+    from lnp_edge.stages import devices
+
+    with devices.device(model, board, port) as device:
+        return selftest.run(model, device, 1)
 
 
 def _only_port() -> str:

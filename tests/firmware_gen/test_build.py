@@ -480,3 +480,18 @@ def test_make_refuses_a_toolchain_it_does_not_know(tmp_path):
     done = subprocess.run(["make", "TOOLCHAIN=nonsense"], cwd=folder, capture_output=True, text=True)
     assert done.returncode == 2 and "TOOLCHAIN is 'nonsense': choose host" in done.stderr
     assert not (folder / "build").exists()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("toolchain", ["gcc", "zig"])
+def test_what_is_flashed_is_the_same_wherever_it_is_built(tmp_path, monkeypatch, toolchain):
+    """Its debug information names the folder, and is not flashed."""
+    need_for("nucleo-f401re", toolchain, start=False)
+    monkeypatch.setattr(build_module, "subprocess", subprocess)  # nothing is taken from another build
+    board, found = boards.get("nucleo-f401re"), []
+    for name, language in (("a", "C"), ("hers, prójects (ü)", "de_DE.UTF-8")):
+        monkeypatch.setenv("LANG", language)
+        monkeypatch.setenv("CFLAGS", f"-D{language[:2]}")
+        write(generate(tiny_model(), board), tmp_path / name)
+        found.append(elf.flash_bytes(build(tmp_path / name, toolchain).image, board.flash.origin))
+    assert found[0] == found[1] and len(found[0]) > 4096

@@ -6,6 +6,7 @@ test_flashers.py has the real tools.
 import hashlib
 import json
 import os
+import re
 import shutil
 import subprocess
 import tty
@@ -22,7 +23,8 @@ from lnp_edge.cli import main
 from lnp_edge.firmware_gen import flash
 from lnp_edge.firmware_gen.build import build
 from lnp_edge.firmware_gen.generate import generate, write
-from lnp_edge.runtime import link
+from lnp_edge.interchange import onnx_file
+from lnp_edge.runtime import link, selftest
 from lnp_edge.spec.board import Region
 
 DONE = "echo Flash written and verified"
@@ -125,6 +127,27 @@ def test_what_was_done_is_kept_beside_the_image_until_the_next_flashing(folder, 
     folder("exit 1")
     assert main(["flash", str(at), "--port", port]) == 2
     assert not (at / RECEIPT).exists()
+
+
+def test_with_its_model_the_board_is_tested_and_another_model_is_refused_before(folder, board, capsys, tmp_path):
+    at = folder("touch ran; " + DONE)
+    for seed in (1, 2):
+        onnx_file.save(tiny_model(seed, n=10), tmp_path / f"{seed}.onnx")
+    assert main(["flash", str(at), "--port", "/dev/null", "--model", str(tmp_path / "2.onnx")]) == 2
+    assert "was not generated from" in told(capsys) and not (at / "ran").exists()
+    assert main(["flash", str(at), "--port", board(1), "--model", str(tmp_path / "1.onnx")]) == 0
+    assert re.search(r"^self-test: \d+ cases, 0 differences", capsys.readouterr().out, re.M)
+    kept = json.loads((at / RECEIPT).read_text())["self_test"]
+    assert kept["ok"] and {"tables", "reset", "load"} <= {one["name"] for one in kept["checks"]}
+
+
+def test_a_board_that_fails_its_self_test_is_a_no(folder, board, capsys, tmp_path, monkeypatch):
+    at, wrong = folder(DONE), selftest.Check("reset", 3, "it does not")
+    onnx_file.save(tiny_model(1, n=10), tmp_path / "m.onnx")
+    monkeypatch.setattr(selftest, "run", lambda *_: selftest.SelfTest((wrong,)))
+    assert main(["flash", str(at), "--port", board(1), "--model", str(tmp_path / "m.onnx")]) == 1
+    assert "self-test, reset: it does not" in capsys.readouterr().out
+    assert not json.loads((at / RECEIPT).read_text())["self_test"]["ok"]
 
 
 def test_a_tool_that_is_killed_midway_leaves_a_board_whose_state_is_said(folder, capsys):
