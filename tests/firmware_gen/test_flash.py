@@ -135,6 +135,7 @@ def test_with_its_model_the_board_is_tested_and_another_model_is_refused_before(
         onnx_file.save(tiny_model(seed, n=10), tmp_path / f"{seed}.onnx")
     assert main(["flash", str(at), "--port", "/dev/null", "--model", str(tmp_path / "2.onnx")]) == 2
     assert "was not generated from" in told(capsys) and not (at / "ran").exists()
+    folder(DONE)
     assert main(["flash", str(at), "--port", board(1), "--model", str(tmp_path / "1.onnx")]) == 0
     assert re.search(r"^self-test: \d+ cases, 0 differences", capsys.readouterr().out, re.M)
     kept = json.loads((at / RECEIPT).read_text())["self_test"]
