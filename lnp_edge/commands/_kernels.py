@@ -23,6 +23,7 @@ from lnp_edge import boards, config
 from lnp_edge.base.console import counted, note
 from lnp_edge.base.errors import BoardError, ConfigError, DataError
 from lnp_edge.commands import _forced, _measure, _qemu
+from lnp_edge.experiments.executors import Executor, in_process
 from lnp_edge.firmware_gen import commands
 from lnp_edge.firmware_gen.build import version
 from lnp_edge.firmware_gen.folder import scratch
@@ -191,25 +192,37 @@ def activity(model: QuantizedModel, runs: list[NDArray[np.int16]], settle: int) 
 
 
 def measure(
-    chains: list[str], sizes: tuple[int, ...] = SIZES, progress: Callable[[str], None] = lambda what: None
+    chains: list[str],
+    sizes: tuple[int, ...] = SIZES,
+    progress: Callable[[str], None] = lambda what: None,
+    executor: Executor = in_process,
 ) -> list[Row]:
-    """The rows of the reference workload: every neuron, size, core and compiler."""
-    found = []
-    for n in sizes:
-        for neuron, kind in product(NEURONS, KINDS):
-            model, rows = workload(neuron, n, kind), counts(SETTLE + STEPS)
-            name = neuron + kind
-            others = [("", PLAIN, ()), (IN_C[0], BOARDS[0], IN_C[1])] if name == NEURONS[0] else []
-            for (what, core, more), chain in product([*(("", core, ()) for core in BOARDS), *others], chains):
-                progress(f"{name}{what}, N = {n}, {core}, {chain}")
-                found.append(row(name + what, model, [rows], SETTLE, boards.get(core), chain, more))
-            for core, chain in product(ON_QEMU, chains):
-                progress(f"{name}, N = {n}, {core}, {chain}")
-                try:
-                    found.append(row(name, model, [rows], SETTLE, boards.get(core), chain))
-                except BoardError as e:
-                    note(f"{core} is left out: {e.what}")
-    return found
+    """The rows of the reference workload: every neuron, size, core and compiler. executor : runs a model at a time"""
+    items = [(k, *item, chains) for k, item in enumerate(product(sizes, NEURONS, KINDS))]
+    done = sorted(executor(_of_model, items, progress))
+    for why in dict.fromkeys(why for _, _, left_out in done for why in left_out):
+        note(why)
+    return [one for _, rows, _ in done for one in rows]
+
+
+def _of_model(
+    item: tuple[int, int, str, str, list[str]], tell: Callable[[str], None]
+) -> tuple[int, list[Row], list[str]]:
+    """The rows of one model, and why some are left out. item : its place, N, the neuron, one of KINDS, compilers"""
+    place, n, neuron, kind, chains = item
+    model, rows, name = workload(neuron, n, kind), counts(SETTLE + STEPS), neuron + kind
+    others = [("", PLAIN, ()), (IN_C[0], BOARDS[0], IN_C[1])] if name == NEURONS[0] else []
+    others += [("", core, ()) for core in ON_QEMU]
+    found, left_out = [], []
+    for (what, core, more), chain in product([*(("", core, ()) for core in BOARDS), *others], chains):
+        tell(f"{name}{what}, N = {n}, {core}, {chain}")
+        try:
+            found.append(row(name + what, model, [rows], SETTLE, boards.get(core), chain, more))
+        except BoardError as e:
+            if core not in ON_QEMU:
+                raise
+            left_out.append(f"{core} is left out: {e.what}")
+    return place, found, left_out
 
 
 def row(
@@ -287,7 +300,6 @@ def trained(
 
     folder : keeps the trainings, as lnp reproduce does. A task whose data are not on this machine is left out
     """
-    from lnp_edge.experiments.executors import in_process
     from lnp_edge.experiments.runs import Runs
     from lnp_edge.experiments.trial import Trial
 

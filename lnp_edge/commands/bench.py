@@ -17,6 +17,7 @@ from pathlib import Path
 import numpy as np
 
 from lnp_edge.base.console import bars, note, out, print_table
+from lnp_edge.experiments.executors import for_jobs, processes
 
 HELP = "measure the speed of the reference, of training or of pruning, or count a device's instructions"
 EXAMPLE = "\n".join(f"  lnp bench{kind}" for kind in ("", " --train", " --prune", " --costs", " --kernels", " --peers"))
@@ -42,6 +43,9 @@ def arguments(parser: argparse.ArgumentParser) -> None:
         "-o", "--output", type=Path, default=Path("runs"), metavar="DIR",
         help="keeps the trainings of --kernels (default: %(default)s)",
     )  # fmt: skip
+    parser.add_argument(
+        "--jobs", type=for_jobs, default=processes, metavar="N", help="processes of --kernels (default: one per core)"
+    )
     parser.add_argument("--json", action="store_true", help="print the results as JSON")
 
 
@@ -173,7 +177,7 @@ def _kernels(args: argparse.Namespace) -> int:
         def show(what: str) -> None:
             progress.update(task, advance=1, info=what)
 
-        rows = _kernels.measure(chains, _kernels.SIZES[:1] if args.quick else _kernels.SIZES, show)
+        rows = _kernels.measure(chains, _kernels.SIZES[:1] if args.quick else _kernels.SIZES, show, args.jobs)
     trained = []
     if not args.quick and find_spec("torch"):
         note("two trainings take some two minutes, unless they are already in " + str(args.output))

@@ -82,7 +82,7 @@ def test_what_is_counted_repeats_exactly_and_its_parts_add_up(small):
 
 
 def test_the_command_prints_each_row_with_its_core_compiler_version_and_flags(small, monkeypatch, capsys):
-    monkeypatch.setattr(_kernels, "measure", lambda chains, sizes, progress: small)
+    monkeypatch.setattr(_kernels, "measure", lambda chains, sizes, progress, executor: small)
     assert main(["bench", "--kernels", "--quick"]) == 0
     said = capsys.readouterr().out.splitlines()
     row = small[0]

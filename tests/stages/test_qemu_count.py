@@ -1,5 +1,6 @@
 """QEMU counts what unicorn counts; where it cannot count, the page is printed without it."""
 
+import pickle
 from contextlib import closing
 from dataclasses import replace
 
@@ -83,3 +84,27 @@ def test_what_qemu_cannot_count_is_left_out_with_a_line(monkeypatch, capsys):
     line = _kernels.lines([some], [])[2]  # nothing is forced on QEMU, and no digest counted
     assert line == "| cuba_lif | 40 | c | gcc | 4.0 | 100 | 900 |  |  | 2 | 1 |"
     assert not any("fired in a forced step" in line for line in _kernels.lines([some], []))
+
+
+def test_rows_keep_their_order_whatever_model_ends_first(monkeypatch):
+    some = _kernels.Row("", 40, "", "gcc", "12", "-O3", 4.0, 100.0, 900.0, {"f": 900.0}, 0.0, 0, 0, 1, 1, 1)
+    monkeypatch.setattr(_kernels, "workload", lambda *given: None)
+    monkeypatch.setattr(
+        _kernels,
+        "row",
+        lambda name, model, runs, settle, board, chain, more=(): replace(
+            some, model=name, core=board.cpu, compiler=chain
+        ),
+    )
+
+    def backwards(work, items, tell):
+        pickle.dumps((work, items))  # for other processes
+        yield from [work(item, tell) for item in items][::-1]
+
+    told = []
+    rows = _kernels.measure(["zig", "gcc"], (40, 50), told.append, backwards)
+    assert rows == _kernels.measure(["zig", "gcc"], (40, 50))
+    assert [(r.model, r.core, r.compiler) for r in rows[:3]] == [
+        ("cuba_lif", "cortex-m4", "zig"), ("cuba_lif", "cortex-m4", "gcc"), ("cuba_lif", "cortex-m0", "zig"),
+    ]  # fmt: skip
+    assert "adlif, blocks, N = 50, cortex-m55, zig" not in told and "adlif, blocks, N = 50, mps3-an547, zig" in told
