@@ -14,9 +14,10 @@ from lnp_edge.firmware_gen.folder import write
 from lnp_edge.firmware_gen.network import CSRC
 from lnp_edge.firmware_gen.startup import stack_bytes
 from lnp_edge.spec import layout
-from lnp_edge.spec.board import Board
+from lnp_edge.spec.board import AVR, Board
 from lnp_edge.spec.model import QuantizedModel
 
+AVR_TABLES = 32_767  # bytes: the largest object where a pointer has 16 bits
 PLAIN = "net"  # a name that is free
 WORD = re.compile(r"\b(?:lnp|LNP)_\w+")
 OWN = re.compile(rf"(lnp|LNP)_{PLAIN}(?![a-z0-9])", re.I)
@@ -61,7 +62,7 @@ def _files(model: QuantizedModel, board: Board, name: str, app: bool, selftest: 
         files |= link.files(model, board, name, selftest)
     files["README.md"] = _readme(model, board, name, app)
     files |= {p.name: p.read_text("utf-8") for p in sorted(CSRC.iterdir()) if _belongs(p, app)}
-    of_board = startup.files(board, stack_bytes(model))
+    of_board = startup.files(board, stack_bytes(model, board))
     for path in sorted(of_board.keys() & files):
         raise BoardError(f"{board.name}: {path} is a file of lnp", "rename the driver, and [uart] driver with it")
     files |= of_board
@@ -161,10 +162,13 @@ def _check_fits(model: QuantizedModel, board: Board, app: bool) -> None:
     flash = layout.table_bytes(model)
     if flash > board.flash.size:
         raise DoesNotFit(f"needs {flash} B flash for its tables, {board.name} has {board.flash.size}", try_next)
-    networks, more, what = 1, link.ram_bytes(model), "state, link and stack"
+    whole = layout.struct_bytes(model)
+    if board.family == AVR and whole > AVR_TABLES:
+        raise DoesNotFit(f"needs {whole} B for its tables, avr-gcc has no more than {AVR_TABLES} for all", try_next)
+    networks, more, what = 1, link.ram_bytes(model, board), "state, link and stack"
     if app:
         networks, more, what = model.open_windows, 4 * model.n_in, "states and stack"
-    ram = networks * layout.state_bytes(model) + more + stack_bytes(model)
+    ram = networks * layout.state_bytes(model) + more + stack_bytes(model, board)
     if ram > board.ram.size:
         raise DoesNotFit(f"needs {ram} B RAM for {what}, {board.name} has {board.ram.size}", try_next)
 
@@ -184,15 +188,15 @@ def _readme(model: QuantizedModel, board: Board, name: str, app: bool) -> str:
         elf=commands.output(name, own),
         driver=board.uart,
         others="".join(f"make TOOLCHAIN={other}\n" for other in others),
-        **(_of_app(model, board, name) if app else _of_server(model)),
+        **(_of_app(model, board, name) if app else _of_server(model, board)),
         **example(model, name),
     )
 
 
-def _of_server(model: QuantizedModel) -> dict[str, str]:
+def _of_server(model: QuantizedModel, board: Board) -> dict[str, str]:
     """The parts of the README about the program that lnp verify asks."""
     return {
-        "more_ram": f"| link buffers, in RAM | {link.ram_bytes(model)} |\n",
+        "more_ram": f"| link buffers, in RAM | {link.ram_bytes(model, board)} |\n",
         "does": "answers requests on the serial line.\n`lnp verify` compares it with the model, bit for bit.",
         "others_are": (
             "`lnp_link.*`, `lnp_serve.c`, `lnp_cobs.*`, `lnp_wire.h`\nand `lnp_config.h` are the serial link."

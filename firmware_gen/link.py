@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from lnp_edge.firmware_gen import network, startup, wire
 from lnp_edge.spec import layout, protocol
-from lnp_edge.spec.board import Board
+from lnp_edge.spec.board import AVR, Board
 from lnp_edge.spec.model import QuantizedModel
 
 FILES = ("lnp_link", "lnp_serve", "lnp_selftest", "lnp_cobs")  # stems in csrc
@@ -12,6 +12,8 @@ REQUEST_HEAD = protocol.REQUESTS["steps"].struct.size
 REPLY_HEAD = protocol.REPLIES["steps"].struct.size
 PUSH_HEAD = protocol.REPLIES["push"].struct.size
 BUILD = "#define LNP_BUILD 0u  // CRC-32 of the files"
+PAYLOAD = 512  # bytes
+SCARCE = ("atmega328p",)  # cores with 2 KiB of RAM
 CODE_BYTES = 16_384  # of flash beyond the tables, which a program with the self-test may take
 
 
@@ -21,31 +23,37 @@ def files(model: QuantizedModel, board: Board, name: str, tested: bool = True) -
     return {"lnp_wire.h": wire.header(), "lnp_config.h": _config(model, board, name, tested)} | drivers
 
 
-def max_payload(model: QuantizedModel) -> int:
-    """Bytes of the largest payload: 512, or more if the request or reply of one step needs it."""
+def max_payload(model: QuantizedModel, board: Board) -> int:
+    """Bytes of the largest payload: 512, or 128 where RAM is scarce, or more if a message needs it."""
+    usual = protocol.MIN_PAYLOAD if board.cpu in SCARCE else PAYLOAD
     steps = max(REQUEST_HEAD + 2 * model.n_in, REPLY_HEAD + 4 * (model.n_out + 1))
-    return max(protocol.MIN_PAYLOAD, steps, PUSH_HEAD + 4 * model.n_out)
+    return max(usual, steps, PUSH_HEAD + 4 * model.n_out, 4 * len(layout.tables(model)))
 
 
-def max_steps(model: QuantizedModel) -> int:
+def max_steps(model: QuantizedModel, board: Board) -> int:
     """The number of steps that fit in one request."""
-    return (max_payload(model) - REQUEST_HEAD) // (2 * model.n_in)
+    return (max_payload(model, board) - REQUEST_HEAD) // (2 * model.n_in)
 
 
-def max_digests(model: QuantizedModel) -> int:
+def max_digests(model: QuantizedModel, board: Board) -> int:
     """The number of digests that fit in one reply."""
-    return (max_payload(model) - REPLY_HEAD) // 4 - model.n_out
+    return (max_payload(model, board) - REPLY_HEAD) // 4 - model.n_out
 
 
-def ram_bytes(model: QuantizedModel) -> int:
-    """RAM of the link, without the state: two frames and the counts of one step."""
-    frame = protocol.HEADER.size + max_payload(model) + protocol.CRC_BYTES
-    return 2 * frame + 2 * model.n_in
+def ram_bytes(model: QuantizedModel, board: Board) -> int:
+    """RAM of the link, without the state: two frames and the counts of one step. On AVR, where each byte counts, also
+    the ring for what is received, the directory of tables, which is no table, and single variables."""
+    frame = protocol.HEADER.size + max_payload(model, board) + protocol.CRC_BYTES
+    rest = 0
+    if board.family == AVR:
+        ring = next(size for size in (256, 1024, 4096) if size > frame + frame // 254 + 3)  # as in boards/common/avr.c
+        rest = ring + 6 * len(layout.tables(model)) + 128
+    return 2 * frame + 2 * model.n_in + rest
 
 
 def selftest(model: QuantizedModel, board: Board) -> tuple[int, ...]:
     """What the self-test of lnp verify has room for, bytes of RAM: (), (a saved state,) or (that, and a stream too)."""
-    state, needs = layout.state_bytes(model), ram_bytes(model) + startup.stack_bytes(model)
+    state, needs = layout.state_bytes(model), ram_bytes(model, board) + startup.stack_bytes(model, board)
     saved = 4 * (model.state_words + 4)
     stream = model.open_windows * (state + 16) + 4 * model.n_in + 2 * len(model.channels) + 64
     room = board.ram.size - state - needs - saved if board.flash.size - layout.table_bytes(model) >= CODE_BYTES else -1
@@ -73,9 +81,9 @@ def _config(model: QuantizedModel, board: Board, name: str, tested: bool) -> str
             f"#define LNP_MODEL(x) lnp_{name}_##x",
             *(f"#define LNP_{key} LNP_{up}_{key}" for key in keys),
             f"#define LNP_READOUT {network.readout(model)}",
-            f"#define LNP_MAX_PAYLOAD {max_payload(model)}u",
-            f"#define LNP_MAX_STEPS {max_steps(model)}u  // in one request",
-            f"#define LNP_MAX_DIGESTS {max_digests(model)}u  // in one reply",
+            f"#define LNP_MAX_PAYLOAD {max_payload(model, board)}u",
+            f"#define LNP_MAX_STEPS {max_steps(model, board)}u  // in one request",
+            f"#define LNP_MAX_DIGESTS {max_digests(model, board)}u  // in one reply",
             f"#define LNP_TESTS_STATE {tests > 0:d}  // whether there is room for the self-test of save and load",
             f"#define LNP_TESTS_STREAM {tests > 1:d}  // and of a stream",
             "",

@@ -192,7 +192,7 @@ def _loops(
     at = [f"{array}_at" for array in found]
     kind, place = next(iter(found.values()))
     in_tables = any("tables->" in where for _, where in found.values())
-    text = [f"const lnp_{name}_tables_t *tables = &lnp_{name}_tables;"] * in_tables
+    text = [f"const LNP_FLASH lnp_{name}_tables_t *tables = &lnp_{name}_tables;"] * in_tables
     if n <= FEW and end == f"{n}u":
         text += [f"{pointer}{array}_at = {where};" for array, (pointer, where) in found.items()]
         return _indented(text + [line for k in range(n) for line in one(k, n)])

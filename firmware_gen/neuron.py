@@ -46,7 +46,7 @@ def _arrays(population: Population, statements: Iterable[Statement]) -> Arrays:
     for name, stored in population.module.TABLES.items():
         if name in used:
             kind = stored.table(population.params[name]).dtype.name
-            found[name] = (f"const {kind}_t *", f"tables->{population.name}_{name}")
+            found[name] = (f"const LNP_FLASH {kind}_t *", f"tables->{population.name}_{name}")
     return found
 
 
@@ -148,7 +148,8 @@ def reachable(population: Population, drives: list[int], name: str) -> str:
         for k, variable in enumerate(module.STATE)
     ]
     title = f"// Of a loaded state, computed by lnp_edge/neurons/{population.neuron}.py; see lnp_state.h."
-    return "\n".join([title, f"static const uint32_t reach_{own}[{population.n}][5] = {{", text, "};", "", *functions])
+    head = f"static const LNP_FLASH uint32_t reach_{own}[{population.n}][5] = {{"
+    return "\n".join([title, head, text, "};", "", *functions])
 
 
 def encoder(encoder: str, tables: str) -> str:

@@ -15,7 +15,7 @@ from elftools.elf.constants import SH_FLAGS
 from elftools.elf.elffile import ELFFile
 
 from lnp_edge.firmware_gen import elf
-from lnp_edge.spec.board import ARM, Board
+from lnp_edge.spec.board import ARM, AVR, Board
 
 EXCEPTION = 36  # B that a Cortex-M pushes where an interrupt begins, one word of it to align them: ARM B1.5.6
 MOST_CALLS = 100_000  # that are followed: of a firmware some hundreds
@@ -47,7 +47,9 @@ Functions = dict[int, Function]  # by where they begin
 
 
 def of(image: Path, board: Board) -> Stack:
-    """The stack of an image for an Arm or RISC-V core. Raises BoardError if it is none."""
+    """The stack of an image; of Arm and RISC-V cores alone with a bound. Raises BoardError if it is none."""
+    if board.family == AVR:
+        return elf.read(image, lambda file: Stack(None, file.get_section_by_name(".stack")["sh_size"], why="of AVR, no calls are read"))
     return elf.read(image, lambda file: _stack(file, board))
 
 

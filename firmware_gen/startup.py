@@ -8,20 +8,23 @@ from string import Template
 from lnp_edge import boards
 from lnp_edge.base.errors import BoardError
 from lnp_edge.base.files import read_bounded
-from lnp_edge.spec.board import Board
+from lnp_edge.spec.board import AVR, Board
 from lnp_edge.spec.model import QuantizedModel
 
 COMMON = boards.FOLDER / "common"
 # tests/firmware_gen/test_build.py checks that the frames of all functions of a build fit together.
 STACK_BYTES = 2048
 HELIUM_BYTES = 512  # that csrc/lnp_helium.h takes: halfwords of 256 targets
+AVR_STACK_BYTES = 512  # without the inputs of a step: its RAM is small, and so are its registers
 INPUTS = 448  # of a step that it has room for
 MAX_BYTES = 2**20  # of a driver
 WATCHDOG = "_watchdog"  # ends the name of a watchdog's driver
 
 
-def stack_bytes(model: QuantizedModel) -> int:
+def stack_bytes(model: QuantizedModel, board: Board) -> int:
     """Bytes of RAM that are kept for the stack: a step has its inputs there, 2 bytes each."""
+    if board.family == AVR:
+        return AVR_STACK_BYTES + 2 * len(model.inputs)
     return STACK_BYTES + 16 * (max(0, len(model.inputs) - INPUTS + 7) // 8)
 
 
@@ -30,7 +33,7 @@ def files(board: Board, stack: int = STACK_BYTES) -> dict[str, str]:
     found = _driver(board, "UART", board.uart)
     if not board.family:
         return found
-    found |= {f"{stem}.c": _text(COMMON / f"{stem}.c") for stem in ("memory", board.family)}
+    found |= {f"{stem}.c": _text(COMMON / f"{stem}.c") for stem in _stems(board)}
     found["lnp.ld"] = Template(_text(COMMON / f"{board.family}.ld")).safe_substitute(
         flash_origin=f"0x{board.flash.origin:08X}",
         flash_size=board.flash.size,
@@ -39,6 +42,10 @@ def files(board: Board, stack: int = STACK_BYTES) -> dict[str, str]:
         stack_bytes=stack + (HELIUM_BYTES if board.cpu == "cortex-m55" else 0),
     )
     return found
+
+
+def _stems(board: Board) -> tuple[str, ...]:
+    return (board.family,) if board.family == AVR else ("memory", board.family)  # avr-libc has what memory.c has
 
 
 def _text(path: Path) -> str:

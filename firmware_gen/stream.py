@@ -91,9 +91,9 @@ def source(model: QuantizedModel, name: str) -> str:
     for key, values in (("low", decision.low), ("high", decision.high)):
         if values:
             body = tables.wrap([str(v) for v in values])
-            lines.append(f"static const int16_t decision_{key}[{len(values)}] = {{\n{body}\n}};")
+            lines.append(f"static const LNP_FLASH int16_t decision_{key}[{len(values)}] = {{\n{body}\n}};")
     if decision.levels:
         body = tables.wrap([f"{{{margin}u, {percent}}}" for margin, percent in decision.levels])
-        lines.append(f"static const lnp_level_t decision_level[{len(decision.levels)}] = {{\n{body}\n}};")
+        lines.append(f"static const LNP_FLASH lnp_level_t decision_level[{len(decision.levels)}] = {{\n{body}\n}};")
     defines = [f"#define LNP_{key} {value}" for key, value in constants.items()]
     return "\n".join([*lines, *defines, "", '#include "lnp_push.h"', ""])

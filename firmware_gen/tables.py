@@ -70,7 +70,7 @@ def header(model: QuantizedModel, name: str) -> str:
 
 // Not defined in the file that reads it: the compiler cannot fold a table into instructions, so the
 // network runs on the tables in flash, which the link checks.
-extern const lnp_{name}_tables_t lnp_{name}_tables;
+extern const LNP_FLASH lnp_{name}_tables_t lnp_{name}_tables;
 
 #if LNP_{up}_FINGERPRINT != 0x{model.fingerprint:08X}u
 #error "lnp_{name}.h belongs to another model: run lnp generate again"
@@ -80,7 +80,7 @@ extern const lnp_{name}_tables_t lnp_{name}_tables;
 
 def definition(model: QuantizedModel, name: str) -> str:
     """All tables in the order of layout.tables, with a comment before each matrix."""
-    parts = [f"const lnp_{name}_tables_t lnp_{name}_tables = {{"]
+    parts = [f"const LNP_FLASH lnp_{name}_tables_t lnp_{name}_tables = {{"]
     firsts = {f"w_{p.name}_{next(iter(layout.of(model, p).tables(model, p)))}": p for p in model.projections}
     for table, array in layout.tables(model).items():
         if table in firsts:
@@ -98,7 +98,7 @@ def _matrix_comment(p: Projection) -> str:
 
 def directory(model: QuantizedModel, name: str) -> str:
     """The list of tables that the link serves with `tables` and `read`."""
-    rows = [f"    {{lnp_{name}_tables.{table}, {array.nbytes}u}}," for table, array in layout.tables(model).items()]
+    rows = [f"    {{&lnp_{name}_tables.{table}[0], {array.nbytes}u}}," for table, array in layout.tables(model).items()]
     return "\n".join([f"const lnp_table_t lnp_{name}_directory[LNP_{name.upper()}_TABLES] = {{", *rows, "};\n"])
 
 

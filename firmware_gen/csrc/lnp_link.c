@@ -14,7 +14,7 @@ static void send_frame(uint8_t *frame, uint8_t type, uint16_t sid, uint16_t seq,
     lnp_put_u16(frame + LNP_WIRE_SID_AT, sid);
     lnp_put_u16(frame + LNP_WIRE_SEQ_AT, seq);
     lnp_put_u16(frame + LNP_WIRE_LEN_AT, (uint16_t)payload);
-    lnp_put_u32(frame + HEADER + payload, lnp_crc32(0, frame, HEADER + payload));
+    lnp_put_u32(frame + HEADER + payload, lnp_crc32(0, frame, (size_t)(HEADER + payload)));
     lnp_cobs_send(frame, HEADER + payload + CRC, lnp_board_write);
 }
 
@@ -43,7 +43,7 @@ static bool frame_is_sound(const uint8_t *frame, uint32_t length)
         lnp_get_u16(frame + LNP_WIRE_LEN_AT) != length - HEADER - CRC) {
         return false;
     }
-    return lnp_get_u32(frame + length - CRC) == lnp_crc32(0, frame, length - CRC);
+    return lnp_get_u32(frame + length - CRC) == lnp_crc32(0, frame, (size_t)(length - CRC));
 }
 
 // Another version has other rules, and a reply is not for us: two devices on one line, or one that

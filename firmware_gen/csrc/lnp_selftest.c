@@ -22,6 +22,13 @@ static int16_t sample[LNP_CHANNELS];
 // Samples of the stream so far; none, if there is something else in its memory.
 static uint32_t pushed = UINT32_MAX;
 
+// What a size of the request is here; 0, which no state has, where a size_t has too few bits for it.
+static size_t whole_size(uint32_t size)
+{
+    const size_t same = (size_t)size;
+    return same == size ? same : 0;
+}
+
 static uint16_t serve_save(const lnp_link_t *link, uint8_t *reply, uint32_t *reply_length,
                            const uint8_t *payload, uint32_t length)
 {
@@ -41,7 +48,7 @@ static uint16_t serve_save(const lnp_link_t *link, uint8_t *reply, uint32_t *rep
         return LNP_NAK_RANGE;
     }
     pushed = UINT32_MAX;
-    const bool saved = LNP_MODEL(save)(&link->net, scratch.saved, lnp_get_save_size(payload));
+    const bool saved = LNP_MODEL(save)(&link->net, scratch.saved, whole_size(lnp_get_save_size(payload)));
     lnp_put_save_run(reply, link->run);
     lnp_put_save_t(reply, link->net.t);
     lnp_put_save_label(reply, (uint16_t)LNP_MODEL(argmax)(&link->net));
@@ -88,10 +95,10 @@ static uint16_t serve_load(lnp_link_t *link, uint8_t *reply, uint32_t *reply_len
         return LNP_NAK_RUN;
     }
     const uint32_t body = LNP_SAVE_BYTES - SAVE_CRC;
-    const uint32_t crc = lnp_crc32(lnp_crc32(0, scratch.saved + body, SAVE_CRC), scratch.saved, body);
+    const uint32_t crc = lnp_crc32(lnp_crc32(0, scratch.saved + body, SAVE_CRC), scratch.saved, (size_t)body);
     uint16_t loaded = 2;
     if (crc == lnp_get_load_crc(payload)) {
-        loaded = LNP_MODEL(load)(&link->net, scratch.saved, lnp_get_load_size(payload)) ? 1 : 0;
+        loaded = LNP_MODEL(load)(&link->net, scratch.saved, whole_size(lnp_get_load_size(payload))) ? 1 : 0;
     }
     link->run = lnp_get_load_run(payload);
     lnp_put_load_run(reply, link->run);

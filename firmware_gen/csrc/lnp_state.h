@@ -143,7 +143,7 @@ static bool unused_bits_are_zero(const uint8_t *from, uint32_t words, uint32_t n
 // Whether |x / 4 + 2^k y / 4| and |x / 4 - 2^k y / 4| are within reach[3] and reach[4]; k is reach[2]. The
 // quotients are rounded down. |x| <= reach[0] < 2^31, |y| <= reach[1] and 2^k |y| <= 2^31 * 3 / 2 if k > 0:
 // no sum overflows.
-LNP_ONCE bool pair_is_within(const uint8_t *from_x, const uint8_t *from_y, const uint32_t *reach)
+LNP_ONCE bool pair_is_within(const uint8_t *from_x, const uint8_t *from_y, const LNP_FLASH uint32_t *reach)
 {
     const int32_t x = (int32_t)lnp_get_u32(from_x) >> 2;
     const int32_t y = (int32_t)lnp_get_u32(from_y);

@@ -5,9 +5,18 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+// What tables are, which are read where they lie: constants in flash. AVR reads its flash by instructions of
+// its own, for which gcc has a name in its own dialect of C, -std=gnu11. Without it, and in C++, constants
+// are in RAM.
+#if defined(__FLASH) && !defined(__cplusplus)
+#define LNP_FLASH __flash
+#else
+#define LNP_FLASH
+#endif
+
 // One table in flash.
 typedef struct {
-    const void *data;
+    const LNP_FLASH void *data;
     uint32_t bytes;
 } lnp_table_t;
 

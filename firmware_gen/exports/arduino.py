@@ -42,4 +42,4 @@ def use(library: Library) -> str:
     return f"""Copy this folder to `libraries/{library.package}` of your sketchbook, or choose Sketch, Include Library,
 Add .ZIP Library with a ZIP of it. Then open File, Examples, {library.package}, blink.
 
-On AVR the compiler puts tables into RAM: there the network must fit into that."""
+On AVR the tables stay in flash, in all 32,767 bytes at most; states and the windows of a stream are in RAM."""

@@ -101,7 +101,7 @@ def _stack(cost: BoardCost) -> Iterator[str]:
     if found:
         yield f"Stack: {'; '.join(filter(None, (in_bytes(found), took)))}."
     elif took:
-        yield f"Stack: {took}, of {stack_bytes(cost.model):,} B."
+        yield f"Stack: {took}, of {stack_bytes(cost.model, cost.board):,} B."
 
 
 def in_bytes(stack: Stack) -> str:

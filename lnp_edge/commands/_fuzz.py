@@ -89,7 +89,9 @@ def corpus(model: QuantizedModel, target: str, kept: list[bytes]) -> list[bytes]
         }
         frame = protocol.encode(Frame(REQUESTS["tables"].type, 7, 3, b""))
         raw = bytes([1, 0, len(frame)]) + frame
-        long = protocol.encode(Frame(REQUESTS["tables"].type, 7, 3, b"\1" * (link.max_payload(model) + 40)))
+        long = protocol.encode(
+            Frame(REQUESTS["tables"].type, 7, 3, b"\1" * (link.max_payload(model, boards.get("host")) + 40))
+        )
         parts = b"".join(
             bytes([1, 0, len(part)]) + part for at in range(0, len(long), 255) if (part := long[at : at + 255])
         )

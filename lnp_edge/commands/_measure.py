@@ -120,7 +120,7 @@ def cost(
     sizes : of the firmware on the board; None: it is built
     cycles : of a step, by the board's own counter
     """
-    found, of_link = BoardCost(model, board, cycles=cycles), link.ram_bytes(model)
+    found, of_link = BoardCost(model, board, cycles=cycles), link.ram_bytes(model, board)
     if sizes:
         tested = max(link.selftest(model, board), default=0)  # one block for all; some B more than it takes
         found = replace(found, flash=sizes.flash, ram=sizes.ram, link=of_link + tested)

@@ -15,12 +15,12 @@ from lnp_edge.base.console import listing, mark, out
 from lnp_edge.base.install import INSTALL
 from lnp_edge.commands import _own_boards
 from lnp_edge.firmware_gen.commands import COMPILERS
-from lnp_edge.spec.board import ARM, RISCV, Board
+from lnp_edge.spec.board import ARM, AVR, RISCV, Board
 
 HELP = "list installed and missing tools, and how to install them"
 EXAMPLE = "  lnp doctor"
 
-TITLES = {ARM: "Arm", RISCV: "RISC-V"}
+TITLES = {ARM: "Arm", RISCV: "RISC-V", AVR: "AVR"}
 MOST_FOUND = 28  # characters of a path; a longer one is in --json
 PACKAGES = {
     "ziglang": "compiler for every board, no root",
@@ -84,6 +84,8 @@ def programs(known: list[Board]) -> dict[str, str]:
     for b in known:
         if b.start == "qemu":
             of.setdefault((b.qemu[0], "emulator of"), []).append(b.name)
+        if b.start == "simavr":
+            of.setdefault(("simavr", "emulator of"), []).append(b.name)
     return found | {program: f"{what} {', '.join(names)}" for (program, what), names in of.items()}
 
 

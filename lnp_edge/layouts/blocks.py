@@ -89,7 +89,7 @@ def adding(p, table, found, by_hand, add, each):
     weights, of a block; add : the function of a row"""
     weights, groups, done, times = list(found)[-1], _groups(p), "", f"{each}u * " * (each > 1)
     pointers = "".join(
-        f"    const {array.dtype.name}_t *{part} = {table}_{part};\n    LNP_OPAQUE({part});\n"
+        f"    const LNP_FLASH {array.dtype.name}_t *{part} = {table}_{part};\n    LNP_OPAQUE({part});\n"
         for part, array in found.items()
     )
     if by_hand:

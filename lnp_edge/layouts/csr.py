@@ -54,7 +54,7 @@ def body(model, p, table, x):
     parts = tables(model, p)
     indices, data = (8 * parts[part].itemsize for part in ("indices", "data"))
     pointers = "".join(
-        f"    const {array.dtype.name}_t *{part} = {table}_{part};\n    LNP_OPAQUE({part});\n"
+        f"    const LNP_FLASH {array.dtype.name}_t *{part} = {table}_{part};\n    LNP_OPAQUE({part});\n"
         for part, array in parts.items()
     )
 

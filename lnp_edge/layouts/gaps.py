@@ -55,9 +55,9 @@ def body(model, p, table, x):
     indptr = tables(model, p)["indptr"].dtype.name
     if by_hand(model, p):
         done = f"    if (rows_of_{p.name}(sums, indptr, entries, entries, z, {words}u)) {{\n        return;\n    }}\n"
-    return f"""    const {indptr}_t *indptr = {table}_indptr;
+    return f"""    const LNP_FLASH {indptr}_t *indptr = {table}_indptr;
     LNP_OPAQUE(indptr);
-    const int8_t *entries = {table}_entries;
+    const LNP_FLASH int8_t *entries = {table}_entries;
     LNP_OPAQUE(entries);
 {done}    LNP_EACH_SPIKE(j, z, {words}u)
     {{

@@ -17,7 +17,7 @@ from lnp_edge.base.files import read_bounded
 from lnp_edge.spec.plugins import unknown
 from lnp_edge.spec.protocol import NAME_BYTES
 
-ARM, RISCV = "cortex_m", "riscv"  # boards/common/<family>.c and .ld start every core of a family
+ARM, RISCV, AVR = "cortex_m", "riscv", "avr"  # boards/common/<family>.c and .ld start every core of a family
 FAMILIES = {
     "cortex-m0": ARM,
     "cortex-m0plus": ARM,
@@ -27,12 +27,14 @@ FAMILIES = {
     "cortex-m33": ARM,
     "cortex-m55": ARM,
     "rv32imac": RISCV,
+    "atmega2560": AVR,
+    "atmega328p": AVR,
     "host": "",
 }
 CPUS = tuple(FAMILIES)
 QEMU = {ARM: ("qemu-system-arm",), RISCV: ("qemu-system-riscv32", "-bios", "none")}  # a family's emulator
 TOOLCHAINS = ("gcc", "zig", "host")
-STARTS = ("unicorn", "qemu", "rp2040py", "process", "serial")
+STARTS = ("unicorn", "qemu", "rp2040py", "simavr", "process", "serial")
 UNICORN_CPUS = ("cortex-m0", "cortex-m3", "cortex-m4", "cortex-m7", "cortex-m33", "rv32imac")
 CHIPS = "chips"  # beside the folders of boards: what several boards share
 # What a chip's file may hold.
@@ -72,7 +74,7 @@ class Identity:
 class Board:
     """The facts of one board.
 
-    start : unicorn, qemu, rp2040py and process are started by lnp; serial is real hardware
+    start : unicorn, qemu, rp2040py, simavr and process are started by lnp; serial is real hardware
     chip : the file in chips/ that its facts come from, if they do
     """
 
@@ -271,6 +273,10 @@ class _Reader:
             self.number("uart.irq", 0, ARMV6M_IRQ)
         if b.family == RISCV and "irq" in b.registers:
             raise self.fail("uart.irq", b.registers["irq"], "none on RISC-V, whose drivers poll")
+        if b.family == AVR:
+            self.choice("toolchain", ("gcc",))
+        if (b.family == AVR) != (b.start == "simavr") and b.start != "serial":
+            raise self.fail("start", b.start, "simavr or serial on AVR, and on nothing else simavr")
         if b.family == ARM and b.flash.origin % VECTORS:
             raise self.fail("flash.origin", hex(b.flash.origin), f"a multiple of {VECTORS}, for the vector table")
         if _overlap(b.flash, b.ram):

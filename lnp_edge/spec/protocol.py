@@ -22,10 +22,10 @@ VERSION = 1
 HEADER = struct.Struct("<BBHHH")
 CRC_BYTES = 4
 REPLY = 0x80
-MIN_PAYLOAD = 512  # bytes a device always accepts and may send
 MOST_RATES = 8  # times its first rate that a line may have: CALL is then still heard as one byte each
 LOST_BYTES = 8192  # and the longest frame: after as many without a sound frame a device is at its first rate again
 CALL = b"\xff"  # one low bit, then high: a byte to a receiver of every rate from the sender's to MOST_RATES times that
+MIN_PAYLOAD = 128  # bytes a device always accepts and may send
 NAME_BYTES = 24
 
 FORMATS = {"u8": "B", "u16": "H", "u32": "I", "i16": "h", "i32": "i", "name": f"{NAME_BYTES}s"}

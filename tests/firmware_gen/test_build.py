@@ -57,7 +57,8 @@ def assert_runs_like_the_oracle(port, steps=150, kind="layer", **which):
         assert found.digests.tolist() == digests
         assert device.state().tolist() == words
         assert found.y.tolist() == y
-        assert found.cycles == 0, "of an emulator: QEMU's and unicorn's RISC-V count the cycles of the host"
+        counts = getattr(port, "counts", False)
+        assert (found.cycles > 0) == counts, "most emulators have no counter, or count the cycles of the host"
         arrays = layout.tables(model).values()
         assert device.table_crcs() == [zlib.crc32(a.tobytes()) for a in arrays]
         assert [device.read_table(k, a.nbytes) for k, a in enumerate(arrays)] == [a.tobytes() for a in arrays]
@@ -191,8 +192,10 @@ EMULATED = [
 @pytest.mark.usual_level
 @pytest.mark.parametrize(("name", "toolchain"), of_boards(EMULATED))
 def test_an_emulated_board_runs_like_the_oracle(firmware, name, toolchain):
-    image, board = firmware(name, kind="stack", toolchain=toolchain), boards.get(name)
-    assert_runs_like_the_oracle(open_board(board, image), kind="stack")
+    board = boards.get(name)
+    kind = "layer" if board.cpu in link.SCARCE else "stack"
+    image = firmware(name, kind=kind, toolchain=toolchain)
+    assert_runs_like_the_oracle(open_board(board, image), kind=kind)
     with image.open("rb") as file:
         symbols = [s.name for s in ELFFile(file).get_section_by_name(".symtab").iter_symbols()]
     by_hand = any(symbol.endswith("_asm") for symbol in symbols)
@@ -268,7 +271,7 @@ def test_the_stack_reserve_covers_every_function_at_once(tmp_path):
                 found = [frames.pop(place) for place in list(frames) if re.search(f":{names}", place)]
                 most += max(found, default=0)
             deepest = sum(frames.values()) + most + 32 + 4 * 9
-            assert most > 0 and deepest < stack_bytes(model), (kind, optimize, frames)
+            assert most > 0 and deepest < stack_bytes(model, boards.get("nucleo-f401re")), (kind, optimize, frames)
 
 
 def test_make_runs_the_same_command(tmp_path):
@@ -427,7 +430,7 @@ def test_the_ring_of_a_uart_holds_the_longest_frame(tmp_path, n_in, ring):
     call = ["arm-none-eabi-nm", "-S", path / "start.o"]
     text = subprocess.run(call, capture_output=True, text=True, check=True).stdout
     assert int(re.search(r"\w+ (\w+) b ring\n", text)[1], 16) == ring
-    assert len(protocol.encode(Frame(1, 2, 3, b"\1" * link.max_payload(model)))) < ring
+    assert len(protocol.encode(Frame(1, 2, 3, b"\1" * link.max_payload(model, board)))) < ring
 
 
 @pytest.mark.parametrize("content", [b"", b"no image", b"\x7fELF", None])

@@ -107,8 +107,10 @@ int main(void) { for (int k = 0; k < 3; k++) { fputs(names[k], stdout); putchar(
 
 @pytest.mark.parametrize("kind", MODELS)
 def test_files_are_ascii_without_trailing_blanks(kind):
-    for name in boards.names():
-        for path, text in generate(MODELS[kind](), boards.get(name)).items():
+    for board in map(boards.get, boards.names()):
+        if board.cpu in link.SCARCE and kind == "stack":
+            continue  # it does not fit
+        for path, text in generate(MODELS[kind](), board).items():
             assert text.isascii() and text.endswith("\n"), path
             assert not any(line != line.rstrip() for line in text.splitlines()), path
 
@@ -145,15 +147,21 @@ def test_a_model_without_synapses_or_channels_in_use_is_possible():
     parts = tuple(none if p.name == "rec" else p for p in model.projections)
     files = generate(replace(model, projections=parts).check(), board())
     assert ".w_rec_weights = {\n        0,\n    }," in files["lnp_net_tables.c"]
-    assert "{lnp_net_tables.w_rec_weights, 0u}," in files["lnp_net_tables.c"]
+    assert "{&lnp_net_tables.w_rec_weights[0], 0u}," in files["lnp_net_tables.c"]
 
 
 def test_a_step_holds_as_much_as_the_payload_allows():
-    model = tiny_model()
-    assert link.max_payload(model) == 512
-    assert (link.max_steps(model), link.max_digests(model)) == ((512 - 10) // 6, (512 - 16) // 4 - 4)
+    model, usual, small = tiny_model(), board(), boards.get("arduino-uno")
+    for on, payload in ((usual, 512), (small, 128)):
+        assert link.max_payload(model, on) == payload
+        assert (link.max_steps(model, on), link.max_digests(model, on)) == (
+            (payload - 10) // 6,
+            (payload - 16) // 4 - 4,
+        )
     wide = tiny_model(n_in=1024, n_out=256)
-    assert (link.max_payload(wide), link.max_steps(wide), link.max_digests(wide)) == (10 + 2048, 1, 254)
+    for on in (usual, small):
+        found = link.max_payload(wide, on), link.max_steps(wide, on), link.max_digests(wide, on)
+        assert found == (10 + 2048, 1, 254)
 
 
 # --- the folder

@@ -46,7 +46,7 @@ def assert_same_run(device, counts=COUNTS):
 
 
 @pytest.mark.parametrize("kind", MODELS)
-@pytest.mark.parametrize("max_payload", [512, 700, 65535])
+@pytest.mark.parametrize("max_payload", [128, 512, 700, 65535])
 def test_a_device_gives_digests_readout_and_state_over_many_frames(kind, max_payload):
     model = MODELS[kind]()
     device = Device(FakePort(model, max_payload=max_payload), model)
@@ -381,7 +381,7 @@ def test_the_real_firmware_of_another_model_is_refused(firmware):
         ({"state_words": 0}, "reports sizes"),
         ({"n_tables": 3}, "reports sizes"),
         ({"max_payload": 0}, "frames of 0 bytes"),
-        ({"max_payload": 511}, "frames of 511 bytes"),
+        ({"max_payload": 127}, "frames of 127 bytes"),
     ],
 )
 def test_a_greeting_that_is_not_the_models_is_refused(greeting, what):

@@ -89,8 +89,9 @@ def test_a_line_that_damages_changes_nothing(tmp_path, seed):
 def test_a_board_without_room_leaves_checks_out_and_says_so(tmp_path, more, left_out):
     need("cc")
     model = tiny_model()
-    size = layout.state_bytes(model) + link.ram_bytes(model) + stack_bytes(model) + more
-    write(generate(model, replace(boards.get("host"), ram=Region(0, size))), tmp_path)
+    host = boards.get("host")
+    size = layout.state_bytes(model) + link.ram_bytes(model, host) + stack_bytes(model, host) + more
+    write(generate(model, replace(host, ram=Region(0, size))), tmp_path)
     with closing(Socket(build(tmp_path).image)) as port:
         found = selftest.run(model, Device(port, model), seed=1)
     assert found.ok and [c.name for c in found.checks if c.left_out] == left_out

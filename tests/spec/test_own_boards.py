@@ -347,7 +347,7 @@ def test_every_program_that_a_board_needs_has_a_command_that_installs_it():
     assert all(b.name in found[b.qemu[0]] for b in known if b.start == "qemu")
     packages = doctor.debian()
     assert packages["qemu-system-riscv32"] == "qemu-system-misc" and "st-flash" not in packages
-    assert all(re.fullmatch(r"[a-z][a-z0-9.+-]+", package) for package in packages.values())
+    assert all(re.fullmatch(r"[a-z][a-z0-9.+ -]+", names) for names in packages.values())
 
 
 def test_the_missing_emulator_of_the_pico_is_said_with_the_command_that_installs_it(monkeypatch, tmp_path):

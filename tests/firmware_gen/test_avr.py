@@ -1,0 +1,102 @@
+"""Arduino Mega and Uno, in simavr: their tables stay in flash, their driver keeps up with the line, their RAM is told."""
+
+from contextlib import closing
+from dataclasses import replace
+
+import pytest
+from conftest import need_for
+from elftools.elf.elffile import ELFFile
+from test_build import assert_runs_like_the_oracle
+from tiny import ALL, tiny_model, tiny_stack
+
+from lnp_edge import boards
+from lnp_edge.base.errors import BoardError, DoesNotFit
+from lnp_edge.cli import main
+from lnp_edge.firmware_gen.build import build
+from lnp_edge.firmware_gen.generate import generate, stack_bytes, write
+from lnp_edge.interchange import onnx_file
+from lnp_edge.runtime import selftest
+from lnp_edge.runtime.device import Device
+from lnp_edge.runtime.ports import open_board
+from lnp_edge.spec import layout
+
+MEGA, UNO = boards.get("arduino-mega"), boards.get("arduino-uno")
+RAM = 0x80_0000  # where compilers count data from
+
+
+def symbols(image):
+    with image.open("rb") as file:
+        return {s.name: s["st_value"] for s in ELFFile(file).get_section_by_name(".symtab").iter_symbols()}
+
+
+def test_a_mega_reads_its_tables_in_flash_and_each_byte_in_time(firmware):
+    image = firmware("arduino-mega")
+    assert symbols(image)["lnp_net_tables"] < RAM < symbols(image)["ring"]
+    port = open_board(MEGA, image)
+    assert_runs_like_the_oracle(port)
+    assert port.late == 0
+
+
+def test_a_network_that_is_too_large_for_an_uno_is_refused_with_its_bytes():
+    with pytest.raises(DoesNotFit, match=r"needs 2182 B RAM for state, link and stack, arduino-uno has 2048\n") as e:
+        generate(tiny_stack(), UNO)
+    assert "choose another --board" in e.value.try_next
+    generate(tiny_model(), UNO)
+
+
+def test_tables_that_no_pointer_of_16_bits_reaches_are_refused():
+    large = tiny_model(n=200, density=0.4)
+    size = layout.struct_bytes(large)
+    assert size > 32_767
+    with pytest.raises(DoesNotFit, match=f"needs {size} B for its tables, avr-gcc has no more than 32767 for all"):
+        generate(large, MEGA)
+
+
+@pytest.mark.slow
+def test_memory_that_only_the_linker_knows_is_refused_with_its_bytes(tmp_path, monkeypatch):
+    need_for("arduino-uno")
+    small = replace(UNO, ram=replace(UNO.ram, size=1800))
+    monkeypatch.setattr(boards, "get", lambda name: small)
+    write(generate(tiny_model(), UNO, selftest=True), tmp_path)
+    script = tmp_path / "lnp.ld"
+    script.write_text(script.read_text().replace("LENGTH = 2048", "LENGTH = 1800"))
+    with pytest.raises(DoesNotFit, match=r"needs \d+ B RAM, arduino-uno has 1800"):
+        build(tmp_path)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("board", ["arduino-mega", "arduino-uno"])
+def test_an_avr_is_verified_whole(tmp_path, capsys, board):
+    need_for(board)
+    onnx_file.save(tiny_model(3), tmp_path / "m.onnx")
+    assert main(["verify", str(tmp_path / "m.onnx"), "--board", board, "--steps", "20"]) == 0
+    said = capsys.readouterr().out
+    assert "0 differences" in said and "decisions: 40 from single samples, 0 differences" in said
+    assert ("self-test, stream: left out" in said) == (board == "arduino-uno")
+    assert "The board's own counter:" in said
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", ["stack"])
+def test_the_stack_reserve_covers_the_self_test(firmware, kind):
+    """simavr begins with a RAM of zeros."""
+    model, image = ALL[kind](1), firmware("arduino-mega", kind=kind)
+    with closing(open_board(MEGA, image)) as port:
+        assert selftest.run(model, Device(port, model), seed=1).ok
+        with image.open("rb") as file:
+            section = ELFFile(file).get_section_by_name(".stack")
+            free, reserve = section["sh_addr"] - RAM, section["sh_size"]
+        end = MEGA.ram.end - RAM
+        used = end - next(at for at in range(free, end) if port.memory(at))
+    assert 200 < used < reserve == stack_bytes(model, MEGA)
+
+
+def test_the_missing_emulator_is_said_with_the_command_that_installs_it(monkeypatch, tmp_path):
+    from lnp_edge.runtime import simavr
+
+    monkeypatch.setattr(simavr, "find_library", lambda name: None)
+    simavr.library.cache_clear()
+    with pytest.raises(BoardError, match="needs simavr") as e:
+        simavr.library()
+    assert e.value.try_next == "sudo apt-get install simavr"
+    simavr.library.cache_clear()
