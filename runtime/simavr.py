@@ -14,7 +14,6 @@ from typing import Any
 
 from lnp_edge.base.errors import BoardError, LinkError
 from lnp_edge.base.install import INSTALL
-from lnp_edge.firmware_gen import elf
 from lnp_edge.runtime.in_process import InProcess
 from lnp_edge.spec.board import Board
 
@@ -66,8 +65,8 @@ def library() -> Any:
 
 @cache
 def _compiled() -> tuple[Callable[[int, int], int], Any]:
-    """run(avr, count): the state after so many instructions, or once it sleeps or ends. And what a core does that sleeps:
-    by default simavr waits so long."""
+    """run(avr, count): the state after so many instructions, or once it sleeps or ends. And what is done while it
+    sleeps: nothing, where simavr would wait so long."""
     import numba
 
     step = ctypes.CFUNCTYPE(ctypes.c_int, ctypes.c_size_t)(("avr_run", library()))
@@ -88,6 +87,23 @@ def _compiled() -> tuple[Callable[[int, int], int], Any]:
     return run, sleep
 
 
+def _segments(image: Path, board: Board) -> list[tuple[int, bytes]]:
+    """What an image loads into flash, and where to."""
+    try:
+        from elftools.common.exceptions import ELFError
+        from elftools.elf.elffile import ELFFile
+    except ImportError:
+        raise BoardError("the emulator needs pyelftools", INSTALL["pyelftools"]) from None
+    try:
+        with image.open("rb") as file:
+            found = [(s["p_paddr"], s.data()) for s in ELFFile(file).iter_segments("PT_LOAD") if s["p_filesz"]]
+        if not all(board.flash.origin <= at and at + len(code) <= board.flash.end for at, code in found):
+            raise ELFError("it exceeds the flash")
+    except (OSError, ELFError) as e:
+        raise BoardError(f"{image} is no image for {board.name}: {e}", "build it first: lnp build DIR") from None
+    return found
+
+
 class Simavr(InProcess):
     """counts : whether its counter of cycles is the chip's
 
@@ -98,14 +114,14 @@ class Simavr(InProcess):
 
     def __init__(self, board: Board, image: Path):
         super().__init__()
-        elf.check(image, board)
-        code, avr = elf.flash_bytes(image, board.flash.origin), library()
+        avr = library()
         self._avr = avr.avr_make_mcu_by_name(board.cpu.encode())
         avr.avr_init(self._avr)
         self._run_some, sleep = _compiled()
         self._set(ctypes.c_uint64, ctypes.cast(avr.avr_callback_sleep_raw, ctypes.c_void_p).value, sleep.address)
         self._set(ctypes.c_uint32, CLOCK, board.clock_hz)
-        avr.avr_loadcode(self._avr, code, len(code), board.flash.origin)
+        for at, code in _segments(image, board):
+            avr.avr_loadcode(self._avr, code, len(code), at)
         avr.avr_ioctl(self._avr, FLAGS, ctypes.byref(ctypes.c_uint32(0)))  # prints nothing, and does not nap either
         self._line = avr.avr_io_getirq(self._avr, LINES, INPUT)
         self._quiet = self._ran = self._held = self.late = 0

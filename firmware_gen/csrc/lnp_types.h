@@ -8,7 +8,7 @@
 // What tables are, which are read where they lie: constants in flash. AVR reads its flash by instructions of
 // its own, for which gcc has a name in its own dialect of C, -std=gnu11. Without it, and in C++, constants
 // are in RAM.
-#if defined(__FLASH) && !defined(__cplusplus)
+#if defined(__FLASH) && !defined(__STRICT_ANSI__) && !defined(__cplusplus)
 #define LNP_FLASH __flash
 #else
 #define LNP_FLASH

@@ -1,4 +1,4 @@
-"""Arduino Mega and Uno, in simavr: their tables stay in flash, their driver keeps up with the line, their RAM is told."""
+"""Arduino Mega and Uno in simavr: tables stay in flash, the driver keeps up with the line, too little RAM is told."""
 
 from contextlib import closing
 from dataclasses import replace

@@ -181,7 +181,7 @@ def test_a_repeated_request_is_answered_from_memory(line):
 def test_steps_come_back_with_number_readout_and_digests(line):
     line.ask("hello")
     digests, _, _ = oracle(150)
-    most = link.max_steps(tiny_model())
+    most = link.max_steps(tiny_model(), boards.get("host"))
     frame = line.ask("steps", steps_payload(0, most), seq=2)
     run, t, cycles, crc, *words = struct.unpack(f"<IIII{4 + most}I", frame.payload)
     assert (run, t, cycles, crc) == (0, most, 0, zlib.crc32(steps_payload(0, most)[10:]))

@@ -234,6 +234,20 @@ def test_what_the_emulator_cannot_start_is_refused_with_its_key(tmp_path, key, v
     assert e.value.try_next.startswith("allowed: ")
 
 
+AVR = {"cpu": '"atmega2560"', "start": '"simavr"'}
+
+
+@pytest.mark.parametrize(("changes", "said"), [
+    ({"toolchain": '"zig"'}, "toolchain is 'zig'"),
+    ({"start": '"qemu"', "machine": '"mega2560"'}, "start is 'qemu'"),
+    ({"cpu": '"cortex-m4"'}, "start is 'simavr'"),
+])  # fmt: skip
+def test_an_avr_is_built_by_gcc_and_emulated_by_simavr(tmp_path, changes, said):
+    assert load(tmp_path, **AVR).family == board.AVR
+    with pytest.raises(BoardError, match=said):
+        load(tmp_path, **AVR | changes)
+
+
 @pytest.mark.parametrize("cpu", board.UNICORN_CPUS)
 def test_the_emulator_knows_every_core_that_a_board_may_name(tmp_path, cpu):
     need("unicorn", "elftools")
