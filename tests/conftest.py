@@ -149,11 +149,7 @@ def need_for(name: str, toolchain: str = "", start: bool = True) -> None:
     """need() of whatever builds firmware for a board and, unless told otherwise, starts it."""
     board = boards.get(name)
     compiler = "ziglang" if (toolchain or board.toolchain) == "zig" else commands.COMPILERS[board.family]
-    starts = {
-        "unicorn": ("unicorn", "elftools"),
-        "rp2040py": ("rp2040py", "elftools"),
-        "simavr": ("simavr", "elftools"),
-    }
+    starts = {name: (name, "elftools") for name in ("unicorn", "rp2040py", "simavr")}
     starts["qemu"] = board.qemu[:1] if board.start == "qemu" else ()
     need(compiler, *(starts.get(board.start, ()) if start else ()))
 
