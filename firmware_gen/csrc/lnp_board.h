@@ -27,7 +27,7 @@ static inline uint32_t lnp_divide(uint32_t a, uint32_t b)
 {
     uint32_t whole = 0;
     uint32_t rest = 0;
-    for (uint32_t bit = 1u << 31; bit != 0; bit >>= 1) {
+    for (uint32_t bit = UINT32_C(1) << 31; bit != 0; bit >>= 1) {
         rest = rest << 1 | ((a & bit) != 0);
         if (rest >= b) {
             rest -= b;
