@@ -53,7 +53,7 @@
 // Before a loop that is as long as it should be: clang's further copies cost flash and save little.
 #if defined(__clang__)
 #define LNP_NO_UNROLLING _Pragma("clang loop unroll(disable)")
-#elif defined(__GNUC__)
+#elif defined(__GNUC__) && __GNUC__ >= 8  // the first that has it; for AVR Debian has gcc 5
 #define LNP_NO_UNROLLING _Pragma("GCC unroll 1")
 #else
 #define LNP_NO_UNROLLING
