@@ -49,8 +49,13 @@ Functions = dict[int, Function]  # by where they begin
 def of(image: Path, board: Board) -> Stack:
     """The stack of an image; of Arm and RISC-V cores alone with a bound. Raises BoardError if it is none."""
     if board.family == AVR:
-        return elf.read(image, lambda file: Stack(None, file.get_section_by_name(".stack")["sh_size"], why="of AVR, no calls are read"))
+        return Stack(None, elf.read(image, _reserved), why="of AVR, no calls are read")
     return elf.read(image, lambda file: _stack(file, board))
+
+
+def _reserved(file: ELFFile) -> int:
+    section: Any = file.get_section_by_name(".stack")
+    return section["sh_size"] if section else 0
 
 
 def _stack(file: ELFFile, board: Board) -> Stack:
