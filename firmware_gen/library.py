@@ -23,6 +23,7 @@ EXPORTS = "lnp_edge.firmware_gen.exports"
 SHARED = (
     "lnp_kernel.h",
     "lnp_armv7em.h",
+    "lnp_armv7em_synapses.h",
     "lnp_helium.h",
     "lnp_state.h",
     "lnp_push.h",
