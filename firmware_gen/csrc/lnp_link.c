@@ -55,7 +55,7 @@ static bool is_request(const uint8_t *frame)
 
 static bool is_repeated(const lnp_link_t *link, uint16_t seq, uint32_t crc)
 {
-    return link->reply_payload != UINT32_MAX && link->seq == seq && link->request_crc == crc;
+    return link->reply_payload <= LNP_MAX_PAYLOAD && link->seq == seq && link->request_crc == crc;
 }
 
 // For a board whose driver cannot change it.
