@@ -69,12 +69,16 @@ def small():
     need_for("cortex-m4")
     model, runs = workload("cuba_lif", 40), [_kernels.counts(60)]
     cores = ("cortex-m4", "cortex-m4", "cortex-m0")
-    return [_kernels.row("cuba_lif", model, runs, 20, boards.get(core), "zig") for core in cores]
+    rows = [_kernels.row("cuba_lif", model, runs, 20, boards.get(core), "zig") for core in cores]
+    what, more = _kernels.IN_C
+    return [*rows, _kernels.row(f"cuba_lif{what}", model, runs, 20, boards.get("cortex-m4"), "zig", more)]
 
 
 def test_what_is_counted_repeats_exactly_and_its_parts_add_up(small):
-    first, again, other = small
-    assert first == again and other.core == "cortex-m0" and other.step > first.step
+    first, again, other, in_c = small
+    assert first == again and other.core == "cortex-m0" and other.step > in_c.step > first.step
+    assert in_c.flags == f"{first.flags} -DLNP_C_LOOPS" and in_c.core == first.core
+    assert any(part.endswith("_asm") for part in first.parts) and not any(part.endswith("_asm") for part in in_c.parts)
     for row in small:
         assert sum(row.parts.values()) == pytest.approx(row.step, rel=1e-12)  # sums of floats
         assert row.fired == row.neurons == 40 and row.all_fire > 1.2 * row.step
