@@ -179,9 +179,9 @@ def notes(rows: Sequence[Row], dataset: Dataset, unmeasured: Sequence[tuple[Row,
 
 def _beside(networks: Sequence[Row], best: Row, dataset: Dataset) -> str:
     """The difference of each network to the best rival."""
-    (most,), digits = _drawn([best], dataset), 4 if dataset.series else 3
-    found = []
-    for row, drawn in zip(networks, _drawn(networks, dataset), strict=True):
+    most, *others = _drawn([best, *networks], dataset)
+    digits, found = 4 if dataset.series else 3, []
+    for row, drawn in zip(networks, others, strict=True):
         low, high = np.quantile(drawn - most, ((1 - LEVEL) / 2, (1 + LEVEL) / 2))
         less = row.mean(dataset.metric) - best.mean(dataset.metric)
         found.append(f"{row.name} {less:+.{digits}f} ({LEVEL:.0%} {low:+.{digits}f} to {high:+.{digits}f})")
@@ -208,7 +208,7 @@ def recommended(rows: Sequence[Row], dataset: Dataset) -> Row:
 
 
 def _drawn(rows: Sequence[Row], dataset: Dataset) -> list[NDArray[np.float64]]:
-    """The measure of each row in each draw of seeds and units, [D]: the same draws for each row, and in each call."""
+    """The measure of each row in each draw of seeds and units, [D]: the same draws for each row."""
     rng, size, count = np.random.default_rng(1), len(rows[0].sums[0]), len(rows[0].sums)
     draws = rng.integers(0, size, (DRAWS, size))
     seeds = rng.integers(0, count, (DRAWS, count))
