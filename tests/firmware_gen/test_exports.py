@@ -376,7 +376,25 @@ def test_the_arduino_library_compiles_with_the_core_of_avr(made, tmp_path):
         "-ffunction-sections",
         *core,
     )
-    assert len(sketch(made("arduino"), tmp_path, of)) == 4
+    objects = sketch(made("arduino"), tmp_path, of)
+    assert len(objects) == 4
+    program = tmp_path / "program.c"
+    program.write_text("""
+        #include <lnp_net.h>
+        static lnp_net_stream_t stream;
+        int main(void)
+        {
+            int16_t sample[LNP_NET_CHANNELS] = {1};
+            lnp_decision_t decision;
+            lnp_net_stream_init(&stream);
+            while (!lnp_net_push(&stream, sample, &decision)) {
+            }
+        }
+        """)
+    source = (f"-I{made('arduino') / 'src'}", program, *(one for one in objects if one.stem != "blink"))
+    run("avr-gcc", *of[1:], "-std=gnu11", *source, "-o", tmp_path / "x.elf")
+    tables = re.findall(r"^([0-9a-f]+) \w lnp_net_tables$", run("avr-nm", tmp_path / "x.elf"), re.M)
+    assert [int(at, 16) < 0x80_0000 for at in tables] == [True], "data begins there, flash is below"
 
 
 def properties(text):
