@@ -241,14 +241,13 @@ def row(
     board = _measure.roomy(board)
     with scratch() as folder:
         image = _measure.built(model, board, chain, folder, more).image
-        opened, take = (_on_qemu, _singly) if board.start == "qemu" else (_in_process, Device.steps)
-        digest = 0.0
+        opened, digest = _on_qemu if board.start == "qemu" else _in_process, 0.0
         with opened(board, image, model) as (device, steps):
             for rows in runs:
                 device.reset()
-                take(device, rows[:settle])
+                device.steps(rows[:settle])
                 with steps:
-                    take(device, rows[settle:])
+                    device.steps(rows[settle:])
             if isinstance(steps, InstructionCount):
                 with steps.emulator.count(DIGEST) as digests:
                     device.steps(rows[-1:])
@@ -279,12 +278,6 @@ def _in_process(board: Board, image: Path, model: QuantizedModel) -> Iterator[tu
 def _on_qemu(board: Board, image: Path, model: QuantizedModel) -> Iterator[tuple[Device, _qemu.QemuCount]]:
     with _qemu.counting(board, image, STEP) as (port, steps):
         yield Device(port, model), steps
-
-
-def _singly(device: Device, rows: NDArray[np.int16]) -> None:
-    """One step a request: no byte of a next request interrupts it, and is counted with it."""
-    for one in rows:
-        device.steps(one[None])
 
 
 def flags(board: Board, chain: str, more: tuple[str, ...] = ()) -> str:

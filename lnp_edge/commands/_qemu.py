@@ -21,6 +21,7 @@ from lnp_edge.runtime.emulator import FAMILIES, Block, Instruction
 from lnp_edge.runtime.ports import PtyProcess, qemu_command
 from lnp_edge.spec.board import Board
 
+INTERRUPTS = {"uart_interrupt", "lnp_uart_take"}  # of boards/common: when they run depends on this computer
 SOURCE = CSRC / "qemu_count.c.in"
 CALLS, BLOCKS = 1 << 16, 1 << 14  # as in the plugin's result_t
 RESULT = np.dtype([
@@ -70,7 +71,12 @@ class QemuCount:
 @contextmanager
 def counting(board: Board, image: Path, function: str) -> Iterator[tuple[PtyProcess, QemuCount]]:
     """The image on QEMU, and what counts. Raises BoardError without a compiler, or if QEMU takes no plugins."""
-    begin, code = _symbol(image, function)
+    symbols, code = _read(image)
+    begin, _ = symbols[function]
+    skipped = [
+        f",skip={low:#x}-{low + size:#x}"
+        for low, size in (symbols[name] for name in sorted(INTERRUPTS & symbols.keys()))
+    ]
     plugin, out = image.with_name("qemu_count.so"), image.with_name("qemu_count.out")
     command = [*compiler("host"), "-shared", "-fPIC", "-O2", "-o", str(plugin), "-x", "c", str(SOURCE)]
     done = subprocess.run(command, capture_output=True, text=True, stdin=subprocess.DEVNULL, check=False)
@@ -78,7 +84,7 @@ def counting(board: Board, image: Path, function: str) -> Iterator[tuple[PtyProc
         raise BoardError(f"{SOURCE.name} cannot be compiled: {done.stderr.strip()[:200]}", "install gcc")
     out.write_bytes(bytes(RESULT.itemsize))
     ends = [f",end={at:#x}" for at in _returns(code, begin)]
-    options = f"{plugin},begin={begin:#x}{''.join(ends)},out={out}"
+    options = f"{plugin},begin={begin:#x}{''.join((*ends, *skipped))},out={out}"
     found = np.memmap(out, RESULT, "r+", shape=(1,))
     port = PtyProcess([*qemu_command(board, image), "-plugin", options])
     try:
@@ -87,15 +93,16 @@ def counting(board: Board, image: Path, function: str) -> Iterator[tuple[PtyProc
         port.close()
 
 
-def _symbol(image: Path, function: str) -> tuple[int, dict[int, bytes]]:
-    """Where a function begins, and the bytes of the image by where they lie."""
+def _read(image: Path) -> tuple[dict[str, tuple[int, int]], dict[int, bytes]]:
+    """Where each function begins, and its bytes; and the bytes of the image by where they lie."""
     from elftools.elf.elffile import ELFFile
 
     with image.open("rb") as file:
         elf = ELFFile(file)
-        symbols: Any = elf.get_section_by_name(".symtab")
-        begin = next(s["st_value"] for s in symbols.iter_symbols() if s.name == function) & ~1
-        return begin, {s["p_vaddr"]: s.data() for s in elf.iter_segments("PT_LOAD") if s["p_filesz"]}
+        table: Any = elf.get_section_by_name(".symtab")
+        functions = [s for s in table.iter_symbols() if s["st_info"]["type"] == "STT_FUNC"]
+        symbols = {s.name: (s["st_value"] & ~1, s["st_size"]) for s in functions}
+        return symbols, {s["p_vaddr"]: s.data() for s in elf.iter_segments("PT_LOAD") if s["p_filesz"]}
 
 
 def _returns(code: dict[int, bytes], function: int) -> list[int]:

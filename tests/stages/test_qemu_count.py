@@ -33,7 +33,7 @@ def test_qemu_counts_what_unicorn_counts_in_each_step_and_block(toolchain, tmp_p
             device.reset()
             device.steps(counts[:10])  # not counted
             with steps:
-                _kernels._singly(device, counts[10:])
+                device.steps(counts[10:])
             found = {}
             for block, times in steps.total.items():
                 for address, _ in steps.instructions(block):
