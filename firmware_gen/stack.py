@@ -191,6 +191,10 @@ def _thumb(first: int, one: Function, code: bytes, functions: Functions, marks: 
             one.frame += 4 * v.bit_count()
         elif w & 0xFFBF == 0xED2D:  # VPUSH
             one.frame += 4 * (v & 0xFF)
+        elif w & 0xFBFF in (0xF1AD, 0xF2AD) and v & 0x8F00 == 0x0D00:  # SUB SP, A5.3.2: a byte that is rotated, or not
+            imm = (w >> 10 & 1) << 11 | (v >> 12 & 7) << 8 | v & 0xFF
+            whole = w & 0x200 or imm < 256
+            one.frame += imm if whole else (0x80 | imm & 0x7F) << (32 - (imm >> 7))
         elif w & 0xFB70 == 0xF240 and not v & 0x8000:  # MOVW, MOVT
             half = (w & 15) << 12 | (w >> 10 & 1) << 11 | (v >> 12 & 7) << 8 | v & 0xFF
             if not w & 0x80:

@@ -51,6 +51,8 @@ LEAVES = {"small": "push {r4}\npop {r4}\nbx lr", "large": "sub sp, #64\npush.w {
         ("push {r4, lr}\nbl small\nbl large\npop {r4, pc}", 104, ("main", "large")),
         ("b.w large", 96, ("main", "large")),  # it goes on there
         (".fpu fpv4-sp-d16\nvpush {d8-d10}\nb.w large", 120, ("main", "large")),
+        ("sub sp, #512\nb.w large", 608, ("main", "large")),
+        ("subw sp, sp, #1028\nsub.w sp, sp, #1024\nsub.w sp, sp, #4", 2056, ("main",)),
         ("cmp r0, #0\nbeq.w large\nbx lr", 96, ("main", "large")),
         ("ldr r3, =large\nblx r3\n.pool", 96, ("main", "large")),
         ("movw r3, #:lower16:large\nmovt r3, #:upper16:large\nbx r3", 96, ("main", "large")),
