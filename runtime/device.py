@@ -62,7 +62,7 @@ class Greeting:
 
 
 @dataclass
-class Journal:
+class Taken:
     """The inputs since the last reset, and the digest that they gave: it covers every step."""
 
     counts: bytearray
@@ -132,7 +132,7 @@ class Device:
         self._size = FrameSize(self.steps_per_frame(digests=False), head, 2 * model.n_in)
         self.run, self.t, self._boot = self.greeting.run, self.greeting.t, self.greeting.boot
         self._runs = {0, self.run}  # that this program may have begun
-        self._journal = None if self.t else Journal(bytearray())
+        self._journal = None if self.t else Taken(bytearray())
         self.lost = False  # what the device held, when it could not be replayed
         self._lost = self._refused = 0  # times since the last new step, and of these the last in a row
         self.rate = Rate(self._link, rates, self.greeting.max_payload)
@@ -194,7 +194,7 @@ class Device:
         return greeting
 
     def reset(self) -> None:
-        self._journal, self.t, self._lost, self._refused = Journal(bytearray()), 0, 0, 0
+        self._journal, self.t, self._lost, self._refused = Taken(bytearray()), 0, 0, 0
         before = self.run
         try:
             self._begin(before)
@@ -206,7 +206,7 @@ class Device:
 
         Raises LinkError if the digest is another one then.
         """
-        journal = Journal(bytearray(counts.astype("<i2", copy=False).tobytes()), digest)
+        journal = Taken(bytearray(counts.astype("<i2", copy=False).tobytes()), digest)
         self._journal, self._lost, self._refused = journal, 0, 0
         if (self.run, self.t) == (run, len(counts)):
             return
@@ -368,7 +368,7 @@ class Device:
     def _foreign(self, told: Greeting) -> bool:
         return told.run not in self._runs
 
-    def _replay(self, after: int, journal: Journal) -> None:
+    def _replay(self, after: int, journal: Taken) -> None:
         """Raises LinkError if the digest of all steps is not what it was."""
         counts = np.frombuffer(bytes(journal.counts), "<i2").reshape(-1, self.model.n_in)
         self._begin(after)

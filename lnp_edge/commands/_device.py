@@ -10,10 +10,19 @@ def arguments(parser: argparse.ArgumentParser, baud: str) -> None:
     """baud : what the option of the line's rate is called"""
     parser.add_argument("--board", help="name of a board (lnp boards lists them)")
     _own_boards.argument(parser)
-    parser.add_argument("--port", help="serial port or pyserial URL of a board that runs this model's firmware")
+    parser.add_argument(
+        "--port", type=port, help="serial port or pyserial URL of a board that runs this model's firmware"
+    )
     parser.add_argument(
         baud, dest="rate", metavar="N|auto", default="", help="rate of the line to the board, if it has it, or its best"
     )
+
+
+def port(text: str) -> str:
+    """A port, which a flash tool is told too: not one that it would take for an option."""
+    if not text or text.startswith("-"):
+        raise argparse.ArgumentTypeError(f"{text[:40]!r} is no port, such as /dev/ttyACM0")
+    return text
 
 
 def rates(args: argparse.Namespace, baud: str) -> tuple[int, ...]:

@@ -17,6 +17,7 @@ from pathlib import Path
 import numpy as np
 
 from lnp_edge.base.console import bars, note, out, print_table
+from lnp_edge.commands import _own_boards
 from lnp_edge.experiments.executors import for_jobs, processes
 
 HELP = "measure the speed of the reference, of training or of pruning, or count a device's instructions"
@@ -46,6 +47,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--jobs", type=for_jobs, default=processes, metavar="N", help="processes of --kernels (default: one per core)"
     )
+    _own_boards.argument(parser)
     parser.add_argument("--json", action="store_true", help="print the results as JSON")
 
 

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 
 from lnp_edge.base.console import out
 from lnp_edge.base.errors import ConfigError, LinkError
-from lnp_edge.commands import _own_boards
+from lnp_edge.commands import _device, _own_boards
 
 if TYPE_CHECKING:
     from lnp_edge.runtime.selftest import SelfTest
@@ -34,7 +34,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("folder", type=Path, metavar="DIR", help="a folder built by lnp build")
     _own_boards.argument(parser)
     parser.add_argument("--tool", default="", help="one of the board's tools (default: the first; lnp doctor has all)")
-    parser.add_argument("--port", help="serial port of the board (default: the only one)")
+    parser.add_argument("--port", type=_device.port, help="serial port of the board (default: the only one)")
     parser.add_argument("--model", type=Path, help="its model.onnx: the board then runs the self-test of lnp verify")
     parser.add_argument("--drive", default="", metavar="DIR", help="where the drive of a UF2 boot loader is mounted")
     parser.add_argument("--dry-run", action="store_true", help="print the flash command without running it")

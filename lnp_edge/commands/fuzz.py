@@ -13,6 +13,7 @@ from pathlib import Path
 
 from lnp_edge.base.console import bars, out
 from lnp_edge.base.errors import ConfigError
+from lnp_edge.commands import _own_boards
 from lnp_edge.interchange import onnx_file
 
 HELP = "feed mutated bytes to the firmware's link and load, with sanitizers"
@@ -23,6 +24,7 @@ MOST = 2**32 - 1
 
 def arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("model", type=Path, help="a model.onnx written by lnp quantize")
+    _own_boards.argument(parser)
     parser.add_argument("-n", type=int, default=100_000, help="inputs of each target (default: 100000)")
     parser.add_argument("--seed", type=int, default=1, help="seed of the mutations (default: 1)")
     parser.add_argument("--target", default="", help="cobs, link or load alone")

@@ -5,29 +5,37 @@ comparison, a sign or an operator is another, a type is narrower, a statement is
 missing or swapped with the next. Each is built for this computer and verified
 as lnp verify does, within a minute. One whose object code is that of the
 original is equivalent and does not count; of the others, those that survive
-are listed. Exit code 1 if fewer than --least per cent are noticed."""
+are listed. Exit code 1 if fewer than --least per cent are noticed. With --resume,
+FILE keeps what is found: after a kill the same command goes on, also with a
+larger -n. It is removed at the end."""
 
 import argparse
 import json
 from collections import Counter
+from contextlib import nullcontext
 from pathlib import Path
 
 from lnp_edge.base import system
 from lnp_edge.base.console import bars, out
 from lnp_edge.base.errors import ConfigError
+from lnp_edge.base.files import alone, read_result, refuse_unwritable, write_result
+from lnp_edge.commands import _own_boards
 from lnp_edge.interchange import onnx_file, windows_file
 
 HELP = "count the changes of the firmware that lnp verify notices"
 EXAMPLE = """  lnp mutate model.onnx -n 100
   lnp mutate model.onnx -n 40 --seed 2 --file lnp_state.h --json"""
 MOST = 100_000
+HINT, ELSEWHERE = "delete it to begin anew", "choose another --resume"
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("model", type=Path, help="a model.onnx written by lnp quantize")
+    _own_boards.argument(parser)
     parser.add_argument("-n", type=int, default=50, help="number of mutants (default: 50)")
     parser.add_argument("--seed", type=int, default=1, help="seed of the draw (default: 1)")
     parser.add_argument("--file", default="", help="mutate this file of the generated folder alone")
+    parser.add_argument("--resume", type=Path, metavar="FILE", help="keep what is found in FILE, and go on from there")
     parser.add_argument("--least", type=float, default=98.0, help="per cent to be noticed (default: 98)")
     parser.add_argument("--json", action="store_true", help="print the report as JSON")
 
@@ -47,12 +55,19 @@ def run(args: argparse.Namespace) -> int:
     windows = windows_file.load(model, args.model)
     real = [] if windows is None else list(model.rows(windows[:8]))
     found = []
-    with bars() as progress:
+    own = alone(args.resume, f"wait for it, or {ELSEWHERE}") if args.resume else nullcontext()
+    with own, bars() as progress:
+        known = _known(args, key := f"mutants of {_mutation.key(model)}, seed {args.seed}, file {args.file or 'any'}")
         task = progress.add_task("mutants", total=args.n, info="0 survive")
-        for result in _mutation.results(model, args.n, args.seed, real, args.file):
+        for result in _mutation.results(model, args.n, args.seed, real, args.file, known):
             found.append(result)
+            if args.resume and len(found) > len(known):
+                pairs = [[one.fate, one.how] for one in found]
+                write_result(args.resume, {"mutation": key, "fates": pairs})
             alive = sum(one.fate == SURVIVED for one in found)
             progress.update(task, advance=1, info=f"{alive} survive")
+    if args.resume:
+        args.resume.unlink(missing_ok=True)
     fates = Counter(one.fate for one in found)
     counted = fates[CAUGHT] + fates[SURVIVED]
     score = 100 * fates[CAUGHT] / counted if counted else 0.0
@@ -75,3 +90,25 @@ def run(args: argparse.Namespace) -> int:
     )
     out.print(text, soft_wrap=True, markup=False)
     return 0 if good else 1
+
+
+def _known(args: argparse.Namespace, key: str) -> list[tuple[str, str]]:
+    """Fates and what caught them, of the mutants that were tried before."""
+    from lnp_edge.commands import _mutation
+
+    def valid(table: dict) -> bool:
+        fates = table.get("fates")
+        return isinstance(fates, list) and all(
+            isinstance(one, list) and len(one) == 2 and one[0] in _mutation.FATES and isinstance(one[1], str)
+            for one in fates
+        )
+
+    if not args.resume:
+        return []
+    refuse_unwritable(args.resume, ELSEWHERE)
+    found = read_result(args.resume, valid, HINT)
+    if found is None:
+        return []
+    if found.get("mutation") != key:
+        raise ConfigError(f"{args.resume} is of other mutants: {found.get('mutation')}", f"{HINT}; these are {key}")
+    return [(fate, how) for fate, how in found["fates"]]

@@ -158,6 +158,10 @@ def test_a_silent_port_is_said(capsys, at, monkeypatch):
         (("verify", "m.onnx", "--faults", "-1"), "--faults is -1"),
         (("verify", "m.onnx", "--faults", "0.03"), "--faults is 0.03"),
         (("verify", "m.onnx", "--faults", "nan"), "--faults is nan"),
+        (("verify", "m.onnx", "--baud", "fast"), "--baud is 'fast'"),
+        (("verify", "m.onnx", "--baud", "115199"), "--baud is '115199'"),
+        (("verify", "m.onnx", "--baud", "921601"), "--baud is '921601'"),
+        (("run", "m.onnx", "--source", "-", "--port-baud", "auto"), "--port-baud is the rate of a board's line"),
         (("verify", "m.onnx", "--resume", "none/j"), "cannot write none/j: none is not a folder"),
         (("verify", "m.onnx", "--resume", "r.json", "--report", "r.html"), "--resume r.json is a file of --report"),
         (("generate", "m.onnx", "--as", "", "-o", "new"), "no kind of library is called ''"),
@@ -194,3 +198,11 @@ def test_other_bad_values_are_refused(capsys, at, words, what):
 def test_control_characters_of_a_file_name_are_shown_and_not_obeyed(capsys, at):
     what, _ = refused(capsys, at, "verify", "\x1b[31mred\n.onnx", "--board", "host")
     assert r"\x1b[31mred\n.onnx" in what
+
+
+@pytest.mark.parametrize("command", ["verify", "run", "flash"])
+def test_a_port_that_a_flash_tool_would_take_for_an_option_is_refused(capsys, command):
+    with pytest.raises(SystemExit) as e:
+        main([command, "x", "--port=-x"])
+    assert e.value.code == 2
+    assert "'-x' is no port, such as /dev/ttyACM0" in capsys.readouterr().err
