@@ -32,12 +32,13 @@ INT32 = 2**31 - 1
 def library(path, sources, flags=()):
     """A shared library under UBSan: any undefined behaviour ends the test with its place in the C file.
 
-    Not optimised: that takes gcc three times as long, and what is optimised away is not checked.
+    Not optimised: that takes gcc three times as long, and what is optimised away is not checked. Without -g: the places
+    are the sanitizer's own.
     """
     need("gcc")
     output = path / "lib.so"
     checks = ("-fsanitize=undefined", "-fno-sanitize-recover=all")
-    base = ("gcc", "-std=c11", "-O0", "-g", "-shared", "-fPIC", *commands.WARNINGS)
+    base = ("gcc", "-std=c11", "-O0", "-shared", "-fPIC", *commands.WARNINGS)
     subprocess.run([*base, *checks, *flags, "-o", output, *sources], cwd=path, check=True)
     return ctypes.CDLL(str(output))
 
@@ -148,6 +149,15 @@ class Net:
         return self.call("load", data, ctypes.c_size_t(len(data)))
 
 
+def library_of(path, models, core="host"):
+    """One library of several models, by name: gcc starts and links once."""
+    for name, model in models.items():
+        for file, text in generate(model, boards.get("host"), name).items():
+            (path / file).write_text(text)
+    parts = [f"lnp_{name}{part}.c" for name in models for part in ("", "_tables")]
+    return library(path, [*parts, "lnp_crc32.c"], CORES[core])
+
+
 WHICH = {"one": ("layer", {}), "two": ("layer", {"seed": 5, "n": 64, "n_in": 2, "n_out": 3}), "three": ("stack", {})}
 WHICH |= {kind.split()[0]: (kind, {}) for kind in FRONTS}
 
@@ -157,11 +167,7 @@ def nets(tmp_path_factory):
     """Several models in one program."""
     path = tmp_path_factory.mktemp("nets")
     models = {name: ALL[kind](**which) for name, (kind, which) in WHICH.items()}
-    for name, model in models.items():
-        for file, text in generate(model, boards.get("host"), name).items():
-            (path / file).write_text(text)
-    parts = [f"lnp_{name}{part}.c" for name in models for part in ("", "_tables")]
-    lib = library(path, [*parts, "lnp_crc32.c"])
+    lib = library_of(path, models)
     return lambda: {name: Net(lib, model, name) for name, model in models.items()}
 
 
@@ -395,9 +401,7 @@ def near_int32_of_pairs(seed=1, n=24):
 
 
 def built(path, model, core="host"):
-    for file, text in generate(model, boards.get("host")).items():
-        (path / file).write_text(text)
-    return Net(library(path, ["lnp_net.c", "lnp_net_tables.c", "lnp_crc32.c"], CORES[core]), model, "net")
+    return Net(library_of(path, {"net": model}, core), model, "net")
 
 
 @pytest.fixture(scope="module")
@@ -478,15 +482,22 @@ def wide_model(bits):
     return replace(model, projections=tuple(rec if p.name == "rec" else p for p in model.projections)).check()
 
 
-OTHERS = [pytest.param(lambda bits=bits: wide_model(bits), id=f"wide {bits}") for bits in (8, 16)]
-OTHERS += [pytest.param(lambda seed=seed: random_model(seed), id=f"random {seed}") for seed in range(16)]
+OTHERS = {f"wide{bits}": partial(wide_model, bits) for bits in (8, 16)}
+OTHERS |= {f"random{seed}": partial(random_model, seed) for seed in range(16)}
 
 
-@pytest.mark.parametrize("model_of", OTHERS)
-def test_any_structure_runs_like_the_oracle(tmp_path, model_of):
-    model = model_of()
-    net, naive = built(tmp_path, model), Naive(model)
-    for row in tiny_counts(model, 40):
+@pytest.fixture(scope="module")
+def others(tmp_path_factory):
+    models = {name: made() for name, made in OTHERS.items()}
+    lib = library_of(tmp_path_factory.mktemp("others"), models)
+    return {name: Net(lib, model, name) for name, model in models.items()}
+
+
+@pytest.mark.parametrize("name", OTHERS)
+def test_any_structure_runs_like_the_oracle(others, name):
+    net = others[name]
+    naive = Naive(net.model)
+    for row in tiny_counts(net.model, 40):
         naive.step(row)
         assert net.step(row) == naive.h
     assert net.words() == naive.words()
@@ -505,13 +516,15 @@ def test_every_layout_of_synapses_runs_like_the_oracle(tmp_path, monkeypatch, ki
         return forced
 
     monkeypatch.setattr(layout, "of", chosen)
-    for seed in (1, 2, 4, 6):  # all widths of weights, all remainders of targets
-        model = random_model(seed)
-        (tmp_path / str(seed)).mkdir()
-        net, naive = built(tmp_path / str(seed), model, core), Naive(model)
+    models = {
+        f"n{seed}": random_model(seed) for seed in (1, 2, 4, 6)
+    }  # all widths of weights, all remainders of targets
+    lib = library_of(tmp_path, models, core)
+    for name, model in models.items():
+        net, naive = Net(lib, model, name), Naive(model)
         for row in tiny_counts(model, 40):
             naive.step(row)
-            assert net.step(row) == naive.h, seed
+            assert net.step(row) == naive.h, name
     rec, bits = tiny_model().projection("rec"), {bits for bits, _ in served}
     assert bits >= {4, 16} & {one for one in LARGEST if forced.serves(tiny_model(), replace(rec, bits=one))}
     assert bits and {rest for _, rest in served} >= {0, 1, 2}
