@@ -45,6 +45,14 @@ def short_trainings_of_rivals():
         yield
 
 
+@pytest.fixture(autouse=True, scope="session")
+def without_waiting_for_the_disk():
+    """A test ends before the power goes: fsync would only wait, 25 times for each folder of firmware."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(os, "fsync", lambda handle: None)
+        yield
+
+
 # Compiled for what it does and not for how fast: in half to two thirds of the time.
 EASE = {"cc": ("-O3", "-O0"), "arm-none-eabi-gcc": ("-O3", "-O1")}
 PLACES = {"PATH", "HOME", "TMPDIR", "ZIG_GLOBAL_CACHE_DIR", "ZIG_LOCAL_CACHE_DIR"}  # where, not what

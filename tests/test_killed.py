@@ -20,12 +20,6 @@ WRITES = os.O_WRONLY | os.O_RDWR | os.O_CREAT
 CHANGES = {"os.rename", "os.remove", "os.mkdir", "os.rmdir", "os.truncate", "os.chmod"}
 
 
-@pytest.fixture(autouse=True)
-def no_wait_for_the_disk(monkeypatch):
-    """A process that is killed leaves to the system what it wrote; only a power cut would ask for more."""
-    monkeypatch.setattr(os, "fsync", lambda number: None)
-
-
 def killed_before(operation, work):
     """Run work in a process that ends, as by kill -9, before this operation, from 1; False if it has fewer."""
     sys.stdout.flush()
