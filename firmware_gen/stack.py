@@ -60,7 +60,7 @@ def _reserved(file: ELFFile) -> int:
 
 def _stack(file: ELFFile, board: Board) -> Stack:
     symbols: Any = file.get_section_by_name(".symtab")
-    symbols, arm = list(symbols.iter_symbols()), board.family == ARM
+    symbols, arm = list(symbols.iter_symbols()), int(board.family == ARM)
     places = {s.name: s["st_value"] for s in symbols}
     if missing := next((name for name in (ENTRY, TOP) if name not in places), ""):
         return Stack(None, 0, why=f"the image has no {missing}")
