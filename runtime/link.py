@@ -359,6 +359,11 @@ class Link:
         )
 
     def _silence(self) -> LinkError:
+        if not self._bytes and getattr(self.port, "emulated", False):
+            return LinkError(
+                f"the program of {self.name} says nothing in {self.deadline:g} s",
+                "try it again, or on another --board; if it is your own, check clock, memory and driver in board.toml",
+            )
         if not self._bytes:
             return LinkError(
                 f"no bytes from {self.name} in {self.deadline:g} s",

@@ -572,3 +572,11 @@ def test_firmware_in_qemu_answers_the_first_request(firmware):
         if not again[-1]:
             return
     pytest.fail(f"requests were sent again: {again}")
+
+
+def test_a_silent_emulator_is_not_told_of_cables():
+    class Silent(Babbler):
+        emulated, in_waiting = True, 0
+
+    told = refusal(Silent(lambda size: b""), SHORT)
+    assert told.what.startswith("the program of ") and "cable" not in told.try_next
