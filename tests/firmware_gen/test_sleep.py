@@ -25,8 +25,8 @@ def counting(board, **changes):
     """An app whose decisions end in the number of times that the processor went to sleep."""
     files = generate(MODEL, boards.get(board), app=True)
     start, put = files["cortex_m.c"], "put_number(decision->unknown, ' ');"
-    assert start.count('"dsb') == start.count("wfi") == 1 and files["main.c"].count(put) == 1
-    at = start.rindex("__asm__", 0, start.index('"dsb'))
+    assert start.count("wfi\\n") == 1 and files["main.c"].count(put) == 1
+    at = start.rindex("__asm__", 0, start.index("wfi\\n"))
     files["cortex_m.c"] = f"extern uint32_t sleeps;\nuint32_t sleeps;\n{start[:at]}sleeps++;\n{start[at:]}".replace(
         "extern", "#include <stdint.h>\nextern", 1
     )
