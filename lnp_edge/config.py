@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import json
 import re
-import tomllib
 from dataclasses import MISSING, asdict, dataclass, field, fields, replace
 from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
 from lnp_edge.base.errors import ConfigError
-from lnp_edge.base.files import read_bounded
+from lnp_edge.base.files import parse_toml, read_bounded
 from lnp_edge.spec import plugins
 from lnp_edge.spec.frontend import settings_of
 from lnp_edge.spec.neuron import PACKAGE, leaks_or_sums, neuron_module
@@ -407,7 +406,7 @@ def load(path: Path) -> Config:
 def parse(text: bytes, path: Path) -> Config:
     """The configuration of a TOML text that stands, or will stand, at `path`."""
     try:
-        raw = tomllib.loads(text.decode())
+        raw = parse_toml(text)
         found = _read(Config, raw, "")
         _check_quantize(found)
         return _of_the_user(found, raw, path)

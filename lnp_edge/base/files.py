@@ -6,6 +6,7 @@ import os
 import shutil
 import stat
 import tempfile
+import tomllib
 import zlib
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
@@ -18,6 +19,7 @@ from lnp_edge.base.errors import ConfigError, LnpError
 CHECKPOINTS = "*.checkpoint"
 CRC = "crc32"  # in a stored table
 MOST_RESULT = 2**28  # bytes
+MOST_BITS = 4096  # of an integer in TOML
 
 
 def read_bounded(path: Path, limit: int, error: type[LnpError], hint: str) -> bytes:
@@ -48,6 +50,20 @@ def parse_json(text: str | bytes, most: int) -> Any:
     if len(plain) > most or values > most // 16:
         raise ValueError(f"{len(plain)} bytes of JSON with {values} values, more than {most} with {most // 16}")
     return json.loads(text)
+
+
+def parse_toml(text: bytes) -> dict[str, Any]:
+    """The tables of a TOML text. Raises ValueError or RecursionError; also for an integer of more than MOST_BITS, which
+    tomllib reads in hexadecimal, and which no message could print: Python writes 4,300 digits at most."""
+    found = tomllib.loads(text.decode())
+    todo: list[Any] = [found]
+    while todo:
+        one = todo.pop()
+        if isinstance(one, dict | list):
+            todo += one.values() if isinstance(one, dict) else one
+        elif isinstance(one, int) and one.bit_length() > MOST_BITS:
+            raise ValueError(f"an integer of {one.bit_length()} bits, more than {MOST_BITS}")
+    return found
 
 
 LONGEST_NAME = 255 - len("..") - 8  # of a file whose temporary name is .NAME.12345678

@@ -7,13 +7,12 @@ must be a bounded number, or text that matches a fixed list or pattern.
 from __future__ import annotations
 
 import re
-import tomllib
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from lnp_edge.base.errors import BoardError, ConfigError
-from lnp_edge.base.files import read_bounded
+from lnp_edge.base.files import parse_toml, read_bounded
 from lnp_edge.spec.plugins import unknown
 from lnp_edge.spec.protocol import NAME_BYTES
 
@@ -157,7 +156,7 @@ def load(path: Path, chips: Iterable[Path] = ()) -> Board:
 def _toml(path: Path) -> dict:
     text = read_bounded(path, MAX_BYTES, BoardError, "lnp boards lists the available boards")
     try:
-        return tomllib.loads(text.decode())
+        return parse_toml(text)
     except (ValueError, RecursionError) as e:  # TOML, UTF-8, or too long an integer
         raise BoardError(f"{path}: {e}", "write it as TOML; boards/host/board.toml is an example") from None
 

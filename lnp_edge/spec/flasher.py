@@ -26,14 +26,13 @@ folder that the board's boot loader is mounted at, {label} its name. {register} 
 from __future__ import annotations
 
 import re
-import tomllib
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from lnp_edge.base.errors import BoardError, ConfigError
-from lnp_edge.base.files import read_bounded
+from lnp_edge.base.files import parse_toml, read_bounded
 from lnp_edge.spec.board import MAX_BYTES, WORD
 from lnp_edge.spec.plugins import unknown
 
@@ -115,7 +114,7 @@ def load(path: Path) -> Flasher:
     """The tool of one file, named after it. Raises BoardError naming the key."""
     data = read_bounded(path, MAX_BYTES, BoardError, "boards/flashers/st-flash.toml is an example")
     try:
-        return _Reader(path, tomllib.loads(data.decode())).flasher()
+        return _Reader(path, parse_toml(data)).flasher()
     except (ValueError, RecursionError) as e:
         raise BoardError(f"{path}: {e}", "write it as TOML; boards/flashers/st-flash.toml is an example") from None
 

@@ -313,6 +313,13 @@ def test_a_file_that_is_no_toml_or_abuses_it_is_refused(tmp_path, text):
         board.load(path)
 
 
+@pytest.mark.parametrize("key", ["clock_hz", "cpu", "flash.size", "uart.irq", "power.supply_mv", "identity.mask"])
+def test_an_integer_too_long_to_print_is_refused(tmp_path, key):
+    changes = {"power.ua_per_mhz": "100", "identity.address": "0", "identity.value": "0"}
+    with pytest.raises(BoardError, match="an integer of 20000 bits"):
+        load(tmp_path, **changes | {key: f"0x{'f' * 5000}"})
+
+
 def test_a_device_or_missing_file_is_refused_at_once(tmp_path):
     (tmp_path / "b").mkdir()
     (tmp_path / "b" / "board.toml").symlink_to("/dev/zero")
