@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING
 
 from lnp_edge.base.console import out
 from lnp_edge.base.errors import ConfigError, LinkError
+from lnp_edge.base.files import read_bounded
 from lnp_edge.commands import _device, _own_boards
 
 if TYPE_CHECKING:
@@ -28,6 +29,7 @@ EXAMPLE = """  lnp flash firmware --dry-run
   lnp flash firmware --port /dev/ttyACM0 --model model.onnx
   lnp flash firmware --tool pyocd --port /dev/ttyACM0"""
 FINGERPRINT = re.compile(r"^#define LNP_\w+_FINGERPRINT 0x([0-9A-F]{8})u$", re.M)
+MOST_HEADER = 2**20  # bytes
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
@@ -51,6 +53,7 @@ def run(args: argparse.Namespace) -> int:
         out.print(f"nothing to flash: {board.name} starts with the image", soft_wrap=True, markup=False)
         return 0
     model = _model_of(args.folder, manifest.name, args.model) if args.model and manifest.serves else None
+    wanted = _told(args.folder, manifest.name) if manifest.serves else ""
     job = prepare(args.folder, args.tool, args.port or "", args.drive)
     if args.dry_run:
         out.print(job.shown, soft_wrap=True, markup=False)
@@ -63,8 +66,7 @@ def run(args: argparse.Namespace) -> int:
         said = f"written: {job.shown}\nNot asked what it runs: a program of your own does not answer."
     else:
         greeted = _fingerprint(port, board.baud)
-        wanted = FINGERPRINT.findall((args.folder / f"lnp_{manifest.name}.h").read_text("utf-8"))
-        if [greeted] != wanted:
+        if greeted != wanted:
             raise LinkError(
                 f"{job.tool.name} reported no error, but {port} runs model {greeted.lower()}, not this one",
                 "reconnect the board and flash it again; is this its port?",
@@ -84,10 +86,19 @@ def _model_of(folder: Path, name: str, path: Path) -> QuantizedModel:
     """The model of a file. Raises ConfigError if the folder was generated from another."""
     from lnp_edge.interchange import onnx_file
 
-    model, header = onnx_file.load(path), folder / f"lnp_{name}.h"
-    if FINGERPRINT.findall(header.read_text("utf-8")) != [f"{model.fingerprint:08X}"]:
+    model = onnx_file.load(path)
+    if _told(folder, name) != f"{model.fingerprint:08X}":
         raise ConfigError(f"{folder} was not generated from {path}", "name its own model, or generate it again")
     return model
+
+
+def _told(folder: Path, name: str) -> str:
+    """The fingerprint of the model that a folder was generated from, as its header writes it."""
+    header, hint = folder / f"lnp_{name}.h", "generate the folder again: lnp generate"
+    found = FINGERPRINT.findall(read_bounded(header, MOST_HEADER, ConfigError, hint).decode(errors="replace"))
+    if len(found) != 1:
+        raise ConfigError(f"{header} is not what lnp generate wrote: it names no model", hint)
+    return found[0]
 
 
 def _self_test(model: QuantizedModel, board: str, port: str) -> SelfTest:

@@ -142,6 +142,17 @@ def test_with_its_model_the_board_is_tested_and_another_model_is_refused_before(
     assert kept["ok"] and {"tables", "reset", "load"} <= {one["name"] for one in kept["checks"]}
 
 
+@pytest.mark.parametrize("more", [(), ("--dry-run",), ("--model", "m.onnx")])
+@pytest.mark.parametrize("text", [None, b"", b"\xff\xfe"])
+def test_a_folder_whose_header_names_no_model_is_refused_before_the_tool_runs(folder, capsys, tmp_path, text, more):
+    at = folder(f"touch {tmp_path / 'ran'}")
+    onnx_file.save(tiny_model(1, n=10), tmp_path / "m.onnx")
+    (at / "lnp_net.h").unlink() if text is None else (at / "lnp_net.h").write_bytes(text)
+    more = [str(tmp_path / word) if word == "m.onnx" else word for word in more]
+    assert main(["flash", str(at), "--port", "/dev/null", *more]) == 2
+    assert "lnp_net.h" in told(capsys) and not (tmp_path / "ran").exists()
+
+
 def test_a_board_that_fails_its_self_test_is_a_no(folder, board, capsys, tmp_path, monkeypatch):
     at, wrong = folder(DONE), selftest.Check("reset", 3, "it does not")
     onnx_file.save(tiny_model(1, n=10), tmp_path / "m.onnx")
