@@ -262,7 +262,7 @@ def _crc(table: dict) -> int:
 
 def beside(output: Path, kind: str) -> Path:
     """The path where a command keeps the intermediate results of an output file."""
-    return output.with_name(f"{output.name}.{kind}")
+    return output.parent / f"{output.name}.{kind}"  # a folder, such as / and ., has no name to change
 
 
 def discard(*paths: Path) -> None:

@@ -14,7 +14,7 @@ def arguments(parser: argparse.ArgumentParser, baud: str) -> None:
         "--port", type=port, help="serial port or pyserial URL of a board that runs this model's firmware"
     )
     parser.add_argument(
-        baud, dest="rate", metavar="N|auto", default="", help="rate of the line to the board, if it has it, or its best"
+        baud, dest="rate", metavar="N|auto", help="rate of the line to the board, if it has it, or its best"
     )
 
 
@@ -31,12 +31,12 @@ def rates(args: argparse.Namespace, baud: str) -> tuple[int, ...]:
     from lnp_edge.runtime import rate
     from lnp_edge.spec.protocol import MOST_RATES
 
-    if not args.rate:
+    if args.rate is None:
         return ()
     first = boards.get(args.board or "cortex-m4").baud
     most = MOST_RATES * first
     if args.rate == "auto":
         return tuple(one for one in rate.HIGHER if first < one <= most)
-    if not args.rate.isdecimal() or not first <= int(args.rate[:9]) <= most:
+    if not args.rate.isdecimal() or len(args.rate) > 9 or not first <= int(args.rate) <= most:
         raise ConfigError(f"{baud} is {args.rate[:40]!r}", f"choose from {first} to {most}, or auto")
-    return (int(args.rate[:9]),)
+    return (int(args.rate),)

@@ -51,6 +51,8 @@ def run(args: argparse.Namespace) -> int:
         raise ConfigError(f"--seed is {args.seed}", "choose 0 or more")
     if not 0 <= args.least <= 100:
         raise ConfigError(f"--least is {args.least:g}", "choose from 0 to 100 per cent")
+    if args.resume:
+        refuse_unwritable(args.resume, ELSEWHERE)
     model = onnx_file.load(args.model)
     windows = windows_file.load(model, args.model)
     real = [] if windows is None else list(model.rows(windows[:8]))
@@ -105,7 +107,6 @@ def _known(args: argparse.Namespace, key: str) -> list[tuple[str, str]]:
 
     if not args.resume:
         return []
-    refuse_unwritable(args.resume, ELSEWHERE)
     found = read_result(args.resume, valid, HINT)
     if found is None:
         return []

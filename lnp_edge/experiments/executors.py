@@ -99,7 +99,7 @@ def _blocked() -> Iterator[None]:
 
 def for_jobs(text: str) -> Executor:
     """The executor for the value of --jobs; 1 starts no other process."""
-    if not text.isdecimal() or int(text) < 1:
+    if not text.isdecimal() or len(text) > 6 or int(text) < 1:
         raise ConfigError(f"--jobs is {text[:20]!r}", "give a number of processes, from 1")
     return in_process if int(text) == 1 else partial(processes, jobs=int(text))
 

@@ -161,9 +161,17 @@ def test_a_silent_port_is_said(capsys, at, monkeypatch):
         (("verify", "m.onnx", "--baud", "fast"), "--baud is 'fast'"),
         (("verify", "m.onnx", "--baud", "115199"), "--baud is '115199'"),
         (("verify", "m.onnx", "--baud", "921601"), "--baud is '921601'"),
+        (("verify", "m.onnx", "--baud", ""), "--baud is ''"),
+        (("verify", "m.onnx", "--baud", "0001152009"), "--baud is '0001152009'"),
         (("run", "m.onnx", "--source", "-", "--port-baud", "auto"), "--port-baud is the rate of a board's line"),
         (("verify", "m.onnx", "--resume", "none/j"), "cannot write none/j: none is not a folder"),
         (("verify", "m.onnx", "--resume", "r.json", "--report", "r.html"), "--resume r.json is a file of --report"),
+        (("mutate", "m.onnx", "--resume", ""), "cannot write .: not a regular file"),
+        (("mutate", "m.onnx", "--resume", "/"), "cannot write /: not a regular file"),
+        (("mutate", "m.onnx", "--resume", "none/j"), "cannot write none/j: none is not a folder"),
+        (("quantize", "n.safetensors", "-o", "."), "cannot write .: not a regular file"),
+        (("bench", "--kernels", "--jobs", "0"), "--jobs is '0'"),
+        (("bench", "--kernels", "--jobs", "9" * 5000), "--jobs is '99999999999999999999'"),
         (("generate", "m.onnx", "--as", "", "-o", "new"), "no kind of library is called ''"),
         (("generate", "m.onnx", "--as", "cmake", "-o", "new", "--name", "crc32"), "'crc32'"),
         (("reproduce", "good.toml", "--seeds", "0"), "--seeds is 0"),
@@ -189,7 +197,7 @@ def test_a_silent_port_is_said(capsys, at, monkeypatch):
         (("prune", "good.toml", "-o", "nowhere/x"), "cannot write nowhere/x"),
         (("prune", "good.toml", "-o", "."), "cannot write ."),
     ],
-    ids=lambda v: " ".join(v) if isinstance(v, tuple) else "",
+    ids=lambda v: " ".join(v)[:60] if isinstance(v, tuple) else "",
 )
 def test_other_bad_values_are_refused(capsys, at, words, what):
     assert what in refused(capsys, at, *words)[0] or what in refused(capsys, at, *words)[1]
