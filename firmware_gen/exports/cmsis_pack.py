@@ -1,8 +1,11 @@
 """CMSIS-Pack: a component that uVision, CMSIS-Toolbox and others install. open-cmsis-pack.github.io, PDSC Format."""
 
+import math
+
 from lnp_edge.base.version import VERSION
 from lnp_edge.firmware_gen.exports._sketch import SYNTHETIC
 from lnp_edge.firmware_gen.library import Library
+from lnp_edge.spec.model import QuantizedModel
 
 TITLE = "CMSIS-Pack"
 VENDOR = "lnp-edge"
@@ -79,11 +82,11 @@ MAIN = (
 #include "lnp_${name}.h"
 
 static lnp_${name}_stream_t stream;
-static volatile uint32_t milliseconds;
+static volatile uint32_t ticks;  // ${rate} a second, so that ${period} are a sample
 
 void SysTick_Handler(void)
 {
-    milliseconds++;
+    ticks++;
 }
 
 // Your part: the LED of your board.
@@ -97,14 +100,13 @@ __WEAK void light(bool on)
     + """
 int main(void)
 {
-    const uint32_t period = (uint32_t)(LNP_${NAME}_SAMPLE_SECONDS * 1e3);
     int16_t sample[LNP_${NAME}_CHANNELS];
     lnp_decision_t decision;
     SystemCoreClockUpdate();
-    SysTick_Config(SystemCoreClock / 1000u);
+    SysTick_Config(SystemCoreClock / ${rate}u);
     lnp_${name}_stream_init(&stream);
-    for (uint32_t last = milliseconds;; last += period) {
-        while (milliseconds - last < period) {  // your part too: wait for the sensor instead
+    for (uint32_t last = ticks;; last += ${period}u) {
+        while (ticks - last < ${period}u) {  // your part too: wait for the sensor instead
             __WFI();
         }
         read_sample(sample);
@@ -126,10 +128,16 @@ def files(library: Library) -> dict[str, str]:
         "examples/blink/blink.cproject.yml": PROJECT,
         "examples/blink/main.c": MAIN,
     }
-    words = {"@vendor": VENDOR, "@schema": SCHEMA, "@files": "\n".join(listed)}
-    words = {"vendor": VENDOR, "schema": SCHEMA, "files": "\n".join(listed)}
+    period, rate = ticks(library.model)
+    words = {"vendor": VENDOR, "schema": SCHEMA, "files": "\n".join(listed), "period": f"{period}", "rate": f"{rate}"}
     filled = {path: library.fill(text, **words) for path, text in texts.items()}
     return library.placed("src", "include") | filled
+
+
+def ticks(model: QuantizedModel) -> tuple[int, int]:
+    """Ticks of a sample, as few as are a millisecond or less, and of a second."""
+    period = max(1, math.ceil(round(1e3 * model.sample_dt, 6)))
+    return period, round(period / model.sample_dt)
 
 
 def use(library: Library) -> str:

@@ -474,6 +474,17 @@ RTE = {
 }
 
 
+@pytest.mark.parametrize(("dt", "ticks", "rate"), [
+    (0.01, 10, 1000), (1 / 360, 3, 1080), (0.0005, 1, 2000), (600.0, 600_000, 1000), (0.0333, 34, 1021),
+])  # fmt: skip
+def test_the_example_of_a_pack_takes_samples_at_the_rate_of_the_model(dt, ticks, rate):
+    """Of ticks of a millisecond, 360 samples a second would be 500, and 2,000 as many as it can."""
+    text = library.generate(replace(model(), dt=dt).check(), "cmsis-pack")["examples/blink/main.c"]
+    assert int(re.search(r"SystemCoreClock / (\d+)u", text)[1]) == rate
+    assert set(re.findall(r"last (?:\+=|<) (\d+)u", text)) == {str(ticks)}
+    assert abs(ticks / rate / dt - 1) <= 0.5 / rate  # a rate is a whole number
+
+
 def listed(folder, category, template=False):
     """The files of the component."""
     files = ElementTree.parse(folder / f"{PACK}.pdsc").iterfind("components/component/files/file")
