@@ -49,11 +49,11 @@ def run(args: argparse.Namespace) -> int:
 
     manifest = read_manifest(args.folder)
     board = boards.get(manifest.board)
-    if board.start in ("unicorn", "qemu", "process") and not board.flash_tool:
+    if board.start != "serial" and not board.flash_tool:
         out.print(f"nothing to flash: {board.name} starts with the image", soft_wrap=True, markup=False)
         return 0
-    model = _model_of(args.folder, manifest.name, args.model) if args.model and manifest.serves else None
     wanted = _told(args.folder, manifest.name) if manifest.serves else ""
+    model = _model_of(args.model, args.folder, wanted) if args.model else None
     job = prepare(args.folder, args.tool, args.port or "", args.drive)
     if args.dry_run:
         out.print(job.shown, soft_wrap=True, markup=False)
@@ -82,12 +82,14 @@ def run(args: argparse.Namespace) -> int:
     return 0 if tested is None or tested.ok else 1
 
 
-def _model_of(folder: Path, name: str, path: Path) -> QuantizedModel:
-    """The model of a file. Raises ConfigError if the folder was generated from another."""
+def _model_of(path: Path, folder: Path, wanted: str) -> QuantizedModel:
+    """The model of a file. Raises ConfigError if the folder is of another, or a program that runs no self-test."""
     from lnp_edge.interchange import onnx_file
 
+    if not wanted:
+        raise ConfigError(f"{folder} is a program of your own, which runs no self-test", "leave --model out")
     model = onnx_file.load(path)
-    if _told(folder, name) != f"{model.fingerprint:08X}":
+    if f"{model.fingerprint:08X}" != wanted:
         raise ConfigError(f"{folder} was not generated from {path}", "name its own model, or generate it again")
     return model
 

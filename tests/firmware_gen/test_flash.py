@@ -22,10 +22,11 @@ from lnp_edge import boards
 from lnp_edge.cli import main
 from lnp_edge.firmware_gen import flash
 from lnp_edge.firmware_gen.build import build
+from lnp_edge.firmware_gen.folder import Manifest
 from lnp_edge.firmware_gen.generate import generate, write
 from lnp_edge.interchange import onnx_file
 from lnp_edge.runtime import link, selftest
-from lnp_edge.spec.board import Region
+from lnp_edge.spec.board import STARTS, Region
 
 DONE = "echo Flash written and verified"
 RECEIPT = "build/gcc/lnp_net.flashed.json"
@@ -151,6 +152,22 @@ def test_a_folder_whose_header_names_no_model_is_refused_before_the_tool_runs(fo
     more = [str(tmp_path / word) if word == "m.onnx" else word for word in more]
     assert main(["flash", str(at), "--port", "/dev/null", *more]) == 2
     assert "lnp_net.h" in told(capsys) and not (tmp_path / "ran").exists()
+
+
+def test_a_program_that_runs_no_self_test_is_not_flashed_with_a_model(folder, capsys, tmp_path, monkeypatch):
+    at = folder(f"touch {tmp_path / 'ran'}")
+    monkeypatch.setattr(Manifest, "serves", False)
+    assert main(["flash", str(at), "--port", "/dev/null", "--model", str(tmp_path / "m.onnx")]) == 2
+    assert told(capsys) == f"{at} is a program of your own, which runs no self-test\n  leave --model out\n"
+    assert not (tmp_path / "ran").exists()
+
+
+@pytest.mark.parametrize("start", sorted(set(STARTS) - {"serial"}))
+def test_an_emulated_board_without_a_tool_has_nothing_to_flash(folder, capsys, monkeypatch, start):
+    emulated = replace(boards.get("nucleo-f401re"), start=start, tools={})
+    monkeypatch.setattr(boards, "get", lambda name: emulated)
+    assert main(["flash", str(folder("exit 1"))]) == 0
+    assert capsys.readouterr().out == "nothing to flash: nucleo-f401re starts with the image\n"
 
 
 def test_a_board_that_fails_its_self_test_is_a_no(folder, board, capsys, tmp_path, monkeypatch):
