@@ -81,7 +81,7 @@ class Flasher:
 
     def asks(self, word: str) -> bool:
         """Whether a command has this word, such as port."""
-        return any(f"{{{word}}}" in part for command in (*self.write, self.read) for part in command)
+        return any(f"{{{word}}}" in part for command in (*self.write, self.read, self.identify) for part in command)
 
     def check(self, values: Mapping[str, Value], place: str) -> None:
         """Raise BoardError, with the place, unless these are the parameters of a board for this tool."""
@@ -153,7 +153,7 @@ class _Reader:
             recover=self.text("recover"),
             read=self.command("read", self.raw["read"], words) if "read" in self.raw else (),
             identify=self.command("identify", self.raw["identify"], words - {"copy"}) if "identify" in self.raw else (),
-            identity=self.text("identity") if "identify" in self.raw else "",
+            identity=self.known("identity", self.text("identity"), words - {"copy"}) if "identify" in self.raw else "",
             says=self.text("says") if "says" in self.raw else "",
             says_not=self.texts("says_not"),
             untouched=self.texts("untouched"),
@@ -177,12 +177,16 @@ class _Reader:
     def command(self, key: str, command: object, words: set[str]) -> tuple[str, ...]:
         if not (isinstance(command, list) and command and all(map(_is_line, command)) and WORD.fullmatch(command[0])):
             raise self.fail(key, "a list of texts, the first of them a program's name")
-        for word in (word for part in command for word in PLACE.findall(part)):
+        return tuple(self.known(key, part, words) for part in command)
+
+    def known(self, key: str, text: str, words: set[str]) -> str:
+        """The text, in which each {word} is one of these."""
+        for word in PLACE.findall(text):
             if word not in words:
                 raise BoardError(
                     f"{self.path}: {key} has {{{word}}}, which is no value", f"allowed: {', '.join(sorted(words))}"
                 )
-        return tuple(command)
+        return text
 
     def text(self, key: str) -> str:
         if not _is_line(self.raw.get(key)):

@@ -51,6 +51,7 @@ def load(tmp_path, name="mine", **changes):
 def test_a_tool_of_a_file_is_called_with_one_argument_for_each_part(tmp_path):
     tool = load(tmp_path)
     assert tool.name == "mine" and tool.asks("image") and not tool.asks("port")
+    assert load(tmp_path, identify=["tool", "{port}"], identity="chip").asks("port")
     values = {"target": "a b; rm -rf ~", "image": "build/x y.bin"}  # whatever they are: nothing splits them
     assert tool.fill(tool.write[0], values) == ("tool", "-t", "a b; rm -rf ~", "build/x y.bin")
 
@@ -76,11 +77,13 @@ def test_a_tool_of_a_file_is_called_with_one_argument_for_each_part(tmp_path):
         ("parameters", {"target": {"kind": "word", "default": "a b"}}),
         ("parameters", {"image": {"kind": "word"}}),
         ("parameters", {"target": "word"}),
+        ("identify", ["tool", "{copy}"]),
+        ("identity", "{shell}:"),
     ],
 )
 def test_a_file_that_says_something_else_is_refused_with_its_key(tmp_path, key, value):
     with pytest.raises(BoardError) as e:
-        load(tmp_path, **{key: value})
+        load(tmp_path, **{"identify": ["tool", "id"], "identity": "chip:"} | {key: value})
     assert key.rstrip("s") in e.value.what and e.value.try_next.startswith("allowed: ")
 
 
