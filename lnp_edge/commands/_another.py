@@ -17,7 +17,7 @@ def refuse(output: Path, there: dict, this: Config) -> None:
     """
     before, now = _tasks(there), _tasks(json.loads(this.to_json()))
     if before[0] != now[0] or (before[1] != now[1] and before[1] and now[1]):
-        old, new = (task or data for data, task in (before, now))
+        old, new = (task or data or "something else" for data, task in (before, now))
         another = output.with_name(f"{new}{output.suffix}")
         other = f"choose another name: -o {another}" if another != output else "choose another name with -o"
         raise ConfigError(f"{output} holds a network of {old}, this one is of {new}", f"{other}, or remove {output}")
@@ -26,7 +26,9 @@ def refuse(output: Path, there: dict, this: Config) -> None:
 def _tasks(config: dict) -> tuple[str, str]:
     """The data set of a configuration, and the task that ships with it, "" if there is none."""
     names = (name for name in configurations.names() if _plain(_shipped(name)) == _plain(config))
-    return str(config.get("data", {}).get("name", "")), next(names, "")
+    data = config.get("data")  # of a file, which may hold anything
+    name = data.get("name") if isinstance(data, dict) else ""
+    return name if isinstance(name, str) else "", next(names, "")
 
 
 def _shipped(name: str) -> dict:

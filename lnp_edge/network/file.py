@@ -79,8 +79,11 @@ def is_one(name: str) -> bool:
     """Whether a name is that of a network's file, by its ending or by what it holds: a short length, and JSON."""
     if name.endswith(".safetensors") or not os.path.isfile(name):  # Path.is_file raises for a name that is too long
         return name.endswith(".safetensors")
-    with open(name, "rb") as file:
-        begin = file.read(9)
+    try:
+        with open(name, "rb") as file:
+            begin = file.read(9)
+    except OSError:
+        return False
     return begin[8:] == b"{" and int.from_bytes(begin[:8], "little") <= MAX_BYTES
 
 

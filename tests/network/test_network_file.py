@@ -195,6 +195,18 @@ def test_what_is_no_regular_file_is_refused_at_once(tmp_path, monkeypatch, path)
         network_file.load(path)
 
 
+def test_a_file_that_cannot_be_opened_is_no_network_by_what_it_holds(tmp_path, monkeypatch):
+    path = tmp_path / "closed"
+    path.write_bytes(save_tensors(ARRAYS, META))
+    assert network_file.is_one(str(path))
+
+    def refuse(*_):
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr(network_file, "open", refuse, raising=False)
+    assert not network_file.is_one(str(path))
+
+
 @pytest.mark.parametrize("name", ARRAYS)
 def test_an_array_of_other_presence_shape_type_or_value_is_refused(tmp_path, name):
     good = ARRAYS[name]

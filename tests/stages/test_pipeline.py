@@ -11,6 +11,7 @@ from conftest import need
 from nets import SPIKING, tiny_network
 
 from lnp_edge import config as configurations
+from lnp_edge.base.errors import ConfigError
 from lnp_edge.cli import main
 from lnp_edge.commands import _another
 from lnp_edge.config import Config
@@ -174,6 +175,9 @@ def test_a_task_does_not_replace_the_network_of_another_with_the_same_data(tmp_p
     settings = configurations.named("spar")
     network_file.save(NetworkFile(tiny_network(), settings, {}), tmp_path / "trained.safetensors")
     _another.refuse(Path("trained.safetensors"), json.loads(settings.to_json()), settings)
+    for foreign in ({}, {"data": "spar"}, {"data": {"name": ["spar"]}}, {"data": None, "network": 7}):
+        with pytest.raises(ConfigError, match=r"holds a network of something else, this one is of spar\n"):
+            _another.refuse(Path("trained.safetensors"), foreign, settings)
     bits = replace(settings, quantize=replace(settings.quantize, bits=4))  # of lnp quantize --bits
     _another.refuse(Path("trained.safetensors"), json.loads(bits.to_json()), settings)
     assert main(["train", "spar-quick"]) == 2
