@@ -14,8 +14,9 @@ def arguments(parser: argparse.ArgumentParser, baud: str) -> None:
         "--port", type=port, help="serial port or pyserial URL of a board that runs this model's firmware"
     )
     parser.add_argument(
-        baud, dest="rate", metavar="N|auto", help="rate of the line to the board, if it has it, or its best"
-    )
+        baud, dest="rate", metavar="N|auto",
+        help="rate of the line to the board in Bd, or the best it has (default: that of its board.toml)",
+    )  # fmt: skip
 
 
 def port(text: str) -> str:

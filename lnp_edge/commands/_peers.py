@@ -373,6 +373,3 @@ def lines(rows: list[Row]) -> list[str]:
         said = [f"{min(k):.1f} with {chain}, {'met' if min(k) >= aim else 'missed'}" for chain, k in times.items()]
         found.append(f"* {peer}, at least {aim} times the instructions of our sparse network: {'; '.join(said)}")
     return found
-
-
-KINDS = (cmsis, emlearn, qualia_8, qualia_16)

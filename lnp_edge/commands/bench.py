@@ -2,7 +2,7 @@
 libraries (--train), or of pruning at several sizes (--prune), and compare it
 with the aims. Or count where the instructions of a step on a Cortex-M4 go
 (--costs), or what a step of the reference workload and of two trained networks
-costs on three cores (--kernels), or in libraries that a user would try first
+costs on several cores (--kernels), or in libraries that a user would try first
 (--peers), with every compiler that is installed. A stopped
 run starts again from the beginning, but for the trainings of --kernels: ratios
 are between measurements of one run."""
