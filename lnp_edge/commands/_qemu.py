@@ -84,7 +84,8 @@ def counting(board: Board, image: Path, function: str) -> Iterator[tuple[PtyProc
         raise BoardError(f"{SOURCE.name} cannot be compiled: {done.stderr.strip()[:200]}", "install gcc")
     out.write_bytes(bytes(RESULT.itemsize))
     ends = [f",end={at:#x}" for at in _returns(code, begin)]
-    options = f"{plugin},begin={begin:#x}{''.join((*ends, *skipped))},out={out}"
+    file, found_in = (str(path).replace(",", ",,") for path in (plugin, out))  # QEMU's way to write a comma
+    options = f"{file},begin={begin:#x}{''.join((*ends, *skipped))},out={found_in}"
     found = np.memmap(out, RESULT, "r+", shape=(1,))
     port = PtyProcess([*qemu_command(board, image), "-plugin", options])
     try:

@@ -67,6 +67,20 @@ def test_a_qemu_without_plugins_is_told_in_its_words(tmp_path, monkeypatch):
         pass
 
 
+def test_more_calls_than_the_plugin_has_room_for_are_no_wrong_count_and_a_folder_may_have_a_comma(
+    tmp_path, monkeypatch
+):
+    need_for("mps2-an386")
+    model, board = tiny_model(), boards.get("mps2-an386")
+    image = _measure.built(model, board, "gcc", tmp_path / "a,b").image
+    with _qemu.counting(board, image, _kernels.STEP) as (port, steps), steps:
+        Device(port, model).steps(tiny_counts(model, 3))
+    assert len(steps.calls) == 3
+    monkeypatch.setattr(_qemu, "_returns", lambda code, function: list(range(0, 18, 2)))
+    with pytest.raises(BoardError, match="ended at once"), _qemu.counting(board, image, _kernels.STEP):
+        pass
+
+
 def test_what_qemu_cannot_count_is_left_out_with_a_line(monkeypatch, capsys):
     some = _kernels.Row("cuba_lif", 40, "c", "gcc", "12", "-O3", 4.0, 100.0, 900.0, {"f": 900.0}, 0.0, 0, 0, 1, 1, 1)
 
