@@ -2,7 +2,8 @@
 
   frozen    only a linear read-out is trained, on memory tasks and other tasks
   ablation  the steps of lnp, added one by one, frozen
-  trained   all weights are trained
+  trained   all weights are trained; without --quick one network of each row
+            is counted on the emulated Cortex-M4
   matrices  linear networks without spikes
 
 DIR receives report.html, one CSV file per part, and the figures. Finished
@@ -11,6 +12,7 @@ runs overnight; --quick takes three minutes, and its figures mean nothing."""
 
 import argparse
 import json
+from dataclasses import astuple
 from pathlib import Path
 
 from lnp_edge import config
@@ -18,17 +20,24 @@ from lnp_edge.base.console import bars, note, out
 from lnp_edge.base.errors import ConfigError
 from lnp_edge.base.files import make_folder, write_whole
 from lnp_edge.base.install import require
+from lnp_edge.commands.reproduce import COUNTED, asked_rivals, changed, costs_of
+from lnp_edge.commands.reproduce import QUICK as QUICK_TRAINING
 from lnp_edge.experiments.executors import for_jobs, processes
+from lnp_edge.experiments.rivals import Rivals, RivalTrial
+from lnp_edge.experiments.rows import COSTS, Costs
+from lnp_edge.experiments.runs import Runs
 from lnp_edge.experiments.store import Store
 from lnp_edge.experiments.store import run as run_items
-from lnp_edge.stages import pipeline
+from lnp_edge.experiments.trial import Trial
+from lnp_edge.stages import pipeline, rival
 from lnp_edge.task import metrics
 from lnp_edge.task.fit import configuration
-from lnp_edge.task.split import load_data
+from lnp_edge.task.split import load_data, split
 
 HELP = "compare pruning methods, with controls: a report with figures, and CSV"
 EXAMPLE = """  lnp compare --parts frozen --tasks recall,adding --seeds 20
-  lnp compare --parts trained --trained-tasks spar,hapt --keep 0.1,0.05"""
+  lnp compare --parts trained --trained-tasks spar,hapt --keep 0.1,0.05
+  lnp compare --parts trained --trained-tasks hapt --keep 0.1 --rivals ridge_bands,cnn_3k"""
 TRAINED_TASKS = "symbol_recall-cuba_lif,symbol_xor,symbol_adding,spar-cuba_lif"
 PARTS = ("frozen", "ablation", "trained", "matrices")
 MEASURES = {"recall": ["recall", "recall as pruned", "xor", "recall, lost samples"], "adding": ["adding 4", "adding 8"]}
@@ -44,7 +53,10 @@ QUICK = {
     "keep": "0.3,0.1", "seeds": 2, "trained_seeds": 1, "neurons": 60, "tasks": "recall", "trained_tasks": "spar",
     "kinds": "heterogeneous",
 }  # fmt: skip
-QUICK_TRAINING = {"data": {"limit": 4}, "train": {"epochs": 2}, "network": {"neurons": 48}}
+COUNTED_AS = (
+    f"{', '.join(COSTS)}: integers on the emulated {rival.BOARD}, the whole image; one network of each row, of the "
+    "first seed, on a few windows of the test. With --quick no network is counted."
+)
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
@@ -65,6 +77,11 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--against", default="lnp", metavar="METHOD", help="method that the others are compared with (default: lnp)"
     )
+    parser.add_argument(
+        "--rivals", nargs="?", const="all",
+        help=f"rivals to train and measure beside the trained networks: some of {', '.join(rival.names())}; without a "
+        "value all that suit each task (default: none)",
+    )  # fmt: skip
     parser.add_argument(
         "--quick",
         action="store_true",
@@ -96,6 +113,12 @@ def run(args: argparse.Namespace) -> int:
         pipeline.require_torch()
         for name in _chosen("--trained-tasks", args.trained_tasks, tuple(config.names())):
             load_data(configuration(name))  # report unreadable data before the work starts
+            asked_rivals(configuration(name), args.rivals)
+    elif args.rivals:
+        raise ConfigError(
+            f"--rivals is {args.rivals[:40]!r}, but rivals stand beside trained networks alone",
+            "add trained to --parts, or omit --rivals",
+        )
     make_folder(args.output)
     found, sections = {}, []
     work = {"frozen": _frozen, "ablation": _ablation, "trained": _trained, "matrices": _matrices}
@@ -114,8 +137,9 @@ def run(args: argparse.Namespace) -> int:
     else:
         for _, parts_shown in sections:
             for table in parts_shown:
-                if isinstance(table, report.Table):
-                    out.print(table.markdown(), markup=False, soft_wrap=True)
+                if not isinstance(table, report.Figure):
+                    text = table if isinstance(table, str) else table.markdown()
+                    out.print(text, markup=False, soft_wrap=True)
     note(f"{args.output}/report.html has the figures, {args.output}/*.csv every network")
     return 0
 
@@ -212,6 +236,7 @@ def _trained(args: argparse.Namespace, keeps: list[float], kinds: list[str]) -> 
         metric = load_data(configuration(task)).metric
         lower = metric == "rmse_ratio"
         shown = [metric, f"{metric}, integers"]
+        rivals = _rivals(args, task, metric)
         for kind in [k for k in kinds if k != "clustered"]:
             here = _trainings(args, task, metric, kind, keeps)
             results += here
@@ -219,6 +244,7 @@ def _trained(args: argparse.Namespace, keeps: list[float], kinds: list[str]) -> 
             picture = args.output / f"trained-{task}-{kind}.png"
             figures.by_kept(here, shown, picture)
             says = "Mean and 95 % confidence interval over the seeds. All weights are trained."
+            here = here + rivals
             tables = [report.by_kept(here, f"{name}, by synapses kept", m, args.against, keeps, lower) for m in shown]
             tables += [
                 report.comparison(here, f"{name}, {100 * keep:g}% kept", shown, args.against, lower, keep=keep)
@@ -226,7 +252,9 @@ def _trained(args: argparse.Namespace, keeps: list[float], kinds: list[str]) -> 
             ]
             smaller = " (smaller is better)" if lower else ""
             parts = [report.Figure("By synapses kept", picture, says), *tables]
+            parts += [COUNTED_AS] * any(COSTS[0] in row for row in here)
             sections.append((f"Trained: {name}, {metrics.title(metric)}{smaller}", parts))
+        results += rivals
     return results, sections
 
 
@@ -234,8 +262,6 @@ def _trainings(args: argparse.Namespace, task: str, metric: str, kind: str, keep
     """One row per network; {"failed": why} if it cannot be pruned, trained or quantised."""
     from lnp_edge.experiments.evidence import trials
     from lnp_edge.experiments.evidence.methods import METHODS, TRAINED
-    from lnp_edge.experiments.runs import Runs
-    from lnp_edge.experiments.trial import Trial
 
     grid = trials.grid(METHODS | TRAINED, keeps, [kind], args.trained_seeds, (), args.neurons)
     todo = []
@@ -243,11 +269,47 @@ def _trainings(args: argparse.Namespace, task: str, metric: str, kind: str, keep
         changes = [QUICK_TRAINING] * args.quick + [{} if cell.density else {"network": {"density": 0.0}}]
         settings = trials.trained_config(task, kind, cell.seed, cell.prune, changes)
         todo.append(Trial(f"{task}, {kind} {cell.method} {cell.prune.keep:g} seed {cell.seed}", settings))
-    results = Runs(args.output / "trained", failures=True).all(todo, args.jobs)
-    return [
+    runs = Runs(args.output / "trained", failures=True)
+    results = runs.all(todo, args.jobs)
+    rows = [
         {"task": task, "kind": kind, "method": cell.method, "keep": cell.prune.keep, "seed": cell.seed}
         | trials.trained_row(found, metric)
         for cell, found in zip(grid, results, strict=True)
+    ]
+    if not args.quick:
+        _count(rows, todo, runs)
+    return rows
+
+
+def _count(rows: list[dict], trials: list[Trial], runs: Runs) -> None:
+    """Add to the rows what networks cost: one of each method and share, of the first seed that has not failed."""
+    data = split(trials[0].config, load_data(trials[0].config))
+    first = {
+        (r["method"], r["keep"]): (r, t) for r, t in reversed(list(zip(rows, trials, strict=True))) if "failed" not in r
+    }
+    with bars() as progress:
+        shown = progress.add_task("costs", total=len(first), info="")
+        for row, trial in first.values():
+            if found := costs_of(runs.path(trial).with_name("model.onnx"), data):
+                row |= _as_columns(found)
+            progress.update(shown, advance=1, info=trial.name)
+
+
+def _as_columns(costs: Costs) -> dict[str, float]:
+    return dict(zip(COSTS, astuple(costs), strict=True))
+
+
+def _rivals(args: argparse.Namespace, task: str, metric: str) -> list[dict]:
+    """A row for each rival and seed. None has a kind of network, or a share of synapses."""
+    base = configuration(task)
+    base = changed(base, QUICK_TRAINING) if args.quick else base
+    seeds, names = range(1, args.trained_seeds + 1), asked_rivals(base, args.rivals)
+    todo = [RivalTrial(name, base, seed, load_data(base).held_out, COUNTED) for name in names for seed in seeds]
+    found = Rivals(args.output).all(todo, args.jobs) if todo else []
+    return [
+        {"task": task, "method": one.title, "seed": item.seed, f"{metric}, integers": one.value}
+        | (_as_columns(Costs(one.per_second, one.flash, one.ram)) if item.seed == seeds[0] else {})
+        for item, one in zip(todo, found, strict=True)
     ]
 
 

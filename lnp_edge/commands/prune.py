@@ -18,6 +18,7 @@ trials of time constants, run the same command again."""
 
 import argparse
 import json
+import shlex
 from contextlib import suppress
 from dataclasses import asdict, replace
 from pathlib import Path
@@ -114,7 +115,7 @@ def run(args: argparse.Namespace) -> int:
         if blocks:
             out.print(_in_words(blocks, settings), soft_wrap=True, markup=False)
         if goal:
-            _show(configuration(args.config), fitted, others, board, limits)
+            _show(args.config, fitted, others, board, limits)
     history = {"prune": {"method": settings.prune.method, "synapses_before": report.before.synapses}}
     network_file.save(NetworkFile(pruned, settings, history), args.output)
     discard(beside(args.output, PRUNING), fitting)
@@ -212,7 +213,7 @@ def _settings(fitted: Fitted) -> dict[str, float]:
     return {"neurons": network.neurons, "density": network.density, "keep": pruning.keep, "inputs": pruning.inputs}
 
 
-def _show(asked: Config, fitted: Fitted, others: list[Fitted], board: Board, limits: Budget) -> None:
+def _show(task: str, fitted: Fitted, others: list[Fitted], board: Board, limits: Budget) -> None:
     names = {
         "flash": "flash, B", "ram": "RAM with stack, B", "ops": "instructions per step",
         "ops_a_second": "instructions a second",
@@ -225,6 +226,7 @@ def _show(asked: Config, fitted: Fitted, others: list[Fitted], board: Board, lim
     ]
     print_table(f"on {board.name}, with every synapse stored", ["", "budget", "used", "left"], rows)
     if fitted.too_much:
+        asked = configuration(task)
         was, now = asked.network.neurons, fitted.config.network.neurons
         out.print(f"{was} neurons -> {now}: {asked.prune.keep:.0%} of the synapses of {was} need {fitted.too_much}")
     out.print(f"{budget.RESERVE} B of flash are reserved: training can make the code longer")
@@ -242,3 +244,9 @@ def _show(asked: Config, fitted: Fitted, others: list[Fitted], board: Board, lim
         "Prefer another where it is as accurate: set neurons and density in [network], keep and inputs in [prune].",
         markup=False, soft_wrap=True,
     )  # fmt: skip
+    if fitted.config.network.density and any(not one.config.network.density for one in others):
+        out.print(
+            "Before training nothing says whether recurrence is worth its cost. What does, and recommends a row: "
+            f"lnp reproduce {shlex.quote(task)} --rows 'lnp,no recurrence' --seeds 5",
+            markup=False, soft_wrap=True,
+        )  # fmt: skip

@@ -128,7 +128,7 @@ def run(args: argparse.Namespace) -> int:
         raise ConfigError(f"two tasks would write {args.output / again}.md", hint)
     pipeline.require_torch()
     bases = [configuration(name, note) for name in args.tasks]
-    against = [_rivals(base, args.rivals) for base in bases]
+    against = [asked_rivals(base, args.rivals) for base in bases]
     chosen = SHARED if args.shared else {name: ROWS[name] for name in rows}
     if args.shared:
         bases = [_same_network(base, bases[0]) for base in bases]
@@ -145,8 +145,11 @@ def _stem(task: str) -> str:
     return Path(task).stem if task.endswith(".toml") else task
 
 
-def _rivals(base: Config, asked: str | None) -> list[str]:
-    """Raises ConfigError for a rival that is unknown or cannot take the task, and for streams."""
+def asked_rivals(base: Config, asked: str | None) -> list[str]:
+    """The names of the rivals asked for by --rivals.
+
+    Raises ConfigError for a rival that is unknown or cannot take the task, and for streams.
+    """
     if asked is None:
         return []
     if base.stream.batches:
@@ -248,7 +251,7 @@ def next_of(results: Iterator, count: int) -> list:
     return [next(results) for _ in range(count)]
 
 
-def _costs(model: Path, data: Split) -> Costs | None:
+def costs_of(model: Path, data: Split) -> Costs | None:
     """The costs of a model, kept beside it; None if no emulator counts here."""
     if not rival.available():
         return None
@@ -262,7 +265,7 @@ def _costs(model: Path, data: Split) -> Costs | None:
 
 def _network(name: str, results: list[dict], runs: Runs, trials: list[Trial], splits: list[Split]) -> Row:
     """splits : of each trial"""
-    costs = _costs(runs.path(trials[0]).with_name("model.onnx"), splits[0])
+    costs = costs_of(runs.path(trials[0]).with_name("model.onnx"), splits[0])
     found = Row(name, trials=results, costs=costs)
     folds = len({trial.held_out for trial in trials})
     return _resampled(found, [runs.predictions(trial) for trial in trials], splits, folds)

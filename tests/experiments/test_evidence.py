@@ -15,13 +15,16 @@ from lnp_edge import config, pruning
 from lnp_edge.base.errors import ConfigError
 from lnp_edge.cli import main
 from lnp_edge.commands import compare
-from lnp_edge.config import PruneSettings
+from lnp_edge.config import Config, PruneSettings
 from lnp_edge.experiments.evidence import methods, reservoir, scale, trials
 from lnp_edge.experiments.evidence.report import by_kept, comparison
 from lnp_edge.experiments.evidence.statistics import Estimate, paired, values
 from lnp_edge.experiments.evidence.trials import Cell
 from lnp_edge.experiments.executors import in_process
+from lnp_edge.experiments.rows import COSTS
+from lnp_edge.experiments.runs import Runs
 from lnp_edge.experiments.store import Store, run
+from lnp_edge.experiments.trial import Trial
 from lnp_edge.network.draw import random_network
 from lnp_edge.spec.plugins import names
 
@@ -96,6 +99,21 @@ def test_a_table_is_empty_where_nothing_was_measured():
     rows += [{"method": "no recurrence", "keep": 1.0, "seed": 1, "x": 1.0, "neurons": 9, "rate": 0.1}]
     table = comparison(rows, "t", ["x"], "lnp", keep=0.1)
     assert table.rows == [["lnp", "", "", "", "", "1"], ["no recurrence", "1.000", "", "9", "0.100", ""]]
+
+
+def test_a_rival_is_a_row_at_every_share_with_its_costs():
+    rows = [
+        {"method": "a", "keep": k, "seed": s, "x": 1.0 + s, "x, integers": 1.0 + s} for k in (0.1, 0.5) for s in (1, 2)
+    ]
+    rows[0] |= dict(zip(COSTS, (123456.0, 4321, 1234), strict=True))  # of the first seed, at 10 %
+    rival = {"method": "ridge"} | dict(zip(COSTS, (912.4, 700, 99), strict=True))
+    rows += [rival | {"seed": s, "x, integers": 2.5 + 1.1 * s} for s in (1, 2)]
+    for keep, costs in ((0.1, ["123 k", "4321", "1234"]), (0.5, ["", "", ""])):
+        table = comparison(rows, "t", ["x", "x, integers"], "a", keep=keep)
+        assert table.columns[-4:] == [*COSTS, "failed"]
+        assert table.rows[0][-4:] == [*costs, ""]
+        assert table.rows[1] == ["ridge", "", "", "4.150 ± 6.988", "+1.650 ± 0.635", "912", "700", "99", ""]
+    assert by_kept(rows, "t", "x, integers", "a", [0.1, 0.5]).rows[1] == ["ridge", *["4.150 ± 6.988 +"] * 2]
 
 
 # The frozen regime
@@ -295,8 +313,10 @@ def test_a_network_that_cannot_be_trained_is_a_row_and_not_tried_again(plain_pic
     assert less.keys() == compare.QUICK_TRAINING.keys()
     monkeypatch.setattr(compare, "QUICK_TRAINING", less)
     words = ["compare", "--parts", "trained", "--quick", "--jobs", "1", "-o", str(tmp_path)]
-    assert main([*words, "--json"]) == 0
-    rows = json.loads(capsys.readouterr().out)["trained"]
+    assert main([*words, "--rivals", "majority", "--json"]) == 0
+    *rows, rival = json.loads(capsys.readouterr().out)["trained"]
+    assert (rival["method"], rival["seed"], "keep" in rival) == ("most frequent class", 1, False)
+    assert 0 < rival["accuracy, integers"] < 1 and set(COSTS) <= set(rival)
     failed = {(r["method"], r["keep"]): r.get("failed", "") for r in rows}
     assert len(failed) == 2 + 2 * 2 and {k for k, why in failed.items() if why} == {(m, 1e-6) for m in FEW}
     assert "leaves none" in failed["lnp", 1e-6] and all("failed" in r or 0 <= r["accuracy"] <= 1 for r in rows)
@@ -304,6 +324,18 @@ def test_a_network_that_cannot_be_trained_is_a_row_and_not_tried_again(plain_pic
     seen = capsys.readouterr()
     assert "6 of 6 trainings are already in" in seen.err and (tmp_path / "trained-spar-heterogeneous.png").exists()
     assert [line.split("|")[-2].strip() for line in seen.out.splitlines() if line.startswith("| lnp")][2:] == ["", "1"]
+    assert not any(cost in seen.out for cost in COSTS)  # --quick counts no network
+    _one_network_of_a_row_is_counted(tmp_path / "trained")
+
+
+def _one_network_of_a_row_is_counted(folder):
+    found = next(r for p in sorted(folder.glob("*/result.json")) if "measures" in (r := json.loads(p.read_text())))
+    trial = Trial("one", Config.from_json(json.dumps(found["config"])))
+    known = [("lnp", 0.3, "unstable"), ("lnp", 0.3, ""), ("lnp", 0.3, ""), ("lnp", 0.1, "")]
+    rows = [{"method": method, "keep": keep} | ({"failed": why} if why else {}) for method, keep, why in known]
+    compare._count(rows, [trial] * 4, Runs(folder))
+    assert [set(COSTS) <= set(row) for row in rows] == [False, True, False, True]
+    assert rows[1][COSTS[0]] > 10000 and rows[1][COSTS[1]] > 2000 and rows[1] == rows[3] | {"keep": 0.3}
 
 
 def test_a_file_that_is_absent_is_no_networks_failure(tmp_path, capsys, monkeypatch):
@@ -349,6 +381,8 @@ def test_a_trained_network_has_another_pruning_of_its_task():
         (["--quick", "--trained-seeds", "-7"], "--trained-seeds is -7", "from 1"),
         (["--parts", "trained", "--kinds", "clustered"], "clustered networks are not trained", "--kinds"),
         (["--parts", "trained", "--trained-tasks", "x"], "--trained-tasks has 'x'", "spar"),
+        (["--parts", "frozen,matrices", "--rivals"], "--rivals is 'all', but rivals stand", "add trained to --parts"),
+        (["--parts", "trained", "--rivals", "cnn_4k", "--trained-tasks", "spar"], "cnn_4k", "cnn_3k"),
         (["-o", "/dev/null/x"], "cannot create /dev/null/x", "-o"),
     ],
 )

@@ -287,13 +287,13 @@ def test_what_was_measured_is_kept_and_what_was_stopped_goes_on(tmp_path, capsys
 
 
 def test_without_a_value_all_rivals_that_suit_are_taken():
-    found = reproduce._rivals(config.named("wind"), "all")
+    found = reproduce.asked_rivals(config.named("wind"), "all")
     assert {"autoregression", "persistence"} <= set(found) and "ridge_bands" not in found
-    assert reproduce._rivals(config.named("spar"), None) == []
+    assert reproduce.asked_rivals(config.named("spar"), None) == []
     with pytest.raises(ConfigError, match="persistence cannot take spar"):
-        reproduce._rivals(config.named("spar"), "majority, persistence")
+        reproduce.asked_rivals(config.named("spar"), "majority, persistence")
     with pytest.raises(ConfigError, match="judged on streams, but rivals on windows") as e:
-        reproduce._rivals(config.named("spar-stream"), "all")
+        reproduce.asked_rivals(config.named("spar-stream"), "all")
     assert "lnp stream TASK" in e.value.try_next
     words = parser().parse_args(["reproduce", "spar", "--rivals", "--seeds", "3"])
     assert (words.rivals, words.tasks) == ("all", ["spar"])

@@ -486,8 +486,19 @@ def test_what_fits_with_fewer_inputs_and_without_recurrence_is_said(at, capsys, 
     assert found["neurons"] < quarter < both == 2480 // (50 + 2 * 1.5) and plain == 2480 // (50 + 2 * 6)
     assert network_file.load(at / "pruned.safetensors").network.n == found["neurons"]
     assert main(words) == 0
-    said = [line.split() for line in capsys.readouterr().out.splitlines()]
+    text = capsys.readouterr().out
+    assert "\nBefore training nothing says" in text and text.rstrip().endswith(
+        ": lnp reproduce small.toml --rows 'lnp,no recurrence' --seeds 5"
+    )
+    said = [line.split() for line in text.splitlines()]
     assert [plain, 0, 1, 1] in [[float(x) for x in line[:4]] for line in said if len(line) == 7 and line[0].isdigit()]
+
+
+def test_what_is_without_recurrence_needs_no_word_of_it(at, capsys, monkeypatch):
+    monkeypatch.setattr(_measure, "meter", lambda *_: meter)
+    (at / "small.toml").write_text(PLAIN.replace("= 64", "= 64\ndensity = 0.0"))
+    assert main(["prune", "small.toml", "--board", "cortex-m4"]) == 0
+    assert "Prefer another" in (said := capsys.readouterr().out) and "recurrence" not in said
 
 
 def test_the_smaller_networks_are_drawn_again_from_what_is_said(data):

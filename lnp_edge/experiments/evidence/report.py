@@ -10,12 +10,17 @@ from dataclasses import dataclass
 from html import escape
 from pathlib import Path
 
+from lnp_edge.base.console import counted
 from lnp_edge.base.files import write_whole
 from lnp_edge.experiments.evidence.statistics import Estimate, paired, values
+from lnp_edge.experiments.rows import COSTS
 
 ALONE = "no recurrence"
 CONTROLS = ("dense", ALONE)  # rows that are the same at every share of synapses
-SIZES = ("neurons", "synapses", "synapses_with_ports", "synops", "rate", "abscissa", "largest_exponent", "ipr", "drift")
+SIZES = (
+    "neurons", "synapses", "synapses_with_ports", "synops", *COSTS, "rate", "abscissa", "largest_exponent", "ipr",
+    "drift",
+)  # fmt: skip
 STYLE = """
 body { font: 15px/1.5 system-ui, sans-serif; color: #222; max-width: 72rem; margin: 2rem auto; padding: 0 1rem; }
 h1 { font-size: 1.6rem; } h2 { margin-top: 2.4rem; border-bottom: 1px solid #ddd; } h3 { margin: 1.6rem 0 .3rem; }
@@ -89,7 +94,7 @@ def comparison(
                 row[0] += " (as good)"
         for size in shown:
             mean = Estimate.of(list(values(results, size, method=name, **here).values())).mean
-            row.append("" if mean != mean else f"{mean:.0f}" if size.startswith(("neurons", "syn")) else f"{mean:.3f}")
+            row.append(_size(size, mean))
         failed = [
             r for r in results if r["method"] == name and "failed" in r and all(r[k] == v for k, v in here.items())
         ]
@@ -128,6 +133,14 @@ def _compared(results: list[dict], measure: str, name: str, against: str, where:
     ours = values(results, measure, method=name, **_where(name, where))
     theirs = values(results, measure, method=against, **_where(against, where))
     return Estimate.of(list(ours.values())), paired(ours, theirs)
+
+
+def _size(name: str, mean: float) -> str:
+    if mean != mean:
+        return ""
+    if name == COSTS[0]:
+        return counted(mean)
+    return f"{mean:.0f}" if name in COSTS or name.startswith(("neurons", "syn")) else f"{mean:.3f}"
 
 
 def _signed(e: Estimate) -> str:

@@ -42,11 +42,14 @@ class Estimate:
 
 
 def values(results: list[dict], measure: str, **where) -> dict[int, float]:
-    """A measure by seed, for the results that match `where` and did not fail."""
+    """A measure by seed, for the results that match `where` and did not fail.
+
+    A result without one of these keys matches too: a rival has no share of synapses.
+    """
     return {
         r["seed"]: r[measure]
         for r in results
-        if measure in r and "failed" not in r and all(r[key] == value for key, value in where.items())
+        if measure in r and "failed" not in r and all(r.get(key, value) == value for key, value in where.items())
     }
 
 
