@@ -159,6 +159,15 @@ def test_the_measures_of_a_cell_repeat_and_name_its_size():
     assert cell().key == cell(method="another name").key != cell(seed=2).key
 
 
+def test_the_tasks_of_the_default_are_measured_whatever_their_front_end(monkeypatch):
+    monkeypatch.setattr(reservoir, "LIMIT", 40)
+    monkeypatch.setattr(reservoir, "GAINS", (1.0,))
+    tasks = tuple(name for name in compare.FULL["tasks"].split(",") if name not in reservoir.MEMORY)
+    assert any(config.named(name).data.frame > 1 for name in tasks)
+    found = trials.measure(cell(tasks=tasks, neurons=30))
+    assert all(found[name] > 0 for name in tasks)
+
+
 def test_a_result_that_was_stored_before_there_were_blocks_is_found():
     assert cell().key == "e3a05ea4c68da742"
     assert cell(prune=PruneSettings(keep=0.3, block=4)).key != cell().key

@@ -165,7 +165,7 @@ def _real(name: str) -> Evaluation:
     series = data.test.series
     evaluate = _closed_loop if series and series.free_run else _forecast if series else _classes
     tau_out = settings.network.tau_out / data.dt
-    return Evaluation(len(data.task.channels), partial(evaluate, name, data), tau_out, data.axes)
+    return Evaluation(len(data.task.inputs), partial(evaluate, name, data), tau_out, data.axes)
 
 
 def _some(windows: Windows, rng: np.random.Generator) -> Windows:
