@@ -15,13 +15,14 @@ from numpy.typing import NDArray
 from lnp_edge.base.errors import LinkError
 from lnp_edge.runtime.host import Stream
 from lnp_edge.runtime.link import Port
+from lnp_edge.runtime.ports import spoken_to
 from lnp_edge.runtime.reference import Reference
 from lnp_edge.runtime.verify import stimulus
 from lnp_edge.spec.model import QuantizedModel
 
 DECISIONS, MOST_SAMPLES = 40, 20_000
 AT_ONCE = 4096  # bytes of samples in one write, if it is not one sample alone: QEMU takes some 10 kB a second
-PATIENCE = 100  # empty reads in a row until the program counts as silent
+PATIENCE = 1200  # empty reads in a row, of 50 ms on a pty, until the program counts as silent: a busy machine is slow
 LONGEST = 2**20  # bytes of an answer without a line's end
 
 # End in samples, label, margin, percent, unknown, read-outs; of a forecast end and read-outs, which it follows from.
@@ -98,9 +99,10 @@ def _answers(port: Port, lines: list[bytes], count: int, values: int = 0) -> lis
     at_once = max(1, AT_ONCE // max(map(len, lines)))
     while (given := found.count(b"\n") - found.count(b"\n#") - 1) < count:
         some = b"".join(islice(todo, at_once)) if given >= 0 else b""
-        if some:
-            port.write(some)
-        more = port.read(4096)
+        with spoken_to("the program that decides"):
+            if some:
+                port.write(some)
+            more = port.read(4096)
         silent = 0 if more or some else silent + 1
         found += more
         if silent > PATIENCE or len(found) > LONGEST + 400 * count:

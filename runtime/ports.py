@@ -8,7 +8,8 @@ import shutil
 import subprocess
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import IO
 
@@ -111,6 +112,15 @@ def owner_group(path: Path) -> str:
         return "dialout"
 
 
+@contextmanager
+def spoken_to(program: str) -> Iterator[None]:
+    """Within it, a port that fails is a LinkError of a program that lnp itself started: there is no cable to check."""
+    try:
+        yield
+    except OSError as e:  # pyserial's SerialException is one
+        raise LinkError(f"lost {program}: {e}", "run the command again, on a less busy machine") from None
+
+
 def _ended(program: str, said: IO[bytes]) -> BoardError:
     """The error for a program that has ended before anyone asked it, in its words."""
     said.seek(0)
@@ -130,7 +140,7 @@ class PtyProcess(serial.Serial):
     deadline = 60.0  # s until a request without a valid reply fails: only a busy machine keeps it waiting
 
     def __init__(self, command: list[str]):
-        super().__init__(baudrate=115200, timeout=0.05, write_timeout=5)
+        super().__init__(baudrate=115200, timeout=0.05, write_timeout=self.deadline)
         self._process: subprocess.Popen | None = None
         with tempfile.TemporaryFile() as said:
             self._start(command, said)

@@ -26,7 +26,7 @@ from lnp_edge.firmware_gen.folder import scratch, write
 from lnp_edge.rivals import FORECAST_ONE, Rival
 from lnp_edge.runtime.emulator import Emulator
 from lnp_edge.runtime.link import Port
-from lnp_edge.runtime.ports import open_board
+from lnp_edge.runtime.ports import open_board, spoken_to
 from lnp_edge.spec import plugins
 from lnp_edge.spec.board import Board
 from lnp_edge.spec.frontend import RAW
@@ -39,7 +39,8 @@ ROOM = 2**26  # B of flash and of RAM: a rival that is too large is built too, t
 COUNTED = 8  # windows whose instructions are counted: each block is a call from the emulator
 COMPARED = 1000  # windows whose scores are compared, unless told otherwise
 AT_ONCE = 16  # windows in one request to the emulator
-PATIENCE = 100  # empty reads of 50 ms until a device that is no emulator counts as silent
+PATIENCE = 1200  # empty reads of 50 ms until a device that is no emulator counts as silent: a busy machine is slow
+PROGRAM = "the firmware of the rival"
 
 
 @dataclass(frozen=True)
@@ -215,7 +216,8 @@ class Device:
         found = bytearray()
         for k in range(0, len(windows), self._at_once):
             some = windows[k : k + self._at_once]
-            self._port.write(b"".join(window.astype("<i2").tobytes() for window in some))
+            with spoken_to(PROGRAM):
+                self._port.write(b"".join(window.astype("<i2").tobytes() for window in some))
             found += self._read(4 * self._scores * len(some))
             if progress:
                 progress(k + len(some))
@@ -224,10 +226,11 @@ class Device:
     def _read(self, size: int) -> bytearray:
         found, empty = bytearray(), 0
         while len(found) < size:
-            more = self._port.read(size - len(found))
+            with spoken_to(PROGRAM):
+                more = self._port.read(size - len(found))
             empty = 0 if more else empty + 1
             if empty > (1 if isinstance(self._port, Emulator) else PATIENCE):
-                raise LinkError("the firmware of the rival fell silent", "report this with the command line")
+                raise LinkError(f"{PROGRAM} fell silent", "report this with the command line")
             found += more
         return found
 

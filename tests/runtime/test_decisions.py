@@ -12,6 +12,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import serial
 from conftest import EVERYDAY, need, need_for, of_boards
 from tiny import tiny_counts, tiny_front, tiny_loop, tiny_model
 
@@ -158,6 +159,19 @@ def test_a_program_that_says_something_else_is_told(said):
     model = KINDS["windows"]()
     with pytest.raises(LinkError, match="the program"):
         decisions.compare(model, Port(said), decisions.samples_for(model, 1))
+
+
+@pytest.mark.parametrize("fails", ["write", "read"])
+def test_a_program_that_takes_nothing_or_ends_is_told(monkeypatch, fails):
+    """A pty that is full for long, on a busy machine, or one whose program has gone."""
+    model, port = KINDS["windows"](), Port(b"sample\n" * 2)
+
+    def fail(_):
+        raise serial.SerialTimeoutException("Write timeout")
+
+    monkeypatch.setattr(port, fails, fail)
+    with pytest.raises(LinkError, match="lost the program that decides: Write timeout"):
+        decisions.compare(model, port, decisions.samples_for(model, 1))
 
 
 @pytest.mark.parametrize("board", ["host", "netduinoplus2"])
