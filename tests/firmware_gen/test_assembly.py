@@ -141,7 +141,7 @@ CASES = {  # a model, and which loops it has
     "adlif, 64": (of(tiny_model(n=64, n_in=9), "adlif"), ADLIF),
     "9 outputs, 63 inputs": (tiny_model(n=33, n_in=63, n_out=9), ALL_LOOPS),
     "64 inputs": (tiny_model(n=32, n_in=64), ALL_LOOPS),
-    "65 inputs": (tiny_model(n=32, n_in=65), ALL_LOOPS - {"pairs_of_in_asm", "leak_and_add_asm"}),
+    "65 inputs": (tiny_model(n=32, n_in=65), ALL_LOOPS - {"pairs_of_in_asm"}),
     "indices of 16 bits": (tiny_model(n=300, density=0.05), ALL_LOOPS),
     "ends of rows of 32 bits": (tiny_model(n=508, density=0.3), ALL_LOOPS),
     "rows of every length": (rows_of_every_length(), ALL_LOOPS),
