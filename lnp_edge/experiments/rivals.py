@@ -36,14 +36,19 @@ class RivalTrial:
     compared: int = COMPARED
 
     @property
+    def drawn(self) -> int:
+        """The seed; of a rival that draws nothing that of the configuration: all its seeds are one trial."""
+        return self.seed if rival.draws(self.rival) else self.config.seed
+
+    @property
     def name(self) -> str:
-        return f"{self.config.data.name} {self.rival}, seed {self.seed}"
+        return f"{self.config.data.name} {self.rival}, seed {self.drawn}"
 
     @property
     def key(self) -> str:
         """A name for all that the result depends on: of the configuration the data and their augmentation."""
         train = TrainSettings(balance=self.config.train.balance)
-        used = Config(self.seed, rival.raw(self.config).data, train=train, augment=self.config.augment)
+        used = Config(self.drawn, rival.raw(self.config).data, train=train, augment=self.config.augment)
         text = f"{used.to_json()} {self.held_out}"
         return f"{used.data.name}-{self.rival}-{hashlib.sha256(text.encode()).hexdigest()[:12]}"
 
@@ -100,4 +105,4 @@ class Rivals(Store):
 
 def work(item: RivalTrial, progress: Progress) -> Measured:
     data = rival.data_of(item.config, item.held_out)
-    return rival.measure(item.rival, data, item.seed, progress, item.compared)
+    return rival.measure(item.rival, data, item.drawn, progress, item.compared)

@@ -8,7 +8,8 @@ A file defines
                 "" if the rival can take this task; else why not, in a few words
     fit(data: Split, seed: int, progress: Progress | None = None) -> Rival
                 trained on data.train alone; the docstring of the file states how it is quantised.
-                progress(fraction, text), if given, is told how far it is
+                progress(fraction, text), if given, is told how far it is. A rival that draws nothing
+                takes no seed: it is trained once for all seeds
 
 and a Rival has
 

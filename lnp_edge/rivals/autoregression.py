@@ -23,5 +23,5 @@ def suits(data: Split) -> str:
     return "its forecasts are fed back" if series.free_run else ""
 
 
-def fit(data: Split, seed: int, progress: Progress | None = None) -> _samples.Samples:
+def fit(data: Split, progress: Progress | None = None) -> _samples.Samples:
     return _samples.quantize(autoregressive(data), data)

@@ -21,7 +21,7 @@ def suits(data: Split) -> str:
     return "it forecasts a series" if data.train.series else ""
 
 
-def fit(data: Split, seed: int, progress: Progress | None = None) -> Majority:
+def fit(data: Split, progress: Progress | None = None) -> Majority:
     return Majority(np.bincount(data.train_windows.wanted, minlength=len(data.train.classes)).astype(np.int32))
 
 

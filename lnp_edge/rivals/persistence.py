@@ -21,7 +21,7 @@ def suits(data: Split) -> str:
     return "its forecasts are fed back" if series.free_run else ""
 
 
-def fit(data: Split, seed: int, progress: Progress | None = None) -> Persistence:
+def fit(data: Split, progress: Progress | None = None) -> Persistence:
     assert data.train.series
     return Persistence(np.array(data.train.series.target, np.uint16))
 

@@ -20,5 +20,5 @@ def suits(data: Split) -> str:
     return _ridge.why_not(data, _statistics.MOST_BAND_STEPS, baselines.SHORTEST)
 
 
-def fit(data: Split, seed: int, progress: Progress | None = None) -> _ridge.Ridge:
+def fit(data: Split, progress: Progress | None = None) -> _ridge.Ridge:
     return _ridge.fit(data, True, progress)

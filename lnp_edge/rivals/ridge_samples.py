@@ -23,7 +23,7 @@ def suits(data: Split) -> str:
     return "" if data.train.pixel or are_trials(data) else "its windows begin anywhere"
 
 
-def fit(data: Split, seed: int, progress: Progress | None = None) -> _samples.Samples:
+def fit(data: Split, progress: Progress | None = None) -> _samples.Samples:
     tell = progress or (lambda share, what: None)
     tell(0.0, "features")
     model = linear(data, samples(data.train_windows.counts), lambda share: tell(share, "cross-validation"))

@@ -18,5 +18,5 @@ def suits(data: Split) -> str:
     return _ridge.why_not(data, _statistics.MOST_STEPS)
 
 
-def fit(data: Split, seed: int, progress: Progress | None = None) -> _ridge.Ridge:
+def fit(data: Split, progress: Progress | None = None) -> _ridge.Ridge:
     return _ridge.fit(data, False, progress)

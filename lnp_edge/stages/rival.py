@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import asdict, dataclass, field, replace
 from importlib.util import find_spec
+from inspect import signature
 
 import numpy as np
 from numpy.typing import NDArray
@@ -83,6 +84,11 @@ def suiting(data: Split) -> list[str]:
     return [name for name in names() if not plugins.get(PACKAGE, name).suits(data)]
 
 
+def draws(name: str) -> bool:
+    """Whether its training takes a seed: without one, all seeds give the same rival."""
+    return "seed" in signature(plugins.get(PACKAGE, name).fit).parameters
+
+
 def of_baselines(data: Split) -> dict[str, tuple[str, str]]:
     """For rows of task.baselines.simple: the rival that builds it, and why it cannot take the task, or ""."""
     found = {}
@@ -123,7 +129,8 @@ def require(name: str, data: Split) -> None:
 def trained(name: str, data: Split, seed: int, progress: Progress | None = None) -> Rival:
     """Raises ConfigError as require does."""
     require(name, data)
-    return plugins.get(PACKAGE, name).fit(data, seed, progress)
+    drawn = {"seed": seed} if draws(name) else {}
+    return plugins.get(PACKAGE, name).fit(data, progress=progress, **drawn)
 
 
 def measure(name: str, data: Split, seed: int = 1, progress: Progress | None = None, most: int = COMPARED) -> Measured:

@@ -283,7 +283,7 @@ def test_what_was_measured_is_kept_and_what_was_stopped_goes_on(tmp_path, capsys
         assert '// scores[0] is of "' in (folder / "lnp_rival.h").read_text()
     assert main([*words, "--windows", "4"]) == 0 and len(asked) == 3  # five were compared
     assert main([*words, "--windows", "9", "--rivals", "majority"]) == 0 and asked[3:] == ["majority"]
-    assert main([*words, "--seed", "2"]) == 0 and len(asked) == 6
+    assert main([*words, "--seed", "2"]) == 0 and len(asked) == 4  # neither draws
 
 
 def test_without_a_value_all_rivals_that_suit_are_taken():
@@ -314,11 +314,13 @@ def test_the_key_of_a_rival_is_what_its_result_depends_on():
     ]  # fmt: skip
     assert {RivalTrial("majority", config, 1).key for config in same} == {base.key}
     other = [
-        RivalTrial("ridge_bands", Config(), 1), RivalTrial("majority", Config(), 2),
+        RivalTrial("ridge_bands", Config(), 1), RivalTrial("majority", Config(seed=2), 2),
         RivalTrial("majority", Config(), 1, (3,)),
         RivalTrial("majority", Config(data=DataSettings(limit=3)), 1),
         RivalTrial("majority", Config(augment=Augmentation(noise=0.0)), 1),
         RivalTrial("majority", Config(train=TrainSettings(balance=0.5)), 1),
     ]  # fmt: skip
     assert len({base.key, *(one.key for one in other)}) == 7
+    assert RivalTrial("majority", Config(), 2).key == base.key  # it draws nothing, but a rocket does
+    assert RivalTrial("rocket", Config(), 2).key != RivalTrial("rocket", Config(), 1).key
     assert RivalTrial("majority", Config(), 1, None, 5).key == base.key  # the windows compared: see Rivals.load

@@ -11,7 +11,8 @@ from lnp_edge import boards, config, rivals
 from lnp_edge.base.errors import ConfigError
 from lnp_edge.cli import main
 from lnp_edge.datasets import spar
-from lnp_edge.experiments.rivals import RivalTrial
+from lnp_edge.experiments import executors
+from lnp_edge.experiments.rivals import Rivals, RivalTrial
 from lnp_edge.rivals import FORECAST_ONE, _linear, _statistics
 from lnp_edge.stages import pipeline, rival
 from lnp_edge.stages.rival import Measured
@@ -335,6 +336,18 @@ def test_helpers_are_no_rivals():
     assert not [name for name in rival.names() if name.startswith("_")]
     assert {"majority", "persistence", "ridge_bands", "ridge_statistics", "rocket"} <= set(rival.names())
     assert rivals.FORECAST_ONE == 256
+
+
+def test_a_rival_that_draws_nothing_is_trained_once_for_all_seeds(fitted, tmp_path):
+    need_for("cortex-m4")
+    trials = [RivalTrial("majority", config.named("spar"), seed, compared=1) for seed in (1, 2, 3)]
+    found = Rivals(tmp_path).all(trials, executors.in_process)
+    assert len(found) == 3 and found[0] == found[1] == found[2]
+    assert len(list(tmp_path.glob("*.json"))) == 1
+    drawing = {name for _, name in CASES if rival.draws(name)}
+    assert drawing and not drawing & {"majority", "persistence", "autoregression", "ridge_bands"}
+    data, model = fitted("36", "rocket")
+    assert rival.trained("rocket", data, 2).c_files() != model.c_files()
 
 
 def test_a_stored_measurement_that_is_none_is_refused():
