@@ -204,14 +204,21 @@ def linear(
         features = np.concatenate([features, more[0]])
         wanted, groups = np.concatenate([wanted, more[1].wanted]), np.concatenate([groups, more[1].groups])
     z, (mean, deviation) = _standardised(features)
+    turn = None
+    if len(z) < features.shape[1]:  # all windows lie in a space of fewer dimensions: solved there, it costs less
+        turn, within = np.linalg.qr(z[:, :-1].T)
+        z = np.concatenate([within.T, z[:, -1:]], axis=1)
+
+    def model(score: float, strength: float, w: NDArray) -> Linear:
+        return Linear(score, strength, mean, deviation, w[:-1] if turn is None else turn @ w[:-1], w[-1])
+
     y = 2.0 * np.eye(len(data.train.classes))[wanted] - 1
     weight = np.full(len(z), asked / len(z))
     if data.test.metric != "accuracy":
         weight = asked / np.maximum(1, np.bincount(wanted, minlength=y.shape[1]))[wanted] / y.shape[1]
     fold = _folds(data, replace(train, groups=groups, wanted=wanted))
     if len(np.unique(fold)) < 2:  # one window: nothing to choose by
-        w = _solve(*_products(z, y, weight), DEFAULT)
-        return Linear(np.nan, DEFAULT, mean, deviation, w[:-1], w[-1])
+        return model(np.nan, DEFAULT, _solve(*_products(z, y, weight), DEFAULT))
     parts = [np.flatnonzero(fold == k) for k in np.unique(fold)]
     sums = [_products(z[part], y[part], weight[part]) for part in parts]
     gram, moment = (np.sum([s[k] for s in sums], axis=0) for k in (0, 1))
@@ -226,8 +233,7 @@ def linear(
     best, default = int(scores.mean(1).argmax()), STRENGTHS.index(DEFAULT)
     if level < 1 and not (best != default and ttest_rel(scores[best], scores[default]).pvalue < level):
         best = default
-    w = _solve(gram, moment, STRENGTHS[best])
-    return Linear(float(scores[best].mean()), STRENGTHS[best], mean, deviation, w[:-1], w[-1])
+    return model(float(scores[best].mean()), STRENGTHS[best], _solve(gram, moment, STRENGTHS[best]))
 
 
 def _folds(data: Split, train: Windows) -> NDArray[np.intp]:

@@ -68,6 +68,17 @@ def test_at_the_default_strength_it_is_scikit_learns_ridge_classifier(watch, mon
     assert baselines.ridge(data, baselines.statistics).predicted.tolist() == expected.tolist()
 
 
+def test_of_fewer_windows_than_features_it_is_that_too(monkeypatch):
+    monkeypatch.setattr(baselines, "STRENGTHS", (1.0,))
+    data = noise(2, each=10, informative=12, channels=4)
+    features = baselines.samples(data.train_windows.counts)
+    assert features.shape == (150, 400)
+    theirs = make_pipeline(StandardScaler(), RidgeClassifier()).fit(features, data.train_windows.wanted)
+    tested = baselines.samples(data.test_windows.counts)
+    wanted, found = theirs.decision_function(tested), baselines.linear(data, features).scores(tested)
+    assert np.allclose(found, wanted, rtol=0, atol=1e-9)  # rounding of sums
+
+
 def test_two_classes_are_told_apart_too():
     data = noise(1, classes=2, informative=100)
     assert pipeline.measures(data, baselines.ridge(data, baselines.statistics).predicted)["accuracy"] > 0.9
