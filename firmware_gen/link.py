@@ -12,7 +12,6 @@ REQUEST_HEAD = protocol.REQUESTS["steps"].struct.size
 REPLY_HEAD = protocol.REPLIES["steps"].struct.size
 PUSH_HEAD = protocol.REPLIES["push"].struct.size
 BUILD = "#define LNP_BUILD 0u  // CRC-32 of the files"
-PAYLOAD = 512  # bytes
 SCARCE = ("atmega328p",)  # cores with 2 KiB of RAM
 CODE_BYTES = 16_384  # of flash beyond the tables, which a program with the self-test may take
 
@@ -25,7 +24,7 @@ def files(model: QuantizedModel, board: Board, name: str, tested: bool = True) -
 
 def max_payload(model: QuantizedModel, board: Board) -> int:
     """Bytes of the largest payload: 512, or 128 where RAM is scarce, or more if a message needs it."""
-    usual = protocol.MIN_PAYLOAD if board.cpu in SCARCE else PAYLOAD
+    usual = protocol.MIN_PAYLOAD if board.cpu in SCARCE else protocol.PAYLOAD
     steps = max(REQUEST_HEAD + 2 * model.n_in, REPLY_HEAD + 4 * (model.n_out + 1))
     return max(usual, steps, PUSH_HEAD + 4 * model.n_out, 4 * len(layout.tables(model)))
 

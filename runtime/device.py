@@ -19,7 +19,7 @@ from lnp_edge.runtime.runner import Steps, checked
 from lnp_edge.spec import protocol
 from lnp_edge.spec.layout import tables
 from lnp_edge.spec.model import QuantizedModel
-from lnp_edge.spec.protocol import MIN_PAYLOAD, REPLIES, REQUESTS
+from lnp_edge.spec.protocol import PAYLOAD, REPLIES, REQUESTS
 
 FIRST_FRAME = 8  # steps
 MEMORY = 0.97  # weight of what was known of the line, at each try
@@ -154,7 +154,7 @@ class Device:
         """The line may be cut just then."""
         for _ in range(RESTARTS):
             try:
-                return self._checked(self._link.greet(2 * self.model.n_in + 4 * self.model.n_out + MIN_PAYLOAD))
+                return self._checked(self._link.greet(2 * self.model.n_in + 4 * self.model.n_out + PAYLOAD))
             except Lost as e:
                 lost = e
             if lost.why != "port" or not self._reopen:

@@ -153,10 +153,10 @@ class Link:
         assert found is not None  # without a limit of tries
         return found
 
-    def greet(self, most: int = protocol.MIN_PAYLOAD) -> bytes:
+    def greet(self, most: int = protocol.PAYLOAD) -> bytes:
         """The payload of a greeting of a device that may be at another rate: it is then called back to the first.
 
-        most : bytes of the longest payload that it knows
+        most : bytes of the longest payload that it may know: a call must be longer than its longest frame
         """
         if getattr(self.port, "emulated", False):
             return self.ask("hello")
@@ -263,9 +263,9 @@ class Link:
         try:
             self.port.write(data)
         except OSError as e:  # pyserial's SerialException is one
-            raise Lost("port", self._gone("cannot write to", e)) from None
+            raise Lost("port", self.gone("cannot write to", e)) from None
 
-    def _gone(self, what: str, e: OSError) -> LinkError:
+    def gone(self, what: str, e: OSError) -> LinkError:
         return LinkError(f"{what} {self.name}: {e}", "check the cable and run the command again")
 
     def _await(self, asked: Asked, sent: float, until: float) -> Frame | None:
@@ -296,7 +296,7 @@ class Link:
             try:
                 data = self.port.read(min(max(1, self.port.in_waiting), READ_LIMIT))
             except OSError as e:
-                raise Lost("port", self._gone("lost", e)) from None
+                raise Lost("port", self.gone("lost", e)) from None
             self._bytes += len(data)
             self._buffer += data
 

@@ -29,13 +29,16 @@ class Rate:
     def __init__(self, link: Link, wanted: Sequence[int], most: int):
         self._link, self._wanted, self._most = link, wanted, most
         self._losses, self.told = 0, dict[int, str]()
+        self._open = False  # whether agreeing, or seeking the device, has begun and not ended: the line may be cut then
 
     def up(self) -> None:
         """To the best that both have and the line carries. Raises Lost and LinkError as requests do."""
         if self._link.agreed or self._losses >= LOSSES:
             return
         for baud in self._wanted:
+            self._open = True
             self.told[baud] = self._agree(baud)
+            self._open = False
             if self._link.agreed:
                 return
 
@@ -58,18 +61,22 @@ class Rate:
     def find(self) -> bool:
         """Greet a device that may be at the rate agreed on, or at the first: whether it is at the first one again."""
         link = self._link
-        if not link.agreed:
+        if not (link.agreed or self._open):
             return False
-        link.agreed = False
-        if link.answer(link.request("hello"), 1) is not None:
+        agreed, link.agreed, self._open = link.agreed, False, True
+        if agreed and link.answer(link.request("hello"), 1) is not None:
             link.agreed = True
-            return False
-        self._first()
-        return True
+        else:
+            self._first()
+        self._open = False
+        return not link.agreed
 
     def _first(self) -> None:
-        """Both to the first rate."""
-        self._link.set_baud(self._link.base)
+        """Both to the first rate. Raises Lost and LinkError as requests do."""
+        try:
+            self._link.set_baud(self._link.base)
+        except OSError as e:  # it had that rate: the port is gone
+            raise Lost("port", self._link.gone("lost", e)) from None
         if self._link.answer(self._link.request("hello"), 1) is None:
             self._link.call(self._most)
             self._link.ask("hello")

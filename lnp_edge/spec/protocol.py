@@ -26,6 +26,7 @@ MOST_RATES = 8  # times its first rate that a line may have: CALL is then still 
 LOST_BYTES = 8192  # and the longest frame: after as many without a sound frame a device is at its first rate again
 CALL = b"\xff"  # one low bit, then high: a byte to a receiver of every rate from the sender's to MOST_RATES times that
 MIN_PAYLOAD = 128  # bytes a device always accepts and may send
+PAYLOAD = 512  # and those that it does unless its RAM is scarce, or one message needs more
 NAME_BYTES = 24
 
 FORMATS = {"u8": "B", "u16": "H", "u32": "I", "i16": "h", "i32": "i", "name": f"{NAME_BYTES}s"}

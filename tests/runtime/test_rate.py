@@ -194,6 +194,26 @@ def test_a_call_reaches_a_board_that_was_left_at_any_rate(device):
         assert_goes_on(Device(Rated(there), MODEL))
 
 
+def test_one_call_is_long_enough(device):
+    """What is asked after it would bring a board to the first rate too, but only now and then before the deadline."""
+
+    class Called(Rated):
+        then = None
+
+        def write(self, data):
+            if data.startswith(CALL * 9):
+                self.then = "called"
+            elif self.then == "called":
+                self.then = near(self.device)
+            return super().write(data)
+
+    there = device()
+    Device(Rated(there), MODEL, rates=(HIGHEST,))
+    port = Called(there)
+    Device(port, MODEL)
+    assert port.then == BAUD
+
+
 @pytest.mark.parametrize("damage", [0.0, 1e-3])
 def test_a_storm_of_restarts_at_another_rate_changes_nothing(damage):
     there = FakePort(MODEL)
@@ -215,6 +235,51 @@ def test_a_rate_that_is_lost_again_and_again_without_a_restart_is_left():
         there.own_baud = BAUD
         assert_goes_on(found)
     assert (port.baudrate, near(there), found.traffic.rates_lost) == (BAUD, BAUD, rate.LOSSES)
+
+
+class Unplugged(Rated):
+    """The cable is pulled before some writes, and the board, which it feeds, starts anew."""
+
+    pulled = frozenset()
+
+    def write(self, data):
+        if self.writes + 1 in self.pulled:
+            self.writes += 1
+            self.device.restart()
+            raise OSError(5, "Input/output error")
+        return super().write(data)
+
+
+@pytest.mark.parametrize("again", [0, 1, 2, 3])
+@pytest.mark.parametrize("at", range(2, 9))
+def test_a_cable_may_be_pulled_at_any_moment_and_again_while_the_rate_is_sought(at, again):
+    there = FakePort(MODEL)
+    port = Unplugged(there)
+    port.pulled = frozenset([at, at + again])
+    found = Device(port, MODEL, reopen=lambda: None, rates=(HIGHEST,))
+    assert_goes_on(found)
+    assert (port.baudrate, near(there)) == (HIGHEST, HIGHEST)
+
+
+@pytest.mark.parametrize(("at", "then"), [(2, 460_800), (3, 460_800), (4, BAUD), (5, 460_800)])
+def test_a_port_that_is_gone_as_its_rate_is_set_comes_back(at, then):
+    """pyserial says so by an OSError, and keeps the rate for when the port is opened again."""
+
+    class Gone(Rated):
+        changes = 0
+
+        def __setattr__(self, name, value):
+            super().__setattr__(name, value)
+            if name == "baudrate":
+                super().__setattr__("changes", self.changes + 1)
+                if self.changes == at:
+                    self.device.restart()
+                    raise OSError(5, "Could not configure port")
+
+    port = Gone(FakePort(MODEL), most=500_000)
+    found = Device(port, MODEL, reopen=lambda: None, rates=(HIGHEST, 460_800))
+    assert (port.baudrate, near(port.device)) == (then, then)
+    assert_goes_on(found)
 
 
 # ---- without the protections
