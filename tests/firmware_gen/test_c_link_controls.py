@@ -22,7 +22,7 @@ pytestmark = pytest.mark.slow
 PROTECTIONS = {
     "the CRC of a request": (
         "lnp_link.c",
-        "return lnp_get_u32(frame + length - CRC) == lnp_crc32(0, frame, length - CRC);",
+        "return lnp_get_u32(frame + length - CRC) == lnp_crc32(0, frame, (size_t)(length - CRC));",
         "return true;",
         test_c_link.test_what_is_damaged_is_refused_once_for_each_delimiter_and_what_is_foreign_gets_no_answer,
     ),
