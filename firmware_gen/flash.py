@@ -25,7 +25,7 @@ from lnp_edge.base.files import write_whole
 from lnp_edge.firmware_gen import commands, elf, images
 from lnp_edge.firmware_gen.folder import read_manifest, tool_failed
 from lnp_edge.spec.board import Board, Identity
-from lnp_edge.spec.flasher import Flasher, Value
+from lnp_edge.spec.flasher import FAMILY, Flasher, Value
 
 TIMEOUT = 180  # s; stm32flash at 57,600 baud writes 512 KiB in about 150
 ERROR = re.compile(r"\berror\b", re.I)
@@ -92,13 +92,13 @@ def prepare(folder: Path, tool: str = "", port: str = "", drive: str = "") -> Jo
     elf.check(image, board)
     data = elf.flash_bytes(image, board.flash.origin)
     file, copy = image.with_suffix(f".{used.image}"), image.with_suffix(".read")
-    parameters = board.tools[used.name]
+    parameters = used.whole(board.tools[used.name])
     if used.image == "bin":
         write_whole(file, data)
     elif used.image == "hex":
         write_whole(file, images.as_hex(data, board.flash.origin))
     elif used.image == "uf2":
-        write_whole(file, images.as_uf2(data, board.flash.origin, int(parameters["family"])))
+        write_whole(file, images.as_uf2(data, board.flash.origin, int(parameters[FAMILY])))
     values: dict[str, Value] = {
         **parameters,
         "image": str(file.relative_to(folder)),

@@ -16,7 +16,8 @@ sees them, and no argument is ever split. What a file says:
     says_not      optional: texts that its output has if it failed, whatever the exit code
     untouched     optional: texts that its output has if it failed before it wrote
     recover       what to do after it failed half-way
-    [parameters]  optional: those of a board's [tool.<name>], each with its kind and, if it need not be given, a default
+    [parameters]  optional: those of a board's [tool.<name>], each with its kind and, if it need not be given, a
+                  default; of an image of uf2 also family, a number, which its blocks name
 
 {image} is the file, {origin} where the flash begins, {bytes} how many are written, {port} the serial port, {drive} the
 folder that the board's boot loader is mounted at, {label} its name. {register} is the address of the board's
@@ -42,6 +43,7 @@ KINDS = {
     "address": re.compile(r"[A-Za-z0-9][A-Za-z0-9.-]{0,60}:[0-9]{1,5}"),
 }
 NUMBER = "number"  # 0 to 2**32 - 1
+FAMILY = "family"  # the parameter that an image of uf2 needs
 IMAGES = ("bin", "hex", "uf2", "elf")
 GIVEN = ("image", "origin", "bytes", "port", "drive", "copy", "register")
 PLACE = re.compile(r"\{(\w+)\}")
@@ -106,8 +108,12 @@ class Flasher:
 
     def fill(self, command: tuple[str, ...], values: Mapping[str, Value]) -> tuple[str, ...]:
         """A command with its values: as many arguments as it has parts."""
-        known = {k: p.default for k, p in self.parameters.items()} | dict(values)
+        known = self.whole(values)
         return tuple(PLACE.sub(lambda found: str(known[found[1]]), part) for part in command)
+
+    def whole(self, values: Mapping[str, Value]) -> dict[str, Value]:
+        """These values, and the defaults of those that are missing."""
+        return {k: p.default for k, p in self.parameters.items() if p.default is not None} | dict(values)
 
 
 def load(path: Path) -> Flasher:
@@ -140,6 +146,11 @@ class _Reader:
             raise self.fail("write", "a list of commands, each a list of texts")
         if self.raw.get("image") not in IMAGES:
             raise self.fail("image", ", ".join(IMAGES))
+        if self.raw["image"] == "uf2" and (FAMILY not in parameters or parameters[FAMILY].kind != NUMBER):
+            raise BoardError(
+                f"{self.path}: image is 'uf2' without a number {FAMILY}",
+                f'write {FAMILY} = {{ kind = "{NUMBER}" }} under [parameters]',
+            )
         if not isinstance(self.raw.get("verifies"), bool):
             raise self.fail("verifies", "true or false")
         return Flasher(

@@ -236,6 +236,21 @@ def test_a_drive_that_is_no_folder_is_refused_and_nothing_is_written_there(flash
     assert not Path("none").exists() and Path("file").read_text() == "mine"
 
 
+@pytest.mark.parametrize("parameters", [{}, {"target": {"kind": "number"}}, {"family": {"kind": "word"}}])
+def test_a_tool_for_uf2_without_a_family_is_refused(tmp_path, parameters):
+    with pytest.raises(BoardError, match="image is 'uf2' without a number family"):
+        load(tmp_path, image="uf2", write=[["tool", "{image}"]], parameters=parameters)
+
+
+def test_a_family_by_default_is_that_of_every_block(flashed_as, tmp_path, monkeypatch):
+    (tmp_path / "flashers").mkdir()
+    family = {"kind": "number", "default": 0x1234}
+    load(tmp_path / "flashers", image="uf2", write=[["tool", "{image}"]], parameters={"family": family})
+    monkeypatch.setenv(boards.VARIABLE, str(tmp_path))
+    data = prepare(flashed_as("nucleo-f401re", {"mine": {}})).file.read_bytes()
+    assert {data[k + 28 : k + 32] for k in range(0, len(data), 512)} == {(0x1234).to_bytes(4, "little")}
+
+
 def test_a_boot_loaders_drive_gets_the_image_as_uf2(flashed_as, tmp_path, monkeypatch):
     folder = flashed_as("nucleo-f401re", {"uf2": SHOWN["uf2"][0]})
     drive = tmp_path / "RPI RP2 ü"
