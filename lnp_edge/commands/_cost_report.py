@@ -91,6 +91,8 @@ def _sentences(cost: BoardCost) -> Iterator[str]:
         yield by_counter(cost.cycles, cost.board.clock_hz)
     if cost.counted:
         yield verdict(cost)
+    elif cost.cycles:
+        yield on_average(cost)
     if cost.missing:
         yield f"Cost: {cost.missing}."
 
@@ -129,6 +131,14 @@ def of_unknown(board: str, clock_hz: int, cycles: float) -> list[str]:
 def by_counter(cycles: float, clock_hz: int) -> str:
     ms = 1e3 * cycles / clock_hz
     return f"The board's own counter: {cycles:,.0f} cycles a step on average, {in_words((ms, ms))} ms."
+
+
+def on_average(cost: BoardCost) -> str:
+    """Whether the board keeps up, of which only the cycles of a mean step are known."""
+    model, share = cost.model, cost.cycles / cost.board.clock_hz * cost.model.steps_a_second
+    windows = f", with {model.open_windows} windows open" if model.open_windows > 1 else ""
+    how = "too slow" if share > 1 else "in time, if no step is much longer"
+    return f"At {frequency(1 / model.sample_dt)}{windows}, that is {percent((share, share))} of the processor: {how}."
 
 
 def verdict(cost: BoardCost) -> str:

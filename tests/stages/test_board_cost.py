@@ -436,6 +436,18 @@ def test_firmware_that_is_wrong_on_real_windows_alone_is_caught(at, monkeypatch,
     assert main(["verify", "m.onnx", "--board", board]) == 0, "the stimulus alone does not find it"
 
 
+@pytest.mark.parametrize(
+    ("load", "said"), [(0.5, "50 % of the processor: in time, if"), (1.5, "150 % of the processor: too slow.")]
+)
+def test_a_board_whose_counter_alone_is_known_is_told_whether_it_keeps_up(load, said):
+    """Nothing counts the instructions of an AVR."""
+    model, board = tiny_model(), boards.get("arduino-mega")
+    sentences = list(
+        _cost_report._sentences(BoardCost(model, board, cycles=load * board.clock_hz / model.steps_a_second))
+    )
+    assert any(said in one for one in sentences)
+
+
 def counting_port(name, clock_hz):
     """A board that tells its name and clock, and with each answer the cycles: 63,000 a step on windows, more before."""
     head, answered, at = REPLIES["steps"].struct, [], {}  # at: the last step of each run
