@@ -130,8 +130,8 @@ WRONG = {
     "state_word is the next": ("lnp_state.h", "[index]; \\", "[index ^ 1u]; \\", "reset"),
     "a sum is of 16 bits": (
         "lnp_net.c",
-        "int32_t i_syn_ = s->hidden_i_syn[i];\n    int32_t v_",
-        "int32_t i_syn_ = (int16_t)s->hidden_i_syn[i];\n    int32_t v_",
+        "int32_t i_syn_ = i_syn_at[i];\n    int32_t v_",
+        "int32_t i_syn_ = (int16_t)i_syn_at[i];\n    int32_t v_",
         "extremes",
     ),
     "an input saturates late": ("lnp_net.c", ", -127, 127)", ", -128, 127)", "encoder"),
@@ -165,7 +165,7 @@ WRONG = {
     ),
     "a damaged request is taken": (
         "lnp_link.c",
-        "return lnp_get_u32(frame + length - CRC) == lnp_crc32(0, frame, length - CRC);",
+        "return lnp_get_u32(frame + length - CRC) == lnp_crc32(0, frame, (size_t)(length - CRC));",
         "return true;",
         "link",
     ),

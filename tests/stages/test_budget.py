@@ -382,11 +382,11 @@ def test_what_cannot_be_asked_is_refused_in_two_lines(at, capsys, words, what):
 
 @pytest.mark.slow
 def test_what_is_written_fits_when_it_is_quantised_and_built(at, capsys, monkeypatch):
-    neuron, flash, ops = "adlif", 10, 20  # cuba_lif is that of the sizes above
+    neuron, flash, ops = "adlif", 11_000, 20  # cuba_lif is that of the sizes above
     need_for("cortex-m4")
     monkeypatch.setattr(_measure, "STEPS", 100)
     (at / "small.toml").write_text(SMALL.replace("[network]", f'[network]\nneuron = "{neuron}"'))
-    words = f"prune small.toml --board cortex-m4 --flash {flash}k --ops {ops}k --json"
+    words = f"prune small.toml --board cortex-m4 --flash {flash} --ops {ops}k --json"
     assert main(words.split()) == 0
     report = json.loads(capsys.readouterr().out)
     found = report["fit"]
@@ -398,10 +398,10 @@ def test_what_is_written_fits_when_it_is_quantised_and_built(at, capsys, monkeyp
     board = boards.get("cortex-m4")
     write(generate(model, board, selftest=False), at / "fw")  # the budget is of what a user's program needs
     sizes = build(at / "fw")
-    assert sizes.flash <= found["flash"]["budget"] == flash * 1024
+    assert sizes.flash <= found["flash"]["budget"] == flash
     assert sizes.ram == found["ram"]["used"] <= found["ram"]["budget"] == board.ram.size
     assert found["ops"]["used"] <= found["ops"]["budget"] == 1000 * ops and found["longest_step"] > found["ops"]["used"]
-    full = flash * 1024 - found["flash"]["used"] < 2 * RESERVE
+    full = flash - found["flash"]["used"] < 2 * RESERVE
     assert full or found["ops"]["used"] >= 990 * ops or found["keep"] == 1
     before = _measure.meter(board, _measure.some(data.train_windows.counts, 1))(stored(model, file.network))
     assert (before.flash, round(before.ops)) == (found["flash"]["used"], found["ops"]["used"])
