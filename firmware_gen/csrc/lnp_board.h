@@ -27,6 +27,9 @@ static inline uint32_t lnp_divide(uint32_t a, uint32_t b)
 {
     uint32_t whole = 0;
     uint32_t rest = 0;
+#if defined(__clang__)
+#pragma clang loop unroll(disable)  // it is not worth 32 times the code
+#endif
     for (uint32_t bit = UINT32_C(1) << 31; bit != 0; bit >>= 1) {
         rest = rest << 1 | ((a & bit) != 0);
         if (rest >= b) {
