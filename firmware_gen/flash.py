@@ -30,7 +30,7 @@ from lnp_edge.spec.flasher import FAMILY, Flasher, Value
 TIMEOUT = 180  # s; stm32flash at 57,600 baud writes 512 KiB in about 150
 ERROR = re.compile(r"\berror\b", re.I)
 MOUNTS = ("/media/*/*", "/media/*", "/run/media/*/*", "/mnt/*", "/Volumes/*")
-PORT, DRIVE = "PORT", "DRIVE"  # what a dry run says for what is not known
+PORT, LOADER, DRIVE = "PORT", "LOADER", "DRIVE"  # what a dry run says for what is not known
 UNTOUCHED = "nothing was written: is the board connected, and the right one?"
 HALF = "the board may hold the old program, a part of the new one, or none"
 
@@ -75,10 +75,11 @@ class Job:
         return self.image.with_suffix(".flashed.json")
 
 
-def prepare(folder: Path, tool: str = "", port: str = "", drive: str = "") -> Job:
+def prepare(folder: Path, tool: str = "", port: str = "", loader: str = "", drive: str = "") -> Job:
     """Check the image of a built folder and write the file that the tool takes. Nothing reaches the board.
 
-    tool : of the board's; the first if empty.  port, drive : if the tool needs one; else a dry run's words stand there
+    tool : of the board's; the first if empty
+    port, loader, drive : if the tool needs one; else a dry run's words stand there
     """
     folder = Path(folder)
     if drive and not Path(drive).is_dir():  # cp would write a file of that name
@@ -107,6 +108,7 @@ def prepare(folder: Path, tool: str = "", port: str = "", drive: str = "") -> Jo
         "bytes": len(data),
         "register": f"{board.identity.address:08x}" if board.identity else "",
         "port": port or PORT,
+        "loader": loader or LOADER,
         "drive": (drive and str(Path(drive).absolute())) or _mounted(str(parameters.get("label", ""))) or DRIVE,
     }
     return Job(folder, board, used, image, file, copy, board.flash.origin, data, values)
@@ -119,6 +121,7 @@ def flash(job: Job) -> dict[str, object]:
     """
     for word, value, hint in (
         ("port", PORT, "name the board's port: --port /dev/ttyACM0"),
+        ("loader", LOADER, "press reset twice, and name the port of its boot loader: --loader /dev/ttyACM0"),
         ("drive", DRIVE, f"{job.tool.recover}; or name the folder: --drive DIR"),
     ):
         if job.tool.asks(word) and job.values[word] == value:

@@ -19,9 +19,9 @@ sees them, and no argument is ever split. What a file says:
     [parameters]  optional: those of a board's [tool.<name>], each with its kind and, if it need not be given, a
                   default; of an image of uf2 also family, a number, which its blocks name
 
-{image} is the file, {origin} where the flash begins, {bytes} how many are written, {port} the serial port, {drive} the
-folder that the board's boot loader is mounted at, {label} its name. {register} is the address of the board's
-[identity], 8 hexadecimal digits.
+{image} is the file, {origin} where the flash begins, {bytes} how many are written, {port} the serial port. Of a boot
+loader {loader} is the port, where that is another than the program's, {drive} the folder that it is mounted at, {label}
+its name. {register} is the address of the board's [identity], 8 hexadecimal digits.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ KINDS = {
 NUMBER = "number"  # 0 to 2**32 - 1
 FAMILY = "family"  # the parameter that an image of uf2 needs
 IMAGES = ("bin", "hex", "uf2", "elf")
-GIVEN = ("image", "origin", "bytes", "port", "drive", "copy", "register")
+GIVEN = ("image", "origin", "bytes", "port", "loader", "drive", "copy", "register")
 PLACE = re.compile(r"\{(\w+)\}")
 Value = str | int
 

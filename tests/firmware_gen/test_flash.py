@@ -8,6 +8,7 @@ import json
 import os
 import re
 import shutil
+import struct
 import subprocess
 import tty
 from dataclasses import replace
@@ -195,6 +196,49 @@ def test_a_tool_that_gives_no_result_is_ended(folder, capsys, monkeypatch):
 def test_a_tool_that_found_no_board_wrote_nothing(folder, capsys):
     assert main(["flash", str(folder('echo "Couldn\'t find any ST-Link devices"; exit 1')), "--port", "/dev/null"]) == 2
     assert "\n  nothing was written: is the board connected" in told(capsys)
+
+
+ARDUINOS = """#!/bin/sh
+echo "$*" >> asked
+echo 'Device       : nRF52840-QIAA'
+echo 'Erase flash'
+echo
+echo 'Done in 0.001 seconds'
+echo 'Write 85336 bytes to flash (21 pages)'
+RESULT
+"""
+
+
+@pytest.mark.parametrize(
+    ("result", "said"),
+    [
+        ("echo '[==============================] 100% (21/21 pages)'", ""),
+        ("echo '[====                          ] 14% (3/21 pages)'", "it did not say '100% ('"),
+        ("echo; echo 'SAM-BA operation failed'", "SAM-BA operation failed"),
+    ],
+)
+def test_a_boot_loader_at_a_port_of_its_own_is_flashed_there_and_the_board_asked_at_the_other(
+    built, board, tmp_path, monkeypatch, capsys, result, said
+):
+    """What Arduino's bossac prints of a Nano 33 BLE, of which 64 KiB are its boot loader's."""
+    shutil.copytree(built("arduino-nano-33-ble", 1)[0], tmp_path / "fw")
+    (tmp_path / "bossac").write_text(ARDUINOS.replace("RESULT", result))
+    (tmp_path / "bossac").chmod(0o755)
+    monkeypatch.setenv("PATH", str(tmp_path), prepend=os.pathsep)
+    port = "/dev/null" if said else board(1)
+    code = main(["flash", str(tmp_path / "fw"), "--port", port, "--loader", "/dev/ttyACM7"])
+    asked = (tmp_path / "fw/asked").read_text().splitlines()
+    assert asked[0] == "--port=/dev/ttyACM7 -U -i -e -w build/gcc/lnp_net.bin -R"
+    stack, begin = struct.unpack_from("<2I", (tmp_path / "fw/build/gcc/lnp_net.bin").read_bytes())
+    assert 0x2000_0000 < stack < 0x2004_0000 and 0x1_0000 < begin < 0x10_0000
+    if said:
+        assert code == 2
+        what, state = told(capsys).splitlines()
+        assert said in what and "the board may hold the old program" in state and "press reset twice" in state
+    else:
+        assert code == 0, capsys.readouterr().err
+        receipt = json.loads((tmp_path / "fw" / RECEIPT).read_text())
+        assert (receipt["port"], receipt["verified"]) == (port, "not")
 
 
 @pytest.mark.parametrize(

@@ -8,7 +8,10 @@ import shutil
 import socket
 import struct
 import subprocess
+import threading
 import tomllib
+import tty
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 
@@ -109,9 +112,10 @@ def test_a_parameter_is_of_its_kind(tmp_path, kind, good, bad):
 
 @pytest.mark.parametrize("name", boards.flashers())
 def test_every_tool_that_ships_is_whole_and_ends_in_a_check(name):
-    """What neither the tool nor lnp compares with the image, a drive that vanishes, is known by the board's answer."""
+    """What neither the tool nor lnp compares with the image is known by the board's answer: a drive vanishes, and a
+    boot loader at a port of its own cannot read."""
     tool = boards.flasher(name)
-    assert tool.asks("image") and (tool.verifies or tool.read or tool.asks("drive"))
+    assert tool.asks("image") and (tool.verifies or tool.read or tool.asks("drive") or tool.asks("loader"))
     assert ("{copy}" in " ".join(tool.read)) == bool(tool.read)
 
 
@@ -186,6 +190,7 @@ SHOWN = {
         "dfu-util -a 0 -s 0x08000000 -D B.bin && dfu-util -a 0 -s 0x08000000:SIZE:leave -U B.read",
     ),
     "uf2": ({"label": "NO-SUCH", "family": 0xE48BFF56}, "cp B.uf2 DRIVE && sync"),
+    "bossac": ({}, "bossac --port=LOADER -U -i -e -w B.bin -R"),
     "gdb": (
         {"server": "localhost:4242"},
         "gdb-multiarch -batch -nx -ex 'set tcp auto-retry off' -ex 'target extended-remote localhost:4242' -ex load "
@@ -210,7 +215,7 @@ def test_every_tool_that_ships_has_its_command_here():
     assert set(boards.flashers()) <= set(SHOWN)
 
 
-@pytest.mark.parametrize(("tool", "option"), [("stm32flash", "--port"), ("uf2", "--drive")])
+@pytest.mark.parametrize(("tool", "option"), [("stm32flash", "--port"), ("uf2", "--drive"), ("bossac", "--loader")])
 def test_what_a_tool_needs_and_is_not_known_is_asked_for(flashed_as, tool, option):
     job = prepare(flashed_as("nucleo-f401re", {tool: SHOWN[tool][0]}))
     with pytest.raises(ConfigError, match=option):
@@ -372,6 +377,41 @@ def test_no_boot_rom_at_the_port_means_that_nothing_was_written(flashed_as, caps
         os.close(line)
         os.close(other)
     assert "nothing was written" in capsys.readouterr().err
+
+
+@pytest.fixture
+def boot_loader():
+    """The port of Arduino's boot loader of the Nano 33 BLE, which says who it is: SAM-BA, where # ends a request."""
+    said = {b"N": b"\n\r", b"V": b"Arduino Bootloader (SAM-BA extended) 2.0 [Arduino:IKXYZ]\n\r", b"w": bytes(4)}
+    line, other = os.openpty()
+    tty.setraw(other)
+
+    def serve():
+        request = b""
+        with suppress(OSError):
+            while True:
+                request += os.read(line, 1)
+                if request.endswith(b"#"):
+                    os.write(line, said.get(request[:1], b""))
+                    request = b""
+
+    thread = threading.Thread(target=serve, daemon=True)
+    thread.start()
+    yield os.ttyname(other)
+    os.close(other)
+    thread.join(10)
+    os.close(line)
+
+
+@pytest.mark.slow
+def test_a_bossac_that_knows_no_nrf52_wrote_nothing(flashed_as, boot_loader, capsys):
+    """Debian's. Arduino's own, which does, is in no package."""
+    real("bossac")
+    folder = flashed_as("nucleo-f401re", {"bossac": {}})
+    for loader, why in ((boot_loader, "Device unsupported"), ("/dev/no-such", "No device found on /dev/no-such")):
+        assert main(["flash", str(folder), "--port", "/dev/null", "--loader", loader]) == 2
+        what, state = capsys.readouterr().err.splitlines()
+        assert why in what and "nothing was written" in state
 
 
 @pytest.fixture
