@@ -199,7 +199,7 @@ def test_a_tool_that_found_no_board_wrote_nothing(folder, capsys):
 
 
 ARDUINOS = """#!/bin/sh
-echo "$*" >> asked
+echo "$*" >> "${0%/*}/asked"
 echo 'Device       : nRF52840-QIAA'
 echo 'Erase flash'
 echo
@@ -227,7 +227,7 @@ def test_a_boot_loader_at_a_port_of_its_own_is_flashed_there_and_the_board_asked
     monkeypatch.setenv("PATH", str(tmp_path), prepend=os.pathsep)
     port = "/dev/null" if said else board(1)
     code = main(["flash", str(tmp_path / "fw"), "--port", port, "--loader", "/dev/ttyACM7"])
-    asked = (tmp_path / "fw/asked").read_text().splitlines()
+    asked = (tmp_path / "asked").read_text().splitlines()
     assert asked[0] == "--port=/dev/ttyACM7 -U -i -e -w build/gcc/lnp_net.bin -R"
     stack, begin = struct.unpack_from("<2I", (tmp_path / "fw/build/gcc/lnp_net.bin").read_bytes())
     assert 0x2000_0000 < stack < 0x2004_0000 and 0x1_0000 < begin < 0x10_0000
