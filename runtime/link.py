@@ -9,6 +9,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Protocol
 
+from lnp_edge.base import system
 from lnp_edge.base.errors import LinkError
 from lnp_edge.spec import protocol
 from lnp_edge.spec.protocol import NAK, REPLIES, REPLY, REQUESTS, Frame, FrameError
@@ -29,6 +30,7 @@ RESTARTED = "restarted"
 BAUD = 115_200  # of a port that has no rate
 QUIET = 5  # times that it is heard nothing at a rate that was agreed on, in a deadline, until it is given up
 ASKED = 3  # times that a device is greeted before it is called
+CALLS = 2  # that it may need: one is lost on a board that is busy with steps, or short of the frames of another model
 CHUNK = 4096  # bytes of a call that are written at once
 REASONS = {number: name for name, number in NAK.items()}
 
@@ -153,17 +155,17 @@ class Link:
         assert found is not None  # without a limit of tries
         return found
 
-    def greet(self, most: int = protocol.PAYLOAD) -> bytes:
+    def greet(self, most: int = protocol.PAYLOAD, tries: int = ASKED) -> bytes:
         """The payload of a greeting of a device that may be at another rate: it is then called back to the first.
 
         most : bytes of the longest payload that it may know: a call must be longer than its longest frame
+        tries : times that it is greeted before each call
         """
-        if getattr(self.port, "emulated", False):
-            return self.ask("hello")
-        found = self.answer(self.request("hello"), ASKED)
-        if found is not None:
-            return found
-        self.call(most)
+        for _ in range(0 if getattr(self.port, "emulated", False) else CALLS):
+            found = self.answer(self.request("hello"), tries)
+            if found is not None:
+                return found
+            self.call(most)
         return self.ask("hello")
 
     def call(self, most: int) -> None:
@@ -174,9 +176,10 @@ class Link:
             left -= CHUNK
 
     def set_baud(self, baud: int) -> None:
-        """Of this side. Raises OSError or ValueError if the port cannot have it."""
+        """Of this side. Raises ValueError, or OSError with EINVAL, if the port cannot have it; OSError if it fails."""
         if hasattr(self.port, "baudrate"):
-            self.port.baudrate = baud
+            with system.terminal():
+                self.port.baudrate = baud
         self.baud, self._pace, self._fastest = baud, 0.0, 0.0
         self._buffer.clear()
 

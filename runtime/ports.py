@@ -66,7 +66,8 @@ def open_serial(port: str, baud: int) -> serial.SerialBase:
         link = serial.serial_for_url(port, baudrate=baud, timeout=0.05, write_timeout=5, do_not_open=True)
         if hasattr(link, "exclusive"):
             link.exclusive = True
-        link.open()
+        with system.terminal():
+            link.open()
         return link
     except (OSError, ValueError) as e:
         raise LinkError(*_why(port, e)) from None
@@ -77,7 +78,8 @@ def open_again(port: Port, sleep: Callable[[float], None] = time.sleep) -> None:
     for _ in range(round(COMES_BACK / ASKED_EVERY)):
         try:
             port.close()
-            port.open()  # type: ignore[attr-defined]
+            with system.terminal():
+                port.open()  # type: ignore[attr-defined]
             return
         except OSError as e:
             why = str(e)

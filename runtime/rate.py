@@ -6,6 +6,7 @@ it. docs/link.md has all of it.
 
 from __future__ import annotations
 
+import errno
 from collections.abc import Sequence
 
 from lnp_edge.base.errors import LinkError
@@ -77,9 +78,7 @@ class Rate:
             self._link.set_baud(self._link.base)
         except OSError as e:  # it had that rate: the port is gone
             raise Lost("port", self._link.gone("lost", e)) from None
-        if self._link.answer(self._link.request("hello"), 1) is None:
-            self._link.call(self._most)
-            self._link.ask("hello")
+        self._link.greet(self._most, 1)
 
     def _agree(self, baud: int) -> str:
         link = self._link
@@ -90,9 +89,10 @@ class Rate:
             # Without a reply it may have changed all the same.
             try:
                 link.set_baud(baud)
-            except (OSError, ValueError):
+            except (OSError, ValueError) as e:
                 self._first()
-                return "this computer's port cannot have it"
+                cannot = isinstance(e, ValueError) or e.errno == errno.EINVAL
+                return "this computer's port cannot have it" if cannot else f"this computer's port fails: {e}"
             if self._asked(baud, TEST) is not None:
                 link.agreed = baud != link.base
                 return "used" if told is None else f"used, {told} on the board"

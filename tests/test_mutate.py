@@ -46,6 +46,14 @@ def test_the_firmware_without_a_change_is_verified(builder):
     ("lnp_serve.c", "lnp_put_hello_cause(reply, link->cause);", ";", "it tells start b0079e7d by "),
     ("lnp_link.c", "link->boot = lnp_board_boot();", ";", "it tells start 00000000 by watchdog"),
     ("lnp_link.c", "frame[LNP_WIRE_VERSION_AT] = LNP_WIRE_VERSION;", ";", "its greeting is damaged"),
+    ("lnp_board.h", "return off <= lnp_divide(baud, 50) ? rate : 0;", "return off < lnp_divide(baud, 50) ? rate : 0;",
+     "rates of the line: {490196: 'the board has none within 2 %'}"),
+    ("lnp_board.h", "return off <= lnp_divide(baud, 50)", "return off <= lnp_divide(baud, 49)",
+     "rates of the line: {490195: 'used, 500000 on the board'}"),
+    ("lnp_board.h", "return rest >= b - rest ?", "return rest > b - rest ?", "bytes from the mutant in 1 s"),
+    ("lnp_link.c", "(void)lnp_board_baud(baud, true);", ";", "bytes from the mutant in 1 s"),
+    ("lnp_link.c", "    link->strange++;", "    ;", "bytes from the mutant in 1 s"),
+    ("lnp_link.c", "    link->next_baud = baud;", "    ;", "bytes from the mutant in 1 s"),
     pytest.param(
         "lnp_link.c", "if (length != 0) {", "if (length == 0) {", "arrived damaged, and answered none",
         marks=pytest.mark.slow,  # the host asks 20 s long
@@ -137,3 +145,26 @@ def test_what_was_killed_goes_on_and_finds_the_same(tmp_path, monkeypatch, capsy
     told = json.loads(capsys.readouterr().out)["mutants"]
     assert [(one["fate"], one["how"]) for one in told] == [("caught", "cau"), ("survived", "sur"), ("caught", "cau")]
     assert tried == [0, 1, 2, 2] and {p.name for p in tmp_path.iterdir()} == {"m.onnx"}
+
+
+def test_a_smaller_number_of_mutants_forgets_nothing_of_a_larger_one(tmp_path, monkeypatch):
+    need("gcc")
+    onnx_file.save(MODEL, tmp_path / "m.onnx")
+    tried, killed_at = [], [3]
+
+    def results(model, count, seed, real, file, known):
+        for number in range(count):
+            if number >= len(known):
+                if number in killed_at:
+                    killed_at.remove(number)
+                    raise KeyboardInterrupt
+                tried.append(number)
+            yield Result(Mutant("a.c", number, "a", "b"), "caught", "x")
+
+    monkeypatch.setattr(_mutation, "results", results)
+    words = ["mutate", str(tmp_path / "m.onnx"), "--resume", str(tmp_path / "r.json"), "-n"]
+    assert main([*words, "6"]) == 130 and tried == [0, 1, 2]
+    for number in ("2", "3", "4"):  # fewer than are known, as many, and more
+        assert main([*words, number]) == 0
+    assert main([*words, "6"]) == 0
+    assert tried == [0, 1, 2, 3, 4, 5] and {p.name for p in tmp_path.iterdir()} == {"m.onnx"}

@@ -8,7 +8,8 @@ from __future__ import annotations
 import math
 import os
 import sys
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from types import ModuleType
 from typing import Any
 
@@ -16,10 +17,12 @@ from lnp_edge.base import stopping
 from lnp_edge.base.errors import LnpError
 
 fcntl: ModuleType | None
+termios: ModuleType | None
 try:
     import fcntl
+    import termios
 except ImportError:  # Windows
-    fcntl = None
+    fcntl = termios = None
 
 LOCKS = fcntl is not None
 AT_ONCE = getattr(os, "O_NONBLOCK", 0)  # of os.open: a named pipe without a writer does not block it
@@ -42,6 +45,17 @@ def lock(handle: int, wait: bool = False) -> None:
         raise
     except OSError:
         pass
+
+
+@contextmanager
+def terminal() -> Iterator[None]:
+    """Within it, what a terminal or a serial port refuses is an OSError: Unix has an error of its own for it."""
+    try:
+        yield
+    except Exception as e:
+        if termios is None or not isinstance(e, termios.error):
+            raise
+        raise OSError(*e.args) from None
 
 
 def processors() -> int:

@@ -27,9 +27,11 @@ from lnp_edge.firmware_gen.generate import generate
 from lnp_edge.firmware_gen.mutants import Mutant
 from lnp_edge.runtime import selftest
 from lnp_edge.runtime.device import Device
-from lnp_edge.runtime.link import Lost
+from lnp_edge.runtime.link import BAUD, Link, Lost
+from lnp_edge.runtime.rate import NONE
 from lnp_edge.runtime.verify import stimulus, verify
 from lnp_edge.spec.model import QuantizedModel
+from lnp_edge.spec.protocol import PAYLOAD
 
 STEPS = 2000  # of the stimulus
 DEADLINE, LONGEST, BUILD = 1.0, 60.0, 120.0  # s: until a silent mutant is one, of a whole mutant, of its compiler
@@ -41,7 +43,22 @@ START = "uint32_t lnp_board_boot(void)\n{"
 CAUSE = "return LNP_CAUSE_UNKNOWN;"
 BOOT = 0xB0079E7D  # what stands there instead, with another cause
 CYCLES = 70_001  # of each step, by the clock that stands there instead: more than 16 bits
-RATES = (921_600,)  # of the line, which is agreed on
+HIGHEST = 921_600  # Bd, at which steps are verified
+LINE = 12_000_000  # Hz, which a divider makes a rate of the line of, there too: a pty has none
+# By hand, of LINE: the rates that it has for others, 0 if none is within 2 %, or if what is asked for is slower than
+# the first rate or more than eight times it.
+RATES = {
+    490_195: 0, 490_196: 500_000, 510_204: 500_000, 510_205: 0,  # 24; 2 % are 9,804 and 10,204 Bd
+    115_199: 0, 115_201: 115_385, 921_601: 0, 320_000: 315_789, HIGHEST: 923_077,  # 104, 37.5 and 13
+}  # fmt: skip
+OF_RATES = (
+    ("static size_t waiting_count;", f"static size_t waiting_count;\nstatic uint32_t divider = {round(LINE / BAUD)};"),
+    ("return (size_t)n;", "for (ssize_t k = 0; k < n; k++) {\nbytes[k] ^= (uint8_t)divider;\n}\nreturn (size_t)n;"),
+    ("= bytes[i];", "= bytes[i] ^ (uint8_t)divider;"),
+    ("    (void)change;\n    return baud;",
+     f"const uint32_t other = lnp_divide({LINE}, baud);\ndivider = change ? other : divider;\n"
+     f"return lnp_rate({LINE}, other, baud);"),
+)  # fmt: skip
 INCLUDE = re.compile(r'^#include "([\w.]+)"', re.M)
 CAUGHT, SURVIVED, EQUIVALENT, INVALID = FATES = "caught", "survived", "equivalent", "invalid"
 
@@ -58,11 +75,20 @@ class Result:
         return asdict(self.mutant) | {"fate": self.fate, "how": self.how}
 
 
+def divider(baud: int) -> int:
+    """What a rate of the line is made by."""
+    return round(LINE / baud)
+
+
 class Socket:
-    """A program on a socket, as a Port. It ends with the port."""
+    """A program on a socket, as a Port. It ends with the port.
+
+    Each end changes what passes by its divider: what one sends at another rate than the other's is noise.
+    """
 
     def __init__(self, image: Path):
         self.timeout: float | None = None
+        self.baudrate = BAUD
         self._own, other = socket.socketpair()
         with other:
             self._process = subprocess.Popen(
@@ -88,11 +114,15 @@ class Socket:
         found = self._own.recv(size)
         if not found:
             raise OSError("the program has ended")
-        return found
+        return self._at_rate(found)
 
     def write(self, data: bytes) -> int:
-        self._own.sendall(data)
+        self._own.sendall(self._at_rate(data))
         return len(data)
+
+    def _at_rate(self, data: bytes) -> bytes:
+        key = divider(self.baudrate) & 0xFF
+        return bytes(byte ^ key for byte in data)
 
     def close(self) -> None:
         self._timer.cancel()
@@ -112,6 +142,7 @@ class Builder:
             (CLOCK, clock),
             (START, f"{START}\n    return {BOOT}u;"),
             (CAUSE, "return LNP_CAUSE_WATCHDOG;"),
+            *OF_RATES,
         ):
             assert self.files[DRIVER].count(old) == 1
             self.files[DRIVER] = self.files[DRIVER].replace(old, new)
@@ -253,7 +284,7 @@ def caught(model: QuantizedModel, image: Path, real: list[NDArray[np.int16]]) ->
         try:
             if wrong := selftest.unopened(port):
                 return wrong
-            device = Device(port, model, "the mutant", DEADLINE, rates=RATES)
+            device = Device(port, model, "the mutant", DEADLINE, rates=(HIGHEST,))
             report = verify(model, device, chain(stimulus(model, STEPS, 1), real))
             if not report.ok:
                 return report.lines()[0]
@@ -265,17 +296,30 @@ def caught(model: QuantizedModel, image: Path, real: list[NDArray[np.int16]]) ->
                 return f"it tells start {device.greeting.boot:08x} by {device.greeting.cause}"
             if device.greeting.build != _build(model):
                 return f"it tells build {device.greeting.build:08x}"
-            if device.rate.told != {RATES[0]: f"used, {RATES[0]} on the board"}:
-                return f"rates of the line: {device.rate.told}"
             if report.cycles_per_step != CYCLES:
                 return f"{report.cycles_per_step or 0:g} cycles a step, not {CYCLES}"
             if device.traffic.damaged_here:
                 return "it sends damaged frames"
             tested = selftest.run(model, device, 1, every=True)
-            return "" if tested.ok else tested.lines()[0]
+            return _rates(model, port, device) if tested.ok else tested.lines()[0]
         except Lost as e:
             return e.error.what
         except OSError as e:
             return str(e)
         except LnpError as e:
             return e.what
+
+
+def _rates(model: QuantizedModel, port: Socket, device: Device) -> str:
+    """What is wrong with the rates of the line, or with a call, which brings the last of them back; "" if nothing."""
+    for baud, has in RATES.items():
+        device.rate.down()
+        device = Device(port, model, "the mutant", DEADLINE, rates=(baud,))
+        if device.rate.told != {baud: f"used, {has} on the board" if has else NONE}:
+            return f"rates of the line: {device.rate.told}"
+    port.baudrate = BAUD
+    Link(port, "the mutant", DEADLINE).call(PAYLOAD)
+    device = Device(port, model, "the mutant", DEADLINE)
+    for _ in range(2):  # the first reply may be at one rate, and the next at another
+        device.reset()
+    return ""

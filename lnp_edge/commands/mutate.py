@@ -6,8 +6,8 @@ missing or swapped with the next. Each is built for this computer and verified
 as lnp verify does, within a minute. One whose object code is that of the
 original is equivalent and does not count; of the others, those that survive
 are listed. Exit code 1 if fewer than --least per cent are noticed. With --resume,
-FILE keeps what is found: after a kill the same command goes on, also with a
-larger -n. It is removed at the end."""
+FILE keeps what is found: after a kill the same command goes on, also with
+another -n. It is removed when as many are tried as the largest -n asks for."""
 
 import argparse
 import json
@@ -59,16 +59,17 @@ def run(args: argparse.Namespace) -> int:
     found = []
     own = alone(args.resume, f"wait for it, or {ELSEWHERE}") if args.resume else nullcontext()
     with own, bars() as progress:
-        known = _known(args, key := f"mutants of {_mutation.key(model)}, seed {args.seed}, file {args.file or 'any'}")
+        key = f"mutants of {_mutation.key(model)}, seed {args.seed}, file {args.file or 'any'}"
+        known, most = _known(args, key)
         task = progress.add_task("mutants", total=args.n, info="0 survive")
         for result in _mutation.results(model, args.n, args.seed, real, args.file, known):
             found.append(result)
             if args.resume and len(found) > len(known):
                 pairs = [[one.fate, one.how] for one in found]
-                write_result(args.resume, {"mutation": key, "fates": pairs})
+                write_result(args.resume, {"mutation": key, "most": most, "fates": pairs})
             alive = sum(one.fate == SURVIVED for one in found)
             progress.update(task, advance=1, info=f"{alive} survive")
-    if args.resume:
+    if args.resume and not len(found) == args.n < most:  # a file may have fewer than were asked for
         args.resume.unlink(missing_ok=True)
     fates = Counter(one.fate for one in found)
     counted = fates[CAUGHT] + fates[SURVIVED]
@@ -94,22 +95,25 @@ def run(args: argparse.Namespace) -> int:
     return 0 if good else 1
 
 
-def _known(args: argparse.Namespace, key: str) -> list[tuple[str, str]]:
-    """Fates and what caught them, of the mutants that were tried before."""
+def _known(args: argparse.Namespace, key: str) -> tuple[list[tuple[str, str]], int]:
+    """Fates and what caught them, of the mutants that were tried before; and the largest -n so far."""
     from lnp_edge.commands import _mutation
 
     def valid(table: dict) -> bool:
-        fates = table.get("fates")
-        return isinstance(fates, list) and all(
-            isinstance(one, list) and len(one) == 2 and one[0] in _mutation.FATES and isinstance(one[1], str)
-            for one in fates
+        fates, most = table.get("fates"), table.get("most")
+        return (
+            isinstance(fates, list)
+            and type(most) is int
+            and len(fates) <= most <= MOST
+            and all(
+                isinstance(one, list) and len(one) == 2 and one[0] in _mutation.FATES and isinstance(one[1], str)
+                for one in fates
+            )
         )
 
-    if not args.resume:
-        return []
-    found = read_result(args.resume, valid, HINT)
+    found = read_result(args.resume, valid, HINT) if args.resume else None
     if found is None:
-        return []
+        return [], args.n
     if found.get("mutation") != key:
         raise ConfigError(f"{args.resume} is of other mutants: {found.get('mutation')}", f"{HINT}; these are {key}")
-    return [(fate, how) for fate, how in found["fates"]]
+    return [(fate, how) for fate, how in found["fates"]], max(args.n, found["most"])

@@ -6,6 +6,7 @@ import os
 import random
 import secrets
 import struct
+import termios
 from contextlib import closing
 
 import numpy as np
@@ -502,6 +503,21 @@ def test_a_port_without_permission_is_said(monkeypatch, tmp_path):
 @pytest.mark.parametrize("port", ["nosuch://x", "socket://127.0.0.1:1", "socket://", "", "/", "/dev/null", "/dev/zero"])
 def test_what_is_no_port_is_refused(port):
     why(port)
+
+
+def test_a_port_that_goes_away_as_it_is_opened_is_said(monkeypatch):
+    """Unix says so by an error that is no OSError, and pyserial lets it pass."""
+
+    def gone(handle, queue):
+        raise termios.error(5, "Input/output error")
+
+    master, slave = os.openpty()
+    monkeypatch.setattr(termios, "tcflush", gone)
+    try:
+        assert "Input/output error" in why(os.ttyname(slave)).what
+    finally:
+        os.close(master)
+        os.close(slave)
 
 
 def test_a_file_is_no_port(tmp_path):

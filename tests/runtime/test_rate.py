@@ -2,6 +2,7 @@
 
 import random
 import secrets
+import termios
 from contextlib import closing, suppress
 
 import numpy as np
@@ -9,6 +10,7 @@ import pytest
 from conftest import need
 from fakes import FakePort
 from rated import Rated, heard
+from serial import SerialException
 from tiny import tiny_counts, tiny_model
 
 from lnp_edge import boards
@@ -154,16 +156,27 @@ def test_a_line_that_does_not_carry_a_rate_goes_back_and_on(device):
     assert_goes_on(found)
 
 
-def test_a_port_of_this_computer_that_cannot_have_a_rate_is_told():
+@pytest.mark.parametrize(("error", "told"), [
+    (ValueError("Failed to set custom baud rate (921600): [Errno 22] Invalid argument"), "cannot have it"),
+    (OSError(22, "Invalid argument"), "cannot have it"),
+    (termios.error(22, "Invalid argument"), "cannot have it"),
+    (OSError(5, "Input/output error"), "fails: [Errno 5] Input/output error"),
+    (termios.error(5, "Input/output error"), "fails: [Errno 5] Input/output error"),
+    (SerialException("Could not configure port: (5, 'Input/output error')"),
+     "fails: Could not configure port: (5, 'Input/output error')"),
+])  # fmt: skip
+def test_a_port_of_this_computer_that_cannot_have_a_rate_is_told(error, told):
+    """By what the system says. Unix has an error of its own for it, which pyserial lets pass."""
+
     class Slow(Rated):
         def __setattr__(self, name, value):
             if name == "baudrate" and value > 500_000:
-                raise ValueError
+                raise error
             super().__setattr__(name, value)
 
     port = Slow(FakePort(MODEL))
     found = Device(port, MODEL, rates=(HIGHEST,))
-    assert found.rate.told == {HIGHEST: "this computer's port cannot have it"}
+    assert found.rate.told == {HIGHEST: f"this computer's port {told}"}
     assert (port.baudrate, near(port.device)) == (BAUD, BAUD)
     assert_goes_on(found)
 
@@ -220,6 +233,30 @@ def test_one_call_is_long_enough(device):
     port = Called(there)
     Device(port, MODEL)
     assert port.then == BAUD
+
+
+def test_a_call_reaches_a_board_that_is_busy_with_the_steps_of_a_host_that_was_killed():
+    """Its steps are slow, and while they run it has room for a frame: the rest of the call is lost."""
+
+    class Busy(Rated):
+        until = 0.0
+
+        def _pass(self, data):
+            super()._pass(data if self.now >= self.until else b"")
+
+    there = FakePort(MODEL)
+    Device(Rated(there), MODEL, rates=(HIGHEST,))
+    port = Busy(there)
+    port.until = 2.2  # s: the first call ends before
+    assert_goes_on(Device(port, MODEL))
+    assert near(there) == BAUD
+
+
+def test_a_call_reaches_a_board_whose_firmware_has_longer_frames_than_the_hosts_model():
+    there = FakePort(MODEL, max_payload=8000)
+    Device(Rated(there), MODEL, rates=(HIGHEST,))
+    assert_goes_on(Device(Rated(there), MODEL))
+    assert near(there) == BAUD
 
 
 @pytest.mark.parametrize("damage", [0.0, 1e-3])

@@ -2,6 +2,7 @@
 
 import os
 import subprocess
+import termios
 import tty
 from contextlib import closing
 
@@ -192,12 +193,12 @@ def test_a_reset_that_comes_late_is_not_run_again():
 class Unplugged(FakePort):
     """Gone from the moment that `away` is set, in which it counts the tries to open it, until it has been opened."""
 
-    away, opens = 0, 0
+    away, opens, error = 0, 0, OSError(2, "no such port")
 
     def open(self):
         self.opens += 1
         if self.opens < self.away:
-            raise OSError(2, "no such port")
+            raise self.error
         self.away = 0
         self.restart()
 
@@ -212,8 +213,10 @@ class Unplugged(FakePort):
         return super().write(data)
 
 
-def test_a_device_that_was_unplugged_goes_on_when_it_is_back():
+@pytest.mark.parametrize("error", [Unplugged.error, termios.error(5, "Input/output error")])  # one that is no OSError
+def test_a_device_that_was_unplugged_goes_on_when_it_is_back(error):
     port, slept = Unplugged(MODEL), []
+    port.error = error
     device, reference = at_work(port, reopen=lambda: open_again(port, slept.append))
     port.away = 4
     assert_goes_on(device, reference)
