@@ -70,6 +70,8 @@ def _sentences(cost: BoardCost) -> Iterator[str]:
             )
         else:
             yield f"{used}."
+        if cost.untested:
+            yield "That is without the self-test of lnp verify: lnp build tells the bytes with it."
         yield from _stack(cost)
         each = ", ".join(f"{name} {size:,}" for name, size in cost.tables.items())
         whole, state = sum(cost.tables.values()), layout.state_bytes(cost.model)

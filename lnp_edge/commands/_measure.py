@@ -132,7 +132,8 @@ def cost(
             own = None if sizes else built(model, board, board.toolchain, folder / "board")
             if own:
                 deepest = stack.of(own.image, board)
-                found = replace(found, flash=own.flash, ram=own.ram, link=of_link, deepest=deepest)
+                untested = bool(link.selftest(model, board))
+                found = replace(found, flash=own.flash, ram=own.ram, link=of_link, deepest=deepest, untested=untested)
             twin = counting_board(board)
             same = own if own and twin.name == board.name else built(model, twin, board.toolchain, folder / "twin")
             counted, taken = list[Counted](), 0

@@ -65,6 +65,7 @@ class BoardCost:
     cycles : mean of a step by the board's own counter, on data like those that were counted first; 0 if it has none
     link : B of ram that are the serial link's and the self-test's, in the program that lnp verify asks, which has one
         window; 0 in others
+    untested : whether flash and ram are of that program without the self-test, for which the board has room
     """
 
     model: QuantizedModel
@@ -79,6 +80,7 @@ class BoardCost:
     cycles: float = 0.0
     missing: str = ""
     link: int = 0
+    untested: bool = False
 
     @property
     def ram_of_app(self) -> int:

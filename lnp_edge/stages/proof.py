@@ -6,6 +6,7 @@ every neuron and every count; and on an emulated board the decisions of the prog
 
 from __future__ import annotations
 
+import time
 import zlib
 from collections.abc import Callable
 from contextlib import nullcontext
@@ -69,6 +70,7 @@ class Proof:
 
     link : what passed on the line, in words;  told, firmware : what is known of the device
     rates : of the line that were asked for, and what became of each
+    pace : steps of the runs that were compared in a second, by this computer's clock; no result, so not in as_dict
     """
 
     verdict: Verdict
@@ -82,6 +84,7 @@ class Proof:
     told: Greeting
     firmware: dict[str, str]
     rates: dict[int, str] = field(default_factory=dict)
+    pace: float = field(default=0.0, compare=False)
 
     @property
     def parts(self) -> list[Verdict | SelfTest | Decisions]:
@@ -146,6 +149,8 @@ class Proof:
         if "faults" in self.link or any(self.link["link"].get(key) for key in TROUBLE):
             for what, count in self.link.items():
                 lines.append(f"{what}: {', '.join(f'{n} {kind}' for kind, n in count.items())}")
+        if self.pace:
+            lines.append(f"pace: {self.pace:,.0f} steps a second, on the device, the line and the reference")
         return lines
 
 
@@ -182,9 +187,12 @@ def _on_device(
     own = nullcontext() if resume is None else alone(resume, f"wait for it, or {ELSEWHERE}")
     with own, Journal(resume, inputs.key(model, told, firmware), device.traffic) as journal:
         advance = begun(f"verify on {told.board}", "steps", inputs.steps + sum(map(len, real)))
-        report = verify(model, device, stimulus(model, inputs.steps, inputs.seed), advance, journal.part("stimulus"))
+        parts = journal.part("stimulus"), journal.part("windows")
+        begin, before = time.monotonic(), sum(part.steps for part in parts)
+        report = verify(model, device, stimulus(model, inputs.steps, inputs.seed), advance, parts[0])
         if real and report.ok:
-            on_real = verify(model, device, real, advance, journal.part("windows"))
+            on_real = verify(model, device, real, advance, parts[1])
+        pace = (sum(part.steps for part in parts) - before) / (time.monotonic() - begin)
         if report.ok and (on_real is None or on_real.ok):
             advance = begun(f"self-test on {told.board}", "checks", len(selftest.CHECKS))
             tested = selftest.run(model, device, inputs.seed, lambda cases: advance(1), every=inputs.exhaustive)
@@ -200,5 +208,5 @@ def _on_device(
     faults = {"faults": dict(sorted(device.port.count.items()))} if isinstance(device.port, FaultyPort) else {}
     return Proof(
         report, on_real, generated, tested, None, counter.coverage() if counter.steps else None, cannot,
-        {"link": device.traffic.as_dict()} | faults, told, firmware, device.rate.told,
+        {"link": device.traffic.as_dict()} | faults, told, firmware, device.rate.told, pace,
     )  # fmt: skip

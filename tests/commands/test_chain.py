@@ -27,10 +27,11 @@ def test_verify_of_a_sound_device_says_so_and_returns_0(capsys, at):
     need("cc")
     assert main(["verify", "m.onnx", "--board", "host", "--steps", "50"]) == 0
     said = f"verified: 50 steps, {50 * MODEL.state_words} state words, 0 differences\n"
-    first, tested, decided, reached, cost, *_ = capsys.readouterr().out.splitlines()
+    first, tested, decided, reached, pace, cost, *_ = capsys.readouterr().out.splitlines()
     assert f"{first}\n" == said and re.match(r"self-test: \d+ cases, 0 differences \(tables ", tested)
     assert decided == "decisions: 40 from single samples, 0 differences"
     assert reached.startswith("coverage: ") and cost.startswith("Cost: ")
+    assert int(re.match("pace: ([0-9,]+) steps a second", pace)[1].replace(",", "")) > 0
     assert main(["verify", "m.onnx", "--board", "host", "--steps", "50", "--json"]) == 0
     found = json.loads(capsys.readouterr().out)
     assert (found["ok"], found["steps"], found["table_differences"]) == (True, 50, [])

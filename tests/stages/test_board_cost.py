@@ -541,13 +541,17 @@ def test_build_with_the_model_prints_its_cost_and_without_it_says_how(at, capsys
     assert main(["build", "fw"]) == 0
     captured = capsys.readouterr()
     assert "lnp build fw --model m.onnx" in captured.err and len(captured.out.splitlines()) == 4
+    without = "That is without the self-test of lnp verify: lnp build tells the bytes with it."
     assert main(["build", "fw", "--model", "m.onnx"]) == 0
-    assert " training data     300 " in capsys.readouterr().out
+    said = capsys.readouterr().out
+    assert " training data     300 " in said and without not in said
     assert main(["build", "fw", "--model", "m.onnx", "--json"]) == 0
     found = json.loads(capsys.readouterr().out)
     assert main(["verify", "m.onnx", "--json"]) == 0
     assert found["flash"] == found["cost"]["flash"]
     told = json.loads(capsys.readouterr().out)["cost"]
+    assert main(["verify", "m.onnx"]) == 0
+    assert without in " ".join(capsys.readouterr().out.split())
     # What is built answers lnp verify, with its self-test; what lnp verify tells of memory is without.
     assert found["flash"] > told["flash"] and found["cost"]["ram"] > told["ram"]
     memory = {"flash", "ram", "ram_of_app", "stack_at_most"}
