@@ -31,8 +31,14 @@ def folders() -> list[Path]:
 
 @contextmanager
 def beside(folder: Path | None) -> Iterator[None]:
-    """Within it, the boards of this folder are there too, for programs that this one starts as well."""
+    """Within it, the boards of this folder are there too, for programs that this one starts as well.
+
+    Raises ConfigError for a path that LNP_BOARDS, which separates folders, cannot hold.
+    """
     before = os.environ.get(VARIABLE)
+    if folder is not None and os.pathsep in str(folder.absolute()):
+        what = f"the folder of boards {folder.absolute()} has a {os.pathsep!r} in its path"
+        raise ConfigError(what, f"rename or move it: {VARIABLE} separates folders with that")
     if folder is not None:
         os.environ[VARIABLE] = os.pathsep.join(filter(None, (before, str(folder.absolute()))))
     try:

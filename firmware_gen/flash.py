@@ -20,11 +20,11 @@ from pathlib import Path
 
 from lnp_edge import boards
 from lnp_edge.base.console import note
-from lnp_edge.base.errors import BoardError, ConfigError
+from lnp_edge.base.errors import BoardError, ConfigError, LnpError
 from lnp_edge.base.files import write_whole
 from lnp_edge.firmware_gen import commands, elf, images
 from lnp_edge.firmware_gen.folder import read_manifest, tool_failed
-from lnp_edge.spec.board import Board, Identity
+from lnp_edge.spec.board import Board
 from lnp_edge.spec.flasher import FAMILY, Flasher, Value
 
 TIMEOUT = 180  # s; stm32flash at 57,600 baud writes 512 KiB in about 150
@@ -162,7 +162,7 @@ def _identify(job: Job, program: str) -> int:
     if found is None:
         raise BoardError(f"{job.tool.name} does not say which chip is connected", UNTOUCHED)
     if found & wanted.mask != wanted.value:
-        alike = [name for name in boards.names() if _is_chip(found, boards.get(name).identity)]
+        alike = [name for name in boards.names() if _has_chip(name, found)]
         who, board = (f", as on {' and '.join(alike)}", f": --board {alike[0]}") if alike else ("", "")
         raise BoardError(
             f"the chip that is connected is {found & wanted.mask:#x}{who}; {job.board.name} has {wanted.value:#x}",
@@ -171,7 +171,12 @@ def _identify(job: Job, program: str) -> int:
     return found & wanted.mask
 
 
-def _is_chip(number: int, identity: Identity | None) -> bool:
+def _has_chip(name: str, number: int) -> bool:
+    """Of a board that can be read: one of the user's own that cannot is no reason to say nothing of the chip."""
+    try:
+        identity = boards.get(name).identity
+    except LnpError:
+        return False
     return identity is not None and number & identity.mask == identity.value
 
 

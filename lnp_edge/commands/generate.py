@@ -2,7 +2,8 @@
 Python. Or, with --as, a library for a project of your own.
 
 It says how the synapses of each projection lie in flash, what other layouts
-would take, and which parts of a step have a loop in assembly.
+would take, and which parts of a step have a loop in assembly, where the core
+has its instructions.
 
 Without --app, the program answers lnp verify and lnp run. With it, the program
 is the beginning of your own: it takes samples and acts on decisions, in two
@@ -17,6 +18,7 @@ from lnp_edge.base.errors import ConfigError
 from lnp_edge.commands import _own_boards
 from lnp_edge.interchange import onnx_file
 from lnp_edge.spec import layout
+from lnp_edge.spec.board import DSP
 
 HELP = "write C firmware for a model and a board"
 EXAMPLE = """  lnp generate model.onnx --board nucleo-f401re -o firmware
@@ -59,6 +61,7 @@ def run(args: argparse.Namespace) -> int:
     write(files, args.output)
     for p in model.projections:
         note(layout.chosen(model, p))
-    note(loops(model))
+    if board is None or board.cpu in DSP:
+        note(loops(model))
     note(f"written: {len(files)} files in {args.output}    next: {following}")
     return 0

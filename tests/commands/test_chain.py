@@ -86,11 +86,18 @@ def test_boards_and_doctor_speak_json(capsys):
 
 
 def test_generate_says_how_the_synapses_lie_and_what_has_a_loop_by_hand(capsys, at):
-    assert main(["generate", "m.onnx", "--board", "host", "-o", "new"]) == 0
+    assert main(["generate", "m.onnx", "--board", "cortex-m4", "-o", "new"]) == 0
     lines = capsys.readouterr().err.splitlines()
     assert [line.partition(" ")[0] for line in lines[:3]] == ["w_in", "w_rec", "w_out"]
     assert lines[1] == "w_rec lies as csr, 786 B: the fewest (blocks 1,276 B)"
     assert lines[3].startswith("With the DSP instructions of Armv7E-M, loops in assembly: sense, ")
+
+
+@pytest.mark.parametrize("words", [["--board", "arduino-mega"], ["--board", "riscv-virt"], ["--board", "cortex-m3"]])
+def test_generate_says_nothing_of_loops_for_a_core_without_their_instructions(capsys, at, words):
+    assert main(["generate", "m.onnx", *words, "-o", "new"]) == 0
+    said = capsys.readouterr().err
+    assert "w_out lies as" in said and "Armv7E-M" not in said
 
 
 def test_generate_build_and_flash_hand_on_a_folder(capsys, at):

@@ -260,6 +260,14 @@ def test_another_chip_is_refused_with_its_name_before_anything_is_written(folder
     assert said[0] in what and said[1] in hint and "nothing was written" in hint and not (at / "ran").exists()
 
 
+def test_a_board_of_ones_own_that_cannot_be_read_hides_no_other_chip(folder, capsys, tmp_path):
+    (tmp_path / "own/broken").mkdir(parents=True)
+    (tmp_path / "own/broken/board.toml").write_text("cpu")
+    at = folder("touch ran; " + DONE, "echo chipid: 0x413")
+    assert main(["flash", str(at), "--port", "/dev/null", "--boards", str(tmp_path / "own")]) == 2
+    assert "is 0x413, as on disco-f407 and netduinoplus2" in told(capsys) and not (at / "ran").exists()
+
+
 def test_a_tool_that_speaks_the_users_language_is_asked_for_english(folder, board, monkeypatch):
     monkeypatch.setenv("LC_ALL", "de_DE.UTF-8")
     assert main(["flash", str(folder(f"[ $LC_ALL = C ] && {DONE}")), "--port", board(1)]) == 0

@@ -1,6 +1,7 @@
 """Boards of a user's own, chips that boards share, and what is proved of a board: all of it follows from files."""
 
 import json
+import os
 import re
 import shutil
 import sys
@@ -319,7 +320,15 @@ def test_a_folder_that_is_not_there_is_said_in_two_lines(capsys, tmp_path):
     assert len(said) == 2 and "no folder of boards" in said[0] and "board.toml" in said[1]
 
 
-def test_a_broken_board_is_said_in_two_lines_with_its_file_and_key(capsys, own):
+def test_a_folder_whose_path_the_variable_cannot_hold_is_refused(capsys, tmp_path):
+    folder = tmp_path / f"a{os.pathsep}b"
+    folder.mkdir()
+    assert main(["boards", "--boards", str(folder)]) == 2
+    said = capsys.readouterr().err.strip().splitlines()
+    assert len(said) == 2 and f"boards {folder} has a {os.pathsep!r} in its path" in said[0] and "rename" in said[1]
+
+
+def test_a_broken_board_in_two_lines_with_its_file_and_key(capsys, own):
     for change, said in (
         (('cpu = "cortex-m4"', 'cpu = "cortex-m99"'), "cpu is 'cortex-m99'"),
         (("0x2000_0000, size", "0x0000_1000, size"), "ram is "),
