@@ -12,7 +12,7 @@ REQUEST_HEAD = protocol.REQUESTS["steps"].struct.size
 REPLY_HEAD = protocol.REPLIES["steps"].struct.size
 PUSH_HEAD = protocol.REPLIES["push"].struct.size
 BUILD = "#define LNP_BUILD 0u  // CRC-32 of the files"
-SCARCE = ("atmega328p",)  # cores with 2 KiB of RAM
+SCARCE = 2048  # bytes of RAM, which leave no room for the usual payload
 CODE_BYTES = 16_384  # of flash beyond the tables, which a program with the self-test may take
 
 
@@ -22,9 +22,14 @@ def files(model: QuantizedModel, board: Board, name: str, tested: bool = True) -
     return {"lnp_wire.h": wire.header(), "lnp_config.h": _config(model, board, name, tested)} | drivers
 
 
+def scarce(board: Board) -> bool:
+    """Whether RAM is so scarce that the link takes the smallest payload."""
+    return board.ram.size <= SCARCE
+
+
 def max_payload(model: QuantizedModel, board: Board) -> int:
     """Bytes of the largest payload: 512, or 128 where RAM is scarce, or more if a message needs it."""
-    usual = protocol.MIN_PAYLOAD if board.cpu in SCARCE else protocol.PAYLOAD
+    usual = protocol.MIN_PAYLOAD if scarce(board) else protocol.PAYLOAD
     steps = max(REQUEST_HEAD + 2 * model.n_in, REPLY_HEAD + 4 * (model.n_out + 1))
     return max(usual, steps, PUSH_HEAD + 4 * model.n_out, 4 * len(layout.tables(model)))
 

@@ -193,7 +193,7 @@ EMULATED = [
 @pytest.mark.parametrize(("name", "toolchain"), of_boards(EMULATED))
 def test_an_emulated_board_runs_like_the_oracle(firmware, name, toolchain):
     board = boards.get(name)
-    kind = "layer" if board.cpu in link.SCARCE else "stack"
+    kind = "layer" if link.scarce(board) else "stack"
     image = firmware(name, kind=kind, toolchain=toolchain)
     assert_runs_like_the_oracle(open_board(board, image), kind=kind)
     with image.open("rb") as file:
