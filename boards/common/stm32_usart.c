@@ -1,16 +1,24 @@
-// USART of the STM32F4 at the clock of board.toml. RM0368 (F401) and RM0090 (F405) agree on every
-// register used here.
+// USART of STM32 families whose USART has SR and DR. STM32F4 at the clock of board.toml: RM0368 (F401) and
+// RM0090 (F405) agree on every register used here. STM32F1, whose pins have no [uart] af, at the clock that
+// it has after reset: RM0041 (F100) and RM0008 (F101 to F107).
 #include "lnp_board.h"
 #include "lnp_config.h"
 
 #if !defined(LNP_UART_BASE) || !defined(LNP_UART_IRQ) || !defined(LNP_UART_ENABLE) ||          \
     !defined(LNP_UART_ENABLE_BIT) || !defined(LNP_UART_GPIO) || !defined(LNP_UART_GPIO_BIT) || \
-    !defined(LNP_UART_TX_PIN) || !defined(LNP_UART_RX_PIN) || !defined(LNP_UART_AF)
-#error "board.toml: [uart] base, irq, enable, enable_bit, gpio, gpio_bit, tx_pin, rx_pin, af"
+    !defined(LNP_UART_TX_PIN) || !defined(LNP_UART_RX_PIN)
+#error "board.toml: [uart] base, irq, enable, enable_bit, gpio, gpio_bit, tx_pin, rx_pin; STM32F4: af"
 #endif
 
 #define REGISTER(address) (*(volatile uint32_t *)(address))
 
+// RM0368 19.6, RM0041 23.6.
+#define USART_SR REGISTER(LNP_UART_BASE + 0x00u)
+#define USART_DR REGISTER(LNP_UART_BASE + 0x04u)
+#define USART_BRR REGISTER(LNP_UART_BASE + 0x08u)
+#define USART_CR1 REGISTER(LNP_UART_BASE + 0x0Cu)
+
+#ifdef LNP_UART_AF
 // RM0368 2.3 (memory map), 6.3 (RCC), 3.8 (FLASH).
 #define RCC_CR REGISTER(0x40023800u)
 #define RCC_PLLCFGR REGISTER(0x40023804u)
@@ -19,13 +27,9 @@
 #define RCC_CSR REGISTER(0x40023874u)
 #define FLASH_ACR REGISTER(0x40023C00u)
 
-// RM0368 8.4 (GPIO), 19.6 (USART).
+// RM0368 8.4 (GPIO).
 #define GPIO_MODER REGISTER(LNP_UART_GPIO + 0x00u)
 #define GPIO_AFR(pin) REGISTER(LNP_UART_GPIO + 0x20u + 4u * ((pin) / 8u))
-#define USART_SR REGISTER(LNP_UART_BASE + 0x00u)
-#define USART_DR REGISTER(LNP_UART_BASE + 0x04u)
-#define USART_BRR REGISTER(LNP_UART_BASE + 0x08u)
-#define USART_CR1 REGISTER(LNP_UART_BASE + 0x0Cu)
 
 #define HSI_HZ 16000000u   // RM0368 6.2.2: the internal oscillator
 #define VCO_HZ 336000000u  // RM0368 6.3.2: within 192 to 432 MHz; HSI / 16 * 336
@@ -80,17 +84,18 @@ static void set_alternate(uint32_t pin)
     GPIO_MODER = (GPIO_MODER & ~(3u << (2u * pin))) | 2u << (2u * pin);
 }
 
-static uint32_t bus;  // Hz
-
-void lnp_board_init(void)
+// Starts the clocks of the core, of the buses and of the pins. Returns that of the USART's bus.
+static uint32_t start_bus(void)
 {
-    bus = start_clock() == HSI_HZ ? HSI_HZ : BUS_HZ;
+    const uint32_t core = start_clock();
     RCC_AHB1ENR |= 1u << LNP_UART_GPIO_BIT;
-    REGISTER(LNP_UART_ENABLE) |= 1u << LNP_UART_ENABLE_BIT;
+    return core == HSI_HZ ? HSI_HZ : BUS_HZ;
+}
+
+static void set_pins(void)
+{
     set_alternate(LNP_UART_TX_PIN);
     set_alternate(LNP_UART_RX_PIN);
-    USART_BRR = (bus + LNP_BAUD / 2u) / LNP_BAUD;        // RM0368 19.3.4, oversampling by 16
-    USART_CR1 = 1u << 13 | 1u << 5 | 1u << 3 | 1u << 2;  // UE, RXNEIE, TE, RE
 }
 
 // RM0368 6.3, RCC_CSR: several flags may be set, for a reset also pulls the pin, and a power-on is a
@@ -112,6 +117,45 @@ uint16_t lnp_board_cause(void)
         return LNP_CAUSE_BROWN_OUT;
     }
     return (flags & 1u << 26) != 0 ? LNP_CAUSE_PIN : LNP_CAUSE_UNKNOWN;
+}
+
+#else
+// RM0041 6.3 (RCC), 7.2 (GPIO).
+#define RCC_APB2ENR REGISTER(0x40021018u)
+#define GPIO_CR(pin) REGISTER(LNP_UART_GPIO + 4u * ((pin) / 8u))
+
+#define HSI_HZ 8000000u  // RM0041 6.2.2: the internal oscillator, which runs all buses after reset
+_Static_assert(LNP_CLOCK_HZ == HSI_HZ, "board.toml: this driver needs a clock_hz of 8 MHz");
+
+enum { FUNCTION_10_MHZ = 9, FLOATING = 4 };  // of a pin: push and pull by the USART, and an input
+
+static void set_pin(uint32_t pin, uint32_t mode)
+{
+    GPIO_CR(pin) = (GPIO_CR(pin) & ~(15u << (4u * (pin % 8u)))) | mode << (4u * (pin % 8u));
+}
+
+static uint32_t start_bus(void)
+{
+    RCC_APB2ENR |= 1u << LNP_UART_GPIO_BIT;
+    return HSI_HZ;
+}
+
+static void set_pins(void)
+{
+    set_pin(LNP_UART_TX_PIN, FUNCTION_10_MHZ);
+    set_pin(LNP_UART_RX_PIN, FLOATING);
+}
+#endif
+
+static uint32_t bus;  // Hz
+
+void lnp_board_init(void)
+{
+    bus = start_bus();
+    REGISTER(LNP_UART_ENABLE) |= 1u << LNP_UART_ENABLE_BIT;
+    set_pins();
+    USART_BRR = (bus + LNP_BAUD / 2u) / LNP_BAUD;        // RM0368 19.3.4, oversampling by 16
+    USART_CR1 = 1u << 13 | 1u << 5 | 1u << 3 | 1u << 2;  // UE, RXNEIE, TE, RE
 }
 
 // RM0368 19.6.1: TC, all has left.
