@@ -284,7 +284,8 @@ class _Reader:
         if b.start == "unicorn":
             self.check_unicorn(b)
         if b.start == "rp2040py":
-            self.choice("uart.driver", ("rp2040_uart",))
+            self.choice("cpu", ("cortex-m0plus",))
+            self.choice("uart.driver", ("rp2_uart",))
 
     def check_unicorn(self, b: Board) -> None:
         """Check what runtime/emulator.py relies on."""
