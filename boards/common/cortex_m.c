@@ -204,6 +204,7 @@ __attribute__((weak, alias("stop"))) void SysTick_Handler(void);
 __attribute__((weak, alias("stop"))) void NMI_Handler(void);
 
 #define LNP_STOP {.handler = stop}
+#define LNP_RESERVED {.stack = NULL}  // the boot ROM of the LPC55S6x starts an image with 0 in place 9
 __attribute__((section(".vectors"), used)) const vector_t lnp_vectors[] = {
     {.stack = lnp_stack_top},
     {.handler = Reset_Handler},
@@ -213,12 +214,12 @@ __attribute__((section(".vectors"), used)) const vector_t lnp_vectors[] = {
     LNP_STOP,
     LNP_STOP,
     LNP_STOP,
+    LNP_RESERVED,
+    LNP_RESERVED,
+    LNP_RESERVED,
     LNP_STOP,
     LNP_STOP,
-    LNP_STOP,
-    LNP_STOP,
-    LNP_STOP,
-    LNP_STOP,
+    LNP_RESERVED,
     LNP_STOP,
     {.handler = SysTick_Handler},
 #ifdef LNP_UART_IRQ

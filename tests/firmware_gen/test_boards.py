@@ -1,10 +1,12 @@
-"""Real boards, which nothing here runs: their firmware links and fits. The boot block of the RP2040, which does run."""
+"""Real boards, which nothing here runs: their firmware links and fits. What boot ROMs read: the code of the RP2040's
+boot block runs, the RP2350's block is read by the rules of its data sheet."""
 
 import re
 import struct
 
 import pytest
 from conftest import need, need_for, of_boards
+from driver_core import driver_of
 from elftools.elf.elffile import ELFFile
 from tiny import tiny_model, tiny_stack
 
@@ -12,6 +14,8 @@ from lnp_edge import boards
 from lnp_edge.cli import main
 from lnp_edge.firmware_gen import commands, elf
 from lnp_edge.firmware_gen.build import build
+from lnp_edge.firmware_gen.flash import flash as write_to
+from lnp_edge.firmware_gen.flash import prepare
 from lnp_edge.firmware_gen.generate import generate, write
 from lnp_edge.interchange import onnx_file
 
@@ -71,7 +75,7 @@ def test_the_boot_block_of_the_pico_sets_up_its_flash_and_begins_our_program(tmp
     from unicorn import arm_const
 
     board = boards.get("rpi-pico")
-    image = image_for(tiny_model(), board, tmp_path)
+    image = driver_of(board, tmp_path)
     flash, (symbols, _) = elf.flash_bytes(image, board.flash.origin), whole(image)
     block = flash[:256]
     assert struct.unpack("<I", block[252:]) == (crc_of_boot(block[:252]),)
@@ -92,6 +96,65 @@ def test_the_boot_block_of_the_pico_sets_up_its_flash_and_begins_our_program(tmp
     # 4.10.13: off; clock / 4; 32 bits after instruction and address; command 03, 8 bits, 24 of address; one word; on.
     expected = [(0x08, 0), (0x14, 4), (0x00, 31 << 16 | 3 << 8), (0xF4, 0x03000218), (0x04, 0), (0x08, 1)]
     assert written == expected
+
+
+def blocks_of(flash):
+    """The items of each block of the loop that begins in the first 4 KiB: RP2350 data sheet 5.9.1 and 5.2.7."""
+    words = struct.unpack(f"<{len(flash) // 4}I", flash[: len(flash) & ~3])
+    first = at = words.index(0xFFFFDED3, 0, 1024)
+    while True:
+        assert words[at] == 0xFFFFDED3
+        items, k = [], at + 1
+        while words[k] & 0xFF != 0xFF:  # LAST
+            size = words[k] >> 8 & (0xFFFF if words[k] & 0x80 else 0xFF)
+            items.append(words[k : k + size])
+            k += size
+        assert words[k] >> 8 & 0xFFFF == k - at - 1, "LAST has the words of all items"
+        assert words[k + 2] == 0xAB123579 and 4 * (k + 3 - at) <= 384
+        yield items
+        at += words[k + 1] // 4
+        if at == first:
+            return
+
+
+def test_the_boot_rom_of_the_pico_2_knows_our_image_and_its_vectors(tmp_path):
+    need_for("rpi-pico2")
+    board = boards.get("rpi-pico2")
+    image = driver_of(board, tmp_path)
+    flash, (symbols, _) = elf.flash_bytes(image, board.flash.origin), whole(image)
+    ((image_def, vector_table),) = blocks_of(flash)
+    # 5.9.3.1: EXE (1), secure (2 << 4), Arm (0 << 8), RP2350 (1 << 12), not to be tried before it is bought (0 << 15).
+    assert image_def == (0x42 | 1 << 8 | (1 | 2 << 4 | 1 << 12) << 16,)
+    assert vector_table == (0x03 | 2 << 8, symbols["lnp_vectors"])  # 5.9.3.3
+    assert symbols["lnp_vectors"] % 256 == 0, "the table of 16 + 34 vectors is aligned to the next power of two"
+    at = symbols["lnp_vectors"] - board.flash.origin
+    assert struct.unpack_from("<II", flash, at) == (symbols["lnp_stack_top"], symbols["Reset_Handler"] | 1)
+
+
+def test_the_image_type_of_an_lpc55_is_a_plain_image(tmp_path):
+    """UM11126, boot ROM: the word at 0x24 of an image, which is a reserved vector."""
+    need_for("lpc55s69-evk")
+    flash = elf.flash_bytes(driver_of(boards.get("lpc55s69-evk"), tmp_path), 0)
+    vectors = struct.unpack("<16I", flash[:64])
+    assert [k for k, vector in enumerate(vectors) if not vector] == [8, 9, 10, 13]  # DDI 0403 B1.5.2
+
+
+@pytest.mark.slow
+def test_the_pico_2_gets_uf2_for_its_family_at_256_byte_steps(tmp_path):
+    """RP2350 data sheet 5.5.2 and 5.5.3."""
+    need_for("rpi-pico2")
+    board = boards.get("rpi-pico2")
+    write(generate(tiny_model(), board), tmp_path / "fw")
+    image = build(tmp_path / "fw").image
+    drive = tmp_path / "drive"
+    drive.mkdir()
+    write_to(prepare(tmp_path / "fw", drive=str(drive)))
+    (path,) = drive.iterdir()
+    blocks = list(struct.iter_unpack("<8I476s1I", path.read_bytes()))
+    assert {block[7] for block in blocks} == {0xE48BFF59} and {block[2] for block in blocks} == {0x2000}
+    assert [block[3] for block in blocks] == [0x1000_0000 + 256 * k for k in range(len(blocks))]
+    data = elf.flash_bytes(image, board.flash.origin)
+    assert b"".join(block[8][:256] for block in blocks).rstrip(b"\xff") == data.rstrip(b"\xff")
 
 
 @pytest.mark.slow
