@@ -492,6 +492,8 @@ static inline void add_pairs(int32_t *sums, const LNP_FLASH int16_t *pairs, cons
     }
 }
 #else
+// A product at a time: of two, gcc multiplies one and adds their sum. Two sums before the other two: clang
+// would load all eight weights first, and lack registers.
 static inline void add_pairs(int32_t *sums, const LNP_FLASH int16_t *pairs, const int16_t *input,
                              uint32_t first, uint32_t targets, uint32_t twos, uint32_t shift)
 {
@@ -501,10 +503,15 @@ static inline void add_pairs(int32_t *sums, const LNP_FLASH int16_t *pairs, cons
         LNP_NO_UNROLLING
         for (const int16_t *x = input, *const end = input + 2u * twos; x != end; x += 2, w += 4) {
             const int32_t one = x[0], two = x[1];
-            ab += w[0] * one + w[1] * two;
-            a += lower_byte(w) * one + lower_byte(w + 1) * two;
-            cd += w[2] * one + w[3] * two;
-            c += lower_byte(w + 2) * one + lower_byte(w + 3) * two;
+            ab += w[0] * one;
+            ab += w[1] * two;
+            a += lower_byte(w) * one;
+            a += lower_byte(w + 1) * two;
+            LNP_IN_ORDER(ab, a, w);
+            cd += w[2] * one;
+            cd += w[3] * two;
+            c += lower_byte(w + 2) * one;
+            c += lower_byte(w + 3) * two;
         }
         const int32_t added[4] = {a * ((int32_t)1 << shift), upper(ab, a, shift), c * ((int32_t)1 << shift),
                                   upper(cd, c, shift)};

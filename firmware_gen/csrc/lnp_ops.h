@@ -42,10 +42,17 @@ _Static_assert(-3 >> 1 == -2, "this compiler's >> does not round down");
 // -2^31 and d in 1..65535; lnp_leak_half for d from 32768.
 #if defined(LNP_DSP)
 // __smlawb(x, d, y) is y + floor(d * x / 2^16), where d is the lower halfword with its sign: of d above 32767
-// it is d - 2^16, which leaves out x.
+// it is d - 2^16, which leaves out x. Loaded with its sign, d serves both.
 static inline int32_t lnp_leak(int32_t x, int32_t d)
 {
-    return __smlawb(x, d, (x & ((int16_t)d >> 15)) + (x < 0));
+    const int32_t leaves = (int16_t)d;
+#if defined(__thumb2__)
+    int32_t left_out;  // in one instruction, where clang would take three
+    __asm__("and %0, %1, %2, asr #31" : "=r"(left_out) : "r"(x), "r"(leaves));
+#else
+    const int32_t left_out = x & (leaves >> 31);
+#endif
+    return __smlawb(x, leaves, left_out + (x < 0));
 }
 
 static inline int32_t lnp_leak_half(int32_t x, int32_t d)

@@ -1,4 +1,4 @@
-"""What a step of the reference workload costs, on every core and with every compiler.
+"""What a step of the reference workload or of a model costs, on every core and with every compiler.
 
 16 dense inputs of 8 bits, 9.8 % of the synapses between N neurons, alone, in aligned blocks of four
 targets, with weights of 4 bits, or both, 5 read-outs, every parameter per neuron, biases not 0. Thresholds
@@ -41,9 +41,12 @@ from lnp_edge.task.split import load_data
 
 STEP, DIGEST = "lnp_net_step", "lnp_net_digest"
 SIZES, NEURONS, BOARDS = (256, 1024), ("cuba_lif", "adlif"), ("cortex-m4", "cortex-m0")
-PLAIN, IN_C = "rv32imac", (", loops in C", ("-DLNP_C_LOOPS",))  # cores and loops of the first neuron alone
+PLAIN = ("rv32imac", "cortex-m3")  # further cores of the first neuron alone
+# The first core without its loops in assembly; and without DSP instructions that C names, where a compiler may still
+# use them.
+IN_C, PORTABLE = (", loops in C", ("-DLNP_C_LOOPS",)), (", portable C", ("-U__ARM_FEATURE_DSP",))
 ON_QEMU = ("mps3-an547",)  # with cores that unicorn lacks: counted too, if QEMU counts
-TASKS = ("spar", "hapt")
+TASKS = ("spar", "spar-cuba_lif", "hapt")
 INPUTS, OUTPUTS, FIRING = 16, 5, 25.5 / 256
 SHARE = 6398 / (256 * 255)  # of the synapses between different neurons
 BLOCKS = 1623 / (256 * 64)  # of the blocks; no neuron has a synapse to itself, which leaves 6,467 of 256 neurons
@@ -211,10 +214,13 @@ def _of_model(
     """The rows of one model, and why some are left out. item : its place, N, the neuron, one of KINDS, compilers"""
     place, n, neuron, kind, chains = item
     model, rows, name = workload(neuron, n, kind), counts(SETTLE + STEPS), neuron + kind
-    others = [("", PLAIN, ()), (IN_C[0], BOARDS[0], IN_C[1])] if name == NEURONS[0] else []
-    others += [("", core, ()) for core in ON_QEMU]
+    cases: list[tuple[str, str, tuple[str, ...]]] = [("", core, ()) for core in BOARDS]
+    if name == NEURONS[0]:
+        cases += [("", core, ()) for core in PLAIN]
+        cases += [(what, BOARDS[0], more) for what, more in (IN_C, PORTABLE)]
+    cases += [("", core, ()) for core in ON_QEMU]
     found, left_out = [], []
-    for (what, core, more), chain in product([*(("", core, ()) for core in BOARDS), *others], chains):
+    for (what, core, more), chain in product(cases, chains):
         tell(f"{name}{what}, N = {n}, {core}, {chain}")
         try:
             found.append(row(name + what, model, [rows], SETTLE, boards.get(core), chain, more))
@@ -306,20 +312,26 @@ def trained(
             continue
         runs, trial = Runs(folder), Trial(task, settings)
         runs.all([trial], in_process)
-        path = runs.path(trial).parent / "model.onnx"
-        model = onnx_file.load(path)
-        windows = windows_file.load(model, path)
-        if windows is None:
-            raise ConfigError(f"{path} has no windows beside it", f"delete {path.parent} to train it again")
-        rows = list(model.rows(_measure.some(windows, model.front.frame)))
-        others = [(IN_C[0], BOARDS[0], IN_C[1])] if task == TASKS[0] else []
-        for what, core, more in [*(("", core, ()) for core in BOARDS), *others]:
-            for chain in chains:
-                progress(f"{task}{what}, {core}, {chain}")
-                board = boards.get(core)
-                one = row(task + what, model, rows, 0, board, chain, more)
-                cost = BoardCost(model, board, counted=(Counted("training data", sum(map(len, rows)), one.step, 0),))
-                found.append((one, cost))
+        found += of_file(task, runs.path(trial).parent / "model.onnx", chains, progress)
+    return found
+
+
+def of_file(
+    name: str, path: Path, chains: list[str], progress: Callable[[str], None] = lambda what: None
+) -> list[tuple[Row, BoardCost]]:
+    """Rows, and the cost of a window, of a model on the training data that lie beside its file."""
+    model, found = onnx_file.load(path), []
+    windows = windows_file.load(model, path)
+    if windows is None:
+        raise ConfigError(f"{path} has no windows beside it", "write both again: lnp quantize, or train it again")
+    rows = list(model.rows(_measure.some(windows, model.front.frame)))
+    for what, core, more in [*(("", core, ()) for core in BOARDS), (IN_C[0], BOARDS[0], IN_C[1])]:
+        for chain in chains:
+            progress(f"{name}{what}, {core}, {chain}")
+            board = boards.get(core)
+            one = row(name + what, model, rows, 0, board, chain, more)
+            cost = BoardCost(model, board, counted=(Counted("training data", sum(map(len, rows)), one.step, 0),))
+            found.append((one, cost))
     return found
 
 
@@ -330,24 +342,26 @@ def lines(rows: list[Row], trained: list[tuple[Row, BoardCost]]) -> list[str]:
          whole(r.tables + r.code), whole(r.state)]
         for r in rows
     ]  # fmt: skip
-    found = table(
-        ("model", "N", "core", "compiler", "spikes", "events", "a step", "all fire", "digest", "tables + step, B",
-         "state, B"), model,
-    )  # fmt: skip
+    found = list[str]()
+    if rows:
+        found += [*table(
+            ("model", "N", "core", "compiler", "spikes", "events", "a step", "all fire", "digest", "tables + step, B",
+             "state, B"), model,
+        ), ""]  # fmt: skip
     if trained:
         other = [
             [*_of(r), f"{r.spikes:.1f}", f"{r.events:.0f}", whole(r.step), whole(r.all_fire), counted(cost.a_window),
              counted(cost.a_second), whole(r.tables + r.code), whole(r.state)]
             for r, cost in trained
         ]  # fmt: skip
-        found += ["", *table(
+        found += [*table(
             ("network", "N", "core", "compiler", "spikes", "events", "a step", "all fire", "a window",
              "a second", "tables + step, B", "state, B"), other,
-        )]  # fmt: skip
+        ), ""]  # fmt: skip
     every = [*rows, *(row for row, _ in trained)]
     names = list(dict.fromkeys(name for row in every for name in row.parts))
     parts = [[*_of(r), *(whole(r.parts.get(name, 0)) for name in names)] for r in every]
-    found += ["", *table(("model", "N", "core", "compiler", *(f"`{name}`" for name in names)), parts), ""]
+    found += [*table(("model", "N", "core", "compiler", *(f"`{name}`" for name in names)), parts), ""]
     found += dict.fromkeys(f"* {r.compiler}, {r.core}: {r.version}, `{r.flags}`" for r in every)
     short = [r for r in every if r.all_fire > 0 and r.fired < r.neurons]
     found += dict.fromkeys(

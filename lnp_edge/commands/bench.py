@@ -1,11 +1,11 @@
 """Measure the speed of the reference, of a training step compared with other
 libraries (--train), or of pruning at several sizes (--prune), and compare it
 with the aims. Or count where the instructions of a step on a Cortex-M4 go
-(--costs), or what a step of the reference workload and of two trained networks
-costs on several cores (--kernels), or in libraries that a user would try first
-(--peers), with every compiler that is installed. A stopped
-run starts again from the beginning, but for the trainings of --kernels: ratios
-are between measurements of one run."""
+(--costs), or what a step of the reference workload and of three trained
+networks, or of a model of your own, costs on several cores (--kernels), or in
+libraries that a user would try first (--peers), with every compiler that is
+installed. A stopped run starts again from the beginning, but for the trainings
+of --kernels: ratios are between measurements of one run."""
 
 import argparse
 import json
@@ -34,8 +34,9 @@ def arguments(parser: argparse.ArgumentParser) -> None:
         "--costs", action="store_true", help="instructions of each part of a step on an emulated Cortex-M4"
     )
     kind.add_argument(
-        "--kernels", action="store_true", help="instructions and bytes of the reference workload, and of SPAR and HAPT"
-    )
+        "--kernels", nargs="?", const="", metavar="MODEL",
+        help="instructions and bytes of the reference workload, and of SPAR and HAPT; or those of a model.onnx",
+    )  # fmt: skip
     kind.add_argument(
         "--peers", action="store_true", help="the reference workload in CMSIS-NN, emlearn and Qualia's SNN, and in ours"
     )
@@ -58,7 +59,7 @@ def run(args: argparse.Namespace) -> int:
         return _prune(args)
     if args.costs:
         return _costs(args)
-    if args.kernels:
+    if args.kernels is not None:
         return _kernels(args)
     if args.peers:
         return _peers(args)
@@ -179,10 +180,13 @@ def _kernels(args: argparse.Namespace) -> int:
         def show(what: str) -> None:
             progress.update(task, advance=1, info=what)
 
-        rows = _kernels.measure(chains, _kernels.SIZES[:1] if args.quick else _kernels.SIZES, show, args.jobs)
-    trained = []
-    if not args.quick and find_spec("torch"):
-        note("two trainings take some two minutes, unless they are already in " + str(args.output))
+        rows, trained = [], []
+        if args.kernels:
+            trained = _kernels.of_file(Path(args.kernels).name, Path(args.kernels), chains, show)
+        else:
+            rows = _kernels.measure(chains, _kernels.SIZES[:1] if args.quick else _kernels.SIZES, show, args.jobs)
+    if not args.kernels and not args.quick and find_spec("torch"):
+        note("three trainings take some three minutes, unless they are already in " + str(args.output))
         trained = _kernels.trained(chains, args.output)
     if args.json:
         more = [vars(row) | {"a_window": cost.a_window, "a_second": cost.a_second} for row, cost in trained]

@@ -25,7 +25,7 @@ from lnp_edge.spec.ops import add, gate, greater, leak, sub
 
 pytestmark = pytest.mark.usual_level  # an optimiser may take what an instruction overwrites for unchanged
 BOARD = "cortex-m4"
-LOOPS = {"by hand": "", "in C": "#define LNP_C_LOOPS\n"}
+LOOPS = {"by hand": "", "in C": "#define LNP_C_LOOPS\n", "in portable C": "#undef __ARM_FEATURE_DSP\n"}
 
 
 def folder_for(model, path, loops="by hand", board=BOARD):
@@ -218,9 +218,12 @@ def test_any_structure_runs_like_the_reference(tmp_path, seed, toolchain):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("toolchain", ["gcc", "zig"])
-@pytest.mark.parametrize("case", ["39 neurons", "adlif, 41", "turned by 3", "two layers", "blocks, 39 neurons"])
-def test_the_same_network_with_its_loops_in_c_runs_like_the_reference(tmp_path, case, toolchain):
-    image = assert_runs_like_the_reference(CASES[case][0], tmp_path, toolchain, "in C")
+@pytest.mark.parametrize("loops", ["in C", "in portable C"])
+@pytest.mark.parametrize(
+    "case", ["39 neurons", "adlif, 41", "turned by 3", "two layers", "blocks, 39 neurons", "leaks above 1/2"]
+)
+def test_the_same_network_with_its_loops_in_c_runs_like_the_reference(tmp_path, case, loops, toolchain):
+    image = assert_runs_like_the_reference(CASES[case][0], tmp_path, toolchain, loops)
     assert functions(image) == set()
 
 

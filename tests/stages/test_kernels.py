@@ -13,12 +13,13 @@ from tiny import ALL, tiny_counts, tiny_model
 
 from lnp_edge import boards
 from lnp_edge.cli import main
-from lnp_edge.commands import _forced, _kernels, _measure
+from lnp_edge.commands import _costs, _forced, _kernels, _measure
 from lnp_edge.commands._cost_report import verdict
 from lnp_edge.commands._forced import Start
 from lnp_edge.firmware_gen.build import build
 from lnp_edge.firmware_gen.generate import write
 from lnp_edge.firmware_gen.states import generate
+from lnp_edge.interchange import onnx_file, windows_file
 from lnp_edge.runtime.emulator import Emulator
 from lnp_edge.runtime.reference import Reference
 from lnp_edge.spec import layout
@@ -70,8 +71,11 @@ def small():
     model, runs = workload("cuba_lif", 40), [_kernels.counts(60)]
     cores = ("cortex-m4", "cortex-m4", "cortex-m0")
     rows = [_kernels.row("cuba_lif", model, runs, 20, boards.get(core), "zig") for core in cores]
-    what, more = _kernels.IN_C
-    return [*rows, _kernels.row(f"cuba_lif{what}", model, runs, 20, boards.get("cortex-m4"), "zig", more)]
+    return [*rows, of_flags(*_kernels.IN_C)]
+
+
+def of_flags(what, more):
+    return _kernels.row(f"cuba_lif{what}", workload("cuba_lif", 40), [_kernels.counts(60)], 20, M4, "zig", more)
 
 
 def test_what_is_counted_repeats_exactly_and_its_parts_add_up(small):
@@ -83,6 +87,14 @@ def test_what_is_counted_repeats_exactly_and_its_parts_add_up(small):
         assert sum(row.parts.values()) == pytest.approx(row.step, rel=1e-12)  # sums of floats
         assert row.fired == row.neurons == 40 and row.all_fire > 1.2 * row.step
         assert row.code > 500 and row.state > 4 * 2 * 40 and row.tables > 16 * 40
+
+
+@pytest.mark.slow
+def test_portable_c_has_no_loops_in_assembly_and_no_dsp_instructions_named_in_c(small):
+    first, _, other, in_c = small
+    portable = of_flags(*_kernels.PORTABLE)
+    assert other.step > portable.step > 1.3 * in_c.step and portable.core == first.core
+    assert not any(part.endswith("_asm") for part in portable.parts)
 
 
 def test_the_command_prints_each_row_with_its_core_compiler_version_and_flags(small, monkeypatch, capsys):
@@ -98,6 +110,37 @@ def test_the_command_prints_each_row_with_its_core_compiler_version_and_flags(sm
     assert main(["bench", "--kernels", "--quick", "--json"]) == 0
     found = json.loads(capsys.readouterr().out)
     assert found["workload"][0] == vars(row) and found["trained"] == []
+
+
+@pytest.fixture
+def real(tmp_path):
+    """The file of a model with a window beside it."""
+    model, path = tiny_model(n=40), tmp_path / "own.onnx"
+    windows_file.save_both(model, tiny_counts(model, 30)[None], path)
+    return path
+
+
+@pytest.mark.slow
+def test_the_command_prints_the_rows_of_a_model_of_ones_own(real, monkeypatch, capsys):
+    need_for("cortex-m4")
+    monkeypatch.setattr(_costs, "toolchains", lambda: ["zig"])
+    assert main(["bench", "--kernels", str(real), "--json"]) == 0
+    found = json.loads(capsys.readouterr().out)
+    kinds = [("own.onnx", "cortex-m4"), ("own.onnx", "cortex-m0"), ("own.onnx, loops in C", "cortex-m4")]
+    assert found["workload"] == [] and [(row["model"], row["core"]) for row in found["trained"]] == kinds
+    model = onnx_file.load(real)
+    rows = list(model.rows(windows_file.load(model, real)))
+    assert [row["spikes"] for row in found["trained"]] == 3 * [_kernels.activity(model, rows, 0)[0]]
+    assert main(["bench", "--kernels", str(real)]) == 0
+    said = capsys.readouterr().out.splitlines()
+    assert said[0].startswith("| network | N |") and said[2].startswith("| own.onnx | 40 | cortex-m4 | zig |")
+    assert not any("cuba_lif" in line for line in said)
+
+
+def test_a_model_without_windows_is_refused(real, capsys):
+    windows_file.path_of(real).unlink()
+    assert main(["bench", "--kernels", str(real)]) == 2
+    assert "own.onnx has no windows beside it" in capsys.readouterr().err
 
 
 # ---- forced steps
