@@ -11,9 +11,10 @@ from importlib.util import find_spec
 from pathlib import Path
 
 from lnp_edge.base.errors import LnpError
-from lnp_edge.base.install import INSTALL, require
+from lnp_edge.base.install import INSTALL, READ, require
 
-PACKAGE, RELEASE = "bakenn", "1.0.0"
+PACKAGE = "bakenn"
+RELEASE = READ[PACKAGE]
 PLACE = Path("backend", "cmsis_nn", "vendor")
 SOURCES = (
     "ConvolutionFunctions/arm_convolve_wrapper_s8.c", "ConvolutionFunctions/arm_convolve_1_x_n_s8.c",

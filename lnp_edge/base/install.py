@@ -9,10 +9,21 @@ from lnp_edge.base.errors import LnpError
 
 # From this index because on Linux the PyPI build brings gigabytes of CUDA that nothing here uses.
 TORCH = "pip install torch --index-url https://download.pytorch.org/whl/cpu"
-# The libraries of lnp bench --peers, which are only read. What they ask for is left out: it includes torch with CUDA.
-PEERS = (
-    "pip install --no-deps bakenn==1.0.0 emlearn==0.23.2 qualia-codegen-core==2.6.0 qualia-codegen-plugin-snn==2.6.0"
-)
+# Packages whose files are only read, in the release whose files are known: the libraries of lnp bench --peers. What
+# they ask for is left out: it includes torch with CUDA.
+READ = {
+    "bakenn": "1.0.0",  # CMSIS-NN's sources
+    "emlearn": "0.23.2",
+    "qualia_codegen_core": "2.6.0",
+    "qualia_codegen_plugin_snn": "2.6.0",
+}
+
+
+def _read(*packages: str) -> str:
+    return " ".join(["pip install --no-deps", *(f"{name.replace('_', '-')}=={READ[name]}" for name in packages)])
+
+
+PEERS = _read(*READ)
 MCU = "pip install ziglang unicorn pyelftools"
 
 INSTALL = {
@@ -37,7 +48,7 @@ INSTALL = {
     "pandas": "pip install pandas",
     "pyarrow": "pip install pyarrow",
     "jinja2": "pip install jinja2",
-    "bakenn": "pip install --no-deps bakenn==1.0.0",  # CMSIS-NN's sources
+    "bakenn": _read("bakenn"),
 }
 
 

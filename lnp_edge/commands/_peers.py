@@ -29,7 +29,7 @@ from numpy.typing import NDArray
 
 from lnp_edge import boards
 from lnp_edge.base.errors import LnpError
-from lnp_edge.base.install import PEERS, require
+from lnp_edge.base.install import PEERS, READ, require
 from lnp_edge.commands import _kernels, _measure
 from lnp_edge.firmware_gen import cmsis_nn, rival
 from lnp_edge.firmware_gen import tables as c_tables
@@ -40,9 +40,6 @@ from lnp_edge.runtime.emulator import Emulator
 from lnp_edge.spec.model import QuantizedModel
 from lnp_edge.stages.rival import Device
 
-RELEASES = {
-    "bakenn": "1.0.0", "emlearn": "0.23.2", "qualia_codegen_core": "2.6.0", "qualia_codegen_plugin_snn": "2.6.0",
-}  # fmt: skip
 BOARD, NEURON, N = "cortex-m4", "cuba_lif", 256
 OURS = (("ours", ""), ("ours, blocks", ", blocks"), ("ours, all synapses", _kernels.DENSE))
 STEP = "lnp_peer_step"
@@ -85,7 +82,7 @@ class Row:
 def check() -> None:
     """Raises LnpError if a peer is not installed, or in another version than the one whose files are known."""
     require("jinja2")
-    for package, wanted in RELEASES.items():
+    for package, wanted in READ.items():
         if find_spec(package) is None:
             raise LnpError(f"this needs {package} {wanted}, which is not installed", PEERS)
         if (found := release(package)) != wanted:
@@ -364,7 +361,7 @@ def lines(rows: list[Row]) -> list[str]:
     columns = ("network", "N", "synapses", "compiler", "spikes", "a step", "times ours", "tables + step, B")
     found = [*_kernels.table(columns, cells, (0, 3)), ""]
     found += dict.fromkeys(f"* {r.compiler}: {r.version}, `{r.flags}`" for r in rows)
-    found.append(f"* {', '.join(f'{package} {wanted}' for package, wanted in RELEASES.items())}")
+    found.append(f"* {', '.join(f'{package} {wanted}' for package, wanted in READ.items())}")
     for peer, aim in AIMS.items():
         times: dict[str, list[float]] = {}
         for r in rows:

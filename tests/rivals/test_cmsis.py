@@ -1,4 +1,4 @@
-"""The CNNs through CMSIS-NN. What every rival has to do is tested in test_rivals.py, where bakenn is installed."""
+"""The CNNs through CMSIS-NN. What every rival has to do is tested in test_rivals.py: slow, and where bakenn is."""
 
 import numpy as np
 import pytest

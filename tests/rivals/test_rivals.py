@@ -77,6 +77,11 @@ def spread():
 ON_BOARD = list(spread())
 
 
+def marked(cases):
+    """Those of CMSIS-NN are slow: ./run test -m slow installs what they read."""
+    return [pytest.param(*case, marks=pytest.mark.slow) if case[-1].startswith("cmsis_") else case for case in cases]
+
+
 @pytest.fixture(scope="module")
 def fitted():
     """fitted(task, name) -> the split and the trained rival, once."""
@@ -104,7 +109,7 @@ def stress(data, model, seed=3):
     return windows, model.scores(windows)
 
 
-@pytest.mark.parametrize(("task", "name"), CASES)
+@pytest.mark.parametrize(("task", "name"), marked(CASES))
 def test_c_equals_the_reference_and_has_no_undefined_behaviour(fitted, task, name):
     need_for("host")
     data, model = fitted(task, name)
@@ -117,7 +122,7 @@ def test_every_task_has_a_rival_on_the_board():
     assert {task for task, _ in ON_BOARD} == set(TASKS)
 
 
-@pytest.mark.parametrize(("task", "name"), ON_BOARD)
+@pytest.mark.parametrize(("task", "name"), marked(ON_BOARD))
 def test_on_the_board_too_and_its_count_repeats(fitted, task, name):
     """The C is that of the host: what Arm's compiler makes of a rival hardly depends on the task."""
     need_for("cortex-m4")
@@ -129,7 +134,7 @@ def test_on_the_board_too_and_its_count_repeats(fitted, task, name):
         assert device.instructions(windows[:3]) == first and len(first) == 3 and min(first) > 0
 
 
-@pytest.mark.parametrize("name", rival.names())
+@pytest.mark.parametrize(("name",), marked((name,) for name in rival.names()))
 def test_a_rival_says_what_it_is_and_fits_the_same_twice(fitted, name):
     task = next((task for task, named in CASES if named == name), "")
     if not task:

@@ -1,11 +1,14 @@
 """lnp bench --peers: each peer runs the network that it is said to run, and the table says what was measured."""
 
+import re
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
-from conftest import need_for
+from conftest import need, need_for
 
+from lnp_edge.base import install
 from lnp_edge.base.errors import LnpError
 from lnp_edge.cli import main
 from lnp_edge.commands import _kernels, _peers
@@ -55,10 +58,7 @@ def spikes_of(title, model, rows):
 @pytest.mark.slow
 @pytest.mark.parametrize("make", _peers.KINDS, ids=lambda make: make.__name__)
 def test_a_peer_runs_the_network_with_these_spikes(make, monkeypatch):
-    pytest.importorskip("jinja2")
-    for package in _peers.RELEASES:
-        if _peers.find_spec(package) is None:
-            pytest.skip(f"{package} is not installed")
+    need("jinja2", *install.READ)
     need_for("cortex-m4")
     model = _kernels.workload("cuba_lif", 40)
     peer, said = make(model), []
@@ -74,20 +74,26 @@ def test_a_peer_runs_the_network_with_these_spikes(make, monkeypatch):
 
 def test_without_the_peers_two_lines_say_which_to_install(monkeypatch, capsys):
     pytest.importorskip("jinja2")
-    monkeypatch.setattr(_peers, "RELEASES", {"lnp_no_such_peer": "1.0"})
+    monkeypatch.setattr(_peers, "READ", {"lnp_no_such_peer": "1.0"})
     assert main(["bench", "--peers"]) == 2
     said = capsys.readouterr().err.splitlines()
     assert len(said) == 2 and "lnp_no_such_peer 1.0" in said[0] and "pip install --no-deps" in said[1]
 
 
-def test_every_peer_has_its_version_in_the_command_that_installs_it():
-    for package, wanted in _peers.RELEASES.items():
-        assert f"{package.replace('_', '-')}=={wanted}" in _peers.PEERS
+def test_every_release_stands_in_one_place():
+    """Documents and the set-up ask the command; docs/performance.md says with which its figures were measured."""
+    root = Path(__file__).parents[2]
+    files = [*root.glob("*.md"), *root.glob("docs/*.md"), root / "run", *root.glob("[a-z]*/**/*.py")]
+    for package, release in install.READ.items():
+        said = re.compile(rf"{package.replace('_', '[-_]')}\W+{re.escape(release)}")
+        places = {str(path.relative_to(root)) for path in files if said.search(path.read_text("utf-8"))}
+        assert places <= {"lnp_edge/base/install.py", "docs/performance.md"}
+    assert install.PEERS.count("==") == len(install.READ)
 
 
 def test_another_version_is_refused(monkeypatch):
     pytest.importorskip("jinja2")
-    monkeypatch.setattr(_peers, "RELEASES", {"numpy": "0.1"})
+    monkeypatch.setattr(_peers, "READ", {"numpy": "0.1"})
     with pytest.raises(LnpError, match=r"numpy [0-9.]+ is installed, what is known are the files of 0\.1"):
         _peers.check()
 
