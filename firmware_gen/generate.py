@@ -175,6 +175,11 @@ def _check_fits(model: QuantizedModel, board: Board, app: bool) -> None:
 
 def _readme(model: QuantizedModel, board: Board, name: str, app: bool) -> str:
     own, *others = commands.names(board)
+    files = network.files(model, name)
+    copied = [*files, *(shared := network.shared(files))]
+    copy = f"Copy {', '.join(f'`{path}`' for path in copied[:-1])} and `{copied[-1]}`."
+    needs = "They need only a C11 compiler: no heap, no library, and floating point only where you use physical values."
+    several = f"Several models in one program share the last {len(shared)}."
     return Template((CSRC / "README.md.in").read_text("utf-8")).substitute(
         name=name,
         NAME=name.upper(),
@@ -187,6 +192,7 @@ def _readme(model: QuantizedModel, board: Board, name: str, app: bool) -> str:
         state_bytes=layout.state_bytes(model),
         elf=commands.output(name, own),
         driver=board.uart,
+        copied=textwrap.fill(f"{copy} {needs} {several}", 100, break_on_hyphens=False),
         others="".join(f"make TOOLCHAIN={other}\n" for other in others),
         **(_of_app(model, board, name) if app else _of_server(model, board)),
         **example(model, name),

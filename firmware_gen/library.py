@@ -20,18 +20,7 @@ from lnp_edge.spec import layout, plugins
 from lnp_edge.spec.model import QuantizedModel
 
 EXPORTS = "lnp_edge.firmware_gen.exports"
-SHARED = (
-    "lnp_kernel.h",
-    "lnp_armv7em.h",
-    "lnp_armv7em_synapses.h",
-    "lnp_helium.h",
-    "lnp_state.h",
-    "lnp_push.h",
-    "lnp_ops.h",
-    "lnp_crc32.h",
-    "lnp_crc32.c",
-)
-TYPES = "lnp_types.h"
+TYPES = "lnp_types.h"  # which a caller sees
 LICENSE = "Apache-2.0"
 URL = "https://arxiv.org/abs/2403.03409"  # of the method
 # commands.KEEP_NULL, where a user's build knows nothing of it. clang has no such pragma, and no need of it.
@@ -130,7 +119,8 @@ def library(model: QuantizedModel, name: str) -> Library:
 
 
 def _own_and_shared(model: QuantizedModel, name: str) -> dict[str, str]:
-    return network.files(model, name) | {path: (CSRC / path).read_text("utf-8") for path in SHARED}
+    files = network.files(model, name)
+    return files | {path: text for path, text in network.shared(files).items() if path != TYPES}
 
 
 def _own(text: str, name: str) -> str:

@@ -16,6 +16,7 @@ from lnp_edge.spec.frontend import GROUP
 from lnp_edge.spec.model import INPUT, Population, Projection, QuantizedModel
 
 CSRC = Path(__file__).parent / "csrc"
+INCLUDE = re.compile(r'^#include "([\w.]+)"', re.M)
 TOGETHER = 4  # neurons of a loop in C
 FEW = 7  # neurons without a loop: none by hand does fewer than 8
 MOST_FEATURES = 256  # that a step keeps on the stack as int16; more are encoded at once
@@ -44,6 +45,18 @@ def files(model: QuantizedModel, name: str) -> dict[str, str]:
         f"lnp_{name}_tables.h": _tables_header(model, name),
         f"lnp_{name}_tables.c": _tables_source(model, name),
     }
+
+
+def shared(files: dict[str, str]) -> dict[str, str]:
+    """The files of csrc that a network's own need, by name: what they include, and the sources of those headers."""
+    found, todo = dict[str, str](), list(files.values())
+    while todo:
+        for name in INCLUDE.findall(todo.pop()):
+            for path in (CSRC / name, (CSRC / name).with_suffix(".c")):
+                if path.name not in found and path.is_file():
+                    found[path.name] = path.read_text("utf-8")
+                    todo.append(found[path.name])
+    return dict(sorted(found.items()))
 
 
 def readout(model: QuantizedModel) -> str:

@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from lnp_edge import boards
 from lnp_edge.base import system
 from lnp_edge.base.errors import BoardError, LnpError
-from lnp_edge.firmware_gen import commands, mutants
+from lnp_edge.firmware_gen import commands, mutants, network
 from lnp_edge.firmware_gen.build import compiler
 from lnp_edge.firmware_gen.folder import scratch
 from lnp_edge.firmware_gen.generate import generate
@@ -59,7 +59,6 @@ OF_RATES = (
      f"const uint32_t other = lnp_divide({LINE}, baud);\ndivider = change ? other : divider;\n"
      f"return lnp_rate({LINE}, other, baud);"),
 )  # fmt: skip
-INCLUDE = re.compile(r'^#include "([\w.]+)"', re.M)
 CAUGHT, SURVIVED, EQUIVALENT, INVALID = FATES = "caught", "survived", "equivalent", "invalid"
 
 
@@ -211,7 +210,7 @@ class Builder:
         while todo:
             name = todo.pop()
             found.add(name)
-            todo |= {other for other, text in self.files.items() if name in INCLUDE.findall(text)} - found
+            todo |= {other for other, text in self.files.items() if name in network.INCLUDE.findall(text)} - found
         return [source for source in self.sources if source in found]
 
     def _compile(self, source: str, into: Path) -> bytes | None:

@@ -20,7 +20,7 @@ from tiny import MODELS, tiny_model, tiny_stack
 
 from lnp_edge import boards
 from lnp_edge.base.errors import BoardError, ConfigError, DoesNotFit, ModelError
-from lnp_edge.firmware_gen import commands, folder, link, neuron
+from lnp_edge.firmware_gen import commands, folder, link, network, neuron
 from lnp_edge.firmware_gen.generate import generate, write
 from lnp_edge.spec import layout
 from lnp_edge.spec.board import Region
@@ -60,6 +60,13 @@ def test_the_readme_names_files_of_its_folder_and_each_that_a_program_needs(app)
     copied = files["README.md"].partition("Copy ")[2].partition("They need only")[0]
     included = set(re.findall(r'#include "(\w+\.h)"', "".join(files[name] for name in named if name in copied)))
     assert included <= set(re.findall(r"`([a-z_0-9]+\.h)`", copied))
+
+
+def test_what_the_c_of_a_network_includes_travels_with_it_by_being_there(tmp_path, monkeypatch):
+    for name, includes in {"a.h": "b.h", "b.h": "none.h", "b.c": "c.h", "c.h": "a.h", "d.h": "a.h"}.items():
+        (tmp_path / name).write_text(f'int x;\n#include "{includes}"\n')
+    monkeypatch.setattr(network, "CSRC", tmp_path)
+    assert list(network.shared({"lnp_net.c": '#include "a.h"\n#include "lnp_net.h"\n'})) == ["a.h", "b.c", "b.h", "c.h"]
 
 
 def test_the_same_model_gives_the_same_bytes_in_any_process():
