@@ -206,3 +206,11 @@ def firmware(tmp_path_factory):
         return compiled(board, seed, kind, toolchain, optimize, asked["level"])
 
     return image
+
+
+@pytest.fixture
+def made(tmp_path):
+    """made(kind, name="net", of=model()) -> the folder of a library of lnp generate --as, see exported.py."""
+    from exported import made_in
+
+    return made_in(tmp_path)

@@ -52,15 +52,20 @@ void app_main(void)
     gpio_reset_pin(LED);
     gpio_set_direction(LED, GPIO_MODE_OUTPUT);
     lnp_${name}_stream_init(&stream);
-    const TickType_t ticks = (TickType_t)(LNP_${NAME}_SAMPLE_SECONDS * configTICK_RATE_HZ);
+    double due = 0.0;  // ticks until the next sample: part of one is left for the sample after it
     TickType_t last = xTaskGetTickCount();
     for (;;) {
         read_sample(sample);
         if (lnp_${name}_push(&stream, sample, &decision)) {
             gpio_set_level(LED, (${test}) ? 1 : 0);
         }
-        // Your part too: wait for the sensor instead. CONFIG_FREERTOS_HZ must be a sample's rate or more.
-        vTaskDelayUntil(&last, ticks > 0 ? ticks : 1);
+        // Your part too: wait for the sensor instead. Of samples faster than CONFIG_FREERTOS_HZ some come at once.
+        due += LNP_${NAME}_SAMPLE_SECONDS * configTICK_RATE_HZ;
+        const TickType_t ticks = (TickType_t)due;
+        if (ticks > 0) {
+            vTaskDelayUntil(&last, ticks);
+        }
+        due -= ticks;
     }
 }
 """
