@@ -20,7 +20,8 @@ from lnp_edge.network import file as network_file
 from lnp_edge.network.file import NetworkFile
 from lnp_edge.quantization import report
 from lnp_edge.runtime.reference import Reference
-from lnp_edge.task.split import data_for
+from lnp_edge.stages import pipeline
+from lnp_edge.task.split import data_for, load_data, split
 
 OTHERS = [name for name in SPIKING if name != "cuba_lif"]
 REST = """
@@ -184,3 +185,22 @@ def test_a_task_does_not_replace_the_network_of_another_with_the_same_data(tmp_p
     what, remedy = capsys.readouterr().err.splitlines()
     assert what == "trained.safetensors holds a network of spar, this one is of spar-quick"
     assert "-o spar-quick.safetensors" in remedy
+
+
+@pytest.mark.parametrize("name", ["spar", "spar-stream"])
+def test_the_sample_is_of_training_groups_alone(name):
+    settings = configurations.load(configurations.FOLDER / f"{name}.toml")
+    data = split(settings, load_data(settings))
+    found = pipeline.sample(data)
+    window, channels = data.task.window, len(data.task.channels)
+    shape = (1, 64 * window, channels) if data.streaming else (64, window, channels)
+    assert found.dtype == np.int16 and found.shape == shape and data.streaming == (name == "spar-stream")
+
+    def places(part):
+        return {row.tobytes() for recording in part.recordings for row in sliding(recording)}
+
+    def sliding(recording):
+        return np.lib.stride_tricks.sliding_window_view(recording, (50, channels))[:, 0]
+
+    theirs = {found[k, at : at + 50].tobytes() for k in range(len(found)) for at in (0, window - 50)}
+    assert theirs <= places(data.train) and not theirs & places(data.test)
