@@ -10,7 +10,8 @@ from tiny import tiny_model
 from lnp_edge.firmware_gen import commands, startup
 from lnp_edge.firmware_gen.build import compiler
 from lnp_edge.firmware_gen.generate import generate, write
-from lnp_edge.runtime.emulator import FAMILIES
+from lnp_edge.runtime.emulator import FAMILIES, SYSTEM_BYTES
+from lnp_edge.spec.board import PRIVATE
 
 MAIN = """#include "lnp_board.h"
 #include "lnp_config.h"
@@ -40,7 +41,7 @@ def driver_of(board, folder):
     return folder / "driver.elf"
 
 
-NVIC = 0xE000E000  # DDI 0403 B3.2
+NVIC = PRIVATE + 0xE000  # DDI 0403 B3.2
 
 
 class Core:
@@ -65,7 +66,7 @@ class Core:
                 self.uc.mem_write(s["p_vaddr"], s.data())
                 self.uc.mem_write(s["p_paddr"], s.data())
         if self.family.constants == "arm":
-            self.uc.mem_map(NVIC, 0x1000)
+            self.uc.mem_map(PRIVATE, SYSTEM_BYTES)
         self.end = board.flash.origin + board.flash.size - 16
         self.stack = board.ram.origin + board.ram.size - 64
 
@@ -74,20 +75,26 @@ class Core:
 
     def ask(self, function, *arguments):
         """What it returns, and the instructions that it ran."""
-        uc, f, count = self.uc, self.family, [0]
+        count = [0]
+
+        def counted(*_):
+            count[0] += 1
+
+        hook = self.uc.hook_add(self.unicorn.UC_HOOK_CODE, counted)
+        found = self.call(function, *arguments)
+        self.uc.hook_del(hook)
+        return found, count[0]
+
+    def call(self, function, *arguments):
+        """What it returns."""
+        uc, f = self.uc, self.family
         first = "UC_ARM_REG_R%d" if f.constants == "arm" else "UC_RISCV_REG_A%d"
         for k, value in enumerate(arguments):
             uc.reg_write(self.named(first % k), value)
         uc.reg_write(self.named(f.sp), self.stack)
         uc.reg_write(self.named(f.link), self.end | f.state)
-
-        def counted(*_):
-            count[0] += 1
-
-        hook = uc.hook_add(self.unicorn.UC_HOOK_CODE, counted)
-        uc.emu_start(self.symbols[function] | f.state, self.end, count=10**6)
-        uc.hook_del(hook)
-        return uc.reg_read(self.named(first % 0)), count[0]
+        uc.emu_start(self.symbols[function] | f.state, self.end)
+        return uc.reg_read(self.named(first % 0))
 
     def interrupt(self, board):
         """Instructions to take a byte: with all flags of the UART set, or none; one of them tells that it came."""

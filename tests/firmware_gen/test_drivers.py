@@ -1,18 +1,26 @@
 """Drivers of chips that nothing emulates: they run on an emulated core, with stand-ins of their registers."""
 
 from collections import deque
+from contextlib import closing
 
 import pytest
 from conftest import need, need_for
 from driver_core import NVIC, Core, driver_of
+from tiny import tiny_stack
 
 from lnp_edge import boards
+from lnp_edge.firmware_gen.build import build
+from lnp_edge.firmware_gen.generate import generate, write
+from lnp_edge.runtime.device import Device
+from lnp_edge.runtime.in_process import InProcess
+from lnp_edge.runtime.verify import stimulus, verify
 from lnp_edge.spec import protocol
 
 pytestmark = pytest.mark.slow
 PERIPHERALS, SPAN = 0x4000_0000, 0x20_0000
 CYCLES = 3  # that an instruction of a driver takes at most
 ENTRY_AND_EXIT = 32
+DSB_WFI = b"\xbf\xf3\x4f\x8f\x30\xbf"  # DDI 0403 A7.7.33, A7.7.262
 
 
 class StandIn:
@@ -23,11 +31,9 @@ class StandIn:
 
     depth = 0
 
-    def __init__(self, name, folder):
-        self.board = boards.get(name)
-        need_for(name)
-        need("unicorn")
-        self.core = Core(self.board, driver_of(self.board, folder))
+    def __init__(self, board, image):
+        self.board = board
+        self.core = Core(board, image)
         self.core.uc.mmio_map(PERIPHERALS, SPAN, self._read, None, self._write, None)
         self.values, self.fifo, self.sent, self.lost = {}, deque(), bytearray(), 0
 
@@ -44,7 +50,7 @@ class StandIn:
         self.values[at] = value
 
     def call(self, name, *arguments):
-        return self.core.ask(name, *arguments)
+        return self.core.call(name, *arguments)
 
     def arrive(self, byte):
         """A byte ends on the line."""
@@ -62,7 +68,7 @@ class StandIn:
         for byte in data:
             now += cycles_a_byte
             while self.asks() and free < now:
-                free += ENTRY_AND_EXIT + CYCLES * self.call("uart_interrupt")[1]
+                free += ENTRY_AND_EXIT + CYCLES * self.core.ask("uart_interrupt")[1]
             free = max(free, now)
             self.arrive(byte)
         self.silence()
@@ -93,8 +99,8 @@ class Rp2(StandIn):
 
     depth = 32
 
-    def __init__(self, name, folder):
-        super().__init__(name, folder)
+    def __init__(self, board, image):
+        super().__init__(board, image)
         places = PLACES[self.board.chip]
         self.at = {key: place[0] if isinstance(place, tuple) else place for key, place in places.items()}
         self.bits = {key: place[1] for key, place in places.items() if isinstance(place, tuple)}
@@ -180,8 +186,8 @@ class Lpc55(StandIn):
     depth = 16
     SYSCON, IOCON, UART, WWDT, AOREG1 = 0x4000_0000, 0x4000_1000, 0x4008_6000, 0x4000_C000, 0x4002_0084
 
-    def __init__(self, name, folder):
-        super().__init__(name, folder)
+    def __init__(self, board, image):
+        super().__init__(board, image)
         self.values = {self.SYSCON + 0x38C: 1 << 30, self.SYSCON + 0x280: 3, self.SYSCON + 0x2B0: 7}
         self.clocks, self.resets, self.asked, self.fed = [0x180, 0], [0, 0], False, []
 
@@ -248,10 +254,17 @@ class Lpc55(StandIn):
 CHIPS = {"rpi-pico": Rp2, "rpi-pico2": Rp2, "lpc55s69-evk": Lpc55}
 
 
+def alone(name, folder, of=None):
+    """The stand-in of a chip, with the board's own files alone."""
+    need_for(name)
+    need("unicorn")
+    return (of or CHIPS[name])(boards.get(name), driver_of(boards.get(name), folder))
+
+
 @pytest.fixture(params=CHIPS)
 def chip(request, tmp_path):
     """The stand-in of a chip whose driver has started."""
-    found = CHIPS[request.param](request.param, tmp_path)
+    found = alone(request.param, tmp_path)
     found.call("lnp_board_init")
     return found
 
@@ -266,7 +279,7 @@ def test_it_sends_what_it_is_given_and_changes_its_rate(chip):
         chip.core.uc.mem_write(chip.board.ram.origin + chip.board.ram.size - 4096 + at, bytes([byte]))
     chip.call("lnp_board_write", chip.board.ram.origin + chip.board.ram.size - 4096, 5)
     assert chip.sent == b"spike"
-    had = chip.call("lnp_board_baud", 460_800, 1)[0]
+    had = chip.call("lnp_board_baud", 460_800, 1)
     assert round(chip.baud) == had and chip.is_ready()
 
 
@@ -284,7 +297,7 @@ def test_a_clock_that_is_too_slow_loses_bytes(chip):
 
 
 def test_what_is_left_in_the_fifo_of_an_lpc55_asks_for_its_interrupt(tmp_path):
-    chip = Lpc55("lpc55s69-evk", tmp_path)
+    chip = alone("lpc55s69-evk", tmp_path)
     chip.call("lnp_board_init")
     for byte in b"ab":
         chip.arrive(byte)
@@ -295,13 +308,72 @@ def test_what_is_left_in_the_fifo_of_an_lpc55_asks_for_its_interrupt(tmp_path):
     assert not chip.asks() and chip.variable("ring", 2) == b"ab"
 
 
+class Running(InProcess):
+    """The port of a whole image. The interrupt comes while the core sleeps, and the line waits for room in the FIFO."""
+
+    def __init__(self, chip):
+        super().__init__()
+        self.chip, self.uc = chip, chip.core.uc
+        flash, word = chip.board.flash, 4 * (chip.board.registers["irq"] // 32)
+        self.enable, self.disable = NVIC + 0x100 + word, NVIC + 0x180 + word
+        code, found = bytes(self.uc.mem_read(flash.origin, 0x10000)), -1
+        while (found := code.find(DSB_WFI, found + 1)) >= 0:
+            at = flash.origin + found + 4
+            self.uc.hook_add(chip.core.unicorn.UC_HOOK_CODE, lambda uc, *_: uc.emu_stop(), begin=at, end=at)
+        vectors = chip.core.symbols["lnp_vectors"]
+        stack, self.pc = (int.from_bytes(self.uc.mem_read(vectors + k, 4), "little") for k in (0, 4))
+        self.uc.reg_write(chip.core.named("UC_ARM_REG_SP"), stack)
+
+    def _run(self):
+        chip, enabled = self.chip, True
+        while True:
+            self.uc.emu_start(self.pc | 1, chip.core.end)
+            self.pc = self.uc.reg_read(chip.core.named("UC_ARM_REG_PC")) + 2
+            assert self.uc.mem_read(self.pc - 2, 2) == DSB_WFI[4:], f"it does not sleep: {self.pc:#x}"
+            self._from_device += chip.sent
+            chip.sent.clear()
+            moved = False
+            while self._to_device and len(chip.fifo) < chip.depth:
+                chip.arrive(self._to_device.pop(0))
+                moved = True
+            chip.silence()
+            enabled = enabled or self.was_written(self.enable)
+            while enabled and chip.asks():
+                context = self.uc.context_save()
+                chip.call("uart_interrupt")
+                self.uc.context_restore(context)
+                enabled = not self.was_written(self.disable)
+                moved = True
+            if self._from_device or not moved:
+                return
+
+    def was_written(self, at):
+        found = self.uc.mem_read(at, 4) != bytes(4)
+        self.uc.mem_write(at, bytes(4))
+        return found
+
+
+@pytest.mark.parametrize("toolchain", ["gcc", "zig"])
+@pytest.mark.parametrize("name", ["rpi-pico2", "lpc55s69-evk"])
+def test_the_image_that_is_flashed_starts_and_computes_every_bit(tmp_path, name, toolchain):
+    need_for(name, toolchain)
+    need("unicorn")
+    model, board = tiny_stack(), boards.get(name)
+    write(generate(model, board), tmp_path)
+    with closing(Running(CHIPS[name](board, build(tmp_path, toolchain).image))) as port:
+        device = Device(port, model)
+        assert device.greeting.board == name
+        assert verify(model, device, stimulus(model, 40, seed=1)).ok
+        assert device.traffic.sent_again == 0, "no byte is lost or left in the FIFO"
+
+
 # --- watchdogs
 
 CAUSE = {number: name for name, number in protocol.CAUSES.items()}
 
 
 def test_the_watchdog_of_the_rp2350_counts_microseconds_and_knows_its_own_reset(tmp_path):
-    chip = StandIn("rpi-pico2", tmp_path)
+    chip = alone("rpi-pico2", tmp_path, StandIn)
     chip.call("lnp_board_watch")
     assert chip.values[0x4010_8034] == 12 and chip.values[0x4010_8030] & 1  # 8.5: a tick is 12 cycles of 12 MHz
     assert chip.values[0x4001_8008] == 0x1FF_FFFF & ~0b1100  # 7.4.4: all but ROSC and XOSC
@@ -310,16 +382,16 @@ def test_the_watchdog_of_the_rp2350_counts_microseconds_and_knows_its_own_reset(
     chip.call("lnp_board_kick")
     assert chip.values[0x400D_8004] == 4_000_000
     chip.values[0x400D_8008] = 1  # REASON: the timer
-    assert CAUSE[chip.call("lnp_board_cause")[0]] == "watchdog"
-    assert CAUSE[chip.call("lnp_board_cause")[0]] == "software", "the boot ROM's own use of it, after flashing"
+    assert CAUSE[chip.call("lnp_board_cause")] == "watchdog"
+    assert CAUSE[chip.call("lnp_board_cause")] == "software", "the boot ROM's own use of it, after flashing"
     chip.values[0x400D_8008] = 0
     for bit, cause in ((16, "power"), (17, "brown-out"), (18, "pin"), (27, "unknown")):
         chip.values[0x4010_002C] = 1 << bit
-        assert CAUSE[chip.call("lnp_board_cause")[0]] == cause
+        assert CAUSE[chip.call("lnp_board_cause")] == cause
 
 
 def test_the_watchdog_of_the_lpc55_counts_a_quarter_of_its_oscillator(tmp_path):
-    chip = Lpc55("lpc55s69-evk", tmp_path)
+    chip = alone("lpc55s69-evk", tmp_path)
     chip.call("lnp_board_watch")
     assert chip.values[chip.SYSCON + 0xA18] >> 6 & 1 and chip.values[chip.SYSCON + 0x38C] == 0
     assert chip.values[chip.WWDT + 4] == 8_000 * 1_000 // 4 and chip.values[chip.WWDT] & 3 == 3
@@ -329,4 +401,4 @@ def test_the_watchdog_of_the_lpc55_counts_a_quarter_of_its_oscillator(tmp_path):
     causes = {4: "power", 5: "pin", 6: "brown-out", 7: "software", 8: "watchdog", 9: "software", 10: "unknown"}
     for bit, cause in causes.items():
         chip.values[chip.AOREG1] = 1 << bit
-        assert CAUSE[chip.call("lnp_board_cause")[0]] == cause
+        assert CAUSE[chip.call("lnp_board_cause")] == cause
