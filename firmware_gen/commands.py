@@ -30,6 +30,7 @@ ZIG_CPUS = {
     # Helium is used by loops by hand alone: before a compiler may, the core has to enable it.
     "cortex-m55": "cortex_m55-fp_armv8d16-mve-mve_fp-fullfp16",
     "rv32imac": "generic_rv32+m+a+c",
+    "rv32imc": "generic_rv32+m+c",
 }
 LINK_BARE = ("-nostdlib", "-T", "lnp.ld", "-Wl,--gc-sections", "-Wl,-e,Reset_Handler")
 

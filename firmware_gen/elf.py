@@ -60,12 +60,12 @@ def flash_bytes(image: Path, origin: int) -> bytes:
 
 
 def check(image: Path, board: Board) -> None:
-    """Raise BoardError unless all that it loads lies in the board's flash, and runs there or in its RAM."""
+    """Raise BoardError unless all that it loads lies in the board's flash, and runs or is read there or in its RAM."""
     used = [segment for segment in read(image, _segments) if segment.size]
     for segment in used:
         for at, size, places in (
             (segment.address, len(segment.data), (board.flash,)),
-            (segment.runs_at, segment.size, (board.flash, board.ram)),
+            (segment.runs_at, segment.size, tuple(dict.fromkeys((board.flash, board.tables, board.ram)))),
         ):
             if size and not any(_within(at, size, place) for place in places):
                 where = " and ".join(f"{p.origin:#x} to {p.end - 1:#x}" for p in places)

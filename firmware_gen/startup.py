@@ -41,6 +41,7 @@ def files(board: Board, stack: int = STACK_BYTES) -> dict[str, str]:
     found["lnp.ld"] = Template(_text(COMMON / f"{board.family}.ld")).safe_substitute(
         flash_origin=f"0x{board.flash.origin:08X}",
         flash_size=board.flash.size,
+        tables_origin=f"0x{board.tables.origin:08X}",
         ram_origin=f"0x{board.ram.origin:08X}",
         ram_size=board.ram.size,
         stack_bytes=stack + (HELIUM_BYTES if board.cpu == "cortex-m55" else 0),

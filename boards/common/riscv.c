@@ -12,7 +12,8 @@ extern uint32_t lnp_data_load[], lnp_data_start[], lnp_data_end[], lnp_bss_start
 int main(void);
 void Reset_Handler(void);
 
-uint32_t lnp_board_cycles(void)
+// A chip whose counter is another has its own.
+__attribute__((weak)) uint32_t lnp_board_cycles(void)
 {
     uint32_t cycles;
     __asm__ volatile("csrr %0, mcycle" : "=r"(cycles));  // volume II, 3.1.10

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from lnp_edge.base.errors import BoardError, ConfigError
@@ -26,6 +26,7 @@ FAMILIES = {
     "cortex-m33": ARM,
     "cortex-m55": ARM,
     "rv32imac": RISCV,
+    "rv32imc": RISCV,
     "atmega2560": AVR,
     "atmega328p": AVR,
     "host": "",
@@ -98,6 +99,12 @@ class Board:
     identity: Identity | None = None  # None: flash tools cannot tell its chip from another
     ua_per_mhz: int = 0  # that the core takes while it runs from flash, typical; 0 if no data sheet is known
     supply_mv: int = 0  # of the core, on the board
+    tables_at: int | None = None  # where data in flash are read, if a chip has another address for that than for code
+
+    @property
+    def tables(self) -> Region:
+        """The flash, where data in it are read."""
+        return self.flash if self.tables_at is None else replace(self.flash, origin=self.tables_at)
 
     @property
     def flash_tool(self) -> str:
@@ -201,7 +208,7 @@ class _Reader:
         own |= value
 
     def board(self) -> Board:
-        sections: dict[str, tuple[str, ...]] = {"flash": ("origin", "size"), "ram": ("origin", "size")}
+        sections: dict[str, tuple[str, ...]] = {"flash": ("origin", "size", "tables"), "ram": ("origin", "size")}
         sections |= {"identity": ("address", "mask", "value"), "power": ("ua_per_mhz", "supply_mv")}
         free = ("uart", "watchdog", "tool")
         top = ("description", "chip", "cpu", "clock_hz", "toolchain", "start", "machine", *free, *sections)
@@ -217,7 +224,7 @@ class _Reader:
         if not NAME.fullmatch(name):
             raise self.fail("the folder's name", name, f"lower case, digits, '-', under {NAME_BYTES} characters")
         watchdog, power = "watchdog" in self.raw, "power" in self.raw
-        start = self.choice("start", STARTS)
+        start, flash, apart = self.choice("start", STARTS), self.region("flash"), self.value("flash.tables") is not None
         found = Board(
             name=name,
             description=self.text("description"),
@@ -225,7 +232,8 @@ class _Reader:
             clock_hz=self.number("clock_hz", 1, 2**32 - 1),
             toolchain=self.choice("toolchain", TOOLCHAINS),
             start=start,
-            flash=self.region("flash"),
+            flash=flash,
+            tables_at=self.number("flash.tables", 0, 2**32 - flash.size) if apart else None,
             ram=self.region("ram"),
             uart=self.word("uart.driver"),
             baud=self.number("uart.baud", 300, 20_000_000),
@@ -279,7 +287,9 @@ class _Reader:
             raise self.fail("start", b.start, "simavr or serial on AVR, and on nothing else simavr")
         if b.family == ARM and b.flash.origin % VECTORS:
             raise self.fail("flash.origin", hex(b.flash.origin), f"a multiple of {VECTORS}, for the vector table")
-        if _overlap(b.flash, b.ram):
+        if b.tables != b.flash and (b.family != RISCV or b.start != "serial" or b.tables.origin % 4):
+            raise self.fail("flash.tables", hex(b.tables.origin), "none but on a real RISC-V board, a multiple of 4")
+        if any(_overlap(a, c) for a in (b.flash, b.tables) for c in (b.flash, b.tables, b.ram) if a != c):
             raise self.fail("ram", b.ram, "a region that does not overlap flash")
         if b.start == "unicorn":
             self.check_unicorn(b)

@@ -40,8 +40,12 @@ RATES = {
     "hifive1": (231_884, 457_143, 0),  # 16 MHz: 69, 35, 17
     "riscv-virt": (230_400, 0, 0),  # 3.6864 MHz / 16
     "rv32imac": (229_358, 462_963, 925_926),
+    "esp32-c3-devkitm-1": (230_382, 460_763, 922_190),  # 640 MHz: 2778, 1389, 694
 }
-POLLED = {"cortex-m0", "cortex-m3", "cortex-m4", "cortex-m7", "cortex-m33", "rv32imac", "riscv-virt", "hifive1"}
+POLLED = {
+    "cortex-m0", "cortex-m3", "cortex-m4", "cortex-m7", "cortex-m33", "rv32imac", "riscv-virt", "hifive1",
+    "esp32-c3-devkitm-1",
+}  # fmt: skip
 ENTRY_AND_EXIT = 32  # cycles of an interrupt; DDI 0432 and DDI 0439, exceptions: 16 or 12 in, and as many out
 A_CYCLE = 3  # cycles that an instruction of a driver takes at most: a load takes 2, a branch up to 3
 

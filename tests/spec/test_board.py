@@ -264,6 +264,32 @@ def test_regions_that_overlap_are_refused(tmp_path, origin):
         load(tmp_path, **{"ram.origin": origin})
 
 
+RISC = {"cpu": '"rv32imc"', "uart.driver": '"esp32c3_uart"', "tool.name": '"esptool"'}
+
+
+def test_the_tables_of_a_risc_v_board_may_be_read_elsewhere_than_code(tmp_path):
+    found = load(tmp_path, **RISC | {"flash.tables": "0x3C00_0000"})
+    assert (found.flash, found.tables) == (board.Region(0x0800_0000, 524288), board.Region(0x3C00_0000, 524288))
+    assert load(tmp_path, **RISC).tables == found.flash
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({"cpu": '"cortex-m4"'}, r"flash\.tables is '0x3c000000'"),
+        ({"start": '"qemu"', "machine": '"virt"'}, r"flash\.tables is '0x3c000000'"),
+        ({"flash.tables": "0x3C00_0002"}, r"flash\.tables is '0x3c000002'"),
+        ({"flash.tables": "0xFFFF_0000"}, r"flash\.tables is "),
+        ({"flash.tables": "0x0800_4000"}, "overlap"),
+        ({"flash.tables": "0x2000_0000"}, "overlap"),
+        ({"flash.tables": "0x1FF8_0004"}, "overlap"),
+    ],
+)
+def test_tables_elsewhere_than_there_are_refused(tmp_path, changes, said):
+    with pytest.raises(BoardError, match=said):
+        load(tmp_path, **RISC | {"flash.tables": "0x3C00_0000"} | changes)
+
+
 def test_regions_that_touch_are_fine(tmp_path):
     found = load(tmp_path, **{"ram.origin": "0x0808_0000"})
     assert found.ram.origin == found.flash.end

@@ -1,0 +1,59 @@
+"""The image of the ESP32-C3, from where its boot ROM ends. No emulator has this chip: a stand-in has its registers."""
+
+from contextlib import closing
+from dataclasses import replace
+
+import pytest
+from conftest import need
+from esp32c3 import CORE_CLOCK, CRYSTAL, KEYS, RESETS, Esp32C3
+from tiny import tiny_counts, tiny_model
+
+from lnp_edge import boards
+from lnp_edge.firmware_gen import elf
+from lnp_edge.firmware_gen.build import build
+from lnp_edge.firmware_gen.generate import generate, write
+from lnp_edge.runtime import selftest
+from lnp_edge.runtime.device import Device
+
+pytestmark = pytest.mark.slow
+BOARD = boards.get("esp32-c3-devkitm-1")
+
+
+def flash_of(board, folder, toolchain):
+    """The bytes that esptool writes."""
+    need("unicorn", "ziglang" if toolchain == "zig" else "riscv64-unknown-elf-gcc")
+    write(generate(tiny_model(), board), folder)
+    image = build(folder, toolchain, "-O1").image
+    elf.check(image, board)
+    return elf.flash_bytes(image, board.flash.origin)
+
+
+@pytest.mark.parametrize("toolchain", ["zig", "gcc"])
+def test_the_image_sets_the_chip_up_and_passes_the_self_test(tmp_path, toolchain):
+    """Bit for bit, without a byte that comes while the FIFO is full."""
+    model = tiny_model()
+    with closing(Esp32C3(flash_of(BOARD, tmp_path, toolchain))) as chip:
+        device = Device(chip, model, BOARD.name)
+        assert (device.greeting.board, device.greeting.clock_hz) == (BOARD.name, CRYSTAL)
+        found = selftest.run(model, device, 1)
+        assert found.ok, found.lines()
+        assert device.steps(tiny_counts(model, 3)).cycles > 0
+        assert (chip.lost, chip.overrun) == (0, 0) and chip.baud == pytest.approx(BOARD.baud, rel=0.001)
+        assert not chip.watchdogs_bite and not any(chip.registers[key] for key in KEYS.values())
+        assert chip.registers[CORE_CLOCK] & 0xFFF == 0 and not chip.registers[RESETS] & 1 << 2
+
+
+def test_tables_that_are_read_over_the_bus_of_code_are_seen(tmp_path):
+    import unicorn
+
+    flash = flash_of(replace(BOARD, tables_at=None), tmp_path, "zig")
+    with pytest.raises(unicorn.UcError, match="READ_PROT"):
+        Device(Esp32C3(flash), tiny_model(), BOARD.name)
+
+
+@pytest.mark.parametrize(("cycles", "keeps_up"), [(3, True), (300, False)])
+def test_a_core_that_is_too_slow_for_the_line_is_seen(tmp_path, cycles, keeps_up):
+    chip = Esp32C3(flash_of(BOARD, tmp_path, "zig"), cycles)
+    chip.write(bytes(range(1, 256)) * 4)
+    chip.read()
+    assert (chip.lost == 0) == keeps_up
