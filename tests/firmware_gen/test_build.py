@@ -27,7 +27,6 @@ from lnp_edge.firmware_gen import build as build_module
 from lnp_edge.firmware_gen import commands, elf, flash, link
 from lnp_edge.firmware_gen.build import build
 from lnp_edge.firmware_gen.generate import generate, stack_bytes, write
-from lnp_edge.firmware_gen.startup import STACK_BYTES
 from lnp_edge.runtime.device import Device
 from lnp_edge.runtime.ports import open_board, owner_group
 from lnp_edge.runtime.reference import Reference
