@@ -258,7 +258,8 @@ def _run(job: Job, command: tuple[str, ...], writes: bool = True) -> str:
         raise
     words = done.stdout + done.stderr
     wrong = next((line.strip() for text in job.tool.says_not for line in words.splitlines() if text in line), "")
-    if done.returncode != 0 or wrong or ERROR.search(words):  # some tools say so and return 0
+    succeeded = job.tool.says and job.tool.says in words
+    if done.returncode != 0 or wrong or (ERROR.search(words) and not succeeded):  # some say so and return 0
         raise _failed(job, done.returncode, wrong, words, writes)
     return words
 

@@ -33,7 +33,7 @@ COMES_BACK, ASKED_EVERY = 60.0, 0.1  # s; a port that goes away for longer is go
 def open_board(board: Board, image: Path | None, port: str | None = None) -> Port:
     """The given port of a board; without one, start the image on an emulated board."""
     if port:
-        return open_serial(port, board.baud)
+        return open_serial(port, board.baud, board.opens_ms)
     if board.start == "serial":
         raise LinkError(f"{board.name} is a real board", "name its port: --port /dev/ttyACM0 (lnp doctor lists ports)")
     if image is None:
@@ -60,14 +60,20 @@ def qemu_command(board: Board, image: Path) -> list[str]:
     ]  # fmt: skip
 
 
-def open_serial(port: str, baud: int) -> serial.SerialBase:
-    """Open a serial port or a pyserial URL (socket://...). Raises LinkError, which says why not."""
+def open_serial(port: str, baud: int, opens_ms: int = 0) -> serial.SerialBase:
+    """Open a serial port or a pyserial URL (socket://...). Raises LinkError, which says why not.
+
+    opens_ms : how long a board that this resets may take until it greets: its boot loader would take what is sent
+    """
     try:
         link = serial.serial_for_url(port, baudrate=baud, timeout=0.05, write_timeout=5, do_not_open=True)
         if hasattr(link, "exclusive"):
             link.exclusive = True
         with system.terminal():
             link.open()
+        end = time.monotonic() + opens_ms / 1000
+        while time.monotonic() < end and not link.in_waiting:
+            time.sleep(0.01)
         return link
     except (OSError, ValueError) as e:
         raise LinkError(*_why(port, e)) from None

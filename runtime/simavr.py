@@ -115,12 +115,15 @@ class Simavr(InProcess):
     def __init__(self, board: Board, image: Path):
         super().__init__()
         avr = library()
-        self._avr = avr.avr_make_mcu_by_name(board.cpu.encode())
+        segments = _segments(image, board)
+        self._avr: Any = avr.avr_make_mcu_by_name(board.cpu.encode())
+        if not self._avr:
+            raise BoardError(f"this simavr has no {board.cpu}", INSTALL["simavr"])
         avr.avr_init(self._avr)
         self._run_some, sleep = _compiled()
         self._set(ctypes.c_uint64, ctypes.cast(avr.avr_callback_sleep_raw, ctypes.c_void_p).value, sleep.address)
         self._set(ctypes.c_uint32, CLOCK, board.clock_hz)
-        for at, code in _segments(image, board):
+        for at, code in segments:
             avr.avr_loadcode(self._avr, code, len(code), at)
         avr.avr_ioctl(self._avr, FLAGS, ctypes.byref(ctypes.c_uint32(0)))  # prints nothing, and does not nap either
         self._line = avr.avr_io_getirq(self._avr, LINES, INPUT)

@@ -22,6 +22,7 @@ from lnp_edge.commands import _device, _own_boards
 
 if TYPE_CHECKING:
     from lnp_edge.runtime.selftest import SelfTest
+    from lnp_edge.spec.board import Board
     from lnp_edge.spec.model import QuantizedModel
 
 HELP = "write a built folder's image to its board, and ask the board for its model"
@@ -66,7 +67,7 @@ def run(args: argparse.Namespace) -> int:
     if not manifest.serves:
         said = f"written: {job.shown}\nNot asked what it runs: a program of your own does not answer."
     else:
-        greeted = _fingerprint(port, board.baud)
+        greeted = _fingerprint(port, board)
         if greeted != wanted:
             raise LinkError(
                 f"{job.tool.name} reported no error, but {port} runs model {greeted.lower()}, not this one",
@@ -122,13 +123,13 @@ def _only_port() -> str:
     return found[0]
 
 
-def _fingerprint(port: str, baud: int) -> str:
+def _fingerprint(port: str, board: Board) -> str:
     """The fingerprint of the model that the board at a port runs, as the header writes it."""
     from lnp_edge.runtime.link import DEADLINE, Link
-    from lnp_edge.runtime.ports import open_serial
+    from lnp_edge.runtime.ports import open_board
     from lnp_edge.spec.protocol import REPLIES
 
-    with closing(open_serial(port, baud)) as line:
+    with closing(open_board(board, None, port)) as line:
         raw = Link(line, port, DEADLINE).ask("hello")
     at = REPLIES["hello"].offsets()["fingerprint"]
     return f"{int.from_bytes(raw[at : at + 4], 'little'):08X}"

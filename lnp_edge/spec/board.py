@@ -32,6 +32,7 @@ FAMILIES = {
     "host": "",
 }
 CPUS = tuple(FAMILIES)
+AVR_ENDS = {"atmega2560": (0x4_0000, 0x80_2200), "atmega328p": (0x8000, 0x80_0900)}  # of flash and RAM; data sheets, 8
 QEMU = {ARM: ("qemu-system-arm",), RISCV: ("qemu-system-riscv32", "-bios", "none")}  # a family's emulator
 TOOLCHAINS = ("gcc", "zig", "host")
 STARTS = ("unicorn", "qemu", "rp2040py", "simavr", "process", "serial")
@@ -42,6 +43,7 @@ OF_CHIP = ("cpu", "clock_hz", "flash", "ram", "uart", "uarts", "watchdog", "iden
 NAME = re.compile(rf"[a-z0-9][a-z0-9-]{{0,{NAME_BYTES - 2}}}")
 MAX_BYTES = 16384  # tomllib needs seconds for a dotted key of 64 KiB
 RANGES = {"irq": (0, 239)}  # of driver values; Armv7-M ARM B1.5.2: interrupts 0 to 239
+OPENS_MS = 1, 10_000
 WATCHDOG_MS = 100, 60_000  # a host gives up a program that it started after 60 s of silence
 DSP = ("cortex-m4", "cortex-m7", "cortex-m33", "cortex-m55")  # with the DSP instructions of Armv7E-M
 ARMV6M, ARMV6M_IRQ = ("cortex-m0", "cortex-m0plus"), 31  # Armv6-M ARM B3.4: interrupts 0 to 31
@@ -99,6 +101,7 @@ class Board:
     identity: Identity | None = None  # None: flash tools cannot tell its chip from another
     ua_per_mhz: int = 0  # that the core takes while it runs from flash, typical; 0 if no data sheet is known
     supply_mv: int = 0  # of the core, on the board
+    opens_ms: int = 0  # after its port was opened, until its program greets; 0: opening the port does not reset it
     tables_at: int | None = None  # where data in flash are read, if a chip has another address for that than for code
 
     @property
@@ -211,7 +214,7 @@ class _Reader:
         sections: dict[str, tuple[str, ...]] = {"flash": ("origin", "size", "tables"), "ram": ("origin", "size")}
         sections |= {"identity": ("address", "mask", "value"), "power": ("ua_per_mhz", "supply_mv")}
         free = ("uart", "watchdog", "tool")
-        top = ("description", "chip", "cpu", "clock_hz", "toolchain", "start", "machine", *free, *sections)
+        top = ("description", "chip", "cpu", "clock_hz", "toolchain", "start", "machine", "opens_ms", *free, *sections)
         for key, value in self.raw.items():
             if key not in top:
                 raise self.fail("key", key, ", ".join(top))
@@ -247,6 +250,7 @@ class _Reader:
             identity=self.identity() if "identity" in self.raw else None,
             ua_per_mhz=self.number("power.ua_per_mhz", 1, 10_000) if power else 0,
             supply_mv=self.number("power.supply_mv", 500, 6_000) if power else 0,
+            opens_ms=self.number("opens_ms", *OPENS_MS) if "opens_ms" in self.raw else 0,
         )
         self.check_together(found)
         return found
@@ -283,6 +287,9 @@ class _Reader:
             raise self.fail("uart.irq", b.registers["irq"], "none on RISC-V, whose drivers poll")
         if b.family == AVR:
             self.choice("toolchain", ("gcc",))
+            for key, region, end in zip(("flash", "ram"), (b.flash, b.ram), AVR_ENDS[b.cpu], strict=True):
+                if region.end > end:
+                    raise self.fail(key, region, f"a region that ends at {end:#x}, as that of {b.cpu} does, or before")
         if (b.family == AVR) != (b.start == "simavr") and b.start != "serial":
             raise self.fail("start", b.start, "simavr or serial on AVR, and on nothing else simavr")
         if b.family == ARM and b.flash.origin % VECTORS:

@@ -100,3 +100,9 @@ def test_the_missing_emulator_is_said_with_the_command_that_installs_it(monkeypa
         simavr.library()
     assert e.value.try_next == "sudo apt-get install simavr"
     simavr.library.cache_clear()
+
+
+def test_a_chip_that_simavr_does_not_know_is_refused(firmware):
+    image = firmware("arduino-uno")
+    with pytest.raises(BoardError, match="this simavr has no atmega1"):
+        open_board(replace(UNO, cpu="atmega1"), image)

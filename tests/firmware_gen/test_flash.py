@@ -301,6 +301,12 @@ def test_a_tool_that_prints_an_error_and_exits_with_0_has_failed(folder, board, 
     assert "no ST-LINK detected" in told(capsys)
 
 
+def test_what_a_tool_that_verified_says_of_an_error_is_no_failure(folder, board):
+    """avrdude calls a port without modem lines an error, and goes on."""
+    at = folder(f"echo OS error: ioctl; {DONE}")
+    assert main(["flash", str(at), "--port", board(1)]) == 0
+
+
 def test_a_board_that_is_silent_after_flashing_is_not_flashed(folder, capsys, monkeypatch):
     monkeypatch.setattr(link, "DEADLINE", 0.2)  # s; nothing comes however long it waits
     master, slave = os.openpty()

@@ -234,13 +234,17 @@ def test_what_the_emulator_cannot_start_is_refused_with_its_key(tmp_path, key, v
     assert e.value.try_next.startswith("allowed: ")
 
 
-AVR = {"cpu": '"atmega2560"', "start": '"simavr"'}
+AVR = {"cpu": '"atmega2560"', "start": '"simavr"', "flash.origin": "0", "flash.size": "0x4_0000",
+       "ram.origin": "0x80_0200", "ram.size": "0x2000"}  # fmt: skip
 
 
 @pytest.mark.parametrize(("changes", "said"), [
     ({"toolchain": '"zig"'}, "toolchain is 'zig'"),
     ({"start": '"qemu"', "machine": '"mega2560"'}, "start is 'qemu'"),
     ({"cpu": '"cortex-m4"'}, "start is 'simavr'"),
+    ({"flash.size": "0x4_0004"}, "flash is "),
+    ({"cpu": '"atmega328p"'}, "flash is "),
+    ({"ram.size": "0x2004"}, "ram is "),
 ])  # fmt: skip
 def test_an_avr_is_built_by_gcc_and_emulated_by_simavr(tmp_path, changes, said):
     assert load(tmp_path, **AVR).family == board.AVR
