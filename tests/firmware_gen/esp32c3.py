@@ -18,7 +18,7 @@ KEYS = {RTC_WATCHDOG: RTC + 0xA8, SUPER_WATCHDOG: RTC + 0xB0, MAIN_WATCHDOG: TIM
 UNLOCKS = {RTC_WATCHDOG: 0x50D8_3AA1, SUPER_WATCHDOG: 0x8F1D_312A, MAIN_WATCHDOG: 0x50D8_3AA1}
 DATA, DIVIDER, STATE, PHASE, CLOCK = (UART + at for at in (0x00, 0x14, 0x1C, 0x6C, 0x78))
 RESETS, CORE_CLOCK = SYSTEM + 0x18, SYSTEM + 0x58
-EVENTS, ENABLED, CYCLES = 0x7E0, 0x7E1, 0x7E2  # mpcer, mpcmr, mpccr
+EVENTS, ENABLED, CYCLES, MCYCLE = 0x7E0, 0x7E1, 0x7E2, 0xB00  # mpcer, mpcmr, mpccr; the last is on other cores
 
 
 class Esp32C3(InProcess):
@@ -37,7 +37,7 @@ class Esp32C3(InProcess):
         assert flash[: len(MAGIC)] == MAGIC and flash[0] != 0xE9  # which begins an image with a header
         self._unicorn, self._known = unicorn, riscv_const
         self._cycles, self._now, self._next = cycles, 0, 0
-        self._fifo, self._sending, self._polled = bytearray(), 0, False
+        self._fifo, self._sending, self._leaves, self._polled = bytearray(), 0, 0, False
         self._counters = {EVENTS: 0, ENABLED: 0}
         self.lost, self.overrun = 0, 0
         self.registers = {
@@ -58,7 +58,7 @@ class Esp32C3(InProcess):
         uc.hook_add(unicorn.UC_HOOK_BLOCK, self._pass)
         for at in range(0, len(flash) - 3, 2):
             (word,) = struct.unpack_from("<I", flash, at)
-            if word & 0x7F == 0x73 and word >> 20 in (EVENTS, ENABLED, CYCLES):
+            if word & 0x7F == 0x73 and word >> 20 in (EVENTS, ENABLED, CYCLES, MCYCLE):
                 uc.hook_add(unicorn.UC_HOOK_CODE, self._counter, word, CODE + at, CODE + at)
         self._pc = CODE + len(MAGIC)
 
@@ -81,6 +81,7 @@ class Esp32C3(InProcess):
     def _counter(self, uc, address, size, word):
         number, rd, rs1 = word >> 20, word >> 7 & 31, word >> 15 & 31
         x0 = self._known.UC_RISCV_REG_X0
+        assert number != MCYCLE, "this core has no mcycle"
         if number == CYCLES:
             on = self._counters == {EVENTS: 1, ENABLED: 1}
             uc.reg_write(x0 + rd, self._now & 0xFFFFFFFF if on else 0)
@@ -88,8 +89,15 @@ class Esp32C3(InProcess):
             self._counters[number] = uc.reg_read(x0 + rs1)
         uc.reg_write(self._known.UC_RISCV_REG_PC, address + size)
 
+    @property
+    def traps(self):
+        """Where they go."""
+        return self._uc.reg_read(self._known.UC_RISCV_REG_MTVEC)
+
     def _arrive(self):
         byte = int(10 * CRYSTAL / self.baud)  # cycles, of 10 bits
+        while self._sending and self._leaves <= self._now:
+            self._sending, self._leaves = self._sending - 1, self._leaves + byte
         while self._to_device and self._next <= self._now:
             came = self._to_device.pop(0)
             if len(self._fifo) == FIFO:
@@ -105,16 +113,16 @@ class Esp32C3(InProcess):
             self._polled = False
             return self._fifo.pop(0)
         if at == STATE:
-            self._sending = max(0, self._sending - 1)
             self._arrive()
-            if not (self._fifo or self._sending):
-                if self._to_device:
-                    self._now = self._next  # nothing but waiting would come between
-                    self._arrive()
-                elif self._polled:
-                    uc.emu_stop()
-            self._polled = not self._fifo
-            return len(self._fifo) | self._sending << 16
+            found = len(self._fifo) | self._sending << 16
+            if self._sending == FIFO:
+                self._now = self._leaves  # nothing but waiting would come between
+            elif not self._fifo and self._to_device:
+                self._now = self._next
+            elif not self._fifo and self._polled:
+                uc.emu_stop()
+            self._polled = not (self._fifo or self._to_device)
+            return found
         if at == PHASE:
             return 0xF0 if self._sending else 0
         return self.registers[at]  # of another nothing is known
@@ -125,9 +133,9 @@ class Esp32C3(InProcess):
         if at in KEYS and self.registers.get(KEYS[at]) != UNLOCKS[at]:
             return
         if at == DATA:
-            assert abs(self.baud / 115_200 - 1) < 0.001
+            self._leaves = self._leaves if self._sending else self._now + int(10 * CRYSTAL / self.baud)
             self.overrun += self._sending == FIFO
-            self._sending, self._polled = self._sending + 1, False
+            self._sending, self._polled = min(self._sending + 1, FIFO), False
             self._from_device.append(value & 0xFF)
         self.registers[at] = value
 
