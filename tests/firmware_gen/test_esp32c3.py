@@ -1,16 +1,20 @@
 """The image of the ESP32-C3, from where its boot ROM ends. No emulator has this chip: a stand-in has its registers."""
 
+import json
 from contextlib import closing
 from dataclasses import replace
 
 import pytest
 from conftest import need
-from esp32c3 import CORE_CLOCK, CRYSTAL, KEYS, RESETS, Esp32C3
+from esp32c3 import CORE_CLOCK, CRYSTAL, KEYS, MAGIC, RESETS, Esp32C3
+from esp_rom import EspRom
 from tiny import tiny_counts, tiny_model
 
 from lnp_edge import boards
+from lnp_edge.cli import main
 from lnp_edge.firmware_gen import elf
 from lnp_edge.firmware_gen.build import build
+from lnp_edge.firmware_gen.flash import find_program
 from lnp_edge.firmware_gen.generate import generate, write
 from lnp_edge.runtime import selftest
 from lnp_edge.runtime.device import Device
@@ -58,3 +62,50 @@ def test_a_core_that_is_too_slow_for_the_line_is_seen(tmp_path, cycles, keeps_up
     chip.write(bytes(range(1, 256)) * 4)
     chip.read()
     assert (chip.lost == 0) == keeps_up
+
+
+@pytest.fixture
+def chip():
+    """chip(**faults) -> an EspRom, closed at the end."""
+    open_ = []
+
+    def of(**faults):
+        open_.append(EspRom(**faults))
+        return open_[-1]
+
+    yield of
+    for one in open_:
+        one.close()
+
+
+@pytest.fixture
+def folder(firmware):
+    """A built folder, for the real esptool."""
+    if not find_program("esptool"):
+        pytest.skip("not installed: esptool")
+    return firmware(BOARD.name).parents[2]
+
+
+def test_esptool_writes_the_image_as_it_is_and_the_board_then_answers(folder, firmware, chip, capsys):
+    rom = chip(program=firmware("host"))
+    assert main(["flash", str(folder), "--port", rom.port]) == 0, capsys.readouterr().err
+    data = elf.flash_bytes(folder / "build/zig/lnp_net.elf", BOARD.flash.origin)
+    assert rom.flash[: len(data)] == data and data[:8] == MAGIC
+    receipt = json.loads((folder / "build/zig/lnp_net.flashed.json").read_text())
+    assert receipt["version"].startswith("esptool v") and receipt["verified"] == "by the tool"
+
+
+@pytest.mark.parametrize(
+    ("faults", "said", "state"),
+    [
+        ({"chip": 9}, "This chip is ESP32-S3, not ESP32-C3", "nothing was written"),
+        ({"dies_after": 1}, "Serial data stream stopped", "the board may hold the old program"),
+        ({"wrong_at": 300}, "MD5 of file does not match data in flash", "the board may hold the old program"),
+    ],
+)
+def test_what_goes_wrong_while_esptool_writes_is_said(folder, chip, capsys, faults, said, state):
+    rom = chip(**faults)
+    assert main(["flash", str(folder), "--port", rom.port]) == 2
+    what, next_ = capsys.readouterr().err.splitlines()
+    assert what.startswith("esptool failed with code 2: ") and said in what and state in next_
+    assert rom.blocks == ("chip" not in faults)
