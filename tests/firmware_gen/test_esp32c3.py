@@ -1,6 +1,7 @@
-"""The image of the ESP32-C3, from where its boot ROM ends. No emulator has this chip: a stand-in has its registers."""
+"""The image of the ESP32-C3, from where its boot ROM ends: on stand-in registers and in labwired; esptool writes it."""
 
 import json
+import struct
 from contextlib import closing
 from dataclasses import replace
 
@@ -14,10 +15,11 @@ from lnp_edge import boards
 from lnp_edge.cli import main
 from lnp_edge.firmware_gen import elf
 from lnp_edge.firmware_gen.build import build
-from lnp_edge.firmware_gen.flash import find_program
 from lnp_edge.firmware_gen.generate import generate, write
 from lnp_edge.runtime import selftest
 from lnp_edge.runtime.device import Device
+from lnp_edge.runtime.in_process import InProcess
+from lnp_edge.runtime.verify import stimulus, verify
 
 pytestmark = pytest.mark.slow
 BOARD = boards.get("esp32-c3-devkitm-1")
@@ -64,6 +66,44 @@ def test_a_core_that_is_too_slow_for_the_line_is_seen(tmp_path, cycles, keeps_up
     assert (chip.lost == 0) == keeps_up
 
 
+class Labwired(InProcess):
+    """The chip in PyPI's labwired: its registers and memory, but neither its boot ROM nor what that maps."""
+
+    deadline = 120.0  # it takes a second for some milliseconds
+
+    def __init__(self, flash, folder):
+        import labwired
+
+        super().__init__()
+        # System V ABI, 4 and 5: the same bytes on both buses, and where they begin.
+        places, at = ((BOARD.flash.origin, 5), (BOARD.tables.origin, 4)), 52 + 2 * 32
+        entry = BOARD.flash.origin + len(MAGIC)
+        head = struct.pack("<7s9xHHIIIIIHHHHHH", b"\x7fELF\1\1\1", 2, 243, 1, entry, 52, 0, 0, 52, 32, 2, 0, 0, 0)
+        for place, flags in places:
+            head += struct.pack("<8I", 1, at, place, place, len(flash), len(flash), flags, 4)
+        (folder / "mapped.elf").write_bytes(head + flash)
+        self._sim = labwired.Sim(folder / "mapped.elf", chip="esp32c3")
+
+    def _run(self):
+        self._sim.send_bytes(bytes(self._to_device))
+        self._to_device.clear()
+        for _ in range(20):
+            self._sim.run_for("5ms")
+            self._from_device += self._sim.read_uart_bytes()
+            if self._from_device:
+                return
+
+
+@pytest.mark.parametrize("toolchain", ["zig", "gcc"])
+def test_the_image_is_verified_in_an_emulator_of_the_chip(tmp_path, toolchain):
+    """Others wrote it: what they read in the manual, and measured on the chip, is compared with what we did."""
+    need("labwired")
+    model = tiny_model()
+    flash = flash_of(BOARD, tmp_path, toolchain)
+    found = verify(model, Device(Labwired(flash, tmp_path), model, BOARD.name), stimulus(model, 20, 1))
+    assert found.ok and found.steps == 20, found.lines()
+
+
 @pytest.fixture
 def chip():
     """chip(**faults) -> an EspRom, closed at the end."""
@@ -81,8 +121,7 @@ def chip():
 @pytest.fixture
 def folder(firmware):
     """A built folder, for the real esptool."""
-    if not find_program("esptool"):
-        pytest.skip("not installed: esptool")
+    need("esptool")
     return firmware(BOARD.name).parents[2]
 
 
