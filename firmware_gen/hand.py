@@ -1,4 +1,5 @@
-"""What the loops by hand of csrc/lnp_armv7em.h serve: a step or an encoder that, in whatever names, is one of these."""
+"""What the loops by hand of csrc/lnp_armv7em.h and lnp_rv32im.h serve: a step or an encoder that, in whatever names,
+is one of these. An encoder has none on RV32IM."""
 
 from __future__ import annotations
 

@@ -71,14 +71,16 @@ def _top(model: QuantizedModel) -> str:
 
 
 def loops(model: QuantizedModel) -> str:
-    """Which parts of a step lnp_armv7em.h has loops for, and which are C everywhere; the read-out is left out."""
-    found = {"sense": hand.encode(model, "") != "0"} if any(p.source == INPUT for p in model.projections) else {}
+    """Which parts of a step have loops in assembly, and which are C everywhere; the read-out is left out."""
+    encodes = hand.encode(model, "") != "0"
+    found = {"sense": encodes} if any(p.source == INPUT for p in model.projections) else {}
     for population in model.populations[:-1]:
         found[f"begin_all_{population.name}"] = bool(hand.begin(population, "", "")[1])
         found |= {f"project_{p.name}": bool(layout.of(model, p).by_hand(model, p)) for p in model.into(population)}
         found[f"update_{population.name}"] = bool(hand.finish(population, "", ""))
     served, left = (", ".join(name for name, there in found.items() if there == by_hand) for by_hand in (True, False))
-    said = f"With the DSP instructions of Armv7E-M, loops in assembly: {served or 'none'}"
+    said = f"With the DSP instructions of Armv7E-M, and on RV32IM{' but for sense' * encodes}, "
+    said += f"loops in assembly: {served or 'none'}"
     return f"{said}; in C: {left}" if left else said
 
 

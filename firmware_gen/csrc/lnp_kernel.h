@@ -9,7 +9,12 @@
 #include "lnp_types.h"
 
 // Loops by hand, where a core has them: LNP_ASSEMBLY is 1.
-#if defined(LNP_DSP) && defined(__thumb2__) && defined(__ARM_FEATURE_UNALIGNED) && !defined(LNP_C_LOOPS)
+#if defined(LNP_C_LOOPS)
+#define LNP_ASSEMBLY 0
+#elif defined(LNP_DSP) && defined(__thumb2__) && defined(__ARM_FEATURE_UNALIGNED)
+#define LNP_ASSEMBLY 1
+#elif defined(__GNUC__) && defined(__riscv_mul) && __riscv_xlen == 32 && !defined(__riscv_32e) && \
+    __BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__
 #define LNP_ASSEMBLY 1
 #else
 #define LNP_ASSEMBLY 0
@@ -59,19 +64,24 @@
 #define LNP_NO_UNROLLING
 #endif
 
+// Which bit of a word is alone 1: the index of the top five bits of its product with 0x077CB531. They differ
+// for each: De Bruijn; Leiserson, Prokop & Randall 1998.
+static inline const uint8_t *lnp_bit_index(void)
+{
+    static const uint8_t index[32] = {
+        0,  1,  28, 2,  29, 14, 24, 3, 30, 22, 20, 15, 25, 17, 4,  8,
+        31, 27, 13, 23, 21, 19, 16, 7, 26, 12, 18, 6,  11, 5,  10, 9,
+    };
+    return index;
+}
+
 // Index of the lowest set bit of word, which is not 0.
 static inline uint32_t lowest_bit(uint32_t word)
 {
 #if defined(__GNUC__) && !defined(__ARM_ARCH_6M__) && (!defined(__riscv) || defined(__riscv_zbb))
     return (uint32_t)__builtin_ctzl(word);
 #else
-    // De Bruijn: the top five bits differ for each shift of this constant. Leiserson, Prokop &
-    // Randall 1998.
-    static const uint8_t index[32] = {
-        0,  1,  28, 2,  29, 14, 24, 3, 30, 22, 20, 15, 25, 17, 4,  8,
-        31, 27, 13, 23, 21, 19, 16, 7, 26, 12, 18, 6,  11, 5,  10, 9,
-    };
-    return index[((word & (~word + 1u)) * 0x077CB531u) >> 27];
+    return lnp_bit_index()[((word & (~word + 1u)) * 0x077CB531u) >> 27];
 #endif
 }
 
@@ -241,7 +251,9 @@ static inline void add_gaps(int32_t *sum, const LNP_FLASH lnp_gaps_t *entry, uin
 }
 
 // Where there are no loops by hand they do nothing, and C does it all.
-#if LNP_ASSEMBLY
+#if LNP_ASSEMBLY && defined(__riscv)
+#include "lnp_rv32im.h"
+#elif LNP_ASSEMBLY
 #include "lnp_armv7em.h"
 #if defined(LNP_HELIUM)
 #include "lnp_helium.h"

@@ -13,8 +13,7 @@
 #endif
 
 // Cores that give the upper word of a product of two words in one instruction.
-#if (defined(__ARM_ARCH) && __ARM_ARCH >= 7) || defined(__riscv_mul) || defined(__x86_64__) || \
-    defined(__aarch64__)
+#if (defined(__ARM_ARCH) && __ARM_ARCH >= 7) || defined(__x86_64__) || defined(__aarch64__)
 #if !defined(__ARM_ARCH_6M__) && !defined(__ARM_ARCH_8M_BASE__)
 #define LNP_HIGH_PRODUCT
 #endif
@@ -58,6 +57,17 @@ static inline int32_t lnp_leak(int32_t x, int32_t d)
 static inline int32_t lnp_leak_half(int32_t x, int32_t d)
 {
     return __smlawb(x, d, x + (x < 0));
+}
+#elif defined(__riscv_mul)
+// One instruction gives the upper word of a product of which one factor has a sign and the other has none.
+static inline int32_t lnp_leak(int32_t x, int32_t d)
+{
+    return (int32_t)(((int64_t)x * (int64_t)((uint32_t)d << 16)) >> 32) + (x < 0);
+}
+
+static inline int32_t lnp_leak_half(int32_t x, int32_t d)
+{
+    return lnp_leak(x, d);
 }
 #elif defined(LNP_HIGH_PRODUCT)
 // d * 2^16 modulo 2^32 is an int32; of d above 32767 it is 2^32 too small, which leaves out x.

@@ -33,17 +33,17 @@ from lnp_edge.runtime.device import Device
 from lnp_edge.runtime.emulator import Emulator, InstructionCount
 from lnp_edge.runtime.reference import Reference
 from lnp_edge.spec import layout
-from lnp_edge.spec.board import Board
+from lnp_edge.spec.board import IN_ASSEMBLY, Board
 from lnp_edge.spec.model import CSR, INPUT, Population, Projection, QuantizedModel
 from lnp_edge.spec.neuron import neuron_module
 from lnp_edge.stages.cost import BoardCost, Counted, Forced
 from lnp_edge.task.split import load_data
 
 STEP, DIGEST = "lnp_net_step", "lnp_net_digest"
-SIZES, NEURONS, BOARDS = (256, 1024), ("cuba_lif", "adlif"), ("cortex-m4", "cortex-m0")
-PLAIN = ("rv32imac", "cortex-m3")  # further cores of the first neuron alone
-# The first core without its loops in assembly; and without DSP instructions that C names, where a compiler may still
-# use them.
+SIZES, NEURONS, BOARDS = (256, 1024), ("cuba_lif", "adlif"), ("cortex-m4", "cortex-m0", "rv32imac")
+PLAIN = ("cortex-m3",)  # a further core of the first neuron alone
+BY_HAND = tuple(core for core in BOARDS if core in IN_ASSEMBLY)  # whose loops in assembly are left out too
+# Cores without these; and the first without DSP instructions that C names, where a compiler may still use them.
 IN_C, PORTABLE = (", loops in C", ("-DLNP_C_LOOPS",)), (", portable C", ("-U__ARM_FEATURE_DSP",))
 ON_QEMU = ("mps3-an547",)  # with cores that unicorn lacks: counted too, if QEMU counts
 TASKS = ("spar", "spar-cuba_lif", "hapt")
@@ -217,7 +217,8 @@ def _of_model(
     cases: list[tuple[str, str, tuple[str, ...]]] = [("", core, ()) for core in BOARDS]
     if name == NEURONS[0]:
         cases += [("", core, ()) for core in PLAIN]
-        cases += [(what, BOARDS[0], more) for what, more in (IN_C, PORTABLE)]
+        cases += [(IN_C[0], core, IN_C[1]) for core in BY_HAND]
+        cases.append((PORTABLE[0], BOARDS[0], PORTABLE[1]))
     cases += [("", core, ()) for core in ON_QEMU]
     found, left_out = [], []
     for (what, core, more), chain in product(cases, chains):
@@ -325,7 +326,7 @@ def of_file(
     if windows is None:
         raise ConfigError(f"{path} has no windows beside it", "write both again: lnp quantize, or train it again")
     rows = list(model.rows(_measure.some(windows, model.front.frame)))
-    for what, core, more in [*(("", core, ()) for core in BOARDS), (IN_C[0], BOARDS[0], IN_C[1])]:
+    for what, core, more in [*(("", core, ()) for core in BOARDS), *((IN_C[0], core, IN_C[1]) for core in BY_HAND)]:
         for chain in chains:
             progress(f"{name}{what}, {core}, {chain}")
             board = boards.get(core)

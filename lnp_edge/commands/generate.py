@@ -18,7 +18,7 @@ from lnp_edge.base.errors import ConfigError
 from lnp_edge.commands import _own_boards
 from lnp_edge.interchange import onnx_file
 from lnp_edge.spec import layout
-from lnp_edge.spec.board import DSP
+from lnp_edge.spec.board import IN_ASSEMBLY
 
 HELP = "write C firmware for a model and a board"
 EXAMPLE = """  lnp generate model.onnx --board nucleo-f401re -o firmware
@@ -61,7 +61,7 @@ def run(args: argparse.Namespace) -> int:
     write(files, args.output)
     for p in model.projections:
         note(layout.chosen(model, p))
-    if board is None or board.cpu in DSP:
+    if board is None or board.cpu in IN_ASSEMBLY:
         note(loops(model))
     note(f"written: {len(files)} files in {args.output}    next: {following}")
     return 0

@@ -20,9 +20,9 @@ Adding a file adds a layout. It defines
                   whether its loop by hand can turn sums back
     turn(p)       by how many bits its loop by hand turns sums, so that it adds what is stored; 0: it does not
     by_hand(model, p, turn=0) -> C
-                  what defines functions for body, loops of a core's own, for sums that are turned by so many bits
-                  (csrc/lnp_armv7em.h, lnp_helium.h); "" if there is none for p. That of a layout that `turns_back`
-                  does so
+                  what defines functions for body, loops of a core's own, for sums that are turned by so many bits, on
+                  a core that turns sums (csrc/lnp_armv7em.h, lnp_rv32im.h, lnp_helium.h); "" if there is none for p.
+                  That of a layout that `turns_back` does so
     body(model, p, table, x) -> C
                   the body of project_<projection>(sums, source): adds what the source sends to int32 sums[], one
                   for each target. The source is `input`, of which x is the encoded value k, or

@@ -45,7 +45,8 @@ MAX_BYTES = 16384  # tomllib needs seconds for a dotted key of 64 KiB
 RANGES = {"irq": (0, 239)}  # of driver values; Armv7-M ARM B1.5.2: interrupts 0 to 239
 OPENS_MS = 1, 10_000
 WATCHDOG_MS = 100, 60_000  # a host gives up a program that it started after 60 s of silence
-DSP = ("cortex-m4", "cortex-m7", "cortex-m33", "cortex-m55")  # with the DSP instructions of Armv7E-M
+# CPUs with loops of a step in assembly: the DSP instructions of Armv7E-M, or M of RISC-V.
+IN_ASSEMBLY = ("cortex-m4", "cortex-m7", "cortex-m33", "cortex-m55", "rv32imac", "rv32imc")
 ARMV6M, ARMV6M_IRQ = ("cortex-m0", "cortex-m0plus"), 31  # Armv6-M ARM B3.4: interrupts 0 to 31
 VECTORS = 1024  # bytes, Armv7-M ARM B3.2.5: a table of 16 + 240 vectors is aligned to its size
 PAGE = 4096  # bytes; unicorn maps memory in pages

@@ -1,4 +1,4 @@
-"""Loops in assembly on a Cortex-M4 give the bits of the C beside them, whatever the sizes and with every compiler."""
+"""Loops in assembly give the bits of the C beside them, on each core, whatever the sizes and with every compiler."""
 
 import subprocess
 from contextlib import closing
@@ -24,7 +24,9 @@ from lnp_edge.spec.model import CSR, Population
 from lnp_edge.spec.ops import add, gate, greater, leak, sub
 
 pytestmark = pytest.mark.usual_level  # an optimiser may take what an instruction overwrites for unchanged
-BOARD = "cortex-m4"
+BOARD, HELIUM, RISCV = "cortex-m4", "mps3-an547", "rv32imac"
+CORES = (BOARD, RISCV)
+NOPS = {BOARD: b"\x00\xbf", HELIUM: b"\x00\xbf", RISCV: b"\x01\x00"}
 LOOPS = {"by hand": "", "in C": "#define LNP_C_LOOPS\n", "in portable C": "#undef __ARM_FEATURE_DSP\n"}
 
 
@@ -79,6 +81,22 @@ def firing(model):
     hidden, out = model.populations
     low = replace(hidden, params=hidden.params | {"v_th": np.full(hidden.n, 1, np.int32)})
     return replace(model, populations=(low, out)).check()
+
+
+def at_the_threshold(model):
+    """The layer with the thresholds that its neurons just reach in the first step, where that is above 0."""
+    hidden, out = model.populations
+
+    def with_thresholds(v_th):
+        return replace(model, populations=(replace(hidden, params=hidden.params | {"v_th": v_th}), out)).check()
+
+    silent = Reference(with_thresholds(np.full(hidden.n, 2**20, np.int32)))
+    silent.steps(tiny_counts(model, 60)[:1])
+    names = [f.full_name for f in model.fields]
+    first = sum(f.words for f in model.fields[: names.index("hidden_v")])
+    v = silent.state()[first : first + hidden.n].astype(np.int32)
+    assert (v > 0).any()
+    return with_thresholds(np.where(v > 0, v, 1).astype(np.int32))
 
 
 def blocks_of_every_number(n, numbers):
@@ -146,6 +164,8 @@ CASES = {  # a model, and which loops it has
     "ends of rows of 32 bits": (tiny_model(n=508, density=0.3), ALL_LOOPS),
     "rows of every length": (rows_of_every_length(), ALL_LOOPS),
     "largest weights": (largest_weights(), ALL_LOOPS),
+    "at the threshold": (at_the_threshold(tiny_model()), ALL_LOOPS),
+    "adlif, at the threshold": (at_the_threshold(of(tiny_model(), "adlif")), ADLIF),
     "shifts of 7 and 14": (of(tiny_model(n=41, density=0.05), into=7, within=14, **HALVES), ALL_LOOPS),
     "shifts of 8 and 0": (of(tiny_model(n=41, density=0.05), into=8, within=0, **HALVES), ALL_LOOPS),
     "shifts of 9 and 15": (
@@ -190,53 +210,73 @@ CASES = {  # a model, and which loops it has
     "turned by 1, nibbles, starts of 16 bits": (four_bits(tiny_blocks(n=304), 5, "nibbles"), TURNED_BLOCKS),
     "two layers": (tiny_stack(), None),
 }
-QUICK = ("39 neurons", "adlif, 41", "rows of every length", "leaks above 1/2", "adlif, leaks above 1/2", "turned by 3")
-QUICK += (
-    "blocks of every number",
-    "few blocks of every number",
-    "blocks, 39 neurons",
-    "turned, blocks of every number",
-    "nibbles of every number",
-    "turned, nibbles of every number",
-)
+QUICK = {
+    BOARD: (
+        "39 neurons",
+        "at the threshold",
+        "adlif, 41",
+        "rows of every length",
+        "leaks above 1/2",
+        "adlif, leaks above 1/2",
+        "turned by 3",
+        "blocks of every number",
+        "few blocks of every number",
+        "blocks, 39 neurons",
+        "turned, blocks of every number",
+        "nibbles of every number",
+        "turned, nibbles of every number",
+    ),
+    RISCV: ("39 neurons", "rows of every length", "adlif, leaks above 1/2", "nibbles of every number"),
+}
+
+
+def on(board, loops):
+    """The loops that a core has of those of a Cortex-M4: one of RISC-V serves any leak and turns no sums."""
+    if board == BOARD:
+        return loops
+    renamed = (name.replace("_any", "").replace("leak_and_turn_hidden", "leak_and_add") for name in loops)
+    return set(renamed) - {"encode_affine_asm", "sum_spikes"}
 
 
 @pytest.mark.parametrize("toolchain", ["gcc", "zig"])
-@pytest.mark.parametrize("case", [pytest.param(c, marks=() if c in QUICK else pytest.mark.slow) for c in CASES])
-def test_loops_by_hand_run_like_the_reference(tmp_path, case, toolchain):
+@pytest.mark.parametrize(
+    ("case", "board"),
+    [pytest.param(c, b, marks=() if c in QUICK[b] else pytest.mark.slow) for c in CASES for b in CORES],
+)
+def test_loops_by_hand_run_like_the_reference(tmp_path, case, toolchain, board):
     model, loops = CASES[case]
-    image = assert_runs_like_the_reference(model, tmp_path, toolchain)
-    assert loops is None or functions(image) == loops
+    image = assert_runs_like_the_reference(model, tmp_path, toolchain, board=board)
+    assert loops is None or functions(image) == on(board, loops)
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("board", CORES)
 @pytest.mark.parametrize("toolchain", ["gcc", "zig"])
 @pytest.mark.parametrize("seed", range(100, 106))
-def test_any_structure_runs_like_the_reference(tmp_path, seed, toolchain):
-    assert_runs_like_the_reference(random_model(seed), tmp_path, toolchain)
+def test_any_structure_runs_like_the_reference(tmp_path, seed, toolchain, board):
+    assert_runs_like_the_reference(random_model(seed), tmp_path, toolchain, board=board)
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize(("board", "loops"), [(BOARD, "in C"), (BOARD, "in portable C"), (RISCV, "in C")])
 @pytest.mark.parametrize("toolchain", ["gcc", "zig"])
-@pytest.mark.parametrize("loops", ["in C", "in portable C"])
 @pytest.mark.parametrize(
     "case", ["39 neurons", "adlif, 41", "turned by 3", "two layers", "blocks, 39 neurons", "leaks above 1/2"]
 )
-def test_the_same_network_with_its_loops_in_c_runs_like_the_reference(tmp_path, case, loops, toolchain):
-    image = assert_runs_like_the_reference(CASES[case][0], tmp_path, toolchain, loops)
+def test_the_same_network_with_its_loops_in_c_runs_like_the_reference(tmp_path, case, loops, toolchain, board):
+    image = assert_runs_like_the_reference(CASES[case][0], tmp_path, toolchain, loops, board=board)
     assert functions(image) == set()
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("board", CORES)
 @pytest.mark.parametrize("optimize", ["-O0", "-O1", "-O2", "-O3", "-Os"])
 @pytest.mark.parametrize("toolchain", ["gcc", "zig"])
-def test_loops_by_hand_run_like_the_reference_at_every_level(tmp_path, toolchain, optimize):
-    assert_runs_like_the_reference(CASES["adlif, 41"][0], tmp_path, toolchain, optimize=optimize)
+def test_loops_by_hand_run_like_the_reference_at_every_level(tmp_path, toolchain, optimize, board):
+    assert_runs_like_the_reference(CASES["adlif, 41"][0], tmp_path, toolchain, optimize=optimize, board=board)
 
 
 # --- Helium: vectors of a Cortex-M55
-
-HELIUM = "mps3-an547"
 
 
 def all_ones(n=256, weight=127):
@@ -292,7 +332,8 @@ def test_the_numbers_for_clang_are_the_instructions_that_gcc_assembles(tmp_path,
 
 def code(path, toolchain, *flags, board=BOARD):
     """The bytes of each function that is assembly alone, compiled with these flags."""
-    cc, tools = build_module.compiler(toolchain), commands.toolchain(boards.get(board), toolchain)
+    tools = commands.toolchain(boards.get(board), toolchain)
+    cc = build_module.compiler(toolchain, boards.get(board).family)
     command = [*cc, "-std=c11", *commands.WARNINGS, *tools.flags, *flags, "-c", "lnp_net.c", "-o", "net.o"]
     subprocess.run(command, cwd=path, check=True, env=build_module._environment(path))
     found = {}
@@ -302,19 +343,20 @@ def code(path, toolchain, *flags, board=BOARD):
             if s.name.endswith("_asm"):
                 begin = s["st_value"] & ~1
                 whole = elf.get_section(s["st_shndx"]).data()[begin : begin + s["st_size"]]
-                found[s.name] = whole.removesuffix(b"\x00\xbf")  # a NOP before what comes next
+                found[s.name] = whole.removesuffix(NOPS[board])  # before what comes next
     return found
 
 
+@pytest.mark.parametrize("board", CORES)
 @pytest.mark.parametrize("toolchain", ["gcc", "zig"])
-def test_no_flag_of_a_compiler_changes_a_loop_by_hand(tmp_path, toolchain):
+def test_no_flag_of_a_compiler_changes_a_loop_by_hand(tmp_path, toolchain, board):
     """Frame pointers take a register, position independence another, from what a compiler writes: not from these."""
-    need_for(BOARD, toolchain, start=False)
-    path = folder_for(tiny_model(), tmp_path)
-    plain = code(path, toolchain, "-O2")
-    assert plain.keys() == ALL_LOOPS - {"sum_spikes"} and min(map(len, plain.values())) > 50
+    need_for(board, toolchain, start=False)
+    path = folder_for(tiny_model(), tmp_path, board=board)
+    plain = code(path, toolchain, "-O2", board=board)
+    assert plain.keys() == on(board, ALL_LOOPS) - {"sum_spikes"} and min(map(len, plain.values())) > 50
     for flags in (("-O0", "-fno-omit-frame-pointer"), ("-O1", "-fPIC"), ("-O3", "-fPIE"), ("-Os",)):
-        found = code(path, toolchain, *flags)
+        found = code(path, toolchain, *flags, board=board)
         assert {name: found[name] for name in plain} == plain, flags
 
 

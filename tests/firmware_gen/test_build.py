@@ -31,7 +31,7 @@ from lnp_edge.runtime.device import Device
 from lnp_edge.runtime.ports import open_board, owner_group
 from lnp_edge.runtime.reference import Reference
 from lnp_edge.spec import layout, protocol
-from lnp_edge.spec.board import CPUS, DSP, Region
+from lnp_edge.spec.board import CPUS, IN_ASSEMBLY, Region
 from lnp_edge.spec.frontend import FrontEnd, inputs
 from lnp_edge.spec.model import CSR
 from lnp_edge.spec.protocol import Frame
@@ -198,7 +198,7 @@ def test_an_emulated_board_runs_like_the_oracle(firmware, name, toolchain):
     with image.open("rb") as file:
         symbols = [s.name for s in ELFFile(file).get_section_by_name(".symtab").iter_symbols()]
     by_hand = any(symbol.endswith("_asm") for symbol in symbols)
-    assert by_hand == (board.cpu in DSP), "the loops in assembly"
+    assert by_hand == (board.cpu in IN_ASSEMBLY), "the loops in assembly"
 
 
 def test_behind_a_bootloader_the_core_gets_our_vector_table(tmp_path, monkeypatch):

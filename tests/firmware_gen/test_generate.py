@@ -57,7 +57,7 @@ def test_the_readme_names_files_of_its_folder_and_each_that_a_program_needs(app)
     named = set(re.findall(r"`([a-z_0-9]+\.(?:c|h))`", files["README.md"]))
     assert named <= set(files)
     assert "`lnp_net.c`" in files["README.md"] and ("`main.c`" in files["README.md"]) == app
-    copied = files["README.md"].partition("Copy ")[2].partition("They need only")[0]
+    copied = files["README.md"].partition("Copy ")[2].partition("They need")[0]
     included = set(re.findall(r'#include "(\w+\.h)"', "".join(files[name] for name in named if name in copied)))
     assert included <= set(re.findall(r"`([a-z_0-9]+\.h)`", copied))
 
