@@ -20,7 +20,8 @@ from lnp_edge.runtime.link import Traffic
 EVERY = 1.0  # s between two writes, and at least WORK times as long as one takes
 WORK = 20.0
 MOST = 2**53  # of a count: steps of any run stay below
-HINT, ELSEWHERE = "delete it to begin anew", "choose another --resume"
+ELSEWHERE = "choose another --resume"
+HINT = f"{ELSEWHERE}, or delete it to begin anew"
 
 
 @dataclass

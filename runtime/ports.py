@@ -77,6 +77,8 @@ def open_serial(port: str, baud: int, opens_ms: int = 0) -> serial.SerialBase:
         return link
     except (OSError, ValueError) as e:
         raise LinkError(*_why(port, e)) from None
+    except Exception as e:  # pyserial's own mistakes, over the options of a URL
+        raise LinkError(f"cannot open {port}: pyserial fails with {type(e).__name__}", "correct its address") from None
 
 
 def open_again(port: Port, sleep: Callable[[float], None] = time.sleep) -> None:

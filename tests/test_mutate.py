@@ -100,7 +100,17 @@ def test_a_survivor_is_listed_with_its_place(tmp_path, monkeypatch, capsys):
                                   "fate": "survived", "how": ""}  # fmt: skip
 
 
-@pytest.mark.parametrize("words", [["-n", "0"], ["--seed", "-1"], ["--least", "101"], ["--file", "none.c"]])
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["-n", "0"],
+        ["--seed", "-1"],
+        ["--least", "101"],
+        ["--file", "none.c"],
+        ["--file", "README.md"],
+        ["--file", "posix.c"],
+    ],
+)
 def test_wrong_options_are_refused_in_two_lines(tmp_path, capsys, words):
     need("cc")
     onnx_file.save(MODEL, tmp_path / "m.onnx")

@@ -79,6 +79,14 @@ def test_another_ending_is_refused_before_anything_runs(model, capsys, monkeypat
     assert "end it with .json or .html" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize("report", ["none/proof.json", "x" * 300 + ".html"])
+def test_a_report_that_cannot_be_written_is_refused_before_anything_runs(model, capsys, monkeypatch, report):
+    monkeypatch.setattr(devices, "device", None)
+    assert main(["verify", str(model), "--report", report]) == 2
+    what, hint = capsys.readouterr().err.splitlines()
+    assert what.startswith("cannot write ") and hint == "  choose another --report"
+
+
 def test_exhaustive_runs_every_count_and_says_what_stays_silent(tmp_path, capsys):
     need("cc")
     path = tmp_path / "s.onnx"

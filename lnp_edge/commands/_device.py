@@ -8,7 +8,7 @@ from lnp_edge.commands import _own_boards
 
 def arguments(parser: argparse.ArgumentParser, baud: str) -> None:
     """baud : what the option of the line's rate is called"""
-    parser.add_argument("--board", help="name of a board (lnp boards lists them)")
+    parser.add_argument("--board", type=board, help="name of a board (lnp boards lists them)")
     _own_boards.argument(parser)
     parser.add_argument(
         "--port", type=port, help="serial port or pyserial URL of a board that runs this model's firmware"
@@ -17,6 +17,13 @@ def arguments(parser: argparse.ArgumentParser, baud: str) -> None:
         baud, dest="rate", metavar="N|auto",
         help="rate of the line to the board in Bd, or the best it has (default: that of its board.toml)",
     )  # fmt: skip
+
+
+def board(text: str) -> str:
+    """A board. An empty name, as of a variable of a shell that is not set, is not the default."""
+    if not text:
+        raise argparse.ArgumentTypeError("'' is no board: lnp boards lists them")
+    return text
 
 
 def port(text: str) -> str:

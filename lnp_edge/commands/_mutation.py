@@ -243,9 +243,9 @@ def results(
         if (wrong := caught(model, Path(builder.image), real)) != "":
             raise BoardError(f"the firmware without a change is not verified: {wrong}", "run lnp verify --board host")
         code = builder.code()
-        if file and file not in builder.files:
-            raise BoardError(f"the firmware has no file {file[:60]!r}", f"choose one of {', '.join(code)}")
-        code = {file: builder.files[file]} if file else code
+        if file and file not in code:
+            raise BoardError(f"{file[:60]!r} is no file whose C is mutated", f"choose one of {', '.join(code)}")
+        code = {file: code[file]} if file else code
         for number, mutant in enumerate(mutants.drawn(code, count, seed)):
             if number < len(known):
                 yield Result(mutant, *known[number])

@@ -9,7 +9,7 @@ import sys
 from pathlib import Path
 
 from lnp_edge.base.errors import ConfigError
-from lnp_edge.base.files import write_whole
+from lnp_edge.base.files import refuse_unwritable, write_whole
 from lnp_edge.base.version import VERSION
 from lnp_edge.experiments.evidence.report import Table, page
 from lnp_edge.runtime.coverage import Coverage
@@ -21,9 +21,12 @@ from lnp_edge.stages.proof import Proof
 ENDINGS = (".json", ".html")
 
 
-def refuse_unknown(path: Path) -> None:
+def refuse(path: Path) -> None:
+    """Raise ConfigError for what cannot be a report, before anything runs."""
     if path.suffix not in ENDINGS:
         raise ConfigError(f"--report is {str(path)[:60]!r}", f"end it with {' or '.join(ENDINGS)}: both are written")
+    for each in paths(path):
+        refuse_unwritable(each, "choose another --report")
 
 
 def paths(path: Path) -> tuple[Path, Path]:
@@ -57,7 +60,7 @@ def facts(model: QuantizedModel, path: Path, found: Proof, args) -> dict:
 
 def write(path: Path, of: dict, found: Proof) -> tuple[Path, Path]:
     """Write both files; returns their paths."""
-    refuse_unknown(path)
+    refuse(path)
     data, html = paths(path)
     write_whole(data, (json.dumps({"of": of} | found.as_dict(), indent=1) + "\n").encode())
     write_whole(html, _page(of, found))

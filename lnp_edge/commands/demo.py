@@ -25,7 +25,7 @@ from lnp_edge.base.errors import BoardError
 from lnp_edge.base.files import discard, write_whole
 from lnp_edge.base.install import MCU, command
 from lnp_edge.base.progress import Progress
-from lnp_edge.commands import _cost_report, _own_boards
+from lnp_edge.commands import _cost_report, _device, _own_boards
 from lnp_edge.experiments import rivals, store
 from lnp_edge.experiments.rivals import RivalTrial
 from lnp_edge.experiments.runs import Runs
@@ -56,10 +56,14 @@ EXAMPLE = "  lnp demo --quick"
 def arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--quick", action="store_true", help="a smaller network and fewer epochs: about a minute")
     parser.add_argument(
-        "--board", help="name of a board (default: the first of cortex-m4, mps2-an386 and host that can run here)"
+        "--board",
+        type=_device.board,
+        help="name of a board (default: the first of cortex-m4, mps2-an386 and host that can run here)",
     )
     _own_boards.argument(parser)
-    parser.add_argument("--port", help="serial port of a board that was flashed with this demo's firmware")
+    parser.add_argument(
+        "--port", type=_device.port, help="serial port of a board that was flashed with this demo's firmware"
+    )
     parser.add_argument("-o", "--output", type=Path, default=Path("lnp-demo"), metavar="DIR", help="default: lnp-demo")
 
 

@@ -26,7 +26,6 @@ HELP = "count the changes of the firmware that lnp verify notices"
 EXAMPLE = """  lnp mutate model.onnx -n 100
   lnp mutate model.onnx -n 40 --seed 2 --file lnp_state.h --json"""
 MOST = 100_000
-HINT, ELSEWHERE = "delete it to begin anew", "choose another --resume"
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
@@ -44,6 +43,7 @@ def run(args: argparse.Namespace) -> int:
     system.need_unix("lnp mutate")
     from lnp_edge.commands import _mutation
     from lnp_edge.commands._mutation import CAUGHT, EQUIVALENT, INVALID, SURVIVED
+    from lnp_edge.runtime.journal import ELSEWHERE
 
     if not 1 <= args.n <= MOST:
         raise ConfigError(f"-n is {args.n}", f"choose a number from 1 to {MOST}")
@@ -98,6 +98,7 @@ def run(args: argparse.Namespace) -> int:
 def _known(args: argparse.Namespace, key: str) -> tuple[list[tuple[str, str]], int]:
     """Fates and what caught them, of the mutants that were tried before; and the largest -n so far."""
     from lnp_edge.commands import _mutation
+    from lnp_edge.runtime.journal import HINT
 
     def valid(table: dict) -> bool:
         fates, most = table.get("fates"), table.get("most")

@@ -76,7 +76,7 @@ def run(args: argparse.Namespace) -> int:
     if not 0 <= args.faults <= MOST_FAULTS:
         raise ConfigError(f"--faults is {args.faults:g}", f"choose from 0 to {MOST_FAULTS} faults per byte")
     if args.report:
-        _verify_report.refuse_unknown(args.report)
+        _verify_report.refuse(args.report)
     if args.resume:
         refuse_unwritable(args.resume, journal.ELSEWHERE)
         if args.report and args.resume.resolve() in [path.resolve() for path in _verify_report.paths(args.report)]:

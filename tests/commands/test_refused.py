@@ -46,6 +46,16 @@ def test_an_unknown_pruning_method_is_refused_with_those_there_are(capsys, at):
     assert "did you mean 'lnp'?" in refused(capsys, at, "prune", "bad.toml")[1]
 
 
+@pytest.mark.parametrize(
+    "words", [("verify", "m.onnx"), ("run", "m.onnx", "--source", "a.csv"), ("demo",)], ids=lambda w: w[0]
+)
+def test_an_empty_board_is_not_the_default(capsys, at, words):
+    """As of a variable of a shell that is not set."""
+    with pytest.raises(SystemExit) as e:
+        main([*words, "--board", ""])
+    assert e.value.code == 2 and "'' is no board" in capsys.readouterr().err
+
+
 ON_A_MODEL = [
     ("verify", "X", "--board", "host"),
     ("run", "X", "--source", "a.csv"),

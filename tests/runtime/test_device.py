@@ -500,7 +500,9 @@ def test_a_port_without_permission_is_said(monkeypatch, tmp_path):
     assert "permission denied" in e.what and f"usermod -aG {owner_group(path)}" in e.try_next
 
 
-@pytest.mark.parametrize("port", ["nosuch://x", "socket://127.0.0.1:1", "socket://", "", "/", "/dev/null", "/dev/zero"])
+@pytest.mark.parametrize(
+    "port", ["nosuch://x", "socket://127.0.0.1:1", "socket://", "", "/", "/dev/null", "/dev/zero", "loop://?x=y"]
+)
 def test_what_is_no_port_is_refused(port):
     why(port)
 

@@ -142,7 +142,10 @@ def test_a_device_whose_replay_gives_another_digest_is_an_error(tmp_path):
 
 def test_the_file_of_another_verification_is_refused_with_both_in_words(tmp_path):
     port, path, _ = left_at(tmp_path)
-    with pytest.raises(ConfigError, match="is of another verification: a\n  delete it to begin anew; this one is b"):
+    with pytest.raises(
+        ConfigError,
+        match="is of another verification: a\n  choose another --resume, or delete it to begin anew; this one is b",
+    ):
         go_on(port, path, key="b")
 
 
