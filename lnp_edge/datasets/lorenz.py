@@ -21,7 +21,7 @@ SEED = 1963
 def field(state: np.ndarray) -> np.ndarray:
     """d(state)/dt, [3, ...], of states [3, ...]."""
     x, y, z = state
-    return np.stack([SIGMA * (y - x), x * (RHO - z) - y, x * y - BETA * z])
+    return np.array([SIGMA * (y - x), x * (RHO - z) - y, x * y - BETA * z])
 
 
 def load(root=None) -> Dataset:

@@ -19,7 +19,7 @@ SEED = 1976
 def field(state: np.ndarray) -> np.ndarray:
     """d(state)/dt, [3, ...], of states [3, ...]."""
     x, y, z = state
-    return np.stack([-y - z, x + A * y, B + z * (x - C)])
+    return np.array([-y - z, x + A * y, B + z * (x - C)])
 
 
 def load(root=None) -> Dataset:
