@@ -66,6 +66,7 @@ def assert_runs_like_the_oracle(port, steps=150, kind="layer", **which):
 # --- whole firmware
 
 
+@pytest.mark.usual_level
 @pytest.mark.parametrize("optimize", ["-O0", "-O2", "-O3", "-Os"])
 def test_gcc_gives_the_same_results_at_every_level(tmp_path, optimize):
     need_for("host")
@@ -140,6 +141,7 @@ LOOPS += [("host", "host", "-Os", "by index"), ("cortex-m4", "gcc", "-Os", "by i
 LOOPS += [("cortex-m0", "gcc", o, "by index") for o in ("-O1", "-O2", "-O3", "-Os")]
 
 
+@pytest.mark.usual_level
 @pytest.mark.parametrize(("cpu", "toolchain", "optimize", "loop"), LOOPS)
 def test_more_than_256_neurons_run_like_the_oracle_at_every_level(
     tmp_path, monkeypatch, rest, cpu, toolchain, loop, optimize
