@@ -7,7 +7,7 @@ import struct
 import subprocess
 import zlib
 from dataclasses import replace
-from functools import partial
+from functools import cache, partial
 from pathlib import Path
 
 import numpy as np
@@ -149,12 +149,16 @@ class Net:
         return self.call("load", data, ctypes.c_size_t(len(data)))
 
 
-def library_of(path, models, core="host"):
-    """One library of several models, by name: gcc starts and links once."""
-    for name, model in models.items():
-        for file, text in generate(model, boards.get("host"), name).items():
+def files_of(models):
+    return {name: generate(model, boards.get("host"), name) for name, model in models.items()}
+
+
+def library_of(path, files, core="host"):
+    """One library of several models, by name the files of each: gcc starts and links once."""
+    for texts in files.values():
+        for file, text in texts.items():
             (path / file).write_text(text)
-    parts = [f"lnp_{name}{part}.c" for name in models for part in ("", "_tables")]
+    parts = [f"lnp_{name}{part}.c" for name in files for part in ("", "_tables")]
     return library(path, [*parts, "lnp_crc32.c"], CORES[core])
 
 
@@ -167,7 +171,7 @@ def nets(tmp_path_factory):
     """Several models in one program."""
     path = tmp_path_factory.mktemp("nets")
     models = {name: ALL[kind](**which) for name, (kind, which) in WHICH.items()}
-    lib = library_of(path, models)
+    lib = library_of(path, files_of(models))
     return lambda: {name: Net(lib, model, name) for name, model in models.items()}
 
 
@@ -401,7 +405,7 @@ def near_int32_of_pairs(seed=1, n=24):
 
 
 def built(path, model, core="host"):
-    return Net(library_of(path, {"net": model}, core), model, "net")
+    return Net(library_of(path, files_of({"net": model}), core), model, "net")
 
 
 @pytest.fixture(scope="module")
@@ -489,7 +493,7 @@ OTHERS |= {f"random{seed}": partial(random_model, seed) for seed in range(16)}
 @pytest.fixture(scope="module")
 def others(tmp_path_factory):
     models = {name: made() for name, made in OTHERS.items()}
-    lib = library_of(tmp_path_factory.mktemp("others"), models)
+    lib = library_of(tmp_path_factory.mktemp("others"), files_of(models))
     return {name: Net(lib, model, name) for name, model in models.items()}
 
 
@@ -503,10 +507,10 @@ def test_any_structure_runs_like_the_oracle(others, name):
     assert net.words() == naive.words()
 
 
-@pytest.mark.parametrize("core", CORES)
-@pytest.mark.parametrize("kind", plugins.names(layout.PACKAGE))
-def test_every_layout_of_synapses_runs_like_the_oracle(tmp_path, monkeypatch, kind, core):
-    """Wherever it serves, also where another would be taken; with all bits it serves and any number of targets."""
+@cache
+def of_layout(kind):
+    """The files of models whose synapses lie by this layout wherever it serves, also where another would be taken; and
+    the (bits, targets modulo 4) that it serves."""
     forced, of, served = plugins.get(layout.PACKAGE, kind), layout.of, set()
 
     def chosen(model, p):
@@ -515,17 +519,34 @@ def test_every_layout_of_synapses_runs_like_the_oracle(tmp_path, monkeypatch, ki
         served.add((p.bits, p.w.shape[1] % 4))
         return forced
 
-    monkeypatch.setattr(layout, "of", chosen)
-    models = {
-        f"n{seed}": random_model(seed) for seed in (1, 2, 4, 6)
-    }  # all widths of weights, all remainders of targets
-    lib = library_of(tmp_path, models, core)
-    for name, model in models.items():
-        net, naive = Net(lib, model, name), Naive(model)
-        for row in tiny_counts(model, 40):
-            naive.step(row)
-            assert net.step(row) == naive.h, name
-    rec, bits = tiny_model().projection("rec"), {bits for bits, _ in served}
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(layout, "of", chosen)
+        return files_of({f"n{seed}": random_model(seed) for seed in SEEDS}), served
+
+
+@cache
+def run_of(seed):
+    """Counts for a random model, and the oracle's digest after each."""
+    naive, counts, digests = Naive(random_model(seed)), tiny_counts(random_model(seed), 40), []
+    for row in counts:
+        naive.step(row)
+        digests.append(naive.h)
+    return counts, digests
+
+
+SEEDS = (1, 2, 4, 6)  # of random models: all widths of weights, all remainders of targets
+
+
+@pytest.mark.parametrize("core", CORES)
+@pytest.mark.parametrize("kind", plugins.names(layout.PACKAGE))
+def test_every_layout_of_synapses_runs_like_the_oracle(tmp_path, kind, core):
+    """With all bits that it serves and any number of targets."""
+    files, served = of_layout(kind)
+    lib = library_of(tmp_path, files, core)
+    for seed in SEEDS:
+        net, (counts, digests) = Net(lib, random_model(seed), f"n{seed}"), run_of(seed)
+        assert [net.step(row) for row in counts] == digests, seed
+    forced, rec, bits = plugins.get(layout.PACKAGE, kind), tiny_model().projection("rec"), {bits for bits, _ in served}
     assert bits >= {4, 16} & {one for one in LARGEST if forced.serves(tiny_model(), replace(rec, bits=one))}
     assert bits and {rest for _, rest in served} >= {0, 1, 2}
 
