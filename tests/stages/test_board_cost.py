@@ -244,11 +244,11 @@ def at(tmp_path, monkeypatch):
 
 def test_verify_runs_the_windows_and_prints_the_cost(at, capsys):
     need_for("cortex-m4")
-    assert main(["verify", "m.onnx"]) == 0
+    assert main(["verify", "m.onnx", "--steps", "200"]) == 0
     said = capsys.readouterr().out
     lines = said.splitlines()
     words = MODEL.state_words
-    assert lines[0] == f"verified: 2000 steps, {2000 * words} state words, 0 differences"
+    assert lines[0] == f"verified: 200 steps, {200 * words} state words, 0 differences"
     assert lines[1] == f"verified: 300 steps, {300 * words} state words, 0 differences, on 3 real windows"
     assert [line for line in (" training data     300 ", " synthetic         300 ") if line not in said] == []
     assert (
@@ -256,9 +256,9 @@ def test_verify_runs_the_windows_and_prints_the_cost(at, capsys):
         and "\n bound " in said
         and "no real data" not in said.lower()
     )
-    assert main(["verify", "m.onnx", "--json"]) == 0
+    assert main(["verify", "m.onnx", "--steps", "200", "--json"]) == 0
     found = json.loads(capsys.readouterr().out)
-    assert (found["ok"], found["steps"], found["windows"]["steps"]) == (True, 2000, 300)
+    assert (found["ok"], found["steps"], found["windows"]["steps"]) == (True, 200, 300)
     assert [one["data"] for one in found["cost"]["counted"]] == ["training data", "synthetic"]
 
 
@@ -273,14 +273,15 @@ def test_firmware_that_is_wrong_on_real_windows_alone_is_caught(at, monkeypatch,
         return files | {"lnp_net.c": files["lnp_net.c"].replace(step, wrong)}
 
     monkeypatch.setattr("lnp_edge.firmware_gen.generate.generate", broken)
-    assert main(["verify", "m.onnx", "--board", board]) == 1
+    words = ["verify", "m.onnx", "--board", board, "--steps", "300"]
+    assert main(words) == 1
     lines = capsys.readouterr().out.splitlines()
     assert lines[0].endswith(" 0 differences")
     assert lines[1].startswith("first difference at step 40, neuron 3 of hidden, v: device ")
     assert lines[2].endswith("the state differs within 241 steps, on counts[2] of m.onnx.windows")
     assert not any("A sample comes" in line for line in lines), "a cost of what is wrong"
     windows_file.path_of(at / "m.onnx").unlink()
-    assert main(["verify", "m.onnx", "--board", board]) == 0, "the stimulus alone does not find it"
+    assert main(words) == 0, "the stimulus alone does not find it"
 
 
 @pytest.mark.parametrize(
@@ -394,7 +395,7 @@ def test_build_with_the_model_prints_its_cost_and_without_it_says_how(at, capsys
     assert " training data     300 " in said and without not in said
     assert main(["build", "fw", "--model", "m.onnx", "--json"]) == 0
     found = json.loads(capsys.readouterr().out)
-    assert main(["verify", "m.onnx", "--json"]) == 0
+    assert main(["verify", "m.onnx", "--steps", "100", "--json"]) == 0
     assert found["flash"] == found["cost"]["flash"]
     told = json.loads(capsys.readouterr().out)["cost"]
     assert main(["verify", "m.onnx"]) == 0
