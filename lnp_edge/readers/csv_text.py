@@ -18,6 +18,7 @@ import re
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from itertools import islice
 from pathlib import Path
 
@@ -83,6 +84,7 @@ def open_table(path: Path) -> Table:
     return _Text(path, sniff(path, head, len(head) < HEAD))
 
 
+@lru_cache(128)  # lnp new reads each file some eight times
 def sniff(path: Path, head: bytes, whole: bool = True) -> Dialect:
     """The dialect of a file that begins with `head`. whole : whether that is the whole file."""
     encoding, mark = encoding_of(head)
