@@ -65,10 +65,14 @@ class Job:
         return self.tool.fill(self.tool.read, self.values)
 
     @property
+    def called(self) -> list[tuple[str, ...]]:
+        """All commands, in their order: which chip is there, what writes, what reads back."""
+        return [command for command in (self.identify, *self.commands, self.read) if command]
+
+    @property
     def shown(self) -> str:
-        """What a shell would be told to do the same."""
-        called = [*self.commands, *([self.read] if self.read else [])]
-        return " && ".join([f"cd {shlex.quote(str(self.folder))}", *map(shlex.join, called)])
+        """What a shell would be told to do the same; that the chip is another, and the flash as wanted, lnp sees."""
+        return " && ".join([f"cd {shlex.quote(str(self.folder))}", *map(shlex.join, self.called)])
 
     @property
     def receipt(self) -> Path:
@@ -127,8 +131,7 @@ def flash(job: Job) -> dict[str, object]:
         if job.tool.asks(word) and job.values[word] == value:
             what = f"no drive {job.values.get('label', '')} is mounted" if word == "drive" else "no port is known"
             raise ConfigError(f"{what}, and {job.tool.name} needs one", hint)
-    called = [*([job.identify] if job.identify else []), *job.commands, *([job.read] if job.read else [])]
-    programs = {command[0]: _program(job, command[0]) for command in (*job.commands, *called)}
+    programs = {command[0]: _program(job, command[0]) for command in (*job.commands, *job.called)}
     chip = _identify(job, programs[job.identify[0]]) if job.identify else None
     job.receipt.unlink(missing_ok=True)  # that of an older flashing is no longer true
     job.copy.unlink(missing_ok=True)
@@ -146,7 +149,7 @@ def flash(job: Job) -> dict[str, object]:
         "board": job.board.name,
         "tool": job.tool.name,
         "version": _version(job) or _numbered(words) or "unknown",
-        "commands": [list(command) for command in called],
+        "commands": [list(command) for command in job.called],
         **({} if chip is None else {"chip": f"0x{chip:x}"}),
         "image": _entry(job.image),
         "written": {**_entry(job.file), "origin": job.values["origin"], "bytes": len(job.data)},

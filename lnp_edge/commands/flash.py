@@ -4,7 +4,7 @@ names, and ask the board which model it runs.
 The image is checked against the board's memory before, and read back after,
 by lnp or by the tool, where the tool can. What was done is kept beside the
 image, in lnp_NAME.flashed.json. A tool may fail and say nothing: so the board
-is asked. Without --port, the one serial port there is is asked; if there are
+is asked. Without --port, the one serial port at USB is asked; if there are
 several, name it. With --model, it is tested too: exit code 1 if it fails."""
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("folder", type=Path, metavar="DIR", help="a folder built by lnp build")
     _own_boards.argument(parser)
     parser.add_argument("--tool", default="", help="one of the board's tools (default: the first; lnp doctor has all)")
-    parser.add_argument("--port", type=_device.port, help="serial port of the board (default: the only one)")
+    parser.add_argument("--port", type=_device.port, help="serial port of the board (default: the only one at USB)")
     parser.add_argument("--model", type=Path, help="its model.onnx: the board then runs the self-test of lnp verify")
     parser.add_argument("--loader", type=_device.port, help="serial port of its boot loader, if that is another")
     parser.add_argument("--drive", default="", metavar="DIR", help="where the drive of a UF2 boot loader is mounted")
@@ -116,9 +116,9 @@ def _self_test(model: QuantizedModel, board: str, port: str) -> SelfTest:
 def _only_port() -> str:
     from serial.tools.list_ports import comports
 
-    found = [port.device for port in comports()]
+    found = [port.device for port in comports() if port.vid is not None]  # not the computer's own, such as ttyS0
     if len(found) != 1:
-        what = f"there are {len(found)} serial ports" if found else "there is no serial port"
+        what = f"there are {len(found)} serial ports at USB" if found else "there is no serial port at USB"
         raise LinkError(f"{what}, so the board cannot be asked what it runs", "name its port: --port /dev/ttyACM0")
     return found[0]
 

@@ -324,7 +324,9 @@ def test_which_port_is_the_boards_is_never_guessed_and_asked_before_flashing(fol
 
     from serial.tools import list_ports
 
-    monkeypatch.setattr(list_ports, "comports", lambda: [SimpleNamespace(device=f"/dev/x{k}") for k in range(count)])
+    found = [SimpleNamespace(device=f"/dev/x{k}", vid=0x0483) for k in range(count)]
+    own = SimpleNamespace(device="/dev/ttyS0", vid=None)  # of the computer's board
+    monkeypatch.setattr(list_ports, "comports", lambda: [own, *found])
     at = folder("touch ran")
     assert main(["flash", str(at)]) == 2
     assert "--port" in told(capsys) and not (at / "ran").exists()

@@ -162,15 +162,19 @@ def test_a_tool_that_the_board_does_not_name_is_refused(flashed_as):
 
 
 SHOWN = {
-    "st-flash": ({}, "st-flash --connect-under-reset --reset write B.bin 0x08000000"),
+    "st-flash": (
+        {},
+        "st-info --connect-under-reset --probe && st-flash --connect-under-reset --reset write B.bin 0x08000000",
+    ),
     "pyocd": (
         {"target": "stm32f401xe"},
-        "pyocd load -W -t stm32f401xe B.elf && pyocd commander -W -t stm32f401xe "
-        "-c 'savemem 0x08000000 SIZE B.read' -c reset",
+        "pyocd commander -W -t stm32f401xe -c 'read32 0xe0042000' && pyocd load -W -t stm32f401xe B.elf "
+        "&& pyocd commander -W -t stm32f401xe -c 'savemem 0x08000000 SIZE B.read' -c reset",
     ),
     "openocd": (
         {"interface": "interface/stlink.cfg", "target": "target/stm32f4x.cfg"},
-        "openocd -f interface/stlink.cfg -f target/stm32f4x.cfg -c 'program B.elf verify reset exit'",
+        "openocd -f interface/stlink.cfg -f target/stm32f4x.cfg -c init -c 'mdw 0xe0042000' -c exit "
+        "&& openocd -f interface/stlink.cfg -f target/stm32f4x.cfg -c 'program B.elf verify reset exit'",
     ),
     "probe-rs": (
         {"chip": "STM32F401RE"},
@@ -184,7 +188,11 @@ SHOWN = {
         {"programmer": "arduino", "part": "m328p"},
         "avrdude -c arduino -p m328p -P PORT -b 115200 -D -U flash:w:B.hex:i",
     ),
-    "stm32flash": ({}, "stm32flash -b 57600 -m 8e1 -w B.bin -v -S 0x08000000:SIZE -g 0x08000000 PORT"),
+    "stm32flash": (
+        {},
+        "stm32flash -b 57600 -m 8e1 PORT "
+        "&& stm32flash -b 57600 -m 8e1 -w B.bin -v -S 0x08000000:SIZE -g 0x08000000 PORT",
+    ),
     "dfu-util": (
         {},
         "dfu-util -a 0 -s 0x08000000 -D B.bin && dfu-util -a 0 -s 0x08000000:SIZE:leave -U B.read",
