@@ -246,6 +246,12 @@ def test_the_component_of_a_pack_builds_and_decides(made, tmp_path):
         )
 
 
+def test_the_longest_name_of_a_model_fits_into_the_description_of_a_pack(made):
+    folder = made("cmsis-pack", "n" * 24)
+    component = ElementTree.parse(folder / f"lnp-edge.lnp_{'n' * 24}.pdsc").getroot().find("components/component")
+    assert len(component.get("Csub")) <= 32  # CsubType in PACK.xsd 1.7
+
+
 def test_the_description_of_a_pack_is_valid(made):
     """By PACK.xsd 1.7: which elements there are, what they must have, and how they are spelt."""
     yaml = pytest.importorskip("yaml")

@@ -23,7 +23,7 @@ from lnp_edge import boards
 from lnp_edge.base.errors import BoardError, ConfigError
 from lnp_edge.cli import main
 from lnp_edge.firmware_gen import elf, images
-from lnp_edge.firmware_gen.flash import flash, prepare
+from lnp_edge.firmware_gen.flash import find_program, flash, prepare
 from lnp_edge.spec import flasher
 
 GOOD = {
@@ -312,6 +312,27 @@ def real(program):
     """Skip without this flash tool."""
     if not shutil.which(program):
         pytest.skip(f"not installed: {program}")
+
+
+@pytest.mark.slow
+def test_pyocd_knows_the_target_of_every_board_without_a_pack():
+    need("pyocd")
+    listed = subprocess.run(
+        [find_program("pyocd"), "list", "--targets", "--no-header"], capture_output=True, text=True, check=True
+    )
+    known = {line.split()[0] for line in listed.stdout.splitlines() if line.rstrip().endswith("builtin")}
+    wanted = {b.tools["pyocd"]["target"] for b in map(boards.get, boards.names()) if "pyocd" in b.tools}
+    assert wanted >= {"nrf52840"} and wanted <= known
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", [name for name in boards.names() if "openocd" in boards.get(name).tools])
+def test_openocd_reads_the_configuration_of_a_board(name):
+    real("openocd")
+    found = boards.get(name).tools["openocd"]
+    command = ["openocd", "-f", found["interface"], "-f", found["target"], "-c", "noinit", "-c", "shutdown"]
+    done = subprocess.run(command, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
 
 
 PTY = {"stm32flash": {"mode": "8n1"}}  # a pty has no parity
