@@ -165,6 +165,7 @@ KERNELS = """#include "lnp_kernel.h"
 static int32_t sums[N];
 static uint8_t t8[N], b8[N / 4];
 static uint16_t t16[N], b16[N / 4];
+static lnp_nibbles_t nibbles[N / 4];
 static int8_t w8[WEIGHTS];
 static int16_t w16[WEIGHTS], input[8];
 static uint32_t z[2];
@@ -181,6 +182,7 @@ static void fresh(void)
     }
     Frama_C_make_unknown((char *)w8, sizeof w8);
     Frama_C_make_unknown((char *)w16, sizeof w16);
+    Frama_C_make_unknown((char *)nibbles, sizeof nibbles);
     for (uint32_t k = 0; k < 8; k++) {
         input[k] = (int16_t)Frama_C_interval(-127, 127);
     }
@@ -202,6 +204,8 @@ int main(void)
         fresh(); add_blocks_u8_i16(sums, b8, w16, some, targets, small);
         fresh(); add_blocks_u16_i8(sums, b16, w8, some, targets, large);
         fresh(); add_blocks_u16_i16(sums, b16, w16, some, targets, small);
+        fresh(); add_nibbles_u8(sums, b8, nibbles, some, targets, large);
+        fresh(); add_nibbles_u16(sums, b16, nibbles, some, targets, large);
     }
     fresh(); add_gaps(sums, w8, (uint32_t)Frama_C_interval(0, 1), large);  // at most 15 further
     for (uint32_t targets = 7; targets <= 9; targets++) {
