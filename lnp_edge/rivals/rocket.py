@@ -3,12 +3,14 @@
 The 84 kernels of nine weights, three of them 2 and six -1, are dilated by 1, 3 and 9 steps; every
 second one continues beyond both ends of the window, where a channel rests at its mean over the
 training data, rounded. Each kernel and dilation reads one channel, drawn in turn. A feature is the
-number of steps where the sum exceeds a threshold; each kernel has four, quantiles of its sums over
-some training windows.
+number of steps where the sum exceeds a threshold; each kernel has four or eight, quantiles of its sums
+over some training windows.
 
-As the kernels sum to zero and hardly see where a channel rests, there is a second model, with LEVELS more
-features for each channel: the numbers of steps above quantiles of its counts. It is trained on each window
-and up to three changed ones. The model of the better cross-validation over training groups is taken.
+As the kernels sum to zero and hardly see where a channel rests, each number of thresholds has a second
+model, with LEVELS more features for each channel: the numbers of steps above quantiles of its counts. It
+is trained on each window and up to three changed ones. Of these up to four models the one of the best
+cross-validation over training groups is taken, of equal ones the cheapest. Eight thresholds are left out
+where the features of all training windows would need more than MOST_VALUES.
 
 The published method mixes channels, has more dilations and 10,000 features. These settings were
 chosen by cross-validation on the training people of SPAR and HAPT. On SPAR, one person left out, mean of
@@ -24,7 +26,7 @@ windows the default of the other ridge regressions would be too weak.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import combinations
 
 import numpy as np
@@ -41,8 +43,9 @@ TITLE = "ridge, rocket"
 TAPS, CENTRE = 9, 4
 KERNELS = np.array(list(combinations(range(TAPS), 3)), np.uint8)  # [84, 3], where the weight is 2
 DILATIONS = (1, 3, 9)
-THRESHOLDS = 4
-LEVELS = 8  # of each channel; a multiple of THRESHOLDS
+PASS = 4  # thresholds that the C counts at once
+THRESHOLDS = (PASS, 2 * PASS)  # of each kernel, the numbers tried
+LEVELS = 2 * PASS  # of each channel
 SAMPLED = 256  # training windows whose sums give the thresholds
 GOLDEN = (np.sqrt(5) - 1) / 2
 LEAST = 0.25  # steps of standard deviation
@@ -54,19 +57,47 @@ MOST_CHANGED = 2**25  # of them and the changed ones
 def suits(data: Split) -> str:
     if why := _ridge.why_not(data, MOST_STEPS, TAPS + 1):
         return why
-    values = _values(data)
+    values = _values(data, THRESHOLDS[0])
     return f"its training would need {8 * values / 1e9:.1f} GB" if values > MOST_VALUES else ""
 
 
-def _values(data: Split) -> int:
+def _values(data: Split, thresholds: int) -> int:
     """Features of all training windows."""
-    each = len(KERNELS) * len(DILATIONS) * THRESHOLDS + len(data.task.channels) * LEVELS
+    each = len(KERNELS) * len(DILATIONS) * thresholds + len(data.task.channels) * LEVELS
     return len(data.train_windows) * each
 
 
 def fit(data: Split, seed: int, progress: Progress | None = None) -> Rocket:
     tell = progress or (lambda share, what: None)
-    tell(0.0, "features")
+    counts, chosen = data.train_windows.counts, None
+    numbers = [t for t in THRESHOLDS if _values(data, t) <= MOST_VALUES]
+    for number, thresholds in enumerate(numbers):
+
+        def part(of: int, share: float, begun: float = number / len(numbers)) -> None:
+            tell(begun + (of + share) / 2 / len(numbers), "cross-validation")
+
+        tell(number / len(numbers), "features")
+        rich = _untrained(data, seed, thresholds)
+        plain = replace(rich, level=rich.level[:, :0])
+        features = rich.features(counts).astype(np.float64)
+        copies = min(COPIES, max(0, MOST_CHANGED // _values(data, thresholds) - 1))
+        more = changed(data, rich.features, copies)
+        for model, rocket in (
+            (linear(data, features[:, : rich.threshold.size], lambda share: part(0, share), level=1), plain),
+            (linear(data, features, lambda share: part(1, share), level=1, more=more), rich),
+        ):
+            if chosen is None or model.score > chosen[0].score:
+                chosen = model, rocket
+    model, rocket = chosen
+    w = np.where(model.deviation[:, None] < LEAST, 0.0, model.w / model.deviation[:, None])
+    intercept = model.intercept - model.mean @ w
+    most = (np.abs(w).sum(0) * counts.shape[1] + np.abs(intercept)).max()
+    factor = min(LARGEST / max(np.abs(w).max(), 1e-30), 0.99 * WITHIN / max(most, 1e-30))
+    return replace(rocket, c=np.rint(w.T * factor).astype(np.int16), bias=np.rint(intercept * factor).astype(np.int32))
+
+
+def _untrained(data: Split, seed: int, thresholds: int) -> Rocket:
+    """The features, with levels; coefficients are empty."""
     counts, rng = data.train_windows.counts, np.random.default_rng(seed)
     steps, channels = counts.shape[1:]
     rest = np.rint(counts.mean((0, 1), dtype=np.float64)).astype(np.int16)
@@ -76,29 +107,14 @@ def fit(data: Split, seed: int, progress: Progress | None = None) -> Rocket:
     channel, which, kernel = (np.array(column, np.uint8) for column in zip(*order, strict=True))
     dilation = np.array(dilations, np.uint8)[which]
     some = counts[rng.permutation(len(counts))[:SAMPLED]].astype(np.int64) - rest
-    quantiles = (np.arange(1, len(order) * THRESHOLDS + 1) * GOLDEN % 1).reshape(-1, THRESHOLDS)
+    quantiles = (np.arange(1, len(order) * thresholds + 1) * GOLDEN % 1).reshape(-1, thresholds)
     threshold = np.empty(quantiles.shape, np.int32)
     for p, q in enumerate(quantiles):
         threshold[p] = np.floor(np.quantile(_sums(some[:, :, channel[p]], int(kernel[p]), int(dilation[p])), q))
     shares = np.arange(1, LEVELS + 1) / (LEVELS + 1)
     level = np.floor(np.quantile(some + rest, shares, axis=(0, 1)).T).astype(np.int16)
-    empty = np.zeros((len(data.train.classes), threshold.size + level.size), np.int16)
-    found = Rocket(rest, channel, dilation, kernel, threshold, level, empty, np.zeros(len(empty), np.int32))
-    features = found.features(counts).astype(np.float64)
-    model = linear(data, features[:, : threshold.size], lambda share: tell(share / 2, "cross-validation"), level=1)
-    copies = min(COPIES, max(0, MOST_CHANGED // _values(data) - 1))
-    more = changed(data, found.features, copies)
-    other = linear(data, features, lambda share: tell((1 + share) / 2, "cross-validation"), level=1, more=more)
-    if other.score > model.score:
-        model = other
-    else:
-        level = level[:, :0]
-    w = np.where(model.deviation[:, None] < LEAST, 0.0, model.w / model.deviation[:, None])
-    intercept = model.intercept - model.mean @ w
-    most = (np.abs(w).sum(0) * steps + np.abs(intercept)).max()
-    factor = min(LARGEST / max(np.abs(w).max(), 1e-30), 0.99 * WITHIN / max(most, 1e-30))
-    c, bias = np.rint(w.T * factor).astype(np.int16), np.rint(intercept * factor).astype(np.int32)
-    return Rocket(rest, channel, dilation, kernel, threshold, level, c, bias)
+    empty = np.zeros((len(data.train.classes), 0), np.int16)
+    return Rocket(rest, channel, dilation, kernel, threshold, level, empty, np.zeros(len(empty), np.int32))
 
 
 def _sums(x: NDArray[np.int64], kernel: int, dilation: int) -> NDArray[np.int64]:
@@ -118,13 +134,13 @@ class Rocket:
     channel: NDArray[np.uint8]  # [P]
     dilation: NDArray[np.uint8]  # [P]
     kernel: NDArray[np.uint8]  # [P]
-    threshold: NDArray[np.int32]  # [P, THRESHOLDS]
+    threshold: NDArray[np.int32]  # [P, a number of THRESHOLDS]
     level: NDArray[np.int16]  # [C, LEVELS], or [C, 0]
-    c: NDArray[np.int16]  # [K, P * THRESHOLDS + level.size]
+    c: NDArray[np.int16]  # [K, threshold.size + level.size]
     bias: NDArray[np.int32]  # [K]
 
     def features(self, counts: NDArray[np.int16]) -> NDArray[np.int32]:
-        """[W, P * THRESHOLDS + level.size], numbers of steps."""
+        """[W, threshold.size + level.size], numbers of steps."""
         taps = KERNELS[self.kernel].astype(np.int64)
         found = _count(
             np.ascontiguousarray(counts.transpose(0, 2, 1)), self.rest.astype(np.int32), self.channel,
@@ -143,6 +159,7 @@ class Rocket:
         changes = (np.diff(self.channel, prepend=255) != 0) | (np.diff(self.dilation, prepend=0) != 0)
         starts = np.flatnonzero(changes)
         sizes = np.diff([*starts, len(self.kernel)])
+        again = self.threshold.shape[1] > PASS
         # The coefficients of a feature lie together.
         return {"lnp_rival.c": f"""#include "lnp_rival.h"
 
@@ -164,32 +181,16 @@ class Rocket:
 {_c.array("bias", self.bias)}
 static int32_t line[STEPS + 2u * BEYOND];  // a channel
 static int32_t nine[STEPS];                // sums of nine steps
+{"static int32_t sums[STEPS];                // of a kernel" if again else ""}
 
-// |x| < 2^17, so |sum| < 18 * 2^17 and thresholds too: their difference fits.
-static void count(const int32_t *x, const uint8_t *taps, int32_t d, uint32_t from, uint32_t to, const int32_t *least,
-                  uint32_t *found)
+{_counting("count", "const int32_t *x, const uint8_t *taps, int32_t d, uint32_t from, uint32_t to", "int32_t", _KERNEL,
+           "3 * (a[t] + b[t] + c[t]) - nine[t]", _STORED if again else "")}
+{_counting("count_again", "uint32_t from, uint32_t to", "int32_t", "", "sums[t]") if again else ""}
+{_counting("count_above", "const int16_t *x, uint32_t from, uint32_t to", "int16_t", "", "x[t * CHANNELS]")
+ if self.level.size else ""}
+static const int16_t *add(const int16_t *c, const uint32_t *steps, int32_t *scores)
 {{
-    const int32_t *const a = x + d * (taps[0] - {CENTRE});
-    const int32_t *const b = x + d * (taps[1] - {CENTRE});
-    const int32_t *const c = x + d * (taps[2] - {CENTRE});
-    const int32_t l0 = least[0], l1 = least[1], l2 = least[2], l3 = least[3];
-    uint32_t n0 = 0, n1 = 0, n2 = 0, n3 = 0;
-    for (uint32_t t = from; t < to; t++) {{
-        const int32_t sum = 3 * (a[t] + b[t] + c[t]) - nine[t];
-        n0 += (uint32_t)(l0 - sum) >> 31;
-        n1 += (uint32_t)(l1 - sum) >> 31;
-        n2 += (uint32_t)(l2 - sum) >> 31;
-        n3 += (uint32_t)(l3 - sum) >> 31;
-    }}
-    found[0] = n0;
-    found[1] = n1;
-    found[2] = n2;
-    found[3] = n3;
-}}
-
-{_ABOVE if self.level.size else ""}static const int16_t *add(const int16_t *c, const uint32_t *steps, int32_t *scores)
-{{
-    for (uint32_t f = 0; f < {THRESHOLDS}; f++) {{
+    for (uint32_t f = 0; f < {PASS}; f++) {{
         for (uint32_t s = 0; s < SCORES; s++) {{
             scores[s] += *c++ * (int32_t)steps[f];
         }}
@@ -203,7 +204,7 @@ void lnp_rival_scores(const int16_t *counts, int32_t *scores)
     const int32_t *least = threshold;
     const int16_t *c = coefficient;
     int32_t *const x = line + BEYOND;
-    uint32_t steps[{THRESHOLDS}];
+    uint32_t steps[{PASS}];
     for (uint32_t s = 0; s < SCORES; s++) {{
         scores[s] = bias[s];
     }}
@@ -229,38 +230,46 @@ void lnp_rival_scores(const int16_t *counts, int32_t *scores)
             const uint32_t from = *k % 2 == 0 ? 0 : beyond;
             count(x, tap + 3u * *k, d, from, STEPS - from, least, steps);
             c = add(c, steps, scores);
-            k++;
-            least += {THRESHOLDS};
+            least += {PASS};
+{_AGAIN if again else ""}            k++;
         }}
     }}
 {_LEVELS if self.level.size else ""}}}
 """}  # fmt: skip
 
 
-_ABOVE = f"""// The same for counts themselves: steps above {THRESHOLDS} levels.
-static void count_above(const int16_t *x, const int16_t *levels, uint32_t *found)
-{{
-    const int32_t l0 = levels[0], l1 = levels[1], l2 = levels[2], l3 = levels[3];
-    uint32_t n0 = 0, n1 = 0, n2 = 0, n3 = 0;
-    for (uint32_t t = 0; t < STEPS; t++) {{
-        const int32_t now = *x;
-        n0 += (uint32_t)(l0 - now) >> 31;
-        n1 += (uint32_t)(l1 - now) >> 31;
-        n2 += (uint32_t)(l2 - now) >> 31;
-        n3 += (uint32_t)(l3 - now) >> 31;
-        x += CHANNELS;
-    }}
-    found[0] = n0;
-    found[1] = n1;
-    found[2] = n2;
-    found[3] = n3;
-}}
+def _counting(name: str, takes: str, kind: str, begin: str, now: str, then: str = "") -> str:
+    """A C function: in how many steps an expression exceeds each of PASS thresholds.
 
+    |x| < 2^17, so the sum of a kernel is less than 18 * 2^17, and so are thresholds: their difference fits.
+    """
+    each = range(PASS)
+    return f"""static void {name}({takes}, const {kind} *least, uint32_t *found)
+{{
+{begin}    const int32_t {", ".join(f"l{i} = least[{i}]" for i in each)};
+    uint32_t {", ".join(f"n{i} = 0" for i in each)};
+    for (uint32_t t = from; t < to; t++) {{
+        const int32_t now = {now};
+{"".join(f"        n{i} += (uint32_t)(l{i} - now) >> 31;{chr(10)}" for i in each)}{then}    }}
+{"".join(f"    found[{i}] = n{i};{chr(10)}" for i in each)}}}
+"""
+
+
+_KERNEL = f"""    const int32_t *const a = x + d * (taps[0] - {CENTRE});
+    const int32_t *const b = x + d * (taps[1] - {CENTRE});
+    const int32_t *const c = x + d * (taps[2] - {CENTRE});
+"""
+
+_STORED = "        sums[t] = now;\n"
+
+_AGAIN = f"""            count_again(from, STEPS - from, least, steps);
+            c = add(c, steps, scores);
+            least += {PASS};
 """
 
 _LEVELS = f"""    for (uint32_t channel = 0; channel < CHANNELS; channel++) {{
-        for (uint32_t from = 0; from < {LEVELS}; from += {THRESHOLDS}) {{
-            count_above(counts + channel, level + {LEVELS}u * channel + from, steps);
+        for (uint32_t from = 0; from < {LEVELS}; from += {PASS}) {{
+            count_above(counts + channel, 0, STEPS, level + {LEVELS}u * channel + from, steps);
             c = add(c, steps, scores);
         }}
     }}
@@ -269,7 +278,7 @@ _LEVELS = f"""    for (uint32_t channel = 0; channel < CHANNELS; channel++) {{
 
 @cached
 def _count(x, rest, channel, dilation, taps, beyond, threshold):
-    """int32 [W, P, THRESHOLDS]. x : int16 [W, C, T]; taps : [P, 3]; beyond : [P]"""
+    """int32 [W, P, thresholds]. x : int16 [W, C, T]; taps : [P, 3]; beyond : [P]"""
     windows, _, steps = x.shape
     pairs, most = threshold.shape
     found = np.zeros((windows, pairs, most), np.int32)
