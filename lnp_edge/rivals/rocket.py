@@ -35,7 +35,7 @@ from numpy.typing import NDArray
 from lnp_edge.base.jit import cached
 from lnp_edge.base.progress import Progress
 from lnp_edge.rivals import _c, _ridge
-from lnp_edge.task.baselines import COPIES, changed, linear
+from lnp_edge.task.baselines import COPIES, Linear, changed, linear
 from lnp_edge.task.split import Split
 
 TITLE = "ridge, rocket"
@@ -69,7 +69,7 @@ def _values(data: Split, thresholds: int) -> int:
 
 def fit(data: Split, seed: int, progress: Progress | None = None) -> Rocket:
     tell = progress or (lambda share, what: None)
-    counts, chosen = data.train_windows.counts, None
+    counts, tried = data.train_windows.counts, list[tuple[Linear, Rocket]]()
     numbers = [t for t in THRESHOLDS if _values(data, t) <= MOST_VALUES]
     for number, thresholds in enumerate(numbers):
 
@@ -82,13 +82,11 @@ def fit(data: Split, seed: int, progress: Progress | None = None) -> Rocket:
         features = rich.features(counts).astype(np.float64)
         copies = min(COPIES, max(0, MOST_CHANGED // _values(data, thresholds) - 1))
         more = changed(data, rich.features, copies)
-        for model, rocket in (
+        tried += [
             (linear(data, features[:, : rich.threshold.size], lambda share: part(0, share), level=1), plain),
             (linear(data, features, lambda share: part(1, share), level=1, more=more), rich),
-        ):
-            if chosen is None or model.score > chosen[0].score:
-                chosen = model, rocket
-    model, rocket = chosen
+        ]
+    model, rocket = max(tried, key=lambda one: one[0].score)
     w = np.where(model.deviation[:, None] < LEAST, 0.0, model.w / model.deviation[:, None])
     intercept = model.intercept - model.mean @ w
     most = (np.abs(w).sum(0) * counts.shape[1] + np.abs(intercept)).max()
