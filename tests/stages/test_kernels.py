@@ -126,11 +126,12 @@ def test_the_command_prints_the_rows_of_a_model_of_ones_own(real, monkeypatch, c
     monkeypatch.setattr(_costs, "toolchains", lambda: ["zig"])
     assert main(["bench", "--kernels", str(real), "--json"]) == 0
     found = json.loads(capsys.readouterr().out)
-    kinds = [("own.onnx", "cortex-m4"), ("own.onnx", "cortex-m0"), ("own.onnx, loops in C", "cortex-m4")]
+    kinds = [("own.onnx", core) for core in _kernels.BOARDS]
+    kinds += [("own.onnx, loops in C", core) for core in _kernels.BY_HAND]
     assert found["workload"] == [] and [(row["model"], row["core"]) for row in found["trained"]] == kinds
     model = onnx_file.load(real)
     rows = list(model.rows(windows_file.load(model, real)))
-    assert [row["spikes"] for row in found["trained"]] == 3 * [_kernels.activity(model, rows, 0)[0]]
+    assert [row["spikes"] for row in found["trained"]] == len(kinds) * [_kernels.activity(model, rows, 0)[0]]
     assert main(["bench", "--kernels", str(real)]) == 0
     said = capsys.readouterr().out.splitlines()
     assert said[0].startswith("| network | N |") and said[2].startswith("| own.onnx | 40 | cortex-m4 | zig |")
