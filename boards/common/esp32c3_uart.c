@@ -1,8 +1,8 @@
 // UART0 of the ESP32-C3 at GPIO21 and GPIO20, where the boot ROM has it too, polled, the clock, the
-// watchdogs, the cycle counter, and the words that make the boot ROM begin a program in flash. Its FIFO keeps
-// 128 bytes. Addresses and bits are those of Espressif's ESP-IDF, components/soc/esp32c3/include/soc:
-// uart_struct.h, rtc_cntl_reg.h, timer_group_reg.h, system_reg.h. The ESP32-C3 Technical Reference Manual has
-// them in its chapters ESP-RISC-V CPU, Reset and Clock, Watchdog Timers, and UART Controller.
+// watchdogs and the cycle counter. Its FIFO keeps 128 bytes. Addresses and bits are those of Espressif's
+// ESP-IDF, components/soc/esp32c3/include/soc: uart_struct.h, rtc_cntl_reg.h, timer_group_reg.h,
+// system_reg.h. The ESP32-C3 Technical Reference Manual has them in its chapters ESP-RISC-V CPU, Reset and
+// Clock, Watchdog Timers, and UART Controller.
 #include "lnp_board.h"
 #include "lnp_config.h"
 
@@ -121,7 +121,3 @@ void lnp_board_write(const uint8_t *bytes, size_t count)
         DATA = bytes[i];
     }
 }
-
-// github.com/espressif/esp32c3-direct-boot-example: with these words at the begin of flash the boot ROM maps
-// the first 4 MiB of it to both buses, and jumps behind them.
-__attribute__((section(".boot"), used)) const uint32_t lnp_boot[2] = {0xAEDB041Du, 0xAEDB041Du};
