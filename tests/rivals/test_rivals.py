@@ -13,7 +13,7 @@ from lnp_edge.cli import main
 from lnp_edge.datasets import spar
 from lnp_edge.experiments import executors
 from lnp_edge.experiments.rivals import Rivals, RivalTrial
-from lnp_edge.rivals import FORECAST_ONE, _linear, _statistics
+from lnp_edge.rivals import FORECAST_ONE, _linear, _statistics, rocket
 from lnp_edge.stages import pipeline, rival
 from lnp_edge.stages.rival import Measured
 from lnp_edge.task import baselines, metrics
@@ -353,6 +353,22 @@ def test_a_rival_that_draws_nothing_is_trained_once_for_all_seeds(fitted, tmp_pa
     assert drawing and not drawing & {"majority", "persistence", "autoregression", "ridge_bands"}
     data, model = fitted("36", "rocket")
     assert rival.trained("rocket", data, 2).c_files() != model.c_files()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("best", [(0,), (1,), (2,), (3,), (1, 2, 3)])
+def test_a_rocket_is_the_best_of_four_in_cross_validation_and_of_equal_ones_the_cheapest(monkeypatch, best):
+    """Four or eight thresholds a kernel, without and with levels; and the C of each."""
+    need_for("host")
+    number = iter(range(4))
+    fit = rocket.linear
+    monkeypatch.setattr(rocket, "linear", lambda *a, **k: replace(fit(*a, **k), score=float(next(number) in best)))
+    data = TASKS["36"]()
+    model = rival.trained("rocket", data, 1)
+    assert (model.threshold.shape[1], model.level.shape[1]) == ((4, 0), (4, 8), (8, 0), (8, 8))[best[0]]
+    windows, wanted = stress(data, model)
+    with rival.on_board(model, rival.shape_of(data), boards.get("host"), sanitize=True) as device:
+        assert device.scores(windows).tolist() == wanted.tolist()
 
 
 def test_a_stored_measurement_that_is_none_is_refused():
