@@ -48,7 +48,8 @@ def arduino(tmp_path, monkeypatch):
     if missing:
         pytest.skip(f"not installed: {', '.join(missing)}")
     get = boards.get
-    monkeypatch.setattr(boards, "get", lambda name: replace(get(name), opens_ms=1000 * PATIENCE))
+    # Of a board that has any patience.
+    monkeypatch.setattr(boards, "get", lambda name: replace(b := get(name), opens_ms=b.opens_ms and 1000 * PATIENCE))
     monkeypatch.setattr(link, "DEADLINE", PATIENCE)
     program, dump, running = tmp_path / "arduino", tmp_path / "flash.bin", []
     source = Path(__file__).with_name("boot_loader.c")

@@ -8,6 +8,7 @@ import secrets
 import struct
 import termios
 from contextlib import closing
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -470,6 +471,26 @@ def why(port):
 def test_a_port_that_is_absent_is_said(tmp_path):
     e = why(str(tmp_path / "ttyUSB9"))
     assert "there is no such port" in e.what and "lnp doctor" in e.try_next
+
+
+@pytest.mark.parametrize(("opens_ms", "looked"), [(0, 0), (10_000, 4)])
+def test_a_board_that_restarts_as_its_port_is_opened_greets_before_anything_is_sent(monkeypatch, opens_ms, looked):
+    """Nothing is read either: the greeting is the link's."""
+
+    class Restarting:
+        looks = 0
+
+        def open(self):
+            assert self.looks == 0
+
+        @property
+        def in_waiting(self):
+            self.looks += 1
+            return self.looks >= 4
+
+    monkeypatch.setattr(serial, "serial_for_url", lambda *args, **kwargs: Restarting())
+    board = replace(boards.get("arduino-mega"), opens_ms=opens_ms)
+    assert open_board(board, None, "/dev/ttyACM0").looks == looked
 
 
 def test_a_port_in_use_is_said():

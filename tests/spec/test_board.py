@@ -90,6 +90,13 @@ def test_a_watchdog_that_cannot_be_is_refused_with_its_key(tmp_path, changes, sa
         load(tmp_path, **DOG | changes)
 
 
+def test_how_long_a_board_is_waited_for_may_be_named(tmp_path):
+    assert (load(tmp_path).opens_ms, load(tmp_path, opens_ms="1_500").opens_ms) == (0, 1500)
+    for value in ("0", "10_001", "1.5"):
+        with pytest.raises(BoardError, match="opens_ms is "):
+            load(tmp_path, opens_ms=value)
+
+
 POWER = {"power.ua_per_mhz": "146", "power.supply_mv": "3_300"}
 
 
