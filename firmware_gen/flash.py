@@ -123,14 +123,20 @@ def flash(job: Job) -> dict[str, object]:
 
     Raises BoardError, which says in what state the board may be, and what to do.
     """
-    for word, value, hint in (
-        ("port", PORT, "name the board's port: --port /dev/ttyACM0"),
-        ("loader", LOADER, "press reset twice, and name the port of its boot loader: --loader /dev/ttyACM0"),
-        ("drive", DRIVE, f"{job.tool.recover}; or name the folder: --drive DIR"),
+    recover = job.tool.recover
+    for word, value, what, hint in (
+        ("port", PORT, "no port is known", "name the board's port: --port /dev/ttyACM0"),
+        ("loader", LOADER, "no port of a boot loader is known", f"{recover}; its port is --loader /dev/ttyACM0"),
+        (
+            "drive",
+            DRIVE,
+            f"no drive {job.values.get('label', '')} is mounted",
+            f"{recover}; or name the folder: --drive DIR",
+        ),
     ):
         if job.tool.asks(word) and job.values[word] == value:
-            what = f"no drive {job.values.get('label', '')} is mounted" if word == "drive" else "no port is known"
             raise ConfigError(f"{what}, and {job.tool.name} needs one", hint)
+    # What writes comes first: where nothing is installed, that is the program to be named.
     programs = {command[0]: _program(job, command[0]) for command in (*job.commands, *job.called)}
     chip = _identify(job, programs[job.identify[0]]) if job.identify else None
     job.receipt.unlink(missing_ok=True)  # that of an older flashing is no longer true
