@@ -45,6 +45,13 @@ BOOT = 0xB0079E7D  # what stands there instead, with another cause
 CYCLES = 70_001  # of each step, by the clock that stands there instead: more than 16 bits
 HIGHEST = 921_600  # Bd, at which steps are verified
 LINE = 12_000_000  # Hz, which a divider makes a rate of the line of, there too: a pty has none
+
+
+def divider(baud: int) -> int:
+    """What a rate of the line is made by."""
+    return round(LINE / baud)
+
+
 # By hand, of LINE: the rates that it has for others, 0 if none is within 2 %, or if what is asked for is slower than
 # the first rate or more than eight times it.
 RATES = {
@@ -52,7 +59,7 @@ RATES = {
     115_199: 0, 115_201: 115_385, 921_601: 0, 320_000: 315_789, HIGHEST: 923_077,  # 104, 37.5 and 13
 }  # fmt: skip
 OF_RATES = (
-    ("static size_t waiting_count;", f"static size_t waiting_count;\nstatic uint32_t divider = {round(LINE / BAUD)};"),
+    ("static size_t waiting_count;", f"static size_t waiting_count;\nstatic uint32_t divider = {divider(BAUD)};"),
     ("return (size_t)n;", "for (ssize_t k = 0; k < n; k++) {\nbytes[k] ^= (uint8_t)divider;\n}\nreturn (size_t)n;"),
     ("= bytes[i];", "= bytes[i] ^ (uint8_t)divider;"),
     ("    (void)change;\n    return baud;",
@@ -72,11 +79,6 @@ class Result:
 
     def as_dict(self) -> dict[str, object]:
         return asdict(self.mutant) | {"fate": self.fate, "how": self.how}
-
-
-def divider(baud: int) -> int:
-    """What a rate of the line is made by."""
-    return round(LINE / baud)
 
 
 class Socket:
