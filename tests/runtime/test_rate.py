@@ -247,13 +247,13 @@ def test_a_call_reaches_a_board_that_is_busy_with_the_steps_of_a_host_that_was_k
     there = FakePort(MODEL)
     Device(Rated(there), MODEL, rates=(HIGHEST,))
     port = Busy(there)
-    port.until = 2.2  # s: the first call ends before
+    port.until = 3.0  # s: the first call ends before
     assert_goes_on(Device(port, MODEL))
     assert near(there) == BAUD
 
 
 def test_a_call_reaches_a_board_whose_firmware_has_longer_frames_than_the_hosts_model():
-    there = FakePort(MODEL, max_payload=8000)
+    there = FakePort(MODEL, max_payload=10_000)
     Device(Rated(there), MODEL, rates=(HIGHEST,))
     assert_goes_on(Device(Rated(there), MODEL))
     assert near(there) == BAUD
