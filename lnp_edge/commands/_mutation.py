@@ -82,14 +82,10 @@ class Result:
 
 
 class Socket:
-    """A program on a socket, as a Port. It ends with the port.
-
-    Each end changes what passes by its divider: what one sends at another rate than the other's is noise.
-    """
+    """A program on a socket, as a Port. It ends with the port."""
 
     def __init__(self, image: Path):
         self.timeout: float | None = None
-        self.baudrate = BAUD
         self._own, other = socket.socketpair()
         with other:
             self._process = subprocess.Popen(
@@ -115,21 +111,33 @@ class Socket:
         found = self._own.recv(size)
         if not found:
             raise OSError("the program has ended")
-        return self._at_rate(found)
+        return found
 
     def write(self, data: bytes) -> int:
-        self._own.sendall(self._at_rate(data))
+        self._own.sendall(data)
         return len(data)
-
-    def _at_rate(self, data: bytes) -> bytes:
-        key = divider(self.baudrate) & 0xFF
-        return bytes(byte ^ key for byte in data)
 
     def close(self) -> None:
         self._timer.cancel()
         self._own.close()
         self._process.kill()
         self._process.wait()
+
+
+class RatedSocket(Socket):
+    """One whose ends change what passes by their dividers: what one sends at another rate than the other is noise."""
+
+    baudrate = BAUD
+
+    def read(self, size: int = 1) -> bytes:
+        return self._at_rate(super().read(size))
+
+    def write(self, data: bytes) -> int:
+        return super().write(self._at_rate(data))
+
+    def _at_rate(self, data: bytes) -> bytes:
+        key = divider(self.baudrate) & 0xFF
+        return bytes(byte ^ key for byte in data)
 
 
 class Builder:
@@ -281,7 +289,7 @@ def _build(model: QuantizedModel) -> int:
 
 def caught(model: QuantizedModel, image: Path, real: list[NDArray[np.int16]]) -> str:
     """What lnp verify says against this firmware, in a line; "" if nothing."""
-    with closing(Socket(image)) as port:
+    with closing(RatedSocket(image)) as port:
         try:
             if wrong := selftest.unopened(port):
                 return wrong
@@ -311,7 +319,7 @@ def caught(model: QuantizedModel, image: Path, real: list[NDArray[np.int16]]) ->
             return e.what
 
 
-def _rates(model: QuantizedModel, port: Socket, device: Device) -> str:
+def _rates(model: QuantizedModel, port: RatedSocket, device: Device) -> str:
     """What is wrong with the rates of the line, or with a call, which brings the last of them back; "" if nothing."""
     for baud, has in RATES.items():
         device.rate.down()
