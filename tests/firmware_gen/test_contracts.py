@@ -1,8 +1,8 @@
 """Frama-C's WP proves what a contract says of a function, for all arguments that it allows. docs/reliability.md.
 
-contracts.acsl has the contracts, and marks of the bodies. They are put into the text that is generated, after the
-preprocessor. Nothing else is changed, but that what only GNU C has is out. Each proof has a control: with one change
-of a function, a goal must fail.
+contracts.acsl and rows.acsl have the contracts, and marks of the bodies. They are put into the text that is generated,
+after the preprocessor. Nothing else is changed, but that what only GNU C has is out. Each proof has a control: with one
+change of a function, a goal must fail.
 """
 
 import os
@@ -19,17 +19,19 @@ from lnp_edge.firmware_gen.generate import generate
 
 pytestmark = pytest.mark.slow
 
-CONTRACTS = Path(__file__).with_name("contracts.acsl")
+HERE = Path(__file__).parent
+CONTRACTS = [HERE / "contracts.acsl", HERE / "rows.acsl"]
 LEFT_OUT = re.compile(r"_Static_assert\(.*?\);|#include <.*?>\n", re.S)
+TYPES = {"u": "uint", "i": "int"}
 PROVERS = ("frama-c", "why3", "z3", "cvc4")
 
 
 def plain_c(folder):
-    """lnp_ops.h as one text without macros, for a core without products of 64 bits."""
+    """lnp_kernel.h and lnp_ops.h as one text without macros, for a core without products of 64 bits."""
     for name, text in generate(MODELS["layer"](), boards.get("host")).items():
         if name.endswith(".h"):
             (folder / name).write_text(LEFT_OUT.sub("", text))
-    command = ["gcc", "-E", "-P", "-U__GNUC__", "-U__x86_64__", "-U__aarch64__", "lnp_ops.h"]
+    command = ["gcc", "-E", "-P", "-U__GNUC__", "-U__x86_64__", "-U__aarch64__", "lnp_kernel.h"]
     return subprocess.run(command, cwd=folder, capture_output=True, text=True, check=True).stdout
 
 
@@ -43,18 +45,35 @@ def closing(text, at):
     raise AssertionError("a brace is open")
 
 
+def written(notes):
+    return [f"/*@ {note} */\n" for note in notes.split("\n\n")]
+
+
 def annotated(text, function, section):
     """text with the contract before the function, and each mark where its words stand next in the body."""
     contract, *marks = re.split(r"^-- (before|after) (.*)\n", section, flags=re.M)
     begin = re.search(rf"^static inline \w+ {function}\(", text, re.M).start()
     brace = text.index("{", begin)
-    end, at, out = closing(text, brace), brace, [text[:begin], f"/*@ {contract} */\n", text[begin:brace]]
+    end, at, out = closing(text, brace), brace, [text[:begin], *written(contract), text[begin:brace]]
     for where, words, notes in zip(marks[::3], marks[1::3], marks[2::3], strict=True):
         found = text.index(words, at, end) + len(words)
         cut = found if where == "after" else found - len(words)
-        out += [text[at:cut], "\n", *(f"/*@ {note} */\n" for note in notes.split("\n\n")), text[cut:found]]
+        out += [text[at:cut], "\n", *written(notes), text[cut:found]]
         at = found
     return "".join([*out, text[at:]])
+
+
+def contracts(function):
+    """What stands before the contracts of the file that has the function's, and its own: with the types in its name."""
+    name = re.sub(r"_u\d+_i\d+$", "_T_W", function)
+    for path in CONTRACTS:
+        head, *named = re.split(r"^== (.*)\n", path.read_text(), flags=re.M)
+        if name in named[::2]:
+            text = named[named.index(name) + 1]
+            for letter, kind in re.findall(r"_([ui])(\d+)", function):
+                text = re.sub(r"\bT\b" if letter == "u" else r"\bW\b", TYPES[letter] + kind + "_t", text)
+            return head, text
+    raise KeyError(function)
 
 
 def proved(folder, functions, *selected, old="", new="", seconds=60):
@@ -66,14 +85,14 @@ def proved(folder, functions, *selected, old="", new="", seconds=60):
     """
     for program in PROVERS:
         shutil.which(program) or pytest.skip(f"{program} is not installed: apt-get install frama-c-base why3 z3 cvc4")
-    head, *named = re.split(r"^== (.*)\n", CONTRACTS.read_text(), flags=re.M)
-    contracts, text = dict(zip(named[::2], named[1::2], strict=True)), plain_c(folder)
+    text = plain_c(folder)
     place = text.index(f" {functions[0]}(")
     assert old in text[place : closing(text, text.index("{", place))]
     text = text[:place] + text[place:].replace(old, new, 1)
     for function in functions:
-        text = annotated(text, function, contracts[function])
-    (folder / "prove.c").write_text("\n".join(["#include <stdint.h>", head, text]))
+        head, section = contracts(function)
+        text = annotated(text, function, section)
+    (folder / "prove.c").write_text("\n".join(["#include <stdbool.h>\n#include <stdint.h>", head, text]))
     environment = os.environ | {"PWD": str(folder), "WHY3CONFIG": str(folder / "why3.conf")}
     subprocess.run(["why3", "config", "detect"], env=environment, capture_output=True, check=True)
     selected = selected or ("-wp-fct", ",".join(functions))
@@ -92,6 +111,8 @@ BITS = {
     "floor_16": "(bvuge (bvsub s (bvmul (bvashr s 16) 65536)) 65536)",
     "floor_u16": "(bvuge (bvsub u (bvmul (bvlshr u 16) 65536)) 65536)",
     "floor_k": "(and (bvule 1 k) (bvule k 15) (bvuge (bvsub s (bvmul (bvashr s k) (bvshl 1 k))) (bvshl 1 k)))",
+    "bit_0": "(distinct (distinct (bvand u 1) 0) (= (bvurem u 2) 1))",
+    "bit_1": "(distinct (distinct (bvand u 2) 0) (bvuge (bvurem u 4) 2))",
     "power": """(and (bvule k 14) (or (= (bvshl 1 k) 0) (bvugt (bvshl 1 k) 16384)
         (distinct (bvshl 1 (bvadd k 1)) (bvmul 2 (bvshl 1 k)))))""",
 }
@@ -108,7 +129,8 @@ def example(found):
 
 
 def test_what_the_contracts_take_for_granted_of_bits_is_so():
-    assert sorted(re.findall(r"axiom (\w+):", CONTRACTS.read_text())) == sorted(BITS)
+    text = "".join(path.read_text() for path in CONTRACTS)
+    assert sorted(re.findall(r"axiom (\w+):", text)) == sorted(BITS)
     assert {name: example(found) for name, found in BITS.items()} == dict.fromkeys(BITS, "unsat")
     assert example(BITS["floor_16"].replace(" 16)", " 17)")) == "sat"
 
@@ -135,3 +157,24 @@ def test_operations_do_what_the_specification_says(tmp_path):
 def test_an_operation_that_is_changed_is_not_proved(tmp_path, function, old, new):
     found, goals = proved(tmp_path, [function], old=old, new=new, seconds=5)
     assert found < goals
+
+
+@pytest.mark.parametrize("function", ["add_row_u8_i8", "add_row_u16_i16"])
+def test_a_row_adds_each_weight_to_the_sum_of_its_target(tmp_path, function):
+    """For any number of synapses and sums. The other two types are the same text."""
+    found, goals = proved(tmp_path, [function])
+    assert found == goals >= 100
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "goal"),
+    [
+        ("[*target++]", "[*target++ + 1]", "odd"),
+        ("+=", "=", "odd"),
+        ("count & 2u", "count & 1u", "rest"),
+        ("four != 0", "four > 1", "@ensures"),
+    ],
+)
+def test_a_row_that_is_changed_is_not_proved(tmp_path, old, new, goal):
+    row = "add_row_u8_i8"
+    assert proved(tmp_path, [row], "-wp-fct", row, "-wp-prop", goal, old=old, new=new, seconds=5) == (0, 1)
