@@ -67,7 +67,10 @@ def run(args: argparse.Namespace) -> int:
     if not manifest.serves:
         said = f"written: {job.shown}\nNot asked what it runs: a program of your own does not answer."
     else:
-        greeted = _fingerprint(port, board)
+        try:
+            greeted = _fingerprint(port, board)
+        except LinkError as e:
+            raise LinkError(f"{job.tool.name} wrote the image, but {e.what}", e.try_next) from None
         if greeted != wanted:
             raise LinkError(
                 f"{job.tool.name} reported no error, but {port} runs model {greeted.lower()}, not this one",

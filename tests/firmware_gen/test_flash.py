@@ -221,12 +221,12 @@ def test_a_boot_loader_at_a_port_of_its_own_is_flashed_there_and_the_board_asked
 ):
     """With what Arduino's bossac prints of a Nano 33 BLE."""
     shutil.copytree(built("nucleo-f401re", 1)[0], tmp_path / "fw")
+    port = "/dev/null" if said else board(1)
     of_arduino = replace(boards.get("nucleo-f401re"), tools={"bossac": {}})
     monkeypatch.setattr(boards, "get", lambda name: of_arduino)
     (tmp_path / "bossac").write_text(ARDUINOS.replace("RESULT", result))
     (tmp_path / "bossac").chmod(0o755)
     monkeypatch.setenv("PATH", str(tmp_path), prepend=os.pathsep)
-    port = "/dev/null" if said else board(1)
     code = main(["flash", str(tmp_path / "fw"), "--port", port, "--loader", "/dev/ttyACM7"])
     asked = (tmp_path / "asked").read_text().splitlines()
     assert asked[0] == "--port=/dev/ttyACM7 -U -i -e -w build/gcc/lnp_net.bin -R"
@@ -316,6 +316,12 @@ def test_a_board_that_is_silent_after_flashing_is_not_flashed(folder, capsys, mo
     finally:
         os.close(master)
         os.close(slave)
+
+
+def test_a_port_that_cannot_be_opened_after_flashing_is_told_with_what_was_written(folder, capsys, tmp_path):
+    assert main(["flash", str(folder(DONE)), "--port", str(tmp_path / "none")]) == 2
+    what, _ = told(capsys).splitlines()
+    assert "wrote the image, but cannot open" in what
 
 
 @pytest.mark.parametrize("count", [0, 2])
