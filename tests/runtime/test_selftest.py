@@ -8,6 +8,7 @@ from conftest import need, need_for
 from tiny import ALL, tiny_model
 
 from lnp_edge import boards
+from lnp_edge.commands._mutation import Socket
 from lnp_edge.firmware_gen import link
 from lnp_edge.firmware_gen.build import build
 from lnp_edge.firmware_gen.generate import generate, stack_bytes, write
@@ -53,7 +54,7 @@ def test_sound_firmware_passes_every_check(tmp_path, kind):
     need("cc")
     model = KINDS[kind]()
     write(generate(model, boards.get("host")), tmp_path)
-    with closing(open_board(boards.get("host"), build(tmp_path).image)) as port:
+    with closing(Socket(build(tmp_path).image)) as port:
         found = selftest.run(model, Device(port, model), seed=1)
     assert [c.name for c in found.checks] == list(selftest.CHECKS)
     assert [(c.wrong, c.left_out) for c in found.checks] == [("", "")] * len(found.checks)
@@ -75,7 +76,7 @@ def test_a_line_that_damages_changes_nothing(tmp_path, seed):
     need("cc")
     model = tiny_model()
     write(generate(model, boards.get("host")), tmp_path)
-    with closing(open_board(boards.get("host"), build(tmp_path).image)) as port:
+    with closing(Socket(build(tmp_path).image)) as port:
         device = Device(FaultyPort(port, 1e-3, seed), model)
         found = selftest.run(model, device, seed=1)
     assert found.ok and device.traffic.sent_again > 10
@@ -91,7 +92,7 @@ def test_a_board_without_room_leaves_checks_out_and_says_so(tmp_path, more, left
     host = boards.get("host")
     size = layout.state_bytes(model) + link.ram_bytes(model, host) + stack_bytes(model, host) + more
     write(generate(model, replace(host, ram=Region(0, size))), tmp_path)
-    with closing(open_board(boards.get("host"), build(tmp_path).image)) as port:
+    with closing(Socket(build(tmp_path).image)) as port:
         found = selftest.run(model, Device(port, model), seed=1)
     assert found.ok and [c.name for c in found.checks if c.left_out] == left_out
     assert found.lines()[0] == f"self-test, {left_out[0]}: left out, the device has no room for it"
@@ -185,7 +186,7 @@ WRONG = {
 def test_firmware_that_is_wrong_fails_the_check_of_what_is_wrong(tmp_path, name):
     file, old, new, check = WRONG[name]
     model = decided()
-    with closing(open_board(boards.get("host"), image(tmp_path, model, (file, old, new)))) as port:
+    with closing(Socket(image(tmp_path, model, (file, old, new)))) as port:
         found = selftest.run(model, Device(port, model, deadline=2.0), seed=1)
     wrong = [c.name for c in found.checks if c.wrong]
     assert check in wrong, [(c.name, c.wrong) for c in found.checks if c.wrong]
