@@ -23,7 +23,7 @@ from lnp_edge.interchange import windows_file
 from lnp_edge.runtime import code
 from lnp_edge.runtime.device import Device
 from lnp_edge.runtime.emulator import Emulator, InstructionCount
-from lnp_edge.spec.board import Board
+from lnp_edge.spec.board import COUNTED_AS, Board
 from lnp_edge.spec.model import QuantizedModel
 from lnp_edge.stages.budget import Meter, Use
 from lnp_edge.stages.cost import BoardCost, Counted
@@ -82,13 +82,13 @@ def _is_cost(found: object) -> bool:
 
 
 def counting_board(board: Board) -> Board:
-    """The emulated board that counts for this one: itself, or one with the same CPU.
+    """The emulated board that counts for this one: itself, or one with a CPU that takes the same instructions.
 
     Raises BoardError if there is none.
     """
     emulated = [b for b in map(boards.get, boards.names()) if b.start == "unicorn"]
     for found in sorted(emulated, key=lambda b: b.name != board.name):
-        if found.cpu == board.cpu:
+        if found.cpu == COUNTED_AS.get(board.cpu, board.cpu):
             return found
     names = ", ".join(f"{b.name} ({b.cpu})" for b in emulated)
     raise BoardError(

@@ -37,6 +37,8 @@ QEMU = {ARM: ("qemu-system-arm",), RISCV: ("qemu-system-riscv32", "-bios", "none
 TOOLCHAINS = ("gcc", "zig", "host")
 STARTS = ("unicorn", "qemu", "rp2040py", "simavr", "process", "serial")
 UNICORN_CPUS = ("cortex-m0", "cortex-m3", "cortex-m4", "cortex-m7", "cortex-m33", "rv32imac")
+# CPUs whose steps take the instructions of another one: they differ in what no step has, atomics or the bus.
+COUNTED_AS = {"cortex-m0plus": "cortex-m0", "rv32imc": "rv32imac"}
 CHIPS = "chips"  # beside the folders of boards: what several boards share
 # What a chip's file may hold.
 OF_CHIP = ("cpu", "clock_hz", "flash", "ram", "uart", "uarts", "watchdog", "identity", "power")

@@ -329,6 +329,8 @@ def test_several_layers_have_no_budget(data, at, capsys):
 def test_a_real_board_is_counted_on_the_emulated_one_of_its_cpu():
     for name in ("cortex-m4", "nucleo-f401re", "mps2-an386"):
         assert _measure.counting_board(boards.get(name)).name == "cortex-m4"
+    assert _measure.counting_board(boards.get("rpi-pico")).name == "cortex-m0"
+    assert _measure.counting_board(boards.get("esp32-c3-devkitm-1")).name == "rv32imac"
     with pytest.raises(BoardError, match=r"nothing counts the instructions of host \(host\)"):
         _measure.counting_board(boards.get("host"))
 
