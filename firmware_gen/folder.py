@@ -277,7 +277,7 @@ def tool_failed(folder: Path, tool: str, code: int, text: str, try_next: str, wh
     log = folder / BUILD / f"{name}.log"
     try:
         log.parent.mkdir(exist_ok=True)
-        log.write_text(text)
+        log.write_text(text, "utf-8")
         where = f"all its output is in {log}"
     except OSError as e:
         where = f"its output could not be kept: {e.strerror}"

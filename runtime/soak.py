@@ -156,7 +156,7 @@ def soak(
             host, code = 0, os.waitstatus_to_exitcode(status)
             if code == GAVE_UP:
                 found.gave_up += 1
-                found.error = found.error or (folder / "error").read_text()
+                found.error = found.error or (folder / "error").read_text("utf-8")
                 hopeless = hopeless + 1 if reached == found.steps else 1
                 found.steps = reached
                 if hopeless > HOPELESS:
@@ -172,7 +172,7 @@ def soak(
     if table is None:
         raise LinkError(f"the host of the soak ended with {code}", "report this with the model file")
     if code == 1:
-        found.error = (folder / "error").read_text()
+        found.error = (folder / "error").read_text("utf-8")
     _judge(found, model, steps, seed, Part(**table["parts"]["stimulus"]), code)
     found.link.update(table["link"])
     found.faults.update(line.count)
@@ -230,7 +230,7 @@ def _host(model: QuantizedModel, cable: Cable, journal: Path, steps: int, seed: 
             os.close(end)
         code = _verify(model, cable.place, journal, steps, seed, done)
     except LinkError as e:
-        (journal.parent / "error").write_text(str(e))
+        (journal.parent / "error").write_text(str(e), "utf-8")
         code = GAVE_UP
     except Exception:
         traceback.print_exc()
@@ -252,7 +252,7 @@ def _verify(model: QuantizedModel, place: Path, path: Path, steps: int, seed: in
         verdict = verify(model, device, stimulus(model, steps, seed), progress, journal.part("stimulus"))
         journal.save(True)
     if not verdict.ok:
-        (path.parent / "error").write_text("\n".join(verdict.lines()))
+        (path.parent / "error").write_text("\n".join(verdict.lines()), "utf-8")
     return 0 if verdict.ok else 1
 
 

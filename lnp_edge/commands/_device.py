@@ -27,8 +27,8 @@ def board(text: str) -> str:
 
 
 def port(text: str) -> str:
-    """A port, which a flash tool is told too: not one that it would take for an option."""
-    if not text or text.startswith("-"):
+    """A port, which a flash tool is told too: not what it would take for an option, nor what a terminal would obey."""
+    if not text or text.startswith("-") or not text.isprintable():
         raise argparse.ArgumentTypeError(f"{text[:40]!r} is no port, such as /dev/ttyACM0")
     return text
 

@@ -60,7 +60,8 @@ def build(model: QuantizedModel, folder: Path, change: Callable[[str, str], str]
     sources = sorted(name for name in files if name.endswith(".c"))
     done = subprocess.run(
         [*compiler("host"), "-std=c11", "-O1", "-w", commands.KEEP_NULL, *commands.SANITIZE, "-o", "fuzz", *sources],
-        cwd=folder, capture_output=True, text=True, timeout=TIMEOUT, check=False, stdin=subprocess.DEVNULL,
+        cwd=folder, capture_output=True, text=True, errors="replace", timeout=TIMEOUT, check=False,
+        stdin=subprocess.DEVNULL,
     )  # fmt: skip
     if done.returncode:
         raise BoardError(f"the compiler fails on the fuzzer: {done.stderr[:200]}", "it needs gcc with its sanitizers")

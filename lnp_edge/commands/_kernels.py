@@ -20,7 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lnp_edge import boards, config
-from lnp_edge.base.console import counted, note
+from lnp_edge.base.console import ascii_only, counted, note
 from lnp_edge.base.errors import BoardError, ConfigError, DataError
 from lnp_edge.commands import _forced, _measure, _qemu
 from lnp_edge.experiments.executors import Executor, in_process
@@ -385,5 +385,6 @@ def _if_any(value: float) -> str:
 
 def table(columns: tuple[str, ...], rows: list[list[str]], words: tuple[int, ...] = (0, 2, 3)) -> list[str]:
     """A table in Markdown. words : the columns that are no numbers"""
+    cells = [[ascii_only(cell).replace("|", "\\|") for cell in row] for row in rows]
     ruler = ["---" if k in words else "---:" for k in range(len(columns))]
-    return [f"| {' | '.join(cells)} |" for cells in (columns, ruler, *rows)]
+    return [f"| {' | '.join(row)} |" for row in (columns, ruler, *cells)]

@@ -79,7 +79,9 @@ def counting(board: Board, image: Path, function: str) -> Iterator[tuple[PtyProc
     ]
     plugin, out = image.with_name("qemu_count.so"), image.with_name("qemu_count.out")
     command = [*compiler("host"), "-shared", "-fPIC", "-O2", "-o", str(plugin), "-x", "c", str(SOURCE)]
-    done = subprocess.run(command, capture_output=True, text=True, stdin=subprocess.DEVNULL, check=False)
+    done = subprocess.run(
+        command, capture_output=True, text=True, errors="replace", stdin=subprocess.DEVNULL, check=False
+    )
     if done.returncode != 0:
         raise BoardError(f"{SOURCE.name} cannot be compiled: {done.stderr.strip()[:200]}", "install gcc")
     out.write_bytes(bytes(RESULT.itemsize))

@@ -17,7 +17,7 @@ from pathlib import Path
 import numpy as np
 
 from lnp_edge.base.console import bars, note, out, print_table
-from lnp_edge.commands import _own_boards
+from lnp_edge.commands import _given, _own_boards
 from lnp_edge.experiments.executors import for_jobs, processes
 
 HELP = "measure the speed of the reference, of training or of pruning, or count a device's instructions"
@@ -34,7 +34,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
         "--costs", action="store_true", help="instructions of each part of a step on an emulated Cortex-M4"
     )
     kind.add_argument(
-        "--kernels", nargs="?", const="", metavar="MODEL",
+        "--kernels", nargs="?", type=_given.text, const=False, metavar="MODEL",
         help="instructions and bytes of the reference workload, and of SPAR and HAPT; or those of a model.onnx",
     )  # fmt: skip
     kind.add_argument(

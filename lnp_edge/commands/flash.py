@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING
 from lnp_edge.base.console import out
 from lnp_edge.base.errors import ConfigError, LinkError
 from lnp_edge.base.files import read_bounded
-from lnp_edge.commands import _device, _own_boards
+from lnp_edge.commands import _device, _given, _own_boards
 
 if TYPE_CHECKING:
     from lnp_edge.runtime.selftest import SelfTest
@@ -36,11 +36,13 @@ MOST_HEADER = 2**20  # bytes
 def arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("folder", type=Path, metavar="DIR", help="a folder built by lnp build")
     _own_boards.argument(parser)
-    parser.add_argument("--tool", default="", help="one of the board's tools (default: the first; lnp doctor has all)")
+    what = "one of the board's tools (default: the first; lnp doctor has all)"
+    parser.add_argument("--tool", type=_given.text, help=what)
     parser.add_argument("--port", type=_device.port, help="serial port of the board (default: the only one at USB)")
     parser.add_argument("--model", type=Path, help="its model.onnx: the board then runs the self-test of lnp verify")
     parser.add_argument("--loader", type=_device.port, help="serial port of its boot loader, if that is another")
-    parser.add_argument("--drive", default="", metavar="DIR", help="where the drive of a UF2 boot loader is mounted")
+    what = "where the drive of a UF2 boot loader is mounted"
+    parser.add_argument("--drive", type=_given.text, metavar="DIR", help=what)
     parser.add_argument("--dry-run", action="store_true", help="print the flash command without running it")
 
 
@@ -56,13 +58,13 @@ def run(args: argparse.Namespace) -> int:
         return 0
     wanted = _told(args.folder, manifest.name) if manifest.serves else ""
     model = _model_of(args.model, args.folder, wanted) if args.model else None
-    job = prepare(args.folder, args.tool, args.port or "", args.loader or "", args.drive)
+    job = prepare(args.folder, args.tool or "", args.port or "", args.loader or "", args.drive or "")
     if args.dry_run:
         out.print(job.shown, soft_wrap=True, markup=False)
         return 0
     port = args.port or (_only_port() if manifest.serves or job.tool.asks("port") else "")
     if port != (args.port or ""):
-        job = prepare(args.folder, args.tool, port, args.loader or "", args.drive)
+        job = prepare(args.folder, args.tool or "", port, args.loader or "", args.drive or "")
     receipt = flash(job) | {"port": port}
     if not manifest.serves:
         said = f"written: {job.shown}\nNot asked what it runs: a program of your own does not answer."

@@ -13,7 +13,7 @@ from pathlib import Path
 
 from lnp_edge.base.console import bars, out
 from lnp_edge.base.errors import ConfigError
-from lnp_edge.commands import _own_boards
+from lnp_edge.commands import _given, _own_boards
 from lnp_edge.interchange import onnx_file
 
 HELP = "feed mutated bytes to the firmware's link and load, with sanitizers"
@@ -27,7 +27,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     _own_boards.argument(parser)
     parser.add_argument("-n", type=int, default=100_000, help="inputs of each target (default: 100000)")
     parser.add_argument("--seed", type=int, default=1, help="seed of the mutations (default: 1)")
-    parser.add_argument("--target", default="", help="cobs, link or load alone")
+    parser.add_argument("--target", type=_given.text, help="cobs, link or load alone")
     parser.add_argument("--corpus", type=Path, help="inputs to begin with: lines of a target and hexadecimal bytes")
     parser.add_argument("--json", action="store_true", help="print the report as JSON")
 
@@ -40,7 +40,7 @@ def run(args: argparse.Namespace) -> int:
         raise ConfigError(f"-n is {args.n}", f"choose a number from 1 to {MOST}")
     if not 0 <= args.seed <= MOST:
         raise ConfigError(f"--seed is {args.seed}", f"choose a number from 0 to {MOST}")
-    if args.target not in ("", *_fuzz.TARGETS):
+    if args.target not in (None, *_fuzz.TARGETS):
         raise ConfigError(f"--target is {args.target[:40]!r}", f"choose one of {', '.join(_fuzz.TARGETS)}")
     model = onnx_file.load(args.model)
     kept = _fuzz.read(args.corpus) if args.corpus else {target: [] for target in _fuzz.TARGETS}

@@ -19,7 +19,7 @@ from lnp_edge.base import system
 from lnp_edge.base.console import bars, out
 from lnp_edge.base.errors import ConfigError
 from lnp_edge.base.files import alone, read_result, refuse_unwritable, write_result
-from lnp_edge.commands import _own_boards
+from lnp_edge.commands import _given, _own_boards
 from lnp_edge.interchange import onnx_file, windows_file
 
 HELP = "count the changes of the firmware that lnp verify notices"
@@ -33,7 +33,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     _own_boards.argument(parser)
     parser.add_argument("-n", type=int, default=50, help="number of mutants (default: 50)")
     parser.add_argument("--seed", type=int, default=1, help="seed of the draw (default: 1)")
-    parser.add_argument("--file", default="", help="mutate this file of the generated folder alone")
+    parser.add_argument("--file", type=_given.text, help="mutate this file of the generated folder alone")
     parser.add_argument("--resume", type=Path, metavar="FILE", help="keep what is found in FILE, and go on from there")
     parser.add_argument("--least", type=float, default=98.0, help="per cent to be noticed (default: 98)")
     parser.add_argument("--json", action="store_true", help="print the report as JSON")
@@ -62,7 +62,7 @@ def run(args: argparse.Namespace) -> int:
         key = f"mutants of {_mutation.key(model)}, seed {args.seed}, file {args.file or 'any'}"
         known, most = _known(args, key)
         task = progress.add_task("mutants", total=args.n, info="0 survive")
-        for result in _mutation.results(model, args.n, args.seed, real, args.file, known):
+        for result in _mutation.results(model, args.n, args.seed, real, args.file or "", known):
             found.append(result)
             if args.resume and len(found) > len(known):
                 pairs = [[one.fate, one.how] for one in found]

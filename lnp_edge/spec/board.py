@@ -51,6 +51,7 @@ WATCHDOG_MS = 100, 60_000  # a host gives up a program that it started after 60 
 IN_ASSEMBLY = ("cortex-m4", "cortex-m7", "cortex-m33", "cortex-m55", "rv32imac", "rv32imc")
 ARMV6M, ARMV6M_IRQ = ("cortex-m0", "cortex-m0plus"), 31  # Armv6-M ARM B3.4: interrupts 0 to 31
 VECTORS = 1024  # bytes, Armv7-M ARM B3.2.5: a table of 16 + 240 vectors is aligned to its size
+TABLES_APART = 16  # bytes; boards/common/riscv.ld aligns what tables begin with, in both places
 PAGE = 4096  # bytes; unicorn maps memory in pages
 PRIVATE = 0xE000_0000  # Armv7-M ARM B3.1: the core's own registers start here
 WORD = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,39}")
@@ -297,8 +298,10 @@ class _Reader:
             raise self.fail("start", b.start, "simavr or serial on AVR, and on nothing else simavr")
         if b.family == ARM and b.flash.origin % VECTORS:
             raise self.fail("flash.origin", hex(b.flash.origin), f"a multiple of {VECTORS}, for the vector table")
-        if b.tables != b.flash and (b.family != RISCV or b.start != "serial" or b.tables.origin % 4):
-            raise self.fail("flash.tables", hex(b.tables.origin), "none but on a real RISC-V board, a multiple of 4")
+        apart = b.tables.origin - b.flash.origin
+        if apart and (b.family != RISCV or b.start != "serial" or apart % TABLES_APART):
+            allowed = f"none but on a real RISC-V board, a multiple of {TABLES_APART} from flash.origin"
+            raise self.fail("flash.tables", hex(b.tables.origin), allowed)
         if any(_overlap(a, c) for a in (b.flash, b.tables) for c in (b.flash, b.tables, b.ram) if a != c):
             raise self.fail("ram", b.ram, "a region that does not overlap flash")
         if b.start == "unicorn":

@@ -50,7 +50,7 @@ def install(name: str) -> str:
             with tempfile.TemporaryDirectory(dir=place.parent) as made:
                 options = ["--no-deps", "--quiet", "--disable-pip-version-check", "--target", f"{made}/all"]
                 command = [sys.executable, "-m", "pip", "install", *options, *PACKAGES[name]]
-                done = subprocess.run(command, capture_output=True, text=True, check=False)
+                done = subprocess.run(command, capture_output=True, text=True, errors="replace", check=False)
                 if done.returncode != 0:
                     return (done.stderr.strip().splitlines() or ["pip failed"])[-1]
                 os.replace(f"{made}/all", place)

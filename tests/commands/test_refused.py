@@ -56,6 +56,23 @@ def test_an_empty_board_is_not_the_default(capsys, at, words):
     assert e.value.code == 2 and "'' is no board" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize(
+    "words",
+    [
+        ("flash", "x", "--tool", ""),
+        ("flash", "x", "--drive", ""),
+        ("fuzz", "m.onnx", "--target", ""),
+        ("mutate", "m.onnx", "--file", ""),
+        ("bench", "--kernels", ""),
+    ],
+    ids=" ".join,
+)
+def test_no_other_empty_value_is_the_default(capsys, at, words):
+    with pytest.raises(SystemExit) as e:
+        main(list(words))
+    assert e.value.code == 2 and f"argument {words[-2]}: '' is nothing" in capsys.readouterr().err
+
+
 ON_A_MODEL = [
     ("verify", "X", "--board", "host"),
     ("run", "X", "--source", "a.csv"),
@@ -218,9 +235,10 @@ def test_control_characters_of_a_file_name_are_shown_and_not_obeyed(capsys, at):
     assert r"\x1b[31mred\n.onnx" in what
 
 
-@pytest.mark.parametrize("command", ["verify", "run", "flash"])
-def test_a_port_that_a_flash_tool_would_take_for_an_option_is_refused(capsys, command):
+@pytest.mark.parametrize("port", ["-x", "/dev/a\nb", "/dev/\x1b[31mred"])
+@pytest.mark.parametrize("option", ["verify x --port", "run x --port", "flash x --port", "flash x --loader"])
+def test_a_port_that_a_flash_tool_would_take_for_an_option_or_that_a_terminal_obeys_is_refused(capsys, option, port):
     with pytest.raises(SystemExit) as e:
-        main([command, "x", "--port=-x"])
+        main(f"{option}={port}".split(" "))
     assert e.value.code == 2
-    assert "'-x' is no port, such as /dev/ttyACM0" in capsys.readouterr().err
+    assert f"{port!r} is no port, such as /dev/ttyACM0" in capsys.readouterr().err

@@ -2,6 +2,8 @@
 
 import os
 import shutil
+import subprocess
+import sys
 
 import pytest
 from conftest import need_for
@@ -114,3 +116,11 @@ def test_a_full_disk_is_said_by_build_and_by_what_logs_its_failure(at, capfd, mo
         patch.setattr(type(at), "write_text", full)
         assert "error" in refusal(capfd, "build", "app")
     shutil.rmtree(at / "app/build")
+
+
+def test_what_a_tool_said_is_kept_where_a_locale_lacks_its_letters(tmp_path):
+    said = "d\u00e9faut \ufffd error"
+    program = f"from lnp_edge.firmware_gen.folder import *; tool_failed(Path(), 'tool', 1, {said!a}, 'again')"
+    ascii_alone = {"LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"}
+    subprocess.run([sys.executable, "-c", program], cwd=tmp_path, env=os.environ | ascii_alone, check=True)
+    assert (tmp_path / "build/tool.log").read_text("utf-8") == said

@@ -290,10 +290,11 @@ def test_the_tables_of_a_risc_v_board_may_be_read_elsewhere_than_code(tmp_path):
         ({"cpu": '"cortex-m4"'}, r"flash\.tables is '0x3c000000'"),
         ({"start": '"qemu"', "machine": '"virt"'}, r"flash\.tables is '0x3c000000'"),
         ({"flash.tables": "0x3C00_0002"}, r"flash\.tables is '0x3c000002'"),
+        ({"flash.tables": "0x3C00_0004"}, r"flash\.tables is '0x3c000004'"),
         ({"flash.tables": "0xFFFF_0000"}, r"flash\.tables is "),
         ({"flash.tables": "0x0800_4000"}, "overlap"),
         ({"flash.tables": "0x2000_0000"}, "overlap"),
-        ({"flash.tables": "0x1FF8_0004"}, "overlap"),
+        ({"flash.tables": "0x1FF8_0010"}, "overlap"),
     ],
 )
 def test_tables_elsewhere_than_there_are_refused(tmp_path, changes, said):

@@ -144,6 +144,10 @@ def test_a_model_without_windows_is_refused(real, capsys):
     assert "own.onnx has no windows beside it" in capsys.readouterr().err
 
 
+def test_no_name_of_a_file_breaks_a_row_or_reaches_the_terminal():
+    assert _kernels.table(("network",), [["a|b\x1b[31m.onnx"]])[2] == r"| a\|b\x1b[31m.onnx |"
+
+
 # ---- forced steps
 
 
