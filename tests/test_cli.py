@@ -159,6 +159,22 @@ def test_a_table_keeps_every_digit_in_a_narrow_terminal(capsys, monkeypatch, wid
     assert (len(cells) == 1) == (width == 160)
 
 
+SENTENCE = "stopped after 60 epochs: that is too few to converge [or so], or to tell: raise train.epochs (now 60)"
+
+
+@pytest.mark.parametrize("width", [40, 80])
+def test_a_terminal_has_sentences_folded_between_words(capsys, monkeypatch, width):
+    monkeypatch.setattr(console, "out", Console(highlight=False, width=width, force_terminal=True))
+    console.say(SENTENCE)
+    lines = capsys.readouterr().out.splitlines()
+    assert len(lines) > 1 and max(map(len, lines)) <= width and " ".join(map(str.rstrip, lines)) == SENTENCE
+
+
+def test_a_pipe_has_each_sentence_on_one_line(capsys):
+    console.say(f"{SENTENCE}; {SENTENCE}\n{SENTENCE}")
+    assert capsys.readouterr().out.splitlines() == [f"{SENTENCE}; {SENTENCE}", SENTENCE]
+
+
 def test_the_table_of_mistakes_has_whole_names(capsys, monkeypatch):
     monkeypatch.setattr(out, "width", 80)
     classes = [f"walking upstairs {k}" for k in range(12)]

@@ -48,6 +48,11 @@ def note(text: str) -> None:
     err.print(Text(text, style="dim"), soft_wrap=True)
 
 
+def say(text: str) -> None:
+    """Print sentences: folded between words in a terminal, each on one line in a file or a pipe."""
+    out.print(Text(text), soft_wrap=not out.is_terminal)
+
+
 UNBOUNDED = 10_000  # columns of a terminal, more than any table has
 EVERY = 10.0  # s between two lines of progress where no bar can be drawn
 

@@ -5,9 +5,8 @@ from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
-from rich.text import Text
 
-from lnp_edge.base.console import counted, out, print_table
+from lnp_edge.base.console import counted, print_table, say
 from lnp_edge.commands import _measure
 from lnp_edge.firmware_gen.build import Sizes, share
 from lnp_edge.firmware_gen.generate import stack_bytes
@@ -55,7 +54,7 @@ def show(cost: BoardCost) -> None:
         title = f"Instructions of a step, and its time on {board.name} at {board.clock_hz / 1e6:g} MHz"
         print_table(title, COLUMNS, rows)
     for sentence in _sentences(cost):
-        out.print(Text(sentence))
+        say(sentence)
 
 
 def _sentences(cost: BoardCost) -> Iterator[str]:

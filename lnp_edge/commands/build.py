@@ -9,7 +9,7 @@ import json
 from dataclasses import replace
 from pathlib import Path
 
-from lnp_edge.base.console import note, out
+from lnp_edge.base.console import note, say
 from lnp_edge.base.errors import ConfigError
 from lnp_edge.commands import _own_boards
 
@@ -52,11 +52,11 @@ def run(args: argparse.Namespace) -> int:
         return 0
     lines = [*sizes.lines(), *([f"stack  {_cost_report.in_bytes(deepest)}"] if deepest else [])]
     for line in lines[: 1 if cost else None]:
-        out.print(line, soft_wrap=True, markup=False)
+        say(line)
     if cost:
         _cost_report.show(cost)
         if windows is None:
-            out.print(_cost_report.no_windows(args.model), soft_wrap=True, markup=False)
+            say(_cost_report.no_windows(args.model))
     if not manifest.serves:
         how = commands.running(boards.get(manifest.board), manifest.name, str(args.folder))
         note(f"run it: {', '.join(filter(None, how))}")

@@ -20,7 +20,7 @@ from typing import Any
 import numpy as np
 
 from lnp_edge import boards, config
-from lnp_edge.base.console import bars, counted, note, out, print_table
+from lnp_edge.base.console import bars, counted, note, out, print_table, say
 from lnp_edge.base.errors import BoardError
 from lnp_edge.base.files import discard, write_whole
 from lnp_edge.base.install import MCU, command
@@ -108,7 +108,7 @@ def run(args: argparse.Namespace) -> int:
     write_whole(args.output / "report.json", json.dumps(found, indent=1).encode())
     discard(args.output / trial.key)
     _show(found)
-    out.print("\n".join(proof[0].report.lines()), soft_wrap=True)
+    say("\n".join(proof[0].report.lines()))
     _cost_report.show(proof[0].cost)
     write_whole(args.output / "recording.csv", _csv(data))
     kept = "the network, model.onnx and its .windows, firmware and report.json"
@@ -228,7 +228,7 @@ def _show(found: dict) -> None:
     start, kept = found["recurrent_synapses"]
     out.print(said)
     if found["warning"]:
-        out.print(f"The network has not converged: {found['warning']}", soft_wrap=True, markup=False)
+        say(f"The network has not converged: {found['warning']}")
     out.print(f"Of the network, {kept} of {start} recurrent synapses were kept, before training.")
     out.print(
         f"Predictions that agree: floats and integers {found['float_and_integers_agree']}, "

@@ -11,7 +11,7 @@ import argparse
 import json
 from pathlib import Path
 
-from lnp_edge.base.console import bars, out
+from lnp_edge.base.console import bars, out, say
 from lnp_edge.base.errors import ConfigError
 from lnp_edge.commands import _given, _own_boards
 from lnp_edge.interchange import onnx_file
@@ -63,5 +63,5 @@ def run(args: argparse.Namespace) -> int:
         out.print(f"{finding.what}\n{finding.target} {finding.input}", soft_wrap=True, markup=False)
     else:
         each = ", ".join(f"{n:,} of {target}" for target, n in done.items())
-        out.print(f"nothing found in {each} (seed {args.seed})", soft_wrap=True, markup=False)
+        say(f"nothing found in {each} (seed {args.seed})")
     return 1 if finding else 0

@@ -16,7 +16,7 @@ from contextlib import nullcontext
 from pathlib import Path
 
 from lnp_edge.base import system
-from lnp_edge.base.console import bars, out
+from lnp_edge.base.console import bars, out, say
 from lnp_edge.base.errors import ConfigError
 from lnp_edge.base.files import alone, read_result, refuse_unwritable, write_result
 from lnp_edge.commands import _given, _own_boards
@@ -91,7 +91,7 @@ def run(args: argparse.Namespace) -> int:
         f"{score:.1f} % of {counted} mutants are noticed (seed {args.seed}); "
         f"{fates[EQUIVALENT]} others have the same object code, {fates[INVALID]} do not compile"
     )
-    out.print(text, soft_wrap=True, markup=False)
+    say(text)
     return 0 if good else 1
 
 

@@ -23,7 +23,7 @@ from contextlib import suppress
 from dataclasses import asdict, replace
 from pathlib import Path
 
-from lnp_edge.base.console import bars, note, out, print_table
+from lnp_edge.base.console import bars, note, out, print_table, say
 from lnp_edge.base.errors import ConfigError, DoesNotFit
 from lnp_edge.base.files import beside, discard, make_folder, refuse_unwritable
 from lnp_edge.commands import _own_boards
@@ -113,7 +113,7 @@ def run(args: argparse.Namespace) -> int:
         if removed := report.before.neurons - report.after.neurons:
             out.print(f"Of {report.before.neurons} neurons {removed} were removed, with all their synapses.")
         if blocks:
-            out.print(_in_words(blocks, settings), soft_wrap=True, markup=False)
+            say(_in_words(blocks, settings))
         if goal:
             _show(args.config, fitted, others, board, limits)
     history = {"prune": {"method": settings.prune.method, "synapses_before": report.before.synapses}}
@@ -240,10 +240,7 @@ def _show(task: str, fitted: Fitted, others: list[Fitted], board: Board, limits:
         for one in (fitted, *others)
     ]
     print_table(", ".join(["what fits", *counted]) + ": the first is written", columns, cells)
-    out.print(
-        "Prefer another where it is as accurate: set neurons and density in [network], keep and inputs in [prune].",
-        markup=False, soft_wrap=True,
-    )  # fmt: skip
+    say("Prefer another where it is as accurate: set neurons and density in [network], keep and inputs in [prune].")
     if fitted.config.network.density and any(not one.config.network.density for one in others):
         out.print(
             "Before training nothing says whether recurrence is worth its cost. What does, and recommends a row: "

@@ -23,7 +23,7 @@ import rich.progress
 from numpy.typing import NDArray
 from rich.text import Text
 
-from lnp_edge.base.console import bars, note, out, print_table
+from lnp_edge.base.console import bars, note, out, print_table, say
 from lnp_edge.base.errors import ConfigError, LnpError, WentSilent
 from lnp_edge.base.files import beside, discard, refuse_unwritable
 from lnp_edge.base.progress import EpochProgress
@@ -180,7 +180,7 @@ def _show(report: dict[str, Any], config: Config, data: Split, model: QuantizedM
         *report["proposals"],
     ]:
         if sentence:
-            out.print(Text(sentence))
+            say(sentence)
     title = f"Floats and integers on {some} of {len(data.test_windows)} held-out windows"
     print_table(title, ["layer", "", "floats", "integers"], quantize_report.rows(layers))
 

@@ -22,7 +22,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lnp_edge import boards, config
-from lnp_edge.base.console import note, out, print_table
+from lnp_edge.base.console import note, print_table, say
 from lnp_edge.base.errors import ConfigError
 from lnp_edge.base.files import write_whole
 from lnp_edge.commands import _measure
@@ -349,7 +349,7 @@ def _write(
         for name, (columns, cells) in zip((title, "by class"), tables, strict=False):
             print_table(name, columns, cells)
         for one in said:
-            out.print(one, soft_wrap=True, markup=False)
+            say(one)
     asked = [*args.tasks, f"--rows {args.rows!r}" * (args.rows != DEFAULT), f"--seeds {args.seeds}"]
     asked += [
         f"--rivals {args.rivals}".removesuffix(" all") if args.rivals else "",

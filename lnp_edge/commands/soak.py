@@ -14,7 +14,7 @@ from functools import partial
 from pathlib import Path
 
 from lnp_edge.base import system
-from lnp_edge.base.console import bars, out
+from lnp_edge.base.console import bars, say
 from lnp_edge.base.errors import BoardError, ConfigError
 from lnp_edge.commands import _own_boards
 from lnp_edge.interchange import onnx_file
@@ -71,7 +71,7 @@ def run(args: argparse.Namespace) -> int:
     if args.json:
         print(json.dumps(total.as_dict() | {"board": board.name, "rounds": rounds, "seed": args.seed}))
     else:
-        out.print("\n".join(_lines(total, args, rounds)), soft_wrap=True, markup=False)
+        say("\n".join(_lines(total, args, rounds)))
     return 0 if total.ok else 1
 
 

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from lnp_edge import boards, config
-from lnp_edge.base.console import counted, note, out, print_table
+from lnp_edge.base.console import counted, note, out, print_table, say
 from lnp_edge.base.errors import ConfigError
 from lnp_edge.commands import _measure
 from lnp_edge.config import Config
@@ -120,7 +120,7 @@ def _print(settings: Config, data: Split, report: dict[str, Any]) -> None:
     before = ""
     for row in report["rows"]:
         if warning := row.get("rule_warning"):
-            out.print(f"{before}, {row['name'].strip()}: {warning}.", soft_wrap=True, markup=False)
+            say(f"{before}, {row['name'].strip()}: {warning}.")
         before = row["name"] if row["name"][0] != " " else before
     if rule := next((row for row in report["rows"] if row["name"] == RULED), None):
         unknown, rejected, known = (_said(rule[key], ".1%") for key in ("unknown", "rejected", "known"))

@@ -14,7 +14,7 @@ import json
 from pathlib import Path
 
 from lnp_edge import config
-from lnp_edge.base.console import bars, note, out
+from lnp_edge.base.console import bars, note, say
 from lnp_edge.base.errors import LnpError
 from lnp_edge.base.files import beside, discard, refuse_unwritable
 from lnp_edge.commands import _after, _another
@@ -88,7 +88,7 @@ def run(args: argparse.Namespace) -> int:
     else:
         _after.show(data, found)
         if found["warning"]:
-            out.print(f"not converged: {found['warning']}", soft_wrap=True, markup=False)
+            say(f"not converged: {found['warning']}")
     model = args.output.with_suffix(".onnx") if args.output.name != OUTPUT.name else args.output.parent / "model.onnx"
     note(f"written: {args.output}    next: lnp quantize {args.output} -o {model}")
     return 0

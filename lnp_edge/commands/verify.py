@@ -32,7 +32,7 @@ import json
 from dataclasses import replace
 from pathlib import Path
 
-from lnp_edge.base.console import bars, out
+from lnp_edge.base.console import bars, out, say
 from lnp_edge.base.errors import ConfigError
 from lnp_edge.base.files import refuse_unwritable
 from lnp_edge.commands import _device
@@ -101,14 +101,14 @@ def run(args: argparse.Namespace) -> int:
     if args.json:
         print(json.dumps(found.as_dict() | {"cost": cost.as_dict() if cost else None}))
     else:
-        out.print("\n".join(found.lines(windows_file.path_of(args.model).name)), soft_wrap=True, markup=False)
+        say("\n".join(found.lines(windows_file.path_of(args.model).name)))
         if cost:
             _cost_report.show(cost)
         if found.ok and not known:
             for sentence in _cost_report.of_unknown(told.board, told.clock_hz, cycles):
-                out.print(sentence, soft_wrap=True, markup=False)
+                say(sentence)
         if windows is None:
-            out.print(_cost_report.no_windows(args.model), soft_wrap=True, markup=False)
+            say(_cost_report.no_windows(args.model))
         if args.report:
             out.print(f"written: {' and '.join(map(str, written))}", soft_wrap=True, markup=False)
     if args.resume:
