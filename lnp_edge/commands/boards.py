@@ -1,20 +1,21 @@
 """List the available boards: what starts them and what is proved of them, core
-and memory; in a wide terminal, what they are."""
+and memory, and what they are."""
 
 import argparse
 import json
 from dataclasses import asdict
 
+from rich.console import Group, RenderableType
 from rich.padding import Padding
 from rich.text import Text
 
-from lnp_edge.base.console import listing, out
+from lnp_edge.base.console import listing, out, print_trimmed
 from lnp_edge.commands import _own_boards
 from lnp_edge.spec.board import CPUS, Board
 
 HELP = "list the available boards"
 EXAMPLE = "  lnp boards"
-WIDE = 100  # columns of a terminal that has room for what the boards are
+WIDE = 100  # columns of a terminal that has room for what a board is beside its sizes
 SIZES = len("2048 + 1024")
 
 
@@ -37,12 +38,13 @@ def run(args: argparse.Namespace) -> int:
     names = max(len(b.name) for b in found)
     for what, alike in sorted(groups.items(), key=lambda group: group[0].startswith("real")):
         out.print(Text(what, style="dim"), soft_wrap=True)
-        out.print(Padding(listing([_row(b, names) for b in alike]), (0, 0, 1, 2)))
+        print_trimmed(Padding(Group(*(_shown(b, names) for b in alike)), (0, 0, 1, 2)))
     out.print("KiB of flash and of RAM.")
     return 0
 
 
-def _row(b: Board, names: int) -> list[Text]:
+def _shown(b: Board, names: int) -> RenderableType:
     size = "" if b.cpu == "host" else f"{b.flash.size >> 10} + {b.ram.size >> 10}"
     row = [Text(b.name.ljust(names), style="bold"), Text(b.cpu.ljust(max(map(len, CPUS)))), Text(size.ljust(SIZES))]
-    return [*row, Text(b.description)] if out.width >= WIDE else row
+    what = Text(b.description)
+    return listing([[*row, what]]) if out.width >= WIDE else Group(listing([row]), Padding(what, (0, 0, 0, 2)))

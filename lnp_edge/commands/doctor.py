@@ -11,7 +11,7 @@ from pathlib import Path
 from rich.text import Text
 
 from lnp_edge import boards
-from lnp_edge.base.console import listing, mark, out
+from lnp_edge.base.console import listing, mark, print_trimmed
 from lnp_edge.base.install import INSTALL
 from lnp_edge.commands import _own_boards
 from lnp_edge.firmware_gen.commands import COMPILERS
@@ -56,7 +56,7 @@ def run(args: argparse.Namespace) -> int:
             place = found if len(found) < MOST_FOUND else "found"
             words = Text(use).append(f"\n{get}", style="bold") if get else Text(use)
             shown.append([mark(not get), Text(what), Text(place), words])
-        out.print(listing(shown))
+        print_trimmed(listing(shown))
     return 0
 
 
