@@ -82,7 +82,15 @@ def test_boards_and_doctor_speak_json(capsys):
     assert main(["boards", "--json"]) == 0
     assert [b["name"] for b in json.loads(capsys.readouterr().out)] == boards.names()
     assert main(["doctor", "--json"]) == 0
-    assert {"what", "found", "for", "get"} == set(json.loads(capsys.readouterr().out)[0])
+    rows = json.loads(capsys.readouterr().out)
+    assert {"what", "found", "for", "get"} == set(rows[0])
+    (told,) = [row["for"] for row in rows if row["what"] == "bossac"]
+    assert "Debian's does not know this chip" in told
+
+
+def test_doctor_pads_no_line(capsys):
+    assert main(["doctor"]) == 0
+    assert all(line == line.rstrip() for line in capsys.readouterr().out.splitlines())
 
 
 @pytest.mark.parametrize("board", ["cortex-m4", "riscv-virt"])
