@@ -237,7 +237,7 @@ def _reproduce(
     rows += [_rival(next_of(measured, len(group)), len(parts), dataset) for group in against]
     held = f"{args.folds} folds by {dataset.group_name}" if args.folds else splits[0].held_out_text
     drawn = f"seeds {seeds[0]} to {seeds[-1]}" if len(seeds) > 1 else f"seed {seeds[0]}"
-    title = f"{base.data.name}: {held}, held out; {drawn}"
+    title = f"{base.data.name}: {held}, held out; {drawn}{'; --quick: not comparable' * args.quick}"
     stem = f"{stem}{'-shared' * args.shared}{f'-{args.folds}-folds' if args.folds else ''}"
     _write(args, dataset, title, simple_rows, rows, _unmeasured(base, simple_rows, rivals), args.output / stem)
     if not args.folds:
