@@ -11,6 +11,7 @@ from types import ModuleType
 from lnp_edge.base.errors import ConfigError, LnpError
 
 KINDS = {"lnp_edge.frontends": "front end"}  # what a package holds, where its name does not say it
+ALIKE = 0.55  # likeness from which a name is proposed: difflib's own 0.6 finds no esp32-c3-devkitm-1 for esp32c3
 
 
 def names(package: str) -> list[str]:
@@ -61,7 +62,7 @@ def broken(file: str, e: Exception) -> ConfigError:
 
 def unknown(kind: str, name: str, known: list[str], folder: str) -> ConfigError:
     """The error for an unknown name, with the nearest known one."""
-    near = get_close_matches(str(name), known, 1)
+    near = get_close_matches(str(name), known, 1, ALIKE)
     hint = f"did you mean {near[0]!r}? " if near else ""
     return ConfigError(
         f"no {kind} is called {str(name)[:60]!r}",

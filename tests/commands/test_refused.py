@@ -117,6 +117,11 @@ def test_an_unknown_board_is_refused_with_the_nearest(capsys, at, words):
     assert "did you mean 'host'?" in try_next
 
 
+def test_a_board_named_by_its_chip_is_near_it(capsys, at):
+    try_next = refused(capsys, at, "generate", "m.onnx", "--board", "esp32c3", "-o", "new")[1]
+    assert "did you mean 'esp32-c3-devkitm-1'?" in try_next
+
+
 def test_a_model_too_big_for_its_board_is_a_no_with_both_sizes(capsys, at, monkeypatch):
     real = boards.get
     monkeypatch.setattr(boards, "get", lambda name: replace(real(name), flash=Region(0, 1024)))
