@@ -21,7 +21,8 @@ from lnp_edge.commands import _given, _own_boards
 from lnp_edge.experiments.executors import for_jobs, processes
 
 HELP = "measure the speed of the reference, of training or of pruning, or count a device's instructions"
-EXAMPLE = "\n".join(f"  lnp bench{kind}" for kind in ("", " --train", " --prune", " --costs", " --kernels", " --peers"))
+KINDS = ("", " --train", " --prune", " --costs", " --kernels", " --kernels model.onnx", " --peers")
+EXAMPLE = "\n".join(f"  lnp bench{kind}" for kind in KINDS)
 STEPS, ROUNDS = 4000, 15
 AIMS = {"first_call_s": 2.0, "ns_per_neuron_step": 5.0, "ns_per_event": 1.5}  # first call: from the cache
 
