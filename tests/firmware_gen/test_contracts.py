@@ -159,10 +159,14 @@ def test_an_operation_that_is_changed_is_not_proved(tmp_path, function, old, new
     assert found < goals
 
 
-@pytest.mark.parametrize(("function", "least"), [("add_row_u8_i8", 100), ("add_row_u16_i16", 100), ("add_gaps", 30)])
-def test_a_row_adds_each_weight_to_the_sum_of_its_target(tmp_path, function, least):
-    """For any number of synapses and sums. Rows of the other two types are the same text."""
-    found, goals = proved(tmp_path, [function])
+# Of a row with a rest: cvc4 alone needs half the time, if WP leaves the goals as they are.
+AS_IT_IS = ("-wp-prover", "cvc4", "-wp-no-pruning", "-wp-no-filter", "-wp-no-parasite", "-wp-no-core")
+
+
+@pytest.mark.parametrize(("function", "least", "prover"), [("add_row_u8_i8", 100, AS_IT_IS), ("add_gaps", 30, ())])
+def test_a_row_adds_each_weight_to_the_sum_of_its_target(tmp_path, function, least, prover):
+    """For any number of synapses and sums. Rows of the other three types are the same text."""
+    found, goals = proved(tmp_path, [function], "-wp-fct", function, *prover)
     assert found == goals >= least
 
 
