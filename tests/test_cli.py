@@ -15,7 +15,7 @@ from stops import crash
 
 from lnp_edge import boards
 from lnp_edge.base import console
-from lnp_edge.base.console import bars, out, print_table
+from lnp_edge.base.console import bars, out, print_measured, print_table
 from lnp_edge.cli import COMMANDS, main, parser
 from lnp_edge.commands import _after
 from lnp_edge.experiments.executors import processes
@@ -157,6 +157,36 @@ def test_a_table_keeps_every_digit_in_a_narrow_terminal(capsys, monkeypatch, wid
     assert list(chain(*cells)) == " ".join(row[1:]).split() and max(map(len, lines)) <= width
     assert [len(line.split()) for line in lines if "ridge" in line] == [4] + [3] * (len(cells) - 1)
     assert (len(cells) == 1) == (width == 160)
+
+
+MEASURED = ["network", "N", "a step", "tables, B"], [["own [x]|\x1b.onnx", "40", "1,000", "9"], ["b", "256", "2", ""]]
+
+
+def test_what_was_measured_is_markdown_in_a_pipe(capsys):
+    print_measured(*MEASURED, (0,), 2)
+    said = capsys.readouterr().out.splitlines()
+    assert said[:2] == ["| network | N | a step | tables, B |", "| --- | ---: | ---: | ---: |"]
+    assert said[2:] == [r"| own [x]\|\x1b.onnx | 40 | 1,000 | 9 |", "| b | 256 | 2 |  |", ""]
+
+
+@pytest.mark.parametrize("width", [34, 80])
+def test_what_was_measured_is_aligned_at_a_terminal(capsys, monkeypatch, width):
+    monkeypatch.setattr(console, "out", Console(highlight=False, width=width, force_terminal=True, no_color=True))
+    print_measured(*MEASURED, (0,), 2)
+    said = re.sub(r"\x1b\[[0-9;]*m", "", capsys.readouterr().out).splitlines()
+    named = [line for line in said if line.lstrip().startswith(("network", "own", "b "))]
+    assert [line.split()[:2] for line in named] == [["network", "N"], [r"own", r"[x]|\x1b.onnx"], ["b", "256"]] * (
+        len(named) // 3
+    )
+    assert (len(named) == 3) == (width == 80) and "1,000" in "".join(said) and max(map(len, said)) <= width
+
+
+def test_words_in_the_last_column_are_folded_at_a_terminal(capsys, monkeypatch):
+    monkeypatch.setattr(console, "out", Console(highlight=False, width=34, force_terminal=True, no_color=True))
+    print_measured(["network", "parts"], [["a", "`leak` 1,000, `fire` 900, `encode` 800"]], (0, 1), 1)
+    assert [line.split() for line in capsys.readouterr().out.splitlines()] == [
+        ["a", "`leak`", "1,000,", "`fire`", "900,"], ["`encode`", "800"], [],
+    ]  # fmt: skip
 
 
 SENTENCE = "stopped after 60 epochs: that is too few to converge [or so], or to tell: raise train.epochs (now 60)"

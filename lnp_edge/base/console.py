@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -108,8 +108,8 @@ def print_trimmed(what: RenderableType) -> None:
 def print_table(title: str, columns: list[str], rows: list[list[str]]) -> None:
     """Print a table whose first column is aligned left and whose other columns are aligned right.
 
-    In a narrow terminal the words of a heading stand below each other. Columns that still do not fit follow
-    in a table of their own, with the first column again: no cell is cut.
+    In a narrow terminal the words of a heading stand below each other, but for the first column's. Columns that
+    still do not fit follow in a table of their own, with the first column again: no cell is cut.
     """
 
     def part(chosen: list[int]) -> Table:
@@ -125,7 +125,7 @@ def print_table(title: str, columns: list[str], rows: list[list[str]]) -> None:
         return out.measure(part(chosen), options=out.options.update(width=UNBOUNDED)).maximum <= out.width
 
     if not fits(list(range(len(columns)))):
-        columns = [column.replace(" ", "\n") for column in columns]
+        columns = [columns[0], *(column.replace(" ", "\n") for column in columns[1:])]
     shown = [0]
     for k in range(1, len(columns)):
         if len(shown) > 1 and not fits([*shown, k]):
@@ -133,6 +133,35 @@ def print_table(title: str, columns: list[str], rows: list[list[str]]) -> None:
             shown, title = [0], ""
         shown.append(k)
     print_trimmed(part(shown))
+
+
+def markdown(columns: Sequence[str], rows: Sequence[Sequence[str]], words: Sequence[int] = (0,)) -> list[str]:
+    """The lines of a table in Markdown. words : the columns that are no numbers, aligned left"""
+    cells = [[ascii_only(cell).replace("|", "\\|") for cell in row] for row in rows]
+    ruler = ["---" if k in words else "---:" for k in range(len(columns))]
+    return [f"| {' | '.join(row)} |" for row in (columns, ruler, *cells)]
+
+
+def print_measured(columns: Sequence[str], rows: Sequence[Sequence[str]], words: Sequence[int], keys: int) -> None:
+    """Print a table for people at a terminal, and in Markdown, as docs hold it, to a file or a pipe.
+
+    words : as in `markdown`; a last column of words is folded
+    keys : how many columns name a row: at a terminal they are one, which no part of a wide table lacks
+    """
+    if not out.is_terminal:
+        for line in [*markdown(columns, rows, words), ""]:
+            out.print(line, soft_wrap=True, markup=False)
+        return
+    widths = [max(len(ascii_only(row[k])) for row in (columns, *rows)) for k in range(keys)]
+
+    def named(row: Sequence[str]) -> str:
+        return "  ".join(ascii_only(cell).ljust(width) for cell, width in zip(row, widths, strict=False)).rstrip()
+
+    if len(columns) - 1 in words:
+        print_trimmed(listing([[Text(named(row)), Text(ascii_only(row[-1]))] for row in rows]))
+    else:
+        print_table("", [named(columns), *columns[keys:]], [[named(row), *row[keys:]] for row in rows])
+    out.print()
 
 
 def listing(rows: list[list[Text]]) -> Table:

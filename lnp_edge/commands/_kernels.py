@@ -20,7 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lnp_edge import boards, config
-from lnp_edge.base.console import ascii_only, counted, note
+from lnp_edge.base.console import counted, note
 from lnp_edge.base.errors import BoardError, ConfigError, DataError
 from lnp_edge.commands import _forced, _measure, _qemu
 from lnp_edge.experiments.executors import Executor, in_process
@@ -336,39 +336,45 @@ def of_file(
     return found
 
 
-def lines(rows: list[Row], trained: list[tuple[Row, BoardCost]]) -> list[str]:
-    """What was measured as tables in Markdown: docs/performance.md holds them as they are printed."""
-    model = [
-        [*_of(r), f"{r.spikes:.1f}", f"{r.events:.0f}", whole(r.step), _if_any(r.all_fire), _if_any(r.digest),
-         whole(r.tables + r.code), whole(r.state)]
-        for r in rows
-    ]  # fmt: skip
-    found = list[str]()
+LEAST = 10  # instructions of a step in a function that a table names
+WORDS, KEYS = (0, 2, 3), 4  # of the tables below: the columns that are no numbers, and those that name a row
+
+
+def tables(rows: list[Row], trained: list[tuple[Row, BoardCost]]) -> Iterator[tuple[list[str], list[list[str]]]]:
+    """The columns and the rows of what was measured of the workload and of networks: docs/performance.md has them."""
+    keys = ["model", "N", "core", "compiler"]
     if rows:
-        found += [*table(
-            ("model", "N", "core", "compiler", "spikes", "events", "a step", "all fire", "digest", "tables + step, B",
-             "state, B"), model,
-        ), ""]  # fmt: skip
+        counts = ["spikes", "events", "a step", "all fire", "digest", "tables + step, B", "state, B"]
+        yield [*keys, *counts], [
+            [*_of(r), f"{r.spikes:.1f}", f"{r.events:.0f}", whole(r.step), _if_any(r.all_fire), _if_any(r.digest),
+             whole(r.tables + r.code), whole(r.state)]
+            for r in rows
+        ]  # fmt: skip
     if trained:
-        other = [
+        counts = ["spikes", "events", "a step", "all fire", "a window", "a second", "tables + step, B", "state, B"]
+        yield [*keys, *counts], [
             [*_of(r), f"{r.spikes:.1f}", f"{r.events:.0f}", whole(r.step), whole(r.all_fire), counted(cost.a_window),
              counted(cost.a_second), whole(r.tables + r.code), whole(r.state)]
             for r, cost in trained
         ]  # fmt: skip
-        found += [*table(
-            ("network", "N", "core", "compiler", "spikes", "events", "a step", "all fire", "a window",
-             "a second", "tables + step, B", "state, B"), other,
-        ), ""]  # fmt: skip
-    every = [*rows, *(row for row, _ in trained)]
-    names = list(dict.fromkeys(name for row in every for name in row.parts))
-    parts = [[*_of(r), *(whole(r.parts.get(name, 0)) for name in names)] for r in every]
-    found += [*table(("model", "N", "core", "compiler", *(f"`{name}`" for name in names)), parts), ""]
-    found += dict.fromkeys(f"* {r.compiler}, {r.core}: {r.version}, `{r.flags}`" for r in every)
-    short = [r for r in every if r.all_fire > 0 and r.fired < r.neurons]
-    found += dict.fromkeys(
+
+
+def parts(rows: list[Row]) -> tuple[list[str], list[list[str]]]:
+    """The same of the functions that the instructions of a step are in, the most first."""
+    found = []
+    for r in rows:
+        most = sorted(((name, n) for name, n in r.parts.items() if n >= LEAST), key=lambda part: -part[1])
+        found.append([*_of(r), ", ".join(f"`{name}` {whole(n)}" for name, n in most)])
+    return ["model", "N", "core", "compiler", f"functions with {LEAST} instructions of a step and more"], found
+
+
+def notes(rows: list[Row]) -> Iterator[str]:
+    """What compiled each row, and of which models not all neurons fired when they were forced to."""
+    yield from dict.fromkeys(f"* {r.compiler}, {r.core}: {r.version}, `{r.flags}`" for r in rows)
+    short = [r for r in rows if r.all_fire > 0 and r.fired < r.neurons]
+    yield from dict.fromkeys(
         f"* {r.model}: at most {r.fired} of {r.neurons} neurons fired in a forced step" for r in short
     )
-    return found
 
 
 def _of(row: Row) -> list[str]:
@@ -381,10 +387,3 @@ def whole(value: float) -> str:
 
 def _if_any(value: float) -> str:
     return whole(value) if value else ""
-
-
-def table(columns: tuple[str, ...], rows: list[list[str]], words: tuple[int, ...] = (0, 2, 3)) -> list[str]:
-    """A table in Markdown. words : the columns that are no numbers"""
-    cells = [[ascii_only(cell).replace("|", "\\|") for cell in row] for row in rows]
-    ruler = ["---" if k in words else "---:" for k in range(len(columns))]
-    return [f"| {' | '.join(row)} |" for row in (columns, ruler, *cells)]

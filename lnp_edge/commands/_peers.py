@@ -16,7 +16,7 @@ None of them is imported: the files of their wheels are read.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from contextlib import closing
 from dataclasses import dataclass
 from importlib.metadata import version as release
@@ -350,23 +350,34 @@ def _without_libc(text: str) -> str:
     return text.replace("#include <eml_log.h>", '#include "eml_log.h"')
 
 
-def lines(rows: list[Row]) -> list[str]:
-    """What was measured as a table in Markdown, and whether the aims are met: docs/performance.md holds it."""
-    base = {row.compiler: row.step for row in rows if row.title == OURS[0][0]}
-    cells = [
+WORDS, KEYS = (0, 3), 4  # of the table: the columns that are no numbers, and those that name a row
+
+
+def table(rows: list[Row]) -> tuple[list[str], list[list[str]]]:
+    """The columns and the rows of what was measured: docs/performance.md has them."""
+    ours = _ours(rows)
+    columns = ["network", "N", "synapses", "compiler", "spikes", "a step", "times ours", "tables + step, B"]
+    return columns, [
         [r.title, str(r.neurons), _kernels.whole(r.synapses), r.compiler, f"{r.spikes:.1f}", _kernels.whole(r.step),
-         f"{r.step / base[r.compiler]:.1f}", _kernels.whole(r.size)]
+         f"{r.step / ours[r.compiler]:.1f}", _kernels.whole(r.size)]
         for r in rows
     ]  # fmt: skip
-    columns = ("network", "N", "synapses", "compiler", "spikes", "a step", "times ours", "tables + step, B")
-    found = [*_kernels.table(columns, cells, (0, 3)), ""]
-    found += dict.fromkeys(f"* {r.compiler}: {r.version}, `{r.flags}`" for r in rows)
-    found.append(f"* {', '.join(f'{package} {wanted}' for package, wanted in READ.items())}")
+
+
+def notes(rows: list[Row]) -> Iterator[str]:
+    """What compiled the rows, the packages that were read, and whether the aims are met."""
+    ours = _ours(rows)
+    yield from dict.fromkeys(f"* {r.compiler}: {r.version}, `{r.flags}`" for r in rows)
+    yield f"* {', '.join(f'{package} {wanted}' for package, wanted in READ.items())}"
     for peer, aim in AIMS.items():
         times: dict[str, list[float]] = {}
         for r in rows:
             if r.title.startswith(peer) and r.neurons == N:
-                times.setdefault(r.compiler, []).append(r.step / base[r.compiler])
+                times.setdefault(r.compiler, []).append(r.step / ours[r.compiler])
         said = [f"{min(k):.1f} with {chain}, {'met' if min(k) >= aim else 'missed'}" for chain, k in times.items()]
-        found.append(f"* {peer}, at least {aim} times the instructions of our sparse network: {'; '.join(said)}")
-    return found
+        yield f"* {peer}, at least {aim} times the instructions of our sparse network: {'; '.join(said)}"
+
+
+def _ours(rows: list[Row]) -> dict[str, float]:
+    """The instructions of a step of our network, by compiler."""
+    return {row.compiler: row.step for row in rows if row.title == OURS[0][0]}

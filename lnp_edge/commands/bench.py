@@ -16,7 +16,7 @@ from pathlib import Path
 
 import numpy as np
 
-from lnp_edge.base.console import bars, note, out, print_table
+from lnp_edge.base.console import bars, note, out, print_measured, print_table, say
 from lnp_edge.commands import _given, _own_boards
 from lnp_edge.experiments.executors import for_jobs, processes
 
@@ -193,8 +193,12 @@ def _kernels(args: argparse.Namespace) -> int:
         more = [vars(row) | {"a_window": cost.a_window, "a_second": cost.a_second} for row, cost in trained]
         print(json.dumps({"workload": [vars(row) for row in rows], "trained": more}))
         return 0
-    for line in _kernels.lines(rows, trained):
-        out.print(line, soft_wrap=True, markup=False)
+    every = [*rows, *(row for row, _ in trained)]
+    for columns, cells in _kernels.tables(rows, trained):
+        print_measured(columns, cells, _kernels.WORDS, _kernels.KEYS)
+    print_measured(*_kernels.parts(every), (*_kernels.WORDS, _kernels.KEYS), _kernels.KEYS)
+    for line in _kernels.notes(every):
+        say(line)
     return 0
 
 
@@ -213,8 +217,9 @@ def _peers(args: argparse.Namespace) -> int:
     if args.json:
         print(json.dumps([vars(row) for row in rows]))
         return 0
-    for line in _peers.lines(rows):
-        out.print(line, soft_wrap=True, markup=False)
+    print_measured(*_peers.table(rows), _peers.WORDS, _peers.KEYS)
+    for line in _peers.notes(rows):
+        say(line)
     return 0
 
 

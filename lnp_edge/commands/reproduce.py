@@ -22,7 +22,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lnp_edge import boards, config
-from lnp_edge.base.console import note, print_table, say
+from lnp_edge.base.console import markdown, note, print_table, say
 from lnp_edge.base.errors import ConfigError
 from lnp_edge.base.files import write_whole
 from lnp_edge.commands import _measure
@@ -362,8 +362,7 @@ def _write(
     head = f"`lnp reproduce {' '.join(filter(None, asked))}`, {' to '.join(sorted({days[0], days[-1]}))}, {machine()}."
     lines = [head, "", f"{title}.", ""]
     for columns, cells in tables:
-        ruled = [columns, ["---", *["---:"] * (len(columns) - 1)], *cells]
-        lines += [*("| " + " | ".join(line) + " |" for line in ruled), ""]
+        lines += [*markdown(columns, cells), ""]
     lines += [f"* {one}" for one in said] + [""] * bool(said)
     write_whole(stem.with_name(f"{stem.name}.md"), "\n".join(lines).encode())
     counted = [row for row in rows if row.costs]

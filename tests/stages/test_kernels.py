@@ -12,6 +12,7 @@ from naive import Naive
 from tiny import ALL, tiny_counts, tiny_model
 
 from lnp_edge import boards
+from lnp_edge.base.console import markdown
 from lnp_edge.cli import main
 from lnp_edge.commands import _costs, _forced, _kernels, _measure
 from lnp_edge.commands._cost_report import verdict
@@ -134,7 +135,7 @@ def test_the_command_prints_the_rows_of_a_model_of_ones_own(real, monkeypatch, c
     assert [row["spikes"] for row in found["trained"]] == len(kinds) * [_kernels.activity(model, rows, 0)[0]]
     assert main(["bench", "--kernels", str(real)]) == 0
     said = capsys.readouterr().out.splitlines()
-    assert said[0].startswith("| network | N |") and said[2].startswith("| own.onnx | 40 | cortex-m4 | zig |")
+    assert said[0].startswith("| model | N |") and said[2].startswith("| own.onnx | 40 | cortex-m4 | zig |")
     assert not any("cuba_lif" in line for line in said)
 
 
@@ -145,7 +146,7 @@ def test_a_model_without_windows_is_refused(real, capsys):
 
 
 def test_no_name_of_a_file_breaks_a_row_or_reaches_the_terminal():
-    assert _kernels.table(("network",), [["a|b\x1b[31m.onnx"]])[2] == r"| a\|b\x1b[31m.onnx |"
+    assert markdown(["network"], [["a|b\x1b[31m.onnx"]])[2] == r"| a\|b\x1b[31m.onnx |"
 
 
 # ---- forced steps

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from html import escape
 from pathlib import Path
 
-from lnp_edge.base.console import counted
+from lnp_edge.base.console import counted, markdown
 from lnp_edge.base.files import write_whole
 from lnp_edge.experiments.evidence.statistics import Estimate, paired, values
 from lnp_edge.experiments.rows import COSTS
@@ -57,9 +57,7 @@ class Table:
         return f"<h3>{escape(self.title)}</h3>\n<table><tr>{head}</tr>\n" + "\n".join(lines) + "</table>"
 
     def markdown(self) -> str:
-        rows = [[cell.replace("|", r"\|") for cell in row] for row in self.rows]
-        lines = ["| " + " | ".join(line) + " |" for line in (self.columns, ["---"] * len(self.columns), *rows)]
-        return f"{self.title}\n\n" + "\n".join(lines) + "\n"
+        return f"{self.title}\n\n" + "\n".join(markdown(self.columns, self.rows)) + "\n"
 
 
 def comparison(
