@@ -112,3 +112,15 @@ def test_run_says_how_to_go_on_where_torch_without_cuda_cannot_be_had(tmp_path):
     what, try_next = done.stderr.splitlines()
     assert "without CUDA did not come from https://download.pytorch.org" in what
     assert f"({python} -m pip install torch==" in try_next
+
+
+def test_a_package_that_a_release_of_debian_lacks_keeps_no_other_one_away(tmp_path, monkeypatch):
+    install = runpy.run_path(str(ROOT / "run"))["debian_packages"]
+    monkeypatch.setitem(install.__globals__, "of_boards", dict)
+    monkeypatch.setattr(os, "geteuid", lambda: 0)
+    monkeypatch.setenv("PATH", str(tmp_path))
+    apt = tmp_path / "apt-get"
+    apt.write_text(f'#!/bin/sh\ncase "$*" in *frama-c-base*) exit 100 ;; esac\necho "$@" >> {tmp_path}/done\n')
+    apt.chmod(0o755)
+    install(slow=True)
+    assert {"cmake", "g++", "why3", "cvc4"} < set((tmp_path / "done").read_text().split())
