@@ -255,7 +255,9 @@ class _Tangents:
 
     def orthonormal(self) -> Floats:
         """Make the vectors orthonormal again. Returns the growth of each, [k]."""
-        q, r = linalg.qr(self.q, mode="economic", check_finite=False, lwork=self._lwork)
+        qr, tau, *_ = linalg.lapack.dgeqrf(self.q, lwork=self._lwork)
+        r = np.triu(qr[: len(tau)])
+        q, *_ = linalg.lapack.dorgqr(qr, tau, lwork=self._lwork, overwrite_a=True)
         grown = np.abs(np.diagonal(r))
         # A vector that has vanished has no direction: it does not change a spike.
         dead = grown <= DEAD * np.sqrt(np.square(r).sum(0))
