@@ -27,7 +27,7 @@ PEERS = _read(*READ)
 MCU = "pip install ziglang unicorn pyelftools"
 
 INSTALL = {
-    "cc": "sudo apt-get install gcc",
+    "cc": "sudo apt-get install gcc libc6-dev",
     "make": "sudo apt-get install make",
     "arm-none-eabi-gcc": "sudo apt-get install gcc-arm-none-eabi",
     "qemu-system-arm": "sudo apt-get install qemu-system-arm",
