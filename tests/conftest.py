@@ -30,10 +30,14 @@ hypothesis.settings.load_profile("lnp")
 
 
 def need(*tools: str) -> None:
-    """Skip without these programs or Python packages; where the variable CI is set, their absence is a failure."""
-    missing = [tool for tool in tools if not (shutil.which(tool) or find_spec(tool))]
+    """Skip without these programs, Python packages or /files; where the variable CI is set, that is a failure."""
+    missing = [tool for tool in tools if not _is_there(tool)]
     if missing:
         (pytest.fail if os.environ.get("CI") else pytest.skip)(f"not installed: {', '.join(missing)}")
+
+
+def _is_there(tool: str) -> bool:
+    return os.path.exists(tool) if os.path.isabs(tool) else bool(shutil.which(tool) or find_spec(tool))
 
 
 @pytest.fixture(autouse=True, scope="session")

@@ -1,12 +1,10 @@
 """Libraries of lnp generate --as, as test_exports*.py build them, and what the reference decides."""
 
-import shutil
 import subprocess
 from dataclasses import replace
 from functools import cache
 
 import numpy as np
-import pytest
 from tiny import tiny_counts, tiny_model
 
 from lnp_edge.firmware_gen import library
@@ -50,13 +48,6 @@ def made_in(folder):
         return at
 
     return made
-
-
-def there(*programs):
-    """Skip without one of these programs: not every machine has CMake and a C++ compiler."""
-    missing = [program for program in programs if not shutil.which(program)]
-    if missing:
-        pytest.skip(f"not installed: {', '.join(missing)}")
 
 
 def run(*command, **more):

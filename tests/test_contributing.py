@@ -55,6 +55,20 @@ def house(request, tmp_path_factory):
     return folder
 
 
+def test_a_tool_that_is_missing_is_a_failure_where_ci_is_set(monkeypatch):
+    monkeypatch.setenv("CI", "true")
+    for what in ("no-such-tool", "/no/such/header.h"):
+        with pytest.raises(pytest.fail.Exception, match=what):
+            need("pytest", __file__, what)
+    monkeypatch.delenv("CI")
+    with pytest.raises(pytest.skip.Exception):
+        need("no-such-tool")
+    skips = [
+        path.name for path in ROOT.glob("tests/**/test_*.py") if re.search(r"skip\(.*not installed", path.read_text())
+    ]
+    assert set(skips) <= {"test_c_other_cores.py", "test_contracts.py", "test_rivals.py"}
+
+
 def test_the_six_recipes_are_there_and_change_no_file():
     packages = ("neurons", "datasets", "pruning", "frontends", "readers")
     kinds = ("boards/", *(f"lnp_edge/{package}/" for package in packages))

@@ -3,14 +3,13 @@
 Debian's hex of Optiboot has 20 bytes more than its chip has room for, so that it is compiled here, without blinking.
 """
 
-import shutil
 import subprocess
 from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from conftest import need_for
+from conftest import need, need_for
 from test_build import assert_runs_like_the_oracle
 
 from lnp_edge import boards
@@ -43,10 +42,7 @@ def optiboot(folder):
 @pytest.fixture
 def arduino(tmp_path, monkeypatch):
     """arduino(board) -> the port of one that has but its boot loader, and a function that ends it: returns its flash"""
-    missing = [name for name in ("avrdude", "gcc") if not shutil.which(name)]
-    missing += [str(path) for path in (LOADERS, HEADER) if not path.exists()]
-    if missing:
-        pytest.skip(f"not installed: {', '.join(missing)}")
+    need("avrdude", "gcc", str(LOADERS), str(HEADER))
     get = boards.get
     # Of a board that has any patience.
     monkeypatch.setattr(boards, "get", lambda name: replace(b := get(name), opens_ms=b.opens_ms and 1000 * PATIENCE))

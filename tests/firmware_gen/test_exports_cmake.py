@@ -9,7 +9,7 @@ from functools import cache
 
 import pytest
 from conftest import need
-from exported import CUT, FOREIGN, WARNINGS, decided, made_up, model, rows, run, there
+from exported import CUT, FOREIGN, WARNINGS, decided, made_up, model, rows, run
 from tiny import tiny_stack
 
 from lnp_edge.firmware_gen import library
@@ -63,7 +63,7 @@ def other_model():
 @pytest.mark.slow
 @pytest.mark.parametrize("find", [False, True], ids=["subproject", "find_package"])
 def test_two_libraries_in_a_cmake_program_in_cpp(made, tmp_path, find):
-    there("cmake", "gcc", "g++")
+    need("cmake", "gcc", "g++")
     folder = made("cmake").parent
     made("cmake", "gait", other_model())
     flags = " ".join((*WARNINGS, *FOREIGN))
@@ -243,7 +243,7 @@ EXAMPLES = {"zephyr": "samples/blink", "esp-idf": "examples/blink"}
 @pytest.mark.slow
 @pytest.mark.parametrize("kind", FRAMEWORKS)
 def test_the_example_of_a_framework_builds_as_it_stands_and_decides(made, tmp_path, kind):
-    there("cmake", "gcc", "g++")
+    need("cmake", "gcc", "g++")
     for path, text in FRAMEWORKS[kind].items():
         (tmp_path / "frame work" / path).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / "frame work" / path).write_text(textwrap.dedent(text).lstrip().replace("CUT", str(CUT)))

@@ -9,7 +9,8 @@ from pathlib import Path
 from xml.etree import ElementTree
 
 import pytest
-from exported import CUT, FOREIGN, decided, made_up, model, rows, run, there
+from conftest import need
+from exported import CUT, FOREIGN, decided, made_up, model, rows, run
 
 from lnp_edge.firmware_gen import library
 
@@ -68,7 +69,7 @@ def sketch(folder, tmp_path, of):
 @pytest.mark.slow
 @pytest.mark.parametrize("kind", ["arduino", "platformio"])
 def test_the_sketch_lights_the_led_when_the_reference_decides(made, tmp_path, kind):
-    there("gcc", "g++")
+    need("gcc", "g++")
     (tmp_path / "Arduino.h").write_text(ARDUINO_H)
     (tmp_path / "core.cpp").write_text(CORE)
     objects = sketch(made(kind), tmp_path, ("", "-O1", "-fshort-enums", "-funsigned-char", f"-I{tmp_path}"))
@@ -82,9 +83,7 @@ AVR_CORE = Path("/usr/share/arduino/hardware/arduino/avr")  # of Debian's arduin
 @pytest.mark.slow
 def test_the_arduino_library_compiles_with_the_core_of_avr(made, tmp_path):
     """An int of 16 bits, and a compiler of 2015."""
-    there("avr-gcc")
-    if not AVR_CORE.is_dir():
-        pytest.skip("not installed: arduino-core-avr")
+    need("avr-gcc", str(AVR_CORE))
     core = (f"-I{AVR_CORE / 'cores/arduino'}", f"-I{AVR_CORE / 'variants/mega'}")
     of = (
         "avr-",
@@ -218,7 +217,7 @@ def listed(folder, category, template=False):
 @pytest.mark.slow
 def test_the_component_of_a_pack_builds_and_decides(made, tmp_path):
     """As CMSIS-Toolbox builds it: the files that the pack lists, and nothing else of it."""
-    there("gcc", "arm-none-eabi-gcc")
+    need("gcc", "arm-none-eabi-gcc")
     folder, device = made("cmsis-pack"), tmp_path / "de vice"
     run("python3", "-m", "zipfile", "-c", tmp_path / f"{PACK}.pack", *sorted(folder.iterdir()))
     with zipfile.ZipFile(tmp_path / f"{PACK}.pack") as pack:

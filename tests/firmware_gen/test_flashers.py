@@ -4,7 +4,6 @@ import json
 import os
 import re
 import shlex
-import shutil
 import socket
 import struct
 import subprocess
@@ -308,12 +307,6 @@ def chip():
         one.close()
 
 
-def real(program):
-    """Skip without this flash tool."""
-    if not shutil.which(program):
-        pytest.skip(f"not installed: {program}")
-
-
 @pytest.mark.slow
 def test_pyocd_knows_the_target_of_every_board_without_a_pack():
     need("pyocd")
@@ -328,7 +321,7 @@ def test_pyocd_knows_the_target_of_every_board_without_a_pack():
 @pytest.mark.slow
 @pytest.mark.parametrize("name", [name for name in boards.names() if "openocd" in boards.get(name).tools])
 def test_openocd_reads_the_configuration_of_a_board(name):
-    real("openocd")
+    need("openocd")
     found = boards.get(name).tools["openocd"]
     command = ["openocd", "-f", found["interface"], "-f", found["target"], "-c", "noinit", "-c", "shutdown"]
     done = subprocess.run(command, capture_output=True, text=True)
@@ -340,7 +333,7 @@ PTY = {"stm32flash": {"mode": "8n1"}}  # a pty has no parity
 
 @pytest.mark.slow
 def test_stm32flash_writes_through_a_boot_rom_and_the_board_then_answers(flashed_as, firmware, chip, capsys):
-    real("stm32flash")
+    need("stm32flash")
     rom, folder = chip(program=firmware("host")), flashed_as("nucleo-f401re", PTY)
     assert main(["flash", str(folder), "--port", rom.port]) == 0, capsys.readouterr().err
     data = elf.flash_bytes(folder / "build/gcc/lnp_net.elf", ORIGIN)
@@ -352,7 +345,7 @@ def test_stm32flash_writes_through_a_boot_rom_and_the_board_then_answers(flashed
 
 @pytest.mark.slow
 def test_stm32flash_tells_another_chip_before_it_writes(flashed_as, chip, capsys):
-    real("stm32flash")
+    need("stm32flash")
     rom, folder = chip(product=0x0413), flashed_as("nucleo-f401re", PTY)
     assert main(["flash", str(folder), "--port", rom.port]) == 2
     assert "is 0x413, as on disco-f407" in capsys.readouterr().err and rom.writes == 0
@@ -377,7 +370,7 @@ def test_the_chip_is_read_from_what_a_tool_prints(name):
 @pytest.mark.slow
 @pytest.mark.parametrize("writes", [0, 1, 7])
 def test_a_board_whose_power_fails_while_stm32flash_writes_is_not_flashed(flashed_as, chip, writes, capsys):
-    real("stm32flash")
+    need("stm32flash")
     rom, folder = chip(dies_after=writes), flashed_as("nucleo-f401re", PTY)
     assert main(["flash", str(folder), "--port", rom.port]) == 2
     what, state = capsys.readouterr().err.splitlines()
@@ -389,7 +382,7 @@ def test_a_board_whose_power_fails_while_stm32flash_writes_is_not_flashed(flashe
 
 @pytest.mark.slow
 def test_a_bit_that_flash_does_not_take_is_found_by_stm32flash(flashed_as, chip, capsys):
-    real("stm32flash")
+    need("stm32flash")
     rom, folder = chip(wrong_at=300), flashed_as("nucleo-f401re", PTY)
     assert main(["flash", str(folder), "--port", rom.port]) == 2
     assert "Failed to verify at address 0x0800012c" in capsys.readouterr().err
@@ -397,7 +390,7 @@ def test_a_bit_that_flash_does_not_take_is_found_by_stm32flash(flashed_as, chip,
 
 @pytest.mark.slow
 def test_no_boot_rom_at_the_port_means_that_nothing_was_written(flashed_as, capsys):
-    real("stm32flash")
+    need("stm32flash")
     folder = flashed_as("nucleo-f401re", PTY)
     line, other = os.openpty()
     try:
@@ -435,7 +428,7 @@ def boot_loader():
 @pytest.mark.slow
 def test_a_bossac_that_knows_no_nrf52_wrote_nothing(flashed_as, boot_loader, capsys):
     """Debian's. Arduino's own, which does, is in no package."""
-    real("bossac")
+    need("bossac")
     folder = flashed_as("nucleo-f401re", {"bossac": {}})
     for loader, why in ((boot_loader, "Device unsupported"), ("/dev/no-such", "No device found on /dev/no-such")):
         assert main(["flash", str(folder), "--port", "/dev/null", "--loader", loader]) == 2
@@ -468,7 +461,7 @@ def machine():
 @pytest.mark.parametrize("name", ["mps2-an386", "netduinoplus2", "hifive1"])
 def test_gdb_loads_an_image_into_a_machine_that_then_answers(flashed_as, machine, capsys, name):
     need_for(name)
-    real("gdb-multiarch")
+    need("gdb-multiarch")
     server, port = machine(boards.get(name))
     folder = flashed_as(name, {"gdb": {"server": server}})
     assert main(["flash", str(folder), "--port", port]) == 0, capsys.readouterr().err
@@ -478,7 +471,7 @@ def test_gdb_loads_an_image_into_a_machine_that_then_answers(flashed_as, machine
 
 @pytest.mark.slow
 def test_gdb_without_a_server_wrote_nothing(flashed_as, capsys):
-    real("gdb-multiarch")
+    need("gdb-multiarch")
     folder = flashed_as("mps2-an386", {"gdb": {"server": "localhost:9"}})
     assert main(["flash", str(folder), "--port", "/dev/null"]) == 2
     what, state = capsys.readouterr().err.splitlines()

@@ -7,10 +7,10 @@ spikes are visited by the number of their neuron, not by the lowest bit that is 
 
 import os
 import re
-import shutil
 import subprocess
 
 import pytest
+from conftest import need
 from tiny import MODELS
 
 from lnp_edge import boards
@@ -35,12 +35,12 @@ HEAD = '#include "__fc_builtin.h"\nvolatile uint32_t any;\n'
 
 def alarms(folder, files, sources, *options):
     """How many Eva raises, and whether each assertion of the harness is proved."""
-    program = shutil.which("frama-c") or pytest.skip("frama-c is not installed: apt-get install frama-c-base")
+    need("frama-c")
     for name, text in files.items():
         (folder / name).write_text(GNU.sub("", text))
     words = ["-eva", "-machdep", "gcc_x86_64", "-cpp-extra-args=-I. -U__GNUC__", "-main", "main", *options]
     environment = os.environ | {"PWD": str(folder)}  # which it takes for the folder that it is in
-    command = [program, *words, "prove.c", *sources]
+    command = ["frama-c", *words, "prove.c", *sources]
     done = subprocess.run(
         command, cwd=folder, env=environment, capture_output=True, text=True, timeout=900, check=False
     )
