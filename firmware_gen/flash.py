@@ -75,6 +75,28 @@ class Job:
         return " && ".join([f"cd {shlex.quote(str(self.folder))}", *map(shlex.join, self.called)])
 
     @property
+    def unknown(self) -> list[tuple[str, str, str]]:
+        """Each word that stands in the commands for what is not known, what that is, and how to name it."""
+        recover = self.tool.recover
+        drive = f"no drive {self.values.get('label', '')} is mounted", f"{recover}; or name the folder: --drive DIR"
+        words = {
+            "port": (PORT, "no port is known", "name the board's port: --port /dev/ttyACM0"),
+            "loader": (LOADER, "no port of a boot loader is known", f"{recover}; its port is --loader /dev/ttyACM0"),
+            "drive": (DRIVE, *drive),
+        }
+        return [found for word, found in words.items() if self.tool.asks(word) and self.values[word] == found[0]]
+
+    @property
+    def missing(self) -> list[str]:
+        """What keeps it from running, a sentence each: what is not known, and the first program that is not there."""
+        said = [f"{word} stands for what the tool needs: {what}; {hint}" for word, what, hint in self.unknown]
+        try:
+            _programs(self)
+        except BoardError as e:
+            said.append(f"{e.what}: {e.try_next}")
+        return said
+
+    @property
     def receipt(self) -> Path:
         return self.image.with_suffix(".flashed.json")
 
@@ -123,21 +145,9 @@ def flash(job: Job) -> dict[str, object]:
 
     Raises BoardError, which says in what state the board may be, and what to do.
     """
-    recover = job.tool.recover
-    for word, value, what, hint in (
-        ("port", PORT, "no port is known", "name the board's port: --port /dev/ttyACM0"),
-        ("loader", LOADER, "no port of a boot loader is known", f"{recover}; its port is --loader /dev/ttyACM0"),
-        (
-            "drive",
-            DRIVE,
-            f"no drive {job.values.get('label', '')} is mounted",
-            f"{recover}; or name the folder: --drive DIR",
-        ),
-    ):
-        if job.tool.asks(word) and job.values[word] == value:
-            raise ConfigError(f"{what}, and {job.tool.name} needs one", hint)
-    # What writes comes first: where nothing is installed, that is the program to be named.
-    programs = {command[0]: _program(job, command[0]) for command in (*job.commands, *job.called)}
+    for _, what, hint in job.unknown:
+        raise ConfigError(f"{what}, and {job.tool.name} needs one", hint)
+    programs = _programs(job)
     chip = _identify(job, programs[job.identify[0]]) if job.identify else None
     job.receipt.unlink(missing_ok=True)  # that of an older flashing is no longer true
     job.copy.unlink(missing_ok=True)
@@ -216,6 +226,11 @@ def find_program(name: str) -> str:
     """The path of a program, "" if there is none."""
     beside = str(Path(sys.executable).parent)  # of pip, where that is not on the path
     return shutil.which(name) or shutil.which(name, path=beside) or ""
+
+
+def _programs(job: Job) -> dict[str, str]:
+    """The paths of its programs. Raises BoardError, first of what writes: where nothing is installed, it is named."""
+    return {command[0]: _program(job, command[0]) for command in (*job.commands, *job.called)}
 
 
 def _program(job: Job, name: str) -> str:

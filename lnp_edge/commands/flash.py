@@ -15,7 +15,7 @@ from contextlib import closing
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from lnp_edge.base.console import out
+from lnp_edge.base.console import note, out
 from lnp_edge.base.errors import ConfigError, LinkError
 from lnp_edge.base.files import read_bounded
 from lnp_edge.commands import _device, _given, _own_boards
@@ -43,7 +43,9 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--loader", type=_device.port, help="serial port of its boot loader, if that is another")
     what = "where the drive of a UF2 boot loader is mounted"
     parser.add_argument("--drive", type=_given.text, metavar="DIR", help=what)
-    parser.add_argument("--dry-run", action="store_true", help="print the flash command without running it")
+    parser.add_argument(
+        "--dry-run", action="store_true", help="print the flash command, and what it lacks, without running it"
+    )
 
 
 def run(args: argparse.Namespace) -> int:
@@ -61,6 +63,8 @@ def run(args: argparse.Namespace) -> int:
     job = prepare(args.folder, args.tool or "", args.port or "", args.loader or "", args.drive or "")
     if args.dry_run:
         out.print(job.shown, soft_wrap=True, markup=False)
+        for line in job.missing:
+            note(line)
         return 0
     port = args.port or (_only_port() if manifest.serves or job.tool.asks("port") else "")
     if port != (args.port or ""):

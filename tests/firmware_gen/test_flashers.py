@@ -7,6 +7,7 @@ import shlex
 import socket
 import struct
 import subprocess
+import sys
 import threading
 import tomllib
 import tty
@@ -216,6 +217,25 @@ def test_a_dry_run_prints_the_command_and_runs_nothing(flashed_as, name, capsys,
     size = len(elf.flash_bytes(folder / "build/gcc/lnp_net.elf", 0x0800_0000))
     shown = shown.replace("B.", "build/gcc/lnp_net.").replace("SIZE", str(size))
     assert capsys.readouterr().out == f"cd {shlex.quote(str(folder))} && {shown}\n"
+
+
+@pytest.mark.parametrize(("name", "lacks"), [
+    ("st-flash", ["st-flash is not installed: sudo apt-get install stlink-tools"]),
+    ("stm32flash", ["PORT stands .* no port is known; .* --port .*", "stm32flash is not installed: .* stm32flash"]),
+    ("uf2", ["DRIVE stands .* no drive NO-SUCH is mounted; hold BOOTSEL .* --drive DIR", "cp is not installed: .*"]),
+    ("pyocd", []),
+])  # fmt: skip
+def test_a_dry_run_says_what_the_command_lacks(flashed_as, name, lacks, capsys, monkeypatch, tmp_path):
+    """On standard error: the command can still be piped."""
+    folder = flashed_as("nucleo-f401re", {"st-flash": {}, name: SHOWN[name][0]})
+    monkeypatch.setenv("PATH", str(tmp_path))
+    monkeypatch.setattr(sys, "executable", str(tmp_path / "python"))
+    if name == "pyocd":
+        (tmp_path / "pyocd").write_text("")
+        (tmp_path / "pyocd").chmod(0o755)
+    assert main(["flash", str(folder), "--tool", name, "--dry-run"]) == 0
+    said = capsys.readouterr()
+    assert re.fullmatch("\n".join([*lacks, ""]), said.err) and said.out.count("\n") == 1
 
 
 def test_every_tool_that_ships_has_its_command_here():
