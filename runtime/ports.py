@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import select
 import shutil
 import subprocess
@@ -71,28 +72,34 @@ def open_serial(port: str, baud: int, opens_ms: int = 0) -> serial.SerialBase:
             link.exclusive = True
         with system.terminal():
             link.open()
-        end = time.monotonic() + opens_ms / 1000
-        while time.monotonic() < end and not link.in_waiting:
-            time.sleep(0.01)
+        _greeted(link, opens_ms)
         return link
     except (OSError, ValueError) as e:
         raise LinkError(*_why(port, e)) from None
-    except Exception as e:  # pyserial's own mistakes, over the options of a URL
+    except (KeyError, TypeError, re.error) as e:  # pyserial's own mistakes, over the options of a URL
         raise LinkError(f"cannot open {port}: pyserial fails with {type(e).__name__}", "correct its address") from None
 
 
-def open_again(port: Port, sleep: Callable[[float], None] = time.sleep) -> None:
-    """Open a serial port again that went away. Raises LinkError if it does not come back."""
+def open_again(port: Port, opens_ms: int = 0, sleep: Callable[[float], None] = time.sleep) -> None:
+    """Open a serial port again that went away. Raises LinkError if it does not come back. opens_ms : see open_serial"""
     for _ in range(round(COMES_BACK / ASKED_EVERY)):
         try:
             port.close()
             with system.terminal():
                 port.open()  # type: ignore[attr-defined]
+            _greeted(port, opens_ms)
             return
         except OSError as e:
             why = str(e)
         sleep(ASKED_EVERY)
     raise LinkError(f"the port went away for {COMES_BACK:g} s: {why}", "check the cable and run the command again")
+
+
+def _greeted(link: Port, opens_ms: int) -> None:
+    """Wait until a board that restarts as its port is opened says something, so long at most."""
+    end = time.monotonic() + opens_ms / 1000
+    while time.monotonic() < end and not link.in_waiting:
+        time.sleep(0.01)
 
 
 def _why(port: str, e: Exception) -> tuple[str, str]:

@@ -29,7 +29,8 @@ def device(
     """
     with opened(model, name, port, told=told) as line:
         between = FaultyPort(line, faults, seed) if faults else line
-        reopen = (lambda: open_again(line)) if port else None
+        opens_ms = boards.get(name).opens_ms
+        reopen = (lambda: open_again(line, opens_ms)) if port else None
         found = Device(between, model, port or name, reopen=reopen, rates=rates)
         yield found
         found.rate.down()

@@ -521,11 +521,23 @@ def test_a_port_without_permission_is_said(monkeypatch, tmp_path):
     assert "permission denied" in e.what and f"usermod -aG {owner_group(path)}" in e.try_next
 
 
-@pytest.mark.parametrize(
-    "port", ["nosuch://x", "socket://127.0.0.1:1", "socket://", "", "/", "/dev/null", "/dev/zero", "loop://?x=y"]
-)
+@pytest.mark.parametrize("port", [
+    "nosuch://x", "socket://127.0.0.1:1", "socket://", "", "/", "/dev/null", "/dev/zero", "loop://?x=y",
+    "loop://?logging=loud", "alt:///dev/null?class=io", "hwgrep://(",
+])  # fmt: skip
 def test_what_is_no_port_is_refused(port):
     why(port)
+
+
+def test_a_mistake_of_ours_is_no_wrong_port(monkeypatch):
+    """It is told as one, with where it happened."""
+
+    def broken(*args, **kwargs):
+        raise RuntimeError("a mistake")
+
+    monkeypatch.setattr(serial, "serial_for_url", broken)
+    with pytest.raises(RuntimeError):
+        open_serial("/dev/ttyACM0", 115200)
 
 
 def test_a_port_that_goes_away_as_it_is_opened_is_said(monkeypatch):

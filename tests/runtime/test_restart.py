@@ -19,6 +19,7 @@ from lnp_edge.runtime.faults import FaultyPort
 from lnp_edge.runtime.ports import ASKED_EVERY, COMES_BACK, open_again, open_board, open_serial
 from lnp_edge.runtime.reference import Reference
 from lnp_edge.runtime.verify import stimulus, verify
+from lnp_edge.stages import devices
 
 MODEL = tiny_model()
 COUNTS = tiny_counts(MODEL, 230)
@@ -217,7 +218,7 @@ class Unplugged(FakePort):
 def test_a_device_that_was_unplugged_goes_on_when_it_is_back(error):
     port, slept = Unplugged(MODEL), []
     port.error = error
-    device, reference = at_work(port, reopen=lambda: open_again(port, slept.append))
+    device, reference = at_work(port, reopen=lambda: open_again(port, sleep=slept.append))
     port.away = 4
     assert_goes_on(device, reference)
     assert (port.opens, len(slept)) == (4, 3)
@@ -265,17 +266,45 @@ def test_a_reset_is_not_taken_for_done_because_the_device_is_at_step_0(lost):
 
 def test_a_port_that_does_not_come_back_is_said():
     port, slept = Unplugged(MODEL), []
-    device, _ = at_work(port, reopen=lambda: open_again(port, slept.append))
+    device, _ = at_work(port, reopen=lambda: open_again(port, sleep=slept.append))
     port.away = 10**9
     with pytest.raises(LinkError, match=r"the port went away for 60 s: .*no such port"):
         device.steps(COUNTS)
     assert sum(slept) == pytest.approx(COMES_BACK, abs=ASKED_EVERY)  # sums of a tenth are not exact
 
 
+def test_a_board_that_restarts_as_its_port_is_opened_again_greets_before_anything_is_sent(monkeypatch):
+    """Its boot loader would take what comes before, as when the port was opened first."""
+
+    class Restarting(Unplugged):
+        silent = 0
+
+        def open(self):
+            super().open()
+            self.silent = 3
+
+        @property
+        def in_waiting(self):
+            self.silent -= self.silent > 0
+            return 0 if self.silent else max(1, super().in_waiting)
+
+        def write(self, data):
+            assert not self.silent
+            return super().write(data)
+
+    port = Restarting(MODEL)
+    monkeypatch.setattr(devices, "open_board", lambda *given: port)
+    with devices.device(MODEL, "arduino-mega", "PORT") as device:
+        device.reset()
+        port.away = 1
+        assert_goes_on(device, Reference(MODEL))
+    assert port.opens == 1
+
+
 def test_a_line_that_is_cut_while_the_device_greets_is_opened_again():
     port = Unplugged(MODEL)
     port.away = 2
-    device = Device(port, MODEL, "PORT", reopen=lambda: open_again(port, lambda s: None))
+    device = Device(port, MODEL, "PORT", reopen=lambda: open_again(port, sleep=lambda s: None))
     device.reset()
     assert_goes_on(device, Reference(MODEL))
     port.away = 2
