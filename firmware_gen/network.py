@@ -12,6 +12,7 @@ from lnp_edge.base.errors import ConfigError
 from lnp_edge.base.version import VERSION
 from lnp_edge.firmware_gen import hand, neuron, stream, tables
 from lnp_edge.spec import layout
+from lnp_edge.spec.board import ARM, RISCV
 from lnp_edge.spec.frontend import GROUP
 from lnp_edge.spec.model import INPUT, Population, Projection, QuantizedModel
 
@@ -70,17 +71,21 @@ def _top(model: QuantizedModel) -> str:
     return _comment(f"Generated for {what}. Regenerate rather than edit.")
 
 
-def loops(model: QuantizedModel) -> str:
-    """Which parts of a step have loops in assembly, and which are C everywhere; the read-out is left out."""
-    encodes = hand.encode(model, "") != "0"
+def loops(model: QuantizedModel, family: str = "") -> str:
+    """Which parts of a step have loops in assembly, and which are C; the read-out is left out.
+
+    family : of the core that it is said of, ARM or RISCV; of both, and what is C everywhere, if empty
+    """
+    encodes = hand.encode(model, "") != "0" and family != RISCV
     found = {"sense": encodes} if any(p.source == INPUT for p in model.projections) else {}
     for population in model.populations[:-1]:
         found[f"begin_all_{population.name}"] = bool(hand.begin(population, "", "")[1])
         found |= {f"project_{p.name}": bool(layout.of(model, p).by_hand(model, p)) for p in model.into(population)}
         found[f"update_{population.name}"] = bool(hand.finish(population, "", ""))
     served, left = (", ".join(name for name, there in found.items() if there == by_hand) for by_hand in (True, False))
-    said = f"With the DSP instructions of Armv7E-M, and on RV32IM{' but for sense' * encodes}, "
-    said += f"loops in assembly: {served or 'none'}"
+    arm = "With the DSP instructions of Armv7E-M"
+    cores = {ARM: arm, RISCV: "On RV32IM", "": f"{arm}, and on RV32IM{' but for sense' * encodes}"}
+    said = f"{cores[family]}, loops in assembly: {served or 'none'}"
     return f"{said}; in C: {left}" if left else said
 
 

@@ -62,6 +62,6 @@ def run(args: argparse.Namespace) -> int:
     for p in model.projections:
         note(layout.chosen(model, p))
     if board is None or board.cpu in IN_ASSEMBLY:
-        note(loops(model))
+        note(loops(model, board.family if board else ""))
     note(f"written: {len(files)} files in {args.output}    next: {following}")
     return 0

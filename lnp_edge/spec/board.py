@@ -36,6 +36,7 @@ AVR_ENDS = {"atmega2560": (0x4_0000, 0x80_2200), "atmega328p": (0x8000, 0x80_090
 QEMU = {ARM: ("qemu-system-arm",), RISCV: ("qemu-system-riscv32", "-bios", "none")}  # a family's emulator
 TOOLCHAINS = ("gcc", "zig", "host")
 STARTS = ("unicorn", "qemu", "rp2040py", "simavr", "process", "serial")
+NO_PORT = ("unicorn", "process")  # of no real board; what the others start is one that has a port too
 UNICORN_CPUS = ("cortex-m0", "cortex-m3", "cortex-m4", "cortex-m7", "cortex-m33", "rv32imac")
 # CPUs whose steps take the instructions of another one: they differ in what no step has, atomics or the bus.
 COUNTED_AS = {"cortex-m0plus": "cortex-m0", "rv32imc": "rv32imac"}
@@ -271,6 +272,10 @@ class _Reader:
         """Refuse values that are valid alone but not in combination."""
         if "machine" in self.raw and b.start != "qemu":
             raise self.fail("machine", self.raw["machine"], "none unless start is qemu")
+        if b.opens_ms and b.start in NO_PORT:
+            raise self.fail(
+                "opens_ms", b.opens_ms, f"none where start is {' or '.join(NO_PORT)}: it has no port to open"
+            )
         if b.watchdog and "irq" not in b.registers:
             raise self.fail("watchdog", b.watchdog, "none without uart.irq: what waits for a byte must sleep and wake")
         on_host = (b.cpu == "host", b.toolchain == "host", b.start == "process")

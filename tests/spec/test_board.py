@@ -95,6 +95,9 @@ def test_how_long_a_board_is_waited_for_may_be_named(tmp_path):
     for value in ("0", "10_001", "1.5"):
         with pytest.raises(BoardError, match="opens_ms is "):
             load(tmp_path, opens_ms=value)
+    for start in ("unicorn", "process"):
+        with pytest.raises(BoardError, match=r"(?s)opens_ms is '1500'.*no port to open"):
+            load(tmp_path, opens_ms="1_500", start=f'"{start}"')
 
 
 POWER = {"power.ua_per_mhz": "146", "power.supply_mv": "3_300"}
