@@ -6,16 +6,7 @@
 #ifndef LNP_ARMV7EM_H
 #define LNP_ARMV7EM_H
 
-// A function that is its assembly alone. Its arguments come as AAPCS has them, in r0 to r3 and then on the
-// stack; no compiler adds anything, at any level of optimisation, and none may look inside. All 14 registers
-// are the loop's.
-#if defined(__clang__)
-#define LNP_BY_HAND __attribute__((naked, noinline)) static
-#else
-#define LNP_BY_HAND __attribute__((naked, noinline, noclone, noipa)) static
-#endif
-#define LNP_USES __attribute__((unused))  // by the assembly alone
-
+// Arguments come as AAPCS has them, in r0 to r3 and then on the stack. All 14 registers are the loop's.
 // clang-format off
 #define LNP_ENTER "    push {r4-r11, lr}\n"  // the fifth argument is then at [sp, #36]
 #define LNP_LEAVE "    pop {r4-r11, pc}\n"

@@ -250,6 +250,15 @@ static inline void add_gaps(int32_t *sum, const LNP_FLASH lnp_gaps_t *entry, uin
     }
 }
 
+// A loop by hand is its assembly alone: no compiler adds anything, at any level of optimisation, and none may
+// look inside.
+#if defined(__clang__)
+#define LNP_BY_HAND __attribute__((naked, noinline)) static
+#else
+#define LNP_BY_HAND __attribute__((naked, noinline, noclone, noipa)) static
+#endif
+#define LNP_USES __attribute__((unused))  // by the assembly alone
+
 // Where there are no loops by hand they do nothing, and C does it all.
 #if LNP_ASSEMBLY && defined(__riscv)
 #include "lnp_rv32im.h"

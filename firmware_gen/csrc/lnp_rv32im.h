@@ -6,15 +6,7 @@
 #ifndef LNP_RV32IM_H
 #define LNP_RV32IM_H
 
-// A function that is its assembly alone. Its arguments come as the calling convention has them, in a0 to a7;
-// no compiler adds anything, at any level of optimisation, and none may look inside.
-#if defined(__clang__)
-#define LNP_BY_HAND __attribute__((naked, noinline)) static
-#else
-#define LNP_BY_HAND __attribute__((naked, noinline, noclone, noipa)) static
-#endif
-#define LNP_USES __attribute__((unused))  // by the assembly alone
-
+// Arguments come as the calling convention has them, in a0 to a7.
 // clang-format off
 // --- x = lnp_leak(x, left) + added, also where lnp_leak_half would do: the upper word of x, with its sign, times
 // left * 2^16, without one, is floor(left * x / 2^16)
