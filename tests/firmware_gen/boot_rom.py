@@ -1,16 +1,15 @@
 """A stand-in for the boot ROM of an STM32F401 at a serial port: ST's AN3155, on a pty."""
 
 import os
-import subprocess
-import threading
-import tty
+
+from rom_line import RomLine
 
 ACK, NACK, INIT = b"\x79", b"\x1f", b"\x7f"
 GET, VERSION, GET_ID, READ, GO, WRITE, ERASE = 0x00, 0x01, 0x02, 0x11, 0x21, 0x31, 0x44  # AN3155 3.1 to 3.8
 ORIGIN, SIZE, PRODUCT = 0x0800_0000, 0x8_0000, 0x0433  # AN2606: STM32F401xD/E
 
 
-class BootRom:
+class BootRom(RomLine):
     """flash : what the chip holds;  started : the address that a GO named
 
     program : the program that then runs at the port
@@ -23,20 +22,7 @@ class BootRom:
         self.flash, self.started, self.writes = bytearray(b"\xa5" * SIZE), None, 0
         self._product = product
         self._program, self._dies_after, self._wrong_at = program, dies_after, wrong_at
-        self._running = None
-        self._line, self._other = os.openpty()
-        tty.setraw(self._other)
-        self.port = os.ttyname(self._other)
-        self._thread = threading.Thread(target=self._serve, daemon=True)
-        self._thread.start()
-
-    def close(self):
-        if self._running:
-            self._running.kill()
-            self._running.wait()
-        os.close(self._other)  # the last end: what waits for bytes gets an error
-        self._thread.join(10)
-        os.close(self._line)
+        super().__init__()
 
     def _take(self, count):
         found = b""
@@ -92,7 +78,7 @@ class BootRom:
         elif command == GO:
             self.started = self._address()
             if self._program:
-                self._running = subprocess.Popen([self._program], stdin=self._line, stdout=self._line)
+                self._start(self._program)
         elif command == WRITE:
             at = self._address() - ORIGIN
             (count,) = self._take(1)

@@ -6,10 +6,9 @@ The protocol is that of the page "Serial Protocol" of esptool's documentation: r
 import hashlib
 import os
 import struct
-import subprocess
-import threading
-import tty
 import zlib
+
+from rom_line import RomLine
 
 END, ESCAPE = b"\xc0", b"\xdb"
 SYNC, READ, SECURITY, BEGIN, DATA, MD5 = 0x08, 0x0A, 0x14, 0x10, 0x11, 0x13
@@ -17,7 +16,7 @@ SPI_RESULT = 0x6000_2058  # where esptool reads what the flash says of itself
 FLASH_ID, SIZE = 0x16_40C8, 0x40_0000  # 4 MiB
 
 
-class EspRom:
+class EspRom(RomLine):
     """flash : what the chip holds;  chip : its number, 5 is a C3
 
     program : the program that runs at the port once the flash was compared
@@ -27,20 +26,8 @@ class EspRom:
     def __init__(self, chip=5, program=None, dies_after=None, wrong_at=None):
         self.flash, self.blocks = bytearray(b"\xa5" * SIZE), 0
         self._chip, self._dies_after, self._wrong_at = chip, dies_after, wrong_at
-        self._program, self._running, self._unpack, self._at = program, None, None, 0
-        self._line, self._other = os.openpty()
-        tty.setraw(self._other)
-        self.port = os.ttyname(self._other)
-        self._thread = threading.Thread(target=self._serve, daemon=True)
-        self._thread.start()
-
-    def close(self):
-        if self._running:
-            self._running.kill()
-            self._running.wait()
-        os.close(self._other)  # the last end: what waits for bytes gets an error
-        self._thread.join(10)
-        os.close(self._line)
+        self._program, self._unpack, self._at = program, None, 0
+        super().__init__()
 
     def _packets(self):
         found = b""
@@ -67,7 +54,7 @@ class EspRom:
                 for _ in range(8 if command == SYNC else 1):
                     self._say(struct.pack("<BBHI", 1, command, len(more) + 2, value) + more + bytes(2))
                 if command == MD5 and self._program:
-                    self._running = subprocess.Popen([self._program], stdin=self._line, stdout=self._line)
+                    self._start(self._program)
                     return
         except OSError:
             return
