@@ -1,5 +1,5 @@
-// USART0 of the ATmega640 to 2561 (data sheet DS40002211, chapter 22) and 48 to 328P (DS40002061, chapter
-// 20), which agree on every register used here.
+// USART0 of the ATmega640 to 2561 (data sheet DS40002211) and 48 to 328P (DS40002061, chapter 20). avr-libc
+// 2.0.0 has the registers and bits.
 #include <avr/io.h>
 
 #include "lnp_board.h"

@@ -1,8 +1,9 @@
 // UART0 of the ESP32-C3 at GPIO21 and GPIO20, where the boot ROM has it too, polled, the clock, the
-// watchdogs and the cycle counter. Its FIFO keeps 128 bytes. Addresses and bits are those of Espressif's
-// ESP-IDF, components/soc/esp32c3/include/soc: uart_struct.h, rtc_cntl_reg.h, timer_group_reg.h,
-// system_reg.h. The ESP32-C3 Technical Reference Manual has them in its chapters ESP-RISC-V CPU, Reset and
-// Clock, Watchdog Timers, and UART Controller.
+// watchdogs and the cycle counter. ESP32-C3 Technical Reference Manual v1.3: 1.4 (CSRs), 3.3.5.1 (addresses),
+// 6.2.4.1 (clock), 11.4 (main watchdog), 12 (watchdogs), 16.4 (system), 26.6 (UART). Of low-power management,
+// whose section 9.7 was not read, registers are those of ESP-IDF, components/soc/esp32c3/include/soc:
+// rtc_cntl_reg.h. So are bits of RESETS and MAIN_WATCHDOG, which the manual has in pictures: system_reg.h,
+// timer_group_reg.h.
 #include "lnp_board.h"
 #include "lnp_config.h"
 
@@ -28,18 +29,19 @@
 #define CRYSTAL_HZ 40000000u
 _Static_assert(LNP_CLOCK_HZ == CRYSTAL_HZ, "board.toml: this driver needs a clock_hz of 40 MHz");
 
-#define KEY 0x50D83AA1u  // unlocks a watchdog
-#define SUPER_KEY 0x8F1D312Au
+#define KEY 0x50D83AA1u        // 12.2.2.3: unlocks a watchdog
+#define SUPER_KEY 0x8F1D312Au  // 12.3.2.2
 #define FEEDS_ITSELF (1u << 31)
 #define UPDATE (1u << 22)                   // the configuration is taken over: all off
 #define SOURCE_AND_DIVIDER 0xFFFu           // of CORE_CLOCK; 0: the crystal, by 1
 #define UART_RESET (1u << 2)                // of RESETS
-#define UART_CORE_RESET (1u << 23)          // of UART_CLOCK
+#define UART_CORE_RESET (1u << 23)          // of UART_CLOCK, register 26.18
 #define FROM_CRYSTAL (3u << 24 | 7u << 20)  // to receiver and sender, on, crystal, by 1
 
+// Of STATE, register 26.19; 26.4.2: the FIFO; of PHASE.
 enum { COUNT = 0x3FF, SENT_FROM = 16, FIFO = 128, SENDING = 0xF0 };
 
-// The boot ROM leaves two of them running, and the third always runs: esp32c3-direct-boot-example, blink.c.
+// 12.1, 12.2.2.4, 12.3: the boot ROM leaves two of them running, and the third always runs.
 static void stop_watchdogs(void)
 {
     RTC_WATCHDOG_KEY = KEY;
@@ -53,13 +55,13 @@ static void stop_watchdogs(void)
     SUPER_WATCHDOG_KEY = 0;
 }
 
-// Crystal / baud in 16ths, whose whole part has 12 bits.
+// 26.4.3.1: crystal / baud in 16ths, whose whole part has 12 bits.
 static void set_divider(uint32_t in_16ths)
 {
     DIVIDER = in_16ths >> 4 | (in_16ths & 15u) << 20;
 }
 
-// Of mtvec this core has the upper 24 bits; a debugger finds traps here.
+// 1.4.2: of mtvec this core has the upper 24 bits; a debugger finds traps here.
 __attribute__((aligned(256))) static void stop(void)
 {
     for (;;) {
@@ -72,7 +74,8 @@ void lnp_board_init(void)
     __asm__ volatile("csrw mtvec, %0" ::"r"(stop));
     __asm__ volatile("csrw 0x7E0, %0\n\tcsrw 0x7E1, %0" ::"r"(1));  // mpcer, mpcmr: cycles are counted
     CORE_CLOCK &= ~SOURCE_AND_DIVIDER;
-    // As uart_ll.h does. Afterwards it has 8 bits without parity, and takes registers over by itself.
+    // 26.4.1. Afterwards it has 8 bits without parity, and takes registers over by itself (ESP-IDF,
+    // uart_ll.h).
     RESETS &= ~UART_RESET;
     UART_CLOCK |= UART_CORE_RESET;
     RESETS |= UART_RESET;
@@ -93,7 +96,7 @@ uint32_t lnp_board_baud(uint32_t baud, bool change)
     return in_16ths >> 16 != 0 ? 0 : lnp_rate(CRYSTAL_HZ * 16u, in_16ths, baud);
 }
 
-// mpccr. This core has no mcycle.
+// 1.4.1: mpccr. This core has no mcycle.
 uint32_t lnp_board_cycles(void)
 {
     uint32_t cycles;

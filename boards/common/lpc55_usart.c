@@ -1,6 +1,6 @@
 // USART of a Flexcomm of the LPC55S6x at the oscillator of 12 MHz, which needs no wait states to be set.
-// UM11126 (LPC55S6x user manual), chapters SYSCON, IOCON, Flexcomm and USART; offsets and bits as NXP's
-// LPC55S69_cm33_core0.svd has them.
+// Offsets and bits are those of NXP's LPC55S69_cm33_core0.svd 1.0: SYSCON, IOCON, FLEXCOMM0 and USART0.
+// UM11126, the user manual, was not at hand.
 #include "lnp_board.h"
 #include "lnp_config.h"
 

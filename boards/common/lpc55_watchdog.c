@@ -1,5 +1,6 @@
-// Windowed watchdog of the LPC55S6x, without its window, and what started the chip. UM11126, chapters SYSCON,
-// PMC and WWDT; addresses and bits as NXP's LPC55S69_cm33_core0.svd has them.
+// Windowed watchdog of the LPC55S6x, without its window, and what started the chip. Addresses and bits are
+// those of NXP's LPC55S69_cm33_core0.svd 1.0: SYSCON, PMC and WWDT. UM11126, the user manual, was not at
+// hand.
 #include "lnp_board.h"
 #include "lnp_config.h"
 
@@ -26,7 +27,8 @@ enum {
 };
 #define CHANGING (1u << 31)  // WDTCLKDIV
 
-#define COUNTS (LNP_WATCHDOG_MS * 250u)  // the watchdog counts every fourth cycle of 1 MHz
+// It counts every fourth cycle of 1 MHz: UM10462 17, figure 64, of the same block in the LPC11U3x.
+#define COUNTS (LNP_WATCHDOG_MS * 250u)
 _Static_assert(COUNTS <= 0xFFFFFFu, "board.toml: watchdog.ms is beyond the 24 bits of the counter");
 
 void lnp_board_watch(void)

@@ -1,5 +1,6 @@
 // What the boot ROM of the RP2350 looks for in the first 4 KiB of flash: a block that says what the image is.
-// It has made the flash memory readable by then. RP2350 data sheet: 5.9.1 (blocks), 5.9.3 (items), 5.9.5.1.
+// It has made the flash memory readable by then. RP2350 data sheet: 5.9.1 (blocks), 5.9.3.1 and
+// 5.9.3.3 (items), 5.9.5.1.
 #include <stdint.h>
 
 // As long as a multiple of 256 bytes, which the vectors behind it are aligned to.

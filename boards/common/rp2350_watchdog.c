@@ -1,5 +1,5 @@
-// Watchdog of the RP2350, and what started the chip. RP2350 data sheet: 6.4 (POWMAN), 7.4 (PSM), 8.5
-// (ticks), 12.9.
+// Watchdog of the RP2350, and what started the chip. RP2350 data sheet: 6.4 (POWMAN), 7.4.4 (PSM), 8.5.2
+// (ticks), 12.9.7.
 #include "lnp_board.h"
 #include "lnp_config.h"
 

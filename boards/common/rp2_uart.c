@@ -1,6 +1,6 @@
 // UART0 of the RP2040 and of the RP2350, and their clocks: the same registers, bits of RESET excepted, at the
 // places that boards/chips has. RP2040 data sheet: 2.14 (resets), 2.15 (clocks), 2.16 (crystal), 2.18 (PLL),
-// 2.19 (GPIO), 4.2 (UART). RP2350 data sheet: 7.5, 8.1, 8.2, 8.6, 9.11, 12.1.
+// 2.19 (GPIO), 4.2 (UART). RP2350 data sheet: 7.5.3, 8.1.7, 8.2.8, 8.6.5, 9.11, 12.1.8.
 #include "lnp_board.h"
 #include "lnp_config.h"
 

@@ -32,7 +32,7 @@ FAMILIES = {
     "host": "",
 }
 CPUS = tuple(FAMILIES)
-AVR_ENDS = {"atmega2560": (0x4_0000, 0x80_2200), "atmega328p": (0x8000, 0x80_0900)}  # of flash and RAM; data sheets, 8
+AVR_ENDS = {"atmega2560": (0x4_0000, 0x80_2200), "atmega328p": (0x8000, 0x80_0900)}  # avr-libc: FLASHEND, RAMEND
 QEMU = {ARM: ("qemu-system-arm",), RISCV: ("qemu-system-riscv32", "-bios", "none")}  # a family's emulator
 TOOLCHAINS = ("gcc", "zig", "host")
 STARTS = ("unicorn", "qemu", "rp2040py", "simavr", "process", "serial")

@@ -1,10 +1,11 @@
 """Arduino Mega and Uno in simavr: tables stay in flash, the driver keeps up with the line, too little RAM is told."""
 
+import subprocess
 from contextlib import closing
 from dataclasses import replace
 
 import pytest
-from conftest import need_for
+from conftest import need, need_for
 from elftools.elf.elffile import ELFFile
 from test_build import assert_runs_like_the_oracle
 from tiny import ALL, tiny_model, tiny_stack
@@ -19,6 +20,7 @@ from lnp_edge.runtime import selftest
 from lnp_edge.runtime.device import Device
 from lnp_edge.runtime.ports import open_board
 from lnp_edge.spec import layout
+from lnp_edge.spec.board import AVR_ENDS
 
 MEGA, UNO = boards.get("arduino-mega"), boards.get("arduino-uno")
 RAM = 0x80_0000  # where compilers count data from
@@ -27,6 +29,19 @@ RAM = 0x80_0000  # where compilers count data from
 def symbols(image):
     with image.open("rb") as file:
         return {s.name: s["st_value"] for s in ELFFile(file).get_section_by_name(".symtab").iter_symbols()}
+
+
+@pytest.mark.parametrize("board", [MEGA, UNO], ids=lambda board: board.name)
+def test_memory_and_interrupt_are_those_of_avr_libc(board):
+    """Whose authors read the data sheet, too."""
+    need("avr-gcc")
+    command = ["avr-gcc", f"-mmcu={board.cpu}", "-E", "-P", "-x", "c", "-"]
+    vector = "USART0_RX_vect_num" if board is MEGA else "USART_RX_vect_num"
+    asked = f"#include <avr/io.h>\nRAMSTART, RAMEND, FLASHEND, {vector}\n"
+    said = subprocess.run(command, input=asked, capture_output=True, text=True, check=True).stdout
+    first, last, flash, irq = (int(word.strip("() "), 0) for word in said.splitlines()[-1].split(","))
+    assert (board.ram.origin, board.ram.end, board.registers["irq"]) == (RAM + first, RAM + last + 1, irq)
+    assert AVR_ENDS[board.cpu] == (flash + 1, board.ram.end) and board.flash.end < flash
 
 
 def test_a_mega_reads_its_tables_in_flash_and_each_byte_in_time(firmware):
