@@ -1,4 +1,4 @@
-"""Numbers of chips against what their makers have on PyPI: SVD files of NXP and Nordic in pyOCD, and esptool."""
+"""Numbers of chips against what their makers have on PyPI: SVD files of NXP, Nordic and ST in pyOCD, and esptool."""
 
 import io
 import re
@@ -13,7 +13,7 @@ from conftest import need
 from lnp_edge import boards
 
 COMMON = Path(boards.__file__).parent / "common"
-LPC55, NRF52 = "LPC55S69_cm33_core0.xml", "nrf528{}.svd"
+LPC55 = "LPC55S69_cm33_core0.xml"
 
 
 class Svd:
@@ -29,6 +29,12 @@ class Svd:
 
     def irq(self, name):
         return int(self.peripherals[name].findtext("interrupt/value"), 0)
+
+    def bit(self, name, register, field):
+        """The address of a register, and the lowest bit of one of its fields."""
+        found = next(one for one in self.peripherals[name].iter("register") if one.findtext("name") == register)
+        bits = {one.findtext("name"): int(one.findtext("bitOffset"), 0) for one in found.iter("field")}
+        return self.base(name) + int(found.findtext("addressOffset"), 0), bits[field]
 
     def registers(self, *names):
         """The address of each register of some peripherals, [0] of an array's first, and what it resets to."""
@@ -67,13 +73,33 @@ def test_the_registers_of_the_lpc55s69_are_those_of_nxp():
     )
 
 
-@pytest.mark.parametrize(
-    ("name", "chip"), [("nrf52840-dk", "40"), ("arduino-nano-33-ble", "40"), ("microbit-v2", "33")]
-)
-def test_the_peripherals_of_an_nrf52_are_those_of_nordic(name, chip):
-    svd, board = Svd(NRF52.format(chip)), boards.get(name)
-    found = {"base": svd.base("UART0"), "irq": svd.irq("UART0"), "clock": svd.base("CLOCK"), "gpio": svd.base("P0")}
+@pytest.mark.parametrize(("name", "file", "unit", "enable", "gpio_enable", "debug"), [
+    ("netduinoplus2", "STM32F41x.svd", "USART1", "APB2ENR", "AHB1ENR", "DBG"),
+    ("disco-f407", "STM32F41x.svd", "USART2", "APB1ENR", "AHB1ENR", "DBG"),
+    ("nucleo-l476rg", "STM32L4x5.svd", "USART2", "APB1ENR1", "AHB2ENR", "DBGMCU"),
+])  # fmt: skip
+def test_the_peripherals_of_an_stm32_are_those_of_st(name, file, unit, enable, gpio_enable, debug):
+    """Of the STM32F415 and F417, and of the L475: they differ in what is not used here."""
+    svd, board = Svd(file), boards.get(name)
+    place, bit = svd.bit("RCC", enable, f"{unit}EN")
+    pins, pin_bit = svd.bit("RCC", gpio_enable, "GPIOAEN")
+    found = {"base": svd.base(unit), "irq": svd.irq(unit), "enable": place, "enable_bit": bit}
+    found |= {"gpio": svd.base("GPIOA"), "gpio_bit": pin_bit}
     assert {key: board.registers[key] for key in found} == found
+    assert pins == board.registers.get("gpio_enable", defined("stm32_usart.c", 0)["RCC_AHB1ENR"])
+    assert board.identity.address == svd.base(debug)
+
+
+@pytest.mark.parametrize(("name", "file", "gpio"), [
+    ("microbit", "nrf51.svd", "GPIO"), ("microbit-v2", "nrf52833.svd", "P0"),
+    ("nrf52840-dk", "nrf52840.svd", "P0"), ("arduino-nano-33-ble", "nrf52840.svd", "P0"),
+])  # fmt: skip
+def test_the_peripherals_of_an_nrf_are_those_of_nordic(name, file, gpio):
+    svd, board = Svd(file), boards.get(name)
+    found = {"base": svd.base("UART0"), "irq": svd.irq("UART0"), "clock": svd.base("CLOCK"), "gpio": svd.base(gpio)}
+    assert {key: board.registers[key] for key in found} == found
+    if not board.identity:
+        return
     part = next(one for one in svd.peripherals["FICR"].iter("cluster") if one.findtext("name") == "INFO")
     at = svd.base("FICR") + int(part.findtext("addressOffset"), 0)
     assert (board.identity.address, board.identity.value) == (at, int(part.findtext("register/resetValue"), 0))
