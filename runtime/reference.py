@@ -1,20 +1,21 @@
 """The reference: SEMANTICS.md in Numba.
 
-One kernel runs any model. It is compiled for a set of neuron types, an encoder and a front end;
-populations and projections are rows of tables that are passed to it.
+One kernel runs any model: populations and projections are rows of tables that are passed to it. It calls
+by address what it is not compiled for: the step of each neuron type, and the front end with its encoder.
+Each of them is compiled once, in whatever models it occurs.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from functools import cache
-from types import ModuleType
 from typing import Any, NamedTuple
 
 import numpy as np
+from numba import from_dtype, types
 from numpy.typing import NDArray
 
-from lnp_edge.base.jit import cached, inner, tuple_of
+from lnp_edge.base.jit import cached, caller, inner, pointed_to, tuple_of
 from lnp_edge.runtime.runner import Steps, checked
 from lnp_edge.spec import digest as digest_module
 from lnp_edge.spec import ops, plugins
@@ -27,7 +28,7 @@ from lnp_edge.spec.neuron import neuron_module
 # that spikes. All numbers are unsigned: Numba checks a signed index for being negative, which takes
 # 10 % longer.
 POPULATION = np.dtype([
-    ("neuron", np.uint64),  # number of its neuron type in the list that the kernel is compiled for
+    ("advance", np.uint64),  # address of the function that steps its neurons
     ("n", np.uint64),
     ("word", np.uint64),  # its first state word
     ("z_words", np.uint64),  # number of words of packed spikes, its last state words
@@ -76,10 +77,9 @@ class Reference:
 
     def __init__(self, model: QuantizedModel):
         self.model = model
-        neurons = tuple(sorted({p.neuron for p in model.populations}))
-        self._kernel = _kernel(neurons, model.encoder, model.front.plain)
+        self._perceive = np.uint64(_perceive_of(model.encoder, model.front.plain).address)
         # Numba recognises plain tuples in a third of the time: this saves 2 us per call.
-        self._tables = tuple(_tables(model, neurons))
+        self._tables = tuple(_tables(model))
         state = State(
             words=np.zeros(model.state_words, np.int32),
             fired=np.zeros(1 + len(model.populations), np.uint64),
@@ -120,7 +120,7 @@ class Reference:
         """
         counts = checked(counts, self.model.n_in)
         found = np.zeros(len(counts) if digests else 0, np.uint32)
-        self.digest = self._kernel(counts, self._tables, self._state, self.t, np.uint32(self.digest), found)
+        self.digest = _kernel(counts, self._perceive, self._tables, self._state, self.t, np.uint32(self.digest), found)
         self.t = (self.t + len(counts)) % 2**32
         return Steps(self.model.y_of(self._words), found, 0)
 
@@ -134,14 +134,14 @@ class Reference:
         return self._words.view(np.uint32).copy()
 
 
-def _tables(model: QuantizedModel, neurons: tuple[str, ...]) -> Tables:
-    """The model as Tables. neurons : the types that the kernel is compiled for, in its order."""
+def _tables(model: QuantizedModel) -> Tables:
+    """The model as Tables."""
     populations, params, first_unit = [], [], {INPUT: 0}
     order: list[Projection] = []
     word, entry, unit = len(model.front.state) * len(model.channels), 0, len(model.inputs)
     for p in model.populations:
         order += sorted(model.into(p), key=lambda q: -q.shift)
-        populations.append((neurons.index(p.neuron), p.n, word, p.z_words, entry, unit, len(order)))
+        populations.append((_advance_of(p.neuron).address, p.n, word, p.z_words, entry, unit, len(order)))
         params.append(np.stack([p.params[name] for name in p.module.TABLES], axis=1).ravel())
         first_unit[p.name] = unit
         word, entry, unit = word + p.state_words, entry + len(params[-1]), unit + (p.n if p.spikes else 0)
@@ -170,66 +170,41 @@ def _joined(arrays: list[NDArray], kind: type) -> NDArray:
     return np.concatenate([np.zeros(0, kind), *(a.astype(kind) for a in arrays)])
 
 
-@cache
-def _kernel(neurons: tuple[str, ...], encoder: str, front: FrontEnd) -> Callable:
-    """The kernel compiled for some neuron types, one encoder and one front end, cached on disk."""
-    if front.stacks:
-        front = RAW  # one kernel for all frames
-    neuron_modules = [neuron_module(name) for name in neurons]
-    encoder_module = plugins.get("lnp_edge.encoders", encoder)
-    meaning = {
-        "encode": inner(encoder_module.encode),
-        "encoder_of": tuple_of("a, i", "a[i, {s}]", len(encoder_module.PARAMS)),
-        "advance": _advance([_advance_one(module) for module in neuron_modules]),
-        "sense": _sense(front),
-    }
-    name = f"run_{'_'.join(neurons)}_{encoder}" + ("" if front.stacks else f"_{front.kind}_{front.frame}")
-    inlined = ops, digest_module, *neuron_modules, encoder_module, front.module
-    return cached(ops.bind(_run, globals() | meaning), *inlined, name=name)
-
-
-def _sense(front: FrontEnd) -> Callable:
-    """sense(first, row, words, params, features) -> the features of one step, from its counts.
-
-    It updates the state variables of the front end, which are the first words.
-    """
-    head = "sense(first, row, words, params, features)"
-    if front.stacks:
-        return _compiled(head, ["return row"])
-    trace, samples, state = front.trace, front.frame, [f"s{k}" for k in range(len(front.state))]
-    made, new = trace.returns[: len(front.features)], trace.returns[len(front.features) :]
-    lines = [f"channels = len(row) // {samples}", "for c in range(channels):"]
-    lines += [f"    x{k} = np.int64(row[{k} * channels + c])" for k in range(samples)]
-    lines += [f"    {name} = np.int64(words[{k} * channels + c])" for k, name in enumerate(state)]
-    lines += [f"    p{k} = np.int64(params[{k}, c])" for k in range(len(front.ranges))]
-    lines += [f"    {s.target} = {s.op}({', '.join(map(str, s.args))})" for s in trace.statements]
-    lines += [f"    features[{k} * channels + c] = {value}" for k, value in enumerate(made)]
-    lines += [f"    words[{k} * channels + c] = {value}" for k, value in enumerate(new)]
-    return _compiled(head, [*lines, "return features"], **{op: getattr(ops, op) for op in ops.FRONT_END_OPS})
-
-
-def _advance(of_neurons: list[Callable]) -> Callable:
-    """advance(p, ...) calls of_neurons[p.neuron], the function for p's neuron type."""
-    args = "(p, params, words, drive, senders)"
-    lines = [f"if p.neuron == u({k}): return advance_{k}{args}" for k in range(len(of_neurons))]
-    scope = {f"advance_{k}": function for k, function in enumerate(of_neurons)}
-    return _compiled(f"advance{args}", [*lines, "return u(0)"], **scope)
+# What the kernel calls by address. A record goes by its address, an array as what Numba knows of it.
+ADVANCE = types.uint64(
+    from_dtype(POPULATION),
+    types.int32[::1],  # params
+    types.int32[::1],  # words
+    types.int32[::1],  # drive
+    types.int32[::1],  # senders
+)
+PERCEIVE = types.uint64(
+    types.boolean,  # whether this is the first step
+    types.int16[::1],  # the counts of the step
+    types.int32[:, ::1],  # front
+    types.int32[:, ::1],  # encoder
+    types.int32[::1],  # words
+    types.int64[::1],  # features
+    types.int32[::1],  # x
+    types.int32[::1],  # senders
+)
+advance, perceive = caller(ADVANCE), caller(PERCEIVE)
 
 
 @cache
-def _advance_one(neuron: ModuleType) -> Callable:
+def _advance_of(neuron: str) -> Any:
     """advance(p, params, words, drive, senders) steps population p, returns how many neurons fired.
 
-    It is generated with the neuron's numbers of variables and tables, which the compiler must know. One function for
-    all kernels: Numba compiles it for the first and links it to the others, a quarter of whose time it was.
+    It is generated with the neuron's numbers of variables and tables, which the compiler must know.
     """
-    variables = range(len(neuron.STATE))
-    new = [f"s{k}" for k in variables] + ["z"] * hasattr(neuron, "drive_for")
+    module = neuron_module(neuron)
+    variables = range(len(module.STATE))
+    new = [f"s{k}" for k in variables] + ["z"] * hasattr(module, "drive_for")
     old = [f"words[at + u({k}) * p.n]" for k in variables]
-    constants = [f"params[entry + u({k})]" for k in range(len(neuron.TABLES))]
+    constants = [f"params[entry + u({k})]" for k in range(len(module.TABLES))]
     lines = [
         "fired = u(0)",
-        f"z_word = p.word + u({len(neuron.STATE)}) * p.n",
+        f"z_word = p.word + u({len(module.STATE)}) * p.n",
         "for w in range(p.z_words):",
         "    words[z_word + w] = 0",
         "for i in range(p.n):",
@@ -245,24 +220,73 @@ def _advance_one(neuron: ModuleType) -> Callable:
             "        fired += u(1)",
             "        words[z_word + (i >> u(5))] |= np.int32(1) << np.int32(i & u(31))",
         ]
-    return _compiled("advance(p, params, words, drive, senders)", [*lines, "return fired"], step=inner(neuron.step))
+    made = _made("advance(p, params, words, drive, senders)", [*lines, "return fired"], step=inner(module.step))
+    return pointed_to(ADVANCE, made, ops, module, name=f"advance_{neuron}")
 
 
-def _compiled(head: str, lines: list[str], **scope: Any) -> Callable:
-    scope |= {"np": np, "u": np.uint64}
-    exec("\n    ".join([f"def {head}:", *lines]), scope)
-    return inner(scope[head.partition("(")[0]], forceinline=True)
+@cache
+def _perceive_of(encoder: str, front: FrontEnd) -> Any:
+    """perceive(first, row, ...) senses and encodes the counts of a step, returns how many inputs are active."""
+    if front.stacks:
+        front = RAW  # one function for all frames
+    module = plugins.get("lnp_edge.encoders", encoder)
+    meaning = {
+        "encode": inner(module.encode),
+        "encoder_of": tuple_of("a, i", "a[i, {s}]", len(module.PARAMS)),
+        "sense": _sense(front),
+    }
+    name = f"perceive_{encoder}" + ("" if front.stacks else f"_{front.kind}_{front.frame}")
+    return pointed_to(PERCEIVE, ops.bind(_perceive, globals() | meaning), ops, module, front.module, name=name)
+
+
+def _sense(front: FrontEnd) -> Callable:
+    """sense(first, row, words, params, features) -> the features of one step, from its counts.
+
+    It updates the state variables of the front end, which are the first words.
+    """
+    head = "sense(first, row, words, params, features)"
+    if front.stacks:
+        return inner(_made(head, ["return row"]))
+    trace, samples, state = front.trace, front.frame, [f"s{k}" for k in range(len(front.state))]
+    made, new = trace.returns[: len(front.features)], trace.returns[len(front.features) :]
+    lines = [f"channels = len(row) // {samples}", "for c in range(channels):"]
+    lines += [f"    x{k} = np.int64(row[{k} * channels + c])" for k in range(samples)]
+    lines += [f"    {name} = np.int64(words[{k} * channels + c])" for k, name in enumerate(state)]
+    lines += [f"    p{k} = np.int64(params[{k}, c])" for k in range(len(front.ranges))]
+    lines += [f"    {s.target} = {s.op}({', '.join(map(str, s.args))})" for s in trace.statements]
+    lines += [f"    features[{k} * channels + c] = {value}" for k, value in enumerate(made)]
+    lines += [f"    words[{k} * channels + c] = {value}" for k, value in enumerate(new)]
+    return inner(_made(head, [*lines, "return features"], **{op: getattr(ops, op) for op in ops.FRONT_END_OPS}))
+
+
+def _made(head: str, lines: list[str], **scope: Any) -> Callable:
+    """A function of these lines, whose file is this one: Numba keeps what it compiles beside it."""
+    scope |= {"np": np, "u": np.uint64, "__name__": __name__}
+    exec(compile("\n    ".join([f"def {head}:", *lines]), __file__, "exec"), scope)
+    return scope[head.partition("(")[0]]
 
 
 def _unbound(*_: Any) -> Any:
-    """A placeholder for the functions that _kernel binds."""
+    """A placeholder for the functions that _perceive_of binds."""
     raise NotImplementedError
 
 
-encode = encoder_of = advance = sense = _unbound
+encode = encoder_of = sense = _unbound
 
 
-def _run(counts, tables, state, t0, digest, digests):
+def _perceive(first, row, front, encoder, words, features, all_x, senders):
+    active = np.uint64(0)
+    sensed = sense(first, row, words, front, features)
+    for k in range(len(sensed)):
+        x = encode(np.int64(sensed[k]), *encoder_of(encoder, k))
+        all_x[k] = x
+        if x != 0:
+            senders[active] = k
+            active += np.uint64(1)
+    return active
+
+
+def _run(counts, input_of, tables, state, t0, digest, digests):
     """Run the steps of SEMANTICS.md section 4; returns the digest after the last.
 
     counts : int16 [T, n_in];  tables : Tables;  state : State, modified in place
@@ -274,15 +298,8 @@ def _run(counts, tables, state, t0, digest, digests):
     words, fired, senders, features, all_x, drive = state
     one = np.uint64(1)
     for t in range(counts.shape[0]):
-        active = 0
-        sensed = sense(1 if (t0 + t) & 0xFFFFFFFF == 0 else 0, counts[t], words, front, features)
-        for k in range(len(sensed)):
-            x = encode(np.int64(sensed[k]), *encoder_of(encoder, k))
-            all_x[k] = x
-            if x != 0:
-                senders[active] = k
-                active += 1
-        fired[0] = active
+        first = (t0 + t) & 0xFFFFFFFF == 0
+        fired[0] = perceive(input_of, (first, counts[t], front, encoder, words, features, all_x, senders))
         q = np.uint64(0)
         for number in range(len(populations)):
             p = populations[number]
@@ -303,9 +320,12 @@ def _run(counts, tables, state, t0, digest, digests):
                     for i in range(p.n):
                         drive[i] <<= np.int32(source.shift)
                 q += one
-            fired[number + 1] = advance(p, params, words, drive, senders)
+            fired[number + 1] = advance(p.advance, (p, params, words, drive, senders))
         if len(digests) > 0:
             for w in range(len(words)):
                 digest = mix(digest, np.uint32(words[w]))
             digests[t] = digest
     return digest
+
+
+_kernel = cached(_run, digest_module)

@@ -8,8 +8,10 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 from conftest import need
+from numba import njit, types
 from numba.core.caching import IndexDataCacheFile
 from test_layers import PLACES, modules
 from tiny import tiny_model
@@ -85,6 +87,9 @@ def test_a_kernel_that_cannot_be_kept_runs(monkeypatch, tmp_path):
     import of_a_full_disk
 
     assert jit.cached(of_a_full_disk.add)(2, 3) == 5
+    add = types.int64(types.int64, types.int64)
+    call, address = jit.caller(add), jit.pointed_to(add, of_a_full_disk.add).address
+    assert njit(lambda at: call(at, (2, 3)))(np.uint64(address)) == 5
 
 
 def test_numba_that_compiles_nothing_is_refused(tmp_path):

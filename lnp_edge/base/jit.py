@@ -7,7 +7,11 @@ from contextlib import suppress
 from types import ModuleType
 from typing import Any
 
-from numba import njit
+from llvmlite import ir
+from numba import cfunc, njit, types
+from numba.core import cgutils
+from numba.core.typing import Signature
+from numba.extending import intrinsic
 
 NOT_FROM_C: dict[str, Any] = {"no_cfunc_wrapper": True}  # options that Numba's types do not have
 INNER = NOT_FROM_C | {"no_cpython_wrapper": True}
@@ -22,10 +26,7 @@ def cached(function: Callable, *inlined: ModuleType, name: str = "") -> Callable
         name and its own file, so the name includes a hash of theirs: no stale kernel is loaded.
     name    : of one of several functions that share their code, such as the step of each neuron
     """
-    function.__qualname__ = name or function.__qualname__
-    if inlined:
-        sources = "".join(inspect.getsource(module) for module in inlined)
-        function.__qualname__ += f"_{hashlib.sha256(sources.encode()).hexdigest()[:12]}"
+    _name(function, inlined, name)
     try:
         compiled = njit(cache=True, error_model="numpy", **NOT_FROM_C)(function)
     except RuntimeError:  # numba found no folder for its cache
@@ -40,6 +41,41 @@ def cached(function: Callable, *inlined: ModuleType, name: str = "") -> Callable
     return compiled
 
 
+def pointed_to(signature: Signature, function: Callable, *inlined: ModuleType, name: str = "") -> Any:
+    """Compile a function for one signature, once per machine as `cached` does; `caller` calls its .address.
+
+    What calls it need not be compiled anew for every function that it may call.
+    """
+    _name(function, inlined, name)
+    try:
+        return cfunc(signature, cache=True, error_model="numpy", forceinline=True)(function)
+    except (OSError, RuntimeError):  # a full disk, or no folder for the cache
+        return cfunc(signature, error_model="numpy", forceinline=True)(function)
+
+
+def caller(signature: Signature) -> Callable:
+    """call(address, (arguments)) for compiled code: calls a function of `pointed_to` with this signature."""
+
+    @intrinsic
+    def call(typing, address, arguments):
+        def emit(context, builder, sig, args):
+            kinds = [context.get_value_type(kind) for kind in signature.args]
+            kind = ir.FunctionType(context.get_value_type(signature.return_type), kinds)
+            function = builder.inttoptr(args[0], kind.as_pointer())
+            return builder.call(function, cgutils.unpack_tuple(builder, args[1]))
+
+        return signature.return_type(types.uint64, types.Tuple(signature.args)), emit
+
+    return call
+
+
+def _name(function: Callable, inlined: tuple[ModuleType, ...], name: str) -> None:
+    function.__qualname__ = name or function.__qualname__
+    if inlined:
+        sources = "".join(inspect.getsource(module) for module in inlined)
+        function.__qualname__ += f"_{hashlib.sha256(sources.encode()).hexdigest()[:12]}"
+
+
 def inner(function: Callable, **options: Any) -> Callable:
     """Compile a function that only compiled functions call.
 
@@ -47,6 +83,11 @@ def inner(function: Callable, **options: Any) -> Callable:
     it crashes the interpreter.
     """
     return njit(**INNER, **options)(function)
+
+
+def within(function: Callable) -> Callable:
+    """As inner, and the machine code of the function becomes part of that of its callers."""
+    return inner(function, forceinline=True)
 
 
 def tuple_of(arguments: str, cell: str, width: int) -> Callable:

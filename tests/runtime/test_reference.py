@@ -7,6 +7,7 @@ from naive import Naive
 from tiny import ALL, known_neurons, random_model, tiny_counts, tiny_model
 
 from lnp_edge.base.errors import DataError
+from lnp_edge.runtime import reference
 from lnp_edge.runtime.device import Device
 from lnp_edge.runtime.reference import Reference
 from lnp_edge.spec.model import INPUT
@@ -166,10 +167,10 @@ def test_the_same_counts_in_another_array_give_the_same_run_by_the_same_kernel(k
         other = np.frombuffer(bytearray(b"x" + counts.tobytes()), np.int16, offset=1).reshape(counts.shape)
     else:
         other = counts.astype(kind)
-    kernels = len(Reference(model)._kernel.signatures)
+    kernels = len(reference._kernel.signatures)
     for runner in runners(model):
         assert runner.steps(other).digests.tolist() == expected
-    assert len(Reference(model)._kernel.signatures) == kernels
+    assert len(reference._kernel.signatures) == kernels
 
 
 def test_small_unsigned_counts_are_taken():
