@@ -140,9 +140,12 @@ class Rocket:
     def features(self, counts: NDArray[np.int16]) -> NDArray[np.int32]:
         """[W, threshold.size + level.size], numbers of steps."""
         taps = KERNELS[self.kernel].astype(np.int64)
-        found = _count(
+        found = np.zeros((len(counts), *self.threshold.shape), np.int32)
+        longest = CENTRE * int(self.dilation.max())
+        line = np.zeros(counts.shape[1] + 2 * longest, np.int32)
+        _count(
             np.ascontiguousarray(counts.transpose(0, 2, 1)), self.rest.astype(np.int32), self.channel,
-            self.dilation.astype(np.int64), taps, self.kernel % 2 == 0, self.threshold,
+            self.dilation.astype(np.int64), taps, self.kernel % 2 == 0, self.threshold, longest, line, found,
         )  # fmt: skip
         above = np.empty((len(counts), *self.level.shape), np.int32)
         for k in range(above.shape[2]):
@@ -275,17 +278,19 @@ _LEVELS = f"""    for (uint32_t channel = 0; channel < CHANNELS; channel++) {{
 
 
 @cached
-def _count(x, rest, channel, dilation, taps, beyond, threshold):
-    """int32 [W, P, thresholds]. x : int16 [W, C, T]; taps : [P, 3]; beyond : [P]"""
+def _count(x, rest, channel, dilation, taps, beyond, threshold, longest, line, found):
+    """Count into found, int32 [W, P, thresholds]. x : int16 [W, C, T]; taps : [P, 3]; beyond : [P]
+
+    line : int32 [T + 2 * longest], zeros: a channel with `longest` steps at rest before and after it
+    """
     windows, _, steps = x.shape
     pairs, most = threshold.shape
-    found = np.zeros((windows, pairs, most), np.int32)
-    longest = CENTRE * dilation.max()
-    line = np.zeros(steps + 2 * longest, np.int32)
     for w in range(windows):
         for p in range(pairs):
-            d = dilation[p]
-            line[longest : longest + steps] = x[w, channel[p]] - rest[channel[p]]
+            c, d = channel[p], dilation[p]
+            # A loop: of slices, Numba compiles what to say of other shapes, 2 s.
+            for t in range(steps):
+                line[longest + t] = x[w, c, t] - rest[c]
             skipped = 0 if beyond[p] else CENTRE * d
             for t in range(skipped, steps - skipped):
                 at = longest + t
@@ -293,9 +298,8 @@ def _count(x, rest, channel, dilation, taps, beyond, threshold):
                 for j in range(-CENTRE, CENTRE + 1):
                     total += line[at + j * d]
                 heavy = 0
-                for j in taps[p]:
-                    heavy += line[at + (j - CENTRE) * d]
+                for j in range(3):
+                    heavy += line[at + (taps[p, j] - CENTRE) * d]
                 total = 3 * heavy - total
                 for k in range(most):
                     found[w, p, k] += total > threshold[p, k]
-    return found

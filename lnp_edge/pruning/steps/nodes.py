@@ -15,6 +15,8 @@ recurrence.
 from __future__ import annotations
 
 import numpy as np
+from numpy.typing import NDArray
+from scipy import sparse
 
 from lnp_edge.base.jit import cached, inner
 from lnp_edge.network import Floats, Network
@@ -45,8 +47,9 @@ def surviving_neurons(network: Network, most: int, count: int, rng: np.random.Ge
         place[own] = np.arange(p.n) / p.n
     order = order[np.argsort(place[order], kind="stable")]
     hears, feeds = _ports(network)
-    number = population_of(network)
-    alive = _thin(w.indptr, w.indices, incoming.indptr, incoming.indices, hears, feeds, number, order, most, count)
+    number, alive = population_of(network), np.ones(network.n, bool)
+    left = np.bincount(number)  # neurons of each population
+    _thin(*_graph(w), *_graph(incoming), hears, feeds, number, left, order, most, count, alive)
     return np.flatnonzero(alive)
 
 
@@ -54,8 +57,13 @@ def reach(network: Network) -> Mask:
     """Whether a path leads from each input channel through neurons to each read-out, [C, O]."""
     w, (hears, feeds) = network.w_rec, _ports(network)
     alive, wanted = np.ones(network.n, bool), np.ones(feeds.shape[1], bool)
-    paths = [_path(w.indptr, w.indices, entry, feeds, alive, wanted)[0] for entry in hears]
+    paths = [_path(*_graph(w), entry, feeds, alive, wanted)[0] for entry in hears]
     return np.array(paths, bool).reshape(len(hears), feeds.shape[1])
+
+
+def _graph(w: sparse.csr_array | sparse.csc_array) -> tuple[NDArray[np.int32], NDArray[np.int32]]:
+    """indptr and indices of a type of their own, for Numba compiles for each: those of a loaded network are int64."""
+    return w.indptr.astype(np.int32, copy=False), w.indices.astype(np.int32, copy=False)
 
 
 def _ports(network: Network) -> tuple[Mask, Mask]:
@@ -107,7 +115,7 @@ def betweenness(network: Network, pivots: int | None = None, rng: np.random.Gene
     if pivots is not None:
         assert rng is not None
         sources = np.sort(rng.choice(n, pivots, replace=False))
-    through = _through(network.w_rec.indptr, network.w_rec.indices, sources)
+    through = _through(*_graph(network.w_rec), sources)
     return through * (n / max(1, len(sources)))
 
 
@@ -220,24 +228,31 @@ def _copy(values, into):
         into[k] = values[k]
 
 
+@inner
+def _differ(a, b):
+    """(a != b).any(), by a loop for the same reason."""
+    number = 0
+    for k in range(len(a)):
+        number += a[k] != b[k]
+    return number > 0
+
+
 @cached
-def _thin(indptr, indices, indptr_in, indices_in, hears, feeds, number, order, most, count):
-    """Mask [N] of the neurons that stay.
+def _thin(indptr, indices, indptr_in, indices_in, hears, feeds, number, of_its_kind, order, most, count, alive):
+    """Clear the neurons that go in alive [N], and count down those that are left in of_its_kind [populations].
 
     One path from each input to each of its read-outs is known. Another one is searched only if a
     neuron on a known path is removed.
     """
     n = len(order)
     channels, outputs = len(hears), feeds.shape[1]
-    alive = np.ones(n, np.bool_)
-    reached, on_way = np.zeros((channels, outputs), np.bool_), np.zeros((channels, n), np.bool_)
-    everything = np.ones(outputs, np.bool_)
+    reached, on_way = np.empty((channels, outputs), np.bool_), np.empty((channels, n), np.bool_)
+    everything = np.full(outputs, True)
     for c in range(channels):
         found, ways = _path(indptr, indices, hears[c], feeds, alive, everything)
         _copy(found, reached[c])
         _copy(ways, on_way[c])
     left, gone = len(indices), 0
-    of_its_kind = np.bincount(number)
     for neuron in order:
         if gone == most:
             break
@@ -252,7 +267,7 @@ def _thin(indptr, indices, indptr_in, indices_in, hears, feeds, number, order, m
         for c in range(channels):
             if on_way[c, neuron]:
                 found, ways = _path(indptr, indices, hears[c], feeds, alive, reached[c])
-                if (found != reached[c]).any():
+                if _differ(found, reached[c]):
                     alive[neuron] = True
                     break
                 _copy(ways, on_way[c])  # still valid if the neuron stays for another input
@@ -260,4 +275,3 @@ def _thin(indptr, indices, indptr_in, indices_in, hears, feeds, number, order, m
             left -= lost
             gone += 1
             of_its_kind[number[neuron]] -= 1
-    return alive

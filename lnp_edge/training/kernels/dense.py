@@ -19,8 +19,8 @@ from functools import cache
 from typing import Any
 
 import numpy as np
-from numba import njit
 
+from lnp_edge.base.jit import within
 from lnp_edge.spec.ops import bind
 from lnp_edge.training.kernels.derive import Derived
 from lnp_edge.training.kernels.lanes import LANES, fma, load, splat, store, which
@@ -29,7 +29,7 @@ BLOCK = 8  # samples: 8 x 2 AVX-512 accumulators of 32 registers; 115 GFLOP/s, B
 _CHUNK = 16  # steps between additions to the weight gradient
 
 
-@njit(inline="always")
+@within
 def _add_rows(rows, wide, picked, count, sums):
     """sums [wide, LANES] += the rows [wide, LANES] of `rows` with the indices picked[:count]."""
     c = 0
@@ -51,7 +51,7 @@ def _add_rows(rows, wide, picked, count, sums):
         store(sums, last, a)
 
 
-@njit(inline="always")
+@within
 def _pick(bits, c, picked, count):
     """Append the neurons of tile c whose bit is set to picked; returns their new number. Avoids branches."""
     for lane in range(LANES):
@@ -99,7 +99,7 @@ def _forward(kept, start, w, tables, gamma, bias_out, y, t0):
             start[b, -1, picked[k]] = 1
 
 
-@njit(inline="always")
+@within
 def _product(h, w, out):
     """out[b, p] = sum_k h[b, k] * w[p, k].
 
@@ -199,7 +199,7 @@ def _neurons_back(kept, at, apart, t, start, tables, carry, d_tables, grad_z, sl
 def kernels(neuron: Derived) -> tuple[Callable, Callable]:
     """The compiled forward and backward pass of a neuron."""
     scope = globals() | neuron.functions(load)
-    scope["neurons_back"] = njit(bind(_neurons_back, scope), inline="always")
+    scope["neurons_back"] = within(bind(_neurons_back, scope))
     return neuron.compile(_forward, scope, "dense_forward"), neuron.compile(_backward, scope, "dense_backward")
 
 

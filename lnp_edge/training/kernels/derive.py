@@ -24,9 +24,8 @@ from functools import cache
 from typing import Any
 
 import numpy as np
-from numba import njit
 
-from lnp_edge.base.jit import cached, inner
+from lnp_edge.base.jit import cached, inner, within
 from lnp_edge.spec import ops, trace
 from lnp_edge.spec.neuron import neuron_module
 from lnp_edge.spec.ops import bind
@@ -278,7 +277,7 @@ class Derived:
         exec(self.source, scope)
         made = [name for name in scope if name.startswith(("neuron_", "before_"))]
         for name in made:
-            scope[name] = njit(scope[name], inline="always")
+            scope[name] = within(scope[name])
         return {name: scope[name] for name in made}
 
     def compile(self, kernel: Callable, scope: Mapping[str, Any], name: str) -> Callable:

@@ -16,9 +16,8 @@ from functools import cache
 from typing import Any
 
 import numpy as np
-from numba import njit
 
-from lnp_edge.base.jit import tuple_of
+from lnp_edge.base.jit import tuple_of, within
 from lnp_edge.spec import ops
 from lnp_edge.spec.model import CSR, QuantizedModel
 from lnp_edge.training.kernels.derive import Derived
@@ -87,7 +86,7 @@ neuron_step = state_of = tables_of = _unbound
 STATES = KEPT = 0
 
 
-@njit(inline="always")
+@within
 def _gather(start, stop, index, w, rows):
     """sum_k w[k] * rows[index[k]] for k in start..stop-1."""
     acc = splat(np.float32(0))

@@ -19,10 +19,10 @@ from functools import cache
 from typing import Any
 
 import numpy as np
-from numba import njit
 from numpy.typing import NDArray
 from scipy import sparse
 
+from lnp_edge.base.jit import within
 from lnp_edge.spec.ops import bind
 from lnp_edge.training.kernels.derive import Derived
 from lnp_edge.training.kernels.lanes import LANES, compiled, fma, fold_into, load, splat, store, where, which
@@ -76,7 +76,7 @@ class Wiring:
         return Wiring(n, c, m, o, short[0], short[1], by_target, short[2], short[3], by_source, *ends)
 
 
-@njit(inline="always")
+@within
 def _gather(start, stop, index, w, rows, acc):
     """acc + sum_k w[k] * rows[index[k]] for k in start..stop-1."""
     for k in range(start, stop):
@@ -84,7 +84,7 @@ def _gather(start, stop, index, w, rows, acc):
     return acc
 
 
-@njit(inline="always")
+@within
 def _gather_spikes(start, stop, index, w, spikes, acc):
     """acc + sum_k w[k] in the lanes where neuron index[k] fired, for k in start..stop-1.
 
@@ -128,7 +128,7 @@ def _forward(kept, start, into, pre, w, tables, gamma, bias_out, y, t0):
             store(spikes, i, where(z[i], one, zero))
 
 
-@njit(inline="always")
+@within
 def _add_weight_gradients(into, pre, u, h, d_w):
     """d_w[k] += sum over the chunk's steps of h[target] * u[pre]."""
     zero = splat(np.float32(0))
@@ -199,12 +199,12 @@ def _neurons_back(rows, at, apart, t, first, tables, carried, d_tables, out, pos
 def kernels(neuron: Derived) -> tuple[Callable, Callable]:
     """The compiled forward and backward pass of a neuron."""
 
-    @njit(inline="always")
+    @within
     def constant(tables, row):
         return splat(tables[row])
 
     scope = globals() | neuron.functions(constant)
-    scope["neurons_back"] = njit(bind(_neurons_back, scope), inline="always")
+    scope["neurons_back"] = within(bind(_neurons_back, scope))
     return neuron.compile(_forward, scope, "sparse_forward"), neuron.compile(_backward, scope, "sparse_backward")
 
 
