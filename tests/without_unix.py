@@ -7,6 +7,7 @@ import builtins
 import importlib
 import os
 import select
+import shutil
 import signal
 import sys
 from pathlib import Path
@@ -35,6 +36,7 @@ def hide():
     for module, names in NAMES.items():
         for name in names.split():
             delattr(module, name)
+    shutil._use_fd_functions = False  # Python's own rmtree goes by descriptors where Unix is
     serial = sys.modules["serial"]
 
     def no_port(name, **options):
