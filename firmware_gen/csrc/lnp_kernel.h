@@ -204,7 +204,10 @@ LNP_ADD_EVENTS(add_events_u16_i8, uint16_t)
 
 // Four weights of 4 bits: that of target k begins at bit 4 k.
 typedef uint16_t lnp_nibbles_t;
-#define LNP_NIBBLE_AT(w, k) ((int32_t)((uint32_t)*(w) << (28u - 4u * (k))) >> 28)
+static inline int32_t nibble_at(const LNP_FLASH lnp_nibbles_t *w, uint32_t k)
+{
+    return (int32_t)((uint32_t)*w << (28u - 4u * k)) >> 28;
+}
 #define LNP_BYTE_AT(w, k) (w)[k]
 
 // Adds the blocks of a row, times scale: block b has the weights of the targets 4 b to 4 b + 3, or of those
@@ -235,8 +238,8 @@ LNP_ADD_BLOCKS(add_blocks_u8_i8, uint8_t, int8_t, 4, LNP_BYTE_AT)
 LNP_ADD_BLOCKS(add_blocks_u8_i16, uint8_t, int16_t, 4, LNP_BYTE_AT)
 LNP_ADD_BLOCKS(add_blocks_u16_i8, uint16_t, int8_t, 4, LNP_BYTE_AT)
 LNP_ADD_BLOCKS(add_blocks_u16_i16, uint16_t, int16_t, 4, LNP_BYTE_AT)
-LNP_ADD_BLOCKS(add_nibbles_u8, uint8_t, lnp_nibbles_t, 1, LNP_NIBBLE_AT)
-LNP_ADD_BLOCKS(add_nibbles_u16, uint16_t, lnp_nibbles_t, 1, LNP_NIBBLE_AT)
+LNP_ADD_BLOCKS(add_nibbles_u8, uint8_t, lnp_nibbles_t, 1, nibble_at)
+LNP_ADD_BLOCKS(add_nibbles_u16, uint16_t, lnp_nibbles_t, 1, nibble_at)
 
 // Adds a row of weights of 4 bits: an entry is 16 times the weight and how far its target is from the last.
 typedef int8_t lnp_gaps_t;

@@ -1,8 +1,8 @@
 """Frama-C's WP proves what a contract says of a function, for all arguments that it allows. docs/reliability.md.
 
-contracts.acsl and rows.acsl have the contracts, and marks of the bodies. They are put into the text that is generated,
-after the preprocessor. Nothing else is changed, but that what only GNU C has is out. Each proof has a control: with one
-change of a function, a goal must fail.
+contracts.acsl, rows.acsl and blocks.acsl have the contracts, and marks of the bodies. They are put into the text that
+is generated, after the preprocessor. Nothing else is changed, but that what only GNU C has is out. Each proof has a
+control: with one change of a function, a goal must fail.
 """
 
 import os
@@ -20,7 +20,7 @@ from lnp_edge.firmware_gen.generate import generate
 pytestmark = pytest.mark.slow
 
 HERE = Path(__file__).parent
-CONTRACTS = [HERE / "contracts.acsl", HERE / "rows.acsl"]
+CONTRACTS = [HERE / "contracts.acsl", HERE / "rows.acsl", HERE / "blocks.acsl"]
 LEFT_OUT = re.compile(r"_Static_assert\(.*?\);|#include <.*?>\n", re.S)
 TYPES = {"u": "uint", "i": "int"}
 PROVERS = ("frama-c", "why3", "z3", "cvc4")
@@ -65,13 +65,16 @@ def annotated(text, function, section):
 
 def contracts(function):
     """What stands before the contracts of the file that has the function's, and its own: with the types in its name."""
+    types = re.findall(r"_([ui])(\d+)", function)
+    if function.startswith("add_nibbles"):  # four weights are a uint16_t
+        function, types = "add_blocks_T_W", [*types, ("u", "16")]
     name = re.sub(r"_u\d+_i\d+$", "_T_W", function)
     for path in CONTRACTS:
         head, *named = re.split(r"^== (.*)\n", path.read_text(), flags=re.M)
         if name in named[::2]:
             text = named[named.index(name) + 1]
-            for letter, kind in re.findall(r"_([ui])(\d+)", function):
-                text = re.sub(r"\bT\b" if letter == "u" else r"\bW\b", TYPES[letter] + kind + "_t", text)
+            for word, (letter, bits) in zip("TW", types, strict=False):
+                text = re.sub(rf"\b{word}\b", TYPES[letter] + bits + "_t", text)
             return head, text
     raise KeyError(function)
 
@@ -79,7 +82,7 @@ def contracts(function):
 def proved(folder, functions, *selected, old="", new="", seconds=60):
     """How many goals WP proves, and how many there are.
 
-    functions : that have their contracts
+    functions : that have their contracts; what stands before them is that of the first one's file
     selected : words that say which goals; without them, those of the functions
     old, new : what a control replaces in the first function
     """
@@ -90,8 +93,8 @@ def proved(folder, functions, *selected, old="", new="", seconds=60):
     assert old in text[place : closing(text, text.index("{", place))]
     text = text[:place] + text[place:].replace(old, new, 1)
     for function in functions:
-        head, section = contracts(function)
-        text = annotated(text, function, section)
+        text = annotated(text, function, contracts(function)[1])
+    head = contracts(functions[0])[0]
     (folder / "prove.c").write_text("\n".join(["#include <stdbool.h>\n#include <stdint.h>", head, text]))
     environment = os.environ | {"PWD": str(folder), "WHY3CONFIG": str(folder / "why3.conf")}
     subprocess.run(["why3", "config", "detect"], env=environment, capture_output=True, check=True)
@@ -111,6 +114,9 @@ BITS = {
     "floor_16": "(bvuge (bvsub s (bvmul (bvashr s 16) 65536)) 65536)",
     "floor_u16": "(bvuge (bvsub u (bvmul (bvlshr u 16) 65536)) 65536)",
     "floor_k": "(and (bvule 1 k) (bvule k 15) (bvuge (bvsub s (bvmul (bvashr s k) (bvshl 1 k))) (bvshl 1 k)))",
+    "nibble_k": """(and (bvule u 65535) (bvule k 3) (let ((n (bvurem (bvlshr u (bvmul 4 k)) 16))
+        (of_32 (bvand (bvshl u (bvsub 28 (bvmul 4 k))) 4294967295)))
+        (distinct (bvashr (bvsub (bvxor of_32 2147483648) 2147483648) 28) (ite (bvult n 8) n (bvsub n 16)))))""",
     "bit_0": "(distinct (distinct (bvand u 1) 0) (= (bvurem u 2) 1))",
     "bit_1": "(distinct (distinct (bvand u 2) 0) (bvuge (bvurem u 4) 2))",
     "power": """(and (bvule k 14) (or (= (bvshl 1 k) 0) (bvugt (bvshl 1 k) 16384)
@@ -135,7 +141,7 @@ def test_what_the_contracts_take_for_granted_of_bits_is_so():
     assert example(BITS["floor_16"].replace(" 16)", " 17)")) == "sat"
 
 
-OPERATIONS = ["lnp_leak", "lnp_leak_half", "lnp_shift_round", "lnp_clamp", "lnp_add", "lnp_sub", "lnp_mul"]
+OPERATIONS = ["lnp_leak", "lnp_leak_half", "lnp_shift_round", "lnp_clamp", "lnp_add", "lnp_sub", "lnp_mul", "nibble_at"]
 
 
 def test_operations_do_what_the_specification_says(tmp_path):
@@ -152,6 +158,7 @@ def test_operations_do_what_the_specification_says(tmp_path):
         ("lnp_leak", "0xFFFFu", "0x7FFFu"),
         ("lnp_shift_round", "(k - 1)", "k"),
         ("lnp_clamp", "x < low", "x <= high"),
+        ("nibble_at", ">> 28", ">> 27"),
     ],
 )
 def test_an_operation_that_is_changed_is_not_proved(tmp_path, function, old, new):
@@ -161,17 +168,28 @@ def test_an_operation_that_is_changed_is_not_proved(tmp_path, function, old, new
 
 # Of a row with a rest: cvc4 alone needs half the time, if WP leaves the goals as they are.
 AS_IT_IS = ("-wp-prover", "cvc4", "-wp-no-pruning", "-wp-no-filter", "-wp-no-parasite", "-wp-no-core")
+# Of blocks: a goal for each way to get there.
+EACH_WAY = ("-wp-prover", "cvc4", "-wp-split")
 
 
-@pytest.mark.parametrize(("function", "least", "prover"), [("add_row_u8_i8", 100, AS_IT_IS), ("add_gaps", 30, ())])
-def test_a_row_adds_each_weight_to_the_sum_of_its_target(tmp_path, function, least, prover):
-    """For any number of synapses and sums. Rows of the other three types are the same text."""
-    found, goals = proved(tmp_path, [function], "-wp-fct", function, *prover)
+@pytest.mark.parametrize(
+    ("functions", "least", "options"),
+    [
+        ("add_row_u8_i8", 100, AS_IT_IS),
+        ("add_gaps", 30, ()),
+        ("add_blocks_u8_i8", 150, EACH_WAY),
+        ("add_nibbles_u8 nibble_at", 180, EACH_WAY),
+    ],
+)
+def test_a_row_adds_each_weight_to_the_sum_of_its_target(tmp_path, functions, least, options):
+    """For any number of synapses and sums. The same functions of other types are the same text."""
+    row, *called = functions.split()
+    found, goals = proved(tmp_path, [row, *called], "-wp-fct", row, *options)
     assert found == goals >= least
 
 
 @pytest.mark.parametrize(
-    ("row", "old", "new", "goal"),
+    ("functions", "old", "new", "goal"),
     [
         ("add_row_u8_i8", "[*target++]", "[*target++ + 1]", "odd"),
         ("add_row_u8_i8", "+=", "=", "odd"),
@@ -179,7 +197,14 @@ def test_a_row_adds_each_weight_to_the_sum_of_its_target(tmp_path, function, lea
         ("add_row_u8_i8", "four != 0", "four > 1", "@ensures"),
         ("add_gaps", "sum +=", "sum++; sum +=", "at_it"),
         ("add_gaps", "both >> 4", "both >> 5", "added"),
+        ("add_blocks_u8_i8", "sum[2] +=", "sum[1] +=", "lane_2"),
+        ("add_blocks_u8_i8", "targets - i >= 4u", "targets - i >= 3u", "room"),
+        ("add_blocks_u8_i8", "k < targets", "k + 1u < targets", "beyond_1"),
+        ("add_nibbles_u8 nibble_at", "w += 1", "w += 2", "at_w"),
     ],
 )
-def test_a_row_that_is_changed_is_not_proved(tmp_path, row, old, new, goal):
-    assert proved(tmp_path, [row], "-wp-fct", row, "-wp-prop", goal, old=old, new=new, seconds=5) == (0, 1)
+def test_a_row_that_is_changed_is_not_proved(tmp_path, functions, old, new, goal):
+    row, *called = functions.split()
+    only = ("-wp-fct", row, "-wp-prop", goal)
+    found, goals = proved(tmp_path, [row, *called], *only, old=old, new=new, seconds=5)
+    assert found == goals - 1
