@@ -23,7 +23,7 @@ from numpy.typing import NDArray
 from lnp_edge.base.errors import ConfigError, NetworkError
 from lnp_edge.base.files import discard, make_folder, write_whole
 from lnp_edge.base.progress import Progress
-from lnp_edge.experiments import figures, store
+from lnp_edge.experiments import store
 from lnp_edge.experiments.executors import Executor, processes
 from lnp_edge.experiments.store import Result, Store, machine
 from lnp_edge.experiments.trial import NETWORK, RESULT, Outcome, Trial, run_trial
@@ -100,6 +100,8 @@ class Runs(Store):
             arrays = io.BytesIO()
             np.savez_compressed(arrays, floats=found.float_predictions, integers=found.predictions)
             write_whole(folder / "predictions.npz", arrays.getvalue())
+            from lnp_edge.experiments import figures  # loads matplotlib
+
             figures.learning_curves({trial.name: found.history}, folder / "curve.png")
         super().save(trial, result)  # last: a folder with a result is finished
         discard(folder)
@@ -116,6 +118,8 @@ class Runs(Store):
 
     def picture(self, trial: Trial, dataset: Dataset, windows: Windows) -> None:
         """Draw the integer predictions of a finished trial, beside its result."""
+        from lnp_edge.experiments import figures
+
         folder, said = self.path(trial).parent, self.predictions(trial)
         if dataset.series:
             figures.forecast(dataset, windows, said, folder / "forecast.png")

@@ -44,9 +44,14 @@ def chosen(model: QuantizedModel, p: Projection) -> str:
 
 def _serving(model: QuantizedModel, p: Projection) -> list[tuple[int, ModuleType]]:
     """Bytes and layout of those that serve a projection, the one that is taken first."""
-    known = _known(tuple(import_module(PACKAGE).__path__))
-    sizes = [(sum(t.nbytes for t in one.tables(model, p).values()), one) for one in known if one.serves(model, p)]
-    return sorted(sizes, key=lambda found: found[0] / found[1].WORTH)
+    path = tuple(import_module(PACKAGE).__path__)
+    of_one, sizes = model.sizes.get((p.name, path), (None, {}))
+    if of_one is not p:
+        known = [one for one in _known(path) if one.serves(model, p)]
+        found = [(sum(t.nbytes for t in one.tables(model, p).values()), one) for one in known]
+        sizes = {_name(one): size for size, one in sorted(found, key=lambda found: found[0] / found[1].WORTH)}
+        model.sizes[p.name, path] = p, sizes
+    return [(size, plugins.get(PACKAGE, name)) for name, size in sizes.items()]
 
 
 def _name(kind: ModuleType) -> str:

@@ -327,6 +327,11 @@ class QuantizedModel:
         return tuple(found)
 
     @cached_property
+    def sizes(self) -> dict:
+        """What spec/layout.py found of its projections: each is asked for some ten times a program."""
+        return {}
+
+    @cached_property
     def state_words(self) -> int:
         """Number of 32-bit words of state."""
         return sum(f.words for f in self.fields)

@@ -8,6 +8,7 @@ from lnp_edge import config
 from lnp_edge.commands.reproduce import changed, quick
 from lnp_edge.datasets import _chaos, cifar10, fashion_mnist, hapt, mitbih
 from lnp_edge.datasets import _files as files
+from lnp_edge.experiments import trial
 from lnp_edge.experiments.trial import Trial, run_trial
 from lnp_edge.spec.plugins import names
 from lnp_edge.task import metrics
@@ -39,10 +40,11 @@ def test_every_data_set_has_a_configuration():
 
 
 @pytest.mark.parametrize("task", TASKS)
-def test_every_task_trains_and_predicts_in_floats_and_integers(data, task):
+def test_every_task_trains_and_predicts_in_floats_and_integers(data, task, monkeypatch):
     base = changed(quick(config.named(task)), {"data": {"limit": 2}, "train": {"epochs": 1}})
-    outcome = run_trial(Trial(task, base))
     dataset = load_data(base)
+    monkeypatch.setattr(trial, "load_data", lambda config: dataset)  # once: the chaotic ones are integrated
+    outcome = run_trial(Trial(task, base))
     for found in (outcome.float_measures, outcome.measures):
         assert {dataset.metric, *metrics.shown(dataset)} <= set(found)
         assert all(np.isfinite(value) for value in found.values())
