@@ -23,6 +23,7 @@ from lnp_edge.spec.digest import mix
 from lnp_edge.spec.frontend import RAW, FrontEnd
 from lnp_edge.spec.model import INPUT, Projection, QuantizedModel
 from lnp_edge.spec.neuron import neuron_module
+from lnp_edge.spec.trace import trace
 
 # A unit is a possible sender: first the channels of the input, then the neurons of each population
 # that spikes. All numbers are unsigned: Numba checks a signed index for being negative, which takes
@@ -77,9 +78,7 @@ class Reference:
 
     def __init__(self, model: QuantizedModel):
         self.model = model
-        self._perceive = np.uint64(_perceive_of(model.encoder, model.front.plain).address)
-        # Numba recognises plain tuples in a third of the time: this saves 2 us per call.
-        self._tables = tuple(_tables(model))
+        self._link()
         state = State(
             words=np.zeros(model.state_words, np.int32),
             fired=np.zeros(1 + len(model.populations), np.uint64),
@@ -91,6 +90,16 @@ class Reference:
         self._words, self._fired, self._senders, self._x = state.words, state.fired, state.senders, state.x
         self._state = tuple(state)
         self.reset()
+
+    def _link(self) -> None:
+        self._perceive = np.uint64(_perceive_of(self.model.encoder, self.model.front.plain).address)
+        # Numba recognises plain tuples in a third of the time: this saves 2 us per call.
+        self._tables = tuple(_tables(self.model))
+
+    def __setstate__(self, kept: dict[str, Any]) -> None:
+        """Of a copy: addresses are those of one process, and it may be in another."""
+        vars(self).update(kept)
+        self._link()
 
     def reset(self) -> None:
         self.t = 0
@@ -221,7 +230,7 @@ def _advance_of(neuron: str) -> Any:
             "        words[z_word + (i >> u(5))] |= np.int32(1) << np.int32(i & u(31))",
         ]
     made = _made("advance(p, params, words, drive, senders)", [*lines, "return fired"], step=inner(module.step))
-    return pointed_to(ADVANCE, made, ops, module, name=f"advance_{neuron}")
+    return pointed_to(ADVANCE, made, ops, str(trace(module.step)), name=f"advance_{neuron}")
 
 
 @cache
@@ -236,7 +245,8 @@ def _perceive_of(encoder: str, front: FrontEnd) -> Any:
         "sense": _sense(front),
     }
     name = f"perceive_{encoder}" + ("" if front.stacks else f"_{front.kind}_{front.frame}")
-    return pointed_to(PERCEIVE, ops.bind(_perceive, globals() | meaning), ops, module, front.module, name=name)
+    made = ops.bind(_perceive, globals() | meaning)
+    return pointed_to(PERCEIVE, made, ops, str(trace(module.encode)), str(front.trace), name=name)
 
 
 def _sense(front: FrontEnd) -> Callable:
@@ -247,13 +257,13 @@ def _sense(front: FrontEnd) -> Callable:
     head = "sense(first, row, words, params, features)"
     if front.stacks:
         return inner(_made(head, ["return row"]))
-    trace, samples, state = front.trace, front.frame, [f"s{k}" for k in range(len(front.state))]
-    made, new = trace.returns[: len(front.features)], trace.returns[len(front.features) :]
+    traced, samples, state = front.trace, front.frame, [f"s{k}" for k in range(len(front.state))]
+    made, new = traced.returns[: len(front.features)], traced.returns[len(front.features) :]
     lines = [f"channels = len(row) // {samples}", "for c in range(channels):"]
     lines += [f"    x{k} = np.int64(row[{k} * channels + c])" for k in range(samples)]
     lines += [f"    {name} = np.int64(words[{k} * channels + c])" for k, name in enumerate(state)]
     lines += [f"    p{k} = np.int64(params[{k}, c])" for k in range(len(front.ranges))]
-    lines += [f"    {s.target} = {s.op}({', '.join(map(str, s.args))})" for s in trace.statements]
+    lines += [f"    {s.target} = {s.op}({', '.join(map(str, s.args))})" for s in traced.statements]
     lines += [f"    features[{k} * channels + c] = {value}" for k, value in enumerate(made)]
     lines += [f"    words[{k} * channels + c] = {value}" for k, value in enumerate(new)]
     return inner(_made(head, [*lines, "return features"], **{op: getattr(ops, op) for op in ops.FRONT_END_OPS}))

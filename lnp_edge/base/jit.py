@@ -17,13 +17,13 @@ NOT_FROM_C: dict[str, Any] = {"no_cfunc_wrapper": True}  # options that Numba's 
 INNER = NOT_FROM_C | {"no_cpython_wrapper": True}
 
 
-def cached(function: Callable, *inlined: ModuleType, name: str = "") -> Callable:
+def cached(function: Callable, *inlined: ModuleType | str, name: str = "") -> Callable:
     """Compile a function once per machine.
 
     Compiles once per process if neither the package nor the home folder is writable, or the disk is full.
 
-    inlined : other modules whose code goes into the function. Numba's cache keys a function by its
-        name and its own file, so the name includes a hash of theirs: no stale kernel is loaded.
+    inlined : other modules whose code goes into the function, or the text that it is made from. Numba's cache
+        keys a function by its name and its own file, so the name includes a hash of these: no stale kernel is loaded.
     name    : of one of several functions that share their code, such as the step of each neuron
     """
     _name(function, inlined, name)
@@ -41,7 +41,7 @@ def cached(function: Callable, *inlined: ModuleType, name: str = "") -> Callable
     return compiled
 
 
-def pointed_to(signature: Signature, function: Callable, *inlined: ModuleType, name: str = "") -> Any:
+def pointed_to(signature: Signature, function: Callable, *inlined: ModuleType | str, name: str = "") -> Any:
     """Compile a function for one signature, once per machine as `cached` does; `caller` calls its .address.
 
     What calls it need not be compiled anew for every function that it may call.
@@ -69,10 +69,10 @@ def caller(signature: Signature) -> Callable:
     return call
 
 
-def _name(function: Callable, inlined: tuple[ModuleType, ...], name: str) -> None:
+def _name(function: Callable, inlined: tuple[ModuleType | str, ...], name: str) -> None:
     function.__qualname__ = name or function.__qualname__
     if inlined:
-        sources = "".join(inspect.getsource(module) for module in inlined)
+        sources = "".join(one if isinstance(one, str) else inspect.getsource(one) for one in inlined)
         function.__qualname__ += f"_{hashlib.sha256(sources.encode()).hexdigest()[:12]}"
 
 

@@ -23,6 +23,7 @@ from lnp_edge.base.jit import cached, inner, tuple_of
 from lnp_edge.spec import floats
 from lnp_edge.spec.neuron import neuron_module
 from lnp_edge.spec.ops import bind
+from lnp_edge.spec.trace import trace
 
 SLOPE = 10.0  # of the surrogate, as in SurrogateGradientFlossing; training uses 5
 
@@ -105,7 +106,7 @@ def kernel(neuron: str) -> Callable:
         "constants_of": tuple_of("a, i", "a[{s}, i]", len(module.TABLES)),
         "N_VARS": size,
     }
-    return cached(bind(_advance, scope), floats, module, name=f"tangents_{neuron}")
+    return cached(bind(_advance, scope), floats, str(trace(module.step)), name=f"tangents_{neuron}")
 
 
 def _unbound(*_: Any) -> Any:

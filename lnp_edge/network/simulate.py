@@ -14,6 +14,7 @@ from lnp_edge.network import Floats, Network
 from lnp_edge.spec import floats
 from lnp_edge.spec.neuron import neuron_module
 from lnp_edge.spec.ops import bind
+from lnp_edge.spec.trace import trace
 
 
 class Simulation:
@@ -105,7 +106,7 @@ def _kernel(neuron: str) -> Callable:
         "constants_of": tuple_of("a, i", "a[{s}, i]", len(module.TABLES)),
         "N_VARS": len(module.STATE),
     }
-    return cached(bind(_step, scope), floats, module, name=f"step_{neuron}")
+    return cached(bind(_step, scope), floats, str(trace(module.step)), name=f"step_{neuron}")
 
 
 def _unbound(*_: Any) -> Any:

@@ -1,11 +1,20 @@
 """The Numba reference does what SEMANTICS.md says: every state word and digest equals the slow oracle's."""
 
+import importlib
+import linecache
+import pickle
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
+
 import numpy as np
 import pytest
 from fakes import FakePort
 from naive import Naive
 from tiny import ALL, known_neurons, random_model, tiny_counts, tiny_model
 
+from lnp_edge import neurons
 from lnp_edge.base.errors import DataError
 from lnp_edge.runtime import reference
 from lnp_edge.runtime.device import Device
@@ -171,6 +180,36 @@ def test_the_same_counts_in_another_array_give_the_same_run_by_the_same_kernel(k
     for runner in runners(model):
         assert runner.steps(other).digests.tolist() == expected
     assert len(reference._kernel.signatures) == kernels
+
+
+def test_a_step_from_another_file_is_compiled_again_when_that_file_changes(tmp_path, monkeypatch):
+    monkeypatch.setattr(neurons, "__path__", [*neurons.__path__, str(tmp_path)])
+    (tmp_path / "borrows.py").write_text("from lnp_edge.neurons.lends import *\n")
+    cuba = (Path(neurons.__path__[0]) / "cuba_lif.py").read_text()
+    model, digests = tiny_model(), []
+    hidden, out = model.populations
+    for lent in (cuba, cuba.replace("add(i_syn, bias)", "sub(i_syn, bias)  # not the step of before")):
+        (tmp_path / "lends.py").write_text(lent)
+        for name in ("borrows", "lends"):
+            sys.modules.pop(f"lnp_edge.neurons.{name}", None)
+        importlib.invalidate_caches()
+        linecache.checkcache()
+        reference._advance_of.cache_clear()
+        runner = Reference(replace(model, populations=(replace(hidden, neuron="borrows"), out)))
+        digests.append(runner.steps(tiny_counts(model, 20)).digests.tolist())
+    assert digests[0] == Reference(model).steps(tiny_counts(model, 20)).digests.tolist() != digests[1]
+
+
+def test_a_pickled_reference_goes_on_in_another_process():
+    """Where the functions that its kernel calls have other addresses."""
+    model = tiny_model()
+    runner, counts = Reference(model), tiny_counts(model, 40)
+    runner.steps(counts[:20])
+    there = (
+        "import pickle, sys; runner, counts = pickle.load(sys.stdin.buffer); print(runner.steps(counts).digests[-1])"
+    )
+    done = subprocess.run([sys.executable, "-c", there], input=pickle.dumps((runner, counts[20:])), capture_output=True)
+    assert (done.returncode, done.stdout.split()) == (0, [b"%d" % runner.steps(counts[20:]).digests[-1]])
 
 
 def test_small_unsigned_counts_are_taken():

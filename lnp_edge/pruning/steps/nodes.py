@@ -62,7 +62,7 @@ def reach(network: Network) -> Mask:
 
 
 def _graph(w: sparse.csr_array | sparse.csc_array) -> tuple[NDArray[np.int32], NDArray[np.int32]]:
-    """indptr and indices of a type of their own, for Numba compiles for each: those of a loaded network are int64."""
+    """indptr and indices as int32: Numba compiles for each type, and those of a loaded network are int64."""
     return w.indptr.astype(np.int32, copy=False), w.indices.astype(np.int32, copy=False)
 
 

@@ -282,7 +282,7 @@ class Derived:
 
     def compile(self, kernel: Callable, scope: Mapping[str, Any], name: str) -> Callable:
         """A kernel compiled with values of its global names. name : differs between kernels"""
-        included = lanes, trace, sys.modules[__name__], self.module
+        included = lanes, ops, sys.modules[__name__], self.source, str(trace.trace(self.module.step))
         return cached(bind(kernel, scope), *included, name=f"{name}_{self.neuron}")
 
     def integers(self) -> Callable:
