@@ -1,5 +1,5 @@
-// Arm CMSDK APB UART; polled unless board.toml has [uart] irq, of receiving. DDI 0479 (Cortex-M System Design
-// Kit) 4.3.
+// Arm CMSDK APB UART; polled unless board.toml has [uart] irq, of receiving or combined. DDI 0479 (Cortex-M
+// System Design Kit) 4.3.
 #include "lnp_board.h"
 #include "lnp_config.h"
 
