@@ -14,6 +14,7 @@ from lnp_edge.firmware_gen.mutants import Mutant
 from lnp_edge.interchange import onnx_file
 
 MODEL = tiny_model()
+NO_RATE = "bytes from the mutant in 1 s | it sends damaged frames"  # by when the other end is at its rate again
 
 
 @pytest.fixture(scope="module")
@@ -50,17 +51,18 @@ def test_the_firmware_without_a_change_is_verified(builder):
      "rates of the line: {490196: 'the board has none within 2 %'}"),
     ("lnp_board.h", "return off <= lnp_divide(baud, 50)", "return off <= lnp_divide(baud, 49)",
      "rates of the line: {490195: 'used, 500000 on the board'}"),
-    ("lnp_board.h", "return rest >= b - rest ?", "return rest > b - rest ?", "bytes from the mutant in 1 s"),
-    ("lnp_link.c", "(void)lnp_board_baud(baud, true);", ";", "bytes from the mutant in 1 s"),
-    ("lnp_link.c", "    link->strange++;", "    ;", "bytes from the mutant in 1 s"),
-    ("lnp_link.c", "    link->next_baud = baud;", "    ;", "bytes from the mutant in 1 s"),
+    ("lnp_board.h", "return rest >= b - rest ?", "return rest > b - rest ?", NO_RATE),
+    ("lnp_link.c", "(void)lnp_board_baud(baud, true);", ";", NO_RATE),
+    ("lnp_link.c", "    link->strange++;", "    ;", NO_RATE),
+    ("lnp_link.c", "    link->next_baud = baud;", "    ;", NO_RATE),
     pytest.param(
         "lnp_link.c", "if (length != 0) {", "if (length == 0) {", "arrived damaged, and answered none",
         marks=pytest.mark.slow,  # the host asks 20 s long
     ),
 ])  # fmt: skip
 def test_what_catches_a_mutant_is_told(builder, file, old, new, how):
-    assert how in caught(builder, file, old, new)
+    found = caught(builder, file, old, new)
+    assert any(said in found for said in how.split(" | "))
 
 
 def test_equal_object_code_is_equivalent_and_what_is_no_c_is_invalid(builder):
