@@ -2,6 +2,7 @@
 
 import ast
 import errno
+import importlib
 import multiprocessing.synchronize
 import os
 import subprocess
@@ -90,6 +91,21 @@ def test_a_kernel_that_cannot_be_kept_runs(monkeypatch, tmp_path):
     add = types.int64(types.int64, types.int64)
     call, address = jit.caller(add), jit.pointed_to(add, of_a_full_disk.add).address
     assert njit(lambda at: call(at, (2, 3)))(np.uint64(address)) == 5
+
+
+@pytest.mark.parametrize("kind", ["nbi", "nbc"])
+def test_a_kernel_whose_kept_file_is_cut_short_is_made_anew(monkeypatch, tmp_path, kind):
+    monkeypatch.syspath_prepend(tmp_path)
+    name = f"of_a_power_cut_{kind}"
+    (tmp_path / f"{name}.py").write_text("def add(a, b):\n    return a + b\ndef sub(a, b):\n    return a - b\n")
+    module, add = importlib.import_module(name), types.int64(types.int64, types.int64)
+    for cut in (True, False):
+        assert jit.cached(module.add)(2, 3) == 5
+        assert jit.pointed_to(add, module.sub).ctypes(2, 3) == -1
+        kept = list(tmp_path.rglob(f"*.{kind}"))
+        assert len(kept) == 2
+        for path in kept if cut else ():
+            path.write_bytes(b"")
 
 
 def test_numba_that_compiles_nothing_is_refused(tmp_path):

@@ -10,6 +10,7 @@ from typing import Any
 from llvmlite import ir
 from numba import cfunc, njit, types
 from numba.core import cgutils
+from numba.core.caching import FunctionCache
 from numba.core.typing import Signature
 from numba.extending import intrinsic
 
@@ -20,7 +21,8 @@ INNER = NOT_FROM_C | {"no_cpython_wrapper": True}
 def cached(function: Callable, *inlined: ModuleType | str, name: str = "") -> Callable:
     """Compile a function once per machine.
 
-    Compiles once per process if neither the package nor the home folder is writable, or the disk is full.
+    Compiles once per process if neither the package nor the home folder is writable, or the disk is full. A file of the
+    cache that is damaged, as by a power cut, is made anew.
 
     inlined : other modules whose code goes into the function, or the text that it is made from. Numba's cache
         keys a function by its name and its own file, so the name includes a hash of these: no stale kernel is loaded.
@@ -31,12 +33,21 @@ def cached(function: Callable, *inlined: ModuleType | str, name: str = "") -> Ca
         compiled = njit(cache=True, error_model="numpy", **NOT_FROM_C)(function)
     except RuntimeError:  # numba found no folder for its cache
         return njit(error_model="numpy", **NOT_FROM_C)(function)
-    keep = compiled._cache.save_overload
+    load, keep = compiled._cache.load_overload, compiled._cache.save_overload
+
+    def load_what_is_whole(*what: Any) -> Any:
+        try:
+            return load(*what)
+        except Exception:  # bytes that are no pickle raise any
+            with suppress(OSError):
+                compiled._cache.flush()
+            return None
 
     def keep_if_there_is_room(*what: Any) -> None:
         with suppress(OSError):
             keep(*what)
 
+    compiled._cache.load_overload = load_what_is_whole
     compiled._cache.save_overload = keep_if_there_is_room
     return compiled
 
@@ -49,7 +60,9 @@ def pointed_to(signature: Signature, function: Callable, *inlined: ModuleType | 
     _name(function, inlined, name)
     try:
         return cfunc(signature, cache=True, error_model="numpy", forceinline=True)(function)
-    except (OSError, RuntimeError):  # a full disk, or no folder for the cache
+    except Exception:  # a full disk, no folder for the cache, or a damaged file; the function's own error comes again
+        with suppress(OSError, RuntimeError):
+            FunctionCache(function).flush()
         return cfunc(signature, error_model="numpy", forceinline=True)(function)
 
 
