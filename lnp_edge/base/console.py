@@ -145,7 +145,7 @@ def markdown(columns: Sequence[str], rows: Sequence[Sequence[str]], words: Seque
 def print_measured(columns: Sequence[str], rows: Sequence[Sequence[str]], words: Sequence[int], keys: int) -> None:
     """Print a table for people at a terminal, and in Markdown, as docs hold it, to a file or a pipe.
 
-    words : as in `markdown`; a last column of words is folded
+    words : as in `markdown`; a last column of words is folded, without marks of code
     keys : how many columns name a row: at a terminal they are one, which no part of a wide table lacks
     """
     if not out.is_terminal:
@@ -158,7 +158,10 @@ def print_measured(columns: Sequence[str], rows: Sequence[Sequence[str]], words:
         return "  ".join(ascii_only(cell).ljust(width) for cell, width in zip(row, widths, strict=False)).rstrip()
 
     if len(columns) - 1 in words:
-        print_trimmed(listing([[Text(named(row)), Text(ascii_only(row[-1]))] for row in rows]))
+        lines = [[Text(named(row)), Text(ascii_only(row[-1]).replace("`", ""))] for row in (columns, *rows)]
+        for cell in lines[0]:
+            cell.stylize("bold")
+        print_trimmed(listing(lines))
     else:
         print_table("", [named(columns), *columns[keys:]], [[named(row), *row[keys:]] for row in rows])
     out.print()
