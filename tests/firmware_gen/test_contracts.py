@@ -205,6 +205,17 @@ def test_the_lemmas_of_halfwords_with_two_weights_are_so(tmp_path):
     assert proved(tmp_path, PAIRS.split(), "-wp-prop", "@lemma") == (3, 3)
 
 
+@pytest.mark.parametrize(("bound", "fits"), [("0x7FFFFFFF", 1), ("0x80000000", 0)])
+def test_a_row_within_the_bound_of_each_sum_fits(tmp_path, monkeypatch, bound, fits):
+    """What add_row_u8_i8 requires of partial sums follows from the absolute values of all weights of a target."""
+    path = tmp_path / "rows.acsl"
+    path.write_text((HERE / "rows.acsl").read_text().replace("count, i) <= 0x7FFFFFFF", f"count, i) <= {bound}"))
+    monkeypatch.setattr(f"{__name__}.CONTRACTS", [path])
+    only = ("-wp-fct", "row_bound", "-wp-prover", "cvc4")
+    found, goals = proved(tmp_path, ["add_row_u8_i8"], *only, seconds=10)
+    assert found == goals - 1 + fits and goals >= 15
+
+
 @pytest.mark.parametrize(
     ("functions", "old", "new", "goal"),
     [
