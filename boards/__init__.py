@@ -6,17 +6,21 @@ drivers; boards/flashers the tools that flash real boards. A folder of a user's 
 """
 
 import os
-from collections.abc import Iterator
+import re
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from lnp_edge.base.errors import ConfigError
+from lnp_edge.base.errors import BoardError, ConfigError
+from lnp_edge.base.files import read_bounded
 from lnp_edge.spec import board
 from lnp_edge.spec import flasher as flash_tool
+from lnp_edge.spec.plugins import nearest
 
 FOLDER = Path(__file__).parent
 FLASHERS = "flashers"
 VARIABLE = "LNP_BOARDS"
+MAX_BYTES = 2**20  # of a file of C
 STARTUP = ("memory", *sorted(set(board.FAMILIES.values()) - {""}))  # in common, but no drivers
 
 
@@ -60,7 +64,33 @@ def get(name: str) -> board.Board:
     found = board.find(folders(), name)
     for tool, values in found.tools.items():
         flasher(tool).check(values, f"{name}/board.toml")
+    _check_keys(found, "uart", found.uart, found.registers)
+    _check_keys(found, "watchdog", found.watchdog, found.watchdog_registers)
     return found
+
+
+def _check_keys(b: board.Board, section: str, driver: str, values: Iterable[str]) -> None:
+    """Raise BoardError for a key of a driver's section that neither its C nor the start of the core names."""
+    files = [path for stem, path in drivers().items() if stem == driver]  # none: lnp generate refuses it
+    if not files or not b.family:
+        return
+    files.append(FOLDER / "common" / f"{b.family}.c")
+    known = re.findall(rf"\bLNP_{section.upper()}_([A-Z0-9_]+)", "\n".join(map(text, files)))
+    taken = sorted({key.lower() for key in known} - {"ms"})
+    for key in values:
+        if key not in taken:
+            raise BoardError(
+                f"{b.name}/board.toml: [{section}] {key} is nothing that {driver}.c takes",
+                f"{nearest(key, taken)}allowed: {', '.join(taken) or 'none'}",
+            )
+
+
+def text(path: Path) -> str:
+    """The text of a file of C. A user's own may be anything."""
+    data = read_bounded(path, MAX_BYTES, BoardError, "write a driver of C there")
+    if not data.isascii():
+        raise BoardError(f"{path} is not ASCII", "write C in ASCII: the generated folder is")
+    return data.decode()
 
 
 def flashers() -> list[str]:

@@ -205,7 +205,10 @@ def write_receipt(job: Job, receipt: dict[str, object]) -> None:
 
 def _of_board(board: Board, tool: str) -> str:
     if not board.tools:
-        raise BoardError(f"{board.name} names no tool that flashes it", "add one to its board.toml: [tool] name = ...")
+        raise BoardError(
+            f"{board.name} names no tool that flashes it",
+            f"write [tool] name = ... into its board.toml: {', '.join(boards.flashers())}; see docs/flashing.md",
+        )
     if tool and tool not in board.tools:
         raise ConfigError(
             f"{board.name} has no [tool.{tool[:40]}]",

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from string import Template
 
 from lnp_edge import boards
 from lnp_edge.base.errors import BoardError
-from lnp_edge.base.files import read_bounded
 from lnp_edge.spec.board import AVR, Board
 from lnp_edge.spec.model import QuantizedModel
 
@@ -17,7 +15,6 @@ STACK_BYTES = 2048
 HELIUM_BYTES = 512  # that csrc/lnp_helium.h takes: halfwords of 256 targets
 AVR_STACK_BYTES = 512  # without the inputs of a step: its RAM is small, and so are its registers
 INPUTS = 448  # of a step that it has room for
-MAX_BYTES = 2**20  # of a driver
 BOOT, WATCHDOG, UART = "boot block", "watchdog", "UART"  # kinds of drivers
 ENDS = {BOOT: "_boot", WATCHDOG: "_watchdog", UART: ""}  # of their names
 
@@ -37,8 +34,8 @@ def files(board: Board, stack: int = STACK_BYTES) -> dict[str, str]:
     block = board.chip + ENDS[BOOT]  # found by its name, for few chips have one
     if block in boards.drivers():
         found |= _driver(board, BOOT, block)
-    found |= {f"{stem}.c": _text(COMMON / f"{stem}.c") for stem in _stems(board)}
-    found["lnp.ld"] = Template(_text(COMMON / f"{board.family}.ld")).safe_substitute(
+    found |= {f"{stem}.c": boards.text(COMMON / f"{stem}.c") for stem in _stems(board)}
+    found["lnp.ld"] = Template(boards.text(COMMON / f"{board.family}.ld")).safe_substitute(
         flash_origin=f"0x{board.flash.origin:08X}",
         flash_size=board.flash.size,
         tables_origin=f"0x{board.tables.origin:08X}",
@@ -53,14 +50,6 @@ def _stems(board: Board) -> tuple[str, ...]:
     return (board.family,) if board.family == AVR else ("memory", board.family)  # avr-libc has what memory.c has
 
 
-def _text(path: Path) -> str:
-    """The text of a file of C. A user's own may be anything."""
-    data = read_bounded(path, MAX_BYTES, BoardError, "write a driver of C there")
-    if not data.isascii():
-        raise BoardError(f"{path} is not ASCII", "write C in ASCII: the generated folder is")
-    return data.decode()
-
-
 def _kind(name: str) -> str:
     return next(kind for kind, end in ENDS.items() if name.endswith(end))
 
@@ -72,7 +61,7 @@ def _driver(board: Board, kind: str, name: str) -> dict[str, str]:
             f"{board.name}: no {kind} driver is called {name!r}",
             f"available: {', '.join(drivers)} (a new one goes into boards/common/)",
         )
-    return {f"{name}.c": _text(drivers[name])}
+    return {f"{name}.c": boards.text(drivers[name])}
 
 
 def watchdog(board: Board) -> tuple[dict[str, str], list[str]]:

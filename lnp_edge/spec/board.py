@@ -13,7 +13,7 @@ from pathlib import Path
 
 from lnp_edge.base.errors import BoardError, ConfigError
 from lnp_edge.base.files import parse_toml, read_bounded
-from lnp_edge.spec.plugins import unknown
+from lnp_edge.spec.plugins import nearest
 from lnp_edge.spec.protocol import NAME_BYTES
 
 ARM, RISCV, AVR = "cortex_m", "riscv", "avr"  # boards/common/<family>.c and .ld start every core of a family
@@ -42,10 +42,12 @@ UNICORN_CPUS = ("cortex-m0", "cortex-m3", "cortex-m4", "cortex-m7", "cortex-m33"
 COUNTED_AS = {"cortex-m0plus": "cortex-m0", "rv32imc": "rv32imac"}
 CHIPS = "chips"  # beside the folders of boards: what several boards share
 # What a chip's file may hold.
-OF_CHIP = ("cpu", "clock_hz", "flash", "ram", "uart", "uarts", "watchdog", "identity", "power")
+OF_CHIP = ("cpu", "clock_hz", "flash", "ram", "pins", "uart", "uarts", "watchdog", "identity", "power")
 NAME = re.compile(rf"[a-z0-9][a-z0-9-]{{0,{NAME_BYTES - 2}}}")
+MOST_NEAR = 3  # names of boards that are proposed for one that is not there
 MAX_BYTES = 16384  # tomllib needs seconds for a dotted key of 64 KiB
 RANGES = {"irq": (0, 239)}  # of driver values; Armv7-M ARM B1.5.2: interrupts 0 to 239
+PINS = {"tx_pin", "rx_pin"}  # of [uart]; their numbers are below `pins`, where the file of the chip has that
 OPENS_MS = 1, 10_000
 WATCHDOG_MS = 100, 60_000  # a host gives up a program that it started after 60 s of silence
 # CPUs with loops of a step in assembly: the DSP instructions of Armv7E-M, or M of RISC-V.
@@ -219,7 +221,8 @@ class _Reader:
         sections: dict[str, tuple[str, ...]] = {"flash": ("origin", "size", "tables"), "ram": ("origin", "size")}
         sections |= {"identity": ("address", "mask", "value"), "power": ("ua_per_mhz", "supply_mv")}
         free = ("uart", "watchdog", "tool")
-        top = ("description", "chip", "cpu", "clock_hz", "toolchain", "start", "machine", "opens_ms", *free, *sections)
+        single = ("description", "chip", "cpu", "clock_hz", "toolchain", "start", "machine", "opens_ms", "pins")
+        top = (*single, *free, *sections)
         for key, value in self.raw.items():
             if key not in top:
                 raise self.fail("key", key, ", ".join(top))
@@ -272,6 +275,11 @@ class _Reader:
         """Refuse values that are valid alone but not in combination."""
         if "machine" in self.raw and b.start != "qemu":
             raise self.fail("machine", self.raw["machine"], "none unless start is qemu")
+        pins = self.number("pins", 1, 2**16) if "pins" in self.raw else 2**32
+        for key in sorted(b.registers.keys() & PINS):
+            self.number(f"uart.{key}", 0, pins - 1)
+        if len({b.registers.get(key, key) for key in PINS}) == 1:
+            raise self.fail("uart.rx_pin", b.registers["rx_pin"], "another pin than uart.tx_pin")
         if b.opens_ms and b.start in NO_PORT:
             raise self.fail(
                 "opens_ms", b.opens_ms, f"none where start is {' or '.join(NO_PORT)}: it has no port to open"
@@ -397,7 +405,10 @@ def find(folders: list[Path], name: str) -> Board:
     """The board `name` in folders of board folders. Raises ConfigError if there is none."""
     known = names(folders)
     if name not in known:
-        raise unknown("board", name, list(known), "boards/, or to a folder of your own with --boards DIR")
+        raise ConfigError(
+            f"no board is called {name[:60]!r}",
+            f"{nearest(name, known, MOST_NEAR)}lnp boards lists all; a folder of your own has more: --boards DIR",
+        )
     return load(known[name], [folder / CHIPS for folder in folders])
 
 

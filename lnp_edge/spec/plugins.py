@@ -3,6 +3,7 @@
 import importlib
 import pkgutil
 import traceback
+from collections.abc import Iterable
 from difflib import get_close_matches
 from functools import lru_cache
 from pathlib import Path
@@ -62,9 +63,13 @@ def broken(file: str, e: Exception) -> ConfigError:
 
 def unknown(kind: str, name: str, known: list[str], folder: str) -> ConfigError:
     """The error for an unknown name, with the nearest known one."""
-    near = get_close_matches(str(name), known, 1, ALIKE)
-    hint = f"did you mean {near[0]!r}? " if near else ""
     return ConfigError(
         f"no {kind} is called {str(name)[:60]!r}",
-        f"{hint}available: {', '.join(known)} (add a new one to {folder})",
+        f"{nearest(name, known)}available: {', '.join(known)} (add a new one to {folder})",
     )
+
+
+def nearest(name: str, known: Iterable[str], most: int = 1) -> str:
+    """The known names that are most like this one, as a question before a hint; "" if none is alike."""
+    near = get_close_matches(str(name), list(known), most, ALIKE)
+    return f"did you mean {' or '.join(map(repr, near))}? " if near else ""

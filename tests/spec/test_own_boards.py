@@ -88,6 +88,8 @@ def test_the_board_that_the_page_writes_is_generated_for(tmp_path, monkeypatch):
     (command,) = re.findall(r"^lnp (generate .*)$", PAGE, re.M)
     assert main(command.split()) == 0
     config = (tmp_path / "firmware/lnp_config.h").read_text()
+    with boards.beside(tmp_path / "mine"):
+        assert boards.get(path.parent.name).flash_tool == "pyocd"
     assert "#define LNP_UART_TX_PIN 0x19u" in config and "#define LNP_UART_BASE 0x40002000u" in config
 
 
@@ -169,6 +171,33 @@ def test_chips_that_ship_hold_no_board_of_their_own():
     assert {path.stem for path in (boards.FOLDER / board.CHIPS).iterdir()} <= named
 
 
+# --- what a driver takes
+
+
+@pytest.mark.parametrize(("key", "near"), [("speed", ""), ("bas", "did you mean 'base'? ")])
+def test_a_key_that_the_driver_does_not_take_is_refused_with_those_that_it_takes(own, key, near):
+    own("my-board/board.toml", BOARD + f"{key} = 1\n")
+    with pytest.raises(BoardError, match=rf"board\.toml: \[uart\] {key} is nothing that cmsdk_uart\.c takes") as e:
+        get(own)
+    assert e.value.try_next == f"{near}allowed: base, irq"
+
+
+def test_a_key_of_a_watchdog_that_its_driver_does_not_take_is_refused(own):
+    dog = "irq = 1\n[watchdog]\ndriver = 'cmsdk_watchdog'\nms = 1000\nhz = 1\nbase = 1\n"
+    own("my-board/board.toml", BOARD.replace("unicorn", "serial") + dog)
+    assert get(own).watchdog_registers == {"hz": 1, "base": 1}
+    own("my-board/board.toml", BOARD.replace("unicorn", "serial") + dog.replace("hz", "khz"))
+    with pytest.raises(BoardError, match=r"\[watchdog\] khz is nothing that cmsdk_watchdog\.c takes"):
+        get(own)
+
+
+def test_a_driver_of_ones_own_has_keys_of_its_own(own):
+    own("chips/mine.toml", CHIP.replace("cmsdk_uart", "my_uart"))
+    own("my-board/board.toml", BOARD.replace("unicorn", "serial") + "speed = 1\n")
+    own("common/my_uart.c", "#define RATE LNP_UART_SPEED / LNP_UART_BASE\n")
+    assert get(own).registers == {"base": 0x4000_4000, "speed": 1}
+
+
 # --- what is proved
 
 
@@ -248,7 +277,10 @@ def test_a_driver_with_the_name_of_one_that_ships_is_refused(own, stem):
 def test_a_driver_with_the_name_of_a_generated_file_is_refused(own, stem, app):
     own("chips/mine.toml", CHIP.replace("cmsdk_uart", stem))
     own("my-board/board.toml", BOARD.replace("unicorn", "serial"))
-    with boards.beside(own(f"common/{stem}.c", "")), pytest.raises(BoardError, match=rf"{stem}\.c is a file of lnp"):
+    with (
+        boards.beside(own(f"common/{stem}.c", "LNP_UART_BASE")),
+        pytest.raises(BoardError, match=rf"{stem}\.c is a file of lnp"),
+    ):
         generate(tiny_model(), boards.get("my-board"), app=app)
 
 
