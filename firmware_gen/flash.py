@@ -77,11 +77,11 @@ class Job:
     @property
     def unknown(self) -> list[tuple[str, str, str]]:
         """Each word that stands in the commands for what is not known, what that is, and how to name it."""
-        recover = self.tool.recover
-        drive = f"no drive {self.values.get('label', '')} is mounted", f"{recover}; or name the folder: --drive DIR"
+        enter = f"{self.tool.enter}; " if self.tool.enter else ""
+        drive = f"no drive {self.values.get('label', '')} is mounted", f"{enter}or name the folder: --drive DIR"
         words = {
             "port": (PORT, "no port is known", "name the board's port: --port /dev/ttyACM0"),
-            "loader": (LOADER, "no port of a boot loader is known", f"{recover}; its port is --loader /dev/ttyACM0"),
+            "loader": (LOADER, "no port of a boot loader is known", f"{enter}its port is --loader /dev/ttyACM0"),
             "drive": (DRIVE, *drive),
         }
         return [found for word, found in words.items() if self.tool.asks(word) and self.values[word] == found[0]]
@@ -90,11 +90,16 @@ class Job:
     def missing(self) -> list[str]:
         """What keeps it from running, a sentence each: what is not known, and the first program that is not there."""
         said = [f"{word} stands for what the tool needs: {what}; {hint}" for word, what, hint in self.unknown]
+        return said + self.not_installed
+
+    @property
+    def not_installed(self) -> list[str]:
+        """The first program that is not there and how to install it, a sentence; empty if all are there."""
         try:
             _programs(self)
         except BoardError as e:
-            said.append(f"{e.what}: {e.try_next}")
-        return said
+            return [f"{e.what}: {e.try_next}"]
+        return []
 
     @property
     def receipt(self) -> Path:
@@ -146,7 +151,7 @@ def flash(job: Job) -> dict[str, object]:
     Raises BoardError, which says in what state the board may be, and what to do.
     """
     for _, what, hint in job.unknown:
-        raise ConfigError(f"{what}, and {job.tool.name} needs one", hint)
+        raise ConfigError(f"{what}, and {job.tool.name} needs one", "; ".join([hint, *job.not_installed]))
     programs = _programs(job)
     chip = _identify(job, programs[job.identify[0]]) if job.identify else None
     job.receipt.unlink(missing_ok=True)  # that of an older flashing is no longer true
@@ -276,12 +281,12 @@ def _run(job: Job, command: tuple[str, ...], writes: bool = True) -> str:
             stdin=subprocess.DEVNULL, env=_environment(),
         )  # fmt: skip
     except subprocess.TimeoutExpired:
-        state = f"{HALF}; {job.tool.recover}" if writes else UNTOUCHED
+        state = f"{HALF}; {job.tool.again}" if writes else UNTOUCHED
         raise BoardError(f"{job.tool.name} gave no result in {TIMEOUT} s", state) from None
     except OSError as e:
         raise BoardError(f"cannot run {command[0]}: {e.strerror}", f"nothing was written; {job.tool.install}") from None
     except KeyboardInterrupt:
-        note(f"stopped while it wrote: {HALF}; {job.tool.recover}" if writes else "stopped: nothing was written")
+        note(f"stopped while it wrote: {HALF}; {job.tool.again}" if writes else "stopped: nothing was written")
         raise
     words = done.stdout + done.stderr
     wrong = next((line.strip() for text in job.tool.says_not for line in words.splitlines() if text in line), "")
@@ -296,7 +301,7 @@ def _failed(job: Job, code: int, why: str, words: str, writes: bool = True) -> B
     if not writes or any(text in words for text in job.tool.untouched):
         state = UNTOUCHED
     else:
-        state = f"{HALF}; {job.tool.recover}"
+        state = f"{HALF}; {job.tool.again}"
     return tool_failed(job.folder, job.tool.name, code, words, state, why)
 
 
@@ -311,7 +316,7 @@ def _compare(job: Job) -> None:
         read = f"0x{found[at]:02X}" if at < len(found) else "nothing"
         raise BoardError(
             f"the flash differs from the image at {job.origin + at:#x}: wrote 0x{job.data[at]:02X}, read {read}",
-            f"{HALF}; {job.tool.recover}",
+            f"{HALF}; {job.tool.again}",
         )
     job.copy.unlink()
 

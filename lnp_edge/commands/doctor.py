@@ -113,10 +113,10 @@ def _ports() -> list[list[str]]:
 
     rows = []
     for port in comports():
-        path = Path(port.device)
+        path, what = Path(port.device), "serial port" if port.description == "n/a" else port.description
         if os.access(path, os.R_OK | os.W_OK):
-            rows.append([port.device, "ready", port.description, ""])
+            rows.append([port.device, "ready", what, ""])
         else:
             group = owner_group(path)
-            rows.append([port.device, "no permission", port.description, f"sudo usermod -aG {group} $USER"])
+            rows.append([port.device, "no permission", what, f"sudo usermod -aG {group} $USER"])
     return rows or [["serial ports", "none", "real boards and sensors", "plug one in"]]

@@ -21,6 +21,7 @@ from lnp_edge.base.files import read_bounded
 from lnp_edge.commands import _device, _given, _own_boards
 
 if TYPE_CHECKING:
+    from lnp_edge.firmware_gen.flash import Job
     from lnp_edge.runtime.selftest import SelfTest
     from lnp_edge.spec.board import Board
     from lnp_edge.spec.model import QuantizedModel
@@ -66,7 +67,7 @@ def run(args: argparse.Namespace) -> int:
         for line in job.missing:
             note(line)
         return 0
-    port = args.port or (_only_port() if manifest.serves or job.tool.asks("port") else "")
+    port = args.port or (_only_port(job) if manifest.serves or job.tool.asks("port") else "")
     if port != (args.port or ""):
         job = prepare(args.folder, args.tool or "", port, args.loader or "", args.drive or "")
     receipt = flash(job) | {"port": port}
@@ -122,13 +123,14 @@ def _self_test(model: QuantizedModel, board: str, port: str) -> SelfTest:
         return selftest.run(model, device, 1)
 
 
-def _only_port() -> str:
+def _only_port(job: Job) -> str:
     from serial.tools.list_ports import comports
 
     found = [port.device for port in comports() if port.vid is not None]  # not the computer's own, such as ttyS0
     if len(found) != 1:
         what = f"there are {len(found)} serial ports at USB" if found else "there is no serial port at USB"
-        raise LinkError(f"{what}, so the board cannot be asked what it runs", "name its port: --port /dev/ttyACM0")
+        hint = "; ".join(["name its port: --port /dev/ttyACM0", *job.not_installed])
+        raise LinkError(f"{what}, so the board cannot be asked what it runs", hint)
     return found[0]
 
 

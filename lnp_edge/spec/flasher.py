@@ -15,7 +15,8 @@ sees them, and no argument is ever split. What a file says:
     says          optional: a text that its output has if it succeeded
     says_not      optional: texts that its output has if it failed, whatever the exit code
     untouched     optional: texts that its output has if it failed before it wrote
-    recover       what to do after it failed half-way
+    enter         optional: what makes the board enter its boot loader
+    recover       what to do after it failed half-way; after `enter`, if there is that
     [parameters]  optional: those of a board's [tool.<name>], each with its kind and, if it need not be given, a
                   default; of an image of uf2 also family, a number, which its blocks name
 
@@ -73,6 +74,7 @@ class Flasher:
     version: tuple[str, ...]
     verifies: bool
     recover: str
+    enter: str = ""
     read: tuple[str, ...] = ()
     identify: tuple[str, ...] = ()
     identity: str = ""
@@ -80,6 +82,11 @@ class Flasher:
     says_not: tuple[str, ...] = ()
     untouched: tuple[str, ...] = ()
     parameters: dict[str, Parameter] = field(default_factory=dict)
+
+    @property
+    def again(self) -> str:
+        """What to do after it failed half-way."""
+        return f"{self.enter}, and {self.recover}" if self.enter else self.recover
 
     def asks(self, word: str) -> bool:
         """Whether a command has this word, such as port."""
@@ -162,6 +169,7 @@ class _Reader:
             version=self.command("version", self.raw.get("version"), set()),
             verifies=self.raw["verifies"],
             recover=self.text("recover"),
+            enter=self.text("enter") if "enter" in self.raw else "",
             read=self.command("read", self.raw["read"], words) if "read" in self.raw else (),
             identify=self.command("identify", self.raw["identify"], words - {"copy"}) if "identify" in self.raw else (),
             identity=self.known("identity", self.text("identity"), words - {"copy"}) if "identify" in self.raw else "",

@@ -6,10 +6,12 @@ import re
 import shlex
 import subprocess
 import sys
+from types import SimpleNamespace
 
 import pytest
 from at_work import MODEL, folder
 from conftest import need
+from serial.tools import list_ports
 from tiny import with_entry
 
 from lnp_edge import boards
@@ -86,6 +88,18 @@ def test_boards_and_doctor_speak_json(capsys):
     assert {"what", "found", "for", "get"} == set(rows[0])
     (told,) = [row["for"] for row in rows if row["what"] == "bossac"]
     assert "Debian's does not know this chip" in told
+
+
+def test_doctor_says_what_a_port_is_without_a_description(capsys, monkeypatch):
+    bare = SimpleNamespace(device="/dev/null", description="n/a", vid=None)
+    monkeypatch.setattr(list_ports, "comports", lambda: [bare])
+    assert main(["doctor", "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)[-1] == {
+        "what": "/dev/null",
+        "found": "ready",
+        "for": "serial port",
+        "get": "",
+    }
 
 
 def test_doctor_pads_no_line(capsys):

@@ -335,7 +335,11 @@ def test_which_port_is_the_boards_is_never_guessed_and_asked_before_flashing(fol
     monkeypatch.setattr(list_ports, "comports", lambda: [own, *found])
     at = folder("touch ran")
     assert main(["flash", str(at)]) == 2
-    assert "--port" in told(capsys) and not (at / "ran").exists()
+    said = told(capsys)
+    assert "--port" in said and "not installed" not in said and not (at / "ran").exists()
+    monkeypatch.setattr(flash, "find_program", lambda name: "")
+    assert main(["flash", str(at)]) == 2
+    assert re.search(r"--port /dev/ttyACM0; st-flash is not installed: .*stlink-tools\n", told(capsys))
 
 
 def test_an_image_that_is_cut_off_is_not_flashed(folder, capsys):

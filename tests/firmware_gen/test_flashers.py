@@ -25,6 +25,7 @@ from lnp_edge.cli import main
 from lnp_edge.firmware_gen import elf, images
 from lnp_edge.firmware_gen.flash import find_program, flash, prepare
 from lnp_edge.spec import flasher
+from lnp_edge.spec.board import Identity
 
 GOOD = {
     "description": "a tool",
@@ -119,14 +120,14 @@ def test_every_tool_that_ships_is_whole_and_ends_in_a_check(name):
     assert ("{copy}" in " ".join(tool.read)) == bool(tool.read)
 
 
-def test_the_pages_examples_are_a_tool_and_a_boards_tools(tmp_path):
+def test_the_pages_examples_are_a_tool_and_one_boards_tools_and_chip(tmp_path):
     page = (Path(__file__).parents[2] / "docs/flashing.md").read_text()
-    of_board, of_tool = re.findall(r"```toml\n(.*?)```", page, re.S)
+    of_board, of_chip, of_tool = re.findall(r"```toml\n(.*?)```", page, re.S)
     (tmp_path / "vendor-flash.toml").write_text(of_tool)
     assert flasher.load(tmp_path / "vendor-flash.toml").says == "Verified"
-    for name, values in tomllib.loads(of_board)["tool"].items():
-        if name != "name":
-            boards.flasher(name).check(values, "the page")
+    pico, shown = boards.get("rpi-pico"), tomllib.loads(of_board)["tool"]
+    assert (shown.pop("name"), shown) == (pico.flash_tool, pico.tools)
+    assert Identity(**tomllib.loads(of_chip)["identity"]) == pico.identity
     assert set(boards.flashers()) <= set(re.findall(r"^\| `([\w-]+)` \|", page, re.M))
 
 
@@ -222,7 +223,7 @@ def test_a_dry_run_prints_the_command_and_runs_nothing(flashed_as, name, capsys,
 @pytest.mark.parametrize(("name", "lacks"), [
     ("st-flash", ["st-flash is not installed: sudo apt-get install stlink-tools"]),
     ("stm32flash", ["PORT stands .* no port is known; .* --port .*", "stm32flash is not installed: .* stm32flash"]),
-    ("uf2", ["DRIVE stands .* no drive NO-SUCH is mounted; hold BOOTSEL .* --drive DIR", "cp is not installed: .*"]),
+    ("uf2", ["DRIVE stands .* no drive NO-SUCH is mounted; hold BOOTSEL [^:]*: --drive DIR", "cp is not .*"]),
     ("pyocd", []),
 ])  # fmt: skip
 def test_a_dry_run_says_what_the_command_lacks(flashed_as, name, lacks, capsys, monkeypatch, tmp_path):
@@ -243,10 +244,20 @@ def test_every_tool_that_ships_has_its_command_here():
 
 
 @pytest.mark.parametrize(("tool", "option"), [("stm32flash", "--port"), ("uf2", "--drive"), ("bossac", "--loader")])
-def test_what_a_tool_needs_and_is_not_known_is_asked_for(flashed_as, tool, option):
+def test_what_a_tool_needs_and_is_not_known_is_asked_for_and_the_tool_too(
+    flashed_as, tool, option, monkeypatch, tmp_path
+):
     job = prepare(flashed_as("nucleo-f401re", {tool: SHOWN[tool][0]}))
-    with pytest.raises(ConfigError, match=option):
+    monkeypatch.setenv("PATH", str(tmp_path))
+    monkeypatch.setattr(sys, "executable", str(tmp_path / "python"))
+    with pytest.raises(ConfigError, match=f"(?s){option}.*; [a-z0-9]+ is not installed: ") as e:
         flash(job)
+    assert "again" not in e.value.try_next, "nothing was flashed before"
+
+
+def test_what_the_board_enters_its_boot_loader_by_comes_before_what_to_do_again(tmp_path):
+    assert load(tmp_path).again == "again"
+    assert load(tmp_path, enter="press it").again == "press it, and again"
 
 
 def test_a_tool_that_is_missing_names_one_that_is_installed(flashed_as, tmp_path, monkeypatch):
