@@ -147,6 +147,35 @@ def test_what_the_contracts_take_for_granted_of_bits_is_so():
     assert example(BITS["floor_16"].replace(" 16)", " 17)")) == "sat"
 
 
+# How lnp_kernel.h visits spikes: its words, with the table and the numbers of De Bruijn.
+TABLE = r"""index\[32\] = \{([\d,\s]+)\};.*?
+ +return lnp_bit_index\(\)\[\(\(word & \(~word \+ 1u\)\) \* (\w+)u\) >> (\d+)\];"""
+LOOP = r"""left = \(z\)\[word\], j; left != 0 && \(\(j\) = 32u \* word \+ lowest_bit\(left\), 1\); \\
+ +left &= left - 1u\)"""
+
+
+def another_bit(table, factor, shift):
+    """What z3 must find no example of: a word u that is not 0, of which the table does not give the lowest bit."""
+    entry = "0"
+    for place, bit in enumerate(table):
+        entry = f"(ite (= place {place}) {bit} {entry})"
+    return f"""(let ((lowest (bvand u (bvadd (bvnot u) 1))))
+        (let ((place (bvlshr (bvand (bvmul lowest {factor}) 4294967295) {shift}))) (let ((bit {entry}))
+        (and (distinct u 0) (or (bvuge place 32) (bvuge bit 32) (distinct (bvand (bvlshr u bit) 1) 1)
+        (distinct (bvand u (bvsub (bvshl 1 bit) 1)) 0)
+        (distinct (bvand u (bvsub u 1)) (bvsub u (bvshl 1 bit))))))))"""
+
+
+def test_the_lowest_bit_that_is_left_visits_each_spike_in_the_order_of_numbers():
+    """Of each word that is not 0 it is a bit that is 1, all below it are 0, and `left & (left - 1)` is the rest."""
+    text = generate(MODELS["layer"](), boards.get("host"))["lnp_kernel.h"]
+    assert len(re.findall(LOOP, text)) == 1
+    entries, factor, shift = re.search(TABLE, text, re.S).groups()
+    table = [int(entry) for entry in re.findall(r"\d+", entries)]
+    assert example(another_bit(table, int(factor, 16), shift)) == "unsat"
+    assert example(another_bit([*table[:30], table[31], table[30]], int(factor, 16), shift)) == "sat"
+
+
 OPERATIONS = ["lnp_leak", "lnp_leak_half", "lnp_shift_round", "lnp_clamp", "lnp_add", "lnp_sub", "lnp_mul", "nibble_at"]
 
 
@@ -192,6 +221,7 @@ PAIRS = "add_pairs add_four upper lower_byte"
         # Goals of the controls below: what takes a minute in all was proved once.
         (PAIRS, 1, (*AS_IT_IS, "-wp-prop", "now_c")),
         ("add_spikes_to_i8", 2, (*AS_IT_IS, "-wp-prop", "row_0,all_4")),
+        ("add_spikes_i8 add_spikes_to_i8", 7, (*AS_IT_IS, "-wp-prop", "w_is,sums_is,done,@ensures")),
     ],
 )
 def test_a_kernel_adds_each_weight_to_the_sum_of_its_target(tmp_path, functions, least, options):
@@ -236,6 +266,8 @@ def test_a_row_within_the_bound_of_each_sum_fits(tmp_path, monkeypatch, bound, f
         (PAIRS, "lower_byte(w + 3)", "lower_byte(w + 2)", "now_c"),
         ("add_spikes_to_i8", "sum[i] += first[i]", "sum[i] = first[i]", "row_0"),
         ("add_spikes_to_i8", "targets > 4u", "targets > 5u", "all_4"),
+        ("add_spikes_i8 add_spikes_to_i8", "8u * n_pre", "4u * n_pre", "w_is"),
+        ("add_spikes_i8 add_spikes_to_i8", "targets != 0", "targets > 1u", "@ensures"),
     ],
 )
 def test_a_kernel_that_is_changed_is_not_proved(tmp_path, functions, old, new, goal):
