@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from lnp_edge.firmware_gen import network, startup, wire
 from lnp_edge.spec import layout, protocol
-from lnp_edge.spec.board import AVR, Board
+from lnp_edge.spec.board import AVR, AVR_ENDS, Board
 from lnp_edge.spec.model import QuantizedModel
 
 FILES = ("lnp_link", "lnp_serve", "lnp_selftest", "lnp_cobs")  # stems in csrc
@@ -23,8 +23,10 @@ def files(model: QuantizedModel, board: Board, name: str, tested: bool = True) -
 
 
 def scarce(board: Board) -> bool:
-    """Whether RAM is so scarce that the link takes the smallest payload."""
-    return board.ram.size <= SCARCE
+    """Whether RAM is so scarce that the link takes the smallest payload. An AVR's is, too, where a model is measured
+    on a board that is given more than its chip has."""
+    of_chip = AVR_ENDS[board.cpu][1] - board.ram.origin if board.family == AVR else board.ram.size
+    return min(of_chip, board.ram.size) <= SCARCE
 
 
 def max_payload(model: QuantizedModel, board: Board) -> int:

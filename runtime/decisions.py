@@ -31,12 +31,13 @@ Row = tuple[int, ...]
 
 @dataclass(frozen=True)
 class Decisions:
-    """The comparison. expected, found : of the first decision that differs, else ()"""
+    """The comparison. expected, found : of the first decision that differs, else (); left_out : why it did not run"""
 
-    compared: int
-    differ: int
-    expected: Row
-    found: Row
+    compared: int = 0
+    differ: int = 0
+    expected: Row = ()
+    found: Row = ()
+    left_out: str = ""
 
     @property
     def ok(self) -> bool:
@@ -46,6 +47,8 @@ class Decisions:
         return asdict(self)
 
     def lines(self) -> list[str]:
+        if self.left_out:
+            return [f"decisions from single samples: left out, {self.left_out}"]
         if self.ok:
             return [f"decisions: {self.compared} from single samples, 0 differences"]
         what = "sample, label, margin, percent, unknown, read-outs; of a forecast sample, read-outs"

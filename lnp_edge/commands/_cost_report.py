@@ -23,7 +23,7 @@ COLUMNS = ["", "steps", "mean", "largest", "mean ms", "largest ms"]
 
 def of(
     model: QuantizedModel, board: Board, real: NDArray[np.int16] | None, sizes: Sizes | None = None,
-    cycles: float = 0.0, what: str = "training data",
+    cycles: float = 0.0, what: str = "training data", serves: bool = True,
 ) -> BoardCost:  # fmt: skip
     """The cost over real windows [W, T, C], if there are any, and over the stimulus of lnp verify.
 
@@ -33,7 +33,7 @@ def of(
     if real is not None:
         data[what] = list(model.rows(_measure.some(real, model.front.frame, _measure.COST_STEPS)))
     data["synthetic"] = list(stimulus(model, _measure.COST_STEPS, seed=1))
-    return _measure.cost(model, board, data, sizes, cycles)
+    return _measure.cost(model, board, data, sizes, cycles, serves)
 
 
 def no_windows(model: Path) -> str:
@@ -61,11 +61,11 @@ def _sentences(cost: BoardCost) -> Iterator[str]:
     if cost.flash:
         flash, ram = cost.board.limits
         used, windows = f"Flash {share(cost.flash, flash)}, RAM {share(cost.ram, ram)}", cost.model.open_windows
-        if cost.link and windows > 1:
+        if cost.serves and windows > 1:
             yield f"{used}: it answers lnp verify, with one network."
             yield (
                 f"An app (lnp generate --app) has no link, but {windows} networks, one for each window that is open: "
-                f"RAM about {share(cost.ram_of_app, ram)}."
+                f"RAM {share(cost.ram_of_app, ram)}{', which does not fit' * bool(ram and cost.ram_of_app > ram)}."
             )
         else:
             yield f"{used}."

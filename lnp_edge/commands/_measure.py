@@ -101,9 +101,11 @@ def some(windows: NDArray[np.int16], frame: int, steps: int = STEPS) -> NDArray[
     return windows_file.some(windows, frame, steps, steps)
 
 
-def built(model: QuantizedModel, board: Board, toolchain: str, folder: Path, more: tuple[str, ...] = ()) -> Sizes:
+def built(
+    model: QuantizedModel, board: Board, toolchain: str, folder: Path, more: tuple[str, ...] = (), app: bool = False
+) -> Sizes:
     """The firmware of a model, which may be larger than the board. more : flags of the compiler that come last"""
-    write(generate(model, roomy(board), selftest=False), folder)
+    write(generate(model, roomy(board), app=app, selftest=False), folder)
     return build(folder, toolchain, more=more)
 
 
@@ -113,27 +115,30 @@ def cost(
     data: dict[str, list[NDArray[np.int16]]],
     sizes: Sizes | None = None,
     cycles: float = 0.0,
+    serves: bool = True,
 ) -> BoardCost:
     """What the model costs on the board. What cannot be measured here is left out, and said.
 
     data : what it is in words, and runs of rows [T, n_in], each from reset; what represents the model first
     sizes : of the firmware on the board; None: it is built
     cycles : of a step, by the board's own counter
+    serves : whether sizes are of the program that lnp verify asks
     """
-    found, of_link = BoardCost(model, board, cycles=cycles), link.ram_bytes(model, board)
+    found = BoardCost(model, board, cycles=cycles, serves=serves)
     if sizes:
-        tested = max(link.selftest(model, board), default=0)  # one block for all; some B more than it takes
-        found = replace(found, flash=sizes.flash, ram=sizes.ram, link=of_link + tested)
+        found = replace(found, flash=sizes.flash, ram=sizes.ram, ram_of_app=sizes.ram)
         found = replace(found, deepest=stack.of(sizes.image, board) if board.family else None)
-    if board.cpu == "host":
-        return replace(found, missing="this computer counts no instructions, --board cortex-m4 does")
     with scratch() as folder:
         try:
+            if serves and (sizes or board.family):
+                found = replace(found, ram_of_app=built(model, board, board.toolchain, folder / "app", app=True).ram)
+            if board.cpu == "host":
+                return replace(found, missing="this computer counts no instructions, --board cortex-m4 does")
             own = None if sizes else built(model, board, board.toolchain, folder / "board")
             if own:
                 deepest = stack.of(own.image, board)
                 untested = bool(link.selftest(model, board))
-                found = replace(found, flash=own.flash, ram=own.ram, link=of_link, deepest=deepest, untested=untested)
+                found = replace(found, flash=own.flash, ram=own.ram, deepest=deepest, untested=untested)
             twin = counting_board(board)
             same = own if own and twin.name == board.name else built(model, twin, board.toolchain, folder / "twin")
             counted, taken = list[Counted](), 0
@@ -146,7 +151,7 @@ def cost(
             forced = _forced.measure(model, roomy(twin), board.toolchain)
         except BoardError as e:
             return replace(found, missing=e.what)
-    found = replace(found, counted=tuple(counted), counted_on=twin.name, stack=taken)
+    found = replace(found, counted=tuple(counted), counted_on=twin.name, stack=taken if serves else 0)
     return found if max(one.largest for one in counted) > forced.bound else replace(found, forced=forced)
 
 

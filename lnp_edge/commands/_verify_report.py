@@ -104,8 +104,10 @@ def _compared(found: Proof) -> Table:
                 "0" if part.ok else "; ".join(part.lines()[:-1]),
             ])  # fmt: skip
     if found.decisions:
-        marks[len(rows), 5] = "better" if found.decisions.ok else "worse"
-        rows.append([f"decisions of the app: {found.decisions.compared}", "", "", "", "", str(found.decisions.differ)])
+        decided = found.decisions
+        marks[len(rows), 5] = "better" if decided.ok else "worse"
+        said = decided.left_out or str(decided.differ)
+        rows.append([f"decisions of the app: {decided.compared}", "", "", "", "", said])
     columns = ["inputs", "steps", "state words", "steps without a reset", "cycles a step", "differences"]
     return Table(
         f"Of {found.verdict.tables} tables {len(found.verdict.table_differences)} differ", columns, rows, marks

@@ -6,7 +6,6 @@ the same core, and the time that they take at the board's clock."""
 
 import argparse
 import json
-from dataclasses import replace
 from pathlib import Path
 
 from lnp_edge.base.console import note, say
@@ -41,9 +40,7 @@ def run(args: argparse.Namespace) -> int:
             raise ConfigError(f"{args.folder} holds another model than {args.model}", hint)
     sizes = build(args.folder)
     if args.model:
-        cost = _cost_report.of(model, boards.get(manifest.board), windows, sizes)
-        if not manifest.serves:  # its RAM is that of an app; the stack that was counted is the server's
-            cost = replace(cost, stack=0, link=0)
+        cost = _cost_report.of(model, boards.get(manifest.board), windows, sizes, serves=manifest.serves)
     board = boards.get(manifest.board)
     deepest = stack.of(sizes.image, board) if board.family else None
     if args.json:

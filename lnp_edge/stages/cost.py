@@ -15,8 +15,6 @@ from lnp_edge.spec.model import QuantizedModel
 # with the small multiplier, a product 32 (DDI 0432 3.3); a Cortex-M7 or M33 issues some pairs at once.
 # Waits for flash come on top.
 CYCLES = 1.0, 2.0
-OF_A_WINDOW = 12  # B beside its network: age, phase and outside of csrc/lnp_model.h.in
-OF_A_PROGRAM = 34  # B of lnp generate --app beside its windows and a step's samples: the reader of rows, mostly
 
 Range = tuple[float, float]
 
@@ -63,9 +61,9 @@ class BoardCost:
     deepest : what its calls can take of them at most, see firmware_gen/stack.py; None if nothing was built
     forced : None where nothing was forced, or where a counted step exceeded the bound
     cycles : mean of a step by the board's own counter, on data like those that were counted first; 0 if it has none
-    link : B of ram that are the serial link's and the self-test's, in the program that lnp verify asks, which has one
-        window; 0 in others
-    untested : whether flash and ram are of that program without the self-test, for which the board has room
+    serves : whether flash and ram are of the program that lnp verify asks, which has one window
+    ram_of_app : B of the program of lnp generate --app: the networks of all open windows and no link; 0 if ram is
+    untested : whether they are of that program without the self-test, for which the board has room
     """
 
     model: QuantizedModel
@@ -79,17 +77,9 @@ class BoardCost:
     deepest: Stack | None = None
     cycles: float = 0.0
     missing: str = ""
-    link: int = 0
+    serves: bool = True
+    ram_of_app: int = 0
     untested: bool = False
-
-    @property
-    def ram_of_app(self) -> int:
-        """B of a program that takes samples: the networks of all open windows and no link; 0 if ram is."""
-        if not self.link:
-            return self.ram
-        windows = (self.model.open_windows - 1) * (layout.state_bytes(self.model) + OF_A_WINDOW)
-        samples = 2 * 2 * self.model.n_in  # of int16: the latest, and those of a step
-        return self.ram - self.link + windows + samples + OF_A_PROGRAM
 
     @property
     def tables(self) -> dict[str, int]:

@@ -18,7 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lnp_edge import boards
-from lnp_edge.base.errors import LinkError
+from lnp_edge.base.errors import DoesNotFit, LinkError
 from lnp_edge.base.files import alone
 from lnp_edge.runtime import coverage, decisions, selftest
 from lnp_edge.runtime.coverage import Coverage
@@ -168,8 +168,12 @@ def prove(
         found = _on_device(model, board, inputs, port, resume, begun, device, firmware)
     if port is not None:
         return found
-    with devices.opened(model, board, None, app=True) as line:
-        return replace(found, decisions=decisions.compare(model, line, decisions.samples_for(model, inputs.seed)))
+    try:
+        with devices.opened(model, board, None, app=True) as line:
+            decided = decisions.compare(model, line, decisions.samples_for(model, inputs.seed))
+    except DoesNotFit as e:  # all open windows have a network in it, of which the server has one
+        decided = Decisions(left_out=f"the program of lnp generate --app {e.what}")
+    return replace(found, decisions=decided)
 
 
 def _on_device(

@@ -1,5 +1,6 @@
 """Arduino Mega and Uno in simavr: tables stay in flash, the driver keeps up with the line, too little RAM is told."""
 
+import re
 import subprocess
 from contextlib import closing
 from dataclasses import replace
@@ -13,6 +14,8 @@ from tiny import ALL, tiny_model, tiny_stack
 from lnp_edge import boards
 from lnp_edge.base.errors import BoardError, DoesNotFit
 from lnp_edge.cli import main
+from lnp_edge.commands import _measure
+from lnp_edge.firmware_gen import link
 from lnp_edge.firmware_gen.build import build
 from lnp_edge.firmware_gen.generate import generate, stack_bytes, write
 from lnp_edge.interchange import onnx_file
@@ -59,6 +62,12 @@ def test_a_network_that_is_too_large_for_an_uno_is_refused_with_its_bytes():
     generate(tiny_model(), UNO)
 
 
+def test_an_uno_that_is_given_more_ram_to_be_measured_has_the_link_of_an_uno():
+    for board in (UNO, MEGA):
+        assert link.max_payload(tiny_model(), _measure.roomy(board)) == link.max_payload(tiny_model(), board)
+    assert link.max_payload(tiny_model(), UNO) < link.max_payload(tiny_model(), MEGA)
+
+
 def test_tables_that_no_pointer_of_16_bits_reaches_are_refused():
     large = tiny_model(n=200, density=0.4)
     size = layout.struct_bytes(large)
@@ -89,6 +98,27 @@ def test_an_avr_is_verified_whole(tmp_path, capsys, board):
     assert "0 differences" in said and "decisions: 40 from single samples, 0 differences" in said
     assert ("self-test, stream: left out" in said) == (board == "arduino-uno")
     assert "The board's own counter:" in said
+
+
+@pytest.mark.slow
+def test_an_app_that_does_not_fit_is_told_with_its_bytes_and_left_out_by_verify(tmp_path, capsys, monkeypatch):
+    need_for("arduino-uno")
+    monkeypatch.chdir(tmp_path)
+    onnx_file.save(replace(tiny_model(3), hop=2, window=8).check(), tmp_path / "m.onnx")
+    write(generate(onnx_file.load(tmp_path / "m.onnx"), UNO, app=True), tmp_path / "app")
+    with pytest.raises(DoesNotFit) as e:
+        build(tmp_path / "app")
+    needs = int(re.fullmatch(r"needs (\d+) B RAM, arduino-uno has 2048", e.value.what)[1])
+    write(generate(onnx_file.load(tmp_path / "m.onnx"), UNO, selftest=False), tmp_path / "fw")
+    assert main(["build", "fw", "--model", "m.onnx"]) == 0
+    of_build = " ".join(capsys.readouterr().out.split())
+    assert f"4 networks, one for each window that is open: RAM {needs:,} of 2,048 B" in of_build
+    assert main(["verify", "m.onnx", "--board", "arduino-uno", "--steps", "20"]) == 0
+    of_verify = " ".join(capsys.readouterr().out.split())
+    why = f"left out, the program of lnp generate --app needs {needs} B RAM, arduino-uno has 2048"
+    assert f"decisions from single samples: {why}" in of_verify and "verified: 20 steps" in of_verify
+    ram = re.compile(r"(RAM .* B \(.*\)): it answers lnp verify")
+    assert ram.search(of_build)[1] == ram.search(of_verify)[1], "the server that is measured has the link of the board"
 
 
 @pytest.mark.slow

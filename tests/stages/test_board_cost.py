@@ -178,10 +178,7 @@ def test_the_ram_of_an_app_is_told_beside_that_of_one_window(at, capsys):
             folder == "one"
         )
     one, app = said
-    assert app["cost"]["ram_of_app"] == app["ram"] > 50 * layout.state_bytes(MODEL)
-    # The link was counted, which an app has not, 1 kB, and then the self-test, 20 kB. What is left is that
-    # link.selftest gives a window 4 B, and all else 48 B, more than they take.
-    assert 0 <= app["ram"] - one["cost"]["ram_of_app"] <= 4 * 50 + 48
+    assert one["cost"]["ram_of_app"] == app["cost"]["ram_of_app"] == app["ram"] > 50 * layout.state_bytes(MODEL)
 
 
 # ---- boards
