@@ -64,24 +64,27 @@ def get(name: str) -> board.Board:
     found = board.find(folders(), name)
     for tool, values in found.tools.items():
         flasher(tool).check(values, f"{name}/board.toml")
-    _check_keys(found, "uart", found.uart, found.registers)
-    _check_keys(found, "watchdog", found.watchdog, found.watchdog_registers)
+    _check_keys(found, "uart", "baud", found.uart, found.registers)
+    _check_keys(found, "watchdog", "ms", found.watchdog, found.watchdog_registers)
     return found
 
 
-def _check_keys(b: board.Board, section: str, driver: str, values: Iterable[str]) -> None:
-    """Raise BoardError for a key of a driver's section that neither its C nor the start of the core names."""
+def _check_keys(b: board.Board, section: str, other: str, driver: str, values: Iterable[str]) -> None:
+    """Raise BoardError for a key of a driver's section that neither its C nor the start of the core names.
+
+    other : the key that every driver has
+    """
     files = [path for stem, path in drivers().items() if stem == driver]  # none: lnp generate refuses it
     if not files or not b.family:
         return
     files.append(FOLDER / "common" / f"{b.family}.c")
     known = re.findall(rf"\bLNP_{section.upper()}_([A-Z0-9_]+)", "\n".join(map(text, files)))
-    taken = sorted({key.lower() for key in known} - {"ms"})
+    taken = sorted({key.lower() for key in known} | {"driver", other})
     for key in values:
         if key not in taken:
             raise BoardError(
                 f"{b.name}/board.toml: [{section}] {key} is nothing that {driver}.c takes",
-                f"{nearest(key, taken)}allowed: {', '.join(taken) or 'none'}",
+                f"{nearest(key, taken)}allowed: {', '.join(taken)}",
             )
 
 

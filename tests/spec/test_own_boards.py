@@ -174,12 +174,14 @@ def test_chips_that_ship_hold_no_board_of_their_own():
 # --- what a driver takes
 
 
-@pytest.mark.parametrize(("key", "near"), [("speed", ""), ("bas", "did you mean 'base'? ")])
+@pytest.mark.parametrize(
+    ("key", "near"), [("speed", ""), ("bas", "did you mean 'base'? "), ("baudrate", "did you mean 'baud'? ")]
+)
 def test_a_key_that_the_driver_does_not_take_is_refused_with_those_that_it_takes(own, key, near):
     own("my-board/board.toml", BOARD + f"{key} = 1\n")
     with pytest.raises(BoardError, match=rf"board\.toml: \[uart\] {key} is nothing that cmsdk_uart\.c takes") as e:
         get(own)
-    assert e.value.try_next == f"{near}allowed: base, irq"
+    assert e.value.try_next == f"{near}allowed: base, baud, driver, irq"
 
 
 def test_a_key_of_a_watchdog_that_its_driver_does_not_take_is_refused(own):
