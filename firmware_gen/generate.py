@@ -179,6 +179,7 @@ def _readme(model: QuantizedModel, board: Board, name: str, app: bool) -> str:
     copied = [*files, *(shared := network.shared(files))]
     copy = f"Copy {', '.join(f'`{path}`' for path in copied[:-1])} and `{copied[-1]}`."
     needs = "They need only a C11 compiler: no heap, no library, and floating point only where you use physical values."
+    needs += " Compile them with -std=gnu11: with -std=c11 the tables are in RAM." * (board.family == AVR)
     several = f"Several models in one program share the last {len(shared)}."
     return Template((CSRC / "README.md.in").read_text("utf-8")).substitute(
         name=name,

@@ -22,7 +22,7 @@ target_include_directories(${package}
 set_target_properties(${package} PROPERTIES
     C_STANDARD 11
     C_STANDARD_REQUIRED ON
-    C_EXTENSIONS OFF
+    C_EXTENSIONS ON  # AVR's gcc has __flash in them: else its tables are in RAM
     POSITION_INDEPENDENT_CODE ON)
 # Without it gcc 12.2 may drop the sums of more than 256 neurons.
 target_compile_options(${package} PRIVATE "$$<$$<C_COMPILER_ID:GNU,Clang,AppleClang>:${option}>")
@@ -95,11 +95,14 @@ add_subdirectory({package})
 target_link_libraries(my_program PRIVATE {package}::{package})
 ```
 
-Or installed, with `cmake -B build && cmake --install build --prefix PREFIX` after a build here:
+Or installed, with `cmake -B build && cmake --build build && cmake --install build --prefix PREFIX` in this folder:
 
 ```cmake
 find_package({package} {VERSION} REQUIRED)
 target_link_libraries(my_program PRIVATE {package}::{package})
 ```
 
-`cmake -B build && cmake --build build` in this folder alone also builds `example/main.c`."""
+`cmake -B build && cmake --build build` in this folder alone also builds `example/main.c`.
+
+On AVR tables are in flash in gcc's own dialect of C alone, `-std=gnu11`, which `CMakeLists.txt` asks for; with
+`-std=c11` they are in RAM."""

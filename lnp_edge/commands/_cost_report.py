@@ -120,7 +120,8 @@ def _source(cost: BoardCost) -> str:
         return "by the board's own counter"
     if cost.counted[0].cycles[1]:
         return "bounds by the core's manual; flash waits on top"
-    return "assumed; the product of a small Cortex-M0 takes 32; flash waits on top"
+    product = "the product of a small Cortex-M0 takes 32; " * (cost.board.cpu == "cortex-m0")
+    return f"assumed; {product}flash waits on top"
 
 
 def of_unknown(board: str, clock_hz: int, cycles: float) -> list[str]:

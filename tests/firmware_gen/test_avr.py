@@ -62,6 +62,13 @@ def test_a_network_that_is_too_large_for_an_uno_is_refused_with_its_bytes():
     generate(tiny_model(), UNO)
 
 
+def test_the_readme_says_which_dialect_of_c_keeps_tables_in_flash():
+    of_uno, of_mega, of_m4 = (" ".join(generate(tiny_model(), board)["README.md"].split())
+                              for board in (UNO, MEGA, boards.get("cortex-m4")))  # fmt: skip
+    assert "-std=gnu11: with -std=c11 the tables are in RAM." in of_uno and "-std=gnu11" in of_mega
+    assert "-std=" not in of_m4
+
+
 def test_an_uno_that_is_given_more_ram_to_be_measured_has_the_link_of_an_uno():
     for board in (UNO, MEGA):
         assert link.max_payload(tiny_model(), _measure.roomy(board)) == link.max_payload(tiny_model(), board)

@@ -90,6 +90,25 @@ def test_two_libraries_in_a_cmake_program_in_cpp(made, tmp_path, find):
     assert len(set(decided())) == len(set(decided(other_model()))) == 2
 
 
+@pytest.mark.slow
+def test_the_line_of_the_readme_installs_a_fresh_folder(made, tmp_path):
+    need("cmake", "gcc")
+    folder = made("cmake")
+    line = re.search(r"`(cmake -B build .*) --prefix PREFIX`", (folder / "README.md").read_text())[1]
+    run("sh", "-ec", f"{line} --prefix '{tmp_path / 'pre fix'}'", cwd=folder)
+    assert (tmp_path / "pre fix/include/lnp_net/lnp_net.h").is_file()
+
+
+@pytest.mark.slow
+def test_on_an_avr_the_tables_are_in_flash(made, tmp_path):
+    need("cmake", "avr-gcc")
+    cross = ("-DCMAKE_SYSTEM_NAME=Generic", "-DCMAKE_C_COMPILER=avr-gcc", "-DCMAKE_C_FLAGS=-mmcu=atmega2560")
+    run("cmake", "-S", made("cmake"), "-B", tmp_path, *cross, "-DCMAKE_TRY_COMPILE_TARGET_TYPE=STATIC_LIBRARY")
+    run("cmake", "--build", tmp_path, "--target", "lnp_net")
+    sections = re.findall(r"(\S+)\t\S+ lnp_net_tables$", run("avr-objdump", "-t", tmp_path / "liblnp_net.a"), re.M)
+    assert sorted(sections) == ["*UND*", ".progmem.data"], "used in one file, and in flash in the other"
+
+
 # ---- Zephyr and ESP-IDF: stand-ins for what their CMake packages define.
 
 
