@@ -14,7 +14,9 @@ from lnp_edge.firmware_gen.mutants import Mutant
 from lnp_edge.interchange import onnx_file
 
 MODEL = tiny_model()
-NO_RATE = "bytes from the mutant in 1 s | it sends damaged frames"  # by when the other end is at its rate again
+NO_RATE = (
+    "bytes from the mutant in 1 s | it sends damaged frames | the line does not carry it"  # by who is first in time
+)
 
 
 @pytest.fixture(scope="module")
