@@ -141,7 +141,8 @@ class Network:
         h = hashlib.sha256(repr((rest, parts, self.readout)).encode())
         arrays = [a for p in self.populations for a in p.params.values()]
         arrays += [getattr(self, name) for name in ("dt", "sign", "w_in", "w_out", "tau_out", "bias_out")]
-        arrays += [self.w_rec.data, self.w_rec.indices, self.w_rec.indptr]
+        # scipy takes int32 or int64 as it likes, a file has int64
+        arrays += [self.w_rec.data, *(a.astype(np.int64) for a in (self.w_rec.indices, self.w_rec.indptr))]
         arrays += [] if self.w_skip is None else [self.w_skip]
         for array in arrays:
             h.update(np.ascontiguousarray(array).tobytes())

@@ -327,8 +327,9 @@ class QuantizedModel:
         return tuple(found)
 
     @cached_property
-    def sizes(self) -> dict:
-        """What spec/layout.py found of its projections: each is asked for some ten times a program."""
+    def sizes(self) -> dict[tuple[str, tuple[str, ...]], tuple[Projection, dict[str, int]]]:
+        """What spec/layout.py found of its projections, by a projection's name and the folders of the layouts: the
+        projection, and the bytes of each layout's name. Each is asked for some ten times a program."""
         return {}
 
     @cached_property

@@ -89,6 +89,14 @@ def test_a_network_comes_back_exactly(tmp_path, kind):
     assert found.network.identity() == net.identity()
 
 
+def test_a_network_is_the_same_one_in_whatever_type_its_indices_are():
+    """scipy's, after a step of pruning, are often int32; those of a file are int64."""
+    narrow = NET.w_rec.copy()
+    narrow.indices, narrow.indptr = narrow.indices.astype(np.int32), narrow.indptr.astype(np.int32)
+    assert replace(NET, w_rec=narrow).w_rec.indices.dtype == np.int32
+    assert replace(NET, w_rec=narrow).identity() == NET.identity()
+
+
 FORMER = Path(__file__).parents[1] / "data" / "network-1.safetensors"
 
 
