@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import shlex
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from lnp_edge.base.errors import BoardError
@@ -97,9 +99,12 @@ def output(name: str, toolchain_name: str) -> str:
     return f"build/{toolchain_name}/lnp_{name}.elf"
 
 
-def running(board: Board, name: str, folder: str) -> tuple[str, str]:
-    """How the program of lnp generate --app is run: a command, and what is to be said of it; one of them may be ""."""
-    elf = f"{folder}/{output(name, board.toolchain)}"
+def running(board: Board, name: str, folder: str, own: Sequence[str] = ()) -> tuple[str, str]:
+    """How the program of lnp generate --app is run: a command, and what is to be said of it; one of them may be "".
+
+    own : the option of lnp flash that names the folder of a user's own board
+    """
+    elf = shlex.quote(f"{folder}/{output(name, board.toolchain)}")
     if board.cpu == "host":
         return f"{elf} < counts.csv", ""
     if board.start == "qemu":
@@ -108,7 +113,7 @@ def running(board: Board, name: str, folder: str) -> tuple[str, str]:
         return f"(sleep 1; cat counts.csv; sleep 9) | timeout 10 {emulator}", ""
     if board.start == "unicorn":
         return "", "no command does on this emulated core; generate it with --board host to run it on this computer"
-    return f"lnp flash {folder}", f"then send rows of counts to its UART at {board.baud} baud"
+    return shlex.join(["lnp", "flash", folder, *own]), f"then send rows of counts to its UART at {board.baud} baud"
 
 
 def makefile(board: Board, name: str, sources: list[str], headers: list[str], floats: bool = False) -> str:

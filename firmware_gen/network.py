@@ -83,9 +83,9 @@ def loops(model: QuantizedModel, family: str = "") -> str:
         found |= {f"project_{p.name}": bool(layout.of(model, p).by_hand(model, p)) for p in model.into(population)}
         found[f"update_{population.name}"] = bool(hand.finish(population, "", ""))
     served, left = (", ".join(name for name, there in found.items() if there == by_hand) for by_hand in (True, False))
-    arm = "With the DSP instructions of Armv7E-M"
-    cores = {ARM: arm, RISCV: "On RV32IM", "": f"{arm}, and on RV32IM{' but for sense' * encodes}"}
-    said = f"{cores[family]}, loops in assembly: {served or 'none'}"
+    arm = "with the DSP instructions of Armv7E-M"
+    cores = {ARM: arm, RISCV: "on RV32IM", "": f"{arm} and on RV32IM{' (there sense is in C)' * encodes}"}
+    said = f"Loops in assembly {cores[family]}: {served or 'none'}"
     return f"{said}; in C: {left}" if left else said
 
 

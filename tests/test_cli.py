@@ -10,12 +10,14 @@ from itertools import chain
 import numpy as np
 import pytest
 from at_work import folder
+from rich.cells import cell_len
 from rich.console import Console
 from stops import crash
 
 from lnp_edge import boards
 from lnp_edge.base import console
 from lnp_edge.base.console import bars, out, print_measured, print_table
+from lnp_edge.base.errors import ConfigError
 from lnp_edge.cli import COMMANDS, main, parser
 from lnp_edge.commands import _after
 from lnp_edge.experiments.executors import processes
@@ -199,6 +201,25 @@ def test_a_terminal_has_sentences_folded_between_words(capsys, monkeypatch, widt
     console.say(SENTENCE)
     lines = capsys.readouterr().out.splitlines()
     assert len(lines) > 1 and max(map(len, lines)) <= width and " ".join(map(str.rstrip, lines)) == SENTENCE
+
+
+@pytest.mark.parametrize("width", [40, 80])
+@pytest.mark.parametrize("tell", [console.note, lambda text: console.fail(ConfigError(text, text))])
+def test_a_terminal_breaks_notes_and_errors_between_words_and_leaves_each_one_line(capsys, monkeypatch, width, tell):
+    monkeypatch.setattr(console, "err", Console(stderr=True, highlight=False, width=width, force_terminal=True))
+    monkeypatch.setattr(sys.stderr, "isatty", lambda: True)
+    path = "/" + "very_long/" * 9
+    text = f"{SENTENCE}; next: lnp build {path} --model 'my model.onnx' {'x' * (width - 1)} y {'Ü面' * 9} --boards mine"
+    tell(text)
+    for line in re.sub(r"\x1b\[[0-9;]*m", "", capsys.readouterr().err).splitlines():
+        assert line.split() == text.split() and "'my model.onnx'" in line
+        shown, column = [""], 0
+        for character in line:  # as a terminal does
+            if column + cell_len(character) > width:
+                shown, column = [*shown, ""], 0
+            shown, column = [*shown[:-1], shown[-1] + character], column + cell_len(character)
+        broken = set(text.split()) - set(" ".join(shown).split())
+        assert len(shown) > 2 and all(cell_len(word) > width - 4 for word in broken)
 
 
 def test_a_pipe_has_each_sentence_on_one_line(capsys):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import sys
 import time
 from collections.abc import Iterator, Sequence
@@ -9,6 +10,7 @@ from contextlib import contextmanager
 from typing import Any
 
 from rich.box import SIMPLE_HEAD
+from rich.cells import cell_len
 from rich.console import Console, RenderableType
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 from rich.segment import Segment, Segments
@@ -33,7 +35,8 @@ def fail(e: LnpError) -> None:
     """Print both lines of an error, with control characters escaped."""
     what, try_next = (ascii_only(line) for line in (e.what, e.try_next))
     if sys.stderr and sys.stderr.isatty():
-        err.print(Text(what, style="bold red"), Text(f"  {try_next}"), sep="\n", soft_wrap=True)
+        lines = (between_words(line, err.width) for line in (what, f"  {try_next}"))
+        err.print(*map(Text, lines, ("bold red", "")), sep="\n", soft_wrap=True)
     else:
         print(f"{what}\n  {try_next}", file=sys.stderr)
 
@@ -43,9 +46,30 @@ def ascii_only(text: str) -> str:
     return "".join(c if c.isprintable() else repr(c)[1:-1] for c in text)
 
 
+WORD = re.compile(r"(?<!\S)'[^']*'(?!\w)\S*|\S+")  # what a shell needs in quotes is one
+
+
+def between_words(text: str, width: int) -> str:
+    """The line, with blanks where a terminal of `width` columns would break it in mid-word.
+
+    It stays one line: a command that is copied from it has blanks in it and no end of a line.
+    """
+    found = text[: len(text) - len(text.lstrip())]
+    used = indent = len(found)
+    for k, match in enumerate(WORD.finditer(text)):
+        word, before = match[0], match.start() - len(text[: match.start()].rstrip()) if k else 0
+        size = cell_len(word)
+        if used + before + size < width or indent + size >= width:  # a blank remains after it; or it fits nowhere
+            found, used = found + " " * before + word, (used + before + size) % width
+        else:
+            found, used = found + " " * (width - used + indent) + word, indent + size
+    return found
+
+
 def note(text: str) -> None:
-    """Print a line of progress on standard error."""
-    err.print(Text(text, style="dim"), soft_wrap=True)
+    """Print progress on standard error: at a terminal broken between words."""
+    lines = [between_words(line, err.width) if err.is_terminal else line for line in text.split("\n")]
+    err.print(Text("\n".join(lines), style="dim"), soft_wrap=True)
 
 
 def say(text: str) -> None:

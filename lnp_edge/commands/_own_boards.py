@@ -9,6 +9,6 @@ def argument(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--boards", type=Path, metavar="DIR", help=what)
 
 
-def words(args: argparse.Namespace) -> str:
+def words(args: argparse.Namespace) -> list[str]:
     """The option as it was given, for a command that is told to come next."""
-    return f" --boards {args.boards}" if args.boards else ""
+    return ["--boards", str(args.boards)] if args.boards else []

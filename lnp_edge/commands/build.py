@@ -6,6 +6,7 @@ the same core, and the time that they take at the board's clock."""
 
 import argparse
 import json
+import shlex
 from pathlib import Path
 
 from lnp_edge.base.console import note, say
@@ -36,7 +37,8 @@ def run(args: argparse.Namespace) -> int:
         model = onnx_file.load(args.model)
         windows = windows_file.load(model, args.model)
         if not manifest.holds(network.files(model, manifest.name)):
-            hint = f"generate it again: lnp generate {args.model} --board {manifest.board} -o {args.folder}"
+            command = ["lnp", "generate", str(args.model), "--board", manifest.board, *_own_boards.words(args)]
+            hint = f"generate it again: {shlex.join([*command, '-o', str(args.folder)])}"
             raise ConfigError(f"{args.folder} holds another model than {args.model}", hint)
     sizes = build(args.folder)
     if args.model:
@@ -55,10 +57,11 @@ def run(args: argparse.Namespace) -> int:
         if windows is None:
             say(_cost_report.no_windows(args.model))
     if not manifest.serves:
-        how = commands.running(boards.get(manifest.board), manifest.name, str(args.folder))
+        how = commands.running(boards.get(manifest.board), manifest.name, str(args.folder), _own_boards.words(args))
         note(f"run it: {', '.join(filter(None, how))}")
     if not cost:
-        note(f"what a step costs: lnp build {args.folder} --model {_model_of(args.folder)}{_own_boards.words(args)}")
+        command = ["lnp", "build", str(args.folder), "--model", _model_of(args.folder), *_own_boards.words(args)]
+        note(f"what a step costs: {shlex.join(command)}")
     return 0
 
 

@@ -5,6 +5,7 @@ found odd, what is left out and why, and what the settings make of them.
 
 import argparse
 import json
+import shlex
 from dataclasses import asdict
 from pathlib import Path
 
@@ -42,7 +43,8 @@ def run(args: argparse.Namespace) -> int:
 def show(name: str, html: Path | None, as_json: bool = False) -> None:
     """Print the report of a configuration, and write its page."""
     if Path(name).is_dir():
-        raise ConfigError(f"{name} is a folder", f"write its configuration first: lnp new my.toml --data {name}")
+        command = f"lnp new my.toml --data {shlex.quote(name)}"
+        raise ConfigError(f"{name} is a folder", f"write its configuration first: {command}")
     settings = config.named(name)
     if not settings.data.own:
         raise ConfigError(f"{name} has no files of your own", "say [data] files or path, or run lnp new")

@@ -8,6 +8,7 @@ again."""
 
 import argparse
 import json
+import shlex
 import shutil
 import time
 from contextlib import closing
@@ -115,9 +116,8 @@ def run(args: argparse.Namespace) -> int:
     note(f"{found['seconds']} s; {kept} are in {args.output}")
     out.print("Next:", style="bold")
     lnp = command()
-    out.print(
-        f"  {lnp} run {args.output}/model.onnx --source {args.output}/recording.csv", soft_wrap=True, markup=False
-    )
+    run = shlex.join(["run", f"{args.output}/model.onnx", "--source", f"{args.output}/recording.csv"])
+    out.print(f"  {lnp} {run}", soft_wrap=True, markup=False)
     out.print(f"  {lnp} new my.toml --data FOLDER      with recordings of your own", soft_wrap=True, markup=False)
     equal = found["predictions_equal"] == found["windows"] and not any(row.differ for row in measured)
     return 0 if proof[0].report.ok and equal else 1

@@ -11,6 +11,7 @@ functions that you replace. A library has no program and no board: it comes in
 the layout of CMake, Arduino or another, with an example and a README."""
 
 import argparse
+import shlex
 from pathlib import Path
 
 from lnp_edge.base.console import note
@@ -57,7 +58,8 @@ def run(args: argparse.Namespace) -> int:
         following = f"{args.output / 'README.md'} says how to use it"
     else:
         files = generate(model, board, args.name, args.app)
-        following = f"lnp build {args.output} --model {args.model}{_own_boards.words(args)}"
+        command = ["lnp", "build", str(args.output), "--model", str(args.model), *_own_boards.words(args)]
+        following = shlex.join(command)
     write(files, args.output)
     for p in model.projections:
         note(layout.chosen(model, p))

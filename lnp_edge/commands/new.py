@@ -9,6 +9,7 @@ smart watch, from the package."""
 import argparse
 import json
 import os
+import shlex
 from collections import Counter
 from pathlib import Path
 
@@ -76,7 +77,8 @@ def _seconds(text: str) -> float:
 def run(args: argparse.Namespace) -> int:
     if args.example:
         count = example.write(args.example)
-        note(f"written: {count} files in {args.example}    next: lnp new my.toml --data {args.example}")
+        following = f"lnp new my.toml --data {shlex.quote(str(args.example))}"
+        note(f"written: {count} files in {args.example}    next: {following}")
         return 0
     if not (args.config and args.data):
         raise ConfigError("lnp new needs a file to write and --data", "lnp new my.toml --data FOLDER")
@@ -116,7 +118,7 @@ def run(args: argparse.Namespace) -> int:
         note(f"no channel: {reason}")
     if 1 / dataset.dt >= FAST and dataset.classes and len(dataset.channels) * FAST_FRAME <= MAX_IN:
         note(f"check [data] window = {fitted.data.window:g}: at {1 / dataset.dt:g} Hz {_of_fast(dataset)}")
-    note(f"next: lnp train {args.config} -o trained.safetensors")
+    note(f"next: lnp train {shlex.quote(str(args.config))} -o trained.safetensors")
     return 0
 
 

@@ -81,7 +81,7 @@ def run(args: argparse.Namespace) -> int:
     if pipeline.after_training(settings):
         raise ConfigError(
             f"{settings.prune.method!r} prunes a trained network, but lnp prune does not train",
-            f"lnp train {args.config} trains, prunes and trains again; or choose another [prune] method",
+            f"lnp train {shlex.quote(args.config)} trains, prunes and trains again; or choose another [prune] method",
         )
     goal, fitting = _goal(args), beside(args.output, "fit")
     if goal:
@@ -119,7 +119,7 @@ def run(args: argparse.Namespace) -> int:
     history = {"prune": {"method": settings.prune.method, "synapses_before": report.before.synapses}}
     network_file.save(NetworkFile(pruned, settings, history), args.output)
     discard(beside(args.output, PRUNING), fitting)
-    note(f"written: {args.output}    next: lnp train {args.output}")
+    note(f"written: {args.output}    next: lnp train {shlex.quote(str(args.output))}")
     return 0
 
 

@@ -14,6 +14,7 @@ must not see them.
 
 import argparse
 import json
+import shlex
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
@@ -99,7 +100,8 @@ def run(args: argparse.Namespace) -> int:
             "nothing was written; the report says what to try",
         )
     beside_it = windows_file.path_of(args.output)
-    note(f"written: {args.output} and {beside_it}    next: lnp verify {args.output} --board cortex-m4")
+    verify = f"lnp verify {shlex.quote(str(args.output))} --board cortex-m4"
+    note(f"written: {args.output} and {beside_it}    next: {verify}")
     return 0
 
 

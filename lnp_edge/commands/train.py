@@ -11,6 +11,7 @@ To continue a stopped training, run the same command again."""
 
 import argparse
 import json
+import shlex
 from pathlib import Path
 
 from lnp_edge import config
@@ -90,7 +91,7 @@ def run(args: argparse.Namespace) -> int:
         if found["warning"]:
             say(f"not converged: {found['warning']}")
     model = args.output.with_suffix(".onnx") if args.output.name != OUTPUT.name else args.output.parent / "model.onnx"
-    note(f"written: {args.output}    next: lnp quantize {args.output} -o {model}")
+    note(f"written: {args.output}    next: {shlex.join(['lnp', 'quantize', str(args.output), '-o', str(model)])}")
     return 0
 
 

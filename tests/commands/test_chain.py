@@ -108,8 +108,8 @@ def test_doctor_pads_no_line(capsys):
 
 
 @pytest.mark.parametrize(("board", "loops"), [
-    ("cortex-m4", "With the DSP instructions of Armv7E-M, loops in assembly: sense, begin_all_hidden"),
-    ("riscv-virt", "On RV32IM, loops in assembly: begin_all_hidden"),
+    ("cortex-m4", "Loops in assembly with the DSP instructions of Armv7E-M: sense, begin_all_hidden"),
+    ("riscv-virt", "Loops in assembly on RV32IM: begin_all_hidden"),
 ])  # fmt: skip
 def test_generate_says_how_the_synapses_lie_and_what_has_a_loop_by_hand(capsys, at, board, loops):
     """Of the core that the board has, and of no other."""
@@ -136,6 +136,16 @@ def test_generate_build_and_flash_hand_on_a_folder(capsys, at):
     assert 0 < sizes["flash"] < sizes["flash_size"] == 524288
     assert main(["flash", "firmware", "--dry-run"]) == 0
     assert capsys.readouterr().out.strip().endswith("write build/gcc/lnp_net.bin 0x08000000")
+
+
+def test_commands_that_come_next_run_where_names_have_blanks(capsys, at):
+    """Those of lnp new and lnp train too, which print theirs alike."""
+    assert main(["generate", "m.onnx", "--board", "nucleo-f401re", "-o", "my program", "--boards", "."]) == 0
+    said = capsys.readouterr().err.splitlines()[-1].partition("next: ")[2]
+    assert shlex.split(said) == ["lnp", "build", "my program", "--model", "m.onnx", "--boards", "."]
+    assert main(["prune", "good.toml", "-o", "my p.safetensors"]) == 0
+    said = capsys.readouterr().err.splitlines()[-1].partition("next: ")[2]
+    assert shlex.split(said) == ["lnp", "train", "my p.safetensors"]
 
 
 def test_a_reader_who_stops_early_loses_no_model(at, monkeypatch):

@@ -113,7 +113,7 @@ def test_the_command_writes_a_library_and_says_what_it_cannot(tmp_path, capsys):
     assert main([*at, "--as", "cmake", "--name", "gait"]) == 0
     told = capsys.readouterr().err
     assert (tmp_path / "lib/include/lnp_gait.h").is_file() and "README.md says how" in told
-    assert "w_rec lies as " in told and "loops in assembly: " in told
+    assert "w_rec lies as " in told and "\nLoops in assembly with " in told
     for words, said in (
         (["--as", "cmak"], "did you mean 'cmake'? available: "),
         (["--as", "cmake", "--app"], "leave one of them out"),
