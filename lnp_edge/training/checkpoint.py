@@ -69,7 +69,10 @@ def load(
         if tensors:
             raise ValueError(f"it has {next(iter(tensors))!r}")
         history = _history(parse_json(meta["history"], MAX_METADATA))
-        rng.bit_generator.state = parse_json(meta["rng"], MAX_METADATA)
+        generator = parse_json(meta["rng"], MAX_METADATA)
+        if min(generator["state"].values()) < 0:  # numpy 1.26 takes it modulo 2^128
+            raise ValueError("its generator has a negative state")
+        rng.bit_generator.state = generator
     except (SafetensorError, LookupError, ValueError, TypeError, AttributeError, OverflowError, RecursionError) as e:
         raise ModelError(f"{path} is no checkpoint: {str(e)[:80] or type(e).__name__}", ANEW) from None
     with torch.no_grad():

@@ -100,9 +100,13 @@ def image(tmp_path_factory):
 def test_the_count_is_that_of_the_instructions_one_by_one(image, function):
     skipped = compare_counts(M4, image, function)
     # unicorn leaves out a conditional instruction that is skipped, such as the reset of a neuron that is
-    # silent. A core spends its cycle on it, so the count has it. The digest has no such instruction.
+    # silent. A core spends its cycle on it, so the count has it. The digest has no such instruction, or, by
+    # zig 0.14, one in each of its four calls: the return where there is nothing to mix.
     neurons = sum(p.n for p in MODEL.populations)
-    assert not skipped.any() if function == "lnp_net_digest" else 0 < skipped.min() <= skipped.max() <= 2 * neurons
+    if function == "lnp_net_digest":
+        assert set(skipped) in ({0}, {4})
+    else:
+        assert 0 < skipped.min() <= skipped.max() <= 2 * neurons
 
 
 @pytest.mark.slow
