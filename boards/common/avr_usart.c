@@ -1,4 +1,4 @@
-// USART0 of the ATmega640 to 2561 (data sheet DS40002211) and 48 to 328P (DS40002061, chapter 20). avr-libc
+// USART0 of the ATmega640 to 2561 (data sheet DS40002211, 22.10) and 48 to 328P (DS40002061, 20.11). avr-libc
 // 2.0.0 has the registers and bits.
 #include <avr/io.h>
 
@@ -9,7 +9,7 @@
 #error "board.toml: [uart] irq"
 #endif
 
-// Both sheets, internal clock generation: at double speed the rate is clock / (8 (UBRR0 + 1)).
+// DS40002061 20.3.1, and the other sheet alike: at double speed the rate is clock / (8 (UBRR0 + 1)).
 #define DIVIDER ((LNP_CLOCK_HZ / 4u / LNP_BAUD + 1u) / 2u)
 #define ACTUAL (LNP_CLOCK_HZ / 8u / DIVIDER)
 _Static_assert(DIVIDER >= 1u && DIVIDER <= 4096u, "board.toml: baud is out of the range of UBRR0");

@@ -1,6 +1,6 @@
 // USART of a Flexcomm of the LPC55S6x at the oscillator of 12 MHz, which needs no wait states to be set.
 // Offsets and bits are those of NXP's LPC55S69_cm33_core0.svd 1.0: SYSCON, IOCON, FLEXCOMM0 and USART0.
-// UM11126, the user manual, was not at hand.
+// UM11126, the user manual, was not at hand: 15.5.1 (IOCON) is as Arm's DAPLink quotes it.
 #include "lnp_board.h"
 #include "lnp_config.h"
 
@@ -44,7 +44,7 @@ enum {
     FRO_12_MHZ = 0,                                // MAINCLKSELA
     FLEXCOMM_FRO_12_MHZ = 2,                       // FCCLKSEL
     USART = 1,                                     // PSELID
-    PULL_UP = 2 << 4,                              // PIO
+    PULL_UP = 2 << 4,                              // PIO, 15.5.1
     DIGITAL = 1 << 8,
     EIGHT_BITS_ON = 1 << 2 | 1,  // CFG
     ALL_LEFT = 1 << 3,           // STAT

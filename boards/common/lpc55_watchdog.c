@@ -1,6 +1,6 @@
 // Windowed watchdog of the LPC55S6x, without its window, and what started the chip. Addresses and bits are
 // those of NXP's LPC55S69_cm33_core0.svd 1.0: SYSCON, PMC and WWDT. UM11126, the user manual, was not at
-// hand.
+// hand: sections are as Marlin's HAL of the LPC5528 quotes them.
 #include "lnp_board.h"
 #include "lnp_config.h"
 
@@ -17,7 +17,7 @@ enum {
     WWDT_CLOCK = 1 << 22,  // of AHBCLKCTRL0
     FRO_1_MHZ = 1 << 6,    // CLOCK_CTRL
     ENABLE_AND_RESET = 3,  // MOD
-    // AOREG1
+    // AOREG1, 13.4.6
     POWER = 1 << 4,
     PIN = 1 << 5,
     BROWN_OUT = 1 << 6,
@@ -25,9 +25,9 @@ enum {
     WATCHDOG = 1 << 8,
     BY_SOFTWARE = 1 << 9,
 };
-#define CHANGING (1u << 31)  // WDTCLKDIV
+#define CHANGING (1u << 31)  // WDTCLKDIV, 4.5.53
 
-// It counts every fourth cycle of 1 MHz: UM10462 17, figure 64, of the same block in the LPC11U3x.
+// 30.2, 30.5: it counts every fourth cycle of 1 MHz.
 #define COUNTS (LNP_WATCHDOG_MS * 250u)
 _Static_assert(COUNTS <= 0xFFFFFFu, "board.toml: watchdog.ms is beyond the 24 bits of the counter");
 

@@ -1,5 +1,5 @@
 // UART0 of a SiFive FE310, polled, and the core at the 16 MHz of the board's crystal. Its FIFO keeps 8 bytes.
-// FE310-G000 manual v3p1, chapters Clock Generation, GPIO and UART.
+// FE310-G000 manual v3p1, chapters Clock Generation, 17 (GPIO) and UART.
 #include "lnp_board.h"
 #include "lnp_config.h"
 
