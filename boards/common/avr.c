@@ -44,8 +44,7 @@ uint16_t lnp_board_cause(void)
                                     : LNP_CAUSE_UNKNOWN;  // a boot loader may have cleared it
 }
 
-// Timer 1 counts cycles; an interrupt counts how often it passes 65,536. Both sheets, chapter "16-bit
-// Timer/Counter".
+// Timer 1 counts cycles; an interrupt counts how often it passes 65,536. DS40002061 16.11, DS40002211 17.11.
 static volatile uint16_t passed;
 
 ISR(TIMER1_OVF_vect)

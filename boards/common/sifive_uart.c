@@ -1,5 +1,6 @@
 // UART0 of a SiFive FE310, polled, and the core at the 16 MHz of the board's crystal. Its FIFO keeps 8 bytes.
-// FE310-G000 manual v3p1, chapters Clock Generation, 17 (GPIO) and UART.
+// FE310-G000 manual v3p1, chapters Clock Generation, 17 (GPIO) and UART. The manual of the FE310-G002 v1p0,
+// which has the same registers, as SweetAda quotes it: 6.2 (PRCI), 17 (GPIO), 18.4 to 18.9 (UART).
 #include "lnp_board.h"
 #include "lnp_config.h"
 
