@@ -22,6 +22,13 @@ FLASHERS = "flashers"
 VARIABLE = "LNP_BOARDS"
 MAX_BYTES = 2**20  # of a file of C
 STARTUP = ("memory", *sorted(set(board.FAMILIES.values()) - {""}))  # in common, but no drivers
+BOOT, WATCHDOG, UART = "boot block", "watchdog", "UART"  # kinds of drivers; two have a section of board.toml
+ENDS = {BOOT: "_boot", WATCHDOG: "_watchdog", UART: ""}  # of their names
+TAKES = "lnp_uart_take"  # what the interrupt calls: a driver with it needs [uart] irq
+COMMENT = re.compile(r"//[^\n]*|/\*.*?\*/", re.S)
+ASKED = (
+    r"#\s*(?:ifdef|define)\s+%s\b|(?<![!\s])\s*\bdefined\s*\(?\s*%s\b"  # whether it is there, or its value if it is not
+)
 
 
 def folders() -> list[Path]:
@@ -64,28 +71,37 @@ def get(name: str) -> board.Board:
     found = board.find(folders(), name)
     for tool, values in found.tools.items():
         flasher(tool).check(values, f"{name}/board.toml")
-    _check_keys(found, "uart", "baud", found.uart, found.registers)
-    _check_keys(found, "watchdog", "ms", found.watchdog, found.watchdog_registers)
+    _check_keys(found, UART, "baud", found.uart, found.registers)
+    if found.watchdog:
+        _check_keys(found, WATCHDOG, "ms", found.watchdog, found.watchdog_registers)
     return found
 
 
-def _check_keys(b: board.Board, section: str, other: str, driver: str, values: Iterable[str]) -> None:
-    """Raise BoardError for a key of a driver's section that neither its C nor the start of the core names.
+def _check_keys(b: board.Board, kind: str, other: str, name: str, values: Iterable[str]) -> None:
+    """Raise BoardError for a driver that is not there, for a key of its section that its C does not name, and for one
+    that is missing though its C does not ask for it.
 
     other : the key that every driver has
     """
-    files = [path for stem, path in drivers().items() if stem == driver]  # none: lnp generate refuses it
-    if not files or not b.family:
+    own = COMMENT.sub("", text(driver(b, kind, name)))
+    if not b.family:
         return
-    files.append(FOLDER / "common" / f"{b.family}.c")
-    known = re.findall(rf"\bLNP_{section.upper()}_([A-Z0-9_]+)", "\n".join(map(text, files)))
-    taken = sorted({key.lower() for key in known} | {"driver", other})
+    section, macro = kind.lower(), f"LNP_{kind.upper()}_"
+    named = {*re.findall(rf"\b{macro}([A-Z0-9_]+)", own), *(("IRQ",) if TAKES in own else ())} - {other.upper()}
+    taken = sorted({key.lower() for key in named} | {"driver", other})
     for key in values:
         if key not in taken:
             raise BoardError(
-                f"{b.name}/board.toml: [{section}] {key} is nothing that {driver}.c takes",
+                f"{b.name}/board.toml: [{section}] {key} is nothing that {name}.c takes",
                 f"{nearest(key, taken)}allowed: {', '.join(taken)}",
             )
+    needed = {key.lower() for key in named if not re.search(ASKED.replace("%s", macro + key), own)}
+    if absent := sorted(needed - set(values)):
+        unit = f", or name a unit of chips/{b.chip}.toml that has them" if b.chip else ""
+        raise BoardError(
+            f"{b.name}/board.toml: [{section}] has no {', '.join(absent)}, which {name}.c needs",
+            f"write what is missing, by the chip's data sheet{unit}; docs/boards.md says what a board needs",
+        )
 
 
 def text(path: Path) -> str:
@@ -115,8 +131,21 @@ def proof(b: board.Board, known: list[board.Board]) -> str:
     return board.proof(b, known) if (FOLDER / b.name).is_dir() else board.OWN
 
 
+def driver(b: board.Board, kind: str, name: str) -> Path:
+    """The file of a driver. Raises BoardError, which lists those of its kind, if there is none of that name."""
+    known = {
+        k: path for k, path in drivers().items() if next(of for of, end in ENDS.items() if k.endswith(end)) == kind
+    }
+    if name not in known:
+        raise BoardError(
+            f"{b.name}: no {kind} driver is called {name!r}",
+            f"{nearest(name, known)}available: {', '.join(known)} (a new one goes into boards/common/)",
+        )
+    return known[name]
+
+
 def drivers() -> dict[str, Path]:
-    """The files of the UART drivers, by name. Raises ConfigError if two have one name."""
+    """The files of all drivers, by name. Raises ConfigError if two have one name."""
     found: dict[str, Path] = {}
     for path in (path for folder in folders() for path in sorted((folder / "common").glob("*.c"))):
         if path.stem in found or (path.stem in STARTUP and path.parent.parent != FOLDER):

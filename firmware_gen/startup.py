@@ -5,7 +5,6 @@ from __future__ import annotations
 from string import Template
 
 from lnp_edge import boards
-from lnp_edge.base.errors import BoardError
 from lnp_edge.spec.board import AVR, Board
 from lnp_edge.spec.model import QuantizedModel
 
@@ -15,8 +14,6 @@ STACK_BYTES = 2048
 HELIUM_BYTES = 512  # that csrc/lnp_helium.h takes: halfwords of 256 targets
 AVR_STACK_BYTES = 512  # without the inputs of a step: its RAM is small, and so are its registers
 INPUTS = 448  # of a step that it has room for
-BOOT, WATCHDOG, UART = "boot block", "watchdog", "UART"  # kinds of drivers
-ENDS = {BOOT: "_boot", WATCHDOG: "_watchdog", UART: ""}  # of their names
 
 
 def stack_bytes(model: QuantizedModel, board: Board) -> int:
@@ -28,12 +25,12 @@ def stack_bytes(model: QuantizedModel, board: Board) -> int:
 
 def files(board: Board, stack: int = STACK_BYTES) -> dict[str, str]:
     """The board's files, from boards/common/. Raises BoardError if the driver does not exist."""
-    found = _driver(board, UART, board.uart)
+    found = _driver(board, boards.UART, board.uart)
     if not board.family:
         return found
-    block = board.chip + ENDS[BOOT]  # found by its name, for few chips have one
+    block = board.chip + boards.ENDS[boards.BOOT]  # found by its name, for few chips have one
     if block in boards.drivers():
-        found |= _driver(board, BOOT, block)
+        found |= _driver(board, boards.BOOT, block)
     found |= {f"{stem}.c": boards.text(COMMON / f"{stem}.c") for stem in _stems(board)}
     found["lnp.ld"] = Template(boards.text(COMMON / f"{board.family}.ld")).safe_substitute(
         flash_origin=f"0x{board.flash.origin:08X}",
@@ -50,18 +47,8 @@ def _stems(board: Board) -> tuple[str, ...]:
     return (board.family,) if board.family == AVR else ("memory", board.family)  # avr-libc has what memory.c has
 
 
-def _kind(name: str) -> str:
-    return next(kind for kind, end in ENDS.items() if name.endswith(end))
-
-
 def _driver(board: Board, kind: str, name: str) -> dict[str, str]:
-    drivers = {k: p for k, p in boards.drivers().items() if _kind(k) == kind}
-    if name not in drivers:
-        raise BoardError(
-            f"{board.name}: no {kind} driver is called {name!r}",
-            f"available: {', '.join(drivers)} (a new one goes into boards/common/)",
-        )
-    return {f"{name}.c": boards.text(drivers[name])}
+    return {f"{name}.c": boards.text(boards.driver(board, kind, name))}
 
 
 def watchdog(board: Board) -> tuple[dict[str, str], list[str]]:
@@ -69,7 +56,7 @@ def watchdog(board: Board) -> tuple[dict[str, str], list[str]]:
     if not board.watchdog:
         return {}, []
     lines = [f"#define LNP_WATCHDOG_{k.upper()} {v}u" for k, v in sorted(board.watchdog_registers.items())]
-    return _driver(board, WATCHDOG, board.watchdog), [f"#define LNP_WATCHDOG_MS {board.watchdog_ms}u", *lines]
+    return _driver(board, boards.WATCHDOG, board.watchdog), [f"#define LNP_WATCHDOG_MS {board.watchdog_ms}u", *lines]
 
 
 def constants(board: Board) -> list[str]:

@@ -5,10 +5,6 @@
 #include "lnp_board.h"
 #include "lnp_config.h"
 
-#ifndef LNP_UART_IRQ
-#error "board.toml: [uart] irq"
-#endif
-
 // DS40002061 20.3.1, and the other sheet alike: at double speed the rate is clock / (8 (UBRR0 + 1)).
 #define DIVIDER ((LNP_CLOCK_HZ / 4u / LNP_BAUD + 1u) / 2u)
 #define ACTUAL (LNP_CLOCK_HZ / 8u / DIVIDER)

@@ -3,10 +3,6 @@
 #include "lnp_board.h"
 #include "lnp_config.h"
 
-#ifndef LNP_UART_BASE
-#error "board.toml: [uart] base, the address of the CMSDK UART"
-#endif
-
 #define DATA (*(volatile uint32_t *)(LNP_UART_BASE + 0x00u))
 #define STATE (*(volatile uint32_t *)(LNP_UART_BASE + 0x04u))
 #define CTRL (*(volatile uint32_t *)(LNP_UART_BASE + 0x08u))

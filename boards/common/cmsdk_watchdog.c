@@ -3,10 +3,6 @@
 #include "lnp_board.h"
 #include "lnp_config.h"
 
-#if !defined(LNP_WATCHDOG_BASE) || !defined(LNP_WATCHDOG_HZ)
-#error "board.toml: [watchdog] base, hz, of the CMSDK watchdog"
-#endif
-
 #define REGISTER(offset) (*(volatile uint32_t *)(LNP_WATCHDOG_BASE + (offset)))
 
 #define LOAD REGISTER(0x00u)

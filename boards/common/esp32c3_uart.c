@@ -8,10 +8,6 @@
 #include "lnp_board.h"
 #include "lnp_config.h"
 
-#if !defined(LNP_UART_BASE)
-#error "board.toml: [uart] base: that of UART0"
-#endif
-
 #define REGISTER(address) (*(volatile uint32_t *)(address))
 #define DATA REGISTER(LNP_UART_BASE + 0x00u)
 #define DIVIDER REGISTER(LNP_UART_BASE + 0x14u)

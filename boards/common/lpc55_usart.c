@@ -4,11 +4,6 @@
 #include "lnp_board.h"
 #include "lnp_config.h"
 
-#if !defined(LNP_UART_BASE) || !defined(LNP_UART_IRQ) || !defined(LNP_UART_FLEXCOMM) || \
-    !defined(LNP_UART_TX_PIN) || !defined(LNP_UART_RX_PIN) || !defined(LNP_UART_AF)
-#error "board.toml: [uart] base, irq, flexcomm, tx_pin, rx_pin, af"
-#endif
-
 #define REGISTER(address) (*(volatile uint32_t *)(address))
 #define PRESETCTRL1 REGISTER(0x40000104u)
 #define PRESETCTRLSET1 REGISTER(0x40000124u)

@@ -4,12 +4,6 @@
 #include "lnp_board.h"
 #include "lnp_config.h"
 
-#if !defined(LNP_UART_BASE) || !defined(LNP_UART_IRQ) || !defined(LNP_UART_CLOCK) || \
-    !defined(LNP_UART_GPIO) || !defined(LNP_UART_TX_PIN) || !defined(LNP_UART_RX_PIN)
-#error \
-    "board.toml: [uart] base, irq, clock, gpio, tx_pin, rx_pin: addresses of UART, CLOCK and GPIO, and pins"
-#endif
-
 #define REGISTER(address) (*(volatile uint32_t *)(address))
 #define START_RX REGISTER(LNP_UART_BASE + 0x000u)
 #define START_TX REGISTER(LNP_UART_BASE + 0x008u)

@@ -2,10 +2,6 @@
 #include "lnp_board.h"
 #include "lnp_config.h"
 
-#if !defined(LNP_UART_BASE) || !defined(LNP_UART_CLOCK)
-#error "board.toml: [uart] base, clock: the address of the UART, and the clock that it divides"
-#endif
-
 #define REGISTER(at) (*(volatile uint8_t *)(LNP_UART_BASE + (at)))
 #define DATA REGISTER(0u)
 #define FIFO REGISTER(2u)

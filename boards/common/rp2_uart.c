@@ -4,13 +4,6 @@
 #include "lnp_board.h"
 #include "lnp_config.h"
 
-#if !defined(LNP_UART_BASE) || !defined(LNP_UART_IRQ) || !defined(LNP_UART_RESETS) ||        \
-    !defined(LNP_UART_RESET_BITS) || !defined(LNP_UART_CLOCKS) || !defined(LNP_UART_XOSC) || \
-    !defined(LNP_UART_PLL) || !defined(LNP_UART_GPIO) || !defined(LNP_UART_PADS) ||          \
-    !defined(LNP_UART_TX_PIN) || !defined(LNP_UART_RX_PIN)
-#error "board.toml: [uart] base, irq, resets, reset_bits, clocks, xosc, pll, gpio, pads, tx_pin, rx_pin"
-#endif
-
 #define REGISTER(address) (*(volatile uint32_t *)(address))
 #define DATA REGISTER(LNP_UART_BASE + 0x00u)
 #define STATE REGISTER(LNP_UART_BASE + 0x18u)

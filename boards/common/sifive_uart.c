@@ -1,13 +1,9 @@
-// UART0 of a SiFive FE310, polled, and the core at the 16 MHz of the board's crystal. Its FIFO keeps 8 bytes.
-// FE310-G000 manual v3p1, chapters Clock Generation, 17 (GPIO) and UART. The manual of the FE310-G002 v1p0,
-// which has the same registers, as SweetAda quotes it: 6.2 (PRCI), 17 (GPIO), 18.4 to 18.9 (UART).
+// UART0 of a SiFive FE310, polled, and the core at the 16 MHz of the board's crystal. Its FIFO keeps 8 bytes,
+// and [uart] pins is a mask. FE310-G000 manual v3p1, chapters Clock Generation, 17 (GPIO) and UART. The
+// manual of the FE310-G002 v1p0, which has the same registers, as SweetAda quotes it: 6.2 (PRCI), 17
+// (GPIO), 18.4 to 18.9 (UART).
 #include "lnp_board.h"
 #include "lnp_config.h"
-
-#if !defined(LNP_UART_BASE) || !defined(LNP_UART_GPIO) || !defined(LNP_UART_PINS) || !defined(LNP_UART_PRCI)
-#error \
-    "board.toml: [uart] base, gpio, prci, pins: the addresses of UART, GPIO and PRCI, and the pins as a mask"
-#endif
 
 #define REGISTER(address) (*(volatile uint32_t *)(address))
 #define TX_DATA REGISTER(LNP_UART_BASE + 0x00u)

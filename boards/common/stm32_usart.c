@@ -4,12 +4,6 @@
 #include "lnp_board.h"
 #include "lnp_config.h"
 
-#if !defined(LNP_UART_BASE) || !defined(LNP_UART_IRQ) || !defined(LNP_UART_ENABLE) ||          \
-    !defined(LNP_UART_ENABLE_BIT) || !defined(LNP_UART_GPIO) || !defined(LNP_UART_GPIO_BIT) || \
-    !defined(LNP_UART_TX_PIN) || !defined(LNP_UART_RX_PIN)
-#error "board.toml: [uart] base, irq, enable, enable_bit, gpio, gpio_bit, tx_pin, rx_pin; STM32F4: af"
-#endif
-
 #define REGISTER(address) (*(volatile uint32_t *)(address))
 
 // RM0368 19.6, RM0041 23.6.
@@ -17,6 +11,9 @@
 #define USART_DR REGISTER(LNP_UART_BASE + 0x04u)
 #define USART_BRR REGISTER(LNP_UART_BASE + 0x08u)
 #define USART_CR1 REGISTER(LNP_UART_BASE + 0x0Cu)
+
+_Static_assert(LNP_UART_TX_PIN < 16 && LNP_UART_RX_PIN < 16,
+               "board.toml: tx_pin and rx_pin are of a port of 16 pins");
 
 #ifdef LNP_UART_AF
 // RM0368 2.3 (memory map), 6.3 (RCC), 3.8 (FLASH).
@@ -125,7 +122,8 @@ uint16_t lnp_board_cause(void)
 #define GPIO_CR(pin) REGISTER(LNP_UART_GPIO + 4u * ((pin) / 8u))
 
 #define HSI_HZ 8000000u  // RM0041 6.2.2: the internal oscillator, which runs all buses after reset
-_Static_assert(LNP_CLOCK_HZ == HSI_HZ, "board.toml: this driver needs a clock_hz of 8 MHz");
+_Static_assert(LNP_CLOCK_HZ == HSI_HZ,
+               "board.toml: clock_hz is 8 MHz on an STM32F1; an STM32F4 has [uart] af");
 
 enum { FUNCTION_10_MHZ = 9, FLOATING = 4 };  // of a pin: push and pull by the USART, and an input
 

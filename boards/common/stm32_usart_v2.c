@@ -3,13 +3,6 @@
 #include "lnp_board.h"
 #include "lnp_config.h"
 
-#if !defined(LNP_UART_BASE) || !defined(LNP_UART_IRQ) || !defined(LNP_UART_ENABLE) ||             \
-    !defined(LNP_UART_ENABLE_BIT) || !defined(LNP_UART_GPIO) || !defined(LNP_UART_GPIO_ENABLE) || \
-    !defined(LNP_UART_GPIO_BIT) || !defined(LNP_UART_TX_PIN) || !defined(LNP_UART_RX_PIN) ||      \
-    !defined(LNP_UART_AF)
-#error "board.toml: [uart] base, irq, enable, enable_bit, gpio, gpio_enable, gpio_bit, tx_pin, rx_pin, af"
-#endif
-
 #define REGISTER(address) (*(volatile uint32_t *)(address))
 
 // RM0351 8.4 (GPIO), 40.8 (USART).
@@ -21,6 +14,9 @@
 #define USART_ICR REGISTER(LNP_UART_BASE + 0x20u)
 #define USART_RDR REGISTER(LNP_UART_BASE + 0x24u)
 #define USART_TDR REGISTER(LNP_UART_BASE + 0x28u)
+
+_Static_assert(LNP_UART_TX_PIN < 16 && LNP_UART_RX_PIN < 16,
+               "board.toml: tx_pin and rx_pin are of a port of 16 pins");
 
 #define DIVIDER ((LNP_CLOCK_HZ + LNP_BAUD / 2u) / LNP_BAUD)
 _Static_assert(DIVIDER >= 16u && DIVIDER <= 0xFFFFu, "board.toml: baud is out of the range of USART_BRR");

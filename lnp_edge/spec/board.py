@@ -6,6 +6,7 @@ must be a bounded number, or text that matches a fixed list or pattern.
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
@@ -69,6 +70,9 @@ class Region:
     @property
     def end(self) -> int:
         return self.origin + self.size
+
+    def __str__(self) -> str:
+        return f"{self.size} B at {self.origin:#x}"
 
 
 @dataclass(frozen=True)
@@ -172,11 +176,12 @@ def load(path: Path, chips: Iterable[Path] = ()) -> Board:
 
 
 def _toml(path: Path) -> dict:
-    text = read_bounded(path, MAX_BYTES, BoardError, "lnp boards lists the available boards")
+    hint = "write it as TOML; boards/host/board.toml is an example"
+    text = read_bounded(path, MAX_BYTES, BoardError, hint)
     try:
         return parse_toml(text)
     except (ValueError, RecursionError) as e:  # TOML, UTF-8, or too long an integer
-        raise BoardError(f"{path}: {e}", "write it as TOML; boards/host/board.toml is an example") from None
+        raise BoardError(f"{path}: {e}", hint) from None
 
 
 class _Reader:
@@ -184,7 +189,8 @@ class _Reader:
         self.path, self.raw, self.chip = path, raw, ""
 
     def fail(self, key: str, value: object, allowed: str) -> BoardError:
-        return BoardError(f"{self.path}: {key} is {str(value)[:60]!r}", f"allowed: {allowed}")
+        said = "missing" if value is None else repr(str(value)[:60])
+        return BoardError(f"{self.path}: {key} is {said}", f"allowed: {allowed}")
 
     def add_chip(self, folders: list[Path]) -> None:
         """Add what the file of the chip says, if the board names one. No fact may stand in both."""
@@ -199,9 +205,11 @@ class _Reader:
             if key not in OF_CHIP:
                 raise of_chip.fail("key", key, ", ".join(OF_CHIP))
         units = of_chip.raw.pop("uarts", {})
+        if not (isinstance(units, dict) and all(isinstance(values, dict) for values in units.values())):
+            raise of_chip.fail("uarts", units, "a section [uarts.NAME] of each UART")
         own = self.raw.get("uart")
         if isinstance(own, dict) and "unit" in own:
-            unit = self.choice("uart.unit", tuple(units) if isinstance(units, dict) else ())
+            unit = self.choice("uart.unit", tuple(units))
             self.add("uart", units[own.pop("unit")], f"{path}, [uarts.{unit}]")
         for key, value in of_chip.raw.items():
             self.add(key, value, str(path))
@@ -415,7 +423,8 @@ def find(folders: list[Path], name: str) -> Board:
 def names(folders: list[Path]) -> dict[str, Path]:
     """The boards in folders of board folders, sorted, with their files. Raises ConfigError if two have one name."""
     found: dict[str, Path] = {}
-    for path in (path for folder in folders for path in folder.glob("*/board.toml")):
+    places = (inner / "board.toml" for folder in folders for inner in folder.iterdir())
+    for path in filter(os.path.lexists, places):  # a broken link is told too, when it is read
         if path.parent.name in found:
             other = found[path.parent.name].parent
             raise ConfigError(f"{path.parent} has the name of {other}", "rename this folder: a board has one name")

@@ -78,9 +78,9 @@ def test_a_watchdog_has_a_driver_a_period_and_numbers_of_its_own(tmp_path):
 @pytest.mark.parametrize(("changes", "said"), [
     ({"watchdog.ms": "99"}, "watchdog.ms is '99'"),
     ({"watchdog.ms": "60_001"}, "watchdog.ms is '60001'"),
-    ({"watchdog.ms": None}, "watchdog.ms is 'None'"),
+    ({"watchdog.ms": None}, "watchdog.ms is missing"),
     ({"watchdog.driver": '"a b"'}, "watchdog.driver is 'a b'"),
-    ({"watchdog.driver": None}, "watchdog.driver is 'None'"),
+    ({"watchdog.driver": None}, "watchdog.driver is missing"),
     ({"watchdog.base": '"x"'}, "watchdog.base is 'x'"),
     ({"watchdog.Base": "1"}, "watchdog key is 'Base'"),
     ({"uart.irq": None}, "watchdog is 'some_watchdog'"),
@@ -111,7 +111,7 @@ def test_energy_of_a_cycle_is_current_times_supply(tmp_path):
 @pytest.mark.parametrize(("changes", "said"), [
     ({"power.ua_per_mhz": "0"}, "power.ua_per_mhz is '0'"),
     ({"power.ua_per_mhz": "1.5"}, "power.ua_per_mhz is '1.5'"),
-    ({"power.supply_mv": None}, "power.supply_mv is 'None'"),
+    ({"power.supply_mv": None}, "power.supply_mv is missing"),
     ({"power.supply_mv": "6_001"}, "power.supply_mv is '6001'"),
     ({"power.volts": "3"}, "power key is 'volts'"),
 ])  # fmt: skip

@@ -139,7 +139,9 @@ def test_a_fact_that_stands_in_both_files_is_refused_with_the_place_of_the_other
         (('unit = "first"', 'unit = "third"'), "uart.unit is 'third'"),
         (('unit = "first"', "unit = 1"), "uart.unit is '1'"),
         (('[uart]\nunit = "first"', "uart = 3"), "uart is '3'"),
-        (("[uart]", "[tool]\n[uart]"), "tool.name is 'None'"),
+        (("[uart]", "[tool]\n[uart]"), "tool.name is missing"),
+        (("[uart]", "ram = {origin = 0, size = 4096}\n[uart]"), "ram.origin is '0'"),
+        (("start =", "# start ="), "start is missing"),
     ],
 )
 def test_a_board_that_names_what_is_not_there_is_refused_with_what_there_is(own, change, said):
@@ -166,6 +168,28 @@ def test_a_chip_with_anything_else_is_refused(own, text):
         get(own)
 
 
+@pytest.mark.parametrize("text", ["uarts = 3", "uarts = {first = 3}", "[[uarts]]\nbase = 1"])
+def test_uarts_of_a_chip_are_sections(own, text):
+    own("chips/mine.toml", text)
+    with pytest.raises(BoardError, match=r"chips/mine\.toml: uarts is .*\n.*\[uarts\.NAME\] of each UART"):
+        get(own)
+
+
+def test_memory_that_overlaps_is_told_as_the_file_writes_it(own):
+    own("chips/mine.toml", CHIP.replace("0x2000_0000", "0x1000"))
+    with pytest.raises(BoardError, match="ram is '131072 B at 0x1000'"):
+        get(own)
+
+
+def test_a_board_whose_file_is_a_broken_link_is_found_and_told(own):
+    path = own("x.txt", "") / "my-board/board.toml"
+    for target in (path.parent / "nothing", path):
+        path.unlink()
+        path.symlink_to(target)
+        with pytest.raises(BoardError, match=r"cannot read .*my-board/board\.toml"):
+            get(own)
+
+
 def test_chips_that_ship_hold_no_board_of_their_own():
     named = {boards.get(name).chip for name in boards.names()}
     assert {path.stem for path in (boards.FOLDER / board.CHIPS).iterdir()} <= named
@@ -190,6 +214,65 @@ def test_a_key_of_a_watchdog_that_its_driver_does_not_take_is_refused(own):
     assert get(own).watchdog_registers == {"hz": 1, "base": 1}
     own("my-board/board.toml", BOARD.replace("unicorn", "serial") + dog.replace("hz", "khz"))
     with pytest.raises(BoardError, match=r"\[watchdog\] khz is nothing that cmsdk_watchdog\.c takes"):
+        get(own)
+
+
+@pytest.mark.parametrize(
+    ("driver", "absent"),
+    [
+        ("int a = LNP_UART_BASE + LNP_UART_SPEED + LNP_UART_LEVEL; // not LNP_UART_WORD", "level, speed"),
+        ("#ifndef LNP_UART_SPEED\n#error speed\n#endif\nint a = LNP_UART_BASE;", "speed"),
+        (
+            "#if !defined(LNP_UART_SPEED) || ! defined LNP_UART_LEVEL\n#error\n#endif\nint a = LNP_UART_BASE;",
+            "level, speed",
+        ),
+        ("bool lnp_uart_take(uint8_t *byte) { return LNP_UART_BASE; }", "irq"),
+        ("#ifdef LNP_UART_SPEED\nint s = LNP_UART_SPEED;\n#endif\nint a = LNP_UART_BASE;", ""),
+        ("#ifndef LNP_UART_SPEED\n#define LNP_UART_SPEED 3\n#endif\nint a = LNP_UART_BASE + LNP_UART_SPEED;", ""),
+        ("#if defined(LNP_UART_SPEED)\nint s = LNP_UART_SPEED;\n#endif\nint a = LNP_UART_BASE;", ""),
+    ],
+)
+def test_a_key_that_the_driver_needs_is_missed_before_anything_is_built(own, driver, absent):
+    """It does not need one for which it asks, or of which a comment speaks."""
+    own("chips/mine.toml", CHIP.replace("cmsdk_uart", "my_uart"))
+    own("my-board/board.toml", BOARD.replace("unicorn", "serial"))
+    own("common/my_uart.c", driver)
+    if not absent:
+        assert get(own).registers == {"base": 0x4000_4000}
+        return
+    with pytest.raises(BoardError, match=rf"\[uart\] has no {absent}, which my_uart\.c needs") as e:
+        get(own)
+    assert "chips/mine.toml" in e.value.try_next
+
+
+def test_an_interrupt_is_refused_where_the_driver_polls(own):
+    own("chips/mine.toml", CHIP.replace("cmsdk_uart", "my_uart"))
+    own("my-board/board.toml", BOARD.replace("unicorn", "serial") + "irq = 3\n")
+    own("common/my_uart.c", "size_t lnp_board_read(uint8_t *bytes, size_t most) { return LNP_UART_BASE; }")
+    with pytest.raises(BoardError, match=r"\[uart\] irq is nothing that my_uart\.c takes"):
+        get(own)
+
+
+def test_a_watchdog_without_a_number_that_its_driver_needs_is_refused(own):
+    dog = "irq = 1\n[watchdog]\ndriver = 'cmsdk_watchdog'\nms = 1000\nhz = 1\n"
+    own("my-board/board.toml", BOARD.replace("unicorn", "serial") + dog)
+    with pytest.raises(BoardError, match=r"\[watchdog\] has no base, which cmsdk_watchdog\.c needs"):
+        get(own)
+
+
+@pytest.mark.parametrize(
+    ("uart", "dog", "said"),
+    [
+        ("cmsdk_urt", "cmsdk_watchdog", r"no UART driver is called 'cmsdk_urt'\n  did you mean 'cmsdk_uart'\?"),
+        ("stm32_watchdog", "cmsdk_watchdog", "no UART driver is called 'stm32_watchdog'"),
+        ("cmsdk_uart", "stm32_usart", "no watchdog driver is called 'stm32_usart'"),
+    ],
+)
+def test_a_driver_that_is_none_of_its_kind_is_refused_as_the_board_is_read(own, uart, dog, said):
+    own("chips/mine.toml", CHIP.replace("cmsdk_uart", uart))
+    more = f"irq = 1\n[watchdog]\ndriver = '{dog}'\nms = 1000\n"
+    own("my-board/board.toml", BOARD.replace("unicorn", "serial") + more)
+    with pytest.raises(BoardError, match=said):
         get(own)
 
 
