@@ -313,6 +313,17 @@ def test_the_peripherals_of_a_chip_are_those_of_labwired(name, chip, places):
         ]
 
 
+@pytest.mark.parametrize(("name", "chip"), [
+    ("netduinoplus2", "stm32f405"), ("disco-f407", "stm32f407"), ("nucleo-g071rb", "stm32g071"),
+    ("nucleo-l476rg", "stm32l476"),
+])  # fmt: skip
+def test_the_number_of_a_chip_is_that_of_labwired(name, chip):
+    """Not of the F401: labwired has 0x411, ST's own header 0x433."""
+    identity, found = boards.get(name).identity, units_of(chip)["dbgmcu"]
+    assert identity.address == found["base_address"]
+    assert identity.value == int(str(found["config"]["idcode"]), 0) & identity.mask
+
+
 @pytest.mark.parametrize(("name", "chip", "family", "those"), [
     ("nucleo-h743zi", "stm32h735", "stm32h735",
      "enable rcc APB1LENR, enable_bit rcc APB1LENR USART3EN, gpio_enable rcc AHB4ENR, gpio_bit rcc AHB4ENR GPIODEN"),
