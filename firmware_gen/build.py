@@ -42,12 +42,17 @@ class Sizes:
         return [
             f"image  {self.image}",
             f"flash  {share(self.flash, self.flash_size)}",
-            f"ram    {share(self.ram, self.ram_size)}",
+            f"ram    {of_ram(self.ram, self.ram_size)}",
         ]
 
 
 def share(used: int, size: int | None) -> str:
     return f"{used:,} B" if size is None else f"{used:,} of {size:,} B ({100 * used / size:.1f} %)"
+
+
+def of_ram(used: int, size: int | None) -> str:
+    """The same of RAM. On this computer, whose size is None, the stack is not among the bytes."""
+    return share(used, size) + ", with the stack" * (size is not None)
 
 
 def build(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from io import BytesIO
 from pathlib import Path
 from typing import TypeVar
 
@@ -12,9 +13,11 @@ from elftools.elf.constants import SH_FLAGS
 from elftools.elf.elffile import ELFFile
 
 from lnp_edge.base.errors import BoardError
+from lnp_edge.base.files import read_bounded
 from lnp_edge.spec.board import Board, Region
 
 T = TypeVar("T")
+MOST_BYTES = 2**28  # of an image, with what a debugger reads
 
 
 @dataclass(frozen=True)
@@ -83,11 +86,9 @@ def _within(at: int, size: int, place: Region) -> bool:
 
 def read(image: Path, part: Callable[[ELFFile], T]) -> T:
     """Part of an image, or what follows from it. Raises BoardError if it is none, or is cut off."""
+    data = read_bounded(image, MOST_BYTES, BoardError, "build the folder again")
     try:
-        with image.open("rb") as file:
-            return part(ELFFile(file))
-    except OSError as e:
-        raise BoardError(f"cannot read {image}: {e.strerror}", "build the folder again") from None
+        return part(ELFFile(BytesIO(data)))
     except (ELFError, ValueError, TypeError, AttributeError, KeyError) as e:  # it raises any of these for damaged bytes
         raise BoardError(f"{image} is no whole ELF image: {str(e)[:80]}", "build the folder again") from None
 

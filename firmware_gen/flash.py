@@ -26,6 +26,7 @@ from lnp_edge.firmware_gen import commands, elf, images
 from lnp_edge.firmware_gen.folder import read_manifest, tool_failed
 from lnp_edge.spec.board import Board
 from lnp_edge.spec.flasher import FAMILY, Flasher, Value
+from lnp_edge.spec.plugins import nearest
 
 TIMEOUT = 180  # s; stm32flash at 57,600 baud writes 512 KiB in about 150
 ERROR = re.compile(r"\berror\b", re.I)
@@ -119,7 +120,7 @@ def prepare(folder: Path, tool: str = "", port: str = "", loader: str = "", driv
     board = boards.get(manifest.board)
     used = boards.flasher(_of_board(board, tool))
     image = folder / commands.output(manifest.name, board.toolchain)
-    if not image.is_file():
+    if not os.path.lexists(image):
         raise BoardError(f"{folder} has no image yet", f"build it first: lnp build {shlex.quote(str(folder))}")
     elf.check(image, board)
     data = elf.flash_bytes(image, board.flash.origin)
@@ -217,7 +218,8 @@ def _of_board(board: Board, tool: str) -> str:
     if tool and tool not in board.tools:
         raise ConfigError(
             f"{board.name} has no [tool.{tool[:40]}]",
-            f"available: {', '.join(board.tools)}; to add it, write that section into its board.toml",
+            f"{nearest(tool, board.tools)}available: {', '.join(board.tools)}; to add it, write that section into its "
+            "board.toml",
         )
     return tool or board.flash_tool
 

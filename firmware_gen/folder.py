@@ -217,7 +217,7 @@ def _is_stage(path: Path) -> bool:
 
 
 def _refuse_foreign(files: dict[str, str], folder: Path, left: list[Path]) -> set[str]:
-    """The names of our files in the folder. Raises ConfigError if it holds any other file.
+    """The names of our files in the folder. Raises ConfigError if it holds any other file, or another kind of library.
 
     A file is ours if its content is that of the old or of the new run, or of one that was killed. left : the
     temporary folders of these
@@ -231,7 +231,12 @@ def _refuse_foreign(files: dict[str, str], folder: Path, left: list[Path]) -> se
         with suppress(ConfigError):  # killed before it was whole, and so before anything was moved
             runs.append(_read_manifest(stage))
     if MANIFEST in present:
-        runs.append(_read_manifest(folder))
+        runs.append(old := _read_manifest(folder))
+        there, this = (f"a library for {kind}" if kind else "a program" for kind in (old.library, _kind(files)))
+        if there != this:
+            raise ConfigError(
+                f"{folder} holds {there}, this is {this}", "choose a new folder with -o, or remove this one"
+            )
     elif not runs:
         raise ConfigError(f"{folder} holds {sorted(present)[0]!r}, which lnp did not write", ELSEWHERE)
     for run in runs:
@@ -248,6 +253,11 @@ def _refuse_foreign(files: dict[str, str], folder: Path, left: list[Path]) -> se
         if _hash(path.read_bytes()) not in known[name]:
             raise ConfigError(f"{path} was edited after lnp wrote it", ELSEWHERE)
     return set(present) & set(known)
+
+
+def _kind(files: dict[str, str]) -> str:
+    """The kind of library that is written, "" of a program."""
+    return json.loads(files[MANIFEST]).get("library", "") if MANIFEST in files else ""
 
 
 def _walk(folder: Path, closed: set[Path]) -> Iterator[Path]:

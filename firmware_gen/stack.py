@@ -49,7 +49,7 @@ Functions = dict[int, Function]  # by where they begin
 def of(image: Path, board: Board) -> Stack:
     """The stack of an image; of Arm and RISC-V cores alone with a bound. Raises BoardError if it is none."""
     if board.family == AVR:
-        return Stack(None, elf.read(image, _reserved), why="of AVR, no calls are read")
+        return Stack(None, elf.read(image, _reserved), why="the calls of a program for AVR are not read")
     return elf.read(image, lambda file: _stack(file, board))
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 from numpy.typing import NDArray
@@ -32,7 +32,7 @@ class Prediction:
     forecast: dict[str, float] | None  # of each read-out, in its channel's unit, else counts; None for a class
     forecast_counts: dict[str, float] | None  # the same as counts, not rounded
     y: tuple[int, ...]
-    latency_us: float  # from the window's last row to this prediction
+    latency_us: float = field(compare=False)  # from the window's last row to this prediction; no part of what it says
 
     def as_dict(self) -> dict:
         forecasts = ("forecast", "forecast_counts")

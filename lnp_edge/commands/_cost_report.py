@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 
 from lnp_edge.base.console import counted, print_table, say
 from lnp_edge.commands import _measure
-from lnp_edge.firmware_gen.build import Sizes, share
+from lnp_edge.firmware_gen.build import Sizes, of_ram, share
 from lnp_edge.firmware_gen.generate import stack_bytes
 from lnp_edge.firmware_gen.stack import Stack
 from lnp_edge.interchange import windows_file
@@ -60,12 +60,12 @@ def show(cost: BoardCost) -> None:
 def _sentences(cost: BoardCost) -> Iterator[str]:
     if cost.flash:
         flash, ram = cost.board.limits
-        used, windows = f"Flash {share(cost.flash, flash)}, RAM {share(cost.ram, ram)}", cost.model.open_windows
+        used, windows = f"Flash {share(cost.flash, flash)}, RAM {of_ram(cost.ram, ram)}", cost.model.open_windows
         if cost.serves and windows > 1:
             yield f"{used}: it answers lnp verify, with one network."
             yield (
                 f"An app (lnp generate --app) has no link, but {windows} networks, one for each window that is open: "
-                f"RAM {share(cost.ram_of_app, ram)}{', which does not fit' * bool(ram and cost.ram_of_app > ram)}."
+                f"RAM {of_ram(cost.ram_of_app, ram)}{', which does not fit' * bool(ram and cost.ram_of_app > ram)}."
             )
         else:
             yield f"{used}."

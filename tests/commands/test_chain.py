@@ -6,6 +6,7 @@ import re
 import shlex
 import subprocess
 import sys
+from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
@@ -17,6 +18,7 @@ from tiny import with_entry
 from lnp_edge import boards
 from lnp_edge.cli import main, parser
 from lnp_edge.commands import quantize
+from lnp_edge.firmware_gen.build import Sizes
 from lnp_edge.interchange import onnx_file
 
 
@@ -136,6 +138,11 @@ def test_generate_build_and_flash_hand_on_a_folder(capsys, at):
     assert 0 < sizes["flash"] < sizes["flash_size"] == 524288
     assert main(["flash", "firmware", "--dry-run"]) == 0
     assert capsys.readouterr().out.strip().endswith("write build/gcc/lnp_net.bin 0x08000000")
+
+
+def test_the_ram_of_a_board_is_told_with_the_stack_and_that_of_this_computer_is_not():
+    of_board, of_host = Sizes(Path("x"), 1, 2, 10, 20).lines(), Sizes(Path("x"), 1, 2, None, None).lines()
+    assert (of_board[2], of_host[2]) == ("ram    2 of 20 B (10.0 %), with the stack", "ram    2 B")
 
 
 def test_commands_that_come_next_run_where_names_have_blanks(capsys, at):

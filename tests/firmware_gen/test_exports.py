@@ -13,10 +13,12 @@ from test_build import with_loop_by_index
 from test_example import RULE
 from tiny import tiny_counts, tiny_front, tiny_loop, tiny_model
 
+from lnp_edge import boards
 from lnp_edge.base.errors import ConfigError
 from lnp_edge.cli import main
 from lnp_edge.firmware_gen import commands, library
 from lnp_edge.firmware_gen.folder import MANIFEST, read_manifest, write
+from lnp_edge.firmware_gen.generate import generate
 from lnp_edge.interchange import onnx_file
 from lnp_edge.runtime.host import infer
 from lnp_edge.runtime.reference import Reference
@@ -80,10 +82,9 @@ def test_generating_again_replaces_what_lnp_wrote_and_nothing_else(made, kind):
     folder = made(kind)
     before = {p: p.read_bytes() for p in folder.rglob("*") if p.is_file()}
     assert made(kind) == folder and before == {p: p.read_bytes() for p in folder.rglob("*") if p.is_file()}
-    other = next(k for k in KINDS if k != kind)
-    made(other)
+    write(library.generate(model(), kind, "other"), folder)
     assert {p.relative_to(folder).as_posix() for p in folder.rglob("*") if p.is_file()} == set(
-        library.generate(model(), other)
+        library.generate(model(), kind, "other")
     )
     assert all(any(p.iterdir()) for p in folder.rglob("*") if p.is_dir())
     made(kind)
@@ -95,6 +96,20 @@ def test_generating_again_replaces_what_lnp_wrote_and_nothing_else(made, kind):
     (deep.parent / "mine.c").write_text("// mine\n")
     with pytest.raises(ConfigError, match=r"mine\.c', which lnp did not write"):
         made(kind)
+
+
+def test_a_folder_of_another_kind_is_not_replaced(tmp_path):
+    kinds = {kind: (lambda kind=kind: library.generate(model(), kind), f"a library for {kind}") for kind in KINDS}
+    kinds["program"] = (lambda: generate(model(), boards.get("host")), "a program")
+    for there, (files, what) in kinds.items():
+        folder = tmp_path / there
+        write(files(), folder)
+        before = {p: p.read_bytes() for p in folder.rglob("*") if p.is_file()}
+        for other, (others, this) in kinds.items():
+            if other != there:
+                with pytest.raises(ConfigError, match=rf"{there} holds {what}, this is {this}\n.*-o"):
+                    write(others(), folder)
+        assert before == {p: p.read_bytes() for p in folder.rglob("*") if p.is_file()}
 
 
 def test_a_library_is_no_program(made, capsys):

@@ -351,6 +351,19 @@ def test_an_image_that_is_cut_off_is_not_flashed(folder, capsys):
         assert str(image) in told(capsys) and not (at / "ran").exists()
 
 
+@pytest.mark.parametrize("made", [os.mkfifo, os.mkdir, lambda p: p.symlink_to("nothing"), lambda p: p.symlink_to(p)])
+def test_an_image_that_is_no_file_is_told_as_what_it_is(folder, capsys, made):
+    at = folder("touch ran")
+    image = at / "build/gcc/lnp_net.elf"
+    image.unlink()
+    assert main(["flash", str(at), "--dry-run"]) == 2
+    assert "has no image yet" in told(capsys)
+    made(image)
+    assert main(["flash", str(at), "--dry-run"]) == 2
+    said = told(capsys)
+    assert str(image) in said and "no image yet" not in said and "build the folder again" in said
+
+
 def test_the_tools_file_replaces_a_link_and_follows_none(folder, board, capsys, tmp_path):
     at = folder(DONE)
     (tmp_path / "mine").write_text("mine")

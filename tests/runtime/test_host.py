@@ -73,6 +73,12 @@ def test_real_firmware_predicts_what_the_reference_predicts(firmware, board, kin
         assert facts(infer(Device(port, model), model, STREAM)) == EXPECTED_OF[kind]
 
 
+def test_two_predictions_that_say_the_same_are_equal_whenever_they_came():
+    found = list(infer(Reference(MODEL), MODEL, STREAM))
+    assert [replace(p, latency_us=p.latency_us + 1) for p in found] == found
+    assert replace(found[0], margin=found[0].margin + 1) != found[0]
+
+
 def test_a_prediction_comes_before_the_next_row_is_read():
     read = []
 
