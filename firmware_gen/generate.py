@@ -158,6 +158,7 @@ def _belongs(file: Path, app: bool) -> bool:
 
 
 def _check_fits(model: QuantizedModel, board: Board, app: bool) -> None:
+    """Raise DoesNotFit for what surely does not; of the rest, the linker knows."""
     try_next = "prune more, train fewer neurons, or choose another --board (lnp boards lists them)"
     flash = layout.table_bytes(model)
     if flash > board.flash.size:
@@ -170,7 +171,7 @@ def _check_fits(model: QuantizedModel, board: Board, app: bool) -> None:
         networks, more, what = model.open_windows, 4 * model.n_in, "states and stack"
     ram = networks * layout.state_bytes(model) + more + stack_bytes(model, board)
     if ram > board.ram.size:
-        raise DoesNotFit(f"needs {ram} B RAM for {what}, {board.name} has {board.ram.size}", try_next)
+        raise DoesNotFit(f"needs {ram} B RAM or more for {what}, {board.name} has {board.ram.size}", try_next)
 
 
 def _readme(model: QuantizedModel, board: Board, name: str, app: bool) -> str:

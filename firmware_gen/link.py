@@ -13,6 +13,7 @@ REPLY_HEAD = protocol.REPLIES["steps"].struct.size
 PUSH_HEAD = protocol.REPLIES["push"].struct.size
 BUILD = "#define LNP_BUILD 0u  // CRC-32 of the files"
 SCARCE = 2048  # bytes of RAM, which leave no room for the usual payload
+VARIABLES = 128  # bytes of RAM, which single variables take at most
 CODE_BYTES = 16_384  # of flash beyond the tables, which a program with the self-test may take
 
 
@@ -47,19 +48,20 @@ def max_digests(model: QuantizedModel, board: Board) -> int:
 
 
 def ram_bytes(model: QuantizedModel, board: Board) -> int:
-    """RAM of the link, without the state: two frames and the counts of one step. On AVR, where each byte counts, also
-    the ring for what is received, the directory of tables, which is no table, and single variables."""
+    """RAM of the link at least, without the state: two frames and the counts of one step. On AVR, where each byte
+    counts, also the ring for what is received, and the directory of tables, which is no table."""
     frame = protocol.HEADER.size + max_payload(model, board) + protocol.CRC_BYTES
     rest = 0
     if board.family == AVR:
         ring = next(size for size in (256, 1024, 4096) if size > frame + frame // 254 + 3)  # as in boards/common/avr.c
-        rest = ring + 6 * len(layout.tables(model)) + 128
+        rest = ring + 6 * len(layout.tables(model))
     return 2 * frame + 2 * model.n_in + rest
 
 
 def selftest(model: QuantizedModel, board: Board) -> tuple[int, ...]:
     """What the self-test of lnp verify has room for, bytes of RAM: (), (a saved state,) or (that, and a stream too)."""
     state, needs = layout.state_bytes(model), ram_bytes(model, board) + startup.stack_bytes(model, board)
+    needs += VARIABLES if board.family == AVR else 0
     saved = 4 * (model.state_words + 4)
     stream = model.open_windows * (state + 16) + 4 * model.n_in + 2 * len(model.channels) + 64
     room = board.ram.size - state - needs - saved if board.flash.size - layout.table_bytes(model) >= CODE_BYTES else -1

@@ -142,7 +142,7 @@ def test_a_model_larger_than_the_board_is_refused_with_both_sizes():
     needed = layout.table_bytes(tiny_model())
     with pytest.raises(DoesNotFit, match=f"needs {needed} B flash for its tables, cortex-m4 has 1024"):
         generate(tiny_model(), board(flash=Region(0, 1024)))
-    with pytest.raises(DoesNotFit, match="B RAM for state, link and stack, cortex-m4 has 2048"):
+    with pytest.raises(DoesNotFit, match="B RAM or more for state, link and stack, cortex-m4 has 2048"):
         generate(tiny_model(), board(ram=Region(0x20000000, 2048)))
 
 
