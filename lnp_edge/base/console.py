@@ -11,7 +11,8 @@ from typing import Any
 
 from rich.box import SIMPLE_HEAD
 from rich.cells import cell_len
-from rich.console import Console, RenderableType
+from rich.console import Console, Group, RenderableType
+from rich.padding import Padding
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 from rich.segment import Segment, Segments
 from rich.table import Table
@@ -77,6 +78,7 @@ def say(text: str) -> None:
     out.print(Text(text), soft_wrap=not out.is_terminal)
 
 
+WIDE = 100  # columns of a terminal that has room for words beside three columns
 UNBOUNDED = 10_000  # columns of a terminal, more than any table has
 EVERY = 10.0  # s between two lines of progress where no bar can be drawn
 
@@ -199,6 +201,11 @@ def listing(rows: list[list[Text]]) -> Table:
     for row in rows:
         found.add_row(*row)
     return found
+
+
+def described(cells: list[Text], words: Text) -> RenderableType:
+    """A row of cells that are padded already, with words beside it or, in a narrow terminal, below it."""
+    return listing([[*cells, words]]) if out.width >= WIDE else Group(listing([cells]), Padding(words, (0, 0, 0, 4)))
 
 
 def mark(good: bool) -> Text:

@@ -65,7 +65,7 @@ def _sentences(cost: BoardCost) -> Iterator[str]:
             yield f"{used}: it answers lnp verify, with one network."
             yield (
                 f"An app (lnp generate --app) has no link, but {windows} networks, one for each window that is open: "
-                f"RAM {of_ram(cost.ram_of_app, ram)}{', which does not fit' * bool(ram and cost.ram_of_app > ram)}."
+                f"RAM {of_ram(cost.ram_of_app, ram)}{': it does not fit' * bool(ram and cost.ram_of_app > ram)}."
             )
         else:
             yield f"{used}."

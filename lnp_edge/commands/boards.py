@@ -9,13 +9,12 @@ from rich.console import Group, RenderableType
 from rich.padding import Padding
 from rich.text import Text
 
-from lnp_edge.base.console import listing, out, print_trimmed
+from lnp_edge.base.console import described, out, print_trimmed
 from lnp_edge.commands import _own_boards
 from lnp_edge.spec.board import CPUS, Board
 
 HELP = "list the available boards"
 EXAMPLE = "  lnp boards"
-WIDE = 100  # columns of a terminal that has room for what a board is beside its sizes
 SIZES = len("2048 + 1024")
 
 
@@ -46,5 +45,4 @@ def run(args: argparse.Namespace) -> int:
 def _shown(b: Board, names: int) -> RenderableType:
     size = "" if b.cpu == "host" else f"{b.flash.size >> 10} + {b.ram.size >> 10}"
     row = [Text(b.name.ljust(names), style="bold"), Text(b.cpu.ljust(max(map(len, CPUS)))), Text(size.ljust(SIZES))]
-    what = Text(b.description)
-    return listing([[*row, what]]) if out.width >= WIDE else Group(listing([row]), Padding(what, (0, 0, 0, 2)))
+    return described(row, Text(b.description))

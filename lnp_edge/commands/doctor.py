@@ -11,7 +11,7 @@ from pathlib import Path
 from rich.text import Text
 
 from lnp_edge import boards
-from lnp_edge.base.console import listing, mark, print_trimmed
+from lnp_edge.base.console import described, mark, print_trimmed
 from lnp_edge.base.install import INSTALL
 from lnp_edge.commands import _own_boards
 from lnp_edge.firmware_gen.commands import COMPILERS
@@ -51,12 +51,12 @@ def run(args: argparse.Namespace) -> int:
         keys = ("what", "found", "for", "get")
         print(json.dumps([dict(zip(keys, row, strict=True)) for row in rows]))
     else:
-        shown = []
+        names = max(len(what) for what, *_ in rows)
         for what, found, use, get in rows:
             place = found if len(found) < MOST_FOUND else "found"
             words = Text(use).append(f"\n{get}", style="bold") if get else Text(use)
-            shown.append([mark(not get), Text(what), Text(place), words])
-        print_trimmed(listing(shown))
+            cells = [mark(not get), Text(what.ljust(names)), Text(place.ljust(MOST_FOUND - 1))]
+            print_trimmed(described(cells, words))
     return 0
 
 

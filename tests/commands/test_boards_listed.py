@@ -4,8 +4,8 @@ import pytest
 
 from lnp_edge import boards
 from lnp_edge.base import console
+from lnp_edge.base.console import WIDE
 from lnp_edge.cli import main
-from lnp_edge.commands.boards import WIDE
 
 
 @pytest.mark.parametrize("width", [80, WIDE, WIDE + 60])

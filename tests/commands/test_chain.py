@@ -16,6 +16,7 @@ from serial.tools import list_ports
 from tiny import with_entry
 
 from lnp_edge import boards
+from lnp_edge.base import console
 from lnp_edge.cli import main, parser
 from lnp_edge.commands import quantize
 from lnp_edge.firmware_gen.build import Sizes
@@ -104,9 +105,15 @@ def test_doctor_says_what_a_port_is_without_a_description(capsys, monkeypatch):
     }
 
 
-def test_doctor_pads_no_line(capsys):
+@pytest.mark.parametrize("width", [80, console.WIDE + 60])
+def test_doctor_pads_no_line_and_says_what_a_tool_is_for_in_few(capsys, monkeypatch, width):
+    """Beside its three columns 80 have room for two or three words a line."""
+    monkeypatch.setattr(console.out, "_width", width)
     assert main(["doctor"]) == 0
-    assert all(line == line.rstrip() for line in capsys.readouterr().out.splitlines())
+    lines = capsys.readouterr().out.splitlines()
+    assert all(line == line.rstrip() and len(line) <= width for line in lines)
+    assert [line for line in lines if "builds a generated folder without Python" in line]
+    assert [line for line in lines if "flash tool: GDB, with the server of any probe or emulator" in line]
 
 
 @pytest.mark.parametrize(("board", "loops"), [
