@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TypeVar
 
 from elftools.common.exceptions import ELFError
-from elftools.elf.constants import SH_FLAGS
+from elftools.elf.constants import P_FLAGS, SH_FLAGS
 from elftools.elf.elffile import ELFFile
 
 from lnp_edge.base.errors import BoardError
@@ -38,11 +38,9 @@ class Segment:
 
 def usage(image: Path) -> Usage:
     flash = ram = 0
-    for nobits, flags, size in read(image, _sections):
-        if not flags & SH_FLAGS.SHF_ALLOC:
-            continue
+    for nobits, writable, size in read(image, _sections):
         flash += 0 if nobits else size
-        ram += size if nobits or flags & SH_FLAGS.SHF_WRITE else 0
+        ram += size if nobits or writable else 0
     return Usage(flash, ram)
 
 
@@ -93,9 +91,17 @@ def read(image: Path, part: Callable[[ELFFile], T]) -> T:
         raise BoardError(f"{image} is no whole ELF image: {str(e)[:80]}", "build the folder again") from None
 
 
-def _sections(image: ELFFile) -> list[tuple[bool, int, int]]:
-    """Whether the file has none of it, flags, and size of each section."""
-    return [(s["sh_type"] == "SHT_NOBITS", s["sh_flags"], s["sh_size"]) for s in image.iter_sections()]
+def _sections(image: ELFFile) -> list[tuple[bool, bool, int]]:
+    """Of each section in memory: whether the file has none of it, whether it lies among variables, and its size.
+
+    Its own flag does not tell: avr-gcc 14 marks a .data of constants alone, which is copied to RAM, as read-only.
+    """
+    variables = [s for s in image.iter_segments("PT_LOAD") if s["p_flags"] & P_FLAGS.PF_W]
+    return [
+        (s["sh_type"] == "SHT_NOBITS", any(v.section_in_segment(s) for v in variables), s["sh_size"])
+        for s in image.iter_sections()
+        if s["sh_flags"] & SH_FLAGS.SHF_ALLOC
+    ]
 
 
 def _segments(image: ELFFile) -> list[Segment]:

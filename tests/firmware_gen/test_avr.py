@@ -7,6 +7,7 @@ from dataclasses import replace
 
 import pytest
 from conftest import need, need_for
+from elftools.elf.constants import SH_FLAGS
 from elftools.elf.elffile import ELFFile
 from test_build import assert_runs_like_the_oracle
 from tiny import ALL, tiny_model, tiny_stack
@@ -15,7 +16,7 @@ from lnp_edge import boards
 from lnp_edge.base.errors import BoardError, DoesNotFit
 from lnp_edge.cli import main
 from lnp_edge.commands import _measure
-from lnp_edge.firmware_gen import link
+from lnp_edge.firmware_gen import elf, link
 from lnp_edge.firmware_gen.build import build
 from lnp_edge.firmware_gen.generate import generate, stack_bytes, write
 from lnp_edge.interchange import onnx_file
@@ -53,6 +54,20 @@ def test_a_mega_reads_its_tables_in_flash_and_each_byte_in_time(firmware):
     port = open_board(MEGA, image)
     assert_runs_like_the_oracle(port)
     assert port.late == 0
+
+
+def test_constants_that_are_copied_to_ram_are_counted_there(firmware, tmp_path):
+    """avr-gcc 14 marks such a section as read-only, if no variable is in it."""
+    image = firmware("arduino-mega")
+    data = bytearray(image.read_bytes())
+    with image.open("rb") as file:
+        elf_file = ELFFile(file)
+        section, header = elf_file.get_section_by_name(".data"), elf_file.header
+        flags = header["e_shoff"] + elf_file.get_section_index(".data") * header["e_shentsize"] + 8  # System V ABI, 4
+        assert section["sh_size"] > 0 and data[flags : flags + 4] == section["sh_flags"].to_bytes(4, "little")
+    data[flags] &= ~SH_FLAGS.SHF_WRITE
+    (tmp_path / "readonly.elf").write_bytes(data)
+    assert elf.usage(tmp_path / "readonly.elf") == elf.usage(image)
 
 
 def test_a_network_that_is_too_large_for_an_uno_is_refused_with_its_bytes():
