@@ -470,7 +470,7 @@ def test_a_bossac_that_knows_no_nrf52_wrote_nothing(flashed_as, boot_loader, cap
 @pytest.fixture
 def machine():
     """machine(board) -> (the address of QEMU's gdbstub, a port), of a machine that has no image yet."""
-    running = []
+    running, held = [], []
 
     def of(board):
         with socket.socket() as free:
@@ -479,9 +479,13 @@ def machine():
         command = [*board.qemu, "-display", "none", "-monitor", "none", "-S",
                    "-gdb", f"tcp:{server}", "-serial", "pty"]  # fmt: skip
         running.append(subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True))
-        return server, next(word for word in running[-1].stdout.readline().split() if word.startswith("/dev/"))
+        port = next(word for word in running[-1].stdout.readline().split() if word.startswith("/dev/"))
+        held.append(os.open(port, os.O_RDWR | os.O_NOCTTY))  # greeting nobody, QEMU 10's hifive1 would stop for ever
+        return server, port
 
     yield of
+    for port in held:
+        os.close(port)
     for process in running:
         process.kill()
         process.wait()
