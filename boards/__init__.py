@@ -32,11 +32,14 @@ ASKED = (
 
 
 def folders() -> list[Path]:
-    """The folder of boards that ships, and those of the user. Raises ConfigError if one of them is none."""
+    """The folder of boards that ships, and those of the user. Raises ConfigError if one is none of boards."""
     own = [Path(name) for name in os.environ.get(VARIABLE, "").split(os.pathsep) if name]
     for folder in own:
         if not folder.is_dir():
             raise ConfigError(f"no folder of boards: {folder}", f"name one with NAME/board.toml in it (or {VARIABLE})")
+        if (folder / "board.toml").is_file():
+            what = f"{folder} is the folder of one board, not of boards"
+            raise ConfigError(what, f"name the one that it is in: {folder.resolve().parent}")
     return list({folder.resolve(): folder for folder in (*own[::-1], FOLDER)}.values())[::-1]
 
 

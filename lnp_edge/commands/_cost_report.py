@@ -61,16 +61,15 @@ def _sentences(cost: BoardCost) -> Iterator[str]:
     if cost.flash:
         flash, ram = cost.board.limits
         used, windows = f"Flash {share(cost.flash, flash)}, RAM {of_ram(cost.ram, ram)}", cost.model.open_windows
-        if cost.serves and windows > 1:
-            yield f"{used}: it answers lnp verify, with one network."
+        app = cost.serves and windows > 1
+        yield f"{used}: it answers lnp verify, with one network." if app else f"{used}."
+        if cost.untested:
+            yield "That is without the self-test of lnp verify: lnp build tells the bytes with it."
+        if app:
             yield (
                 f"An app (lnp generate --app) has no link, but {windows} networks, one for each window that is open: "
                 f"RAM {of_ram(cost.ram_of_app, ram)}{': it does not fit' * bool(ram and cost.ram_of_app > ram)}."
             )
-        else:
-            yield f"{used}."
-        if cost.untested:
-            yield "That is without the self-test of lnp verify: lnp build tells the bytes with it."
         yield from _stack(cost)
         each = ", ".join(f"{name} {size:,}" for name, size in cost.tables.items())
         whole, state = sum(cost.tables.values()), layout.state_bytes(cost.model)

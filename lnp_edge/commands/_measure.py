@@ -23,7 +23,7 @@ from lnp_edge.interchange import windows_file
 from lnp_edge.runtime import code
 from lnp_edge.runtime.device import Device
 from lnp_edge.runtime.emulator import Emulator, InstructionCount
-from lnp_edge.spec.board import COUNTED_AS, Board
+from lnp_edge.spec.board import COUNTED_AS, CPUS, Board
 from lnp_edge.spec.model import QuantizedModel
 from lnp_edge.stages.budget import Meter, Use
 from lnp_edge.stages.cost import BoardCost, Counted
@@ -90,9 +90,10 @@ def counting_board(board: Board) -> Board:
     for found in sorted(emulated, key=lambda b: b.name != board.name):
         if found.cpu == COUNTED_AS.get(board.cpu, board.cpu):
             return found
-    names = ", ".join(f"{b.name} ({b.cpu})" for b in emulated)
+    cores = ", ".join(cpu for cpu in CPUS if COUNTED_AS.get(cpu, cpu) in {b.cpu for b in emulated})
     raise BoardError(
-        f"nothing counts the instructions of {board.name} ({board.cpu})", f"omit --ops, or use the cpu of {names}"
+        f"nothing counts the instructions of {board.name} ({board.cpu})",
+        f"omit --ops, or take a board whose core is one of {cores}",
     )
 
 

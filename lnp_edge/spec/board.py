@@ -423,7 +423,7 @@ def find(folders: list[Path], name: str) -> Board:
 def names(folders: list[Path]) -> dict[str, Path]:
     """The boards in folders of board folders, sorted, with their files. Raises ConfigError if two have one name."""
     found: dict[str, Path] = {}
-    places = (inner / "board.toml" for folder in folders for inner in folder.iterdir())
+    places = (inner / "board.toml" for folder in folders for inner in folder.glob("*"))
     for path in filter(os.path.lexists, places):  # a broken link is told too, when it is read
         if path.parent.name in found:
             other = found[path.parent.name].parent

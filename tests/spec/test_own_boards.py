@@ -375,6 +375,16 @@ def test_a_flash_tool_with_the_name_of_one_that_ships_is_refused(own):
         boards.flasher("st-flash")
 
 
+def test_the_folder_of_one_board_is_told_from_one_of_boards(own):
+    folder = own("x.txt", "")
+    with (
+        boards.beside(folder / "my-board"),
+        pytest.raises(ConfigError, match=r"my-board is the folder of one board") as e,
+    ):
+        boards.get("my-board")
+    assert e.value.try_next.endswith(f": {folder}")
+
+
 def test_a_folder_that_is_named_twice_is_read_once(own, monkeypatch):
     folder = own("x.txt", "")
     monkeypatch.setenv(boards.VARIABLE, f"{folder}:{folder / 'chips/..'}")

@@ -331,8 +331,9 @@ def test_a_real_board_is_counted_on_the_emulated_one_of_its_cpu():
         assert _measure.counting_board(boards.get(name)).name == "cortex-m4"
     assert _measure.counting_board(boards.get("rpi-pico")).name == "cortex-m0"
     assert _measure.counting_board(boards.get("esp32-c3-devkitm-1")).name == "rv32imac"
-    with pytest.raises(BoardError, match=r"nothing counts the instructions of host \(host\)"):
+    with pytest.raises(BoardError, match=r"nothing counts the instructions of host \(host\)") as e:
         _measure.counting_board(boards.get("host"))
+    assert e.value.try_next.startswith("omit --ops, or take a board whose core is one of cortex-m0, cortex-m0plus, ")
 
 
 def test_some_windows_are_few_steps_from_everywhere():
