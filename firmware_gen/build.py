@@ -21,6 +21,8 @@ from lnp_edge.spec.board import ARM, Board
 TIMEOUT = 300  # s
 KEPT = ("PATH", "HOME", "TMPDIR", "SYSTEMROOT", "TEMP", "LOCALAPPDATA")  # the last three: Windows
 COMPILE = "mend that line if you changed it, else report this with the model and the board"
+OF_BOARD = "change that in the board's board.toml, then run lnp generate again"
+ASSERTED = re.compile(r"assertion failed[^\n]*board\.toml: ")  # what drivers check of a board's numbers
 OVERFLOW = re.compile(r"region [`'](FLASH|RAM)'[^\n]*overflowed by (\d+) bytes")
 
 
@@ -145,7 +147,8 @@ def _run(command: list[str], folder: Path, output: str, board: Board) -> None:
     _refuse_overflow(done.stderr, board)
     if os.strerror(errno.ENOSPC) in done.stderr:
         raise BoardError(f"no space left on the disk of {folder} or of the compiler's files", "make room")
-    raise tool_failed(folder, command[0], done.returncode, done.stderr, COMPILE)
+    try_next = OF_BOARD if ASSERTED.search(done.stderr) else COMPILE
+    raise tool_failed(folder, command[0], done.returncode, done.stderr, try_next)
 
 
 def _refuse_overflow(text: str, board: Board) -> None:

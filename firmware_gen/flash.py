@@ -21,7 +21,7 @@ from pathlib import Path
 from lnp_edge import boards
 from lnp_edge.base.console import note
 from lnp_edge.base.errors import BoardError, ConfigError, LnpError
-from lnp_edge.base.files import write_whole
+from lnp_edge.base.files import refuse_unwritable, write_whole
 from lnp_edge.firmware_gen import commands, elf, images
 from lnp_edge.firmware_gen.folder import read_manifest, tool_failed
 from lnp_edge.spec.board import Board
@@ -125,6 +125,7 @@ def prepare(folder: Path, tool: str = "", port: str = "", loader: str = "", driv
     elf.check(image, board)
     data = elf.flash_bytes(image, board.flash.origin)
     file, copy = image.with_suffix(f".{used.image}"), image.with_suffix(".read")
+    refuse_unwritable(file, "remove it, or build into another folder")
     parameters = used.whole(board.tools[used.name])
     if used.image == "bin":
         write_whole(file, data)

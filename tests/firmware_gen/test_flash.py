@@ -364,6 +364,13 @@ def test_an_image_that_is_no_file_is_told_as_what_it_is(folder, capsys, made):
     assert str(image) in said and "no image yet" not in said and "build the folder again" in said
 
 
+def test_where_the_tools_file_cannot_be_written_is_told_without_an_option_that_flash_lacks(folder, capsys):
+    at = folder("touch ran")
+    (at / "build/gcc/lnp_net.bin").mkdir()
+    assert main(["flash", str(at), "--dry-run"]) == 2
+    assert re.search(r"cannot write .*lnp_net\.bin: not a regular file\n  remove it, ", told(capsys))
+
+
 def test_the_tools_file_replaces_a_link_and_follows_none(folder, board, capsys, tmp_path):
     at = folder(DONE)
     (tmp_path / "mine").write_text("mine")

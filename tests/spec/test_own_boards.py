@@ -16,7 +16,8 @@ from lnp_edge.base.errors import BoardError, ConfigError
 from lnp_edge.base.install import INSTALL
 from lnp_edge.cli import main
 from lnp_edge.commands import doctor
-from lnp_edge.firmware_gen.generate import generate
+from lnp_edge.firmware_gen.build import build
+from lnp_edge.firmware_gen.generate import generate, write
 from lnp_edge.interchange import onnx_file
 from lnp_edge.spec import board
 
@@ -336,6 +337,25 @@ def test_a_board_of_ones_own_goes_the_whole_way(own, tmp_path, capsys):
     assert mine["proof"] == board.OWN
     assert main(["build", out]) == 2
     assert "no board is called 'my-board'" in capsys.readouterr().err, "the folder counts for one command"
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        (("clock_hz = 84_000_000", "clock_hz = 85_000_000"), "needs a clock_hz of 168, 84, 56 or 42 MHz"),
+        (("af = 7", "# af = 7"), r"an STM32F4 has \[uart\] af"),
+    ],
+)
+def test_what_a_driver_checks_of_a_board_is_told_as_a_mistake_of_its_file(own, tmp_path, change, said):
+    need_for("nucleo-f401re", start=False)
+    text = (boards.FOLDER / "nucleo-f401re/board.toml").read_text()
+    assert change[0] in text
+    with boards.beside(own("my-nucleo/board.toml", text.replace(*change))):
+        write(generate(tiny_model(), boards.get("my-nucleo")), tmp_path / "fw")
+        with pytest.raises(BoardError, match=rf"board\.toml: .*{said}") as e:
+            build(tmp_path / "fw")
+    assert e.value.try_next.startswith("change that in the board's board.toml, then run lnp generate again; ")
 
 
 def test_a_board_of_ones_own_is_verified(own, tmp_path, capsys, monkeypatch):
