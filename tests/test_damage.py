@@ -64,7 +64,7 @@ def training(at):
 
     def read():
         history = load(path, key, leaf, average, optimiser, rng)
-        states = [leaf, average, optimiser.state_dict(), rng.bit_generator.state]
+        states = [leaf, average, optimiser.moments, rng.bit_generator.state]
         return history, str(states)
 
     return path, read

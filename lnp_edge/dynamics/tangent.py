@@ -16,8 +16,8 @@ from functools import cache
 from typing import Any
 
 import numpy as np
-from numba import njit, types
-from numba.extending import overload
+from numba import types
+from numba.extending import overload, register_jitable
 
 from lnp_edge.base.jit import cached, inner, tuple_of
 from lnp_edge.spec import floats
@@ -46,7 +46,7 @@ def _tangent(a):
     return (lambda a: a[1]) if isinstance(a, types.BaseTuple) else (lambda a: 0.0)
 
 
-@njit
+@register_jitable
 def surrogate(a, b):
     """d greater(a, b) / da."""
     return 1 / (b * (1 + SLOPE * np.abs(a / b - 1)) ** 2)

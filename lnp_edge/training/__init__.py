@@ -1,5 +1,6 @@
 """Training, the only part that needs torch.
 
+adamw        the steps of the optimiser
 loop         leaves, optimiser and epochs: train(), and fit() for another forward pass
 layer        the definition: a plain loop over time, for any neuron
 run          chooses between the definition and the fused kernels

@@ -18,6 +18,7 @@ from safetensors.torch import save as save_tensors
 
 from lnp_edge.base.errors import ModelError
 from lnp_edge.base.files import parse_json, read_bounded, write_whole
+from lnp_edge.training.adamw import AdamW
 
 MAX_BYTES = 2**32
 MAX_METADATA = 2**25  # the history of the most epochs that [train] allows takes 15 MB
@@ -26,13 +27,13 @@ Leaves = dict[str, torch.Tensor]
 
 
 def save(
-    path: Path, key: str, leaf: Leaves, average: Leaves, optimiser: torch.optim.Optimizer,
+    path: Path, key: str, leaf: Leaves, average: Leaves, optimiser: AdamW,
     history: list[dict[str, float]], rng: np.random.Generator,
 ) -> None:  # fmt: skip
     """Write all that changes during training, completely or not at all."""
     tensors = {f"leaf {name}": a.detach() for name, a in leaf.items()}
     tensors |= {f"average {name}": a for name, a in average.items()}
-    for number, moments in optimiser.state_dict()["state"].items():
+    for number, moments in enumerate(optimiser.moments):
         tensors |= {f"optimiser {number} {name}": a for name, a in moments.items()}
     meta = {"key": key, "history": json.dumps(history), "rng": json.dumps(rng.bit_generator.state)}
     # Pruned weights may be stored by columns, which safetensors refuses.
@@ -41,7 +42,7 @@ def save(
 
 
 def load(
-    path: Path, key: str, leaf: Leaves, average: Leaves, optimiser: torch.optim.Optimizer, rng: np.random.Generator
+    path: Path, key: str, leaf: Leaves, average: Leaves, optimiser: AdamW, rng: np.random.Generator
 ) -> list[dict[str, float]]:
     """Load the saved state into the arguments and return the history; [] if there is no file.
 
@@ -79,18 +80,16 @@ def load(
         for name in leaf:
             leaf[name].copy_(found[f"leaf {name}"])
             average[name].copy_(found[f"average {name}"])
-    optimiser.load_state_dict(optimiser.state_dict() | {"state": moments})
+    optimiser.moments = moments
     return history
 
 
-def _moments(tensors: Leaves, optimiser: torch.optim.Optimizer) -> dict[int, dict[str, torch.Tensor]]:
-    """The optimiser's own, taken out of the tensors: of each leaf, or of none before the first batch."""
-    leaves = [p for group in optimiser.param_groups for p in group["params"]]
-    found: dict[int, dict[str, torch.Tensor]] = {}
-    for k, p in enumerate(leaves):
-        for name, like in (("step", torch.zeros(())), ("exp_avg", p), ("exp_avg_sq", p)):
-            key = f"optimiser {k} {name}"
-            found.setdefault(k, {})[name] = _expect(key, tensors.pop(key), like)
+def _moments(tensors: Leaves, optimiser: AdamW) -> list[Leaves]:
+    """The optimiser's own, taken out of the tensors."""
+    found: list[Leaves] = []
+    for k, moments in enumerate(optimiser.moments):
+        keys = {name: f"optimiser {k} {name}" for name in moments}
+        found.append({name: _expect(key, tensors.pop(key), moments[name]) for name, key in keys.items()})
     return found
 
 

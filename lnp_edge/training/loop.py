@@ -21,6 +21,7 @@ from lnp_edge.spec.parameters import SHORTEST_TRAINED
 from lnp_edge.task.streams import UNLABELLED
 from lnp_edge.task.task import Task, encoded
 from lnp_edge.training import checkpoint, schedule
+from lnp_edge.training.adamw import AdamW
 from lnp_edge.training.layer import Parameters, Stepper
 from lnp_edge.training.run import Run, runner
 
@@ -212,16 +213,13 @@ def fit(
         loss_sum = right = judged = seen = 0.0
         classes = False
         for k, (x, wanted) in enumerate(data.epoch(rng)):
-            for group in optimiser.param_groups:
-                group["lr"] = settings.lr * schedule.rate(epoch + k / data.batches, epochs, settings)
             p = _drop(model.parameters(model.leaf), model.rows, settings.dropout, rng)
             y, target = run(p, torch.from_numpy(x)), torch.from_numpy(wanted)
             if classes := not target.is_floating_point():
                 right, judged = right + _right(y, target), judged + int((target != UNLABELLED).sum())
             loss = _loss(y, target, settings.smoothing)
-            optimiser.zero_grad()
             loss.backward()
-            optimiser.step()
+            optimiser.step(settings.lr * schedule.rate(epoch + k / data.batches, epochs, settings))
             model.project(data.longest * model.network.dt)
             with torch.no_grad():
                 for name, leaf in model.leaf.items():
@@ -276,14 +274,13 @@ def gradient(
     return (total / torch.where(unit == 0, 1, unit)).double().numpy() / most
 
 
-def _optimiser(model: Trainable, settings: TrainSettings) -> torch.optim.Optimizer:
+def _optimiser(model: Trainable, settings: TrainSettings) -> AdamW:
     trained = [name for name in model.leaf if settings.train_taus or name not in model.logarithms]
     for name in trained:
         model.leaf[name].requires_grad_()
-    weights: dict[str, Any] = {"params": [model.leaf[k] for k in trained if k.startswith("w_")]}
-    others = {"params": [model.leaf[k] for k in trained if not k.startswith("w_")], "weight_decay": 0.0}
-    decay = settings.weight_decay
-    return torch.optim.AdamW([weights, others], lr=settings.lr, betas=(0.9, 0.99), weight_decay=decay)
+    weights = [model.leaf[k] for k in trained if k.startswith("w_")]
+    others = [model.leaf[k] for k in trained if not k.startswith("w_")]
+    return AdamW(weights, others, settings.weight_decay)
 
 
 def _drop(p: Parameters, rows: np.ndarray, share: float, rng: np.random.Generator) -> Parameters:

@@ -20,10 +20,10 @@ from torch import nn
 from lnp_edge.base.errors import NetworkError
 from lnp_edge.base.progress import Progress
 from lnp_edge.network import X_SCALE
+from lnp_edge.training.adamw import AdamW
 from lnp_edge.training.loop import Batches
 
 UNIT = 32.0  # encoded inputs per unit of the float network: TARGET_STD of the encoders
-BETAS = (0.9, 0.99)
 WARM_UP = 0.05  # share of the training
 KERNEL = 5  # steps
 Net = TypeVar("Net", bound=nn.Module)
@@ -51,23 +51,19 @@ def fit(
         net = build()
         net.train()
         rng = np.random.default_rng(seed)
-        matrices: dict[str, Any] = {"params": [p for p in net.parameters() if p.ndim > 1]}
-        others = {"params": [p for p in net.parameters() if p.ndim <= 1], "weight_decay": 0.0}
-        optimiser = torch.optim.AdamW([matrices, others], lr=lr, betas=BETAS, weight_decay=weight_decay)
+        matrices = [p for p in net.parameters() if p.ndim > 1]
+        optimiser = AdamW(matrices, [p for p in net.parameters() if p.ndim <= 1], weight_decay)
         done, shown = 0, 0.0
         while done < steps:
             for x, wanted in data.epoch(rng):
-                for group in optimiser.param_groups:
-                    group["lr"] = lr * _schedule(done / steps)
                 said, target = net(torch.from_numpy(x) * (X_SCALE / UNIT)), torch.from_numpy(wanted)
                 if target.is_floating_point():
                     loss = nn.functional.mse_loss(said, target[:, -1])
                 else:
                     loss = nn.functional.cross_entropy(said, target, label_smoothing=smoothing)
-                optimiser.zero_grad()
                 loss.backward()
                 nn.utils.clip_grad_norm_(net.parameters(), 1.0)
-                optimiser.step()
+                optimiser.step(lr * _schedule(done / steps))
                 done, shown = done + 1, shown + 0.02 * (loss.item() - shown) if shown else loss.item()
                 if not math.isfinite(shown):
                     raise NetworkError(f"the training diverged at batch {done}: its loss is not finite", "lower lr")

@@ -23,7 +23,7 @@ import numpy as np
 from lnp_edge.base.jit import within
 from lnp_edge.spec.ops import bind
 from lnp_edge.training.kernels.derive import Derived
-from lnp_edge.training.kernels.lanes import LANES, fma, load, splat, store, which
+from lnp_edge.training.kernels.lanes import LANES, fma, load, plus, splat, store, which
 
 BLOCK = 8  # samples: 8 x 2 AVX-512 accumulators of 32 registers; 115 GFLOP/s, BLAS had 54 to 97
 _CHUNK = 16  # steps between additions to the weight gradient
@@ -37,8 +37,8 @@ def _add_rows(rows, wide, picked, count, sums):
         a, b, d, e = load(sums, c), load(sums, c + 1), load(sums, c + 2), load(sums, c + 3)
         for k in range(count):
             j = np.int64(picked[k]) * wide + c
-            a, b = a + load(rows, j), b + load(rows, j + 1)
-            d, e = d + load(rows, j + 2), e + load(rows, j + 3)
+            a, b = plus(a, load(rows, j)), plus(b, load(rows, j + 1))
+            d, e = plus(d, load(rows, j + 2)), plus(e, load(rows, j + 3))
         store(sums, c, a)
         store(sums, c + 1, b)
         store(sums, c + 2, d)
@@ -47,7 +47,7 @@ def _add_rows(rows, wide, picked, count, sums):
     for last in range(c, wide):
         a = load(sums, last)
         for k in range(count):
-            a = a + load(rows, np.int64(picked[k]) * wide + last)
+            a = plus(a, load(rows, np.int64(picked[k]) * wide + last))
         store(sums, last, a)
 
 
@@ -85,7 +85,7 @@ def _forward(kept, start, w, tables, gamma, bias_out, y, t0):
             count = 0
             for c in range(tiles):
                 at = (b * steps + t) * tiles + c
-                drive = neuron_start(state, tables, tiles, c, load(rows, at)) + load(sums, c)
+                drive = plus(neuron_start(state, tables, tiles, c, load(rows, at)), load(sums, c))
                 fired = neuron_advance(state, rows, at, apart, tables, tiles, c, drive)
                 count = _pick(fired, c, picked, count)
             for c in range(wide):

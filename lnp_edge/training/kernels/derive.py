@@ -32,12 +32,12 @@ from lnp_edge.spec.ops import bind
 from lnp_edge.spec.trace import Statement
 from lnp_edge.training.kernels import lanes
 
-_LANES = ("fma", "load", "magnitude", "splat", "store", "where", "which")
+_LANES = ("fma", "load", "magnitude", "minus", "over", "plus", "splat", "store", "times", "where", "which")
 _FORWARD = {
-    "add": "{} + {}",
-    "sub": "{} - {}",
-    "mul": "{} * {}",
-    "leak": "{} * {}",  # the second operand is the fraction that stays
+    "add": "plus({}, {})",
+    "sub": "minus({}, {})",
+    "mul": "times({}, {})",
+    "leak": "times({}, {})",  # the second operand is the fraction that stays
     "greater": "which({}, {})",  # spikes are one bit per lane
     "gate": "where({}, {}, ZERO)",
 }
@@ -224,7 +224,7 @@ class Derived:
             if s.op == "add" and self._single_leak(leak) and leak not in apart:
                 return "fma({1}, {0}, {2})".format(*self.made[leak].args, other), leak
         if s.op == "sub" and self._single_leak(b) and b not in apart:
-            return "fma(ZERO - {1}, {0}, {2})".format(*self.made[b].args, a), b
+            return "fma(minus(ZERO, {1}), {0}, {2})".format(*self.made[b].args, a), b
         return _FORWARD["gate" if a == self.spike else s.op].format(a, b), ""
 
     def _forward(self) -> list[str]:
@@ -233,7 +233,7 @@ class Derived:
             x, stays = map(str, self.made[self.base].args)
             start = [*self.compute([x, stays], state), f"return fma({stays}, {x}, NOW)"]
         else:
-            start = [*self.compute([self.base], state), f"return {self.base} + NOW"]
+            start = [*self.compute([self.base], state), f"return plus({self.base}, NOW)"]
         wanted = list(dict.fromkeys([*self.after.values(), self.spike, *self.kept]))
         stores = [f"store(STATE, {k} * N + I, {name})" for k, name in enumerate(self.after.values())]
         stores += [f"store(KEPT, AT + {k} * APART, {name})" for k, name in enumerate(self.kept)]
@@ -259,7 +259,7 @@ class Derived:
                 last = [*self.compute([found], self._from_kept()), f"S = {found}"]
             elif self._operand(state, self.kept)[0]:
                 total, other = self._operand(state, self.kept)
-                last = [*self.compute([total, other], self._from_kept()), f"S = {total} - {other}"]
+                last = [*self.compute([total, other], self._from_kept()), f"S = minus({total}, {other})"]
             else:
                 continue  # the backward pass does not read it
             branches = ["if T > 0:", "    T, AT = T - 1, AT - N", *(f"    {line}" for line in last), "else:"]
@@ -323,18 +323,18 @@ class _Backward:
         tables = set(self.step.tables) - set(self.step.trained)
         return name not in tables and name != self.step.leaking and name != "drive"
 
-    def add(self, name: str | int, plain: str, sign: str = "+") -> None:
+    def add(self, name: str | int, plain: str, how: str = "plus") -> None:
         """Add to the gradient of a variable."""
         name = str(name)
         if not self.wanted(name):
             return
         if name in self.pending:
-            plain = plain if sign == "+" else self.new(f"ZERO - {plain}")
+            plain = plain if how == "plus" else self.new(f"minus(ZERO, {plain})")
             self.gradient[name] = self.new("fma({}, {}, {})".format(*self.pending.pop(name), plain))
         elif name in self.gradient:
-            self.gradient[name] = self.new(f"{self.gradient[name]} {sign} {plain}")
+            self.gradient[name] = self.new(f"{how}({self.gradient[name]}, {plain})")
         else:
-            self.gradient[name] = plain if sign == "+" else self.new(f"ZERO - {plain}")
+            self.gradient[name] = plain if how == "plus" else self.new(f"minus(ZERO, {plain})")
 
     def add_product(self, name: str | int, a: str, b: str | int) -> None:
         """Add the product of a gradient and a value of the forward pass."""
@@ -344,12 +344,12 @@ class _Backward:
         if name in self.gradient and name not in self.pending:
             self.gradient[name] = self.new(f"fma({a}, {self.value(b)}, {self.gradient[name]})")
         else:
-            self.add(name, self.new(f"{a} * {self.value(b)}"))
+            self.add(name, self.new(f"times({a}, {self.value(b)})"))
 
     def take(self, name: str) -> str:
         """The complete gradient of a variable; "" if nothing depends on it."""
         if name in self.pending:
-            self.gradient[name] = self.new("{} * {}".format(*self.pending.pop(name)))
+            self.gradient[name] = self.new("times({}, {})".format(*self.pending.pop(name)))
         found = self.gradient.pop(name, "")
         return self.new(found) if "(" in found else found
 
@@ -370,7 +370,7 @@ class _Backward:
         a, b = s.args
         if s.op in ("add", "sub"):
             self.add(a, grad)
-            self.add(b, grad, "+" if s.op == "add" else "-")
+            self.add(b, grad, "plus" if s.op == "add" else "minus")
         elif s.op == "gate":  # passes no gradient to the spike
             if self.wanted(str(b)):
                 self.add(b, self.new(f"where({self.value(a)}, {grad}, ZERO)"))
@@ -383,11 +383,11 @@ class _Backward:
             self.add_product(b, grad, a)
         else:  # greater, by the surrogate of layer.Greater
             a, b = self.value(a), self.value(b)
-            q = self.new(f"ONE + SLOPE * magnitude({a} / {b} - ONE)")
-            down = self.new(f"{grad} / ({q} * {q} * {b})")
+            q = self.new(f"plus(ONE, times(SLOPE, magnitude(minus(over({a}, {b}), ONE))))")
+            down = self.new(f"over({grad}, times(times({q}, {q}), {b}))")
             self.add(a, down)
             if self.wanted(b):
-                self.add(b, self.new(f"{down} * {a} / {b}"), "-")
+                self.add(b, self.new(f"over(times({down}, {a}), {b})"), "minus")
 
 
 def _numbered(step: trace.Trace) -> tuple[tuple[Statement, ...], tuple[str, ...]]:

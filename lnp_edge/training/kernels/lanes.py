@@ -3,20 +3,21 @@
 LLVM splits a <32 x float> into the registers of the machine. Its own vectoriser fails on these
 loops, because it cannot prove that the arrays are distinct: that was five times slower at N = 256.
 
-The operations are load, store, fold_into, splat, fma, above, which, where, magnitude, and + - * /
-of two Lanes; each lane is IEEE float32. `compiled` is jit.cached for functions that use them.
+The operations are load, store, fold_into, splat, plus, minus, times, over, fma, above, which, where
+and magnitude; each lane is IEEE float32. They are functions: of an operator, such as +, Numba tries
+what it can mean for thirty other types first, in half a second a kernel. `compiled` is jit.cached
+for functions that use them.
 """
 
 # mypy: disable-error-code="call-arg"
 
-import operator
 import sys
 from collections.abc import Callable
 
 from llvmlite import ir
 from numba import types
 from numba.core import cgutils
-from numba.extending import intrinsic, models, overload, register_model
+from numba.extending import intrinsic, models, register_model
 
 from lnp_edge.base.jit import cached
 
@@ -118,6 +119,20 @@ def splat(typing, scalar):
     return lanes(types.float32), emit
 
 
+def _arithmetic(instruction):
+    @intrinsic
+    def apply(typing, a, b):
+        def emit(context, builder, sig, args):
+            return getattr(builder, instruction)(*args)
+
+        return lanes(lanes, lanes), emit
+
+    return apply
+
+
+plus, minus, times, over = (_arithmetic(name) for name in ("fadd", "fsub", "fmul", "fdiv"))
+
+
 @intrinsic
 def fma(typing, a, b, c):
     """a * b + c, rounded once if the machine can."""
@@ -167,26 +182,3 @@ def magnitude(typing, a):
         return _llvm(builder, f"llvm.fabs.v{LANES}f32", args)
 
     return lanes(lanes), emit
-
-
-def _binary(op, name):
-    @intrinsic
-    def apply(typing, a, b):
-        def emit(context, builder, sig, args):
-            return getattr(builder, name)(*args)
-
-        return lanes(lanes, lanes), emit
-
-    @overload(op)
-    def choose(a, b):
-        if isinstance(a, Lanes) and isinstance(b, Lanes):
-            return lambda a, b: apply(a, b)
-
-
-for _op, _name in (
-    (operator.add, "fadd"),
-    (operator.sub, "fsub"),
-    (operator.mul, "fmul"),
-    (operator.truediv, "fdiv"),
-):
-    _binary(_op, _name)

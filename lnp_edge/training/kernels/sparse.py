@@ -25,7 +25,7 @@ from scipy import sparse
 from lnp_edge.base.jit import within
 from lnp_edge.spec.ops import bind
 from lnp_edge.training.kernels.derive import Derived
-from lnp_edge.training.kernels.lanes import LANES, compiled, fma, fold_into, load, splat, store, where, which
+from lnp_edge.training.kernels.lanes import LANES, compiled, fma, fold_into, load, plus, splat, store, where, which
 
 _CHUNK = 4  # steps whose weight gradients are summed in registers before they are stored
 
@@ -92,7 +92,7 @@ def _gather_spikes(start, stop, index, w, spikes, acc):
     the L1 cache.
     """
     for k in range(start, stop):
-        acc = where(spikes[index[k]], acc + splat(w[k]), acc)
+        acc = where(spikes[index[k]], plus(acc, splat(w[k])), acc)
     return acc
 
 
@@ -137,8 +137,8 @@ def _add_weight_gradients(into, pre, u, h, d_w):
         for k in range(into[i], into[i + 1]):
             j = pre[k]
             d, e = where(u[0, j], h0, zero), where(u[1, j], h1, zero)
-            d, e = where(u[2, j], d + h2, d), where(u[3, j], e + h3, e)
-            fold_into(d_w, k, d + e)
+            d, e = where(u[2, j], plus(d, h2), d), where(u[3, j], plus(e, h3), e)
+            fold_into(d_w, k, plus(d, e))
 
 
 def _backward(kept, start, carry, grad_y, t0, into, pre, out, post, w_back, tables, slope, d_w, d_tables):
