@@ -74,7 +74,8 @@ def _forward(kept, start, w, tables, gamma, bias_out, y, t0):
     picked, sums = np.empty(n + 1, np.int32), np.empty((wide, LANES), np.float32)
     flat, zero = sums.reshape(-1), splat(np.float32(0))
     for b in range(samples):
-        state, spikes, count = start[b].reshape(-1, LANES), start[b, -1].reshape(-1, LANES), 0
+        # np.int64: of a plain 0 or 2 Numba compiles what is called once more, as of a type of its own.
+        state, spikes, count = start[b].reshape(-1, LANES), start[b, -1].reshape(-1, LANES), np.int64(0)
         for c in range(tiles):
             count = _pick(which(load(spikes, c), zero), c, picked, count)
         for t in range(steps):
@@ -82,7 +83,7 @@ def _forward(kept, start, w, tables, gamma, bias_out, y, t0):
                 for c in range(wide):
                     store(sums, c, zero)
                 _add_rows(w, wide, picked, count, sums)
-            count = 0
+            count = np.int64(0)
             for c in range(tiles):
                 at = (b * steps + t) * tiles + c
                 drive = plus(neuron_start(state, tables, tiles, c, load(rows, at)), load(sums, c))
@@ -143,7 +144,7 @@ def _backward(kept, start, carry, grad_y, t0, w_back, tables, slope, d_w, d_tabl
     samples, steps, n = kept.shape[1:]
     o, tiles, wide = grad_y.shape[2], n // LANES, d_w.shape[1] // LANES
     apart, kept_rows, slope_ = samples * steps * tiles, kept.reshape(-1, LANES), splat(slope)
-    d_w = d_w.reshape(-1, LANES)
+    d_w, two = d_w.reshape(-1, LANES), np.int64(2)
     h = np.zeros((_CHUNK, BLOCK, wide * LANES), np.float32)  # [gradient of the drive t+1; of y t]
     rows = h.reshape(-1, LANES)
     grad_z = np.empty((BLOCK, tiles, LANES), np.float32)
@@ -155,7 +156,7 @@ def _backward(kept, start, carry, grad_y, t0, w_back, tables, slope, d_w, d_tabl
             slot = (steps - 1 - t) % _CHUNK
             for s in range(here):
                 b = first + s
-                before, count = start[b].reshape(-1, LANES), 0
+                before, count = start[b].reshape(-1, LANES), np.int64(0)
                 later, row = carry[b, 0].reshape(-1, LANES), (slot * BLOCK + s) * wide
                 # Loops: of slices, Numba compiles what to say of other shapes, 2 s a kernel.
                 for c in range(tiles):
@@ -175,12 +176,12 @@ def _backward(kept, start, carry, grad_y, t0, w_back, tables, slope, d_w, d_tabl
                 b = first + s
                 before, carried, at = start[b].reshape(-1, LANES), carry[b].reshape(-1, LANES), (b * steps + t) * tiles
                 if t > 1:  # a neuron looks back two steps at most: with 2 the compiler drops its branches
-                    neurons_back(kept_rows, at, apart, 2, before, tables, carried, d_tables, grad_z[s], slope_)
+                    neurons_back(kept_rows, at, apart, two, before, tables, carried, d_tables, grad_z[s], slope_)
                 else:
                     neurons_back(kept_rows, at, apart, t, before, tables, carried, d_tables, grad_z[s], slope_)
             if slot == _CHUNK - 1 or t == 0:
                 for j in range(n):
-                    _add_rows(rows, wide, events[j], number[j], d_w[j * wide : (j + 1) * wide])
+                    _add_rows(rows, wide, events[j], np.int64(number[j]), d_w[j * wide : (j + 1) * wide])
                     number[j] = 0
 
 

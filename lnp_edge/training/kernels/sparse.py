@@ -154,6 +154,7 @@ def _backward(kept, start, carry, grad_y, t0, into, pre, out, post, w_back, tabl
     """
     groups, steps, n = kept.shape[1:4]
     o, apart, rows, slope_ = grad_y.shape[2], groups * steps * n, kept.reshape(-1, LANES), splat(slope)
+    two = np.int64(2)  # of a plain 2 Numba compiles what is called once more, as of a type of its own
     u = np.zeros((_CHUNK, n), np.uint32)  # spikes t
     h = np.zeros((_CHUNK, n + o, LANES), np.float32)  # [gradient of the drive t+1; of y t]
     for g in range(groups):
@@ -175,7 +176,7 @@ def _backward(kept, start, carry, grad_y, t0, into, pre, out, post, w_back, tabl
             onto = h[(slot + 1) % _CHUNK] if t > 0 else carry[g, 0]
             if t > 1:  # a neuron looks back two steps at most: with 2 the compiler drops its branches
                 neurons_back(
-                    rows, at, apart, 2, first, tables, carried, d_tables, out, post, w_back, later, onto, slope_
+                    rows, at, apart, two, first, tables, carried, d_tables, out, post, w_back, later, onto, slope_
                 )
             else:
                 neurons_back(
