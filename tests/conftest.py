@@ -139,6 +139,25 @@ def compiled_once(tmp_path_factory):
         yield
 
 
+@pytest.fixture(autouse=True, scope="session")
+def integrated_once():
+    """Trajectories from the same starts, which tests of data sets, tasks and pruning ask for again."""
+    from lnp_edge.datasets import _chaos
+
+    integrate, known = _chaos.trajectories, {}
+
+    def trajectories(field, starts, *times):
+        asked = field, starts.tobytes(), times
+        if asked not in known:
+            known[asked] = integrate(field, starts, *times)
+            known[asked].setflags(write=False)
+        return known[asked]
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(_chaos, "trajectories", trajectories)
+        yield
+
+
 @pytest.fixture
 def more_neurons(monkeypatch):
     """Names of the neurons of tests/plugins, which are found beside those of the package while a test runs."""

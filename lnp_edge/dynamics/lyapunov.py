@@ -262,8 +262,8 @@ class _Tangents:
         # A vector that has vanished has no direction: it does not change a spike.
         dead = grown <= DEAD * np.sqrt(np.square(r).sum(0))
         r[dead, dead] = np.inf
-        dz = linalg.solve_triangular(r, self.dz.T, trans="T", check_finite=False).T
-        self._follow(np.ascontiguousarray(q), np.ascontiguousarray(dz))
+        dz, _ = linalg.lapack.dtrtrs(r.T, self.dz.T, lower=1)  # SciPy's own function takes fifteen times as long
+        self._follow(np.ascontiguousarray(q), np.ascontiguousarray(dz.T))
         return grown
 
     def per_neuron(self) -> Floats:

@@ -251,6 +251,7 @@ SMALL = [*LITTLE, "--seeds", "2", "--neurons", "30"]
 def test_a_comparison_is_kept_and_goes_on(few_pictures, tmp_path, capsys, monkeypatch, request):
     monkeypatch.setattr(methods, "METHODS", FEW)
     monkeypatch.setattr(compare, "QUICK", compare.QUICK | {"keep": "0.3", "neurons": 30})
+    monkeypatch.setattr(reservoir, "GAINS", (0.5, 1.0))
     words = ["compare", "--parts", "frozen,matrices", "--quick", "--jobs", "1", "-o", str(tmp_path / "c")]
     assert main([*words, "--json"]) == 0
     found = json.loads(capsys.readouterr().out)

@@ -20,7 +20,7 @@ from lnp_edge.spec.model import CSR, INPUT, INT32_MAX
 LEAKS = st.integers(1, 65535) | st.sampled_from([1, 2, 3, 32768, 65535])
 
 
-@settings(max_examples=500)
+@settings(max_examples=200)
 @given(LEAKS, LEAKS, st.integers(0, 2**20), st.integers(-(2**20), 2**20), st.integers(1, 2**30), st.data())
 def test_no_step_leaves_the_bounds_of_a_neuron(c_syn, c_mem, drive, bias, v_th, data):
     """By induction: from any state within the bounds, any drive leads to a state within them."""

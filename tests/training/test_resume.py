@@ -20,6 +20,7 @@ from lnp_edge.pruning import lnp
 from lnp_edge.pruning.steps import checkpoint as _checkpoint
 from lnp_edge.pruning.steps import timescales as _timescales
 from lnp_edge.stages import pipeline
+from lnp_edge.task import baselines
 
 MANY = NoiseSettings(rounds=6)
 LYAPUNOV = NoiseSettings(rounds=4, score="wl", nodes=0.3)
@@ -138,9 +139,10 @@ def test_the_command_keeps_it_beside_its_output(tmp_path, monkeypatch, capsys):
 
 def test_a_stopped_training_does_not_lose_its_pruning(tmp_path, monkeypatch):
     need("torch")
+    monkeypatch.setattr(baselines, "COPIES", 0)
     settings = tmp_path / "x.toml"
     settings.write_text(
-        "[network]\nneurons = 24\n[data]\nlimit = 2\n[train]\nepochs = 1\n[prune]\nnoise = {rounds = 3}\n"
+        "[network]\nneurons = 24\n[data]\nlimit = 2\n[train]\nepochs = 1\nbatch = 256\n[prune]\nnoise = {rounds = 3}\n"
     )
     words = ["train", str(settings), "-o", str(tmp_path / "out.safetensors")]
 
@@ -159,9 +161,10 @@ def test_a_stopped_training_does_not_lose_its_pruning(tmp_path, monkeypatch):
 def test_pruning_after_training_trains_first_stops_and_goes_on(tmp_path, monkeypatch, capsys):
     """As a trial does, which lnp reproduce and lnp compare run; lnp prune has nothing trained to prune."""
     need("torch")
+    monkeypatch.setattr(baselines, "COPIES", 0)
     monkeypatch.chdir(tmp_path)
     (tmp_path / "a.toml").write_text(
-        '[network]\nneurons = 12\n[data]\nlimit = 2\n[prune]\nmethod = "activity"\n[train]\nepochs = 2\n'
+        '[network]\nneurons = 12\n[data]\nlimit = 2\n[prune]\nmethod = "activity"\n[train]\nepochs = 2\nbatch = 256\n'
     )
     assert main(["prune", "a.toml"]) == 2
     assert "lnp train a.toml trains, prunes and trains again" in capsys.readouterr().err

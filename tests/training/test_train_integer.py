@@ -177,8 +177,10 @@ def test_the_step_learns_by_the_rule_of_lsq():
         np.testing.assert_allclose(grad_step, by_step * step, rtol=1e-4)
 
 
-def small(bits=4, epochs=4, progress=None, resume=None, seed=0, neuron="cuba_lif"):
-    settings = config.Config(network=config.NetworkSettings(neurons=24, neuron=neuron), train=TrainSettings(epochs=0))
+def small(bits=4, epochs=4, progress=None, resume=None, seed=0, neuron="cuba_lif", batch=64):
+    settings = config.Config(
+        network=config.NetworkSettings(neurons=24, neuron=neuron), train=TrainSettings(epochs=0, batch=batch)
+    )
     data = split(settings, load_data(settings))
     network = pipeline.new_network(settings, data)
     batches = pipeline._batches(settings, data)
@@ -208,12 +210,12 @@ def test_it_learns_and_hands_over_the_model_that_it_ran(neuron, monkeypatch):
 def test_a_stopped_training_resumes_to_the_same_model(tmp_path, monkeypatch):
     monkeypatch.setattr("lnp_edge.training.loop.SAVE_EVERY", 1)
     file = tmp_path / "integers.checkpoint"
-    _, _, (whole, history) = small(epochs=3)
+    _, _, (whole, history) = small(batch=256, epochs=3)
     with pytest.raises(Stopped):
-        small(epochs=3, progress=stopping_at(2), resume=file)
+        small(batch=256, epochs=3, progress=stopping_at(2), resume=file)
     with pytest.raises(ModelError, match="another training"):
-        small(bits=5, epochs=3, resume=file)
-    _, _, (resumed, again) = small(epochs=3, resume=file)
+        small(bits=5, batch=256, epochs=3, resume=file)
+    _, _, (resumed, again) = small(batch=256, epochs=3, resume=file)
     assert whole.fingerprint == resumed.fingerprint and history == again
 
 
