@@ -25,6 +25,7 @@ STRUCT = 1024  # B of its avr_t that are searched
 CLOCK = 1_000_000  # Hz, of one that was not told
 BITS = 11  # of a byte on the line: simavr counts a parity too
 STATUS, RECEIVED = 0xC0, 0x80  # UCSR0A and its bit RXC0; data sheets DS40002211 22.10, DS40002061 20.11
+CONTROL, RECEIVES = 0xC1, 0x10  # UCSR0B and its bit RXEN0, the same
 ROOM = 2  # bytes that a USART keeps until they are read: the same, receive buffer
 QUIET = 3  # times of a byte, after which all that was sent has come
 SLICE = 10**6  # instructions between two looks at Ctrl-C
@@ -143,8 +144,11 @@ class Simavr(InProcess):
         found[0].value = new
 
     def _feed(self, _avr: int, now: int, _: None) -> int:
-        """Sends the next byte, if there is one and that before was read; called again after the time of a byte."""
-        if not self._to_device:
+        """Sends the next byte, if there is one and that before was read; called again after the time of a byte.
+
+        A line that begins before the program listens would cut the first message off.
+        """
+        if not self._to_device or not self.memory(CONTROL) & RECEIVES:
             self._quiet += 1
         elif self.memory(STATUS) & RECEIVED:
             self._held += 1

@@ -94,11 +94,10 @@ def files(library: Library) -> dict[str, str]:
 
 
 def use(library: Library) -> str:
-    return f"""Name this folder as a module, and switch it on in `prj.conf`:
+    return f"""Write `CONFIG_{library.package.upper()}=y` into `prj.conf`, and name this folder as a module:
 
 ```
 west build -b nrf52840dk/nrf52840 my_app -- -DZEPHYR_EXTRA_MODULES=/path/to/{library.package}
-CONFIG_{library.package.upper()}=y
 ```
 
 In a workspace, a project of `west.yml` whose folder it is does the same. The sample builds as it stands:

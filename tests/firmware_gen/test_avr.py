@@ -70,6 +70,12 @@ def test_constants_that_are_copied_to_ram_are_counted_there(firmware, tmp_path):
     assert elf.usage(tmp_path / "readonly.elf") == elf.usage(image)
 
 
+def test_the_first_message_waits_until_the_program_listens(firmware):
+    """lnp verify called the line of every Uno damaged: half of the first message came before its receiver was on."""
+    with closing(open_board(MEGA, firmware("arduino-mega"))) as port:
+        assert Device(port, tiny_model()).traffic.as_dict()["sent again"] == 0
+
+
 def test_a_network_that_is_too_large_for_an_uno_is_refused_with_its_bytes():
     with pytest.raises(
         DoesNotFit, match=r"needs 2054 B RAM or more for state, link and stack, arduino-uno has 2048"
