@@ -91,7 +91,7 @@ def parser(names: Sequence[str] = COMMANDS) -> argparse.ArgumentParser:
             formatter_class=argparse.RawDescriptionHelpFormatter,
         )
         module.arguments(sub)
-        sub.set_defaults(run=module.run)
+        sub.set_defaults(run=module.run, refuse=sub.error)
     return top
 
 
@@ -109,7 +109,9 @@ def main(argv: list[str] | None = None) -> int:
         if not words:
             print(ROAD, flush=True)
             return 0
-        args = parser(words[:1] if words[0] in COMMANDS else COMMANDS).parse_args(words)
+        args, unknown = parser(words[:1] if words[0] in COMMANDS else COMMANDS).parse_known_args(words)
+        if unknown:
+            args.refuse(f"unrecognized arguments: {' '.join(unknown)}")
         with boards.beside(getattr(args, "boards", None)):
             code = args.run(args)
         sys.stdout.flush()

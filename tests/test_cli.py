@@ -98,13 +98,23 @@ def test_top_help_lists_every_command_and_the_exit_codes(capsys):
     assert "0 done, 1 the answer is no" in out and "70 lnp itself failed" in " ".join(out.split())
 
 
-@pytest.mark.parametrize("words", [["nonsense"], ["verify"], ["run", "m.onnx"], ["verify", "m.onnx", "--steps", "x"]])
-def test_wrong_usage_exits_with_2(capsys, words):
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["nonsense"],
+        ["verify"],
+        ["run", "m.onnx"],
+        ["verify", "m.onnx", "--steps", "x"],
+        ["prune", "spar", "--nonsense"],
+        ["prune", "spar", "more"],
+    ],
+)
+def test_wrong_usage_exits_with_2_and_names_the_help_of_the_command(capsys, words):
     with pytest.raises(SystemExit) as e:
         main(words)
     assert e.value.code == 2
-    lines = capsys.readouterr().err.splitlines()
-    assert len(lines) == 2 and lines[1].startswith("  lnp ") and lines[1].endswith("--help shows how")
+    known = words[0] if words[0] in COMMANDS else ""
+    assert capsys.readouterr().err.splitlines()[1:] == [f"  {' '.join(['lnp', known]).strip()} --help shows how"]
 
 
 REPORT = "lnp itself failed: please report it with these lines and the output of lnp doctor"
