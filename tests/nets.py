@@ -11,8 +11,10 @@ from lnp_edge.config import LayerSettings, NetworkSettings
 from lnp_edge.network.draw import drawn, random_network
 from lnp_edge.spec.plugins import get, names
 from lnp_edge.task.task import Task
+from lnp_edge.training.kernels.derive import derived
 
 SPIKING = [name for name in names("lnp_edge.neurons") if hasattr(get("lnp_edge.neurons", name), "drive_for")]
+FUSED = [name for name in SPIKING if derived(name)]  # the others train by the plain loop
 
 
 def tiny_network(seed=1, n=40, c=3, o=4, dt=0.02, density=0.3, neuron="cuba_lif", **means):

@@ -159,10 +159,11 @@ def test_the_keys_of_a_network_are_those_of_its_neuron(tmp_path, neuron):
     assert "tau_mem" in config.parameters("cuba_lif") and "v_th" not in known
     defaults = load(tmp_path, f'[network]\nneuron = "{neuron}"').network
     assert defaults.params == {name: p.default for name, p in known.items()}
-    for name in known:
-        found = load(tmp_path, f'[network]\nneuron = "{neuron}"\n{name} = 0.25')
-        assert found.network.params == defaults.params | {name: 0.25}
-        assert json.loads(found.to_json())["network"][name] == 0.25
+    for name, parameter in known.items():
+        value = min(max(0.25, parameter.low), parameter.high)
+        found = load(tmp_path, f'[network]\nneuron = "{neuron}"\n{name} = {value}')
+        assert found.network.params == defaults.params | {name: value}
+        assert json.loads(found.to_json())["network"][name] == value
         assert Config.from_json(found.to_json()) == found
 
 

@@ -134,4 +134,4 @@ def test_images_are_on_their_axes_with_any_encoder():
         x = encoded(parts.task, parts.train.recordings).reshape(-1, 8)
         std = plugins.get("lnp_edge.encoders", encoder).TARGET_STD / 64
         on_axes.append(np.trace(np.cov((x @ parts.axes).T)) / std**2)
-    assert np.allclose(on_axes, on_axes[0], rtol=0.02) and 4 < on_axes[0] < 6
+    assert np.allclose(on_axes, on_axes[0], rtol=0.1) and 4 < on_axes[0] < 6  # not the same: an encoder may be curved

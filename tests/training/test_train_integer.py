@@ -5,7 +5,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
-from nets import SPIKING, task, tiny_network
+from nets import FUSED, task, tiny_network
 from scipy import sparse
 from stops import Stopped, stopping_at
 
@@ -60,7 +60,7 @@ def lanes(counts):
     return padded.reshape(-1, LANES, *counts.shape[1:]).transpose(0, 2, 3, 1)
 
 
-@pytest.mark.parametrize("neuron", SPIKING)
+@pytest.mark.parametrize("neuron", FUSED)
 @pytest.mark.parametrize("bits", [2, 4, 8])
 @pytest.mark.parametrize("seed", [1, 2, 3])
 def test_every_spike_and_read_out_is_the_reference_s(seed, bits, neuron):
@@ -99,7 +99,7 @@ def test_a_potential_one_unit_from_its_threshold_is_on_the_right_side_in_float32
     assert np.abs(v / v_th - 1).max() < 1e-6
 
 
-@pytest.mark.parametrize("neuron", SPIKING)
+@pytest.mark.parametrize("neuron", FUSED)
 @pytest.mark.parametrize("bits", [4, 8])
 def test_the_layer_trains_on_these_read_outs(bits, neuron):
     """As float32, and unchanged if a long sequence is computed in segments."""
@@ -120,7 +120,7 @@ def gradients(model, x, run_):
     return y.detach(), {name: leaf.grad.clone() for name, leaf in model.leaf.items()}
 
 
-@pytest.mark.parametrize("neuron", SPIKING)
+@pytest.mark.parametrize("neuron", FUSED)
 def test_segments_change_no_bit_of_the_read_out_and_nothing_of_the_gradients(neuron, monkeypatch):
     model, x = (
         InIntegers(tiny_network(neuron=neuron), task(), 4),
@@ -134,7 +134,7 @@ def test_segments_change_no_bit_of_the_read_out_and_nothing_of_the_gradients(neu
         torch.testing.assert_close(parts[name], grad, rtol=1e-3, atol=1e-4 * float(grad.abs().max()), msg=name)
 
 
-@pytest.mark.parametrize("neuron", SPIKING)
+@pytest.mark.parametrize("neuron", FUSED)
 def test_gradients_equal_the_float_layer_s_where_integers_hold_the_network_exactly(neuron):
     """Decays of 16 bits and 8-bit weights as they are; what is left is that a leak rounds away from the float by up
     to 1 unit of a state of 2**20, and float32."""
@@ -150,7 +150,7 @@ def test_gradients_equal_the_float_layer_s_where_integers_hold_the_network_exact
         assert error < 1e-3, name
 
 
-@pytest.mark.parametrize("neuron", SPIKING)
+@pytest.mark.parametrize("neuron", FUSED)
 def test_recurrent_gradients_equal_the_float_layer_s_while_no_spike_differs(neuron):
     model, x = (
         InIntegers(tiny_network(neuron=neuron), task(), 4),
@@ -188,7 +188,7 @@ def small(bits=4, epochs=4, progress=None, resume=None, seed=0, neuron="cuba_lif
     return network, data, train_in_integers(network, data.task, batches, wanted, seed, bits, progress, resume)
 
 
-@pytest.mark.parametrize("neuron", SPIKING)
+@pytest.mark.parametrize("neuron", FUSED)
 def test_it_learns_and_hands_over_the_model_that_it_ran(neuron, monkeypatch):
     fitted = []
     fit = integer.fit

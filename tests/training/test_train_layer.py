@@ -6,7 +6,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
-from nets import SPIKING
+from nets import FUSED, SPIKING
 from scipy import sparse
 
 from lnp_edge import cli
@@ -129,7 +129,7 @@ SIZES = [
 ]  # fmt: skip
 
 
-@pytest.mark.parametrize("neuron", SPIKING)
+@pytest.mark.parametrize("neuron", FUSED)
 @pytest.mark.parametrize("loss", ["last", "every"])
 @pytest.mark.parametrize(
     ("n", "c", "density", "batch", "steps"),
@@ -153,7 +153,7 @@ STACKS = {
 }
 
 
-@pytest.mark.parametrize("neurons", [(name,) for name in SPIKING] + [("cuba_lif", "adlif"), ("adlif", "cuba_lif")])
+@pytest.mark.parametrize("neurons", [(name,) for name in FUSED] + [("cuba_lif", "adlif"), ("adlif", "cuba_lif")])
 @pytest.mark.parametrize("density", [0.2, 1.0])
 @pytest.mark.parametrize("stack", STACKS)
 def test_a_stack_of_fused_layers_equals_the_plain_loop(stack, density, neurons, memory):
