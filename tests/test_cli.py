@@ -232,6 +232,16 @@ def test_a_terminal_breaks_notes_and_errors_between_words_and_leaves_each_one_li
         assert len(shown) > 2 and all(cell_len(word) > width - 4 for word in broken)
 
 
+def test_a_name_in_a_note_tells_the_terminal_nothing(capsys):
+    console.note("written: a\x1b[31m\x07 file\nand one more")
+    assert capsys.readouterr().err == "written: a\\x1b[31m\\x07 file\nand one more\n"
+
+
+@pytest.mark.parametrize("width", range(4))
+def test_a_terminal_too_narrow_for_any_word_has_the_words_as_they_are(width):
+    assert console.between_words(f"  {SENTENCE}", width) == f"  {SENTENCE}"
+
+
 def test_a_pipe_has_each_sentence_on_one_line(capsys):
     console.say(f"{SENTENCE}; {SENTENCE}\n{SENTENCE}")
     assert capsys.readouterr().out.splitlines() == [f"{SENTENCE}; {SENTENCE}", SENTENCE]

@@ -61,15 +61,16 @@ def between_words(text: str, width: int) -> str:
         word, before = match[0], match.start() - len(text[: match.start()].rstrip()) if k else 0
         size = cell_len(word)
         if used + before + size < width or indent + size >= width:  # a blank remains after it; or it fits nowhere
-            found, used = found + " " * before + word, (used + before + size) % width
+            found, used = found + " " * before + word, (used + before + size) % max(width, 1)
         else:
             found, used = found + " " * (width - used + indent) + word, indent + size
     return found
 
 
 def note(text: str) -> None:
-    """Print progress on standard error: at a terminal broken between words."""
-    lines = [between_words(line, err.width) if err.is_terminal else line for line in text.split("\n")]
+    """Print progress on standard error, with control characters escaped: at a terminal broken between words."""
+    lines = list(map(ascii_only, text.split("\n")))
+    lines = [between_words(line, err.width) if err.is_terminal else line for line in lines]
     err.print(Text("\n".join(lines), style="dim"), soft_wrap=True)
 
 
