@@ -50,14 +50,15 @@ def load(root=None) -> Dataset:
         used = np.isin(record, DS1 + DS2)
         x, y, record, rr = (array[used] for array in (x, y, record, rr))
         patients = [record == r for r in np.unique(record)]
-        ecg = np.concatenate([_ecg(x[p]) for p in patients])
-        rhythm = np.concatenate([_rhythm(rr[p]) for p in patients])
+        ecg = np.concatenate([_ecg(x[p]).astype(np.int16) for p in patients])
+        rhythm = np.concatenate([_rhythm(rr[p]) for p in patients]).astype(np.int16)
     except Exception as e:  # numpy raises many types for malformed arrays
         raise files.damaged(path, e) from None
     keep = np.flatnonzero(y < len(CLASSES))
     beats = np.empty((len(keep), x.shape[1], len(CHANNELS)), np.int16)
     beats[:, :, 0] = ecg[keep]
-    beats[:, :, 1] = np.diff(beats[:, :, 0], axis=1, prepend=beats[:, :1, 0])
+    beats[:, 0, 1] = 0
+    np.subtract(beats[:, 1:, 0], beats[:, :-1, 0], out=beats[:, 1:, 1])
     beats[:, :, 2:] = rhythm[keep, None, :]
     return Dataset(
         name="mitbih",

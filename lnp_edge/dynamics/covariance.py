@@ -118,6 +118,7 @@ def probed_pair_variance(
     w = np.sqrt(model.private)[:, None] * signs[0] + model.shared @ signs[1]
     shifts = _shifts(gap, leak + abs(model.m).sum(1).max() ** 0.5)
     found, traced, start = np.zeros(len(pre)), 0.0, np.square(w).sum()
+    pre, post = (np.ascontiguousarray(a, np.intp) for a in (pre, post))  # else compiled for each type and layout
     for k in range(MOST_SHIFTS):
         p = shifts[k % len(shifts)]
         v = _solve(model.m, leak + p, w)

@@ -146,7 +146,10 @@ def lyapunov_matrix(network: Network, exponents: Floats) -> Floats:
     joined = network.w_rec != 0
     joined = sparse.csr_array(joined + joined.T)
     joined.sort_indices()
-    return _harmonic_means(joined.indptr, joined.indices, inverse, *endpoints(network))
+    # Of one type, whatever SciPy chose: each other would be compiled for.
+    ends = (np.ascontiguousarray(a, np.intp) for a in (joined.indptr, joined.indices, *endpoints(network)))
+    indptr, indices, pre, post = ends
+    return _harmonic_means(indptr, indices, inverse, pre, post)
 
 
 @cached
