@@ -25,7 +25,9 @@ from lnp_edge.stages import pipeline, rival
 from lnp_edge.task.split import load_data, split
 
 PNG = b"\x89PNG\r\n\x1a\n"
-SMALL = Config(data=DataSettings(limit=1), network=NetworkSettings(neurons=24), train=TrainSettings(epochs=2))
+SMALL = Config(
+    data=DataSettings(limit=1), network=NetworkSettings(neurons=24), train=TrainSettings(epochs=2, batch=256)
+)
 
 
 @pytest.fixture(autouse=True)

@@ -220,7 +220,7 @@ def test_a_stopped_training_resumes_to_the_same_model(tmp_path, monkeypatch):
 
 
 def test_the_pipeline_rounds_or_trains_as_asked():
-    settings = config.Config(network=config.NetworkSettings(neurons=24))
+    settings = config.Config(network=config.NetworkSettings(neurons=24), train=TrainSettings(batch=256))
     data = split(settings, load_data(settings))
     network = pipeline.new_network(settings, data)
 
@@ -232,7 +232,9 @@ def test_the_pipeline_rounds_or_trains_as_asked():
     trained = model(bits=4, epochs=1)
     assert trained.fingerprint != model(bits=4).fingerprint
     assert trained.provenance["config"]["quantize"] == {"bits": 4, "epochs": 1, "lr": 0.003}
-    trial = replace(settings, train=TrainSettings(epochs=0), quantize=config.QuantizeSettings(bits=4, epochs=1))
+    trial = replace(
+        settings, train=TrainSettings(epochs=0, batch=256), quantize=config.QuantizeSettings(bits=4, epochs=1)
+    )
     assert np.abs(run_trial(Trial("short", trial)).model.projection("rec").w.data).max() == 7
 
 
