@@ -99,7 +99,7 @@ def _from_strips(folder: Path, rows: np.ndarray) -> np.ndarray:
                 # The header gives the size before anything is inflated.
                 files.hold(image.size == (SIDE, SIDE * count), f"{path.name} is {image.size}")
                 strip_rows = np.asarray(image.convert("RGB")).reshape(count, SIDE, -1)
-            pixels.update(np.ascontiguousarray(strip_rows))
+            pixels.update(strip_rows.tobytes())
             rows[done : done + count] = strip_rows
             labels += [c for c, n in here for _ in range(n)]
         same = pixels.hexdigest() == manifest["splits"][part]["sha256_raw"]
