@@ -27,6 +27,8 @@ from lnp_edge.rivals import _cnn, _gru
 # The same examples in every run, and no clock: a busy machine is no failure.
 hypothesis.settings.register_profile("lnp", deadline=None, derandomize=True)
 hypothesis.settings.load_profile("lnp")
+# The same terminal too: in a dumb one rich takes 80 columns, whatever a test asks for.
+os.environ["TERM"] = "xterm"
 
 
 def need(*tools: str) -> None:

@@ -71,7 +71,6 @@ def test_a_boards_name_does_nothing_to_a_terminal(monkeypatch, board, shown):
     """Control characters are escaped where the name enters; what rich takes for markup stands in a bar as it is."""
     told = Device(FakePort(MODEL, greeting={"board": board}), MODEL).greeting.board
     assert told == shown
-    monkeypatch.setenv("TERM", "xterm")  # rich cuts at 80 columns for one that is dumb
     drawn = io.StringIO()
     drawn.isatty = lambda: True
     monkeypatch.setattr(console, "err", console._Console(file=drawn, force_terminal=True, width=200))
