@@ -176,6 +176,15 @@ def test_a_parameter_of_another_neuron_is_refused_with_what_is_available(tmp_pat
         NetworkSettings("cuba_lif", params={"tau_ad": 1.0})
 
 
+@pytest.mark.parametrize(("package", "kind"), [
+    ("datasets", "data set"), ("frontends", "front end"), ("layouts", "layout"), ("neurons", "neuron"),
+    ("pruning", "pruning method"),
+])  # fmt: skip
+def test_an_unknown_plug_in_is_called_what_it_is_in_plain_words(package, kind):
+    with pytest.raises(ConfigError, match=f"^no {kind} is called 'nosuch'"):
+        get(f"lnp_edge.{package}", "nosuch")
+
+
 def test_a_neuron_that_is_none_or_does_not_spike_is_refused(tmp_path):
     e = refusal(tmp_path, '[network]\nneuron = "cuba_lief"')
     assert "network.neuron: " in e.what and "did you mean 'cuba_lif'?" in e.try_next

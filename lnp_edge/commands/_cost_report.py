@@ -64,7 +64,7 @@ def _sentences(cost: BoardCost) -> Iterator[str]:
         app = cost.serves and windows > 1
         yield f"{used}: it answers lnp verify, with one network." if app else f"{used}."
         if cost.untested:
-            yield "That is without the self-test of lnp verify: lnp build tells the bytes with it."
+            yield "That is without the self-test of lnp verify: lnp build prints the bytes with it."
         if app:
             yield (
                 f"An app (lnp generate --app) has no link, but {windows} networks, one for each window that is open: "

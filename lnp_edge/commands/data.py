@@ -1,5 +1,5 @@
-"""Report on the recordings of a configuration: minutes a class and group, what was
-found odd, what is left out and why, and what the settings make of them.
+"""Report on the recordings of a configuration: minutes of each class and group,
+what looks wrong, what is left out and why, and what the settings make of them.
 
 --html writes a page with pictures that needs nothing else."""
 

@@ -1,13 +1,13 @@
 """Count how many small changes of the firmware lnp verify notices.
 
-Draws mutants of the generated and the hand-written C of a model: a constant, a
-comparison, a sign or an operator is another, a type is narrower, a statement is
-missing or swapped with the next. Each is built for this computer and verified
-as lnp verify does, within a minute. One whose object code is that of the
-original is equivalent and does not count; of the others, those that survive
-are listed. Exit code 1 if fewer than --least per cent are noticed. With --resume,
-FILE keeps what is found: after a kill the same command goes on, also with
-another -n. It is removed when as many are tried as the largest -n asks for."""
+Draws mutants of the generated and the hand-written C of a model: each has another
+constant, comparison, sign or operator, a narrower type, or a statement that is
+missing or swapped with the next. lnp builds each for this computer and verifies
+it as lnp verify does, within a minute. A mutant with the object code of the
+original is equivalent and does not count. Those that survive are listed. Exit
+code 1 if fewer than --least per cent are noticed. With --resume, FILE records
+the results: after a kill the same command continues, also with another -n. FILE
+is removed once as many mutants are tried as the largest -n asked for."""
 
 import argparse
 import json

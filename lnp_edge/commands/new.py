@@ -1,8 +1,8 @@
 """Write a commented configuration for recordings of your own.
 
-Looks at the files in FOLDER and writes what it finds out: the columns of time,
-label and group or the pattern of the files' names, channels, units, rate. What
-it had to guess is marked CHECK. Then prints the report that lnp data prints.
+Looks at the files in FOLDER and writes what it finds: the columns of time, label
+and group, or the pattern of the file names; the channels, their units and the
+rate. What it had to guess is marked CHECK. Then prints the report of lnp data.
 --example writes a folder of plain CSV files to try it with: exercises with a
 smart watch, from the package."""
 

@@ -1,7 +1,7 @@
 """Draw a random network and prune it before training.
 
-With [prune] block = 4 synapses stay or go in blocks of four neighbouring
-targets; how many blocks there are, and how full, is printed.
+With [prune] block = 4, synapses stay or go in blocks of four neighbouring
+targets. lnp prints how many blocks there are and how full they are.
 
 With --board it finds the network with the most synapses that fits the board.
 [prune] keep is then a minimum and [network] neurons a maximum: it uses fewer
@@ -10,8 +10,8 @@ measured on builds with every synapse stored; a trained network needs no more.
 --ops limits instructions per step, or with "/s" for a second of signal, which
 an emulator counts on training data before training. A network that fires more
 after training needs more instructions, so leave some room; or add --every-step,
-and the limit holds even where all neurons fire. What fits with a quarter of the
-inputs of a neuron, and without recurrent synapses, is printed too.
+and the limit holds even where all neurons fire. lnp also prints what fits with
+a quarter of each neuron's inputs, and what fits without recurrent synapses.
 
 To continue a stopped search, or a stopped pruning of several rounds or with
 trials of time constants, run the same command again."""

@@ -145,7 +145,7 @@ def _windows(args: argparse.Namespace, model: QuantizedModel, runner, source, lo
         if not args.json and isinstance(sys.exc_info()[1], KeyboardInterrupt | None):
             took.tell(model)
     if gaps > GAPS and not source.live:
-        note(f"gaps: {gaps}, of which {GAPS} were told")
+        note(f"gaps: {gaps}, of which {GAPS} were reported")
     if not took.count:
         note(f"no window: {_too_short(model, gaps)}")
     for line in stream.outside.summary():

@@ -1,11 +1,11 @@
-"""Verify under all that can go wrong at once, for hours.
+"""Verify for hours while everything that can go wrong does.
 
-A host of its own verifies the firmware as lnp verify does, with a journal. The
-line between damages bytes; the device restarts every 5,000 steps on average,
-the cable is cut and the host is killed (kill -9) every 10,000. Each round has
-its own seeds. What the host found is then compared with the reference: exit
-code 1 if a run was wrong, or a step lost or doubled. For boards that lnp
-starts itself, on this computer or in an emulator."""
+A second process, the host, verifies the firmware as lnp verify does, with a
+journal. The line damages bytes; on average, the device restarts every 5,000
+steps, and the cable is cut and the host killed (kill -9) every 10,000. Each
+round has its own seeds. lnp then compares what the host found with the
+reference: exit code 1 if a run was wrong, or a step lost or doubled. It works
+with boards that lnp starts itself, on this computer or in an emulator."""
 
 import argparse
 import json

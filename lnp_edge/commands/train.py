@@ -3,9 +3,9 @@
 Given CONFIG.toml or TASK, draws the network, prunes it as [prune] says and
 trains it. A method that prunes a trained network, such as "activity", trains
 it before the pruning too. A file written by lnp prune is trained as it is.
-[train] epochs is their number; with patience = K it is the most, and training
-ends soon after its loss has stopped falling within K epochs. A training that
-has plainly not converged is said.
+[train] epochs is the number of epochs. With patience = K it is the maximum:
+training ends soon after its loss has stopped falling within K epochs. lnp says
+so if a training plainly has not converged.
 
 To continue a stopped training, run the same command again."""
 

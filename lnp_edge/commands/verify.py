@@ -12,20 +12,21 @@ too: its decisions are compared.
 Last, the cost: the instructions of a step are counted on both kinds of data,
 and compared with the board's clock, flash and RAM.
 
-Beside the verdict stands what the inputs reached: neurons that fired, synapses
-that carried something, encoder values, the largest state variable as a share of
-what is proved. With --exhaustive, runs are made until all fired, or it is said
-which did not; then every count of every input is run, 65,536 steps. --report
-writes all of it, with fingerprints of model, firmware and toolchain.
+With the verdict, lnp prints what the inputs reached: neurons that fired,
+synapses that carried something, encoder values, and the largest state variable
+as a share of what is proved. With --exhaustive, it makes runs until every
+neuron has fired, or names those that did not; then it runs every count of every
+input, 65,536 steps. --report writes all of it, with fingerprints of model,
+firmware and toolchain.
 
-With --baud, host and board agree on another rate of the line than the first,
-up to eight times as fast, and test it; auto takes the best that both have. A
-line that does not carry it, or a board that has none so near, stays at the
-first. With --faults, the line between host and device damages bytes at random: the
-result must be the same, and what passed is told. With --resume, FILE keeps how
-far it is, about once a second: after a kill, a power cut or a lost port the
-same command goes on from there, and the result is the same. It is removed
-when the verdict is told."""
+With --baud, host and board agree on another rate of the line, up to eight times
+the first, and test it; auto takes the best that both have. The first rate stays
+if the line does not carry the other, or if the board has none near it. With
+--faults, the line between host and device damages bytes at random: the result
+must be the same, and lnp counts the faults and the requests that were sent
+again. With --resume, FILE records the progress about once a second: after a
+kill, a power cut or a lost port the same command continues from there, with the
+same result. FILE is removed once there is a verdict."""
 
 import argparse
 import json

@@ -11,7 +11,8 @@ from types import ModuleType
 
 from lnp_edge.base.errors import ConfigError, LnpError
 
-KINDS = {"lnp_edge.frontends": "front end"}  # what a package holds, where its name does not say it
+# What a package holds, where its name does not say it.
+KINDS = {"lnp_edge.datasets": "data set", "lnp_edge.frontends": "front end", "lnp_edge.pruning": "pruning method"}
 ALIKE = 0.55  # likeness from which a name is proposed: difflib's own 0.6 finds no esp32-c3-devkitm-1 for esp32c3
 
 

@@ -69,7 +69,7 @@ def test_many_gaps_of_a_recording_are_counted(capsys, at):
     assert main(["run", "m.onnx", "--source", "b.csv"]) == 0
     said = capsys.readouterr().err.splitlines()
     assert len(said) == 13
-    assert said[10] == "gaps: 39, of which 10 were told"
+    assert said[10] == "gaps: 39, of which 10 were reported"
     assert said[11] == "no window: the stream has no 20 rows (0.2 s) without a gap"
 
 

@@ -390,7 +390,7 @@ def test_build_with_the_model_prints_its_cost_and_without_it_says_how(at, capsys
     assert main(["build", "fw"]) == 0
     captured = capsys.readouterr()
     assert "lnp build fw --model m.onnx" in captured.err and len(captured.out.splitlines()) == 4
-    without = "That is without the self-test of lnp verify: lnp build tells the bytes with it."
+    without = "That is without the self-test of lnp verify: lnp build prints the bytes with it."
     assert main(["build", "fw", "--model", "m.onnx"]) == 0
     said = capsys.readouterr().out
     assert " training data     300 " in said and without not in said
