@@ -8,8 +8,8 @@ opened again. Models that know the units of their channels take physical values,
 and forecast them; --json has their counts too.
 
 With --free-run, a forecasting model receives one window and then only its own
-forecasts; prints a row per step, such as --source has. On a device, every state word of
-every step is compared with the reference."""
+forecasts; lnp prints a row per step, in the form that --source reads. On a
+device, every state word of every step is compared with the reference."""
 
 from __future__ import annotations
 

@@ -7,7 +7,7 @@ Let `held` be what was sent of a channel, 0 after a reset. For each sample of th
 
 The features are what is sent, so their sum is `held`: with a threshold of 1 count the samples
 themselves, and else never as far from them as the threshold, but for jumps beyond int16, which take two
-or three samples. The network hears changes and must integrate what it needs of the level, which its leaks forget.
+or three samples. The network receives changes and must integrate what it needs of the level, which its leaks forget.
 
 What is sent is the change, no count of thresholds: the encoder scales it anyway, a rest would be lost
 or sent late, and there is no division. Miskowicz 2006, Sensors 6:49.

@@ -4,7 +4,7 @@ For a frame of n samples the features of a channel are s[0] .. s[n-1] and
 
     slope = s[n-1] - the last sample of the step before      limited to int16; of the first step: s[n-1] - s[0]
 
-A read-out that leaks hears only sums over some time. The sum of the slopes, with the same leak, is
+A read-out that leaks sees only sums over some time. The sum of the slopes, with the same leak, is
 the last sample less the leaky mean of those before, so with slopes the linear path of a forecast
 ([network] skip) can weigh what is now and what was apart. And a slope has 8 bits of its own.
 """
