@@ -60,18 +60,18 @@ def _pick(bits, c, picked, count):
     return count
 
 
-def _forward(kept, start, w, tables, gamma, bias_out, y, t0):
+def _forward(kept, start, w, tables, gamma, bias_out, y, t0, picked, sums):
     """Compute steps t0, t0 + 1, ... of y [B,T,O].
 
     kept : [M,B,K,Np], the input currents in kept[0]; on return, what Derived.kept says
     start : [B,S+1,Np], the state after the previous step and its spikes; on return, after the last
     w : [Np,Mp]
     tables : [tables*Np/LANES,LANES]
+    picked, sums : room, int32 [Np+1] and [Mp/LANES,LANES]; what a kernel allocates, Numba compiles for a quarter second
     """
     samples, steps, n = kept.shape[1:]
     o, tiles, wide = len(gamma), n // LANES, w.shape[1] // LANES
     w, apart, rows = w.reshape(-1, LANES), samples * steps * tiles, kept.reshape(-1, LANES)
-    picked, sums = np.empty(n + 1, np.int32), np.empty((wide, LANES), np.float32)
     flat, zero = sums.reshape(-1), splat(np.float32(0))
     for b in range(samples):
         # np.int64: of a plain 0 or 2 Numba compiles what is called once more, as of a type of its own.
@@ -130,7 +130,7 @@ def _product(h, w, out):
         store(out[7], p, a7)
 
 
-def _backward(kept, start, carry, grad_y, t0, w_back, tables, slope, d_w, d_tables):
+def _backward(kept, start, carry, grad_y, t0, w_back, tables, slope, d_w, d_tables, h, grad_z, picked, events, number):
     """Compute the gradients of steps t0 .. t0+K-1.
 
     kept : [M,B,K,Np], the result of forward; on return, kept[0] is the gradient of the drive
@@ -138,6 +138,7 @@ def _backward(kept, start, carry, grad_y, t0, w_back, tables, slope, d_w, d_tabl
     carry : [B,1+C,Np], gradients of the drive and of the carried states of the next step; on return, of t0
     grad_y : [B,T,O], the gradient of y, with the read-out's leak
     w_back : [Np/LANES, N+O, LANES], W transposed
+    h, grad_z, picked, events, number : room()
 
     Adds to d_w [Np,Mp] and to d_tables [trained*Np/LANES,LANES].
     """
@@ -145,13 +146,9 @@ def _backward(kept, start, carry, grad_y, t0, w_back, tables, slope, d_w, d_tabl
     o, tiles, wide = grad_y.shape[2], n // LANES, d_w.shape[1] // LANES
     apart, kept_rows, slope_ = samples * steps * tiles, kept.reshape(-1, LANES), splat(slope)
     d_w, two = d_w.reshape(-1, LANES), np.int64(2)
-    h = np.zeros((_CHUNK, BLOCK, wide * LANES), np.float32)  # [gradient of the drive t+1; of y t]
     rows = h.reshape(-1, LANES)
-    grad_z = np.empty((BLOCK, tiles, LANES), np.float32)
-    picked = np.empty(n + 1, np.int32)
-    events, number = np.empty((n, _CHUNK * BLOCK), np.int32), np.zeros(n, np.int32)  # rows of h
     for first in range(0, samples, BLOCK):
-        here = min(BLOCK, samples - first)
+        here = BLOCK if samples - first > BLOCK else samples - first
         for t in range(steps - 1, -1, -1):
             slot = (steps - 1 - t) % _CHUNK
             for s in range(here):
@@ -194,6 +191,13 @@ def _neurons_back(kept, at, apart, t, start, tables, carry, d_tables, grad_z, sl
         )
         store(carry, c, grad)
         store(kept, at + c, grad)
+
+
+def room(n: int, width: int) -> tuple[np.ndarray, ...]:
+    """What _backward works in, for Np neurons and rows of Mp weights."""
+    h = np.zeros((_CHUNK, BLOCK, width), np.float32)  # [gradient of the drive t+1; of y t]
+    events, number = np.empty((n, _CHUNK * BLOCK), np.int32), np.zeros(n, np.int32)  # rows of h
+    return h, np.empty((BLOCK, n // LANES, LANES), np.float32), np.empty(n + 1, np.int32), events, number
 
 
 @cache

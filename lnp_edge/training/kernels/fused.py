@@ -61,17 +61,19 @@ class Sparse:
         return np.zeros((*self.w_in.shape, FOLDED), np.float32)
 
     def add_d_w_in(self, x: np.ndarray, t0: int, h: np.ndarray, d_w_in: np.ndarray) -> None:
-        products.gradient_of_samples(x, t0, h, d_w_in)
+        part = np.empty((4 * (self.n + 1), LANES), np.float32)
+        products.gradient_of_samples(x, t0, h, d_w_in, part)
 
     def forward(self, kept: np.ndarray, start: np.ndarray, y: np.ndarray, t0: int) -> None:
         ends = self.wiring.into, self.wiring.pre, self.w
-        sparse.kernels(self.neuron)[0](kept, start, *ends, self.tables, *self.read_out, y, t0)
+        room = np.zeros(y.shape[2:], np.float32), *np.empty((2, self.n), np.uint32)
+        sparse.kernels(self.neuron)[0](kept, start, *ends, self.tables, *self.read_out, y, t0, *room)
 
     def backward(self, kept: np.ndarray, start: np.ndarray, carry: np.ndarray, grad_y: np.ndarray, t0: int) -> None:
         k = self.wiring
         ends = k.into, k.pre, k.out, k.post, self.w_back
-        slope = np.float32(SLOPE)
-        sparse.kernels(self.neuron)[1](kept, start, carry, grad_y, t0, *ends, self.tables, slope, *self.sums)
+        slope, room = np.float32(SLOPE), sparse.room(k.n, grad_y.shape[2])
+        sparse.kernels(self.neuron)[1](kept, start, carry, grad_y, t0, *ends, self.tables, slope, *self.sums, *room)
 
     def gradients(self) -> Arrays:
         k, (d_w, d_tables) = self.wiring, self.sums
@@ -128,11 +130,12 @@ class Dense:
 
     def forward(self, kept: np.ndarray, start: np.ndarray, y: np.ndarray, t0: int) -> None:
         run = dense.kernels(self.neuron)[0]
-        run(kept[..., 0], start[..., 0], self.w, self.tables, *self.read_out, y[..., 0], t0)
+        room = np.empty(self.n + 1, np.int32), np.empty((self.w.shape[1] // LANES, LANES), np.float32)
+        run(kept[..., 0], start[..., 0], self.w, self.tables, *self.read_out, y[..., 0], t0, *room)
 
     def backward(self, kept: np.ndarray, start: np.ndarray, carry: np.ndarray, grad_y: np.ndarray, t0: int) -> None:
-        arrays = (a[..., 0] for a in (kept, start, carry, grad_y))
-        dense.kernels(self.neuron)[1](*arrays, t0, self.w_back, self.tables, np.float32(SLOPE), *self.sums)
+        arrays, room = (a[..., 0] for a in (kept, start, carry, grad_y)), dense.room(*self.w.shape)
+        dense.kernels(self.neuron)[1](*arrays, t0, self.w_back, self.tables, np.float32(SLOPE), *self.sums, *room)
 
     def gradients(self) -> Arrays:
         n, (d_w, d_tables) = self.wiring.n, self.sums

@@ -59,7 +59,7 @@ def run(
     _kernel(neuron)(
         kept, wiring.into, wiring.pre, levels[wiring.by_target], scales, tables,
         out.params["c"].astype(np.int64), out.params["bias"].astype(np.int64), gain, threshold,
-        state.x, state.z, state.y, y,
+        state.x, state.z, state.y, y, np.empty((1, LANES), np.float32), np.empty_like(state.z[0]),
     )  # fmt: skip
     return y
 
@@ -95,11 +95,9 @@ def _gather(start, stop, index, w, rows):
     return acc
 
 
-def _run(kept, into, pre, w, scales, tables, c_out, bias_out, gain, threshold, x_all, z_all, y_all, y):
-    """Run the steps of SEMANTICS.md section 4."""
+def _run(kept, into, pre, w, scales, tables, c_out, bias_out, gain, threshold, x_all, z_all, y_all, y, sums, fired):
+    """Run the steps of SEMANTICS.md section 4. sums [1, L], fired [N, L] : room"""
     groups, steps, n = kept.shape[1:4]
-    sums = np.empty((1, LANES), np.float32)
-    fired = np.empty((n, LANES), np.float32)
     for g in range(groups):
         x, z, out = x_all[g], z_all[g], y_all[g]
         for t in range(steps):

@@ -48,10 +48,10 @@ def currents_of_samples(x, t0, w, v):
 
 
 @compiled
-def gradient_of_samples(x, t0, h, d_w):
+def gradient_of_samples(x, t0, h, d_w, part):
     """d_w[c, i] += sum over g, t and samples of x[g, t0 + t, c] * h[g, t, i].
 
-    h [G,K,N,L], d_w [C,N,FOLDED]
+    h [G,K,N,L], d_w [C,N,FOLDED];  part : room, [4 (N + 1), L]
 
     The sums of four channels over all neurons are kept from one _CHUNK of steps to the next, so that
     the inputs of these steps stay in the first cache. Each sum has the order of the steps.
@@ -60,15 +60,15 @@ def gradient_of_samples(x, t0, h, d_w):
     steps = h.shape[1]
     rows, grads, zero = x.reshape(-1, LANES), h.reshape(-1, LANES), splat(np.float32(0))
     sums = d_w.reshape(-1, d_w.shape[2])
-    part = np.empty((4 * (n + 1), LANES), np.float32)
     for g in range(h.shape[0]):
         first, from_ = (g * x.shape[1] + t0) * channels, g * steps * n
         for k in range(0, channels, 4):
-            p, q, r = min(1, channels - 1 - k), min(2, channels - 1 - k), min(3, channels - 1 - k)
+            left = channels - 1 - k
+            p, q, r = 1 if left > 1 else left, 2 if left > 2 else left, 3 if left > 3 else left
             for begin in range(0, steps, _CHUNK):
-                end = min(begin + _CHUNK, steps)
+                end = begin + _CHUNK if begin + _CHUNK < steps else steps
                 for i in range(0, n, 2):
-                    pair = min(1, n - 1 - i)  # 0 if i is the last: then both are i, and one is not stored
+                    pair = 1 if i + 1 < n else 0  # 0 if i is the last: then both are i, and one is not stored
                     s = 4 * i
                     a, b, c, d, e, f, u, v = zero, zero, zero, zero, zero, zero, zero, zero
                     if begin > 0:

@@ -96,18 +96,17 @@ def _gather_spikes(start, stop, index, w, spikes, acc):
     return acc
 
 
-def _forward(kept, start, into, pre, w, tables, gamma, bias_out, y, t0):
+def _forward(kept, start, into, pre, w, tables, gamma, bias_out, y, t0, nothing, z, fired):
     """Compute steps t0, t0 + 1, ... of y [G,T,O,L].
 
     kept : [M,G,K,N,L], the input currents in kept[0]; on return, what Derived.kept says
     start : [G,S+1,N,L], the state after the previous step and its spikes; on return, after the last
     w : [S], ordered by target
     tables : the neuron's, one after the other
+    nothing : zeros [O,L];  z, fired : room, uint32 [N]
     """
     groups, steps, n = kept.shape[1:4]
     o, apart, rows = len(gamma), groups * steps * n, kept.reshape(-1, LANES)
-    nothing = np.zeros((o, LANES), np.float32)
-    z, fired = np.empty(n, np.uint32), np.empty(n, np.uint32)
     zero, one = splat(np.float32(0)), splat(np.float32(1))
     for g in range(groups):
         state, spikes = start[g].reshape(-1, LANES), start[g, -1]
@@ -141,7 +140,7 @@ def _add_weight_gradients(into, pre, u, h, d_w):
             fold_into(d_w, k, plus(d, e))
 
 
-def _backward(kept, start, carry, grad_y, t0, into, pre, out, post, w_back, tables, slope, d_w, d_tables):
+def _backward(kept, start, carry, grad_y, t0, into, pre, out, post, w_back, tables, slope, d_w, d_tables, u, h):
     """Compute the gradients of steps t0 .. t0+K-1.
 
     kept : [M,G,K,N,L], the result of forward; on return, kept[0] is the gradient of the drive
@@ -149,14 +148,13 @@ def _backward(kept, start, carry, grad_y, t0, into, pre, out, post, w_back, tabl
     carry : [G,1+C,N,L], gradients of the drive and of the carried states of the next step; on return, of t0
     grad_y : [G,T,O,L], the gradient of y, with the read-out's leak
     w_back : [S], ordered by neuron
+    u, h : room()
 
     Adds to d_w [S by target, FOLDED] and to d_tables [trained * N, L]; the caller sums over lanes.
     """
     groups, steps, n = kept.shape[1:4]
     o, apart, rows, slope_ = grad_y.shape[2], groups * steps * n, kept.reshape(-1, LANES), splat(slope)
     two = np.int64(2)  # of a plain 2 Numba compiles what is called once more, as of a type of its own
-    u = np.zeros((_CHUNK, n), np.uint32)  # spikes t
-    h = np.zeros((_CHUNK, n + o, LANES), np.float32)  # [gradient of the drive t+1; of y t]
     for g in range(groups):
         first, carried = start[g].reshape(-1, LANES), carry[g].reshape(-1, LANES)
         # Loops: of slices, Numba compiles what to say of other shapes, 2 s a kernel.
@@ -194,6 +192,11 @@ def _neurons_back(rows, at, apart, t, first, tables, carried, d_tables, out, pos
         )
         store(rows, at + j, grad)
         store(onto, j, grad)
+
+
+def room(n: int, outputs: int) -> tuple[np.ndarray, np.ndarray]:
+    """What _backward works in: spikes t, and [gradient of the drive t+1; of y t]."""
+    return np.zeros((_CHUNK, n), np.uint32), np.zeros((_CHUNK, n + outputs, LANES), np.float32)
 
 
 @cache
