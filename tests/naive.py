@@ -218,7 +218,7 @@ class Naive:
         for population, s in zip(self.m.populations, self.s, strict=True):
             for name in NEURONS[population.neuron][0]:
                 found += [x % 2**32 for x in s[name]]
-            if population.neuron not in ("li", "mean"):
+            if population.name != self.m.populations[-1].name:  # the read-out
                 packed = [0] * ((population.n + 31) // 32)
                 for i, z in enumerate(self.z[population.name]):
                     packed[i // 32] += z << (i % 32)
