@@ -5,17 +5,16 @@ import lnp_edge.cli  # noqa: F401
 
 # isort: split
 import gc
-import hashlib
+import json
 import os
-import re
 import shutil
 import subprocess
 import sys
 from functools import cache
 from importlib.util import find_spec
 from pathlib import Path
-from types import SimpleNamespace
 
+import compiled
 import hypothesis
 import pytest
 from tiny import ALL
@@ -59,86 +58,37 @@ def without_waiting_for_the_disk():
         yield
 
 
-# Compiled for what it does and not for how fast: in half to two thirds of the time.
-EASE = {"cc": ("-O3", "-O0"), "arm-none-eabi-gcc": ("-O3", "-O1")}
-PLACES = {"PATH", "HOME", "TMPDIR", "ZIG_GLOBAL_CACHE_DIR", "ZIG_LOCAL_CACHE_DIR"}  # where, not what
-
-
-asked = {"level": False}  # whether the test that runs has the mark usual_level
-
-
 @pytest.hookimpl(tryfirst=True)
 def pytest_runtest_setup(item):
-    asked["level"] = item.get_closest_marker("usual_level") is not None
+    compiled.asked["level"] = item.get_closest_marker("usual_level") is not None
 
 
 def pytest_collection_finish():
     gc.freeze()  # thousands of tests and all modules, which no later search for garbage has to visit
 
 
-class Compiled:
-    """In place of subprocess.run for build(): a C file that is compiled again with the same words, environment and
-    headers is the object of before. Without the mark usual_level it optimises less."""
-
-    def __init__(self, kept: Path):
-        self.kept = kept
-
-    def __call__(self, command, **more):
-        if "-o" not in command or "-c" in command:
-            return subprocess.run(command, **more)
-        if not asked["level"]:
-            usual, less = EASE.get(Path(command[0]).name, ("", ""))
-            command = [less if word == usual else word for word in command]
-        folder, at = Path(more["cwd"]), command.index("-o")
-        words = list(command)
-        for k, name in enumerate(command):
-            if k > at and name.endswith(".c"):
-                words[k] = str(self.object_of(command[:at], folder, name, more))
-                if not Path(words[k]).exists():
-                    return subprocess.run(command, **more)  # which says what is wrong
-        scripts = [folder / word for word in words if word.endswith((".ld", ".o"))]
-        image = self.place(words[:at] + words[at + 2 :], scripts, more)
-        if not image.exists():
-            done = subprocess.run(words, **more)
-            if done.returncode:
-                return done
-            shutil.copy(folder / command[at + 1], image)
-        shutil.copy(image, folder / command[at + 1])
-        return subprocess.CompletedProcess(command, 0, "", "")
-
-    def object_of(self, words, folder, name, more) -> Path:
-        found = self.place([*words, name], sorted(included(folder, name)), more).with_suffix(".o")
-        if not found.exists():
-            subprocess.run([*words, "-c", name, "-o", str(found)], **more)
-        return found
-
-    def place(self, words, files, more) -> Path:
-        """The file of what these words make of these files."""
-        where = {key: value for key, value in more["env"].items() if key not in PLACES}
-        told = hashlib.sha256(repr((words, where, [(path.name, path.read_bytes()) for path in files])).encode())
-        return self.kept / told.hexdigest()
-
-
-def included(folder: Path, name: str) -> set[Path]:
-    """A file of this folder and those that it includes."""
-    found, todo = set(), [name]
-    while todo:
-        path = folder / todo.pop()
-        if path.exists() and path not in found:
-            found.add(path)
-            todo += re.findall(r'^#include "(.*)"', path.read_text(), re.MULTILINE)
-    return found
-
-
 @pytest.fixture(autouse=True, scope="session")
 def compiled_once(tmp_path_factory):
-    """verify, build and the tests of their parts ask for the same firmware again and again."""
+    """verify, build and the tests of their parts ask for the same firmware again and again. The folder of objects."""
     from lnp_edge.firmware_gen import build as build_module
 
-    run = Compiled(tmp_path_factory.mktemp("objects"))
+    kept = tmp_path_factory.mktemp("objects")
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(build_module, "subprocess", SimpleNamespace(**vars(subprocess) | {"run": run}))
-        yield
+        patch.setattr(build_module, "subprocess", compiled.shared(kept))
+        yield kept
+
+
+@pytest.fixture(scope="session")
+def elsewhere(compiled_once, tmp_path_factory):
+    """What elsewhere.py finds: in another process and folder, with another seed of Python's hashes, which decides the
+    order of a set."""
+    need("cc")
+    script, folder = Path(__file__).with_name("elsewhere.py"), tmp_path_factory.mktemp("elsewhere")
+    call = [sys.executable, script, folder, compiled_once]
+    environment = os.environ | {"PYTHONHASHSEED": "1"}
+    done = subprocess.run(call, env=environment, cwd="/", capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    return json.loads(done.stdout.splitlines()[-1])
 
 
 @pytest.fixture(autouse=True, scope="session")
@@ -220,7 +170,7 @@ def firmware(tmp_path_factory):
     from lnp_edge.firmware_gen.generate import generate, write
 
     @cache
-    def compiled(board: str, seed: int, kind: str, toolchain: str, optimize: str, usual: bool) -> Path:
+    def built(board: str, seed: int, kind: str, toolchain: str, optimize: str, usual: bool) -> Path:
         folder = tmp_path_factory.mktemp(f"{board}-{kind}-{seed}")
         write(generate(ALL[kind](seed), boards.get(board)), folder)
         return build(folder, toolchain, optimize).image
@@ -228,7 +178,7 @@ def firmware(tmp_path_factory):
     def image(board: str, seed: int = 1, kind: str = "layer", toolchain: str = "", optimize: str = "") -> Path:
         toolchain = toolchain or boards.get(board).toolchain
         need_for(board, toolchain)
-        return compiled(board, seed, kind, toolchain, optimize, asked["level"])
+        return built(board, seed, kind, toolchain, optimize, compiled.asked["level"])
 
     return image
 

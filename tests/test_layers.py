@@ -1,21 +1,12 @@
 """Who may import whom: the contract stands alone, and only training needs torch."""
 
 import ast
-import subprocess
 import sys
 from functools import cache
 from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
 
 import pytest
-from conftest import need
-from nets import tiny_network
-from tiny import tiny_model
-
-from lnp_edge.config import Config
-from lnp_edge.interchange import onnx_file
-from lnp_edge.network import file as network_file
-from lnp_edge.network.file import NetworkFile
 
 ROOT = Path(__file__).parents[1]
 
@@ -129,33 +120,17 @@ def test_what_takes_long_to_import_is_imported_by_the_function_that_needs_it():
                 assert not [alias.name for alias in node.names if within(start + alias.name, *SLOW)], path
 
 
-def loaded_after(code, *arguments):
-    """Top-level packages in sys.modules after some code ran in a new process."""
-    code = f"import sys\n{code}\nprint('loaded:', *sorted({{m.partition('.')[0] for m in sys.modules}}))"
-    done = subprocess.run([sys.executable, "-c", code, *map(str, arguments)], capture_output=True, text=True, cwd=ROOT)
-    assert done.returncode == 0, done.stderr
-    return set(done.stdout.splitlines()[-1].split()[1:])
+def packages(names):
+    return {name.partition(".")[0] for name in names}
 
 
-def test_importing_every_module_of_generator_runtime_and_boards_loads_no_torch():
-    names = [module_name(path) for path in modules("firmware_gen", "runtime", "boards", "lnp_edge/spec")]
-    loaded = loaded_after(f"import importlib\nfor name in {names!r}: importlib.import_module(name)")
-    assert loaded & {"torch", "sklearn", "matplotlib", "onnx"} == set()
-    assert "numba" in loaded
+def test_importing_every_module_of_generator_runtime_and_boards_loads_no_torch(elsewhere):
+    imported = set(elsewhere["imported"])
+    assert {module_name(path) for path in modules("firmware_gen", "runtime", "boards", "lnp_edge/spec")} <= imported
+    assert packages(imported) & {"torch", "sklearn", "matplotlib", "onnx"} == set()
+    assert "numba" in packages(imported)
 
 
-def test_no_command_but_training_loads_torch(tmp_path):
-    need("cc")
-    onnx_file.save(tiny_model(), tmp_path / "m.onnx")
-    of_spar = tiny_network(n=8, c=6, o=7, dt=0.04)
-    network_file.save(NetworkFile(of_spar, Config(), {}), tmp_path / "n.safetensors")
-    (tmp_path / "a.csv").write_text("1,2,3\n" * 25)
-    code = """
-from lnp_edge.cli import main
-folder = sys.argv[1]
-for line in ("boards", "doctor --json", "generate F/m.onnx --board host -o F/firmware", "build F/firmware",
-             "flash F/firmware --dry-run", "verify F/m.onnx --board host --steps 20", "run F/m.onnx --source F/a.csv",
-             "quantize F/n.safetensors --bits 6 -o F/q.onnx"):
-    assert main([word.replace("F/", folder + "/") for word in line.split()]) == 0, line
-"""
-    assert "torch" not in loaded_after(code, tmp_path)
+def test_no_command_but_training_loads_torch(elsewhere):
+    used = packages(elsewhere["used"])
+    assert "onnx" in used and "torch" not in used

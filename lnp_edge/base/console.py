@@ -213,6 +213,11 @@ def mark(good: bool) -> Text:
     return Text("✓", style="green") if good else Text("✗", style="red")
 
 
+def shown(time: float) -> str:
+    """Three digits, but no exponent."""
+    return f"{time:.3g}" if time < 1000 else f"{time:.0f}"
+
+
 def counted(instructions: float) -> str:
     """Instructions with three digits: 3.74, 912, 50.7 k, 1.21 M."""
     for size, unit in ((1e6, " M"), (1e3, " k")):

@@ -14,13 +14,13 @@ from rich.table import Table
 from rich.text import Text
 
 from lnp_edge import config
-from lnp_edge.base.console import note, out, print_table, print_trimmed
+from lnp_edge.base.console import note, out, print_table, print_trimmed, shown
 from lnp_edge.base.errors import ConfigError, LnpError
 from lnp_edge.base.files import refuse_unwritable
 from lnp_edge.base.install import require
 from lnp_edge.config import Config
 from lnp_edge.recordings.load import load
-from lnp_edge.recordings.report import Report, counted, minutes, shown, unit_of
+from lnp_edge.recordings.report import Report, counted, minutes, unit_of
 from lnp_edge.task import fit
 from lnp_edge.task.dataset import Dataset, in_samples
 

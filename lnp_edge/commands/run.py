@@ -24,11 +24,10 @@ from pathlib import Path
 
 import numpy as np
 
-from lnp_edge.base.console import counted, note
+from lnp_edge.base.console import counted, note, shown
 from lnp_edge.base.errors import ConfigError, DataError
 from lnp_edge.commands import _device
 from lnp_edge.interchange import onnx_file
-from lnp_edge.recordings.report import shown
 from lnp_edge.spec.model import QuantizedModel
 from lnp_edge.spec.quantity import Quantity
 
@@ -85,7 +84,6 @@ def run(args: argparse.Namespace) -> int:
     from lnp_edge.runtime.host import classify
     from lnp_edge.runtime.reference import Reference
     from lnp_edge.runtime.source import Source
-    from lnp_edge.stages import devices
 
     if args.free_run is not None and not 1 <= args.free_run <= MAX_STEPS:
         raise ConfigError(f"--free-run is {args.free_run}", f"choose a number from 1 to {MAX_STEPS}")
@@ -96,6 +94,8 @@ def run(args: argparse.Namespace) -> int:
     if rates and not on_device:
         raise ConfigError("--port-baud is the rate of a board's line", "name the board: --board, or its --port")
     board = args.board or "cortex-m4"
+    if on_device:
+        from lnp_edge.stages import devices  # with all that compiles firmware
     opened = devices.device(model, board, args.port, rates=rates) if on_device else nullcontext(Reference(model))
     with opened as runner, _log(args, model) as log:
         if not on_device:

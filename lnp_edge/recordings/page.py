@@ -10,9 +10,9 @@ from pathlib import Path
 
 import numpy as np
 
-from lnp_edge.base.console import ascii_only
+from lnp_edge.base.console import ascii_only, shown
 from lnp_edge.base.files import write_whole
-from lnp_edge.recordings.report import Report, minutes, shown, unit_of
+from lnp_edge.recordings.report import Report, minutes, unit_of
 from lnp_edge.task.dataset import Dataset
 
 COLOURS = ("#2a6f97", "#d1495b", "#edae49", "#66a182", "#8d6a9f", "#5c4033", "#00798c", "#999999")

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
+from lnp_edge.base.console import shown
 from lnp_edge.recordings.cut import ENDS, LOST, Missing
 from lnp_edge.recordings.still import Stretch
 from lnp_edge.spec.quantity import Quantity
@@ -247,11 +248,6 @@ def unit_of(minutes: float) -> tuple[str, float]:
     """The unit in which so long a time is readable, and how many of it a minute has."""
     found = [(name, 1 / size) for name, size in _UNITS.items() if minutes >= FEWEST * size]
     return found[-1] if found else ("minutes", 1.0)
-
-
-def shown(time: float) -> str:
-    """Three digits, but no exponent."""
-    return f"{time:.3g}" if time < 1000 else f"{time:.0f}"
 
 
 @dataclass(frozen=True)

@@ -11,10 +11,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lnp_edge import config as configurations
+from lnp_edge.base.console import shown
 from lnp_edge.base.errors import DataError
 from lnp_edge.config import Config, DataSettings, NetworkSettings, parameters
 from lnp_edge.recordings.load import step
-from lnp_edge.recordings.report import short, shown
+from lnp_edge.recordings.report import short
 from lnp_edge.spec.frontend import FrontEnd
 from lnp_edge.spec.neuron import neuron_module
 from lnp_edge.task.dataset import Dataset, in_samples

@@ -50,6 +50,7 @@ def test_it_runs_where_a_process_may_take_256_mib_more(firmware):
     assert (done.stdout, done.returncode) == ("ran\n", 0), done.stderr
 
 
+@pytest.mark.usual_level  # below it, what others have within them are functions of their own
 @pytest.mark.parametrize("toolchain", ["zig", "gcc"])
 def test_every_instruction_of_a_step_belongs_to_a_part_that_the_source_names(firmware, toolchain):
     image = firmware("cortex-m4", toolchain=toolchain)
