@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from conftest import need
-from numba import njit, types
+from numba import config, njit, types
 from numba.core.caching import IndexDataCacheFile
 from test_layers import PLACES, modules
 from tiny import tiny_model
@@ -96,6 +96,7 @@ def test_a_kernel_that_cannot_be_kept_runs(monkeypatch, tmp_path):
 @pytest.mark.parametrize("kind", ["nbi", "nbc"])
 def test_a_kernel_whose_kept_file_is_cut_short_is_made_anew(monkeypatch, tmp_path, kind):
     monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.setattr(config, "CACHE_DIR", "")  # beside the file, whatever NUMBA_CACHE_DIR is
     name = f"of_a_power_cut_{kind}"
     (tmp_path / f"{name}.py").write_text("def add(a, b):\n    return a + b\ndef sub(a, b):\n    return a - b\n")
     module, add = importlib.import_module(name), types.int64(types.int64, types.int64)
