@@ -26,9 +26,8 @@ BOOT, WATCHDOG, UART = "boot block", "watchdog", "UART"  # kinds of drivers; two
 ENDS = {BOOT: "_boot", WATCHDOG: "_watchdog", UART: ""}  # of their names
 TAKES = "lnp_uart_take"  # what the interrupt calls: a driver with it needs [uart] irq
 COMMENT = re.compile(r"//[^\n]*|/\*.*?\*/", re.S)
-ASKED = (
-    r"#\s*(?:ifdef|define)\s+%s\b|(?<![!\s])\s*\bdefined\s*\(?\s*%s\b"  # whether it is there, or its value if it is not
-)
+# Whether a key is there, or its value if it is not.
+ASKED = r"#\s*(?:ifdef|define)\s+%s\b|(?<![!\s])\s*\bdefined\s*\(?\s*%s\b"
 
 
 def folders() -> list[Path]:

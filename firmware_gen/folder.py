@@ -231,12 +231,7 @@ def _refuse_foreign(files: dict[str, str], folder: Path, left: list[Path]) -> se
         with suppress(ConfigError):  # killed before it was whole, and so before anything was moved
             runs.append(_read_manifest(stage))
     if MANIFEST in present:
-        runs.append(old := _read_manifest(folder))
-        there, this = (f"a library for {kind}" if kind else "a program" for kind in (old.library, _kind(files)))
-        if there != this:
-            raise ConfigError(
-                f"{folder} holds {there}, this is {this}", "choose a new folder with -o, or remove this one"
-            )
+        runs.append(_read_manifest(folder))
     elif not runs:
         raise ConfigError(f"{folder} holds {sorted(present)[0]!r}, which lnp did not write", ELSEWHERE)
     for run in runs:
@@ -252,6 +247,12 @@ def _refuse_foreign(files: dict[str, str], folder: Path, left: list[Path]) -> se
             raise ConfigError(f"{folder} holds {name!r}, which lnp did not write", ELSEWHERE)
         if _hash(path.read_bytes()) not in known[name]:
             raise ConfigError(f"{path} was edited after lnp wrote it", ELSEWHERE)
+    if MANIFEST in present:  # last, for only now all in it is ours
+        kinds = _read_manifest(folder).library, _kind(files)
+        there, this = (f"a library for {kind}" if kind else "a program" for kind in kinds)
+        if there != this:
+            what = f"{folder} holds {there}, this is {this}"
+            raise ConfigError(what, "choose a new folder with -o, or remove this one")
     return set(present) & set(known)
 
 

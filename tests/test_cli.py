@@ -1,5 +1,6 @@
 """The command line: examples that parse, streams that are closed, and bugs of our own."""
 
+import os
 import re
 import shlex
 import subprocess
@@ -213,16 +214,20 @@ def test_a_terminal_has_sentences_folded_between_words(capsys, monkeypatch, widt
     assert len(lines) > 1 and max(map(len, lines)) <= width and " ".join(map(str.rstrip, lines)) == SENTENCE
 
 
+APOSTROPHE = "it's mine, it's yours"
+
+
 @pytest.mark.parametrize("width", [40, 80])
 @pytest.mark.parametrize("tell", [console.note, lambda text: console.fail(ConfigError(text, text))])
 def test_a_terminal_breaks_notes_and_errors_between_words_and_leaves_each_one_line(capsys, monkeypatch, width, tell):
     monkeypatch.setattr(console, "err", Console(stderr=True, highlight=False, width=width, force_terminal=True))
     monkeypatch.setattr(sys.stderr, "isatty", lambda: True)
     path = "/" + "very_long/" * 9
-    text = f"{SENTENCE}; next: lnp build {path} --model 'my model.onnx' {'x' * (width - 1)} y {'Ü面' * 9} --boards mine"
+    names = f"'my model.onnx' {shlex.quote(APOSTROPHE)} {'x' * (width - 1)} y {'Ü面' * 9}"
+    text = f"{SENTENCE}; next: lnp build {path} --model {names} --boards mine"
     tell(text)
     for line in re.sub(r"\x1b\[[0-9;]*m", "", capsys.readouterr().err).splitlines():
-        assert line.split() == text.split() and "'my model.onnx'" in line
+        assert line.split() == text.split() and {"my model.onnx", APOSTROPHE} <= set(shlex.split(line))
         shown, column = [""], 0
         for character in line:  # as a terminal does
             if column + cell_len(character) > width:
@@ -237,7 +242,15 @@ def test_a_name_in_a_note_tells_the_terminal_nothing(capsys):
     assert capsys.readouterr().err == "written: a\\x1b[31m\\x07 file\nand one more\n"
 
 
-@pytest.mark.parametrize("width", range(4))
+def test_a_terminal_of_no_columns_has_what_is_said():
+    code = "from lnp_edge.base import console; console.note('so'); console.fail(console.LnpError('what', 'try'))"
+    done = subprocess.run(
+        [sys.executable, "-c", code], env=os.environ | {"COLUMNS": "0"}, capture_output=True, text=True
+    )
+    assert (done.stderr, done.returncode) == ("so\nwhat\n  try\n", 0)
+
+
+@pytest.mark.parametrize("width", range(1, 4))
 def test_a_terminal_too_narrow_for_any_word_has_the_words_as_they_are(width):
     assert console.between_words(f"  {SENTENCE}", width) == f"  {SENTENCE}"
 

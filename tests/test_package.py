@@ -99,7 +99,6 @@ def test_every_dependency_has_a_lowest_version_for_run_to_test():
     assert all(re.fullmatch(r"\d+(\.\d+)*", version) for version in lowest.values())
 
 
-@pytest.mark.skipif(sys.platform != "linux", reason="elsewhere PyPI's torch has no CUDA")
 @pytest.mark.parametrize(("word", "code"), [("--help", 0), ("-h", 0), ("--hlep", 2), ("demo", 2)])
 def test_run_setup_with_a_word_more_sets_nothing_up(tmp_path, word, code):
     shutil.copy(ROOT / "run", tmp_path)
@@ -109,6 +108,7 @@ def test_run_setup_with_a_word_more_sets_nothing_up(tmp_path, word, code):
     assert done.stderr == ("" if code == 0 else f"./run setup takes no '{word}'\n  leave it out\n")
 
 
+@pytest.mark.skipif(sys.platform != "linux", reason="elsewhere PyPI's torch has no CUDA")
 def test_run_says_how_to_go_on_where_torch_without_cuda_cannot_be_had(tmp_path):
     for name in ("run", "pyproject.toml"):
         shutil.copy(ROOT / name, tmp_path)

@@ -30,6 +30,9 @@ class _Console(Console):
 # A file or a pipe has no width: make it wide enough for every column of a table.
 out = _Console(highlight=False, width=None if sys.stdout and sys.stdout.isatty() else 160)
 err = Console(stderr=True, highlight=False)
+for _console in (out, err):
+    if not _console.width:  # COLUMNS=0: in no columns rich would print nothing
+        _console.width = 80
 
 
 def fail(e: LnpError) -> None:
@@ -47,7 +50,8 @@ def ascii_only(text: str) -> str:
     return "".join(c if c.isprintable() else repr(c)[1:-1] for c in text)
 
 
-WORD = re.compile(r"(?<!\S)'[^']*'(?!\w)\S*|\S+")  # what a shell needs in quotes is one
+# What a shell needs in quotes is one word; shlex writes an apostrophe within as '"'"'.
+WORD = re.compile(r"""(?<!\S)'[^']*'(?:"'"'[^']*')*(?!\w)\S*|\S+""")
 
 
 def between_words(text: str, width: int) -> str:
@@ -61,7 +65,7 @@ def between_words(text: str, width: int) -> str:
         word, before = match[0], match.start() - len(text[: match.start()].rstrip()) if k else 0
         size = cell_len(word)
         if used + before + size < width or indent + size >= width:  # a blank remains after it; or it fits nowhere
-            found, used = found + " " * before + word, (used + before + size) % max(width, 1)
+            found, used = found + " " * before + word, (used + before + size) % width
         else:
             found, used = found + " " * (width - used + indent) + word, indent + size
     return found

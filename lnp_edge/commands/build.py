@@ -37,8 +37,9 @@ def run(args: argparse.Namespace) -> int:
         model = onnx_file.load(args.model)
         windows = windows_file.load(model, args.model)
         if not manifest.holds(network.files(model, manifest.name)):
-            command = ["lnp", "generate", str(args.model), "--board", manifest.board, *_own_boards.words(args)]
-            hint = f"generate it again: {shlex.join([*command, '-o', str(args.folder)])}"
+            command = ["lnp", "generate", str(args.model), "--board", manifest.board, "--name", manifest.name]
+            command += ["--app"] * (not manifest.serves) + _own_boards.words(args) + ["-o", str(args.folder)]
+            hint = f"generate it again: {shlex.join(command)}"
             raise ConfigError(f"{args.folder} holds another model than {args.model}", hint)
     sizes = build(args.folder)
     if args.model:

@@ -175,8 +175,8 @@ def _show(report: dict[str, Any], config: Config, data: Split, model: QuantizedM
     tables, state = report["table_bytes"], report["state_bytes"]
     for sentence in [
         _of_neurons(config, model),
-        f"{tables:,} B of tables in flash, {state:,} B of state in RAM. No sum overflows 31 bits, whatever the input; "
-        f"weights are as fine as that allows: the largest sum may reach {bits:.1f} bits.",
+        f"{tables:,} B of tables in flash, {state:,} B of state in RAM. No sum overflows, whatever "
+        f"the input: the largest may reach {bits:.1f} bits, and 31 are there.",
         _of_rule(model),
         f"The rule of decisions: {warning}." if warning else "",
         *report["proposals"],

@@ -209,6 +209,8 @@ class _Reader:
             raise of_chip.fail("uarts", units, "a section [uarts.NAME] of each UART")
         own = self.raw.get("uart")
         if isinstance(own, dict) and "unit" in own:
+            if not units:
+                raise self.fail("uart.unit", own["unit"], f"none, as {path} has no section [uarts.NAME]")
             unit = self.choice("uart.unit", tuple(units))
             self.add("uart", units[own.pop("unit")], f"{path}, [uarts.{unit}]")
         for key, value in of_chip.raw.items():

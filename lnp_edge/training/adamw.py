@@ -11,7 +11,8 @@ BETAS = (0.9, 0.99)
 
 
 class AdamW:
-    """The steps of torch.optim.AdamW, bit for bit. Its class loads PyTorch's compiler, for a second, and uses none.
+    """The steps of torch.optim.AdamW, bit for bit, without its class: that loads PyTorch's compiler, for a second of
+    processor time, and does not use it.
 
     leaves  : the tensors that train: those of `decayed`, whose weights decay, then `others`
     moments : of each leaf: the number of steps, and the averages of its gradient and of its square

@@ -339,7 +339,7 @@ SMOOTH = ("adlif", "cuba_lif", "layers")  # no step of these sets a state, whate
 
 
 def exact(kind, exponents, seconds):
-    """Exponents [D], 1/s, of all directions; the test is skipped if one was lost: -inf has no equal."""
+    """Exponents [D], 1/s, of all directions; the test is skipped where one is -inf, which stays finite here."""
     if kind not in SMOOTH and exponents.min() <= np.log(lyapunov.TINY) / seconds:
         pytest.skip("a step of this neuron sets a state")
     return exponents

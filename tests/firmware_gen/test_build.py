@@ -356,8 +356,11 @@ def test_the_callers_environment_does_not_reach_the_compiler(tmp_path, monkeypat
     (path / "short.c").write_text("#include <stdint.h>\nint main(void) { return INT32_MAX != 0; }\n")
     monkeypatch.setattr(commands, "compile_command", lambda tools, _, *more: command(tools, ["short.c"], *more))
     reference = build(path).image.read_bytes()
+    other = tmp_path / "other"
+    other.mkdir()
+    (other / "stdint.h").write_text("#error of the caller\n")
     for key in ("CFLAGS", "CPATH", "C_INCLUDE_PATH", "GCC_EXEC_PREFIX", "LD_PRELOAD"):
-        monkeypatch.setenv(key, "/nonexistent")
+        monkeypatch.setenv(key, str(other))
     assert build(path).image.read_bytes() == reference
 
 

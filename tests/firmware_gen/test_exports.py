@@ -110,6 +110,9 @@ def test_a_folder_of_another_kind_is_not_replaced(tmp_path):
                 with pytest.raises(ConfigError, match=rf"{there} holds {what}, this is {this}\n.*-o"):
                     write(others(), folder)
         assert before == {p: p.read_bytes() for p in folder.rglob("*") if p.is_file()}
+        (folder / "mine.txt").write_text("")  # nobody is told to remove the folder that has it
+        with pytest.raises(ConfigError, match=r"'mine\.txt', which lnp did not write"):
+            write(kinds["program" if there != "program" else "cmake"][0](), folder)
 
 
 def test_a_library_is_no_program(made, capsys):

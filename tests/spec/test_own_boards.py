@@ -176,6 +176,14 @@ def test_uarts_of_a_chip_are_sections(own, text):
         get(own)
 
 
+def test_a_unit_of_a_chip_without_uarts_is_refused_with_where_they_would_be(own):
+    own("chips/mine.toml", CHIP.partition("[uarts.first]")[0])
+    with pytest.raises(
+        BoardError, match=r"uart.unit is 'first'\n  allowed: none, as .*mine\.toml has no .*\[uarts\.NAME\]"
+    ):
+        get(own)
+
+
 def test_memory_that_overlaps_is_told_as_the_file_writes_it(own):
     own("chips/mine.toml", CHIP.replace("0x2000_0000", "0x1000"))
     with pytest.raises(BoardError, match="ram is '131072 B at 0x1000'"):

@@ -412,7 +412,7 @@ def test_build_with_the_model_prints_its_cost_and_without_it_says_how(at, capsys
     assert main(["build", "fw", "--model", "other.onnx"]) == 2
     assert capsys.readouterr().err.splitlines() == [
         "fw holds another model than other.onnx",
-        "  generate it again: lnp generate other.onnx --board cortex-m4 -o fw",
+        "  generate it again: lnp generate other.onnx --board cortex-m4 --name net -o fw",
     ]
 
 
