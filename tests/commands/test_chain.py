@@ -153,7 +153,6 @@ def test_the_ram_of_a_board_is_told_with_the_stack_and_that_of_this_computer_is_
 
 
 def test_commands_that_come_next_run_where_names_have_blanks(capsys, at):
-    """Those of lnp new and lnp train too, which print theirs alike."""
     assert main(["generate", "m.onnx", "--board", "nucleo-f401re", "-o", "my program", "--boards", "."]) == 0
     said = capsys.readouterr().err.splitlines()[-1].partition("next: ")[2]
     assert shlex.split(said) == ["lnp", "build", "my program", "--model", "m.onnx", "--boards", "."]

@@ -110,6 +110,14 @@ def test_an_uno_that_is_given_more_ram_to_be_measured_has_the_link_of_an_uno():
     assert link.max_payload(tiny_model(), UNO) < link.max_payload(tiny_model(), MEGA)
 
 
+def test_the_self_test_of_an_avr_takes_no_ram_that_single_variables_need():
+    model = tiny_model()
+    state, saved = layout.state_bytes(model), 4 * (model.state_words + 4)
+    least = state + saved + link.ram_bytes(model, UNO) + stack_bytes(model, UNO) + 128
+    for size, room in ((least, (saved,)), (least - 1, ())):
+        assert link.selftest(model, replace(UNO, ram=replace(UNO.ram, size=size))) == room
+
+
 def test_tables_that_no_pointer_of_16_bits_reaches_are_refused():
     large = tiny_model(n=200, density=0.4)
     size = layout.struct_bytes(large)
