@@ -78,6 +78,11 @@ def note(text: str) -> None:
     err.print(Text("\n".join(lines), style="dim"), soft_wrap=True)
 
 
+def command_line(text: str) -> None:
+    """Print a command on standard output: at a terminal broken between words, and one line to copy."""
+    out.print(Text(between_words(text, out.width) if out.is_terminal else text), soft_wrap=True)
+
+
 def say(text: str) -> None:
     """Print sentences: folded between words in a terminal, each on one line in a file or a pipe."""
     out.print(Text(text), soft_wrap=not out.is_terminal)

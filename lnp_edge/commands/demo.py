@@ -21,7 +21,7 @@ from typing import Any
 import numpy as np
 
 from lnp_edge import boards, config
-from lnp_edge.base.console import bars, counted, note, out, print_table, say
+from lnp_edge.base.console import bars, command_line, counted, note, out, print_table, say
 from lnp_edge.base.errors import BoardError
 from lnp_edge.base.files import discard, write_whole
 from lnp_edge.base.install import MCU, command
@@ -117,8 +117,8 @@ def run(args: argparse.Namespace) -> int:
     out.print("Next:", style="bold")
     lnp = command()
     run = shlex.join(["run", f"{args.output}/model.onnx", "--source", f"{args.output}/recording.csv"])
-    out.print(f"  {lnp} {run}", soft_wrap=True, markup=False)
-    out.print(f"  {lnp} new my.toml --data FOLDER      with recordings of your own", soft_wrap=True, markup=False)
+    command_line(f"  {lnp} {run}")
+    command_line(f"  {lnp} new my.toml --data FOLDER      with recordings of your own")
     equal = found["predictions_equal"] == found["windows"] and not any(row.differ for row in measured)
     return 0 if proof[0].report.ok and equal else 1
 

@@ -15,7 +15,7 @@ from contextlib import closing
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from lnp_edge.base.console import note, out
+from lnp_edge.base.console import command_line, note, out
 from lnp_edge.base.errors import ConfigError, LinkError
 from lnp_edge.base.files import read_bounded
 from lnp_edge.commands import _device, _given, _own_boards
@@ -63,7 +63,7 @@ def run(args: argparse.Namespace) -> int:
     model = _model_of(args.model, args.folder, wanted) if args.model else None
     job = prepare(args.folder, args.tool or "", args.port or "", args.loader or "", args.drive or "")
     if args.dry_run:
-        out.print(job.shown, soft_wrap=True, markup=False)
+        command_line(job.shown)
         for line in job.missing:
             note(line)
         return 0
