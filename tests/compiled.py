@@ -78,6 +78,9 @@ def meant(paths: set[Path]) -> list[str]:
     texts = [re.sub(r"^//.*", "", path.read_text(), flags=re.MULTILINE) for path in sorted(paths)]
     constant, found = re.compile(r"^#define (\w+) .*", re.MULTILINE), []
     for text in texts:
+        if "##" in text:  # it may make the name of a constant out of parts
+            found.append(text)
+            continue
         named = words(text)[1].union(*(words(other)[0] for other in texts if other is not text))
         found.append(constant.sub(lambda line, named=named: line[0] if line[1] in named else "", text))
     return found

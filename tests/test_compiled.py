@@ -22,3 +22,12 @@ def test_a_constant_counts_where_another_line_names_it(tmp_path, before, after, 
         (tmp_path / "a.h").write_text(text)
         said.append(meant(included(tmp_path, "main.c")))
     assert (said[0] == said[1]) == same
+
+
+def test_a_constant_whose_name_is_made_of_parts_counts(tmp_path):
+    (tmp_path / "main.c").write_text('#include "a.h"\nint x = SIZE(char);\n')
+    said = []
+    for size in (1, 2):
+        (tmp_path / "a.h").write_text(f"#define SIZE_char {size}\n#define SIZE(type) SIZE_##type\n")
+        said.append(meant(included(tmp_path, "main.c")))
+    assert said[0] != said[1]
