@@ -365,7 +365,7 @@ class Link:
         if not self._bytes and getattr(self.port, "emulated", False):
             return LinkError(
                 f"the program of {self.name} says nothing in {self.deadline:g} s",
-                "try it again, or on another --board; if it is your own, check clock, memory and driver in board.toml",
+                "try again, or another --board; if it is your own, check cpu, clock, memory and driver in board.toml",
             )
         if not self._bytes:
             return LinkError(
