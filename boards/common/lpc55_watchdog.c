@@ -1,6 +1,6 @@
 // Windowed watchdog of the LPC55S6x, without its window, and what started the chip. Addresses and bits are
 // those of NXP's LPC55S69_cm33_core0.svd 1.0: SYSCON, PMC and WWDT. UM11126, the user manual, was not at
-// hand: sections are as Marlin's HAL of the LPC5528 quotes them.
+// hand: sections are as Marlin's HAL of the LPC5528 quotes them, 4.5 and 13.4.13 as Oxide's Hubris does.
 #include "lnp_board.h"
 #include "lnp_config.h"
 
@@ -14,10 +14,10 @@
 #define AOREG1 REGISTER(0x40020084u)
 
 enum {
-    WWDT_CLOCK = 1 << 22,  // of AHBCLKCTRL0
+    WWDT_CLOCK = 1 << 22,  // of AHBCLKCTRL0, 4.5
     FRO_1_MHZ = 1 << 6,    // CLOCK_CTRL
     ENABLE_AND_RESET = 3,  // MOD
-    // AOREG1, 13.4.6
+    // AOREG1, 13.4.6; 13.4.13 in rev 2.4
     POWER = 1 << 4,
     PIN = 1 << 5,
     BROWN_OUT = 1 << 6,

@@ -6,7 +6,7 @@
 
 #define REGISTER(address) (*(volatile uint32_t *)(address))
 
-// RM0368 19.6, RM0041 23.6.
+// RM0368 19.6.1 to 19.6.4, RM0041 23.6.1 to 23.6.4.
 #define USART_SR REGISTER(LNP_UART_BASE + 0x00u)
 #define USART_DR REGISTER(LNP_UART_BASE + 0x04u)
 #define USART_BRR REGISTER(LNP_UART_BASE + 0x08u)
@@ -16,7 +16,7 @@ _Static_assert(LNP_UART_TX_PIN < 16 && LNP_UART_RX_PIN < 16,
                "board.toml: tx_pin and rx_pin are of a port of 16 pins");
 
 #ifdef LNP_UART_AF
-// RM0368 2.3 (memory map), 6.3 (RCC), 3.8 (FLASH).
+// RM0368 2.3 (memory map), 6.3 (RCC), 3.8 (FLASH). RM0090 7.3.1 to 7.3.3, 7.3.10, 7.3.21, 3.5.1.
 #define RCC_CR REGISTER(0x40023800u)
 #define RCC_PLLCFGR REGISTER(0x40023804u)
 #define RCC_CFGR REGISTER(0x40023808u)
@@ -59,7 +59,7 @@ static int wait_for(volatile uint32_t *address, uint32_t mask, uint32_t wanted)
 // start.
 static uint32_t start_clock(void)
 {
-    // RM0368 table 6 (2.7 to 3.6 V): one wait state per 30 MHz; caches and prefetch on.
+    // RM0368 table 6, RM0090 table 11 (2.7 to 3.6 V): one wait state per 30 MHz; caches and prefetch on.
     FLASH_ACR = ((LNP_CLOCK_HZ - 1u) / 30000000u) | 1u << 8 | 1u << 9 | 1u << 10;
     RCC_PLLCFGR = 16u | 336u << 6 | (PLL_DIVIDER / 2u - 1u) << 16 | 7u << 24;
     RCC_CR |= 1u << 24;
@@ -95,8 +95,8 @@ static void set_pins(void)
     set_alternate(LNP_UART_RX_PIN);
 }
 
-// RM0368 6.3, RCC_CSR: several flags may be set, for a reset also pulls the pin, and a power-on is a
-// brown-out too.
+// RM0368 6.3, RM0090 7.3.21, RCC_CSR: several flags may be set, for a reset also pulls the pin, and a
+// power-on is a brown-out too.
 uint16_t lnp_board_cause(void)
 {
     const uint32_t flags = RCC_CSR;
@@ -117,7 +117,7 @@ uint16_t lnp_board_cause(void)
 }
 
 #else
-// RM0041 6.3 (RCC), 7.2 (GPIO).
+// RM0041 6.3.7 (RCC), 7.2.1, 7.2.2 (GPIO).
 #define RCC_APB2ENR REGISTER(0x40021018u)
 #define GPIO_CR(pin) REGISTER(LNP_UART_GPIO + 4u * ((pin) / 8u))
 

@@ -1,5 +1,6 @@
 // USART of STM32 families whose USART has ISR, RDR and TDR, at the clock that the chip has after reset: no
-// PLL and no wait states to set. RM0351 (L4), RM0444 (G0) and RM0433 (H7) agree on every register used here.
+// PLL and no wait states to set (RM0351 3.3.3, RM0444 3.3.4). RM0351 (L4), RM0444 (G0) and RM0433 (H7) agree
+// on every register used here.
 #include "lnp_board.h"
 #include "lnp_config.h"
 

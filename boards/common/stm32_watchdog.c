@@ -5,7 +5,7 @@
 
 #define REGISTER(address) (*(volatile uint32_t *)(address))
 
-// RM0368 15.4 (IWDG), 23.16 (DBGMCU).
+// RM0368 15.4 (IWDG), 23.16 (DBGMCU). RM0090 21.4, 38.16.4.
 #define KR REGISTER(0x40003000u)
 #define PR REGISTER(0x40003004u)
 #define RLR REGISTER(0x40003008u)
@@ -17,8 +17,8 @@ enum {
     UNLOCK = 0x5555,
     START = 0xCCCC,
     BY_64 = 4,
-    LSI_HZ = 32000,  // DS10086, low-speed internal oscillator: 17 to 47 kHz; the period is 0.7 to 1.9 times
-                     // as long
+    LSI_HZ = 32000,  // DS10086, low-speed internal oscillator, DS8626 table 35: 17 to 47 kHz; the period is
+                     // 0.7 to 1.9 times as long
     PATIENCE = 100000,
 };
 

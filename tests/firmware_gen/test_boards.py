@@ -141,7 +141,7 @@ def test_the_boot_rom_of_the_pico_2_knows_our_image_and_its_vectors(tmp_path):
 
 
 def test_the_image_type_of_an_lpc55_is_a_plain_image(tmp_path):
-    """UM11126, boot ROM: the word at 0x24 of an image, which is a reserved vector."""
+    """UM11126, table 177: the word at 0x24 of an image, which is a reserved vector."""
     need_for("lpc55s69-evk")
     flash = elf.flash_bytes(driver_of(boards.get("lpc55s69-evk"), tmp_path), 0)
     vectors = struct.unpack("<16I", flash[:64])

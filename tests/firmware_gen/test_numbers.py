@@ -40,6 +40,17 @@ class Svd:
         bits = {one.findtext("name"): int(one.findtext("bitOffset"), 0) for one in found.iter("field")}
         return self.base(name) + int(found.findtext("addressOffset"), 0), bits[field]
 
+    def value(self, name, register, field, wording):
+        """What selects something in a field, in its place, by its name or the beginning of its description."""
+        found = next(one for one in self.peripherals[name].iter("register") if one.findtext("name") == register)
+        wide = next(one for one in found.iter("field") if one.findtext("name") == field)
+        (value,) = (
+            int(one.findtext("value"), 0)
+            for one in wide.iter("enumeratedValue")
+            if one.findtext("name") == wording or one.findtext("description").startswith(wording)
+        )
+        return value << int(wide.findtext("bitOffset"), 0)
+
     def registers(self, *names):
         """The address of each register of some peripherals, [0] of an array's first, and what it resets to."""
         found = {}
@@ -89,6 +100,19 @@ def test_the_registers_of_the_lpc55s69_are_those_of_nxp():
         known["DIEID"][0],
         known["DIEID"][1] & board.identity.mask,
     )
+
+
+def test_the_values_that_the_driver_of_the_lpc55s69_selects_are_those_of_nxp():
+    """Of fields wider than a bit; the main clock is the same after reset."""
+    svd, text = Svd(LPC55), (COMMON / "lpc55_usart.c").read_text()
+    selects = """FRO_12_MHZ SYSCON MAINCLKSELA SEL FRO 12 MHz, FLEXCOMM_FRO_12_MHZ SYSCON FCCLKSEL0 SEL FRO 12 MHz,
+     USART FLEXCOMM0 PSELID PERSEL USART, PULL_UP IOCON PIO0_0 MODE PULL_UP, EIGHT_BITS USART0 CFG DATALEN BIT_8,
+     ON USART0 CFG ENABLE ENABLED"""
+    found = {name: svd.value(*place) for name, *place in (one.split(maxsplit=4) for one in selects.split(","))}
+    found["EIGHT_BITS_ON"] = found.pop("EIGHT_BITS") | found.pop("ON")
+    used = {name: re.search(rf"\b{name} = (\d+)(?: << (\d+))?(?: \| (\d+))?,", text).groups("0") for name in found}
+    assert {name: int(low) << int(by) | int(more) for name, (low, by, more) in used.items()} == found
+    assert svd.registers("SYSCON")["MAINCLKSELA"][1] == found["FRO_12_MHZ"]
 
 
 @pytest.mark.parametrize(("driver", "file", "those"), [
