@@ -29,7 +29,7 @@ static void use_our_vectors(void)
 #endif
 }
 
-// The loops by hand of lnp_helium.h need coprocessors 10 and 11. DDI 0553 D1.2.24: CPACR.
+// The loops by hand of lnp_helium.h need coprocessors 10 and 11. DDI 0553 D1.2.14: CPACR.
 static void enable_helium(void)
 {
 #if defined(LNP_HELIUM)
@@ -41,8 +41,10 @@ static void enable_helium(void)
 static void start_cycle_counter(void)
 {
 #if !defined(__ARM_ARCH_6M__)
-    // DDI 0403 C1.6.5, C1.8.7: enable trace, count from 0. A missing counter reads as 0.
+    // DDI 0403 C1.6.5, C1.8.7: enable trace, count from 0. A missing counter reads as 0. That of a Cortex-M7 is
+    // locked until LAR (Arm's core_cm7.h) has the key (Zephyr's timing.c); other cores ignore it.
     *(volatile uint32_t *)0xE000EDFCu |= 1u << 24;
+    *(volatile uint32_t *)0xE0001FB0u = 0xC5ACCE55u;
     *(volatile uint32_t *)0xE0001004u = 0;
     *(volatile uint32_t *)0xE0001000u |= 1u;
 #endif

@@ -6,7 +6,7 @@ import struct
 
 import pytest
 from conftest import need, need_for, of_boards
-from driver_core import driver_of
+from driver_core import Core, driver_of
 from elftools.elf.elffile import ELFFile
 from tiny import tiny_model, tiny_stack
 
@@ -105,6 +105,24 @@ def test_the_boot_block_of_the_pico_sets_up_its_flash_and_begins_our_program(tmp
     # 4.10.13: off; clock / 4; 32 bits after instruction and address; command 03, 8 bits, 24 of address; one word; on.
     expected = [(0x08, 0), (0x14, 4), (0x00, 31 << 16 | 3 << 8), (0xF4, 0x03000218), (0x04, 0), (0x08, 1)]
     assert written == expected
+
+
+def test_the_cycle_counter_of_a_cortex_m7_is_unlocked_before_it_is_started(tmp_path):
+    """After a reset without a debugger it ignores all writes until LAR has the key."""
+    board = boards.get("nucleo-h743zi")
+    need_for(board.name)
+    need("unicorn")
+    core = Core(board, driver_of(board, tmp_path))
+    counter = {0xE000_1000: 0, 0xE000_1004: 1, 0xE000_1FB0: 0}  # CTRL, CYCCNT, LAR
+
+    def written(uc, access, at, size, value, data):
+        if at == 0xE000_1FB0 or counter[0xE000_1FB0] == 0xC5AC_CE55:
+            counter[at] = value
+
+    core.uc.hook_add(core.unicorn.UC_HOOK_MEM_WRITE, written, begin=0xE000_1000, end=0xE000_1FFF)
+    core.uc.reg_write(core.named(core.family.sp), core.stack)
+    core.uc.emu_start(core.symbols["Reset_Handler"] | 1, core.symbols["main"] & ~1, count=100_000)
+    assert counter == {0xE000_1000: 1, 0xE000_1004: 0, 0xE000_1FB0: 0xC5AC_CE55}
 
 
 def blocks_of(flash):
