@@ -94,6 +94,9 @@ def compiler(toolchain: str, family: str = ARM) -> tuple[str, ...]:
     if toolchain == "gcc":
         name = commands.COMPILERS[family]
         found = _on_path((name,))
+    elif toolchain == "clang":
+        clang, linker = commands.LLVM
+        name, found = clang, _on_path((linker,)) and _on_path((clang,))
     elif toolchain == "zig":
         name, found = "ziglang", _zig()
     else:

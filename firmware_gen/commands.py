@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from lnp_edge.base.errors import BoardError
-from lnp_edge.spec.board import ARM, AVR, RISCV, Board
+from lnp_edge.spec.board import ARM, ARMV6M, AVR, RISCV, Board
 
 WARNINGS = ("-Wall", "-Wextra", "-Wconversion", "-Wshadow", "-Werror")
 SANITIZE = ("-fsanitize=address,undefined", "-fno-sanitize-recover=all", "-g")
@@ -20,10 +20,15 @@ KEEP_NULL = "-fno-delete-null-pointer-checks"
 BARE = ("-g", "-ffreestanding", "-ffunction-sections", "-fdata-sections")
 HELIUM = ("-DLNP_HELIUM",)  # csrc/lnp_helium.h; boards/common/cortex_m.c enables it
 COMPILERS = {ARM: "arm-none-eabi-gcc", RISCV: "riscv64-unknown-elf-gcc", AVR: "avr-gcc", "": "cc"}
+TARGETS = {  # of LLVM's own clang
+    ARM: ("--target=thumb-none-eabi", "-mfloat-abi=soft"),
+    RISCV: ("--target=riscv32-unknown-elf", "-mabi=ilp32"),
+}
 ZIG_TARGETS = {
     ARM: ("-target", "thumb-freestanding-eabi"),
     RISCV: ("-target", "riscv32-freestanding-none", "-mabi=ilp32"),
 }
+LLVM = ("clang", "ld.lld")  # two packages of Debian
 ZIG_CPUS = {
     # The firmware has no floats: without an FPU there are no FPU registers to save or to enable.
     "cortex-m4": "cortex_m4-vfp4d16sp",
@@ -47,13 +52,14 @@ class Toolchain:
     libs: tuple[str, ...]
 
 
-def names(board: Board) -> tuple[str, ...]:
-    """The toolchains that can build for a board, its default first."""
+def names(board: Board, floats: bool = False) -> tuple[str, ...]:
+    """The toolchains that can build for a board, its default first. floats : see toolchain()"""
     if board.cpu == "host":
         return ("host",)
     if board.family == AVR:
         return ("gcc",)  # zig has no headers and no start-up for it
-    return (board.toolchain, *(t for t in ("gcc", "zig") if t != board.toolchain))
+    known = dict.fromkeys((board.toolchain, "gcc", "zig", "clang"))
+    return tuple(name for name in known if name != "clang" or not floats)  # no library of floats comes with it
 
 
 def toolchain(board: Board, name: str = "", floats: bool = False) -> Toolchain:
@@ -62,7 +68,7 @@ def toolchain(board: Board, name: str = "", floats: bool = False) -> Toolchain:
     floats : link what a core without floating point computes it with
     """
     name = name or board.toolchain
-    known = names(board)
+    known = names(board, floats)
     if name not in known:
         raise BoardError(f"{board.name} is not built with {name[:20]!r}", f"available: {', '.join(known)}")
     cc = COMPILERS[board.family]
@@ -81,7 +87,14 @@ def toolchain(board: Board, name: str = "", floats: bool = False) -> Toolchain:
         # Without this flag gcc turns the loop inside memset into a call to memset.
         libc = "-fno-tree-loop-distribute-patterns"
         return Toolchain((cc,), "-O3", (*cpu, libc, *helium, *BARE), (*LINK_BARE, "-lgcc"))
-    # zig's cc enables UBSan by default; -fno-builtin keeps memset from calling itself.
+    # -fno-builtin keeps memset from calling itself.
+    if name == "clang":
+        core = f"-mcpu={board.cpu}" if board.family == ARM else f"-march={board.cpu}"
+        # What gcc takes for granted, and loops in assembly need.
+        unaligned = ("-munaligned-access",) if board.family == ARM and board.cpu not in ARMV6M else ()
+        flags = (*TARGETS[board.family], core, *unaligned, "-fno-builtin", "-fomit-frame-pointer", *helium)
+        return Toolchain(LLVM[:1], "-O2", (*flags, *BARE), (f"-fuse-ld={LLVM[1].removeprefix('ld.')}", *LINK_BARE))
+    # zig's cc enables UBSan by default.
     core = f"-mcpu={ZIG_CPUS.get(board.cpu, board.cpu.replace('-', '_'))}"
     flags = (*ZIG_TARGETS[board.family], core, "-fno-builtin", "-fno-sanitize=all", "-fomit-frame-pointer", *helium)
     # Zig builds that library at its first use, in some seconds.
@@ -116,20 +129,39 @@ def running(board: Board, name: str, folder: str, own: Sequence[str] = ()) -> tu
     return shlex.join(["lnp", "flash", folder, *own]), f"then send rows of counts to its UART at {board.baud} baud"
 
 
+def is_there(board: Board, name: str) -> str:
+    """A command of the shell that says nothing, and succeeds where a toolchain is installed."""
+    if name == "zig":
+        return "python3 -c 'import ziglang' 2> /dev/null"
+    programs = LLVM if name == "clang" else (COMPILERS[board.family],)
+    return " && ".join(f"command -v {program} > /dev/null" for program in programs)
+
+
 def makefile(board: Board, name: str, sources: list[str], headers: list[str], floats: bool = False) -> str:
     """The Makefile: the same commands for `make`, which needs no Python. floats : see toolchain()"""
-    own, *others = names(board)
+    own, *others = known = names(board, floats)
+    first = [f"TOOLCHAIN = {own}"]
+    if others:  # where make is called, the default may be missing, as zig is outside of a virtual environment
+        tests = "; ".join(f"{is_there(board, each)} && echo {each}" for each in known)
+        tests += "; true"  # make ignores what a shell said that ends in 127, as dash does where no program is found
+        first = [
+            "ifneq ($(origin TOOLCHAIN),command line)",
+            "# The first that is installed.",
+            f"TOOLCHAIN := $(firstword $(shell {tests}) {own})",
+            "endif",
+            "",
+        ]
     lines = [
         f"# Generated for {board.name}. `make` builds {output(name, own)}; any variable can be set:",
         *(f"#     make TOOLCHAIN={other}" for other in others),
         "#     make -B CC=another-compiler OPTIMIZE=-Os      (-B: rebuild everything)",
         "",
-        f"TOOLCHAIN = {own}",
+        *first,
         f"SOURCES = {' '.join(sources)}",
         f"HEADERS = {' '.join(headers)}",
         "",
     ]
-    for each in (own, *others):
+    for each in known:
         tools = toolchain(board, each, floats)
         lines += [
             f"ifeq ($(TOOLCHAIN),{each})",
@@ -141,8 +173,8 @@ def makefile(board: Board, name: str, sources: list[str], headers: list[str], fl
             "",
         ]
     lines += [
-        f"ifeq ($(filter $(TOOLCHAIN),{' '.join((own, *others))}),)",
-        f"$(error TOOLCHAIN is '$(TOOLCHAIN)': choose {' or '.join((own, *others))})",
+        f"ifeq ($(filter $(TOOLCHAIN),{' '.join(known)}),)",
+        f"$(error TOOLCHAIN is '$(TOOLCHAIN)': choose {' or '.join(known)})",
         "endif",
         "",
     ]

@@ -41,7 +41,12 @@ def generate(
     found = _files(model, board, name, app, selftest)
     if name != PLAIN and (word := _taken(model, board, name, app)):
         raise is_taken(name, word)
-    return folder.program(name, board, found, floats=app and bool(model.forecast or model.quantities or model.missing))
+    return folder.program(name, board, found, _floats(model, app))
+
+
+def _floats(model: QuantizedModel, app: bool) -> bool:
+    """Whether a program may compute in floating point: the user's, with forecasts and physical values."""
+    return app and bool(model.forecast or model.quantities or model.missing)
 
 
 def check_name(name: str) -> None:
@@ -175,12 +180,13 @@ def _check_fits(model: QuantizedModel, board: Board, app: bool) -> None:
 
 
 def _readme(model: QuantizedModel, board: Board, name: str, app: bool) -> str:
-    own, *others = commands.names(board)
+    own, *others = known = commands.names(board, _floats(model, app))
     files = network.files(model, name)
     copied = [*files, *(shared := network.shared(files))]
     copy = f"Copy {', '.join(f'`{path}`' for path in copied[:-1])} and `{copied[-1]}`."
     needs = "They need only a C11 compiler: no heap, no library, and floating point only where you use physical values."
     needs += " Compile them with -std=gnu11: with -std=c11 the tables are in RAM." * (board.family == AVR)
+    first = f"`make` takes the first of {', '.join(known)} that is installed; each builds into a folder of its own."
     several = f"Several models in one program share the last {len(shared)}."
     return Template((CSRC / "README.md.in").read_text("utf-8")).substitute(
         name=name,
@@ -196,6 +202,7 @@ def _readme(model: QuantizedModel, board: Board, name: str, app: bool) -> str:
         driver=board.uart,
         copied=textwrap.fill(f"{copy} {needs} {several}", 100, break_on_hyphens=False),
         others="".join(f"make TOOLCHAIN={other}\n" for other in others),
+        first=f"\n{first}\n" * bool(others),
         **(_of_app(model, board, name) if app else _of_server(model, board)),
         **example(model, name),
     )

@@ -123,18 +123,21 @@ EVERYDAY = {"host", "cortex-m0", "cortex-m4", "mps2-an386", "netduinoplus2", "nu
 
 
 def of_boards(cases):
-    """Parameters of a test: cases whose first value is a board's name, which may be the whole case."""
+    """Parameters of a test: cases whose first value is a board's name, which may be the whole case.
+
+    Slow ones are those of all boards but a few, and of the compiler that ./run installs for slow ones alone.
+    """
     marked = ((case if isinstance(case, tuple) else (case,)) for case in cases)
-    return [pytest.param(*c, marks=() if c[0] in EVERYDAY else pytest.mark.slow) for c in marked]
+    return [pytest.param(*c, marks=() if c[0] in EVERYDAY and "clang" not in c else pytest.mark.slow) for c in marked]
 
 
 def need_for(name: str, toolchain: str = "", start: bool = True) -> None:
     """need() of whatever builds firmware for a board and, unless told otherwise, starts it."""
     board = boards.get(name)
-    compiler = "ziglang" if (toolchain or board.toolchain) == "zig" else commands.COMPILERS[board.family]
+    compilers = {"zig": ("ziglang",), "clang": commands.LLVM}.get(toolchain or board.toolchain)
     starts = {name: (name, "elftools") for name in ("unicorn", "rp2040py", "simavr")}
     starts["qemu"] = board.qemu[:1] if board.start == "qemu" else ()
-    need(compiler, *(starts.get(board.start, ()) if start else ()))
+    need(*(compilers or [commands.COMPILERS[board.family]]), *(starts.get(board.start, ()) if start else ()))
 
 
 @pytest.fixture

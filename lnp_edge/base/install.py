@@ -33,6 +33,8 @@ INSTALL = {
     "qemu-system-arm": "sudo apt-get install qemu-system-arm",
     "riscv64-unknown-elf-gcc": "sudo apt-get install gcc-riscv64-unknown-elf",
     "qemu-system-riscv32": "sudo apt-get install qemu-system-misc",
+    "clang": "sudo apt-get install clang lld",
+    "ld.lld": "sudo apt-get install lld",
     "avr-gcc": "sudo apt-get install gcc-avr avr-libc",
     "simavr": "sudo apt-get install simavr",
     "ziglang": MCU,

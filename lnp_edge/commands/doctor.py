@@ -14,13 +14,14 @@ from lnp_edge import boards
 from lnp_edge.base.console import described, mark, print_trimmed
 from lnp_edge.base.install import INSTALL
 from lnp_edge.commands import _own_boards
-from lnp_edge.firmware_gen.commands import COMPILERS
+from lnp_edge.firmware_gen.commands import COMPILERS, LLVM
 from lnp_edge.spec.board import ARM, AVR, RISCV, Board
 
 HELP = "list installed and missing tools, and how to install them"
 EXAMPLE = "  lnp doctor"
 
 TITLES = {ARM: "Arm", RISCV: "RISC-V", AVR: "AVR"}
+OTHERS = {LLVM[0]: "another compiler for Arm and RISC-V: LLVM's own", LLVM[1]: "the linker of clang"}
 MOST_FOUND = 28  # characters of a path; a longer one is in --json
 PACKAGES = {
     "ziglang": "compiler for every board, no root",
@@ -41,7 +42,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     known = [boards.get(name) for name in boards.names()]
-    rows = [_row(name, shutil.which(name), use) for name, use in programs(known).items()]
+    rows = [_row(name, shutil.which(name), use) for name, use in (programs(known) | OTHERS).items()]
     emulated = ", ".join(b.name for b in known if b.start == "unicorn")
     picos = ", ".join(b.name for b in known if b.start == "rp2040py")
     packages = PACKAGES | {"unicorn": f"emulator of {emulated}, no root", "rp2040py": f"emulator of {picos}, no root"}

@@ -19,7 +19,7 @@ import numpy as np
 import pytest
 from conftest import need, need_for, of_boards
 from elftools.elf.elffile import ELFFile
-from tiny import ALL, FRONTS, MODELS, oracle, tiny_counts, tiny_model, tiny_stack
+from tiny import ALL, FRONTS, MODELS, oracle, tiny_counts, tiny_loop, tiny_model, tiny_stack
 
 from lnp_edge import boards
 from lnp_edge.base.errors import BoardError, ConfigError, DoesNotFit
@@ -276,6 +276,42 @@ def test_make_runs_the_same_command(tmp_path):
             sources = sorted(p.name for p in path.glob("*.c"))
             expected = commands.compile_command(tools, sources, commands.output("net", toolchain))
             assert done.stdout.splitlines()[-1].split() == expected
+
+
+@pytest.mark.parametrize(
+    ("name", "there", "taken"),
+    [
+        ("cortex-m4", ("python3", "arm-none-eabi-gcc", "clang", "ld.lld"), "python3 -m ziglang cc"),
+        ("cortex-m4", ("arm-none-eabi-gcc", "clang", "ld.lld"), "arm-none-eabi-gcc"),
+        ("cortex-m4", ("clang", "ld.lld"), "clang"),
+        ("cortex-m4", ("clang",), "python3 -m ziglang cc"),
+        ("mps2-an386", ("python3", "clang", "ld.lld"), "python3 -m ziglang cc"),
+        ("rv32imac", ("riscv64-unknown-elf-gcc",), "riscv64-unknown-elf-gcc"),
+        ("arduino-uno", (), "avr-gcc"),
+    ],
+)
+def test_make_takes_the_first_compiler_that_is_installed(tmp_path, name, there, taken):
+    """A python3 that has no ziglang, as outside of a virtual environment, is no compiler."""
+    need("make")
+    path = folder_for(tiny_model(), boards.get(name), tmp_path / "fw")
+    programs = tmp_path / "bin"
+    programs.mkdir()
+    for program in {*there, "python3"}:
+        (programs / program).write_text(f"#!/bin/sh\nexit {int(program not in there)}\n")
+        (programs / program).chmod(0o755)
+    command = [shutil.which("make"), "-n"]
+    done = subprocess.run(command, cwd=path, env={"PATH": str(programs)}, capture_output=True, text=True, check=True)
+    assert done.stdout.splitlines()[-1].startswith(f"{taken} -std=c11 ") and not done.stderr
+
+
+def test_clang_builds_no_program_that_needs_floating_point(tmp_path):
+    """No library that computes it comes with clang."""
+    board = boards.get("nucleo-f401re")
+    write(generate(tiny_loop(), board, app=True), tmp_path)
+    assert "clang" not in (tmp_path / "Makefile").read_text() + (tmp_path / "README.md").read_text()
+    with pytest.raises(BoardError, match="not built with 'clang'") as e:
+        build(tmp_path, "clang")
+    assert e.value.try_next == "available: gcc, zig"
 
 
 @pytest.mark.parametrize("name", ["host", "mps2-an386"])
