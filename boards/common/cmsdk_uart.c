@@ -1,5 +1,5 @@
 // Arm CMSDK APB UART; polled unless board.toml has [uart] irq, of receiving or combined. DDI 0479 (Cortex-M
-// System Design Kit) 4.3.
+// System Design Kit) 4.3.1.
 #include "lnp_board.h"
 #include "lnp_config.h"
 
@@ -15,7 +15,6 @@ enum { RX_INTERRUPT = 8, RX_CAME = 2 };
 enum { RX_INTERRUPT = 0 };
 #endif
 
-// Table 4-8.
 enum {
     TX_FULL = 1,
     RX_FULL = 2,
@@ -34,7 +33,7 @@ void lnp_board_init(void)
     }
 }
 
-// Table 4-8: no flag tells when a byte has left. Once the second zero has been taken, all before them has.
+// No flag tells when a byte has left. Once the second zero has been taken, all before them has.
 uint32_t lnp_board_baud(uint32_t baud, bool change)
 {
     static const uint8_t zeros[2];

@@ -1,5 +1,5 @@
-// Arm CMSDK APB watchdog. DDI 0479 (Cortex-M System Design Kit) 4.5. Its first time-out is an NMI, its second
-// a reset.
+// Arm CMSDK APB watchdog, on the clock of the core. DDI 0479 (Cortex-M System Design Kit) 4.5, tables 4-17
+// (registers) and 4-18 (CONTROL). Its first time-out is an NMI, its second a reset.
 #include "lnp_board.h"
 #include "lnp_config.h"
 
@@ -15,7 +15,7 @@ enum { INTERRUPT = 1, RESET = 2 };
 #define UNLOCK 0x1ACCE551u
 #define BARKED 0x6B726162u
 
-_Static_assert((uint64_t)LNP_WATCHDOG_HZ *LNP_WATCHDOG_MS / 2000u <= UINT32_MAX,
+_Static_assert((uint64_t)LNP_CLOCK_HZ *LNP_WATCHDOG_MS / 2000u <= UINT32_MAX,
                "board.toml: watchdog.ms is beyond the counter");
 
 static uint32_t barked __attribute__((section(".noinit")));  // kept over the reset that follows
@@ -25,7 +25,7 @@ void NMI_Handler(void);
 void lnp_board_watch(void)
 {
     LOCK = UNLOCK;
-    LOAD = (uint32_t)((uint64_t)LNP_WATCHDOG_HZ * LNP_WATCHDOG_MS / 2000u);
+    LOAD = (uint32_t)((uint64_t)LNP_CLOCK_HZ * LNP_WATCHDOG_MS / 2000u);
     CONTROL = INTERRUPT | RESET;
     LOCK = 0;
 }

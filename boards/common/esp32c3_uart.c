@@ -1,10 +1,8 @@
 // UART0 of the ESP32-C3 at GPIO21 and GPIO20, where the boot ROM has it too, polled, the clock, the
 // watchdogs and the cycle counter. ESP32-C3 Technical Reference Manual v1.3: 1.4 (CSRs), 3.3.5.1 (addresses),
-// 6.2.4.1 (clock), 11.4 (main watchdog), 12 (watchdogs), 16.4 (system), 26.6 (UART). Of low-power management,
-// whose section 9.7 was not read, registers are those of esptool 5.6.0, targets/esp32c3.py. Bits that the
-// manual has in pictures: those of MAIN_WATCHDOG are in its source,
-// github.com/espressif/esp-technical-reference-manual-latex, 12-TIMG-reg__EN.tex; those of RESETS are
-// ESP-IDF's, components/soc/esp32c3/include/soc/system_reg.h.
+// 6.2.4.1 (clock), 9.7 (low-power management), 11.4 (main watchdog), 12 (watchdogs), 16.4 (system), 26.6
+// (UART). Section 9.7, and bits that the manual has in pictures, are from its source,
+// github.com/espressif/esp-technical-reference-manual-latex: 12-TIMG, 18-SYSREG and 22-LOWPOWM.
 #include "lnp_board.h"
 #include "lnp_config.h"
 

@@ -1,6 +1,6 @@
 // UART0 of Nordic's nRF51 and nRF52, without DMA, and the crystal that its baud rate needs. nRF51 reference
-// manual v3.0, chapter CLOCK, 14.2 (GPIO), 29.10 (UART); nRF52840 product specification v1.1, 5.4 (CLOCK),
-// 6.9 (GPIO), 6.33 (UART).
+// manual v3.0, 13 (CLOCK), 14.2 (GPIO), 29.10 (UART); nRF52840 product specification v1.1, 5.4 (CLOCK), 6.9
+// (GPIO), 6.33 (UART).
 #include "lnp_board.h"
 #include "lnp_config.h"
 

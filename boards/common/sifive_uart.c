@@ -1,22 +1,22 @@
 // UART0 of a SiFive FE310, polled, and the core at the 16 MHz of the board's crystal. Its FIFO keeps 8 bytes,
-// and [uart] pins is a mask. FE310-G000 manual v3p1, chapters Clock Generation, 17 (GPIO) and UART. The
-// manual of the FE310-G002 v1p0, which has the same registers, as SweetAda quotes it: 6.2 (PRCI), 17
-// (GPIO), 18.4 to 18.9 (UART).
+// and [uart] pins is a mask. FE310-G000 manual v3p1, chapters Clock Generation, 17 (GPIO) and UART, which is
+// 19 in v2p3. Sections beside the registers are those of the FE310-G002's manual v1p0, which has the same, as
+// SweetAda quotes it.
 #include "lnp_board.h"
 #include "lnp_config.h"
 
 #define REGISTER(address) (*(volatile uint32_t *)(address))
-#define TX_DATA REGISTER(LNP_UART_BASE + 0x00u)
-#define RX_DATA REGISTER(LNP_UART_BASE + 0x04u)
-#define TX_CONTROL REGISTER(LNP_UART_BASE + 0x08u)
-#define RX_CONTROL REGISTER(LNP_UART_BASE + 0x0Cu)
-#define DIVIDER REGISTER(LNP_UART_BASE + 0x18u)
-#define PIN_HARDWARE REGISTER(LNP_UART_GPIO + 0x38u)  // iof_en: a pin belongs to hardware
-#define PIN_SECOND REGISTER(LNP_UART_GPIO + 0x3Cu)    // iof_sel: to which of two
-#define RING_OSCILLATOR REGISTER(LNP_UART_PRCI + 0x00u)
-#define CRYSTAL REGISTER(LNP_UART_PRCI + 0x04u)
-#define PLL REGISTER(LNP_UART_PRCI + 0x08u)
-#define PLL_OUT REGISTER(LNP_UART_PRCI + 0x0Cu)
+#define TX_DATA REGISTER(LNP_UART_BASE + 0x00u)          // 18.4
+#define RX_DATA REGISTER(LNP_UART_BASE + 0x04u)          // 18.5
+#define TX_CONTROL REGISTER(LNP_UART_BASE + 0x08u)       // 18.6
+#define RX_CONTROL REGISTER(LNP_UART_BASE + 0x0Cu)       // 18.7
+#define DIVIDER REGISTER(LNP_UART_BASE + 0x18u)          // 18.9
+#define PIN_HARDWARE REGISTER(LNP_UART_GPIO + 0x38u)     // 17: iof_en, a pin belongs to hardware
+#define PIN_SECOND REGISTER(LNP_UART_GPIO + 0x3Cu)       // 17: iof_sel, to which of two
+#define RING_OSCILLATOR REGISTER(LNP_UART_PRCI + 0x00u)  // 6.3
+#define CRYSTAL REGISTER(LNP_UART_PRCI + 0x04u)          // 6.4
+#define PLL REGISTER(LNP_UART_PRCI + 0x08u)              // 6.5
+#define PLL_OUT REGISTER(LNP_UART_PRCI + 0x0Cu)          // 6.6
 
 #define CRYSTAL_HZ 16000000u
 _Static_assert(LNP_CLOCK_HZ == CRYSTAL_HZ, "board.toml: this driver needs a clock_hz of 16 MHz");

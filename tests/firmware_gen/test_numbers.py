@@ -83,8 +83,8 @@ def defined(file, board):
 
 def pins_of(board):
     """What board.toml, or the file of its chip, says of its pins."""
-    path = f"chips/{board.chip}.toml" if board.chip else f"{board.name}/board.toml"
-    return tomllib.loads((BOARDS / path).read_text())["pins"]
+    said = tomllib.loads((BOARDS / board.name / "board.toml").read_text())
+    return said.get("pins") or tomllib.loads((BOARDS / "chips" / f"{board.chip}.toml").read_text())["pins"]
 
 
 def test_the_registers_of_the_lpc55s69_are_those_of_nxp():
@@ -277,6 +277,7 @@ CHIPS = {  # board: where modm has its chip, its UART and the port of its pins
     "stm32vldiscovery": ("stm32/stm32f1-00-4_6_8_b", "stm32f100rbt6", "USART1", "a"),
     "rpi-pico": ("rp/rp2040", "rp2040", "UART0", "bank0"),
     "microbit": ("nrf/nrf51422_801_802_822_824", "nrf51822-xxaa", "UART0", "0"),
+    "microbit-v2": ("nrf/nrf52832_833", "nrf52833-qiaa", "UART0", "0"),
     "nrf52840-dk": ("nrf/nrf52820_840", "nrf52840-qiaa", "UART0", "0"),
 }
 UNUSED = {"nucleo-g071rb": 4096, "rpi-pico": 8192}  # bytes: one for parity of eight, and two small banks
@@ -346,6 +347,13 @@ def test_the_number_of_a_chip_is_that_of_labwired(name, chip):
     identity, found = boards.get(name).identity, units_of(chip)["dbgmcu"]
     assert identity.address == found["base_address"]
     assert identity.value == int(str(found["config"]["idcode"]), 0) & identity.mask
+
+
+@pytest.mark.parametrize("name", ["arduino-nano-33-ble", "microbit-v2", "nrf52840-dk"])
+def test_the_pins_of_an_nrf52_are_those_of_labwired(name):
+    board = boards.get(name)
+    second = units_of(f"nrf{board.identity.value:x}")["gpio1"]  # the first port has all of 32
+    assert pins_of(board) == 32 + second["config"]["num_pins"]
 
 
 @pytest.mark.parametrize(("name", "chip", "family", "those"), [
