@@ -5,6 +5,7 @@ drivers; boards/flashers the tools that flash real boards. A folder of a user's 
 `--boards DIR` and the variable LNP_BOARDS add it.
 """
 
+import codecs
 import os
 import re
 from collections.abc import Iterable, Iterator
@@ -108,7 +109,7 @@ def _check_keys(b: board.Board, kind: str, other: str, name: str, values: Iterab
 
 def text(path: Path) -> str:
     """The text of a file of C. A user's own may be anything."""
-    data = read_bounded(path, MAX_BYTES, BoardError, "write a driver of C there")
+    data = read_bounded(path, MAX_BYTES, BoardError, "write a driver of C there").removeprefix(codecs.BOM_UTF8)
     if not data.isascii():
         raise BoardError(f"{path} is not ASCII", "write C in ASCII: the generated folder is")
     return data.decode()

@@ -1,5 +1,6 @@
 """A configuration is right or refused with the key and what it may be."""
 
+import codecs
 import json
 import re
 from dataclasses import replace
@@ -131,6 +132,12 @@ def test_a_value_of_wrong_type_or_range_is_refused_with_its_key(tmp_path, text, 
 )
 def test_a_file_that_is_no_toml_or_abuses_it_is_refused(tmp_path, text):
     refusal(tmp_path, text)
+
+
+def test_a_file_as_windows_saves_it_is_read_or_its_encoding_named(tmp_path):
+    assert load(tmp_path, codecs.BOM_UTF8 + b"seed = 3\r\n").seed == 3
+    assert "byte 0 of it is not UTF-8" in refusal(tmp_path, "seed = 3\r\n".encode("utf-16")).what
+    assert "byte 12 of it is not UTF-8" in refusal(tmp_path, "seed = 3  # ü".encode("cp1252")).what
 
 
 @pytest.mark.parametrize("path", ["nowhere.toml", ".", "/dev/zero"])

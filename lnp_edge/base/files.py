@@ -53,9 +53,15 @@ def parse_json(text: str | bytes, most: int) -> Any:
 
 
 def parse_toml(text: bytes) -> dict[str, Any]:
-    """The tables of a TOML text. Raises ValueError or RecursionError; also for an integer of more than MOST_BITS, which
-    tomllib reads in hexadecimal, and which no message could print: Python writes 4,300 digits at most."""
-    found = tomllib.loads(text.decode())
+    """The tables of a TOML text, before which editors of Windows write a byte order mark.
+
+    Raises ValueError or RecursionError; also for an integer of more than MOST_BITS, which tomllib reads in hexadecimal,
+    and which no message could print: Python writes 4,300 digits at most.
+    """
+    try:
+        found = tomllib.loads(text.decode("utf-8-sig"))
+    except UnicodeDecodeError as e:
+        raise ValueError(f"byte {e.start} of it is not UTF-8: save it as UTF-8") from None
     todo: list[Any] = [found]
     while todo:
         one = todo.pop()

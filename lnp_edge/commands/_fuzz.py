@@ -108,7 +108,7 @@ def read(path: Path) -> dict[str, list[bytes]]:
     """A kept corpus: lines of a target's name and the bytes of an input in hexadecimal; # begins a comment."""
     found: dict[str, list[bytes]] = {target: [] for target in TARGETS}
     data = read_bounded(path, MOST_CORPUS, ConfigError, "a corpus is lines of text, at most 1 MiB")
-    for number, line in enumerate(data.decode("ascii", "replace").splitlines(), 1):
+    for number, line in enumerate(data.decode("utf-8-sig", "replace").splitlines(), 1):
         name, _, text = line.partition("#")[0].strip().partition(" ")
         if not name:
             continue
