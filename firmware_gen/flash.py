@@ -13,7 +13,7 @@ import shlex
 import shutil
 import subprocess
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -107,11 +107,14 @@ class Job:
         return self.image.with_suffix(".flashed.json")
 
 
-def prepare(folder: Path, tool: str = "", port: str = "", loader: str = "", drive: str = "") -> Job:
+def prepare(
+    folder: Path, tool: str = "", port: str = "", loader: str = "", drive: str = "", own: Sequence[str] = ()
+) -> Job:
     """Check the image of a built folder and write the file that the tool takes. Nothing reaches the board.
 
     tool : of the board's; the first if empty
     port, loader, drive : if the tool needs one; else a dry run's words stand there
+    own : the option of lnp build that names the folder of a user's own board
     """
     folder = Path(folder)
     if drive and not Path(drive).is_dir():  # cp would write a file of that name
@@ -121,7 +124,9 @@ def prepare(folder: Path, tool: str = "", port: str = "", loader: str = "", driv
     used = boards.flasher(_of_board(board, tool))
     image = folder / commands.output(manifest.name, board.toolchain)
     if not os.path.lexists(image):
-        raise BoardError(f"{folder} has no image yet", f"build it first: lnp build {shlex.quote(str(folder))}")
+        raise BoardError(
+            f"{folder} has no image yet", f"build it first: {shlex.join(['lnp', 'build', str(folder), *own])}"
+        )
     elf.check(image, board)
     data = elf.flash_bytes(image, board.flash.origin)
     file, copy = image.with_suffix(f".{used.image}"), image.with_suffix(".read")

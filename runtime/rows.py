@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import re
+import shlex
 from collections import Counter
 from dataclasses import dataclass
 from typing import NamedTuple
@@ -203,7 +204,7 @@ class Parser:
             raise DataError(
                 f"{self.place} line {self.lines}: {self._group} is {who[:40]} again after {before[:40]}: "
                 "rows of several are mixed",
-                f"--where {self._group}={who[:40]} takes those of one",
+                f"--where {shlex.quote(f'{self._group}={who[:40]}')} takes those of one",
             )
         self._met.add(who)
         return f"{self._group} is {who[:40]} now" if before else ""

@@ -61,7 +61,8 @@ def run(args: argparse.Namespace) -> int:
         return 0
     wanted = _told(args.folder, manifest.name) if manifest.serves else ""
     model = _model_of(args.model, args.folder, wanted) if args.model else None
-    job = prepare(args.folder, args.tool or "", args.port or "", args.loader or "", args.drive or "")
+    ends, own = (args.loader or "", args.drive or ""), _own_boards.words(args)
+    job = prepare(args.folder, args.tool or "", args.port or "", *ends, own)
     if args.dry_run:
         command_line(job.shown)
         for line in job.missing:
@@ -69,7 +70,7 @@ def run(args: argparse.Namespace) -> int:
         return 0
     port = args.port or (_only_port(job) if manifest.serves or job.tool.asks("port") else "")
     if port != (args.port or ""):
-        job = prepare(args.folder, args.tool or "", port, args.loader or "", args.drive or "")
+        job = prepare(args.folder, args.tool or "", port, *ends, own)
     receipt = flash(job) | {"port": port}
     if not manifest.serves:
         said = f"written: {job.shown}\nNot asked what it runs: a program of your own does not answer."

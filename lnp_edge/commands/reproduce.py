@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import shlex
 import time
 from collections.abc import Iterator
 from dataclasses import replace
@@ -350,16 +351,14 @@ def _write(
             print_table(name, columns, cells)
         for one in said:
             say(one)
-    asked = [*args.tasks, f"--rows {args.rows!r}" * (args.rows != DEFAULT), f"--seeds {args.seeds}"]
-    asked += [
-        f"--rivals {args.rivals}".removesuffix(" all") if args.rivals else "",
-        f"--folds {args.folds}" * bool(args.folds),
-        f"--against {args.against!r}" * bool(args.against),
-        "--shared" * args.shared,
-        "--quick" * args.quick,
-    ]
+    rivals = ["--rivals"] if args.rivals == "all" else ["--rivals", args.rivals]
+    asked = ["lnp", "reproduce", *args.tasks, *(["--rows", args.rows] if args.rows != DEFAULT else [])]
+    asked += ["--seeds", str(args.seeds), *(rivals if args.rivals else [])]
+    asked += ["--folds", str(args.folds)] if args.folds else []
+    asked += ["--against", args.against] if args.against else []
+    asked += ["--shared"] * args.shared + ["--quick"] * args.quick
     days = sorted({r["date"] for row in rows for r in row.trials}) or [time.strftime("%Y-%m-%d")]
-    head = f"`lnp reproduce {' '.join(filter(None, asked))}`, {' to '.join(sorted({days[0], days[-1]}))}, {machine()}."
+    head = f"`{shlex.join(asked)}`, {' to '.join(sorted({days[0], days[-1]}))}, {machine()}."
     lines = [head, "", f"{title}.", ""]
     for columns, cells in tables:
         lines += [*markdown(columns, cells), ""]

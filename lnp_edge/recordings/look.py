@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import json
 import os
 import re
+import shlex
 from collections import Counter, defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -208,7 +208,7 @@ def _require_told(given: dict[str, object], columns: Sequence[str], by_path: Par
         word = re.sub(r"\W", "_", name)[:40]
         guess = names.parts(places) if key == "label" else by_path
         if guess and part in guess.names:
-            remedy = f"if the files' names say it: --path {json.dumps(guess.called(part, word))}"
+            remedy = f"if the files' names say it: --path {shlex.quote(guess.called(part, word))}"
             remedy += f" --{key} {word}" if word != name else ""
         else:
             remedy = (
@@ -239,7 +239,7 @@ def _label(
     elif by_path and len(by_path.labels) > 1:
         check = "" if by_path.told_apart else "CHECK: a guess, "
         other = (
-            f"; if it is the other way round, add --overwrite --path {json.dumps(by_path.swapped)}"
+            f"; if it is the other way round, add --overwrite --path {shlex.quote(by_path.swapped)}"
             if check and by_path.people
             else ""
         )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from dataclasses import dataclass
 
 import numpy as np
@@ -40,9 +41,9 @@ class Scores:
 def advice(data: Split, scores: Scores, task: str, rivals: dict[str, tuple[str, str]]) -> list[str]:
     """Sentences on how the network compares, why, and what to try.
 
-    task : as its command names it;  rivals : what builds a baseline, see stages.rival.of_baselines
+    task : the name or the file of its configuration;  rivals : what builds a baseline, see stages.rival.of_baselines
     """
-    found, best = list[str](), scores.best
+    found, best, task = list[str](), scores.best, shlex.quote(task)
     if best:
         other = scores.baselines[best]
         apart = abs(other - scores.network)

@@ -2,6 +2,7 @@
 
 import json
 import math
+import shlex
 from dataclasses import replace
 from pathlib import Path
 
@@ -82,7 +83,7 @@ def test_quick_prints_every_row_and_keeps_what_it_ran(few_pictures, tmp_path, ca
                    if line.startswith(("|  | accuracy", "| dense")))  # fmt: skip
     told = dict(zip(head, cells, strict=True))
     apart = [rows[name]["trials"][0]["measures"]["accuracy"] for name in ("dense", "activity")]
-    assert told["- activity"] == f"{apart[0] - apart[1]:+.3f}" and "--against 'activity'" in table
+    assert told["- activity"] == f"{apart[0] - apart[1]:+.3f}" and "--against activity" in table
     capsys.readouterr()
     assert main([*words, "--against", "magnitude"]) == 2
     first, second = capsys.readouterr().err.splitlines()
@@ -99,13 +100,16 @@ def test_rows_without_pruning_are_the_same_with_and_without_blocks():
 
 def test_two_files_of_one_data_set_have_a_table_each(plain_pictures, tmp_path, capsys, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    for name in ("short", "long"):
+    for name in ("it's short", "long"):
         Path(f"{name}.toml").write_text('[data]\nname = "spar"\n')
     words = ["--quick", "--rows", "none", "-o", "r"]
-    assert main(["reproduce", "short.toml", "long.toml", *words]) == 0
-    assert sorted(p.name for p in Path("r").iterdir()) == ["long.md", "short.md"]
+    assert main(["reproduce", "it's short.toml", "long.toml", *words]) == 0
+    assert sorted(p.name for p in Path("r").iterdir()) == ["it's short.md", "long.md"]
+    _, command, _ = Path("r/long.md").read_text().split("`", 2)
+    again = ["lnp", "reproduce", "it's short.toml", "long.toml", "--rows", "none", "--seeds", "1", "--quick"]
+    assert shlex.split(command) == again
     Path("a").mkdir()
-    Path("short.toml").rename("a/long.toml")
+    Path("it's short.toml").rename("a/long.toml")
     capsys.readouterr()
     assert main(["reproduce", "long.toml", "a/long.toml", *words]) == 2
     assert capsys.readouterr().err.splitlines()[0] == "two tasks would write r/long.md"

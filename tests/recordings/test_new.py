@@ -2,6 +2,7 @@
 
 import json
 import re
+import shlex
 import tomllib
 
 import numpy as np
@@ -237,7 +238,7 @@ def test_the_names_of_files_with_a_column_of_labels_say_the_person(tmp_path, cap
     assert data.path == "{person}_{n}.csv"
     assert main(["new", str(tmp_path / "b.toml"), "--data", str(tmp_path / "rec"), "--group", "wearer"]) == 2
     told = capsys.readouterr().err
-    assert "no column 'wearer'" in told and '--path "{wearer}_{n}.csv"' in told and "nor" not in told
+    assert "no column 'wearer'" in told and "--path '{wearer}_{n}.csv'" in told and "nor" not in told
     data, _ = new(tmp_path, files, "--path", "{wearer}_{n}.csv", "--group", "wearer", "--overwrite")
     assert (data.path, data.group, data.label) == ("{wearer}_{n}.csv", "wearer", "act")
 
@@ -259,6 +260,11 @@ def named(form, what, who=ANNA):
     return {form.format(what=w, who=p, n=f"{n:02d}"): f"{HEAD}\n{rows(150)}" for w in what for p in who for n in (1, 2)}
 
 
+def path_of(told):
+    """What a shell takes for the --path of a line."""
+    return shlex.split(told[told.index("--path") :])[1]
+
+
 @pytest.mark.parametrize(("form", "path"), [
     ("{what}/{who}_{n}.csv", "{label}/{person}_{n}.csv"),
     ("{what}/{who}/{n}.csv", "{label}/{person}/{n}.csv"),
@@ -274,12 +280,14 @@ def test_words_for_classes_tell_the_label_from_the_person_wherever_they_stand(tm
 
 
 def test_parts_that_nothing_tells_apart_are_to_check_with_the_way_to_swap_them(tmp_path, capsys):
-    files = named("{what}/{who}_{n}.csv", ("zig", "zag"))
+    files = named("Übung $1/{what}/{who}_{n}.csv", ("zig", "zag"))
     data, found = new(tmp_path, files)
     said = capsys.readouterr().err
-    assert data.path == "{label}/{person}_{n}.csv" and found.group_titles == ANNA, "folders are classes more often"
+    assert data.path == "Übung $1/{label}/{person}_{n}.csv" and found.group_titles == ANNA, (
+        "folders are classes more often"
+    )
     assert 'check [data] label = "label": a guess' in said and 'check [data] group = "person": a guess' in said
-    swap = re.search(r'add --overwrite --path "([^"]+)"', said)[1]
+    swap = path_of(re.search(r"add --overwrite (--path .*)", said)[1])
     _, found = new(tmp_path, files, "--path", swap, "--overwrite")
     assert found.classes == ANNA and found.group_titles == ("zag", "zig")
     assert "check" not in capsys.readouterr().err, "it is as told"
@@ -307,13 +315,13 @@ def test_the_folder_as_the_label_leaves_the_other_part_to_the_person(tmp_path, c
 
 
 def test_what_the_names_do_not_say_is_refused_with_a_path_that_fits(tmp_path, capsys):
-    files = named("{what}/{who}_{n}.csv", ("walk", "sit"))
+    files = named("Übung $1/{what}/{who}_{n}.csv", ("walk", "sit"))
     words = ["new", str(tmp_path / "my.toml"), "--data", str(folder(tmp_path, files))]
     assert main([*words, "--label", "activity"]) == 2
     what, remedy = capsys.readouterr().err.splitlines()
     assert "no column 'activity'" in what and "acc x" in what
-    path = re.search(r'--path "([^"]+)"', remedy)[1]
-    assert path == "{activity}/{person}_{n}.csv"
+    path = path_of(remedy)
+    assert path == "Übung $1/{activity}/{person}_{n}.csv"
     assert main([*words, "--label", "activity", "--path", path]) == 0
     found = configuration(str(tmp_path / "my.toml"))
     assert (found.data.label, found.data.group) == ("activity", "person")

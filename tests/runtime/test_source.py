@@ -73,6 +73,8 @@ def test_machines_in_turn_are_refused_and_one_of_them_is_chosen():
         read(machines("abab"), model=OF_MACHINES)
     assert e.value.what == "it line 4: Machine is a again after b: rows of several are mixed"
     assert e.value.try_next == "--where Machine=a takes those of one"
+    with pytest.raises(DataError, match="'Machine=line a' takes those of one"):
+        read(machines("abab").replace(b",a,", b",line a,"), model=OF_MACHINES)
     heard = Heard(machines("abcabcabc", 3), OF_MACHINES, where=("machine", "B"))
     assert heard.events() == [[1, 0, ord("b")], [4, 0, ord("b")], [7, 0, ord("b")]]
     assert heard.source.summary() == ["passed over: 6 rows that --where leaves out"]

@@ -447,10 +447,25 @@ def test_a_board_of_ones_own_is_found_by_lnp_soak(own, capsys):
 
 def test_what_comes_next_has_the_folder_of_the_board(own, tmp_path, capsys, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    folder = own("x.txt", "")
+    folder = own("my-board/board.toml", BOARD.replace("unicorn", "serial") + '[tool]\nname = "st-flash"\n')
     onnx_file.save(tiny_model(), tmp_path / "m.onnx")
     assert main(["generate", "m.onnx", "--board", "my-board", "--boards", str(folder), "-o", "fw"]) == 0
     assert f"next: lnp build fw --model m.onnx --boards {folder}\n" in capsys.readouterr().err
+    assert main(["flash", "fw", "--boards", str(folder)]) == 2
+    assert f"build it first: lnp build fw --boards {folder}\n" in capsys.readouterr().err
+
+
+def test_files_with_a_byte_order_mark_as_windows_saves_them_are_read(own):
+    chip, driver = CHIP.replace("cmsdk_uart", "my_uart"), (boards.FOLDER / "common/cmsdk_uart.c").read_text()
+    tool = (boards.FOLDER / "flashers/st-flash.toml").read_text()
+    generated = []
+    for mark in ("", "\ufeff"):
+        own("chips/mine.toml", mark + chip)
+        own("my-board/board.toml", mark + BOARD.replace("unicorn", "serial") + '[tool]\nname = "my-tool"\n')
+        own("flashers/my-tool.toml", mark + tool)
+        with boards.beside(own("common/my_uart.c", mark + driver)):
+            generated.append(generate(tiny_model(), boards.get("my-board")))
+    assert generated[0] == generated[1]
 
 
 @pytest.mark.parametrize("text", ["\u00e9", "x" * (2**20 + 1)], ids=["not ASCII", "long"])

@@ -1,5 +1,6 @@
 """The advice after a training says who is better, why, and what to try."""
 
+import shlex
 from dataclasses import replace
 
 import numpy as np
@@ -44,6 +45,17 @@ RIVALS = {PLAIN: ("ridge_statistics", ""), BANDS: ("ridge_bands", "")}
 ])  # fmt: skip
 def test_advice_for_classes(scores, wanted):
     assert wanted in " ".join(advice(data(), scores, "my.toml", RIVALS))
+
+
+def test_the_commands_that_are_advised_take_any_name_of_a_file():
+    task, said = "it's my.toml", []
+    for scores in (Scores(0.9, 0.92, {PLAIN: 0.91}), Scores(0.7, 0.7, {PLAIN: 0.9})):
+        said += [
+            shlex.split(line[line.index("lnp ") :])[:3]
+            for line in advice(data(), scores, task, RIVALS)
+            if "lnp " in line
+        ]
+    assert said == [["lnp", name, task] for name in ("baseline", "reproduce") * 2]
 
 
 @pytest.mark.parametrize(("baselines", "wanted"), [
