@@ -10,7 +10,6 @@ as much as an ATmega2560.
 """
 
 import re
-import shutil
 import subprocess
 from dataclasses import replace
 
@@ -158,8 +157,7 @@ MODELS = ALL | {"shift 15": largest_shift}
 @pytest.mark.parametrize("core", CORES)
 def test_the_network_gives_the_references_digests(core, kind, optimize, tmp_path):
     compiler, runner = CORES[core]
-    if missing := [tool for tool in (compiler[0], runner[0]) if not shutil.which(tool)]:
-        pytest.skip(f"not installed: {', '.join(missing)}")
+    need(compiler[0], runner[0], everywhere=False)
     model = MODELS[kind](1)
     for name, text in generate(model, boards.get("cortex-m0"), app=True).items():
         own = ("lnp_net.c", "lnp_net_tables.c", "lnp_crc32.c", *(["memory.c"] if core == "arm" else []))

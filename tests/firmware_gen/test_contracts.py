@@ -7,12 +7,12 @@ number of their neuron, as in test_proved.py. Each proof has a control: with one
 
 import os
 import re
-import shutil
 import subprocess
 from functools import cache
 from pathlib import Path
 
 import pytest
+from conftest import need
 from test_proved import BY_NUMBER, SPIKES
 from tiny import MODELS
 
@@ -83,8 +83,7 @@ def contracts(function):
 
 @cache
 def need_provers():
-    for program in PROVERS:
-        shutil.which(program) or pytest.skip(f"{program} is not installed: apt-get install frama-c-base why3 z3 cvc4")
+    need(*PROVERS, everywhere=False)
     asked = subprocess.run(["frama-c", "-wp-help"], capture_output=True, check=False)
     asked.returncode == 0 or pytest.skip("this Frama-C has no WP, as Ubuntu 24.04's")
 
@@ -140,12 +139,12 @@ BITS = {
 
 def example(found):
     """Whether z3 finds one."""
-    program = shutil.which("z3") or pytest.skip("z3 is not installed: apt-get install z3")
+    need("z3", everywhere=False)
     wide = re.sub(r"(?<= )\d+", r"(_ bv\g<0> 64)", found)
     text = f"""(declare-const y (_ BitVec 32)) (declare-const k (_ BitVec 64))
         (define-fun u () (_ BitVec 64) ((_ zero_extend 32) y)) (define-fun s () (_ BitVec 64) ((_ sign_extend 32) y))
         (assert {wide}) (check-sat)"""
-    return subprocess.run([program, "-in"], input=text, capture_output=True, text=True, check=False).stdout.strip()
+    return subprocess.run(["z3", "-in"], input=text, capture_output=True, text=True, check=False).stdout.strip()
 
 
 def test_what_the_contracts_take_for_granted_of_bits_is_so():

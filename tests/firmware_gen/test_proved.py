@@ -35,7 +35,7 @@ HEAD = '#include "__fc_builtin.h"\nvolatile uint32_t any;\n'
 
 def alarms(folder, files, sources, *options):
     """How many Eva raises, and whether each assertion of the harness is proved."""
-    need("frama-c")
+    need("frama-c", everywhere=False)
     for name, text in files.items():
         (folder / name).write_text(GNU.sub("", text))
     words = ["-eva", "-machdep", "gcc_x86_64", "-cpp-extra-args=-I. -U__GNUC__", "-main", "main", *options]
