@@ -8,7 +8,7 @@ import os
 import re
 import shutil
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -48,7 +48,7 @@ class Manifest:
     @property
     def serves(self) -> bool:
         """Whether its program is the server that lnp verify asks, not one for a user to change."""
-        return any(Path(path).stem in link.FILES for path in self.files)
+        return _serves(self.files)
 
     def holds(self, files: dict[str, str]) -> bool:
         """Whether these files, name and text, are among those of the folder."""
@@ -217,7 +217,8 @@ def _is_stage(path: Path) -> bool:
 
 
 def _refuse_foreign(files: dict[str, str], folder: Path, left: list[Path]) -> set[str]:
-    """The names of our files in the folder. Raises ConfigError if it holds any other file, or another kind of library.
+    """The names of our files in the folder. Raises ConfigError if it holds any other file, or another kind of
+    program or library.
 
     A file is ours if its content is that of the old or of the new run, or of one that was killed. left : the
     temporary folders of these
@@ -248,17 +249,24 @@ def _refuse_foreign(files: dict[str, str], folder: Path, left: list[Path]) -> se
         if _hash(path.read_bytes()) not in known[name]:
             raise ConfigError(f"{path} was edited after lnp wrote it", ELSEWHERE)
     if MANIFEST in present:  # last, for only now all in it is ours
-        kinds = _read_manifest(folder).library, _kind(files)
-        there, this = (f"a library for {kind}" if kind else "a program" for kind in kinds)
+        old = _read_manifest(folder)
+        new = json.loads(files[MANIFEST]).get("library", "") if MANIFEST in files else ""
+        there, this = _kind(old.library, old.files), _kind(new, files)
         if there != this:
             what = f"{folder} holds {there}, this is {this}"
             raise ConfigError(what, "choose a new folder with -o, or remove this one")
     return set(present) & set(known)
 
 
-def _kind(files: dict[str, str]) -> str:
-    """The kind of library that is written, "" of a program."""
-    return json.loads(files[MANIFEST]).get("library", "") if MANIFEST in files else ""
+def _kind(library: str, paths: Iterable[str]) -> str:
+    """What a folder with these files is, in words. library : its kind, "" of a program"""
+    if library:
+        return f"a library for {library}"
+    return f"a program {'that answers' if _serves(paths) else 'without the link of'} lnp verify"
+
+
+def _serves(paths: Iterable[str]) -> bool:
+    return any(Path(path).stem in link.FILES for path in paths)
 
 
 def _walk(folder: Path, closed: set[Path]) -> Iterator[Path]:

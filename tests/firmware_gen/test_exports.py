@@ -4,6 +4,7 @@ import json
 import re
 import shutil
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -100,7 +101,9 @@ def test_generating_again_replaces_what_lnp_wrote_and_nothing_else(made, kind):
 
 def test_a_folder_of_another_kind_is_not_replaced(tmp_path):
     kinds = {kind: (lambda kind=kind: library.generate(model(), kind), f"a library for {kind}") for kind in KINDS}
-    kinds["program"] = (lambda: generate(model(), boards.get("host")), "a program")
+    for name, app, what in (("program", False, "that answers"), ("app", True, "without the link of")):
+        make = partial(generate, model(), boards.get("host"), app=app)
+        kinds[name] = (make, f"a program {what} lnp verify")
     for there, (files, what) in kinds.items():
         folder = tmp_path / there
         write(files(), folder)
