@@ -112,8 +112,10 @@ def test_doctor_pads_no_line_and_says_what_a_tool_is_for_in_few(capsys, monkeypa
     assert main(["doctor"]) == 0
     lines = capsys.readouterr().out.splitlines()
     assert all(line == line.rstrip() and len(line) <= width for line in lines)
-    assert [line for line in lines if "builds a generated folder without Python" in line]
-    assert [line for line in lines if "flash tool: GDB, with the server of any probe or emulator" in line]
+    (make,) = (line.index(said) for line in lines if (said := "builds a generated folder without Python") in line)
+    (gdb,) = (line.index(said) for line in lines if (said := "flash tool: GDB, with the server of any probe") in line)
+    places = {re.match(r"[✓✗]  \S+ +", line).end() for line in lines if line[0] in "✓✗"}
+    assert make == gdb and len(places) == 1, "each column begins at one place"
 
 
 @pytest.mark.parametrize(("board", "loops"), [

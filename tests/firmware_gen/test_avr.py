@@ -65,9 +65,10 @@ def test_constants_that_are_copied_to_ram_are_counted_there(firmware, tmp_path):
         section, header = elf_file.get_section_by_name(".data"), elf_file.header
         flags = header["e_shoff"] + elf_file.get_section_index(".data") * header["e_shentsize"] + 8  # System V ABI, 4
         assert section["sh_size"] > 0 and data[flags : flags + 4] == section["sh_flags"].to_bytes(4, "little")
+        ram = sum(s["sh_size"] for s in elf_file.iter_sections() if s["sh_addr"] >= RAM and s["sh_flags"])
     data[flags] &= ~SH_FLAGS.SHF_WRITE
     (tmp_path / "readonly.elf").write_bytes(data)
-    assert elf.usage(tmp_path / "readonly.elf") == elf.usage(image)
+    assert elf.usage(tmp_path / "readonly.elf") == elf.usage(image) and elf.usage(image).ram == ram
 
 
 def test_the_first_message_waits_until_the_program_listens(firmware):
