@@ -138,13 +138,14 @@ def test_a_delay_line_remembers_what_neurons_alone_do_not():
         n, 8, 8, 1.0, 0.0, np.random.default_rng(1), "cuba_lif", tau_mem=2.0, tau_syn=2.0, tau_out=5.0
     )
     chain = sparse.csr_array(np.diag(np.full(n - 1, 3.0), 1) * alone.drive_for()[1])
-    found = [reservoir.recall(net, np.random.default_rng(2))["recall"] for net in (
+    found = [reservoir.recall(net, np.random.default_rng(2)) for net in (
         with_port(alone), with_port(replace(alone, w_rec=chain)))]  # fmt: skip
-    assert found[1] > found[0] + 0.5
+    assert found[1]["recall"] > found[0]["recall"] + 0.5
+    assert all(0 < found[1][name] < found[1]["recall"] for name in ("recall, more noise", "recall, lost samples"))
 
 
 def with_port(net):
-    """One input, heard by the first tenth alone."""
+    """One input, of the first tenth alone."""
     w_in = np.zeros((1, net.n))
     w_in[0, : net.n // 10] = 3 * net.params["bias"][: net.n // 10]
     return replace(net, w_in=w_in)
@@ -157,6 +158,38 @@ def test_the_measures_of_a_cell_repeat_and_name_its_size():
     assert a["synapses_with_ports"] == a["synapses"] + 2 * 38
     assert {"recall", "xor", "recall as pruned", "abscissa", "largest_exponent", "ipr", "drift"} <= set(a)
     assert cell().key == cell(method="another name").key != cell(seed=2).key
+
+
+def test_the_gain_of_the_best_validation_is_taken_and_gain_1_kept_too():
+    core = random_network(12, 1, 1, 1.0, 0.5, np.random.default_rng(1), "cuba_lif")
+    size = np.abs(core.w_rec.data).mean()
+
+    def evaluate(network, rng):
+        found = np.abs(network.w_rec.data).mean()
+        return {"validation": -abs(found - 2 * size), "size": found, "ports": network.w_in.sum(), "task": rng.random()}
+
+    one, other, doubled = (
+        reservoir.measures(core, reservoir.Evaluation(1, evaluate, axes=np.array([[axis]])), seed)
+        for axis, seed in ((1.0, 1), (1.0, 2), (2.0, 1))
+    )
+    assert (one["size"], one["size as pruned"]) == (2 * size, size) and "validation" not in " ".join(one)
+    for name in ("ports", "task"):
+        assert one[name] == one[f"{name} as pruned"] != other[name], "each gain has the same, another seed another"
+    assert doubled["ports"] == 2 * one["ports"]
+
+
+def test_memory_is_judged_on_what_the_regression_did_not_see(monkeypatch):
+    """Features of noise explain what they were fitted to: 200 of them a fifth of each of 15 delays."""
+
+    def noise(network, x):
+        steps = x.shape[1] // reservoir.SYMBOL - reservoir.WASHOUT
+        return np.random.default_rng(len(x)).normal(size=(len(x), steps, 200))
+
+    monkeypatch.setattr(reservoir, "_at_symbols", noise)
+    found = reservoir.recall(
+        random_network(2, 1, 1, 1.0, 1.0, np.random.default_rng(1), "cuba_lif"), np.random.default_rng(2)
+    )
+    assert all(value < 0.5 for value in found.values())
 
 
 def test_the_tasks_of_the_default_are_measured_whatever_their_front_end(monkeypatch):
@@ -258,9 +291,10 @@ def test_a_comparison_is_kept_and_goes_on(few_pictures, tmp_path, capsys, monkey
     assert len(found["frozen"]) == 2 * (2 + 2) and {r["method"] for r in found["frozen"]} >= {"dense", "lnp"}
     page = (tmp_path / "c" / "report.html").read_text()
     assert page.count("data:image/png;base64,") == 2 and "http" not in page and "no recurrence" in page
-    with (tmp_path / "c" / "frozen.csv").open() as file:
-        rows = list(csv.DictReader(file))
-    assert [float(r["recall"]) for r in rows] == [r["recall"] for r in found["frozen"]]
+    for part, measure in (("frozen", "recall"), ("matrices", "spectral_error")):
+        with (tmp_path / "c" / f"{part}.csv").open() as file:
+            rows = list(csv.DictReader(file))
+        assert [float(r[measure]) for r in rows] == [r[measure] for r in found[part]]
     before = {p: p.stat().st_mtime_ns for p in (tmp_path / "c" / "networks").iterdir()}
     request.getfixturevalue("plain_pictures")
     assert len(before) == 8 + 2 and main(words) == 0  # networks, matrices

@@ -5,13 +5,15 @@ import pytest
 from nets import NETWORKS, tiny_layers, tiny_network
 
 from lnp_edge.base.errors import LnpError
+from lnp_edge.config import NoiseSettings
 from lnp_edge.dynamics import lyapunov
+from lnp_edge.pruning import lnp
 from lnp_edge.pruning.steps import timescales as _timescales
 from lnp_edge.pruning.steps.timescales import distance, optimise_timescales, with_taus
 
 
-def spectrum(net):
-    return lyapunov.of_network(net, k=_timescales.EXPONENTS).exponents
+def spectrum(net, k=_timescales.EXPONENTS):
+    return lyapunov.of_network(net, k=k).exponents
 
 
 def test_slow_neurons_that_lost_their_speed_get_it_back():
@@ -89,3 +91,10 @@ def test_without_optuna_the_error_says_how_to_get_it(monkeypatch):
     monkeypatch.setattr("lnp_edge.base.install.find_spec", lambda name: None if name == "optuna" else True)
     with pytest.raises(LnpError, match="optuna"):
         optimise_timescales(tiny_network(n=10), np.zeros(4), 3, 0)
+
+
+def test_pruning_wants_the_spectrum_of_the_network_before_it(monkeypatch):
+    net, wanted = tiny_network(n=12), []
+    monkeypatch.setattr(lnp, "optimise_timescales", lambda pruned, spectrum, *more: wanted.append(spectrum) or pruned)
+    lnp.prune(net, 0.3, 1, None, NoiseSettings(rounds=1, timescales=1))
+    np.testing.assert_array_equal(wanted, [spectrum(net, k=lyapunov.dimension(net))])

@@ -39,11 +39,13 @@ def same(a, b):
 )
 def test_a_stopped_pruning_goes_on_to_the_same_network(tmp_path, options, shares):
     start, path = random_network(14, 14, 7, 1.0, 0.3, np.random.default_rng(4), "cuba_lif"), tmp_path / "x.pruning"
-    whole = lnp.prune(start, 0.2, 1, None, options)
+    whole = lnp.prune(start, 0.2, 1, None, options, tmp_path / "whole.pruning")
     for share in shares:
         with pytest.raises(Stopped):
             lnp.prune(start, 0.2, 1, stopping_at(share), options, path)
     same(lnp.prune(start, 0.2, 1, None, options, path), whole)
+    done, at_once = (network_file.load(p).history for p in (path, tmp_path / "whole.pruning"))
+    assert done == at_once, "each trial was the same, not only the best of them"
     same(lnp.prune(start, 0.2, 1, None, options, path), whole)  # all of it was done
 
 
