@@ -29,10 +29,15 @@ _Static_assert(LNP_CLOCK_HZ == CRYSTAL_HZ, "board.toml: this driver needs a cloc
 #define PLL_BYPASS (1u << 18)
 #define PLL_BY_ONE (1u << 8)
 
-enum { PATIENCE = 100000 };  // polls before giving up on the crystal
+enum { PATIENCE = 100000 };  // polls before giving up on an oscillator
 
+// The core runs from the ring oscillator while the PLL is set. Whoever ran before may have left it off, as
+// this program does: SiFive's own examples turn it on first, too.
 static void start_clock(void)
 {
+    RING_OSCILLATOR |= ENABLE;
+    for (uint32_t poll = 0; poll < PATIENCE && (RING_OSCILLATOR & READY) == 0; poll++) {
+    }
     CRYSTAL = ENABLE;
     for (uint32_t poll = 0; poll < PATIENCE && (CRYSTAL & READY) == 0; poll++) {
     }

@@ -125,6 +125,38 @@ def test_the_cycle_counter_of_a_cortex_m7_is_unlocked_before_it_is_started(tmp_p
     assert counter == {0xE000_1000: 1, 0xE000_1004: 0, 0xE000_1FB0: 0xC5AC_CE55}
 
 
+@pytest.mark.parametrize("ring", ["running", "off"])
+def test_the_core_of_a_hifive1_never_runs_from_an_oscillator_that_is_off(tmp_path, ring):
+    """Whoever ran before, as this program does, may have left it on the PLL with its ring oscillator off."""
+    board = boards.get("hifive1")
+    need_for(board.name)
+    need("unicorn")
+    core = Core(board, driver_of(board, tmp_path))
+    prci, on, by_pll = board.registers["prci"], 1 << 30, 1 << 16
+    left = [0xC010_0004, on, 0x0003_1DF1, 0] if ring == "running" else [0x0010_0004, on, 0x0007_0000, 0]
+    values, seen = {prci + 4 * k: value for k, value in enumerate(left)}, []
+
+    def read(uc, offset, size, data):
+        at = 0x1000_0000 + offset
+        value = values.get(at, 0)
+        if at in (prci, prci + 4):
+            value |= (value & on) << 1  # it is ready
+        return value if at != board.registers["base"] else 0  # the FIFO has room
+
+    def write(uc, offset, size, value, data):
+        values[0x1000_0000 + offset] = value
+        pll = values[prci + 8]
+        ring_or_crystal = prci if not pll & by_pll or not pll & 1 << 17 else prci + 4
+        seen.append(values[ring_or_crystal] & on != 0)
+
+    core.uc.mmio_map(0x1000_0000, 0x2_0000, read, None, write, None)
+    core.call("lnp_board_init")
+    assert all(seen) and len(seen) >= 6, seen
+    assert [values[prci + 4 * k] & on for k in (0, 1)] == [0, on]
+    assert values[prci + 8] == 0x0007_0000  # the crystal, past the PLL, is the core's clock: 6.5
+    assert values[prci + 12] == 1 << 8  # divided by 1: 6.6
+
+
 def blocks_of(flash):
     """The items of each block of the loop that begins in the first 4 KiB: RP2350 data sheet 5.9.1 and 5.2.7."""
     words = struct.unpack(f"<{len(flash) // 4}I", flash[: len(flash) & ~3])

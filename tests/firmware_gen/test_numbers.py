@@ -11,9 +11,11 @@ from pathlib import Path
 from xml.etree import ElementTree
 
 import pytest
-from conftest import need
+from conftest import need, need_for
+from driver_core import Core, driver_of
 
 from lnp_edge import boards
+from lnp_edge.runtime.rate import HIGHER
 
 BOARDS = Path(boards.__file__).parent
 COMMON = BOARDS / "common"
@@ -211,6 +213,36 @@ def test_the_peripherals_of_an_nrf_are_those_of_nordic(name, file, gpio):
     part = next(one for one in svd.peripherals["FICR"].iter("cluster") if one.findtext("name") == "INFO")
     at = svd.base("FICR") + int(part.findtext("addressOffset"), 0)
     assert (board.identity.address, board.identity.value) == (at, int(part.findtext("register/resetValue"), 0))
+
+
+def test_the_rates_of_an_nrf_are_those_of_nordic(tmp_path):
+    """What it begins with is Nordic's value; what it says it has is what Nordic's actual rates follow."""
+    svd, board = Svd("nrf52840.svd"), boards.get("nrf52840-dk")
+    need_for(board.name)
+    need("unicorn")
+    at = svd.registers("UART0")["BAUDRATE"][0]
+    values = {one.findtext("name"): one for one in svd.peripherals["UART0"].iter("enumeratedValue")}
+    values = {name: one for name, one in values.items() if re.fullmatch(r"Baud\d+", name)}
+
+    def had(value):
+        divider = 2**20 // (value >> 12)
+        return (16_000_000 + divider // 2) // divider
+
+    for name, one in values.items():
+        rate = re.search(r"actual rate: (\d+)", one.findtext("description"))
+        assert had(int(one.findtext("value"), 0)) == int(rate[1] if rate else name.removeprefix("Baud"))
+    core = Core(board, driver_of(board, tmp_path))
+    core.uc.mem_map(0x4000_0000, 0x3000)
+    core.uc.mem_map(board.registers["gpio"], 0x1000)
+
+    def written():
+        return int.from_bytes(core.uc.mem_read(at, 4), "little")
+
+    core.call("lnp_board_init")
+    assert written() == int(values[f"Baud{board.baud}"].findtext("value"), 0)
+    for baud in HIGHER:
+        said = core.call("lnp_board_baud", baud, 1)
+        assert not said or said == had(written())
 
 
 def test_the_addresses_of_the_esp32_c3_are_those_of_esptool():
