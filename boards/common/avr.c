@@ -13,8 +13,8 @@
 static uint32_t starts __attribute__((section(".noinit")));
 static uint8_t cause __attribute__((section(".noinit")));
 
-// Both sheets, chapter "System Control and Reset", DS40002061 11.9: after its reset a watchdog runs on, at
-// its shortest period, until WDRF is cleared. Boot loaders reset the chip by it. Runs before main, and before
+// DS40002061 11.9, DS40002211 12.4 and 12.5.2: after its reset a watchdog runs on, at its shortest period,
+// until WDRF is cleared. Boot loaders reset the chip by it. Runs before main, and before
 // variables are set.
 __attribute__((naked, used, section(".init3"))) static void stop_watchdog(void)
 {
@@ -74,9 +74,8 @@ uint32_t lnp_board_cycles(void)
     return (uint32_t)high << 16 | low;
 }
 
-// Both sheets, chapter "Power Management and Sleep Modes", DS40002061 10.11.1: in idle mode timers and USART
-// run on. The instruction after SEI comes before any interrupt, so none is lost between the answer and the
-// sleep.
+// DS40002061 10.11.1, DS40002211 11.2: in idle mode timers and USART run on. The instruction after SEI comes
+// before any interrupt, so none is lost between the answer and the sleep.
 void lnp_board_wait(bool (*ready)(void))
 {
     cli();

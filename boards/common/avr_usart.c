@@ -5,7 +5,7 @@
 #include "lnp_board.h"
 #include "lnp_config.h"
 
-// DS40002061 20.3.1, and the other sheet alike: at double speed the rate is clock / (8 (UBRR0 + 1)).
+// DS40002061 20.3.1, DS40002211 table 22-1: at double speed the rate is clock / (8 (UBRR0 + 1)).
 #define DIVIDER ((LNP_CLOCK_HZ / 4u / LNP_BAUD + 1u) / 2u)
 #define ACTUAL (LNP_CLOCK_HZ / 8u / DIVIDER)
 _Static_assert(DIVIDER >= 1u && DIVIDER <= 4096u, "board.toml: baud is out of the range of UBRR0");

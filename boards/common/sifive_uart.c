@@ -32,7 +32,8 @@ _Static_assert(LNP_CLOCK_HZ == CRYSTAL_HZ, "board.toml: this driver needs a cloc
 enum { PATIENCE = 100000 };  // polls before giving up on an oscillator
 
 // The core runs from the ring oscillator while the PLL is set. Whoever ran before may have left it off, as
-// this program does: SiFive's own examples turn it on first, too.
+// this program does: SiFive's own examples turn it on first, too. The PLL's source may change only while it
+// is bypassed and the core does without it, or the chip may hang: forums.sifive.com, topic 5827.
 static void start_clock(void)
 {
     RING_OSCILLATOR |= ENABLE;
@@ -41,6 +42,8 @@ static void start_clock(void)
     CRYSTAL = ENABLE;
     for (uint32_t poll = 0; poll < PATIENCE && (CRYSTAL & READY) == 0; poll++) {
     }
+    PLL &= ~PLL_SELECT;
+    PLL |= PLL_BYPASS;
     PLL = PLL_CRYSTAL | PLL_BYPASS;
     PLL_OUT = PLL_BY_ONE;
     PLL = PLL_CRYSTAL | PLL_BYPASS | PLL_SELECT;

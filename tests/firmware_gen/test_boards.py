@@ -132,8 +132,8 @@ def test_the_core_of_a_hifive1_never_runs_from_an_oscillator_that_is_off(tmp_pat
     need_for(board.name)
     need("unicorn")
     core = Core(board, driver_of(board, tmp_path))
-    prci, on, by_pll = board.registers["prci"], 1 << 30, 1 << 16
-    left = [0xC010_0004, on, 0x0003_1DF1, 0] if ring == "running" else [0x0010_0004, on, 0x0007_0000, 0]
+    prci, on, by_pll, crystal, bypass = board.registers["prci"], 1 << 30, 1 << 16, 1 << 17, 1 << 18
+    left = [0xC010_0004, on, 0x0001_1DF1, 0] if ring == "running" else [0x0010_0004, on, 0x0007_0000, 0]
     values, seen = {prci + 4 * k: value for k, value in enumerate(left)}, []
 
     def read(uc, offset, size, data):
@@ -144,10 +144,12 @@ def test_the_core_of_a_hifive1_never_runs_from_an_oscillator_that_is_off(tmp_pat
         return value if at != board.registers["base"] else 0  # the FIFO has room
 
     def write(uc, offset, size, value, data):
+        before = values[prci + 8]
         values[0x1000_0000 + offset] = value
         pll = values[prci + 8]
-        ring_or_crystal = prci if not pll & by_pll or not pll & 1 << 17 else prci + 4
-        seen.append(values[ring_or_crystal] & on != 0)
+        seen.append(values[prci + 4 if pll & by_pll and pll & crystal else prci] & on != 0)
+        if (pll ^ before) & crystal:
+            seen.append((pll | before) & by_pll == 0 and pll & before & bypass != 0)
 
     core.uc.mmio_map(0x1000_0000, 0x2_0000, read, None, write, None)
     core.call("lnp_board_init")
