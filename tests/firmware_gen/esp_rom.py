@@ -11,7 +11,7 @@ import zlib
 from rom_line import RomLine
 
 END, ESCAPE = b"\xc0", b"\xdb"
-SYNC, READ, SECURITY, BEGIN, DATA, MD5 = 0x08, 0x0A, 0x14, 0x10, 0x11, 0x13
+SYNC, READ, SECURITY, BEGIN, DATA, FINISH, MD5 = 0x08, 0x0A, 0x14, 0x10, 0x11, 0x12, 0x13
 SPI_RESULT = 0x6000_2058  # where esptool reads what the flash says of itself
 FLASH_ID, SIZE = 0x16_40C8, 0x40_0000  # 4 MiB
 
@@ -19,12 +19,12 @@ FLASH_ID, SIZE = 0x16_40C8, 0x40_0000  # 4 MiB
 class EspRom(RomLine):
     """flash : what the chip holds;  chip : its number, 5 is a C3
 
-    program : the program that runs at the port once the flash was compared
+    program : what runs at the port once the flash is finished and compared, in either order: esptool 5.0 compares first
     dies_after : of so many blocks, the power fails;  wrong_at : one bit of what is written there is another
     """
 
     def __init__(self, chip=5, program=None, dies_after=None, wrong_at=None):
-        self.flash, self.blocks = bytearray(b"\xa5" * SIZE), 0
+        self.flash, self.blocks, self._left = bytearray(b"\xa5" * SIZE), 0, {FINISH, MD5}
         self._chip, self._dies_after, self._wrong_at = chip, dies_after, wrong_at
         self._program, self._unpack, self._at = program, None, 0
         super().__init__()
@@ -53,7 +53,8 @@ class EspRom(RomLine):
                 value, more = self._done(command, packet[8 : 8 + length])
                 for _ in range(8 if command == SYNC else 1):
                     self._say(struct.pack("<BBHI", 1, command, len(more) + 2, value) + more + bytes(2))
-                if command == MD5 and self._program:
+                self._left.discard(command)
+                if not self._left and self._program:
                     self._start(self._program)
                     return
         except OSError:
