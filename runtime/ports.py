@@ -61,6 +61,14 @@ def qemu_command(board: Board, image: Path) -> list[str]:
     ]  # fmt: skip
 
 
+def at_usb(board: Board) -> list[str]:
+    """The ports at USB that may be the board's: those with its ids; all, if its serial adapter can be any."""
+    from serial.tools.list_ports import comports
+
+    found = [port for port in comports() if port.vid is not None]  # not the computer's own, such as ttyS0
+    return [port.device for port in found if not board.usb or f"{port.vid:04x}:{port.pid:04x}" in board.usb]
+
+
 def open_serial(port: str, baud: int, opens_ms: int = 0) -> serial.SerialBase:
     """Open a serial port or a pyserial URL (socket://...). Raises LinkError, which says why not.
 

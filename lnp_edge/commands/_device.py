@@ -2,7 +2,8 @@
 
 import argparse
 
-from lnp_edge.base.errors import ConfigError
+from lnp_edge.base.console import note
+from lnp_edge.base.errors import ConfigError, LinkError
 from lnp_edge.commands import _own_boards
 
 
@@ -11,7 +12,9 @@ def arguments(parser: argparse.ArgumentParser, baud: str) -> None:
     parser.add_argument("--board", type=board, help="name of a board (lnp boards lists them)")
     _own_boards.argument(parser)
     parser.add_argument(
-        "--port", type=port, help="serial port or pyserial URL of a board that runs this model's firmware"
+        "--port",
+        type=port,
+        help="serial port or pyserial URL of a board with this model's firmware (default: the one with its USB id)",
     )
     parser.add_argument(
         baud, dest="rate", metavar="N|auto",
@@ -31,6 +34,25 @@ def port(text: str) -> str:
     if not text or text.startswith("-") or not text.isprintable():
         raise argparse.ArgumentTypeError(f"{text[:40]!r} is no port, such as /dev/ttyACM0")
     return text
+
+
+def at_port(args: argparse.Namespace) -> str | None:
+    """The port that is named; else that of a real board at USB, if the board has ids there. None: lnp starts it.
+
+    Raises LinkError if no port has such an id, or several.
+    """
+    from lnp_edge import boards
+    from lnp_edge.runtime import ports
+
+    board = boards.get(args.board) if args.board and not args.port else None
+    if not board or board.start != "serial" or not board.usb:
+        return args.port
+    found = ports.at_usb(board)
+    if len(found) != 1:
+        what = f"{' and '.join(found)} may each be" if found else f"no serial port at USB ({', '.join(board.usb)}) is"
+        raise LinkError(f"{what} that of {board.name}", f"name its port: --port {(found or ['/dev/ttyACM0'])[0]}")
+    note(f"{board.name} is at {found[0]}")
+    return found[0]
 
 
 def rates(args: argparse.Namespace, baud: str) -> tuple[int, ...]:

@@ -4,8 +4,8 @@ names, and ask the board which model it runs.
 The image is checked against the board's memory before, and read back after,
 by lnp or by the tool, where the tool can. What was done is kept beside the
 image, in lnp_NAME.flashed.json. A tool may fail and say nothing: so the board
-is asked. Without --port, the one serial port at USB is asked; if there are
-several, name it. With --model, it is tested too: exit code 1 if it fails."""
+is asked. Without --port, the one serial port at USB is asked that has an id of
+this board, if it has one; if there are several, name it. With --model, it is tested too: exit code 1 if it fails."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     _own_boards.argument(parser)
     what = "one of the board's tools (default: the first; lnp doctor has all)"
     parser.add_argument("--tool", type=_given.text, help=what)
-    parser.add_argument("--port", type=_device.port, help="serial port of the board (default: the only one at USB)")
+    parser.add_argument("--port", type=_device.port, help="serial port of the board (default: the one at USB)")
     parser.add_argument("--model", type=Path, help="its model.onnx: the board then runs the self-test of lnp verify")
     parser.add_argument("--loader", type=_device.port, help="serial port of its boot loader, if that is another")
     what = "where the drive of a UF2 boot loader is mounted"
@@ -125,11 +125,12 @@ def _self_test(model: QuantizedModel, board: str, port: str) -> SelfTest:
 
 
 def _only_port(job: Job) -> str:
-    from serial.tools.list_ports import comports
+    from lnp_edge.runtime.ports import at_usb
 
-    found = [port.device for port in comports() if port.vid is not None]  # not the computer's own, such as ttyS0
+    found, ids = at_usb(job.board), f" ({', '.join(job.board.usb)})" if job.board.usb else ""
     if len(found) != 1:
         what = f"there are {len(found)} serial ports at USB" if found else "there is no serial port at USB"
+        what += ids
         hint = "; ".join(["name its port: --port /dev/ttyACM0", *job.not_installed])
         raise LinkError(f"{what}, so the board cannot be asked what it runs", hint)
     return found[0]

@@ -89,6 +89,7 @@ def run(args: argparse.Namespace) -> int:
         raise ConfigError(f"--free-run is {args.free_run}", f"choose a number from 1 to {MAX_STEPS}")
     model = _with_hop(onnx_file.load(args.model), args.hop)
     source = Source(args.source, model, missing=args.missing, baud=args.baud, where=args.where, tell=note)
+    args.port = _device.at_port(args)
     on_device = args.board or args.port
     rates = _device.rates(args, "--port-baud")
     if rates and not on_device:

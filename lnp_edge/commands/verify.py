@@ -84,6 +84,7 @@ def run(args: argparse.Namespace) -> int:
             raise ConfigError(f"--resume {args.resume} is a file of --report", journal.ELSEWHERE)
     model = onnx_file.load(args.model)
     windows = windows_file.load(model, args.model)
+    args.port = _device.at_port(args)
     inputs = proof.Inputs(windows, args.steps, args.seed, args.faults, args.exhaustive, _device.rates(args, "--baud"))
     with bars() as progress:
 

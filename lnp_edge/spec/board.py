@@ -50,6 +50,8 @@ MAX_BYTES = 16384  # tomllib needs seconds for a dotted key of 64 KiB
 RANGES = {"irq": (0, 239)}  # of driver values; Armv7-M ARM B1.5.2: interrupts 0 to 239
 PINS = {"tx_pin", "rx_pin"}  # of [uart]; their numbers are below `pins`, where the file of the chip has that
 OPENS_MS = 1, 10_000
+USB = re.compile("[0-9a-f]{4}:[0-9a-f]{4}")  # vendor and product
+MOST_USB = 16
 WATCHDOG_MS = 100, 60_000  # a host gives up a program that it started after 60 s of silence
 # CPUs with loops of a step in assembly: the DSP instructions of Armv7E-M, or M of RISC-V.
 IN_ASSEMBLY = ("cortex-m4", "cortex-m7", "cortex-m33", "cortex-m55", "rv32imac", "rv32imc")
@@ -113,6 +115,7 @@ class Board:
     ua_per_mhz: int = 0  # that the core takes while it runs from flash, typical; 0 if no data sheet is known
     supply_mv: int = 0  # of the core, on the board
     opens_ms: int = 0  # after its port was opened, until its program greets; 0: opening the port does not reset it
+    usb: tuple[str, ...] = ()  # ids of its serial port at USB, such as 0483:374b; none if any adapter may be there
     tables_at: int | None = None  # where data in flash are read, if a chip has another address for that than for code
 
     @property
@@ -231,7 +234,7 @@ class _Reader:
         sections: dict[str, tuple[str, ...]] = {"flash": ("origin", "size", "tables"), "ram": ("origin", "size")}
         sections |= {"identity": ("address", "mask", "value"), "power": ("ua_per_mhz", "supply_mv")}
         free = ("uart", "watchdog", "tool")
-        single = ("description", "chip", "cpu", "clock_hz", "toolchain", "start", "machine", "opens_ms", "pins")
+        single = ("description", "chip", "cpu", "clock_hz", "toolchain", "start", "machine", "opens_ms", "pins", "usb")
         top = (*single, *free, *sections)
         for key, value in self.raw.items():
             if key not in top:
@@ -269,6 +272,7 @@ class _Reader:
             ua_per_mhz=self.number("power.ua_per_mhz", 1, 10_000) if power else 0,
             supply_mv=self.number("power.supply_mv", 500, 6_000) if power else 0,
             opens_ms=self.number("opens_ms", *OPENS_MS) if "opens_ms" in self.raw else 0,
+            usb=self.usb() if "usb" in self.raw else (),
         )
         self.check_together(found)
         return found
@@ -294,6 +298,8 @@ class _Reader:
             raise self.fail(
                 "opens_ms", b.opens_ms, f"none where start is {' or '.join(NO_PORT)}: it has no port to open"
             )
+        if b.usb and b.start in NO_PORT:
+            raise self.fail("usb", b.usb, f"none where start is {' or '.join(NO_PORT)}: it has no port at USB")
         if b.watchdog and "irq" not in b.registers:
             raise self.fail("watchdog", b.watchdog, "none without uart.irq: what waits for a byte must sleep and wake")
         on_host = (b.cpu == "host", b.toolchain == "host", b.start == "process")
@@ -370,6 +376,13 @@ class _Reader:
         if address % 4 or value & ~mask:
             raise self.fail("identity", self.raw["identity"], "an address of a word, and a value within the mask")
         return Identity(address, mask, value)
+
+    def usb(self) -> tuple[str, ...]:
+        ids = self.raw["usb"]
+        known = isinstance(ids, list) and 0 < len(ids) <= MOST_USB
+        if not known or not all(isinstance(one, str) and USB.fullmatch(one) for one in ids):
+            raise self.fail("usb", ids, f'1 to {MOST_USB} of the form ["0483:374b"], vendor and product in lower case')
+        return tuple(ids)
 
     def value(self, key: str) -> object:
         outer, _, inner = key.partition(".")

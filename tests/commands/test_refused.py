@@ -2,15 +2,18 @@
 
 import os
 from dataclasses import replace
+from types import SimpleNamespace
 
 import pytest
 from at_work import folder, refused
 from conftest import need
 from nets import tiny_network
+from tiny import tiny_model
 
 from lnp_edge import boards
 from lnp_edge.cli import main
 from lnp_edge.config import Config
+from lnp_edge.interchange import onnx_file
 from lnp_edge.network import file as network_file
 from lnp_edge.network.file import NetworkFile
 from lnp_edge.spec.board import Region
@@ -238,6 +241,29 @@ def test_other_bad_values_are_refused(capsys, at, words, what):
 def test_control_characters_of_a_file_name_are_shown_and_not_obeyed(capsys, at):
     what, _ = refused(capsys, at, "verify", "\x1b[31mred\n.onnx", "--board", "host")
     assert r"\x1b[31mred\n.onnx" in what
+
+
+@pytest.mark.parametrize(
+    ("there", "what", "try_next"),
+    [
+        ((), "no serial port at USB (0483:374b, 0483:3752) is that of nucleo-f401re", "--port /dev/ttyACM0"),
+        (("a", "b"), "/dev/no-a and /dev/no-b may each be that of nucleo-f401re", "--port /dev/no-a"),
+        (("a",), "cannot open /dev/no-a: there is no such port", "lnp doctor"),
+    ],
+)
+@pytest.mark.parametrize("command", ["verify model.onnx", "run model.onnx --source samples.csv"])
+def test_the_port_of_a_real_board_is_found_by_its_id_at_usb(capsys, at, monkeypatch, command, there, what, try_next):
+    from serial.tools import list_ports
+
+    found = [SimpleNamespace(device=f"/dev/no-{name}", vid=0x0483, pid=0x3752) for name in there]
+    other = [SimpleNamespace(device="/dev/adapter", vid=0x0403, pid=0x6001)]
+    monkeypatch.setattr(list_ports, "comports", lambda: [*found, *other])
+    (at / "samples.csv").write_text("1,2,3\n")
+    onnx_file.save(tiny_model(), "model.onnx")
+    assert main([*command.split(), "--board", "nucleo-f401re"]) == 2
+    said = capsys.readouterr().err.splitlines()
+    assert said[-2] == what and try_next in said[-1]
+    assert said[:-2] == ["nucleo-f401re is at /dev/no-a"] * (len(there) == 1)
 
 
 @pytest.mark.parametrize("port", ["-x", "/dev/a\nb", "/dev/\x1b[31mred"])

@@ -518,7 +518,7 @@ def test_make_refuses_a_toolchain_it_does_not_know(tmp_path):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("toolchain", ["gcc", "zig"])
+@pytest.mark.parametrize("toolchain", ["gcc", "zig", "clang"])
 def test_what_is_flashed_is_the_same_wherever_it_is_built(tmp_path, monkeypatch, toolchain):
     """Its debug information names the folder, and is not flashed."""
     need_for("nucleo-f401re", toolchain, start=False)

@@ -330,7 +330,8 @@ def test_which_port_is_the_boards_is_never_guessed_and_asked_before_flashing(fol
 
     from serial.tools import list_ports
 
-    found = [SimpleNamespace(device=f"/dev/x{k}", vid=0x0483) for k in range(count)]
+    found = [SimpleNamespace(device=f"/dev/x{k}", vid=0x0483, pid=0x374B) for k in range(count)]
+    found.append(SimpleNamespace(device="/dev/other", vid=0x0403, pid=0x6001))  # of an adapter
     own = SimpleNamespace(device="/dev/ttyS0", vid=None)  # of the computer's board
     monkeypatch.setattr(list_ports, "comports", lambda: [own, *found])
     at = folder("touch ran")
@@ -340,6 +341,18 @@ def test_which_port_is_the_boards_is_never_guessed_and_asked_before_flashing(fol
     monkeypatch.setattr(flash, "find_program", lambda name: "")
     assert main(["flash", str(at)]) == 2
     assert re.search(r"--port /dev/ttyACM0; st-flash is not installed: .*stlink-tools\n", told(capsys))
+
+
+def test_the_port_of_a_board_is_that_with_its_id_at_usb(folder, board, capsys, monkeypatch):
+    from types import SimpleNamespace
+
+    from serial.tools import list_ports
+
+    at, port = folder(DONE), board(1)
+    found = [(port, 0x0483, 0x374B), ("/dev/other", 0x0403, 0x6001), ("/dev/ttyS0", None, None)]
+    monkeypatch.setattr(list_ports, "comports", lambda: [SimpleNamespace(device=d, vid=v, pid=p) for d, v, p in found])
+    assert main(["flash", str(at)]) == 0
+    assert f"{port} runs model " in capsys.readouterr().out
 
 
 def test_an_image_that_is_cut_off_is_not_flashed(folder, capsys):

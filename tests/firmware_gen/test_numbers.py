@@ -245,6 +245,23 @@ def test_the_rates_of_an_nrf_are_those_of_nordic(tmp_path):
         assert not said or said == had(written())
 
 
+@pytest.mark.slow  # ./run installs Arduino's package for slow ones alone
+@pytest.mark.parametrize("name", [name for name in boards.names() if boards.get(name).usb])
+def test_the_ids_of_a_board_at_usb_are_those_of_its_probe(name):
+    """pyOCD knows ST's and Arm's, Arduino's package its own; a J-Link is asked by SEGGER's library."""
+    need("pyocd", "/usr/share/arduino/hardware/arduino/avr/boards.txt")
+    from pyocd.probe.cmsis_dap_probe import CMSISDAPProbe
+    from pyocd.probe.stlink.usb import STLinkUSBInterface as STLink
+
+    text = Path("/usr/share/arduino/hardware/arduino/avr/boards.txt").read_text()
+    of = name.removeprefix("arduino-")
+    vendors, products = (re.findall(rf"^{of}\.{key}\.\d=0x(\w+)", text, re.M) for key in ("vid", "pid"))
+    known = {f"{a}:{b}".lower() for a, b in zip(vendors, products, strict=True)}
+    known |= {f"{STLink.USB_VID:04x}:{at:04x}" for at, probe in STLink.USB_PID_EP_MAP.items() if probe[0] == "V2-1"}
+    known |= {"{:04x}:{:04x}".format(*CMSISDAPProbe.DAPLINK_VIDPID)}
+    assert all(one in known or one.startswith("1366:") for one in boards.get(name).usb)
+
+
 def test_the_addresses_of_the_esp32_c3_are_those_of_esptool():
     need("esptool")
     from esptool.targets.esp32c3 import ESP32C3ROM as ROM

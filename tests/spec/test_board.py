@@ -90,6 +90,16 @@ def test_a_watchdog_that_cannot_be_is_refused_with_its_key(tmp_path, changes, sa
         load(tmp_path, **DOG | changes)
 
 
+def test_the_ids_of_a_board_at_usb_may_be_named(tmp_path):
+    assert load(tmp_path).usb == ()
+    assert load(tmp_path, usb='["0483:374b", "0d28:0204"]').usb == ("0483:374b", "0d28:0204")
+    for value in ("[]", '"0483:374b"', '["0483:374B"]', '["0483"]', "[1155]", str(["0483:374b"] * 17)):
+        with pytest.raises(BoardError, match=r"(?s)usb is .*vendor and product"):
+            load(tmp_path, usb=value)
+    with pytest.raises(BoardError, match="no port at USB"):
+        load(tmp_path, usb='["0483:374b"]', start='"unicorn"')
+
+
 def test_how_long_a_board_is_waited_for_may_be_named(tmp_path):
     assert (load(tmp_path).opens_ms, load(tmp_path, opens_ms="1_500").opens_ms) == (0, 1500)
     for value in ("0", "10_001", "1.5"):
