@@ -2,7 +2,8 @@
 
 boards/chips holds what boards with one chip share; boards/common the start-up code, the linker scripts and the
 drivers; boards/flashers the tools that flash real boards. A folder of a user's own may have all of these too:
-`--boards DIR` and the variable LNP_BOARDS add it.
+`--boards DIR` and the variable LNP_BOARDS add it, and so does a package with an entry point of the group
+lnp_edge.boards, which names the package.
 """
 
 import codecs
@@ -10,6 +11,9 @@ import os
 import re
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
+from functools import cache
+from importlib.metadata import EntryPoint, entry_points
+from importlib.util import find_spec
 from pathlib import Path
 
 from lnp_edge.base.errors import BoardError, ConfigError
@@ -21,6 +25,7 @@ from lnp_edge.spec.plugins import nearest
 FOLDER = Path(__file__).parent
 FLASHERS = "flashers"
 VARIABLE = "LNP_BOARDS"
+GROUP = "lnp_edge.boards"  # of entry points
 MAX_BYTES = 2**20  # of a file of C
 STARTUP = ("memory", *sorted(set(board.FAMILIES.values()) - {""}))  # in common, but no drivers
 BOOT, WATCHDOG, UART = "boot block", "watchdog", "UART"  # kinds of drivers; two have a section of board.toml
@@ -33,7 +38,8 @@ ASKED = r"#\s*(?:ifdef|define)\s+%s\b|(?<![!\s])\s*\bdefined\s*\(?\s*%s\b"
 
 def folders() -> list[Path]:
     """The folder of boards that ships, and those of the user. Raises ConfigError if one is none of boards."""
-    own = [Path(name) for name in os.environ.get(VARIABLE, "").split(os.pathsep) if name]
+    own = [_of_package(point) for point in _packages()]
+    own += [Path(name) for name in os.environ.get(VARIABLE, "").split(os.pathsep) if name]
     for folder in own:
         if not folder.is_dir():
             raise ConfigError(f"no folder of boards: {folder}", f"name one with NAME/board.toml in it (or {VARIABLE})")
@@ -41,6 +47,27 @@ def folders() -> list[Path]:
             what = f"{folder} is the folder of one board, not of boards"
             raise ConfigError(what, f"name the one that it is in: {folder.resolve().parent}")
     return list({folder.resolve(): folder for folder in (*own[::-1], FOLDER)}.values())[::-1]
+
+
+@cache
+def _packages() -> tuple[EntryPoint, ...]:
+    """Entry points of packages with boards, which are searched once: that takes milliseconds."""
+    return tuple(entry_points(group=GROUP))
+
+
+def _of_package(point: EntryPoint) -> Path:
+    """The folder of a package with boards. Its code does not run, nor need it; that of what it lies in does.
+
+    Raises ConfigError if there is none.
+    """
+    try:
+        spec = find_spec(point.value)
+    except Exception:  # whatever foreign code does
+        spec = None
+    if not spec or not spec.submodule_search_locations:
+        what = f"boards of {point.name}: there is no package {point.value[:60]!r}"
+        raise ConfigError(what, "install what has this entry point again, or remove it")
+    return Path(spec.submodule_search_locations[0])
 
 
 @contextmanager

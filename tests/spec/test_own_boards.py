@@ -70,6 +70,38 @@ def get(own, name="my-board"):
 PAGE = (Path(__file__).parents[2] / "docs/boards.md").read_text()
 
 
+@pytest.fixture
+def package(own, monkeypatch):
+    """installed(value): the folder of boards as a package of Python, with an entry point of that value."""
+    place = own("__init__.py", "raise RuntimeError('boards need no code')").rename(own("x", "").parent / "acme")
+    monkeypatch.setattr(sys, "path", [str(place.parent), *sys.path])
+    info = place.parent / "acme-1.0.dist-info"
+
+    def installed(value):
+        info.mkdir()
+        (info / "METADATA").write_text("Metadata-Version: 2.1\nName: acme\nVersion: 1.0\n")
+        (info / "entry_points.txt").write_text(f"[{boards.GROUP}]\nacme = {value}\n")
+        boards._packages.cache_clear()
+
+    yield installed
+    boards._packages.cache_clear()
+
+
+def test_a_package_brings_boards_by_an_entry_point(package, capsys):
+    package("acme")
+    assert boards.get("my-board").clock_hz == 25_000_000
+    assert main(["boards"]) == 0
+    assert "my-board" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("value", ["nowhere", "acme.chips.mine", "json.tool", "nowhere.boards", "..", "acme:boards"])
+def test_an_entry_point_that_is_no_package_is_told(package, capsys, value):
+    package(value)
+    assert main(["boards"]) == 2
+    what, try_next = capsys.readouterr().err.splitlines()
+    assert what == f"boards of acme: there is no package {value!r}" and "entry point" in try_next
+
+
 def test_the_page_lists_the_boards_as_their_files_have_them():
     known, rows = [boards.get(name) for name in boards.names()], []
     for b in known:
