@@ -1,24 +1,30 @@
 """List the compilers, emulators, packages and serial ports of this computer,
-and the commands that install the missing ones."""
+and the commands that install the missing ones. With --get, run such a command."""
 
 import argparse
 import json
 import os
+import shlex
 import shutil
+import subprocess
+import sys
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 from rich.text import Text
 
 from lnp_edge import boards
-from lnp_edge.base.console import described, mark, print_trimmed
+from lnp_edge.base.console import described, mark, note, out, print_trimmed
+from lnp_edge.base.errors import ConfigError, LnpError
 from lnp_edge.base.install import INSTALL
-from lnp_edge.commands import _own_boards
+from lnp_edge.commands import _given, _own_boards
 from lnp_edge.firmware_gen.commands import COMPILERS, LLVM
 from lnp_edge.spec.board import ARM, AVR, RISCV, Board
+from lnp_edge.spec.plugins import nearest
 
 HELP = "list installed and missing tools, and how to install them"
-EXAMPLE = "  lnp doctor"
+EXAMPLE = """  lnp doctor
+  lnp doctor --get ziglang"""
 
 TITLES = {ARM: "Arm", RISCV: "RISC-V", AVR: "AVR"}
 OTHERS = {LLVM[0]: "another compiler for Arm and RISC-V: LLVM's own", LLVM[1]: "the linker of clang"}
@@ -37,6 +43,7 @@ PACKAGES = {
 
 def arguments(parser: argparse.ArgumentParser) -> None:
     _own_boards.argument(parser)
+    parser.add_argument("--get", type=_given.text, metavar="NAME", help="install what is missing, as the list says how")
     parser.add_argument("--json", action="store_true", help="print the list as JSON")
 
 
@@ -47,7 +54,10 @@ def run(args: argparse.Namespace) -> int:
     picos = ", ".join(b.name for b in known if b.start == "rp2040py")
     packages = PACKAGES | {"unicorn": f"emulator of {emulated}, no root", "rp2040py": f"emulator of {picos}, no root"}
     rows += [_row(name, _version(name), use) for name, use in packages.items()]
-    rows += _flashers() + _ports()
+    rows += _flashers()
+    if args.get:
+        return _get(args.get, rows)
+    rows += _ports()
     if args.json:
         keys = ("what", "found", "for", "get")
         print(json.dumps([dict(zip(keys, row, strict=True)) for row in rows]))
@@ -58,6 +68,30 @@ def run(args: argparse.Namespace) -> int:
             words = Text(use).append(f"\n{get}", style="bold") if get else Text(use)
             cells = [mark(not get), Text(what.ljust(names)), Text(place.ljust(MOST_FOUND - 1))]
             print_trimmed(described(cells, words))
+    return 0
+
+
+def _get(name: str, rows: list[list[str]]) -> int:
+    """Run the command that installs what is missing. Raises LnpError if that fails, or is no command."""
+    known = {what: (found, get) for what, found, _, get in rows}
+    if name not in known:
+        raise ConfigError(f"lnp needs no {name[:40]!r}", f"{nearest(name, known)}lnp doctor lists all")
+    found, get = known[name]
+    if not get:
+        out.print(f"{name} is there: {found}", soft_wrap=True, markup=False)
+        return 0
+    command = get.split()  # a sentence, where no command installs it
+    if command[0] == "pip":  # of this Python, whatever is on the path
+        command = [sys.executable, "-m", *command]
+    if command[0] == "sudo" and not shutil.which("sudo"):  # as in a container, where one is root
+        del command[0]
+    if not shutil.which(command[0]):
+        raise LnpError(f"lnp cannot install {name} here", get)
+    note(shlex.join(command))
+    code = subprocess.run(command, check=False).returncode
+    if code != 0:
+        raise LnpError(f"{shlex.join(command)} failed with code {code}", "mend what it says above, then run this again")
+    out.print(f"installed: {name}", soft_wrap=True, markup=False)
     return 0
 
 

@@ -18,7 +18,8 @@ from tiny import with_entry
 from lnp_edge import boards
 from lnp_edge.base import console
 from lnp_edge.cli import main, parser
-from lnp_edge.commands import quantize
+from lnp_edge.commands import doctor, quantize
+from lnp_edge.firmware_gen import flash
 from lnp_edge.firmware_gen.build import Sizes
 from lnp_edge.interchange import onnx_file
 
@@ -103,6 +104,39 @@ def test_doctor_says_what_a_port_is_without_a_description(capsys, monkeypatch):
         "for": "serial port",
         "get": "",
     }
+
+
+@pytest.fixture
+def got(tmp_path, monkeypatch):
+    """got() : the words that doctor ran as a program, "pip" and "sudo" being none but these, which do nothing."""
+    for name, code in (("sudo", 0), ("python", 0), ("cargo", 3)):
+        path = tmp_path / "bin" / name
+        path.parent.mkdir(exist_ok=True)
+        path.write_text(f'#!/bin/sh\necho {name} "$@" > {tmp_path}/ran\nexit {code}\n')
+        path.chmod(0o755)
+    monkeypatch.setenv("PATH", str(tmp_path / "bin"))
+    monkeypatch.setattr(sys, "executable", str(tmp_path / "bin/python"))
+    monkeypatch.setattr(doctor, "_version", lambda package: "" if package == "unicorn" else "1.0")
+    monkeypatch.setattr(flash, "find_program", lambda name: "")
+    return lambda: (tmp_path / "ran").read_text() if (tmp_path / "ran").exists() else ""
+
+
+@pytest.mark.parametrize(
+    ("name", "code", "said", "ran"),
+    [
+        ("qemu-system-arm", 0, "installed: qemu-system-arm", "sudo apt-get install qemu-system-arm"),
+        ("unicorn", 0, "installed: unicorn", "python -m pip install ziglang unicorn pyelftools"),
+        ("torch", 0, "torch is there: 1.0", ""),
+        ("probe-rs", 2, "cargo install probe-rs-tools --locked failed with code 3", "cargo install probe-rs-tools"),
+        ("bossac", 2, "lnp cannot install bossac here", ""),
+        ("pyocd-", 2, "did you mean 'pyocd'?", ""),
+    ],
+)
+def test_doctor_gets_what_is_missing(capsys, got, name, code, said, ran):
+    assert main(["doctor", "--get", name]) == code
+    seen = capsys.readouterr()
+    assert said in seen.out + seen.err and len(seen.err.splitlines()) == code + bool(ran)
+    assert got().startswith(ran) and bool(got()) == bool(ran)
 
 
 @pytest.mark.parametrize("width", [80, console.WIDE + 60])
