@@ -126,7 +126,7 @@ for line in ("prune c.toml -o pruned.safetensors", "train pruned.safetensors -o 
              "new j.toml --data jsonl --label file --group who --overwrite"):
     assert main(line.split()) == 0, line
 import pytest
-sys.exit(pytest.main(["-v", "-p", "no:cacheprovider", *{tests!r}]))
+sys.exit(max(pytest.main(["-v", "-p", "no:cacheprovider", *words]) for words in {tests!r}))
 """
 
 
@@ -139,7 +139,7 @@ def test_the_recipes_work_together_without_another_line_and_the_contract_tests_f
     In one process, as every new one would compile and load again what the neuron needs. Of the kernels for training,
     that of sparse layers, which the commands have compiled: test_derive has one of dense layers.
     """
-    need("torch", "arm-none-eabi-gcc", "qemu-system-arm", "pandas")
+    need("torch", "arm-none-eabi-gcc", "ziglang", "clang", "ld.lld", "qemu-system-arm", "pandas")
     (house / "c.toml").write_text(CONFIGURATION)
     (house / "jsonl").mkdir(exist_ok=True)
     for name in ("walk", "run"):
@@ -147,10 +147,15 @@ def test_the_recipes_work_together_without_another_line_and_the_contract_tests_f
         (house / f"jsonl/{name}.jsonl").write_text(f"boot\n{rows}{'[' * 9999}\n")
     names = ("alif", "fan_in", "lm3s6965evb", "loudness")
     chosen = [f"{ROOT}/tests/{place}" for place in ("spec", "pruning/test_pruning.py", "training/test_train_layer.py")]
-    code = RUN.format(house=str(house), tests=["-k", f"({' or '.join(names)}) and not dense-", *chosen])
+    every = f"{ROOT}/tests/firmware_gen/test_build.py"  # builds and runs it with each compiler
+    code = RUN.format(
+        house=str(house),
+        tests=[["-k", f"({' or '.join(names)}) and not dense-", *chosen], ["-m", "slow", "-k", "lm3s6965evb", every]],
+    )
     done = subprocess.run([sys.executable, "-P", "-c", code], capture_output=True, text=True, cwd=house)
     assert done.returncode == 0, done.stdout[-3000:] + done.stderr
     assert "verified: 1000 steps" in done.stdout and ", 0 differences" in done.stdout
     assert "1 channel every 0.02 s" in done.stdout and "lines that are no rows: 4" in done.stdout
     passed = [line for line in done.stdout.splitlines() if " PASSED" in line]
     assert all(any(name in line for line in passed) for name in names), done.stdout[-3000:]
+    assert all(any(f"[lm3s6965evb-{chain}]" in line for line in passed) for chain in ("gcc", "zig", "clang"))
