@@ -162,6 +162,10 @@ def test_a_tool_that_the_board_does_not_name_is_refused(flashed_as):
         prepare(folder)
 
 
+def test_each_tool_flashes_a_board_that_ships():
+    assert set(boards.flashers()) <= {tool for name in boards.names() for tool in boards.get(name).tools}
+
+
 SHOWN = {
     "st-flash": (
         {},
