@@ -114,8 +114,6 @@ def _check_keys(b: board.Board, kind: str, other: str, name: str, values: Iterab
     other : the key that every driver has
     """
     own = COMMENT.sub("", text(driver(b, kind, name)))
-    if not b.family:
-        return
     section, macro = kind.lower(), f"LNP_{kind.upper()}_"
     named = {*re.findall(rf"\b{macro}([A-Z0-9_]+)", own), *(("IRQ",) if TAKES in own else ())} - {other.upper()}
     taken = sorted({key.lower() for key in named} | {"driver", other})

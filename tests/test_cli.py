@@ -237,18 +237,22 @@ def test_a_terminal_breaks_notes_and_errors_between_words_and_leaves_each_one_li
         assert len(shown) > 2 and all(cell_len(word) > width - 4 for word in broken)
 
 
-def test_a_command_on_standard_output_is_one_line_broken_between_words(capsys, monkeypatch):
-    monkeypatch.setattr(console, "out", Console(highlight=False, width=20, force_terminal=True))
+@pytest.mark.parametrize("width", [20, 21])  # at 21 the name would fit, but no blank after it
+def test_a_command_on_standard_output_is_one_line_broken_between_words(capsys, monkeypatch, width):
+    monkeypatch.setattr(console, "out", Console(highlight=False, width=width, force_terminal=True))
     console.command_line("  lnp run 'my m.onnx' --source r.csv")
-    assert capsys.readouterr().out == "  lnp run" + 13 * " " + "'my m.onnx'" + 9 * " " + "--source r.csv\n"
+    blanks = (width - 7) * " ", (width - 11) * " "
+    assert capsys.readouterr().out == f"  lnp run{blanks[0]}'my m.onnx'{blanks[1]}--source r.csv\n"
     monkeypatch.setattr(console, "out", Console(highlight=False, width=20))
     console.command_line("  lnp run 'my m.onnx' --source r.csv")
     assert capsys.readouterr().out == "  lnp run 'my m.onnx' --source r.csv\n"
 
 
-def test_a_name_in_a_note_tells_the_terminal_nothing(capsys):
+def test_a_name_in_a_note_or_an_error_tells_the_terminal_nothing(capsys):
     console.note("written: a\x1b[31m\x07 file\nand one more")
     assert capsys.readouterr().err == "written: a\\x1b[31m\\x07 file\nand one more\n"
+    console.fail(ConfigError("no a\x1b[31m\x07 file", "take\nanother"))
+    assert capsys.readouterr().err == "no a\\x1b[31m\\x07 file\n  take\\nanother\n"
 
 
 def test_a_terminal_of_no_columns_has_what_is_said():

@@ -51,7 +51,7 @@ def ascii_only(text: str) -> str:
 
 
 # What a shell needs in quotes is one word; shlex writes an apostrophe within as '"'"'.
-WORD = re.compile(r"""(?<!\S)'[^']*'(?:"'"'[^']*')*(?!\w)\S*|\S+""")
+WORD = re.compile(r"""(?<!\S)'[^']*'(?:"'"'[^']*')*\S*|\S+""")
 
 
 def between_words(text: str, width: int) -> str:
