@@ -9,7 +9,7 @@ from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
-from lnp_edge.base.errors import ConfigError
+from lnp_edge.base.errors import ConfigError, told
 from lnp_edge.base.files import parse_toml, read_bounded
 from lnp_edge.spec import plugins
 from lnp_edge.spec.frontend import settings_of
@@ -38,7 +38,7 @@ def _texts(value: object, where: str) -> tuple[str, ...]:
     """A text, or a list of texts."""
     found = [value] if isinstance(value, str) else value
     if not isinstance(found, list | tuple) or not all(isinstance(one, str) and one for one in found):
-        raise ConfigError(f"{where} is {str(value)[:40]!r}", 'write a text, or a list such as ["a", "b"]')
+        raise ConfigError(f"{where} is {told(value)}", 'write a text, or a list such as ["a", "b"]')
     return tuple(found)
 
 
@@ -52,14 +52,14 @@ def _missing(value: object, where: str) -> tuple[float, ...]:
 def _block(value: object, where: str) -> int:
     if type(value) is not int or value not in BLOCKS:
         hint = "write 1 for single synapses, or 4 for blocks of four neighbouring targets"
-        raise ConfigError(f"{where} is {str(value)[:40]!r}", hint)
+        raise ConfigError(f"{where} is {told(value)}", hint)
     return value
 
 
 def _vectors(value: object, where: str) -> tuple[tuple[str, ...], ...]:
     found = value if isinstance(value, list | tuple) else []
     if found != value or not all(isinstance(one, list | tuple) and len(_texts(one, where)) == 3 for one in found):
-        raise ConfigError(f"{where} is {str(value)[:40]!r}", 'write lists of three channels: [["ax", "ay", "az"]]')
+        raise ConfigError(f"{where} is {told(value)}", 'write lists of three channels: [["ax", "ay", "az"]]')
     return tuple(tuple(one) for one in found)
 
 
@@ -485,7 +485,7 @@ def _known(raw: Any, known: list[str], where: str) -> None:
     if not isinstance(raw, dict):
         name = where.rstrip(".") or "the configuration"
         section = "[[network.layer]]" if name.endswith("]") else f"[{name}]"
-        raise ConfigError(f"{name} is {str(raw)[:40]!r}", f"write it as a section {section}")
+        raise ConfigError(f"{name} is {told(raw)}", f"write it as a section {section}")
     for key in raw:
         if key not in known:
             near = get_close_matches(str(key), known, 1)
@@ -499,7 +499,7 @@ def _network(raw: Any, where: str) -> NetworkSettings:
     found = _population(NetworkSettings, {k: v for k, v in raw.items() if k != "layer"}, {}, where, ["layer"])
     tables = raw.get("layer", [])
     if not isinstance(tables, list) or len(tables) > MAX_LAYERS:
-        what = f"{len(tables)} tables" if isinstance(tables, list) else repr(str(tables)[:40])
+        what = f"{len(tables)} tables" if isinstance(tables, list) else told(tables)
         raise ConfigError(f"{where}layer is {what}", f"write 1 to {MAX_LAYERS} tables [[{where}layer]]")
     given = {key: raw[key] for key in ("neurons", "neuron", "density", *found.params) if key in raw}
     layers = tuple(
@@ -585,9 +585,9 @@ def _value(f, value: object, where: str) -> Any:
     default = f.default_factory() if f.default is MISSING else f.default
     if isinstance(default, bool | str):
         if type(value) is not type(default):
-            raise ConfigError(f"{where} is {str(value)[:40]!r}", f"write {_example(default)}")
+            raise ConfigError(f"{where} is {told(value)}", f"write {_example(default)}")
         if value not in f.metadata.get("choices", [value]):
-            raise ConfigError(f"{where} is {str(value)[:40]!r}", f"choose from {', '.join(f.metadata['choices'])}")
+            raise ConfigError(f"{where} is {told(value)}", f"choose from {', '.join(f.metadata['choices'])}")
         return value
     if not isinstance(default, int | float):
         return _read(type(default), value, f"{where}.")
@@ -597,7 +597,7 @@ def _value(f, value: object, where: str) -> Any:
 def _ranged(value: object, low: float, high: float, whole: bool, where: str) -> int | float:
     if isinstance(value, bool) or not isinstance(value, int if whole else int | float) or not low <= value <= high:
         allowed = f"a whole number from {low} to {high}" if whole else f"a number from {low:g} to {high:g}"
-        raise ConfigError(f"{where} is {str(value)[:40]!r}", f"write {allowed}")
+        raise ConfigError(f"{where} is {told(value)}", f"write {allowed}")
     return int(value) if whole else float(value)
 
 

@@ -134,6 +134,11 @@ def test_a_file_that_is_no_toml_or_abuses_it_is_refused(tmp_path, text):
     refusal(tmp_path, text)
 
 
+def test_text_in_place_of_a_number_is_told_from_the_number(tmp_path):
+    for value, said in (('"60"', "'60'"), ("-60", "-60")):
+        assert refusal(tmp_path, f"train.epochs = {value}").what.endswith(f"train.epochs is {said}")
+
+
 def test_a_file_as_windows_saves_it_is_read_or_its_encoding_named(tmp_path):
     assert load(tmp_path, codecs.BOM_UTF8 + b"seed = 3\r\n").seed == 3
     assert "byte 0 of it is not UTF-8" in refusal(tmp_path, "seed = 3\r\n".encode("utf-16")).what

@@ -8,6 +8,11 @@ import re
 LONG = re.compile(r"([^\s/,]{60})[^\s/,]{60,}")  # a number or a word, not a path of many folders
 
 
+def told(value: object) -> str:
+    """A value of a file in a message, at most 60 characters: text in quotes, so that "9" is told from 9."""
+    return "missing" if value is None else repr(value[:60]) if isinstance(value, str) else str(value)[:60]
+
+
 class LnpError(Exception):
     """Says what failed, with its value, and then what to try next.
 

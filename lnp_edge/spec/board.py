@@ -12,7 +12,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from lnp_edge.base.errors import BoardError, ConfigError
+from lnp_edge.base.errors import BoardError, ConfigError, told
 from lnp_edge.base.files import parse_toml, read_bounded
 from lnp_edge.spec.plugins import nearest
 from lnp_edge.spec.protocol import NAME_BYTES
@@ -192,8 +192,7 @@ class _Reader:
         self.path, self.raw, self.chip = path, raw, ""
 
     def fail(self, key: str, value: object, allowed: str) -> BoardError:
-        said = "missing" if value is None else repr(str(value)[:60])
-        return BoardError(f"{self.path}: {key} is {said}", f"allowed: {allowed}")
+        return BoardError(f"{self.path}: {key} is {told(value)}", f"allowed: {allowed}")
 
     def add_chip(self, folders: list[Path]) -> None:
         """Add what the file of the chip says, if the board names one. No fact may stand in both."""

@@ -33,7 +33,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from lnp_edge.base.errors import BoardError, ConfigError
+from lnp_edge.base.errors import BoardError, ConfigError, told
 from lnp_edge.base.files import parse_toml, read_bounded
 from lnp_edge.spec.board import MAX_BYTES, WORD
 from lnp_edge.spec.plugins import unknown
@@ -101,7 +101,7 @@ class Flasher:
                 )
             if not self.parameters[key].allows(value):
                 raise BoardError(
-                    f"{place}: {key} of {self.name} is {str(value)[:60]!r}", f"allowed: a {self.parameters[key].kind}"
+                    f"{place}: {key} of {self.name} is {told(value)}", f"allowed: a {self.parameters[key].kind}"
                 )
         for key, parameter in self.parameters.items():
             if parameter.default is None and key not in values:
@@ -137,13 +137,13 @@ class _Reader:
         self.path, self.raw = path, raw
 
     def fail(self, key: str, allowed: str) -> BoardError:
-        return BoardError(f"{self.path}: {key} is {str(self.raw.get(key))[:60]!r}", f"allowed: {allowed}")
+        return BoardError(f"{self.path}: {key} is {told(self.raw.get(key))}", f"allowed: {allowed}")
 
     def flasher(self) -> Flasher:
         known = tuple(Flasher.__dataclass_fields__)[1:]
         for key in self.raw:
             if key not in known:
-                raise BoardError(f"{self.path}: key is {key[:60]!r}", f"allowed: {', '.join(known)}")
+                raise BoardError(f"{self.path}: key is {told(key)}", f"allowed: {', '.join(known)}")
         if not WORD.fullmatch(self.path.stem):
             raise BoardError(f"{self.path}: the name of a tool is a word", "letters, digits and _ . -")
         parameters = self.parameters()
@@ -188,7 +188,7 @@ class _Reader:
                 found[key] = Parameter(**of)
             if key not in found or key in GIVEN or ("default" in of and not found[key].allows(of["default"])):
                 raise BoardError(
-                    f"{self.path}: parameter {key[:60]!r} is {str(value)[:60]!r}",
+                    f"{self.path}: parameter {told(key)} is {told(value)}",
                     f"allowed: {{ kind = {' or '.join(kinds)}, default = of that kind }}",
                 )
         return found

@@ -89,6 +89,7 @@ def test_a_file_that_says_something_else_is_refused_with_its_key(tmp_path, key, 
     with pytest.raises(BoardError) as e:
         load(tmp_path, **{"identify": ["tool", "id"], "identity": "chip:"} | {key: value})
     assert key.rstrip("s") in e.value.what and e.value.try_next.startswith("allowed: ")
+    assert ("is missing" in e.value.what) == (value is None)
 
 
 @pytest.mark.parametrize(

@@ -167,13 +167,13 @@ def test_a_fact_that_stands_in_both_files_is_refused_with_the_place_of_the_other
     [
         (('chip = "mine"', 'chip = "other"'), "chip is 'other'"),
         (('chip = "mine"', 'chip = "../chips/mine"'), "chip is '../chips/mine'"),
-        (('chip = "mine"', "chip = 3"), "chip is '3'"),
+        (('chip = "mine"', "chip = 3"), "chip is 3"),
         (('chip = "mine"', 'chip = ["mine"]'), "chip is "),
         (('unit = "first"', 'unit = "third"'), "uart.unit is 'third'"),
-        (('unit = "first"', "unit = 1"), "uart.unit is '1'"),
-        (('[uart]\nunit = "first"', "uart = 3"), "uart is '3'"),
+        (('unit = "first"', "unit = 1"), "uart.unit is 1"),
+        (('[uart]\nunit = "first"', "uart = 3"), "uart is 3"),
         (("[uart]", "[tool]\n[uart]"), "tool.name is missing"),
-        (("[uart]", "ram = {origin = 0, size = 4096}\n[uart]"), "ram.origin is '0'"),
+        (("[uart]", "ram = {origin = 0, size = 4096}\n[uart]"), "ram.origin is 0"),
         (("start =", "# start ="), "start is missing"),
     ],
 )
@@ -218,7 +218,7 @@ def test_a_unit_of_a_chip_without_uarts_is_refused_with_where_they_would_be(own)
 
 def test_memory_that_overlaps_is_told_as_the_file_writes_it(own):
     own("chips/mine.toml", CHIP.replace("0x2000_0000", "0x1000"))
-    with pytest.raises(BoardError, match="ram is '131072 B at 0x1000'"):
+    with pytest.raises(BoardError, match="ram is 131072 B at 0x1000"):
         get(own)
 
 
