@@ -21,6 +21,7 @@ from lnp_edge.config import LayerSettings, NetworkSettings
 from lnp_edge.network import Network
 from lnp_edge.network.draw import drawn, random_network
 from lnp_edge.training import bench_peers
+from lnp_edge.training.adamw import AdamW
 from lnp_edge.training.bench_peers import Built, ReadOut, decays, parameter
 from lnp_edge.training.kernels.fused import bytes_a_step
 from lnp_edge.training.layer import SLOPE
@@ -219,13 +220,12 @@ def measure(
 
 
 def _training_step(parameters: list[torch.Tensor], run: Callable[[], torch.Tensor]) -> Callable[[], None]:
-    optimiser = torch.optim.Adam(parameters, lr=1e-4)
+    optimiser = AdamW(parameters, [], 0.0)
     labels = torch.arange(BATCH) % CLASSES
 
     def step() -> None:
-        optimiser.zero_grad()
         torch.nn.functional.cross_entropy(run(), labels).backward()
-        optimiser.step()
+        optimiser.step(1e-4)
 
     return step
 

@@ -3,8 +3,8 @@
 LLVM splits a <32 x float> into the registers of the machine. Its own vectoriser fails on these
 loops, because it cannot prove that the arrays are distinct: that was five times slower at N = 256.
 
-The operations are load, store, fold_into, splat, plus, minus, times, over, fma, above, which, where
-and magnitude; each lane is IEEE float32. They are functions: of an operator, such as +, Numba tries
+The operations are load, store, fold_into, splat, plus, minus, times, over, fma, which, where and
+magnitude; each lane is IEEE float32. They are functions: of an operator, such as +, Numba tries
 what it can mean for thirty other types first, in half a second a kernel. `compiled` is jit.cached
 for functions that use them.
 """
@@ -141,16 +141,6 @@ def fma(typing, a, b, c):
         return _llvm(builder, f"llvm.fmuladd.v{LANES}f32", args)
 
     return lanes(lanes, lanes, lanes), emit
-
-
-@intrinsic
-def above(typing, a, b):
-    """1.0 where a > b, otherwise 0.0."""
-
-    def emit(context, builder, sig, args):
-        return builder.uitofp(builder.fcmp_ordered(">", *args), _VECTOR)
-
-    return lanes(lanes, lanes), emit
 
 
 @intrinsic
