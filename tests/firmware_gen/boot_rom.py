@@ -13,13 +13,13 @@ class BootRom(RomLine):
     """flash : what the chip holds;  started : the address that a GO named
 
     program : the program that then runs at the port
-    dies_after : of so many writes, the power fails: no byte comes any more
+    dies_after : of so many commands, as the next comes, the power fails: no byte comes any more
     product : the number of the chip
     wrong_at : one bit of what is written there is another
     """
 
     def __init__(self, program=None, dies_after=None, wrong_at=None, product=PRODUCT):
-        self.flash, self.started, self.writes = bytearray(b"\xa5" * SIZE), None, 0
+        self.flash, self.started, self.commands = bytearray(b"\xa5" * SIZE), None, []
         self._product = product
         self._program, self._dies_after, self._wrong_at = program, dies_after, wrong_at
         super().__init__()
@@ -57,8 +57,9 @@ class BootRom(RomLine):
                     self._say(NACK)
                     continue
                 self._say(ACK)
-                if self._dies_after is not None and self.writes >= self._dies_after:
+                if self._dies_after is not None and len(self.commands) >= self._dies_after:
                     return
+                self.commands.append(command[0])
                 self._answer(command[0])
         except OSError:
             return
@@ -89,7 +90,6 @@ class BootRom(RomLine):
             self.flash[at : at + len(data)] = data
             if self._wrong_at is not None and at <= self._wrong_at < at + len(data):
                 self.flash[self._wrong_at] ^= 1
-            self.writes += 1
             self._say(ACK)
         elif command == ERASE:
             pages = int.from_bytes(self._take(2), "big")
