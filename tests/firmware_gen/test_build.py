@@ -518,6 +518,20 @@ def test_make_refuses_a_toolchain_it_does_not_know(tmp_path):
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("target", ["aarch64-macos", "x86_64-macos"])
+@pytest.mark.parametrize("app", [False, True])
+def test_the_program_of_this_computer_compiles_and_links_for_macos(tmp_path, target, app):
+    need("ziglang")
+    board = boards.get("host")
+    write(generate(tiny_loop(), board, app=app), tmp_path)
+    tools = replace(commands.toolchain(board), cc=(sys.executable, "-m", "ziglang", "cc", "-target", target))
+    sources = sorted(path.name for path in tmp_path.glob("*.c"))
+    command, env = commands.compile_command(tools, sources, "program"), build_module._environment(tmp_path)
+    subprocess.run(command, cwd=tmp_path, env=env, check=True)
+    assert struct.unpack("<I", (tmp_path / "program").read_bytes()[:4]) == (0xFEEDFACF,)  # MH_MAGIC_64
+
+
+@pytest.mark.slow
 @pytest.mark.parametrize("toolchain", ["gcc", "zig", "clang"])
 def test_what_is_flashed_is_the_same_wherever_it_is_built(tmp_path, monkeypatch, toolchain):
     """Its debug information names the folder, and is not flashed."""
