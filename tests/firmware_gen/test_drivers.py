@@ -76,6 +76,18 @@ class StandIn:
             self.call("uart_interrupt")
         return self.variable("ring", int.from_bytes(self.variable("ring_head"), "little"))
 
+    def polled_flood(self, data, cycles_a_byte, step):
+        """The same, taken by a program that computes a step, in so many cycles, whenever it has read what is there."""
+        now, free, found, at = 0, 0, b"", self.board.ram.origin + self.board.ram.size - 4096
+        for byte in data:
+            now += cycles_a_byte
+            self.arrive(byte)
+            if free <= now:
+                count, ran = self.core.ask("lnp_board_read", at, len(data))
+                found += self.core.uc.mem_read(at, count)
+                free = now + CYCLES * ran + step
+        return found
+
     def silence(self):
         """The line rests for a while."""
 
@@ -251,6 +263,20 @@ class Lpc55(StandIn):
         return asked
 
 
+class Cmsdk(StandIn):
+    """DDI 0479 4.3.1: one byte waits, and the next is lost while it does."""
+
+    depth = 1
+
+    def read(self, at):
+        if at == self.board.registers["base"] + 4:
+            return 2 * bool(self.fifo)
+        return self.fifo.popleft() if at == self.board.registers["base"] and self.fifo else super().read(at)
+
+    def asks(self):
+        return bool(self.fifo)
+
+
 CHIPS = {"rpi-pico": Rp2, "rpi-pico2": Rp2, "lpc55s69-evk": Lpc55}
 
 
@@ -294,6 +320,20 @@ def test_a_clock_that_is_too_slow_loses_bytes(chip):
     data = bytes(k * 7 % 251 for k in range(600))
     assert chip.interrupted_flood(data, 60) != data
     assert chip.lost
+
+
+def test_a_driver_that_polls_loses_bytes_during_a_step_and_one_with_an_interrupt_does_not(tmp_path):
+    """At 115,200 Bd and 25 MHz a byte takes 2,170 cycles, this step 1 ms. That a host waits for each reply is what
+    keeps the boards whole that poll."""
+    data = bytes(k * 7 % 251 for k in range(600))
+    polled, interrupted = (alone(name, tmp_path / name, Cmsdk) for name in ("cortex-m4", "mps2-an386"))
+    assert (polled.board.clock_hz, polled.board.baud) == (interrupted.board.clock_hz, interrupted.board.baud)
+    a_byte = polled.board.clock_hz * 10 // polled.board.baud
+    for chip in (polled, interrupted):
+        chip.call("lnp_board_init")
+    assert polled.polled_flood(data, a_byte, step=0) == data and not polled.lost
+    assert polled.polled_flood(data, a_byte, step=25_000) != data and polled.lost
+    assert interrupted.interrupted_flood(data, a_byte) == data and not interrupted.lost
 
 
 def test_what_is_left_in_the_fifo_of_an_lpc55_asks_for_its_interrupt(tmp_path):
