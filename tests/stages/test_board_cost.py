@@ -3,6 +3,7 @@
 import argparse
 import json
 import re
+import shlex
 from contextlib import closing
 from dataclasses import replace
 from types import SimpleNamespace
@@ -408,12 +409,17 @@ def test_build_with_the_model_prints_its_cost_and_without_it_says_how(at, capsys
     assert {k: v for k, v in found["cost"].items() if k not in memory} == {
         k: v for k, v in told.items() if k not in memory
     }
+
+
+@pytest.mark.parametrize("more", ["", " --app"])
+def test_build_with_another_model_says_how_to_generate_what_the_folder_is(at, capsys, more):
     onnx_file.save(tiny_model(seed=2), at / "other.onnx")
-    assert main(["build", "fw", "--model", "other.onnx"]) == 2
-    assert capsys.readouterr().err.splitlines() == [
-        "fw holds another model than other.onnx",
-        "  generate it again: lnp generate other.onnx --board cortex-m4 --name net -o fw",
-    ]
+    command = "lnp generate other.onnx --board cortex-m4 --name gait" + more + " -o 'my fw'"
+    assert main(shlex.split(command.replace("other", "m"))[1:]) == 0
+    capsys.readouterr()
+    assert main(["build", "my fw", "--model", "other.onnx"]) == 2
+    said = f"my fw holds another model than other.onnx\n  generate it again: {command}\n"
+    assert capsys.readouterr().err == said and main(shlex.split(command)[1:]) == 0
 
 
 def test_build_of_an_app_prints_its_own_stack_and_not_what_the_server_took(at, capsys):
