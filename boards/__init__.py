@@ -12,7 +12,7 @@ import re
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from functools import cache
-from importlib.metadata import EntryPoint, entry_points
+from importlib.metadata import EntryPoint, distributions, entry_points
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -38,7 +38,7 @@ ASKED = r"#\s*(?:ifdef|define)\s+%s\b|(?<![!\s])\s*\bdefined\s*\(?\s*%s\b"
 
 def folders() -> list[Path]:
     """The folder of boards that ships, and those of the user. Raises ConfigError if one is none of boards."""
-    own = [_of_package(point) for point in _packages()]
+    own = [folder for point in _packages() for folder in _of_package(point)]
     own += [Path(name) for name in os.environ.get(VARIABLE, "").split(os.pathsep) if name]
     for folder in own:
         if not folder.is_dir():
@@ -51,23 +51,44 @@ def folders() -> list[Path]:
 
 @cache
 def _packages() -> tuple[EntryPoint, ...]:
-    """Entry points of packages with boards, which are searched once: that takes milliseconds."""
-    return tuple(entry_points(group=GROUP))
+    """Entry points of packages with boards, which are searched once: that takes milliseconds.
+
+    Raises ConfigError if those of some package, which may have nothing to do with boards, cannot be read.
+    """
+    try:
+        return tuple(entry_points(group=GROUP))
+    except Exception as e:  # whatever is in foreign files
+        what = f"the entry points of {_unreadable()} cannot be read: {str(e)[:120]!r}"
+        raise ConfigError(what, "install it again, or remove it") from None
 
 
-def _of_package(point: EntryPoint) -> Path:
-    """The folder of a package with boards. Its code does not run, nor need it; that of what it lies in does.
+def _unreadable() -> str:
+    """The folders of the packages whose entry points cannot be read."""
+    found = []
+    for one in distributions():
+        try:
+            _ = one.entry_points
+        except Exception:
+            found.append(str(getattr(one, "_path", "a package")))
+    return " and ".join(found)
+
+
+def _of_package(point: EntryPoint) -> list[Path]:
+    """The folders of a package with boards: of one without code there may be several. No code of it runs.
 
     Raises ConfigError if there is none.
     """
+    outer, *inner = point.value.split(".")
     try:
-        spec = find_spec(point.value)
-    except Exception:  # whatever foreign code does
+        spec = find_spec(outer)
+    except ValueError:  # a name that is none, or of the program itself
         spec = None
-    if not spec or not spec.submodule_search_locations:
+    places = (spec and spec.submodule_search_locations) or ()
+    found = [folder for place in places if (folder := Path(place, *inner)).is_dir()]
+    if not found:
         what = f"boards of {point.name}: there is no package {point.value[:60]!r}"
-        raise ConfigError(what, "install what has this entry point again, or remove it")
-    return Path(spec.submodule_search_locations[0])
+        raise ConfigError(what, "install what has this entry point again, as files and not as a zip, or remove it")
+    return found
 
 
 @contextmanager

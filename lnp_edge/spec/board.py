@@ -441,6 +441,7 @@ def names(folders: list[Path]) -> dict[str, Path]:
     for path in filter(os.path.lexists, places):  # a broken link is told too, when it is read
         if path.parent.name in found:
             other = found[path.parent.name].parent
-            raise ConfigError(f"{path.parent} has the name of {other}", "rename this folder: a board has one name")
+            hint = "rename it, or do without what brings it: a board has one name"
+            raise ConfigError(f"{path.parent} has the name of {other}", hint)
         found[path.parent.name] = path
     return dict(sorted(found.items()))

@@ -4,7 +4,9 @@ import json
 import os
 import re
 import shutil
+import subprocess
 import sys
+import zipfile
 from pathlib import Path
 
 import pytest
@@ -77,11 +79,12 @@ def package(own, monkeypatch):
     monkeypatch.setattr(sys, "path", [str(place.parent), *sys.path])
     info = place.parent / "acme-1.0.dist-info"
 
-    def installed(value):
+    def installed(value, told="acme = "):
         info.mkdir()
         (info / "METADATA").write_text("Metadata-Version: 2.1\nName: acme\nVersion: 1.0\n")
-        (info / "entry_points.txt").write_text(f"[{boards.GROUP}]\nacme = {value}\n")
+        (info / "entry_points.txt").write_text(f"[{boards.GROUP}]\n{told}{value}\n")
         boards._packages.cache_clear()
+        return place
 
     yield installed
     boards._packages.cache_clear()
@@ -100,6 +103,36 @@ def test_an_entry_point_that_is_no_package_is_told(package, capsys, value):
     assert main(["boards"]) == 2
     what, try_next = capsys.readouterr().err.splitlines()
     assert what == f"boards of acme: there is no package {value!r}" and "entry point" in try_next
+
+
+def test_no_code_of_a_package_with_boards_runs(package, capsys):
+    """lnp verify would else end as that code does, such as with 0."""
+    place = package("acme.boards")
+    (place / "__init__.py").write_text("raise SystemExit(0)")
+    shutil.move(place / "my-board", place / "boards/my-board")
+    shutil.move(place / "chips", place / "boards/chips")
+    assert main(["boards"]) == 0
+    assert "my-board" in capsys.readouterr().out
+
+
+def test_a_package_without_code_has_the_boards_of_all_its_folders(package, tmp_path, monkeypatch):
+    """pip leaves an empty folder behind, which comes before that of an editable package."""
+    place = package("acme")
+    (place / "__init__.py").unlink()
+    (tmp_path / "left/acme/other").mkdir(parents=True)
+    shutil.copy(boards.FOLDER / "host/board.toml", tmp_path / "left/acme/other")
+    monkeypatch.setattr(sys, "path", [str(tmp_path / "left"), *sys.path])
+    assert {"my-board", "other", "host"} <= set(boards.names())
+
+
+@pytest.mark.parametrize("line", ["no equals sign", "\udcff = acme"])
+def test_a_package_whose_entry_points_cannot_be_read_is_told_by_its_folder(package, capsys, line):
+    place = package("", told="")
+    info = place.parent / "acme-1.0.dist-info"
+    (info / "entry_points.txt").write_bytes(f"[any]\n{line}\n".encode(errors="surrogateescape"))
+    assert main(["boards"]) == 2
+    what, try_next = capsys.readouterr().err.splitlines()
+    assert f"the entry points of {info} cannot be read: " in what and "install it again" in try_next
 
 
 def test_the_page_lists_the_boards_as_their_files_have_them():
@@ -124,6 +157,21 @@ def test_the_board_that_the_page_writes_is_generated_for(tmp_path, monkeypatch):
     with boards.beside(tmp_path / "mine"):
         assert boards.get(path.parent.name).flash_tool == "pyocd"
     assert "#define LNP_UART_TX_PIN 0x19u" in config and "#define LNP_UART_BASE 0x40002000u" in config
+
+
+@pytest.mark.slow
+def test_the_package_that_the_page_writes_has_the_files_of_its_boards(own, tmp_path):
+    need("pip", "setuptools")
+    folder = own("common/my_uart.c", "")
+    (text,) = re.findall(r"^```toml\n(\[project\]\n.*?)^```$", PAGE, re.M | re.S)
+    (tmp_path / "pyproject.toml").write_text(text)
+    files = {p.relative_to(folder).as_posix() for p in folder.rglob("*") if p.is_file()}
+    folder.rename(tmp_path / "mine")
+    command = [sys.executable, "-m", "pip", "wheel", "--quiet", "--no-deps", "--no-build-isolation"]
+    subprocess.run([*command, "-w", tmp_path, tmp_path], check=True, capture_output=True)
+    (wheel,) = tmp_path.glob("*.whl")
+    inside = {name.removeprefix("mine/") for name in zipfile.ZipFile(wheel).namelist() if name.startswith("mine/")}
+    assert inside == files and len(files) == 3
 
 
 # --- chips
