@@ -148,6 +148,11 @@ def test_doctor_pads_no_line_and_says_what_a_tool_is_for_in_few(capsys, monkeypa
     assert all(line == line.rstrip() and len(line) <= width for line in lines)
     (make,) = (line.index(said) for line in lines if (said := "builds a generated folder without Python") in line)
     (gdb,) = (line.index(said) for line in lines if (said := "flash tool: GDB, with the server of any probe") in line)
+    assert all(
+        (line[0] == "✗") == bool(re.match(r". +\S+ +(missing|no permission)", line))
+        for line in lines
+        if line[0] in "✓✗"
+    )
     places = {re.match(r"[✓✗]  \S+ +", line).end() for line in lines if line[0] in "✓✗"}
     assert make == gdb and len(places) == 1, "each column begins at one place"
 

@@ -188,8 +188,23 @@ def test_a_tool_that_is_killed_midway_leaves_a_board_whose_state_is_said(folder,
 
 def test_a_tool_that_gives_no_result_is_ended(folder, capsys, monkeypatch):
     monkeypatch.setattr(flash, "TIMEOUT", 0.2)  # s; nothing comes however long it waits
-    assert main(["flash", str(folder("[ $1 = --version ] || exec sleep 60")), "--port", "/dev/null"]) == 2
+    at = folder("[ $1 = --version ] || exec sleep 60")
+    assert main(["flash", str(at), "--port", "/dev/null"]) == 2
     assert "no result in 0.2 s\n  the board may hold the old program" in told(capsys)
+    folder(DONE, "exec sleep 30")
+    assert main(["flash", str(at), "--port", "/dev/null"]) == 2
+    assert "no result in 0.2 s\n  nothing was written" in told(capsys)
+
+
+def test_a_user_who_stops_it_is_told_whether_anything_was_written(folder, capsys):
+    stop = "kill -INT $PPID; exec sleep 30"
+    at = folder(stop)
+    assert main(["flash", str(at), "--port", "/dev/null"]) == 130
+    assert "stopped while it wrote: the board may hold the old program" in capsys.readouterr().err
+    folder(DONE, stop)
+    assert main(["flash", str(at), "--port", "/dev/null"]) == 130
+    said = capsys.readouterr().err
+    assert "stopped: nothing was written" in said and "may hold" not in said
 
 
 def test_a_tool_that_found_no_board_wrote_nothing(folder, capsys):

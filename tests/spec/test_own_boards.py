@@ -306,6 +306,14 @@ def test_a_key_of_a_watchdog_that_its_driver_does_not_take_is_refused(own):
         get(own)
 
 
+def test_a_board_of_no_chip_that_lacks_a_key_is_not_told_of_a_chips_units(own):
+    text = re.sub("^base = .*\n", "", (boards.FOLDER / "nucleo-f401re/board.toml").read_text(), count=1, flags=re.M)
+    own("my-board/board.toml", text)
+    with pytest.raises(BoardError, match=r"\[uart\] has no base, which .*\n  write what is missing") as e:
+        get(own)
+    assert "chips/" not in e.value.try_next
+
+
 @pytest.mark.parametrize(
     ("driver", "absent"),
     [
@@ -548,11 +556,11 @@ def test_files_with_a_byte_order_mark_as_windows_saves_them_are_read(own):
     assert generated[0] == generated[1]
 
 
-@pytest.mark.parametrize("text", ["\u00e9", "x" * (2**20 + 1)], ids=["not ASCII", "long"])
-def test_a_driver_that_is_no_c_is_refused(own, text):
+@pytest.mark.parametrize(("text", "said"), [("\u00e9", "is not ASCII"), ("x" * (2**20 + 1), "more than 1048576")])
+def test_a_driver_that_is_no_c_is_refused(own, text, said):
     own("chips/mine.toml", CHIP.replace("cmsdk_uart", "my_uart"))
     own("my-board/board.toml", BOARD.replace("unicorn", "serial"))
-    with boards.beside(own("common/my_uart.c", text)), pytest.raises(BoardError, match=r"my_uart\.c"):
+    with boards.beside(own("common/my_uart.c", text)), pytest.raises(BoardError, match=rf"my_uart\.c .*{said}"):
         generate(tiny_model(), boards.get("my-board"))
 
 
