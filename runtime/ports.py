@@ -12,7 +12,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import IO
+from typing import IO, TYPE_CHECKING
 
 import serial
 
@@ -24,6 +24,9 @@ from lnp_edge.runtime.link import Port
 from lnp_edge.runtime.pico import Pico
 from lnp_edge.runtime.simavr import Simavr
 from lnp_edge.spec.board import Board
+
+if TYPE_CHECKING:
+    from serial.tools.list_ports_common import ListPortInfo
 
 GREETS_WITHIN = 10.0  # s; a program that says nothing is opened all the same, for the link to say what is wrong
 
@@ -61,12 +64,26 @@ def qemu_command(board: Board, image: Path) -> list[str]:
     ]  # fmt: skip
 
 
-def at_usb(board: Board) -> list[str]:
-    """The ports at USB that may be the board's: those with its ids; all, if its serial adapter can be any."""
+def at_usb(board: Board) -> str:
+    """The port at USB that is the board's: the one with its ids; the only one, if its serial adapter can be any.
+
+    Raises LinkError if there is none, or several.
+    """
     from serial.tools.list_ports import comports
 
-    found = [port for port in comports() if port.vid is not None]  # not the computer's own, such as ttyS0
-    return [port.device for port in found if not board.usb or f"{port.vid:04x}:{port.pid:04x}" in board.usb]
+    there = [port for port in comports() if port.vid is not None]  # not the computer's own, such as ttyS0
+    found = [port.device for port in there if not board.usb or _usb_id(port) in board.usb]
+    if len(found) == 1:
+        return str(found[0])
+    if found:
+        raise LinkError(f"{' and '.join(found)} may each be that of {board.name}", f"name its port: --port {found[0]}")
+    ids = f" ({', '.join(board.usb)})" if board.usb else ""
+    what = f"no serial port at USB{ids} is that of {board.name}"
+    raise LinkError(what, "connect it, or name its port: --port /dev/ttyACM0 (lnp doctor lists ports)")
+
+
+def _usb_id(port: ListPortInfo) -> str:
+    return f"{port.vid:04x}:{port.pid or 0:04x}"  # on Windows the product may be unknown
 
 
 def open_serial(port: str, baud: int, opens_ms: int = 0) -> serial.SerialBase:

@@ -3,7 +3,7 @@
 import argparse
 
 from lnp_edge.base.console import note
-from lnp_edge.base.errors import ConfigError, LinkError
+from lnp_edge.base.errors import ConfigError
 from lnp_edge.commands import _own_boards
 
 
@@ -48,11 +48,8 @@ def at_port(args: argparse.Namespace) -> str | None:
     if not board or board.start != "serial" or not board.usb:
         return args.port
     found = ports.at_usb(board)
-    if len(found) != 1:
-        what = f"{' and '.join(found)} may each be" if found else f"no serial port at USB ({', '.join(board.usb)}) is"
-        raise LinkError(f"{what} that of {board.name}", f"name its port: --port {(found or ['/dev/ttyACM0'])[0]}")
-    note(f"{board.name} is at {found[0]}")
-    return found[0]
+    note(f"{board.name} is at {found}")
+    return found
 
 
 def rates(args: argparse.Namespace, baud: str) -> tuple[int, ...]:

@@ -63,14 +63,15 @@ def run(args: argparse.Namespace) -> int:
     model = _model_of(args.model, args.folder, wanted) if args.model else None
     ends, own = (args.loader or "", args.drive or ""), _own_boards.words(args)
     job = prepare(args.folder, args.tool or "", args.port or "", *ends, own)
+    asked = job.tool.asks("port") or (manifest.serves and not args.dry_run)
+    port = args.port or (_port(job, args.dry_run) if asked else "")
+    if port != (args.port or ""):
+        job = prepare(args.folder, args.tool or "", port, *ends, own)
     if args.dry_run:
         command_line(job.shown)
         for line in job.missing:
             note(line)
         return 0
-    port = args.port or (_only_port(job) if manifest.serves or job.tool.asks("port") else "")
-    if port != (args.port or ""):
-        job = prepare(args.folder, args.tool or "", port, *ends, own)
     receipt = flash(job) | {"port": port}
     if not manifest.serves:
         said = f"written: {job.shown}\nNot asked what it runs: a program of your own does not answer."
@@ -124,16 +125,16 @@ def _self_test(model: QuantizedModel, board: str, port: str) -> SelfTest:
         return selftest.run(model, device, 1)
 
 
-def _only_port(job: Job) -> str:
+def _port(job: Job, dry_run: bool) -> str:
+    """The port at USB that is the board's. Raises LinkError if none is known; a dry run then goes without one."""
     from lnp_edge.runtime.ports import at_usb
 
-    found, ids = at_usb(job.board), f" ({', '.join(job.board.usb)})" if job.board.usb else ""
-    if len(found) != 1:
-        what = f"there are {len(found)} serial ports at USB" if found else "there is no serial port at USB"
-        what += ids
-        hint = "; ".join(["name its port: --port /dev/ttyACM0", *job.not_installed])
-        raise LinkError(f"{what}, so the board cannot be asked what it runs", hint)
-    return found[0]
+    try:
+        return at_usb(job.board)
+    except LinkError as e:
+        if dry_run:
+            return ""
+        raise LinkError(e.what, "; ".join([e.try_next, *job.not_installed])) from None
 
 
 def _fingerprint(port: str, board: Board) -> str:

@@ -14,10 +14,12 @@ import tty
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from boot_rom import ERASE, GET, GET_ID, GO, ORIGIN, READ, VERSION, WRITE, BootRom
 from conftest import need, need_for
+from serial.tools import list_ports
 
 from lnp_edge import boards
 from lnp_edge.base.errors import BoardError, ConfigError
@@ -149,6 +151,7 @@ def flashed_as(firmware, monkeypatch):
         image = firmware(name)
         real, get = replace(boards.get(name), start="serial", tools=tools), boards.get
         monkeypatch.setattr(boards, "get", lambda asked: real if asked == name else get(asked))
+        monkeypatch.setattr(list_ports, "comports", list)  # none, whatever this computer has
         return image.parents[2]
 
     return of
@@ -248,6 +251,15 @@ def test_a_dry_run_says_what_the_command_lacks(flashed_as, name, lacks, capsys, 
     assert main(["flash", str(folder), "--tool", name, "--dry-run"]) == 0
     said = capsys.readouterr()
     assert re.fullmatch("\n".join([*lacks, ""]), said.err) and said.out.count("\n") == 1
+
+
+def test_a_dry_run_names_the_port_at_usb_that_would_be_taken(flashed_as, capsys, monkeypatch):
+    folder = flashed_as("nucleo-f401re", {"stm32flash": {}})
+    port = SimpleNamespace(device="/dev/of-board", vid=0x0483, pid=0x374B)
+    monkeypatch.setattr(list_ports, "comports", lambda: [port])
+    assert main(["flash", str(folder), "--dry-run"]) == 0
+    said = capsys.readouterr()
+    assert "/dev/of-board" in said.out and "PORT" not in said.out + said.err
 
 
 @pytest.mark.parametrize(("tool", "option"), [("stm32flash", "--port"), ("uf2", "--drive"), ("bossac", "--loader")])
@@ -442,6 +454,35 @@ def test_no_boot_rom_at_the_port_means_that_nothing_was_written(flashed_as, caps
     finally:
         os.close(line)
         os.close(other)
+    assert "nothing was written" in capsys.readouterr().err
+
+
+BEGUN = "avrdude: device signature = 0x1e950f (probably m328p)\navrdude: writing 16494 bytes flash ...\n"
+
+
+@pytest.mark.parametrize(("said", "wrote"), [
+    (BEGUN + "avrdude error: verification error, first mismatch at byte 0x0000\n", True),
+    (BEGUN + "avrdude error: programmer is not responding\n", True),
+    ("avrdude OS error: cannot open port X: No\navrdude error: unable to open programmer arduino on port X\n", False),
+    ("avrdude error: connected part m168 differs in signature from -p m328p\n", False),
+    ("stk500_getsync() attempt 10 of 10: not in sync: resp=0x00\n", False),
+])  # fmt: skip
+def test_what_avrdude_says_tells_whether_it_has_written(flashed_as, tmp_path, monkeypatch, capsys, said, wrote):
+    """Its own words, of 6.3 and 7.1: the signature it tells of every board that answers."""
+    folder = flashed_as("nucleo-f401re", {"avrdude": {"programmer": "arduino", "part": "m328p"}})
+    (tmp_path / "avrdude").write_text(f"#!/bin/sh\necho '{said}'\nexit 1\n")
+    (tmp_path / "avrdude").chmod(0o755)
+    monkeypatch.setenv("PATH", str(tmp_path))
+    assert main(["flash", str(folder), "--port", "/dev/x"]) == 2
+    state = "the board may hold the old program" if wrote else "nothing was written"
+    assert f"\n  {state}" in capsys.readouterr().err
+
+
+@pytest.mark.slow
+def test_avrdude_without_a_port_wrote_nothing(flashed_as, capsys):
+    need("avrdude")
+    folder = flashed_as("nucleo-f401re", {"avrdude": {"programmer": "arduino", "part": "m328p"}})
+    assert main(["flash", str(folder), "--port", "/dev/no-such"]) == 2
     assert "nothing was written" in capsys.readouterr().err
 
 
