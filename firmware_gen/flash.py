@@ -33,6 +33,7 @@ ERROR = re.compile(r"\berror\b", re.I)
 MOUNTS = ("/media/*/*", "/media/*", "/run/media/*/*", "/mnt/*", "/Volumes/*")
 PORT, LOADER, DRIVE = "PORT", "LOADER", "DRIVE"  # what a dry run says for what is not known
 UNTOUCHED = "nothing was written: is the board connected, and the right one?"
+ELSEWHERE = "remove it, or build into another folder"
 HALF = "the board may hold the old program, a part of the new one, or none"
 
 
@@ -130,14 +131,14 @@ def prepare(
     elf.check(image, board)
     data = elf.flash_bytes(image, board.flash.origin)
     file, copy = image.with_suffix(f".{used.image}"), image.with_suffix(".read")
-    refuse_unwritable(file, "remove it, or build into another folder")
+    refuse_unwritable(file, ELSEWHERE)
     parameters = used.whole(board.tools[used.name])
     if used.image == "bin":
-        write_whole(file, data)
+        write_whole(file, data, ELSEWHERE)
     elif used.image == "hex":
-        write_whole(file, images.as_hex(data, board.flash.origin))
+        write_whole(file, images.as_hex(data, board.flash.origin), ELSEWHERE)
     elif used.image == "uf2":
-        write_whole(file, images.as_uf2(data, board.flash.origin, int(parameters[FAMILY])))
+        write_whole(file, images.as_uf2(data, board.flash.origin, int(parameters[FAMILY])), ELSEWHERE)
     values: dict[str, Value] = {
         **parameters,
         "image": str(file.relative_to(folder)),
@@ -212,7 +213,8 @@ def _has_chip(name: str, number: int) -> bool:
 
 
 def write_receipt(job: Job, receipt: dict[str, object]) -> None:
-    write_whole(job.receipt, (json.dumps(receipt, indent=1) + "\n").encode())
+    hint = "the board is flashed all the same; make room"
+    write_whole(job.receipt, (json.dumps(receipt, indent=1) + "\n").encode(), hint)
 
 
 def _of_board(board: Board, tool: str) -> str:

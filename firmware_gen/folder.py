@@ -15,7 +15,7 @@ from pathlib import Path
 
 from lnp_edge.base import stopping
 from lnp_edge.base.errors import BoardError, ConfigError
-from lnp_edge.base.files import locked, read_bounded, sync
+from lnp_edge.base.files import locked, read_bounded, sync, temporary_place
 from lnp_edge.firmware_gen import commands, link
 from lnp_edge.spec import board
 from lnp_edge.spec.board import Board
@@ -190,13 +190,15 @@ def write(files: dict[str, str], folder: Path) -> None:
     except OSError as e:
         if made:
             _remove_empty(folder)
-        raise ConfigError(f"cannot write to {folder}: {e.strerror}", "choose another folder with -o") from None
+        own = any(made in (folder, *folder.parents) for made in stopping.SCRATCH)
+        hint = "make room, or set TMPDIR to another folder" if own else "choose another folder with -o"
+        raise ConfigError(f"cannot write to {folder}: {e.strerror}", hint) from None
 
 
 @contextmanager
 def scratch() -> Iterator[Path]:
     """A folder to build in, removed at the end. It stays if a tool failed in it: the error names a log in it."""
-    made = Path(tempfile.mkdtemp(prefix="lnp-"))
+    made = Path(tempfile.mkdtemp(prefix="lnp-", dir=temporary_place()))
     stopping.SCRATCH.add(made)
     try:
         yield made

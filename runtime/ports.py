@@ -18,6 +18,7 @@ import serial
 
 from lnp_edge.base import system
 from lnp_edge.base.errors import BoardError, LinkError
+from lnp_edge.base.files import temporary_place
 from lnp_edge.base.install import INSTALL
 from lnp_edge.runtime.emulator import Emulator
 from lnp_edge.runtime.link import Port
@@ -184,7 +185,7 @@ class PtyProcess(serial.Serial):
     def __init__(self, command: list[str]):
         super().__init__(baudrate=115200, timeout=0.05, write_timeout=self.deadline)
         self._process: subprocess.Popen | None = None
-        with tempfile.TemporaryFile() as said:
+        with tempfile.TemporaryFile(dir=temporary_place()) as said:
             self._start(command, said)
             try:
                 waiting = select.poll()

@@ -7,6 +7,7 @@ import multiprocessing.synchronize
 import os
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
 
 import numpy as np
@@ -21,7 +22,9 @@ from without_unix import MODULES
 from lnp_edge.base import jit, system
 from lnp_edge.base.errors import BoardError, ConfigError
 from lnp_edge.base.files import write_whole
+from lnp_edge.cli import main
 from lnp_edge.experiments.executors import processes
+from lnp_edge.firmware_gen import folder
 from lnp_edge.interchange import onnx_file
 from lnp_edge.runtime.ports import PtyProcess
 
@@ -79,6 +82,41 @@ def test_where_permissions_cannot_be_set_a_file_is_written(monkeypatch, tmp_path
     monkeypatch.setattr(os, "chmod", failing(errno.EPERM))
     write_whole(tmp_path / "a", b"new")
     assert os.listdir(tmp_path) == ["a"] and (tmp_path / "a").read_bytes() == b"new"
+
+
+def test_without_a_folder_for_temporary_files_nothing_is_built(monkeypatch, tmp_path, capsys):
+    """As in a container that is read-only."""
+    need("elftools")
+    monkeypatch.setattr(tempfile, "gettempdir", failing(errno.ENOENT))
+    onnx_file.save(tiny_model(), tmp_path / "model.onnx")
+    assert main(["verify", str(tmp_path / "model.onnx"), "--board", "host"]) == 2
+    assert capsys.readouterr().err == "no folder for temporary files can be written to\n  set TMPDIR to one\n"
+    with pytest.raises(ConfigError, match="set TMPDIR to one"):
+        PtyProcess(["/bin/true"])
+
+
+@pytest.mark.parametrize(
+    ("words", "hint"),
+    [
+        ("verify model.onnx --board host", "make room, or set TMPDIR to another folder"),
+        ("generate model.onnx --board host -o fw", "choose another folder with -o"),
+        ("verify model.onnx --board cortex-m4 --report no/r.html", "make room, or choose another --report"),
+        ("new no/my.toml --data .", "make room, or choose another name"),
+        ("new --example no/file/example", "choose another place"),
+        ("prune spar -o no/n.safetensors", "choose another place with -o"),
+    ],
+)
+def test_where_nothing_can_be_written_the_option_that_is_told_is_one_of_the_command(
+    monkeypatch, tmp_path, capsys, words, hint
+):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "no").mkdir()
+    (tmp_path / "no/file").write_text("")
+    onnx_file.save(tiny_model(), "model.onnx")
+    monkeypatch.setattr(os, "access", lambda path, mode: False)
+    monkeypatch.setattr(folder, "_to_disk", failing(errno.ENOSPC))
+    assert main(words.split()) == 2
+    assert capsys.readouterr().err.splitlines()[-1] == f"  {hint}"
 
 
 def test_a_kernel_that_cannot_be_kept_runs(monkeypatch, tmp_path):

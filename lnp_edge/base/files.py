@@ -72,10 +72,11 @@ def parse_toml(text: bytes) -> dict[str, Any]:
     return found
 
 
+ELSEWHERE = "choose another place with -o"
 LONGEST_NAME = 255 - len("..") - 8  # of a file whose temporary name is .NAME.12345678
 
 
-def refuse_unwritable(path: Path, hint: str = "choose another place with -o") -> None:
+def refuse_unwritable(path: Path, hint: str = ELSEWHERE) -> None:
     """Raise ConfigError if write_whole could not write to `path`. Call it before long work."""
     path = Path(path)
     why = ""
@@ -91,14 +92,17 @@ def refuse_unwritable(path: Path, hint: str = "choose another place with -o") ->
         raise ConfigError(f"cannot write {path}: {why}", hint)
 
 
-def write_whole(path: Path, data: bytes) -> None:
-    """Write a file atomically, through a temporary file in the same folder."""
+def write_whole(path: Path, data: bytes, hint: str = ELSEWHERE) -> None:
+    """Write a file atomically, through a temporary file in the same folder.
+
+    Raises ConfigError with the reason and the hint, which a command without -o has its own of.
+    """
     path = Path(path)
-    refuse_unwritable(path)
+    refuse_unwritable(path, hint)
     try:
         handle, name = _begun(path)
     except OSError as e:
-        raise ConfigError(f"cannot write {path}: {e.strerror}", "choose another place with -o") from None
+        raise ConfigError(f"cannot write {path}: {e.strerror}", hint) from None
     try:
         with os.fdopen(handle, "wb") as file:
             file.write(data)
@@ -115,10 +119,18 @@ def write_whole(path: Path, data: bytes) -> None:
         sync(path.parent)
     except OSError as e:
         Path(name).unlink(missing_ok=True)
-        raise ConfigError(f"cannot write {path}: {e.strerror}", "choose another place with -o") from None
+        raise ConfigError(f"cannot write {path}: {e.strerror}", hint) from None
     except BaseException:
         Path(name).unlink(missing_ok=True)
         raise
+
+
+def temporary_place() -> str:
+    """The folder for temporary files. Raises ConfigError if none can be written to, as in a read-only container."""
+    try:
+        return tempfile.gettempdir()
+    except FileNotFoundError:
+        raise ConfigError("no folder for temporary files can be written to", "set TMPDIR to one") from None
 
 
 def _begun(path: Path) -> tuple[int, str]:
@@ -217,8 +229,8 @@ def write_result(path: Path, table: dict) -> None:
 def new_folder(folder: Path) -> Iterator[Path]:
     """A folder to fill, which then becomes `folder`: all of it or nothing. What killed processes left is removed."""
     folder = Path(folder).absolute()
-    make_folder(folder.parent)
     hint = "choose another place"
+    make_folder(folder.parent, hint)
     try:
         for left in folder.parent.glob(f".{glob.escape(folder.name)}.{8 * '?'}"):
             if left.is_dir() and not left.is_symlink() and _is_free(left):
@@ -284,9 +296,9 @@ def discard(*paths: Path) -> None:
                 path.rmdir()
 
 
-def make_folder(folder: Path) -> None:
-    """Create a folder and its parents. Raises ConfigError if that fails."""
+def make_folder(folder: Path, hint: str = ELSEWHERE) -> None:
+    """Create a folder and its parents. Raises ConfigError with the hint if that fails."""
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as e:
-        raise ConfigError(f"cannot create {folder}: {e.strerror}", "choose another place with -o") from None
+        raise ConfigError(f"cannot create {folder}: {e.strerror}", hint) from None

@@ -19,6 +19,7 @@ from lnp_edge.spec.model import QuantizedModel
 from lnp_edge.stages.proof import Proof
 
 ENDINGS = (".json", ".html")
+ELSEWHERE = "make room, or choose another --report"
 
 
 def refuse(path: Path) -> None:
@@ -26,7 +27,7 @@ def refuse(path: Path) -> None:
     if path.suffix not in ENDINGS:
         raise ConfigError(f"--report is {str(path)[:60]!r}", f"end it with {' or '.join(ENDINGS)}: both are written")
     for each in paths(path):
-        refuse_unwritable(each, "choose another --report")
+        refuse_unwritable(each, ELSEWHERE)
 
 
 def paths(path: Path) -> tuple[Path, Path]:
@@ -62,8 +63,8 @@ def write(path: Path, of: dict, found: Proof) -> tuple[Path, Path]:
     """Write both files; returns their paths."""
     refuse(path)
     data, html = paths(path)
-    write_whole(data, (json.dumps({"of": of} | found.as_dict(), indent=1) + "\n").encode())
-    write_whole(html, _page(of, found))
+    write_whole(data, (json.dumps({"of": of} | found.as_dict(), indent=1) + "\n").encode(), ELSEWHERE)
+    write_whole(html, _page(of, found), ELSEWHERE)
     return data, html
 
 

@@ -50,7 +50,9 @@ def show(name: str, html: Path | None, as_json: bool = False) -> None:
         raise ConfigError(f"{name} has no files of your own", "say [data] files or path, or run lnp new")
     if html:
         require("matplotlib")
-        refuse_unwritable(html)
+        from lnp_edge.recordings import page
+
+        refuse_unwritable(html, page.ELSEWHERE)
     dataset, report = load(settings.data)
     settings = fit.fitted(settings, dataset)
     remarks = [*report.remarks(), *unequal(dataset, settings)]
@@ -63,8 +65,6 @@ def show(name: str, html: Path | None, as_json: bool = False) -> None:
     else:
         _print(dataset, report, settings, remarks)
     if html:
-        from lnp_edge.recordings import page
-
         page.write(html, dataset, report, headline(dataset, report), windows(dataset, settings), remarks)
         note(f"written: {html}")
 

@@ -91,8 +91,9 @@ def run(args: argparse.Namespace) -> int:
     if tested:
         receipt |= {"self_test": tested.as_dict()}
         said += "\n" + "\n".join(tested.lines())
+    out.print(said, soft_wrap=True, markup=False)
     write_receipt(job, receipt)
-    out.print(f"{said}\nverified: {receipt['verified']}; kept in {job.receipt}", soft_wrap=True, markup=False)
+    out.print(f"verified: {receipt['verified']}; kept in {job.receipt}", soft_wrap=True, markup=False)
     return 0 if tested is None or tested.ok else 1
 
 

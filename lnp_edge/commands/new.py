@@ -32,6 +32,7 @@ EXAMPLE = """  lnp new --example recordings
   lnp new my.toml --data recordings
   lnp new my.toml --data recordings --label activity --rate 50"""
 
+ELSEWHERE = "make room, or choose another name"
 AHEAD = 6  # steps, if nobody says how far to forecast
 FRAME, SLOW = 4, 0.1  # samples a step of the network, unless they are further apart than SLOW s
 FAST, FAST_FRAME, FAST_WINDOW = 1000, 64, 0.5  # Hz, from which it is vibration or audio; samples; s
@@ -87,7 +88,7 @@ def run(args: argparse.Namespace) -> int:
     for name in ("rate", "ahead"):
         if (value := getattr(args, name)) is not None and not 1e-9 <= value <= 1e9:  # NaN too
             raise ConfigError(f"--{name} is {value:g}", "choose a number from 1e-9 to 1e9")
-    refuse_unwritable(args.config)
+    refuse_unwritable(args.config, ELSEWHERE)
     if args.config.exists() and not args.overwrite:
         raise ConfigError(f"{args.config} exists", "choose another name, or --overwrite")
     given = {key: getattr(args, key) for key in ("label", "group", "path", "target", "ahead", "rate")}
@@ -108,7 +109,7 @@ def run(args: argparse.Namespace) -> int:
     text = _text(found, args.config, args.data, dataset) + _open_keys(fitted, dataset)
     text += NETWORK.format(**(OF_SERIES if dataset.series else OF_CLASSES))
     text += f"# epochs = {fitted.train.epochs:<16} # about {fit.STEPS} steps of the optimiser\n"
-    write_whole(args.config, text.encode())
+    write_whole(args.config, text.encode(), ELSEWHERE)
     note(f"written: {args.config}")
     report.show(str(args.config), None)
     for key, why in found.why.items():

@@ -12,6 +12,7 @@ from lnp_edge.datasets import spar
 
 UNITS = (16.0, 8.0)  # counts of acceleration in one g, of angular rate in one rad/s
 HEADER = "time [s],ax [g],ay [g],az [g],gx [rad/s],gy [rad/s],gz [rad/s]\n"
+ELSEWHERE = "make room, or choose another folder"
 NOTICE = "spar_watch_25hz_int8.LICENSE"
 
 
@@ -32,12 +33,12 @@ def _written(folder: Path) -> int:
     for x, label, group in zip(data.recordings, data.labels.tolist(), data.groups.tolist(), strict=True):
         number = seen[label, group] = seen.get((label, group), 0) + 1
         place = folder / f"p{group:02d}" / f"{data.classes[label].replace(' ', '-')}_{number}.csv"
-        make_folder(place.parent)
+        make_folder(place.parent, ELSEWHERE)
         physical = x / np.repeat(UNITS, 3)
         rows = "".join(
             f"{k * data.dt:.2f}," + ",".join(f"{value:.10g}" for value in row) + "\n"
             for k, row in enumerate(physical.tolist())
         )
-        write_whole(place, (HEADER + rows).encode())
-    write_whole(folder / "LICENSE", (Path(spar.__file__).parent / NOTICE).read_bytes())
+        write_whole(place, (HEADER + rows).encode(), ELSEWHERE)
+    write_whole(folder / "LICENSE", (Path(spar.__file__).parent / NOTICE).read_bytes(), ELSEWHERE)
     return len(data.recordings)

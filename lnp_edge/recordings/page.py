@@ -16,6 +16,7 @@ from lnp_edge.recordings.report import Report, minutes, unit_of
 from lnp_edge.task.dataset import Dataset
 
 COLOURS = ("#2a6f97", "#d1495b", "#edae49", "#66a182", "#8d6a9f", "#5c4033", "#00798c", "#999999")
+ELSEWHERE = "make room, or choose another --html"
 MOST = 12  # classes, channels or files in a picture
 SHOWN = 600  # samples of an example
 STYLE = """
@@ -48,7 +49,7 @@ def write(path: Path, dataset: Dataset, report: Report, headline: str, windows: 
     parts += [_picture(_examples(dataset), "some samples of each class"), "<h2>Time</h2>"]
     parts += ["<p>Each bar is a recording; white between bars is a gap, or rows that were left out.</p>"]
     parts += [_picture(_times(dataset, report), "when the recordings were made")]
-    write_whole(path, "\n".join(parts).encode())
+    write_whole(path, "\n".join(parts).encode(), ELSEWHERE)
 
 
 def _text(text: str) -> str:

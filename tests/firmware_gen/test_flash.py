@@ -3,6 +3,7 @@
 test_flashers.py has the real tools.
 """
 
+import errno
 import hashlib
 import json
 import os
@@ -19,6 +20,7 @@ from conftest import need_for
 from tiny import tiny_model
 
 from lnp_edge import boards
+from lnp_edge.base import files
 from lnp_edge.cli import main
 from lnp_edge.firmware_gen import flash
 from lnp_edge.firmware_gen.build import build
@@ -96,6 +98,23 @@ def test_a_board_that_runs_the_model_is_flashed(folder, board, capsys):
     flashed, runs, kept = capsys.readouterr().out.splitlines()
     assert flashed.startswith("flashed: cd ") and runs == f"{port} runs model {tiny_model(1, n=10).fingerprint:08x}"
     assert kept == f"verified: by the tool; kept in {at / RECEIPT}"
+
+
+def test_a_receipt_that_cannot_be_written_leaves_no_doubt_that_the_board_is_flashed(folder, board, capsys, monkeypatch):
+    at, port, begun = folder(DONE), board(1), files._begun
+
+    def full(path):
+        if path.suffix == ".json":
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        return begun(path)
+
+    monkeypatch.setattr(files, "_begun", full)
+    assert main(["flash", str(at), "--port", port]) == 2
+    seen = capsys.readouterr()
+    assert seen.out.startswith("flashed: ") and not (at / RECEIPT).exists()
+    assert seen.err == (
+        f"cannot write {at / RECEIPT}: No space left on device\n  the board is flashed all the same; make room\n"
+    )
 
 
 def test_what_was_done_is_kept_beside_the_image_until_the_next_flashing(folder, board, capsys):
