@@ -80,7 +80,8 @@ class Job:
     def unknown(self) -> list[tuple[str, str, str]]:
         """Each word that stands in the commands for what is not known, what that is, and how to name it."""
         enter = f"{self.tool.enter}; " if self.tool.enter else ""
-        drive = f"no drive {self.values.get('label', '')} is mounted", f"{enter}or name the folder: --drive DIR"
+        label = f" {self.values['label']}" if "label" in self.values else ""
+        drive = f"no drive{label} is mounted", f"{enter}{'or name the' if enter else 'name its'} folder: --drive DIR"
         words = {
             "port": (PORT, "no port is known", "name the board's port: --port /dev/ttyACM0"),
             "loader": (LOADER, "no port of a boot loader is known", f"{enter}its port is --loader /dev/ttyACM0"),

@@ -274,6 +274,15 @@ def test_what_a_tool_needs_and_is_not_known_is_asked_for_and_the_tool_too(
     assert "again" not in e.value.try_next, "nothing was flashed before"
 
 
+def test_of_a_drive_without_a_label_its_folder_is_asked_for(flashed_as, tmp_path, monkeypatch):
+    (tmp_path / "flashers").mkdir()
+    load(tmp_path / "flashers", write=[["cp", "{image}", "{drive}"]], parameters={})
+    monkeypatch.setenv(boards.VARIABLE, str(tmp_path))
+    with pytest.raises(ConfigError) as e:
+        flash(prepare(flashed_as("nucleo-f401re", {"mine": {}})))
+    assert str(e.value) == "no drive is mounted, and mine needs one\n  name its folder: --drive DIR"
+
+
 def test_what_the_board_enters_its_boot_loader_by_comes_before_what_to_do_again(tmp_path):
     assert load(tmp_path).again == "again"
     assert load(tmp_path, enter="press it").again == "press it, and again"
