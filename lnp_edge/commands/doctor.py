@@ -29,6 +29,7 @@ EXAMPLE = """  lnp doctor
 TITLES = {ARM: "Arm", RISCV: "RISC-V", AVR: "AVR"}
 OTHERS = {LLVM[0]: "another compiler for Arm and RISC-V: LLVM's own", LLVM[1]: "the linker of clang"}
 MOST_FOUND = 28  # characters of a path; a longer one is in --json
+INSTALLS = "install"  # the second or third word of a command, and of no sentence that says where to get something
 PACKAGES = {
     "ziglang": "compiler for every board, no root",
     "pyelftools": "reads images",
@@ -43,21 +44,15 @@ PACKAGES = {
 
 def arguments(parser: argparse.ArgumentParser) -> None:
     _own_boards.argument(parser)
-    parser.add_argument("--get", type=_given.text, metavar="NAME", help="install what is missing, as the list says how")
-    parser.add_argument("--json", action="store_true", help="print the list as JSON")
+    either = parser.add_mutually_exclusive_group()
+    either.add_argument("--get", type=_given.text, metavar="NAME", help="install what is missing, as the list says how")
+    either.add_argument("--json", action="store_true", help="print the list as JSON")
 
 
 def run(args: argparse.Namespace) -> int:
-    known = [boards.get(name) for name in boards.names()]
-    rows = [_row(name, shutil.which(name), use) for name, use in (programs(known) | OTHERS).items()]
-    emulated = ", ".join(b.name for b in known if b.start == "unicorn")
-    picos = ", ".join(b.name for b in known if b.start == "rp2040py")
-    packages = PACKAGES | {"unicorn": f"emulator of {emulated}, no root", "rp2040py": f"emulator of {picos}, no root"}
-    rows += [_row(name, _version(name), use) for name, use in packages.items()]
-    rows += _flashers()
     if args.get:
-        return _get(args.get, rows)
-    rows += _ports()
+        return _get(args.get)
+    rows = _tools() + _ports()
     if args.json:
         keys = ("what", "found", "for", "get")
         print(json.dumps([dict(zip(keys, row, strict=True)) for row in rows]))
@@ -71,26 +66,45 @@ def run(args: argparse.Namespace) -> int:
     return 0
 
 
-def _get(name: str, rows: list[list[str]]) -> int:
+def _tools() -> list[list[str]]:
+    """What, where it is found, what it is for, and how to install it if it is not."""
+    known = [boards.get(name) for name in boards.names()]
+    rows = [_row(name, shutil.which(name), use) for name, use in (programs(known) | OTHERS).items()]
+    emulated = ", ".join(b.name for b in known if b.start == "unicorn")
+    picos = ", ".join(b.name for b in known if b.start == "rp2040py")
+    packages = PACKAGES | {"unicorn": f"emulator of {emulated}, no root", "rp2040py": f"emulator of {picos}, no root"}
+    rows += [_row(name, _version(name), use) for name, use in packages.items()]
+    return rows + _flashers()
+
+
+def _get(name: str) -> int:
     """Run the command that installs what is missing. Raises LnpError if that fails, or is no command."""
-    known = {what: (found, get) for what, found, _, get in rows}
+    known = {what: (found, get) for what, found, _, get in _tools()}
     if name not in known:
         raise ConfigError(f"lnp needs no {name[:40]!r}", f"{nearest(name, known)}lnp doctor lists all")
     found, get = known[name]
     if not get:
         out.print(f"{name} is there: {found}", soft_wrap=True, markup=False)
         return 0
-    command = get.split()  # a sentence, where no command installs it
+    command = get.split()
+    installs = INSTALLS in command[1:3]
     if command[0] == "pip":  # of this Python, whatever is on the path
         command = [sys.executable, "-m", *command]
     if command[0] == "sudo" and not shutil.which("sudo"):  # as in a container, where one is root
         del command[0]
-    if not shutil.which(command[0]):
+    if not installs or not shutil.which(command[0]):
         raise LnpError(f"lnp cannot install {name} here", get)
-    note(shlex.join(command))
-    code = subprocess.run(command, check=False).returncode
+    told = shlex.join(command)
+    note(told)
+    try:
+        code = subprocess.run(command, check=False).returncode
+    except OSError as e:
+        raise LnpError(f"cannot run {told}: {e.strerror}", get) from None
     if code != 0:
-        raise LnpError(f"{shlex.join(command)} failed with code {code}", "mend what it says above, then run this again")
+        raise LnpError(f"{told} failed with code {code}", "mend what it says above, then run this again")
+    if any(get for what, *_, get in _tools() if what == name):
+        hint = "add the folder that it was installed into to the variable PATH; lnp doctor lists what is found"
+        raise LnpError(f"{told} ended without an error, but {name} is not found", hint)
     out.print(f"installed: {name}", soft_wrap=True, markup=False)
     return 0
 

@@ -402,7 +402,9 @@ class _Reader:
 
     def text(self, key: str) -> str:
         value = self.value(key)
-        if not (isinstance(value, str) and 0 < len(value) <= 120 and value.isascii() and value.isprintable()):
+        if not (
+            isinstance(value, str) and value.strip() and len(value) <= 120 and value.isascii() and value.isprintable()
+        ):
             raise self.fail(key, value, "1 to 120 printable ASCII characters")
         return value
 

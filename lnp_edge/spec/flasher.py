@@ -4,7 +4,8 @@ A file is data: programs with lists of arguments, in which {words} stand for val
 sees them, and no argument is ever split. What a file says:
 
     description   one line for lnp doctor
-    install       the command that installs it
+    install       the command that installs it, which lnp doctor --get runs: its second or third word is install; else
+                  a sentence that says where to get it
     image         what it writes: bin, hex, uf2 or elf
     write         one or more commands, each a list: the program and its arguments
     read          optional: the command that reads the flash back, into the file {copy}
@@ -220,7 +221,7 @@ class _Reader:
 
 
 def _is_line(text: object) -> bool:
-    return isinstance(text, str) and 0 < len(text) <= 200 and text.isprintable()
+    return isinstance(text, str) and bool(text.strip()) and len(text) <= 200 and text.isprintable()
 
 
 def find(folders: Iterable[Path], name: str) -> Flasher:

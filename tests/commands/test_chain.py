@@ -108,17 +108,27 @@ def test_doctor_says_what_a_port_is_without_a_description(capsys, monkeypatch):
 
 @pytest.fixture
 def got(tmp_path, monkeypatch):
-    """got() : the words that doctor ran as a program, "pip" and "sudo" being none but these, which do nothing."""
+    """got() : the words that doctor ran as a program, "pip" and "sudo" being none but these.
+
+    "sudo" makes an emulator, and nothing else; after "pip" unicorn is there.
+    """
+
+    def got():
+        return (tmp_path / "ran").read_text() if (tmp_path / "ran").exists() else ""
+
+    made = f'case "$3" in qemu*) /bin/cp "$0" {tmp_path}/bin/"$3";; esac\n'
     for name, code in (("sudo", 0), ("python", 0), ("cargo", 3)):
         path = tmp_path / "bin" / name
         path.parent.mkdir(exist_ok=True)
-        path.write_text(f'#!/bin/sh\necho {name} "$@" > {tmp_path}/ran\nexit {code}\n')
+        path.write_text(f'#!/bin/sh\necho {name} "$@" > {tmp_path}/ran\n{made}exit {code}\n')
         path.chmod(0o755)
+    (tmp_path / "bin/odd").write_text("no format that a system runs")
+    (tmp_path / "bin/odd").chmod(0o755)
     monkeypatch.setenv("PATH", str(tmp_path / "bin"))
     monkeypatch.setattr(sys, "executable", str(tmp_path / "bin/python"))
-    monkeypatch.setattr(doctor, "_version", lambda package: "" if package == "unicorn" else "1.0")
+    monkeypatch.setattr(doctor, "_version", lambda package: "" if package == "unicorn" and not got() else "1.0")
     monkeypatch.setattr(flash, "find_program", lambda name: "")
-    return lambda: (tmp_path / "ran").read_text() if (tmp_path / "ran").exists() else ""
+    return got
 
 
 @pytest.mark.parametrize(
@@ -137,6 +147,20 @@ def test_doctor_gets_what_is_missing(capsys, got, name, code, said, ran):
     seen = capsys.readouterr()
     assert said in seen.out + seen.err and len(seen.err.splitlines()) == code + bool(ran)
     assert got().startswith(ran) and bool(got()) == bool(ran)
+
+
+@pytest.mark.parametrize(("text", "said"), [
+    ("sudo", "lnp cannot install make here"),
+    ("python of another release", "lnp cannot install make here"),
+    ("nowhere install make", "lnp cannot install make here"),
+    ("odd install make", "cannot run odd install make: Exec format error"),
+    ("sudo apt-get install make", "sudo apt-get install make ended without an error, but make is not found"),
+])  # fmt: skip
+def test_doctor_runs_what_installs_alone_and_believes_it_when_it_sees_it(capsys, got, monkeypatch, text, said):
+    monkeypatch.setitem(doctor.INSTALL, "make", text)
+    assert main(["doctor", "--get", "make"]) == 2
+    assert capsys.readouterr().err.splitlines()[-2] == said
+    assert bool(got()) == ("ended" in said)
 
 
 @pytest.mark.parametrize("width", [80, console.WIDE + 60])

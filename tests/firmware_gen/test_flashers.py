@@ -77,6 +77,7 @@ def test_a_tool_of_a_file_is_called_with_one_argument_for_each_part(tmp_path):
         ("write", [["tool", "line\nfeed"]]),
         ("version", ["tool", "{image}"]),
         ("verifies", "yes"),
+        ("install", "  "),
         ("says_not", "failed"),
         ("script", "x"),
         ("parameters", {"target": {"kind": "regex"}}),

@@ -151,7 +151,7 @@ def test_a_machine_is_of_qemu_alone(tmp_path):
         load(tmp_path, machine='"x"')
 
 
-@pytest.mark.parametrize("text", ["tab\\there", "line\\nfeed", "\\u001b[31m", "é", "", "x" * 121])
+@pytest.mark.parametrize("text", ["tab\\there", "line\\nfeed", "\\u001b[31m", "é", "", "  ", "x" * 121])
 def test_a_description_is_one_line_of_printable_ascii(tmp_path, text):
     with pytest.raises(BoardError, match="description is "):
         load(tmp_path, description=f'"{text}"')
