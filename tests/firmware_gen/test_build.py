@@ -408,7 +408,7 @@ def test_flashing_says_what_it_would_do_and_writes_the_flash_image(tmp_path):
         flash.prepare(path)
     image = build(path).image
     assert (
-        flash.prepare(path).shown == f"cd {path} && st-info --connect-under-reset --probe"
+        flash.prepare(path).shown == f"cd {path} && st-info --probe --connect-under-reset"
         " && st-flash --connect-under-reset --reset write build/gcc/lnp_net.bin 0x08000000"
     )
     subprocess.run(["arm-none-eabi-objcopy", "-O", "binary", image, tmp_path / "x.bin"], check=True)

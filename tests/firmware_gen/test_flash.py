@@ -129,7 +129,7 @@ def test_what_was_done_is_kept_beside_the_image_until_the_next_flashing(folder, 
         "tool": "st-flash",
         "version": "v1.7.0",
         "commands": [
-            ["st-info", "--connect-under-reset", "--probe"],
+            ["st-info", "--probe", "--connect-under-reset"],
             ["st-flash", "--connect-under-reset", "--reset", "write", "build/gcc/lnp_net.bin", "0x08000000"],
         ],
         "chip": "0x433",
@@ -282,7 +282,8 @@ def test_a_boot_loader_at_a_port_of_its_own_is_flashed_there_and_the_board_asked
             ("is 0x413, as on disco-f407 and netduinoplus2; nucleo-f401re has 0x433", "--board disco-f407"),
         ),
         ("echo chipid: 0x999", ("is 0x999; nucleo-f401re has 0x433", "connect the other board")),
-        ("echo Found 0 stlink programmers", ("does not say which chip", "is the board connected")),
+        ("echo Found 0 stlink programmers", ("Found 0 stlink programmers", "is the board connected")),
+        ("echo Found 1 stlink programmers", ("does not say which chip", "is the board connected")),
         ("echo no access; exit 1", ("no access", "nothing was written: is the board connected")),
     ],
 )

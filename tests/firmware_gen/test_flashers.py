@@ -174,7 +174,7 @@ def test_each_tool_flashes_a_board_that_ships():
 SHOWN = {
     "st-flash": (
         {},
-        "st-info --connect-under-reset --probe && st-flash --connect-under-reset --reset write B.bin 0x08000000",
+        "st-info --probe --connect-under-reset && st-flash --connect-under-reset --reset write B.bin 0x08000000",
     ),
     "pyocd": (
         {"target": "stm32f401xe"},
@@ -409,6 +409,23 @@ def test_stm32flash_tells_another_chip_before_it_writes(flashed_as, chip, capsys
     rom, folder = chip(product=0x0413), flashed_as("nucleo-f401re", PTY)
     assert main(["flash", str(folder), "--port", rom.port]) == 2
     assert "is 0x413, as on disco-f407" in capsys.readouterr().err and WRITE not in rom.commands
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["st-flash", "dfu-util", "pyocd", "openocd"])
+def test_the_real_tool_takes_all_words_that_it_is_given(flashed_as, name, monkeypatch):
+    """Without a probe, it says that there is none. The image is one that is not there: a board that happens to be
+    connected stays as it is."""
+    job = prepare(flashed_as("nucleo-f401re", {name: SHOWN[name][0]}))
+    for program, *words in job.called:
+        need(find_program(program) or program)
+        words = [word.replace(job.values["image"], "no-such-image") for word in words]
+        done = subprocess.run([find_program(program), *words], cwd=job.folder, capture_output=True, text=True)
+        said = done.stdout + done.stderr
+        assert not re.search(r"(?i)incorrect|usage:|unrecognized|unknown|invalid (option|command)|arguments", said), (
+            said
+        )
+        assert said.strip()
 
 
 CHIPS = {  # what the tools print, and the number in it
