@@ -17,7 +17,7 @@ from importlib.util import find_spec
 from pathlib import Path
 
 from lnp_edge.base.errors import BoardError, ConfigError
-from lnp_edge.base.files import read_bounded
+from lnp_edge.base.files import listed, read_bounded
 from lnp_edge.spec import board
 from lnp_edge.spec import flasher as flash_tool
 from lnp_edge.spec.plugins import nearest
@@ -42,8 +42,9 @@ def folders() -> list[Path]:
     own += [Path(name) for name in os.environ.get(VARIABLE, "").split(os.pathsep) if name]
     for folder in own:
         if not folder.is_dir():
-            raise ConfigError(f"no folder of boards: {folder}", f"name one with NAME/board.toml in it (or {VARIABLE})")
-        if (folder / "board.toml").is_file():
+            hint = f"name a folder that has NAME/board.toml: --boards DIR, or the variable {VARIABLE}"
+            raise ConfigError(f"no folder of boards: {folder}", hint)
+        if folder / "board.toml" in listed(folder):
             what = f"{folder} is the folder of one board, not of boards"
             raise ConfigError(what, f"name the one that it is in: {folder.resolve().parent}")
     return list({folder.resolve(): folder for folder in (*own[::-1], FOLDER)}.values())[::-1]
@@ -196,7 +197,7 @@ def driver(b: board.Board, kind: str, name: str) -> Path:
 def drivers() -> dict[str, Path]:
     """The files of all drivers, by name. Raises ConfigError if two have one name."""
     found: dict[str, Path] = {}
-    for path in (path for folder in folders() for path in sorted((folder / "common").glob("*.c"))):
+    for path in (path for folder in folders() for path in listed(folder / "common", ".c")):
         if path.stem in found or (path.stem in STARTUP and path.parent.parent != FOLDER):
             raise ConfigError(f"{path} has the name of one that ships", "rename this file, and [uart] driver with it")
         if path.stem not in STARTUP:

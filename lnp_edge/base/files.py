@@ -40,6 +40,19 @@ def read_bounded(path: Path, limit: int, error: type[LnpError], hint: str) -> by
         raise error(f"cannot read {path}: {reason}", hint) from None
 
 
+def listed(folder: Path, ending: str = "") -> list[Path]:
+    """What a folder holds whose name has this ending, sorted; nothing if there is no folder.
+
+    Raises ConfigError if it cannot be read: Path.glob would find nothing in it.
+    """
+    try:
+        return sorted(folder / name for name in os.listdir(folder) if name.endswith(ending))
+    except (FileNotFoundError, NotADirectoryError):
+        return []
+    except OSError as e:
+        raise ConfigError(f"cannot read {folder}: {e.strerror}", "make it readable, or do without it") from None
+
+
 def parse_json(text: str | bytes, most: int) -> Any:
     """The value of a JSON text of at most `most` bytes, with at most a list, table or comma in 16 of them.
 

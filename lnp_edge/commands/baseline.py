@@ -17,6 +17,7 @@ from pathlib import Path
 from lnp_edge import boards, config
 from lnp_edge.base.console import counted, note, out, print_table
 from lnp_edge.base.errors import ConfigError
+from lnp_edge.commands import _given
 from lnp_edge.experiments.executors import for_jobs, processes
 from lnp_edge.experiments.rivals import Rivals, RivalTrial
 from lnp_edge.firmware_gen.build import compiler
@@ -41,7 +42,9 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--jobs", type=for_jobs, default=processes, metavar="N", help="number of processes (default: one per core)"
     )
-    parser.add_argument("-o", "--output", type=Path, default=Path("runs"), metavar="DIR", help="default: %(default)s")
+    parser.add_argument(
+        "-o", "--output", type=_given.path, default=Path("runs"), metavar="DIR", help="default: %(default)s"
+    )
     parser.add_argument("--json", action="store_true", help="print the rows as JSON")
 
 

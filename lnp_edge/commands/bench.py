@@ -43,7 +43,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--quick", action="store_true", help="small, without other libraries or trained networks")
     parser.add_argument(
-        "-o", "--output", type=Path, default=Path("runs"), metavar="DIR",
+        "-o", "--output", type=_given.path, default=Path("runs"), metavar="DIR",
         help="keeps the trainings of --kernels (default: %(default)s)",
     )  # fmt: skip
     parser.add_argument(

@@ -11,15 +11,15 @@ from pathlib import Path
 
 from lnp_edge.base.console import note, say
 from lnp_edge.base.errors import ConfigError
-from lnp_edge.commands import _own_boards
+from lnp_edge.commands import _given, _own_boards
 
 HELP = "compile a generated folder"
 EXAMPLE = "  lnp build firmware --model model.onnx"
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("folder", type=Path, metavar="DIR", help="a folder written by lnp generate")
-    parser.add_argument("--model", type=Path, help="the model.onnx of this folder: report its cost too")
+    parser.add_argument("folder", type=_given.path, metavar="DIR", help="a folder written by lnp generate")
+    parser.add_argument("--model", type=_given.path, help="the model.onnx of this folder: report its cost too")
     _own_boards.argument(parser)
     parser.add_argument("--json", action="store_true", help="print the sizes as JSON")
 

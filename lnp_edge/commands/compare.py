@@ -20,6 +20,7 @@ from lnp_edge.base.console import bars, note, out
 from lnp_edge.base.errors import ConfigError
 from lnp_edge.base.files import make_folder, write_whole
 from lnp_edge.base.install import require
+from lnp_edge.commands import _given
 from lnp_edge.commands.reproduce import COUNTED, asked_rivals, changed, costs_of
 from lnp_edge.commands.reproduce import QUICK as QUICK_TRAINING
 from lnp_edge.experiments.executors import for_jobs, processes
@@ -91,7 +92,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
         "--jobs", type=for_jobs, default=processes, metavar="N", help="number of processes (default: one per core)"
     )
     parser.add_argument(
-        "-o", "--output", type=Path, default=Path("comparison"), metavar="DIR", help="default: %(default)s"
+        "-o", "--output", type=_given.path, default=Path("comparison"), metavar="DIR", help="default: %(default)s"
     )
     parser.add_argument("--json", action="store_true", help="print every result as JSON")
 

@@ -18,6 +18,7 @@ from lnp_edge.base.console import note, out, print_table, print_trimmed, shown
 from lnp_edge.base.errors import ConfigError, LnpError
 from lnp_edge.base.files import refuse_unwritable
 from lnp_edge.base.install import require
+from lnp_edge.commands import _given
 from lnp_edge.config import Config
 from lnp_edge.recordings.load import load
 from lnp_edge.recordings.report import Report, counted, minutes, unit_of
@@ -31,7 +32,7 @@ MOST = 24  # rows of a table
 
 def arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("config", metavar="FILE.toml", help="a configuration of own recordings, see lnp new")
-    parser.add_argument("--html", type=Path, metavar="FILE", help="also write a page with pictures")
+    parser.add_argument("--html", type=_given.path, metavar="FILE", help="also write a page with pictures")
     parser.add_argument("--json", action="store_true", help="print the report as JSON")
 
 

@@ -26,7 +26,7 @@ from lnp_edge.base.errors import BoardError
 from lnp_edge.base.files import discard, write_whole
 from lnp_edge.base.install import MCU, command
 from lnp_edge.base.progress import Progress
-from lnp_edge.commands import _cost_report, _device, _own_boards
+from lnp_edge.commands import _cost_report, _device, _given, _own_boards
 from lnp_edge.experiments import rivals, store
 from lnp_edge.experiments.rivals import RivalTrial
 from lnp_edge.experiments.runs import Runs
@@ -65,7 +65,9 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--port", type=_device.port, help="serial port of a board that was flashed with this demo's firmware"
     )
-    parser.add_argument("-o", "--output", type=Path, default=Path("lnp-demo"), metavar="DIR", help="default: lnp-demo")
+    parser.add_argument(
+        "-o", "--output", type=_given.path, default=Path("lnp-demo"), metavar="DIR", help="default: lnp-demo"
+    )
 
 
 def run(args: argparse.Namespace) -> int:

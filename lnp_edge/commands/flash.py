@@ -35,12 +35,14 @@ MOST_HEADER = 2**20  # bytes
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("folder", type=Path, metavar="DIR", help="a folder built by lnp build")
+    parser.add_argument("folder", type=_given.path, metavar="DIR", help="a folder built by lnp build")
     _own_boards.argument(parser)
     what = "one of the board's tools (default: the first; lnp doctor has all)"
     parser.add_argument("--tool", type=_given.text, help=what)
     parser.add_argument("--port", type=_device.port, help="serial port of the board (default: the one at USB)")
-    parser.add_argument("--model", type=Path, help="its model.onnx: the board then runs the self-test of lnp verify")
+    parser.add_argument(
+        "--model", type=_given.path, help="its model.onnx: the board then runs the self-test of lnp verify"
+    )
     parser.add_argument("--loader", type=_device.port, help="serial port of its boot loader, if that is another")
     what = "where the drive of a UF2 boot loader is mounted"
     parser.add_argument("--drive", type=_given.text, metavar="DIR", help=what)

@@ -9,7 +9,6 @@ it as a line for the corpus; exit code 1."""
 
 import argparse
 import json
-from pathlib import Path
 
 from lnp_edge.base.console import bars, out, say
 from lnp_edge.base.errors import ConfigError
@@ -23,12 +22,14 @@ MOST = 2**32 - 1
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("model", type=Path, help="a model.onnx written by lnp quantize")
+    parser.add_argument("model", type=_given.path, help="a model.onnx written by lnp quantize")
     _own_boards.argument(parser)
     parser.add_argument("-n", type=int, default=100_000, help="inputs of each target (default: 100000)")
     parser.add_argument("--seed", type=int, default=1, help="seed of the mutations (default: 1)")
     parser.add_argument("--target", type=_given.text, help="cobs, link or load alone")
-    parser.add_argument("--corpus", type=Path, help="inputs to begin with: lines of a target and hexadecimal bytes")
+    parser.add_argument(
+        "--corpus", type=_given.path, help="inputs to begin with: lines of a target and hexadecimal bytes"
+    )
     parser.add_argument("--json", action="store_true", help="print the report as JSON")
 
 

@@ -12,11 +12,10 @@ the layout of CMake, Arduino or another, with an example and a README."""
 
 import argparse
 import shlex
-from pathlib import Path
 
 from lnp_edge.base.console import note
 from lnp_edge.base.errors import ConfigError
-from lnp_edge.commands import _own_boards
+from lnp_edge.commands import _given, _own_boards
 from lnp_edge.interchange import onnx_file
 from lnp_edge.spec import layout
 from lnp_edge.spec.board import IN_ASSEMBLY
@@ -29,7 +28,7 @@ EXAMPLE = """  lnp generate model.onnx --board nucleo-f401re -o firmware
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("model", type=Path, help="a model.onnx written by lnp quantize")
+    parser.add_argument("model", type=_given.path, help="a model.onnx written by lnp quantize")
     where = parser.add_mutually_exclusive_group(required=True)
     where.add_argument("--board", help="name of a board (lnp boards lists them)")
     where.add_argument(
@@ -37,7 +36,12 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     )
     _own_boards.argument(parser)
     parser.add_argument(
-        "-o", "--output", type=Path, required=True, metavar="DIR", help="a new folder, or one written by lnp generate"
+        "-o",
+        "--output",
+        type=_given.path,
+        required=True,
+        metavar="DIR",
+        help="a new folder, or one written by lnp generate",
     )
     parser.add_argument("--app", action="store_true", help="a program that takes samples and acts on decisions")
     parser.add_argument("--name", default="net", help="part of every C identifier: lnp_NAME_step (default: net)")

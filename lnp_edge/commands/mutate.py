@@ -13,7 +13,6 @@ import argparse
 import json
 from collections import Counter
 from contextlib import nullcontext
-from pathlib import Path
 
 from lnp_edge.base import system
 from lnp_edge.base.console import bars, out, say
@@ -29,12 +28,14 @@ MOST = 100_000
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("model", type=Path, help="a model.onnx written by lnp quantize")
+    parser.add_argument("model", type=_given.path, help="a model.onnx written by lnp quantize")
     _own_boards.argument(parser)
     parser.add_argument("-n", type=int, default=50, help="number of mutants (default: 50)")
     parser.add_argument("--seed", type=int, default=1, help="seed of the draw (default: 1)")
     parser.add_argument("--file", type=_given.text, help="mutate this file of the generated folder alone")
-    parser.add_argument("--resume", type=Path, metavar="FILE", help="keep what is found in FILE, and go on from there")
+    parser.add_argument(
+        "--resume", type=_given.path, metavar="FILE", help="keep what is found in FILE, and go on from there"
+    )
     parser.add_argument("--least", type=float, default=98.0, help="per cent to be noticed (default: 98)")
     parser.add_argument("--json", action="store_true", help="print the report as JSON")
 

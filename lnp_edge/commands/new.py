@@ -17,6 +17,7 @@ from lnp_edge import config
 from lnp_edge.base.console import ascii_only, note
 from lnp_edge.base.errors import ConfigError
 from lnp_edge.base.files import refuse_unwritable, write_whole
+from lnp_edge.commands import _given
 from lnp_edge.commands import data as report
 from lnp_edge.recordings import example
 from lnp_edge.recordings.load import load, step
@@ -54,8 +55,8 @@ lr = 0.03
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("config", type=Path, nargs="?", metavar="FILE.toml", help="the configuration to write")
-    parser.add_argument("--data", type=Path, metavar="FOLDER", help="the folder of the recordings")
+    parser.add_argument("config", type=_given.path, nargs="?", metavar="FILE.toml", help="the configuration to write")
+    parser.add_argument("--data", type=_given.path, metavar="FOLDER", help="the folder of the recordings")
     parser.add_argument("--label", help="the column that says the class")
     parser.add_argument("--group", help="the column that says the person or machine")
     parser.add_argument(
@@ -65,7 +66,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--ahead", type=_seconds, metavar="S", help="how far ahead, in s")
     parser.add_argument("--rate", type=float, metavar="HZ", help="rows a second, where the files do not say it")
     parser.add_argument("--overwrite", action="store_true", help="replace FILE.toml if it exists")
-    parser.add_argument("--example", type=Path, metavar="FOLDER", help="write a folder of example recordings")
+    parser.add_argument("--example", type=_given.path, metavar="FOLDER", help="write a folder of example recordings")
 
 
 def _seconds(text: str) -> float:

@@ -26,7 +26,7 @@ from pathlib import Path
 from lnp_edge.base.console import bars, note, out, print_table, say
 from lnp_edge.base.errors import ConfigError, DoesNotFit
 from lnp_edge.base.files import beside, discard, make_folder, refuse_unwritable
-from lnp_edge.commands import _own_boards
+from lnp_edge.commands import _given, _own_boards
 from lnp_edge.commands._pruned import PRUNING
 from lnp_edge.commands._pruned import pruned as pruned_by
 from lnp_edge.config import Config
@@ -55,7 +55,12 @@ def arguments(parser: argparse.ArgumentParser) -> None:
         "config", help="TOML file or name of a task; [prune] sets the method and the share of synapses to keep"
     )
     parser.add_argument(
-        "-o", "--output", type=Path, default=Path("pruned.safetensors"), metavar="FILE", help="default: %(default)s"
+        "-o",
+        "--output",
+        type=_given.path,
+        default=Path("pruned.safetensors"),
+        metavar="FILE",
+        help="default: %(default)s",
     )
     parser.add_argument("--board", help="keep as many synapses as fit this board (lnp boards lists the boards)")
     _own_boards.argument(parser)

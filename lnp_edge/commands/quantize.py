@@ -28,7 +28,7 @@ from lnp_edge.base.console import bars, note, out, print_table, say
 from lnp_edge.base.errors import ConfigError, LnpError, WentSilent
 from lnp_edge.base.files import beside, discard, refuse_unwritable
 from lnp_edge.base.progress import EpochProgress
-from lnp_edge.commands import _another
+from lnp_edge.commands import _another, _given
 from lnp_edge.config import BITS, Config, QuantizeSettings
 from lnp_edge.experiments import predict
 from lnp_edge.interchange import onnx_file, windows_file
@@ -50,9 +50,9 @@ FOLDED = [f"{what}{k}" for what in ("pruning", "fold") for k in range(decide.FOL
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("network", type=Path, metavar="NETWORK.safetensors", help="written by lnp train")
+    parser.add_argument("network", type=_given.path, metavar="NETWORK.safetensors", help="written by lnp train")
     parser.add_argument(
-        "-o", "--output", type=Path, default=Path("model.onnx"), metavar="FILE", help="default: %(default)s"
+        "-o", "--output", type=_given.path, default=Path("model.onnx"), metavar="FILE", help="default: %(default)s"
     )
     parser.add_argument("--bits", type=int, help="bits per weight, 2 to 8 or 16 (default: [quantize] of the network)")
     parser.add_argument(

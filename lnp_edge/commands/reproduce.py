@@ -26,7 +26,7 @@ from lnp_edge import boards, config
 from lnp_edge.base.console import markdown, note, print_table, say
 from lnp_edge.base.errors import ConfigError
 from lnp_edge.base.files import write_whole
-from lnp_edge.commands import _measure
+from lnp_edge.commands import _given, _measure
 from lnp_edge.config import Config
 from lnp_edge.experiments.evidence.statistics import LEVEL
 from lnp_edge.experiments.executors import for_jobs, processes
@@ -110,7 +110,9 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--jobs", type=for_jobs, default=processes, metavar="N", help="number of processes (default: one per core)"
     )
-    parser.add_argument("-o", "--output", type=Path, default=Path("runs"), metavar="DIR", help="default: %(default)s")
+    parser.add_argument(
+        "-o", "--output", type=_given.path, default=Path("runs"), metavar="DIR", help="default: %(default)s"
+    )
     parser.add_argument("--json", action="store_true", help="print the rows as JSON")
 
 

@@ -26,7 +26,7 @@ import numpy as np
 
 from lnp_edge.base.console import counted, note, shown
 from lnp_edge.base.errors import ConfigError, DataError
-from lnp_edge.commands import _device
+from lnp_edge.commands import _device, _given
 from lnp_edge.interchange import onnx_file
 from lnp_edge.spec.model import QuantizedModel
 from lnp_edge.spec.quantity import Quantity
@@ -42,7 +42,7 @@ GAPS = 10  # that are told one by one; of a live source all are
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("model", type=Path, help="a model.onnx written by lnp quantize")
+    parser.add_argument("model", type=_given.path, help="a model.onnx written by lnp quantize")
     parser.add_argument(
         "--source",
         required=True,
@@ -62,7 +62,10 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--hop", type=int, metavar="SAMPLES", help="samples between predictions (default: the model's)")
     parser.add_argument(
-        "--log", type=Path, metavar="FILE", help="append samples, gaps and predictions; --source FILE replays them"
+        "--log",
+        type=_given.path,
+        metavar="FILE",
+        help="append samples, gaps and predictions; --source FILE replays them",
     )
     parser.add_argument(
         "--free-run", type=int, metavar="STEPS", help="feed the forecasts back for so many steps after the first window"

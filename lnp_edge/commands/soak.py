@@ -11,12 +11,11 @@ import argparse
 import json
 import time
 from functools import partial
-from pathlib import Path
 
 from lnp_edge.base import system
 from lnp_edge.base.console import bars, say
 from lnp_edge.base.errors import BoardError, ConfigError
-from lnp_edge.commands import _own_boards
+from lnp_edge.commands import _given, _own_boards
 from lnp_edge.interchange import onnx_file
 
 HELP = "verify for hours while line, device and host fail"
@@ -27,7 +26,7 @@ MOST_FAULTS = 0.02  # per byte
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("model", type=Path, help="a model.onnx written by lnp quantize")
+    parser.add_argument("model", type=_given.path, help="a model.onnx written by lnp quantize")
     parser.add_argument("--board", default="host", help="name of a board (default: host)")
     _own_boards.argument(parser)
     parser.add_argument("--steps", type=int, default=100_000, help="steps of a round (default: 100000)")

@@ -16,7 +16,7 @@ from typing import Any
 from lnp_edge import boards, config
 from lnp_edge.base.console import counted, note, out, print_table, say
 from lnp_edge.base.errors import ConfigError
-from lnp_edge.commands import _measure
+from lnp_edge.commands import _given, _measure
 from lnp_edge.config import Config
 from lnp_edge.experiments.executors import for_jobs, processes
 from lnp_edge.interchange import onnx_file
@@ -44,7 +44,9 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--jobs", type=for_jobs, default=processes, metavar="N", help="number of processes (default: one per core)"
     )
-    parser.add_argument("-o", "--output", type=Path, default=Path("runs"), metavar="DIR", help="default: %(default)s")
+    parser.add_argument(
+        "-o", "--output", type=_given.path, default=Path("runs"), metavar="DIR", help="default: %(default)s"
+    )
     parser.add_argument("--json", action="store_true", help="print all measures as JSON")
 
 

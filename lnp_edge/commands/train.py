@@ -18,7 +18,7 @@ from lnp_edge import config
 from lnp_edge.base.console import bars, note, say
 from lnp_edge.base.errors import LnpError
 from lnp_edge.base.files import beside, discard, refuse_unwritable
-from lnp_edge.commands import _after, _another
+from lnp_edge.commands import _after, _another, _given
 from lnp_edge.commands._pruned import PRUNING, pruned
 from lnp_edge.config import Config, DataSettings, NetworkSettings, names, neurons
 from lnp_edge.experiments import predict
@@ -65,7 +65,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "source", metavar="CONFIG.toml|TASK|NETWORK.safetensors", help="lnp reproduce --help lists the tasks"
     )
-    parser.add_argument("-o", "--output", type=Path, default=OUTPUT, metavar="FILE", help="default: %(default)s")
+    parser.add_argument("-o", "--output", type=_given.path, default=OUTPUT, metavar="FILE", help="default: %(default)s")
     parser.add_argument("--json", action="store_true", help="print measures and learning curve as JSON")
 
 

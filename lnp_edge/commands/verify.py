@@ -31,12 +31,11 @@ same result. FILE is removed once there is a verdict."""
 import argparse
 import json
 from dataclasses import replace
-from pathlib import Path
 
 from lnp_edge.base.console import bars, out, say
 from lnp_edge.base.errors import ConfigError
 from lnp_edge.base.files import refuse_unwritable
-from lnp_edge.commands import _device
+from lnp_edge.commands import _device, _given
 from lnp_edge.interchange import onnx_file, windows_file
 
 HELP = "compare a device with the reference, bit for bit"
@@ -49,7 +48,7 @@ MOST_FAULTS = 0.02  # per byte; above it, not even a greeting passes
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("model", type=Path, help="a model.onnx written by lnp quantize")
+    parser.add_argument("model", type=_given.path, help="a model.onnx written by lnp quantize")
     _device.arguments(parser, "--baud")
     parser.add_argument("--steps", type=int, default=2000, help="number of steps (default: 2000)")
     parser.add_argument("--seed", type=int, default=1, help="seed of the stimulus and the faults (default: 1)")
@@ -59,8 +58,10 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--exhaustive", action="store_true", help="also all counts, and runs made to reach silent neurons"
     )
-    parser.add_argument("--resume", type=Path, metavar="FILE", help="keep how far it is in FILE, and go on from there")
-    parser.add_argument("--report", type=Path, metavar="FILE", help="write FILE.json and FILE.html")
+    parser.add_argument(
+        "--resume", type=_given.path, metavar="FILE", help="keep how far it is in FILE, and go on from there"
+    )
+    parser.add_argument("--report", type=_given.path, metavar="FILE", help="write FILE.json and FILE.html")
     parser.add_argument("--json", action="store_true", help="print the report as JSON")
 
 

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from lnp_edge.base.errors import BoardError, ConfigError, told
-from lnp_edge.base.files import parse_toml, read_bounded
+from lnp_edge.base.files import listed, parse_toml, read_bounded
 from lnp_edge.spec.plugins import nearest
 from lnp_edge.spec.protocol import NAME_BYTES
 
@@ -198,7 +198,7 @@ class _Reader:
         """Add what the file of the chip says, if the board names one. No fact may stand in both."""
         if "chip" not in self.raw:
             return
-        found = {path.stem: path for folder in reversed(folders) for path in sorted(folder.glob("*.toml"))}
+        found = {path.stem: path for folder in reversed(folders) for path in listed(folder, ".toml")}
         self.chip = self.choice("chip", tuple(sorted(found)))
         del self.raw["chip"]
         path = found[self.chip]
@@ -439,7 +439,7 @@ def find(folders: list[Path], name: str) -> Board:
 def names(folders: list[Path]) -> dict[str, Path]:
     """The boards in folders of board folders, sorted, with their files. Raises ConfigError if two have one name."""
     found: dict[str, Path] = {}
-    places = (inner / "board.toml" for folder in folders for inner in folder.glob("*"))
+    places = (inner / "board.toml" for folder in folders for inner in listed(folder))
     for path in filter(os.path.lexists, places):  # a broken link is told too, when it is read
         if path.parent.name in found:
             other = found[path.parent.name].parent

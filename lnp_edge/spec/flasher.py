@@ -35,7 +35,7 @@ from pathlib import Path
 from typing import Any
 
 from lnp_edge.base.errors import BoardError, ConfigError, told
-from lnp_edge.base.files import parse_toml, read_bounded
+from lnp_edge.base.files import listed, parse_toml, read_bounded
 from lnp_edge.spec.board import MAX_BYTES, WORD
 from lnp_edge.spec.plugins import unknown
 
@@ -235,7 +235,7 @@ def find(folders: Iterable[Path], name: str) -> Flasher:
 def names(folders: Iterable[Path]) -> dict[str, Path]:
     """The tools in some folders, sorted, with their files. Raises ConfigError if two have one name."""
     found: dict[str, Path] = {}
-    for path in (path for folder in folders for path in folder.glob("*.toml")):
+    for path in (path for folder in folders for path in listed(folder, ".toml")):
         if path.stem in found:
             raise ConfigError(f"{path} has the name of {found[path.stem]}", "rename this file: a tool has one name")
         found[path.stem] = path

@@ -1,7 +1,9 @@
 """What the user can fix is told in two lines, and nothing is left half-written."""
 
+import argparse
 import os
 from dataclasses import replace
+from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
@@ -11,7 +13,8 @@ from nets import tiny_network
 from tiny import tiny_model
 
 from lnp_edge import boards
-from lnp_edge.cli import main
+from lnp_edge.base.errors import ConfigError
+from lnp_edge.cli import main, parser
 from lnp_edge.config import Config
 from lnp_edge.interchange import onnx_file
 from lnp_edge.network import file as network_file
@@ -74,6 +77,17 @@ def test_no_other_empty_value_is_the_default(capsys, at, words):
     with pytest.raises(SystemExit) as e:
         main(list(words))
     assert e.value.code == 2 and f"argument {words[-2]}: '' is nothing" in capsys.readouterr().err
+
+
+def test_no_empty_path_is_the_folder_that_one_is_in():
+    (commands,) = (one for one in parser()._actions if one.choices)
+    for name, command in commands.choices.items():
+        for one in command._actions:
+            try:
+                value = one.type("") if one.type else None
+            except (argparse.ArgumentTypeError, ValueError, ConfigError):
+                continue
+            assert value != Path(), f"lnp {name} {one.dest}"
 
 
 ON_A_MODEL = [
@@ -201,7 +215,6 @@ def test_a_silent_port_is_said(capsys, at, monkeypatch):
         (("run", "m.onnx", "--source", "-", "--port-baud", "auto"), "--port-baud is the rate of a board's line"),
         (("verify", "m.onnx", "--resume", "none/j"), "cannot write none/j: none is not a folder"),
         (("verify", "m.onnx", "--resume", "r.json", "--report", "r.html"), "--resume r.json is a file of --report"),
-        (("mutate", "m.onnx", "--resume", ""), "cannot write .: not a regular file"),
         (("mutate", "m.onnx", "--resume", "/"), "cannot write /: not a regular file"),
         (("mutate", "m.onnx", "--resume", "none/j"), "cannot write none/j: none is not a folder"),
         (("quantize", "n.safetensors", "-o", "."), "cannot write .: not a regular file"),

@@ -1,5 +1,6 @@
 """Boards of a user's own, chips that boards share, and what is proved of a board: all of it follows from files."""
 
+import errno
 import json
 import os
 import re
@@ -277,6 +278,23 @@ def test_a_board_whose_file_is_a_broken_link_is_found_and_told(own):
         path.symlink_to(target)
         with pytest.raises(BoardError, match=r"cannot read .*my-board/board\.toml"):
             get(own)
+
+
+@pytest.mark.parametrize("place", [".", "common", "chips", "flashers"])
+def test_a_folder_that_cannot_be_read_is_told_and_not_taken_for_an_empty_one(own, monkeypatch, place):
+    """As of root, who may read each, the system says so here."""
+    folder = own("common/x.txt", "") and own("flashers/x.txt", "")
+    own("my-board/board.toml", BOARD + '[tool]\nname = "st-flash"\n')
+    real = os.listdir
+
+    def denied(path):
+        if Path(path) == folder / place:
+            raise PermissionError(errno.EACCES, "Permission denied", str(path))
+        return real(path)
+
+    monkeypatch.setattr(os, "listdir", denied)
+    with pytest.raises(ConfigError, match=rf"cannot read {re.escape(str(folder / place))}: Permission denied"):
+        get(own)
 
 
 def test_chips_that_ship_hold_no_board_of_their_own():
