@@ -157,6 +157,12 @@ def test_the_tables_of_each_part_add_up():
     assert f"Tables in flash {layout.table_bytes(MODEL):,} B: " in said and ", hidden 480, out 24, w_in 160" in said
 
 
+def test_an_app_is_told_apart_where_it_has_more_networks_than_what_answers_lnp_verify():
+    for model, several in ((MODEL, True), (STREAM, False), (replace(MODEL, hop=100).check(), False)):
+        said = " ".join(_sentences(BoardCost(model, NUCLEO, flash=1, ram=2, ram_of_app=3, serves=True)))
+        assert ("but 2 networks" in said, "with one network" in said, "An app" in said) == (several,) * 3
+
+
 def test_nothing_counted_has_no_verdict_and_no_time_in_json():
     found = BoardCost(MODEL, NUCLEO, missing="why")
     assert found.as_dict()["missing"] == "why"
