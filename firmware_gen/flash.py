@@ -29,7 +29,7 @@ from lnp_edge.spec.flasher import FAMILY, Flasher, Value
 from lnp_edge.spec.plugins import nearest
 
 TIMEOUT = 180  # s; stm32flash at 57,600 baud writes 512 KiB in about 150
-ERROR = re.compile(r"\berror\b", re.I)
+ERROR = re.compile(r"(?<!\bno )\berror\b", re.I)  # dfu-util always says "No error condition is present"
 MOUNTS = ("/media/*/*", "/media/*", "/run/media/*/*", "/mnt/*", "/Volumes/*")
 PORT, LOADER, DRIVE = "PORT", "LOADER", "DRIVE"  # what a dry run says for what is not known
 UNTOUCHED = "nothing was written: is the board connected, and the right one?"
@@ -301,8 +301,9 @@ def _run(job: Job, command: tuple[str, ...], writes: bool = True) -> str:
         raise
     words = done.stdout + done.stderr
     wrong = next((line.strip() for text in job.tool.says_not for line in words.splitlines() if text in line), "")
-    succeeded = job.tool.says and job.tool.says in words
-    if done.returncode != 0 or wrong or (ERROR.search(words) and not succeeded):  # some say so and return 0
+    if not wrong and not (job.tool.says and job.tool.says in words):
+        wrong = next((line.strip() for line in words.splitlines() if ERROR.search(line)), "")
+    if done.returncode != 0 or wrong:  # some say so and return 0
         raise _failed(job, done.returncode, wrong, words, writes)
     return words
 

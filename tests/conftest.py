@@ -10,6 +10,7 @@ import os
 import shutil
 import subprocess
 import sys
+from dataclasses import replace
 from functools import cache
 from importlib.util import find_spec
 from pathlib import Path
@@ -17,6 +18,7 @@ from pathlib import Path
 import compiled
 import hypothesis
 import pytest
+from serial.tools import list_ports
 from tiny import ALL
 
 from lnp_edge import boards, neurons
@@ -188,6 +190,23 @@ def firmware(tmp_path_factory):
         return built(board, seed, kind, toolchain, optimize, compiled.asked["level"])
 
     return image
+
+
+@pytest.fixture
+def flashed_as(firmware, monkeypatch):
+    """flashed_as(board, tools) -> its built folder; until the end of the test the board is a real one with these tools.
+
+    The folder is shared: each test writes other files there.
+    """
+
+    def of(name, tools):
+        image = firmware(name)
+        real, get = replace(boards.get(name), start="serial", tools=tools), boards.get
+        monkeypatch.setattr(boards, "get", lambda asked: real if asked == name else get(asked))
+        monkeypatch.setattr(list_ports, "comports", list)  # none, whatever this computer has
+        return image.parents[2]
+
+    return of
 
 
 @pytest.fixture

@@ -12,12 +12,10 @@ import threading
 import tomllib
 import tty
 from contextlib import suppress
-from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
-from boot_rom import ERASE, GET, GET_ID, GO, ORIGIN, READ, VERSION, WRITE, BootRom
 from conftest import need, need_for
 from serial.tools import list_ports
 
@@ -139,23 +137,6 @@ def test_every_board_names_tools_that_there_are_with_their_parameters():
     found = [boards.get(name) for name in boards.names()]  # get() checks them
     assert {b.flash_tool for b in found} >= {"", "st-flash"}
     assert set(boards.get("nucleo-f401re").tools) >= {"st-flash", "openocd"}
-
-
-@pytest.fixture
-def flashed_as(firmware, monkeypatch):
-    """flashed_as(board, tools) -> its built folder; until the end of the test the board is a real one with these tools.
-
-    The folder is shared: each test writes other files there.
-    """
-
-    def of(name, tools):
-        image = firmware(name)
-        real, get = replace(boards.get(name), start="serial", tools=tools), boards.get
-        monkeypatch.setattr(boards, "get", lambda asked: real if asked == name else get(asked))
-        monkeypatch.setattr(list_ports, "comports", list)  # none, whatever this computer has
-        return image.parents[2]
-
-    return of
 
 
 def test_a_tool_that_the_board_does_not_name_is_refused(flashed_as):
@@ -353,20 +334,6 @@ def test_intel_hex_is_what_objcopy_reads(tmp_path, origin, size):
     assert f"{origin:08x}" in shown.stdout
 
 
-@pytest.fixture
-def chip():
-    """chip(**faults) -> a BootRom, closed at the end."""
-    open_ = []
-
-    def of(**faults):
-        open_.append(BootRom(**faults))
-        return open_[-1]
-
-    yield of
-    for one in open_:
-        one.close()
-
-
 @pytest.mark.slow
 def test_pyocd_knows_the_target_of_every_board_without_a_pack():
     need("pyocd")
@@ -388,29 +355,6 @@ def test_openocd_reads_the_configuration_of_a_board(name):
     assert done.returncode == 0, done.stderr
 
 
-PTY = {"stm32flash": {"mode": "8n1"}}  # a pty has no parity
-
-
-@pytest.mark.slow
-def test_stm32flash_writes_through_a_boot_rom_and_the_board_then_answers(flashed_as, firmware, chip, capsys):
-    need("stm32flash")
-    rom, folder = chip(program=firmware("host")), flashed_as("nucleo-f401re", PTY)
-    assert main(["flash", str(folder), "--port", rom.port]) == 0, capsys.readouterr().err
-    data = elf.flash_bytes(folder / "build/gcc/lnp_net.elf", ORIGIN)
-    assert rom.flash[: len(data)] == data and not set(rom.flash[len(data) :]) - {0xFF} and rom.started == ORIGIN
-    receipt = json.loads((folder / "build/gcc/lnp_net.flashed.json").read_text())
-    assert receipt["version"].startswith("stm32flash ")
-    assert (receipt["verified"], receipt["port"]) == ("by the tool", rom.port)
-
-
-@pytest.mark.slow
-def test_stm32flash_tells_another_chip_before_it_writes(flashed_as, chip, capsys):
-    need("stm32flash")
-    rom, folder = chip(product=0x0413), flashed_as("nucleo-f401re", PTY)
-    assert main(["flash", str(folder), "--port", rom.port]) == 2
-    assert "is 0x413, as on disco-f407" in capsys.readouterr().err and WRITE not in rom.commands
-
-
 @pytest.mark.slow
 @pytest.mark.parametrize("name", ["st-flash", "dfu-util", "pyocd", "openocd"])
 def test_the_real_tool_takes_all_words_that_it_is_given(flashed_as, name, monkeypatch):
@@ -428,6 +372,37 @@ def test_the_real_tool_takes_all_words_that_it_is_given(flashed_as, name, monkey
         assert said.strip()
 
 
+OF_DFU = """#!/bin/sh
+# What dfu-util 0.11 prints, and the file that it writes; its words are tested above.
+echo "DFU state(2) = dfuIDLE, status(0) = No error condition is present"
+case "$*" in
+*-D*) printf 'Download done.\nFile downloaded successfully\n' ;;
+*-U*) cp build/gcc/lnp_net.bin build/gcc/lnp_net.read && echo 'Upload done.' ;;
+esac
+"""
+
+
+@pytest.mark.parametrize(
+    ("script", "said"),
+    [
+        (OF_DFU, ""),
+        (OF_DFU.replace("File downloaded successfully", ""), "it did not say 'File downloaded successfully'"),
+        (OF_DFU.replace("Upload done.", "Error during upload (PIPE)"), "Error during upload"),
+        (OF_DFU.replace("cp build/gcc/lnp_net.bin", "echo of another >"), "the flash differs from the image"),
+    ],
+)
+def test_what_dfu_util_says_decides_whether_a_board_is_flashed(flashed_as, tmp_path, monkeypatch, script, said):
+    job = prepare(flashed_as("nucleo-f401re", {"dfu-util": {}}))
+    (tmp_path / "dfu-util").write_text(script)
+    (tmp_path / "dfu-util").chmod(0o755)
+    monkeypatch.setenv("PATH", str(tmp_path), prepend=os.pathsep)
+    if not said:
+        assert flash(job)["verified"] == "read back"
+        return
+    with pytest.raises(BoardError, match=re.escape(said)):
+        flash(job)
+
+
 CHIPS = {  # what the tools print, and the number in it
     "st-flash": ("Found 1 stlink programmers\n  chipid:     0x0433\n  dev-type:   STM32F401xD_xE\n", 0x433),
     "stm32flash": ("Version      : 0x31\nDevice ID    : 0x0433 (STM32F401xD/E)\n- RAM        : Up to 96KiB\n", 0x433),
@@ -442,46 +417,6 @@ def test_the_chip_is_read_from_what_a_tool_prints(name):
     assert boards.flasher(name).chip(said, {"register": "e0042000"}) == number
     assert boards.flasher(name).chip("nothing", {"register": "e0042000"}) is None
     assert boards.flasher(name).identify
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("step", [*range(11), -30, -3, -2, -1])
-def test_a_board_whose_power_fails_at_a_step_of_stm32flash_is_not_flashed(flashed_as, chip, step, capsys):
-    """The steps are commands: three that ask for the chip, as many again, an erasure, a writing and a reading of each
-    256 bytes, and a start."""
-    need("stm32flash")
-    folder = flashed_as("nucleo-f401re", PTY)
-    blocks = -(-len(elf.flash_bytes(folder / "build/gcc/lnp_net.elf", ORIGIN)) // 256)
-    steps = [*[VERSION, GET, GET_ID] * 2, ERASE, *[WRITE, READ] * blocks, GO]
-    done = steps[:step]
-    rom = chip(dies_after=len(done))
-    assert main(["flash", str(folder), "--port", rom.port]) == 2
-    what, state = capsys.readouterr().err.splitlines()
-    assert what.startswith("stm32flash failed with code ") and rom.commands == done
-    half = "the board may hold the old program, a part of the new one, or none; set BOOT0 high"
-    assert (half if len(done) > 2 else "nothing was written: is the board connected") in state
-    assert not (len(done) > 2 and (folder / "build/gcc/lnp_net.flashed.json").exists())  # that of a flashing before
-
-
-@pytest.mark.slow
-def test_a_bit_that_flash_does_not_take_is_found_by_stm32flash(flashed_as, chip, capsys):
-    need("stm32flash")
-    rom, folder = chip(wrong_at=300), flashed_as("nucleo-f401re", PTY)
-    assert main(["flash", str(folder), "--port", rom.port]) == 2
-    assert "Failed to verify at address 0x0800012c" in capsys.readouterr().err
-
-
-@pytest.mark.slow
-def test_no_boot_rom_at_the_port_means_that_nothing_was_written(flashed_as, capsys):
-    need("stm32flash")
-    folder = flashed_as("nucleo-f401re", PTY)
-    line, other = os.openpty()
-    try:
-        assert main(["flash", str(folder), "--port", os.ttyname(other)]) == 2
-    finally:
-        os.close(line)
-        os.close(other)
-    assert "nothing was written" in capsys.readouterr().err
 
 
 BEGUN = "avrdude: device signature = 0x1e950f (probably m328p)\navrdude: writing 16494 bytes flash ...\n"
