@@ -32,7 +32,7 @@ def run(args: argparse.Namespace) -> int:
         return 0
     groups = dict[str, list[Board]]()
     for b in found:
-        how = "real boards, at --port" if b.start == "serial" else f"started here, by {b.start}"
+        how = "real boards, at a serial port" if b.start == "serial" else f"started here, by {b.start}"
         groups.setdefault(f"{how}; {boards.proof(b, found)}", []).append(b)
     names = max(len(b.name) for b in found)
     for what, alike in sorted(groups.items(), key=lambda group: group[0].startswith("real")):

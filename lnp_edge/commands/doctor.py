@@ -31,7 +31,7 @@ OTHERS = {LLVM[0]: "another compiler for Arm and RISC-V: LLVM's own", LLVM[1]: "
 MOST_FOUND = 28  # characters of a path; a longer one is in --json
 INSTALLS = "install"  # the second or third word of a command, and of no sentence that says where to get something
 PACKAGES = {
-    "ziglang": "compiler for every board, no root",
+    "ziglang": "compiler for Arm, RISC-V and --board host, no root",
     "pyelftools": "reads images",
     "torch": "training only",
     "scikit-learn": "baseline of a training",

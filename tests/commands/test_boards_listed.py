@@ -19,4 +19,4 @@ def test_a_board_is_shown_with_what_it_is(capsys, monkeypatch, width):
         (line,) = [line for line in lines if line.startswith(f"  {name} ")]
         b = boards.get(name)
         assert b.cpu in line and " ".join(b.description.split()) in " ".join(said.split())
-    assert [line for line in lines if line.startswith("real boards, at --port; ")]
+    assert [line for line in lines if line.startswith("real boards, at a serial port; ")]
