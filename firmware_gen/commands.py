@@ -164,20 +164,13 @@ def makefile(board: Board, name: str, sources: list[str], headers: list[str], fl
     for each in known:
         tools = toolchain(board, each, floats)
         lines += [
-            f"ifeq ($(TOOLCHAIN),{each})",
+            f"{'' if each == own else 'else '}ifeq ($(TOOLCHAIN),{each})",
             f"CC = {' '.join(tools.cc)}",
             f"OPTIMIZE = {tools.optimize}",
             f"FLAGS = {' '.join(tools.flags)}",
             f"LIBS = {' '.join(tools.libs)}".rstrip(),
-            "endif",
-            "",
         ]
-    lines += [
-        f"ifeq ($(filter $(TOOLCHAIN),{' '.join(known)}),)",
-        f"$(error TOOLCHAIN is '$(TOOLCHAIN)': choose {' or '.join(known)})",
-        "endif",
-        "",
-    ]
+    lines += ["else", f"$(error TOOLCHAIN is '$(TOOLCHAIN)': choose {' or '.join(known)})", "endif", ""]
     variables = Toolchain(("$(CC)",), "$(OPTIMIZE)", ("$(FLAGS)",), ("$(LIBS)",))
     command = " ".join(compile_command(variables, ["$(SOURCES)"], "$@"))
     script = [] if board.cpu == "host" else ["lnp.ld"]

@@ -513,8 +513,9 @@ def test_c_files_keep_their_format():
 def test_make_refuses_a_toolchain_it_does_not_know(tmp_path):
     need("make")
     folder = folder_for(tiny_model(), boards.get("host"), tmp_path)
-    done = subprocess.run(["make", "TOOLCHAIN=nonsense"], cwd=folder, capture_output=True, text=True)
-    assert done.returncode == 2 and "TOOLCHAIN is 'nonsense': choose host" in done.stderr
+    for name in ("nonsense", "", "host host", "%", "host "):
+        done = subprocess.run(["make", f"TOOLCHAIN={name}"], cwd=folder, capture_output=True, text=True)
+        assert done.returncode == 2 and f"TOOLCHAIN is '{name}': choose host" in done.stderr
     assert not (folder / "build").exists()
 
 
