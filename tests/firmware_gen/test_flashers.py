@@ -419,6 +419,12 @@ def test_the_chip_is_read_from_what_a_tool_prints(name):
     assert boards.flasher(name).identify
 
 
+def fails(folder, monkeypatch, program, said):
+    (folder / program).write_text(f"#!/bin/sh\necho '{said}'\nexit 1\n")
+    (folder / program).chmod(0o755)
+    monkeypatch.setenv("PATH", str(folder))
+
+
 BEGUN = "avrdude: device signature = 0x1e950f (probably m328p)\navrdude: writing 16494 bytes flash ...\n"
 
 
@@ -431,13 +437,18 @@ BEGUN = "avrdude: device signature = 0x1e950f (probably m328p)\navrdude: writing
 ])  # fmt: skip
 def test_what_avrdude_says_tells_whether_it_has_written(flashed_as, tmp_path, monkeypatch, capsys, said, wrote):
     """Its own words, of 6.3 and 7.1: the signature it tells of every board that answers."""
+    fails(tmp_path, monkeypatch, "avrdude", said)
     folder = flashed_as("nucleo-f401re", {"avrdude": {"programmer": "arduino", "part": "m328p"}})
-    (tmp_path / "avrdude").write_text(f"#!/bin/sh\necho '{said}'\nexit 1\n")
-    (tmp_path / "avrdude").chmod(0o755)
-    monkeypatch.setenv("PATH", str(tmp_path))
     assert main(["flash", str(folder), "--port", "/dev/x"]) == 2
     state = "the board may hold the old program" if wrote else "nothing was written"
     assert f"\n  {state}" in capsys.readouterr().err
+
+
+def test_an_esptool_that_is_too_old_wrote_nothing(flashed_as, tmp_path, monkeypatch, capsys):
+    """The words of esptool 4.9, but for its quotes."""
+    fails(tmp_path, monkeypatch, "esptool", "esptool: error: argument operation: invalid choice: write-flash (choose")
+    assert main(["flash", str(flashed_as("nucleo-f401re", {"esptool": {"chip": "esp32c3"}})), "--port", "/dev/x"]) == 2
+    assert "\n  nothing was written" in capsys.readouterr().err
 
 
 @pytest.mark.slow
