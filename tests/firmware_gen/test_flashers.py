@@ -437,8 +437,8 @@ BEGUN = "avrdude: device signature = 0x1e950f (probably m328p)\navrdude: writing
 ])  # fmt: skip
 def test_what_avrdude_says_tells_whether_it_has_written(flashed_as, tmp_path, monkeypatch, capsys, said, wrote):
     """Its own words, of 6.3 and 7.1: the signature it tells of every board that answers."""
-    fails(tmp_path, monkeypatch, "avrdude", said)
     folder = flashed_as("nucleo-f401re", {"avrdude": {"programmer": "arduino", "part": "m328p"}})
+    fails(tmp_path, monkeypatch, "avrdude", said)
     assert main(["flash", str(folder), "--port", "/dev/x"]) == 2
     state = "the board may hold the old program" if wrote else "nothing was written"
     assert f"\n  {state}" in capsys.readouterr().err
@@ -446,8 +446,9 @@ def test_what_avrdude_says_tells_whether_it_has_written(flashed_as, tmp_path, mo
 
 def test_an_esptool_that_is_too_old_wrote_nothing(flashed_as, tmp_path, monkeypatch, capsys):
     """The words of esptool 4.9, but for its quotes."""
+    folder = flashed_as("nucleo-f401re", {"esptool": {"chip": "esp32c3"}})
     fails(tmp_path, monkeypatch, "esptool", "esptool: error: argument operation: invalid choice: write-flash (choose")
-    assert main(["flash", str(flashed_as("nucleo-f401re", {"esptool": {"chip": "esp32c3"}})), "--port", "/dev/x"]) == 2
+    assert main(["flash", str(folder), "--port", "/dev/x"]) == 2
     assert "\n  nothing was written" in capsys.readouterr().err
 
 
