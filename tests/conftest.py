@@ -196,12 +196,12 @@ def firmware(tmp_path_factory):
 def flashed_as(firmware, monkeypatch):
     """flashed_as(board, tools) -> its built folder; until the end of the test the board is a real one with these tools.
 
-    The folder is shared: each test writes other files there.
+    The folder is shared: each test writes other files there.  changes : of the board
     """
 
-    def of(name, tools):
+    def of(name, tools, **changes):
         image = firmware(name)
-        real, get = replace(boards.get(name), start="serial", tools=tools), boards.get
+        real, get = replace(boards.get(name), start="serial", tools=tools, **changes), boards.get
         monkeypatch.setattr(boards, "get", lambda asked: real if asked == name else get(asked))
         monkeypatch.setattr(list_ports, "comports", list)  # none, whatever this computer has
         return image.parents[2]

@@ -12,6 +12,7 @@ import threading
 import tomllib
 import tty
 from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -192,7 +193,9 @@ SHOWN = {
     "bossac": ({}, "bossac --port=LOADER -U -i -e -w B.bin -R"),
     "gdb": (
         {"server": "localhost:4242"},
-        "gdb-multiarch -batch -nx -ex 'set tcp auto-retry off' -ex 'target extended-remote localhost:4242' -ex load "
+        "gdb-multiarch -batch -nx -ex 'set tcp auto-retry off' -ex 'target extended-remote localhost:4242' "
+        "-ex 'x/1xw 0xe0042000' -ex detach "
+        "&& gdb-multiarch -batch -nx -ex 'set tcp auto-retry off' -ex 'target extended-remote localhost:4242' -ex load "
         "-ex compare-sections -ex 'set $sp = *(unsigned int *) 0x08000000' -ex 'set $pc = Reset_Handler' "
         "-ex detach B.elf",
     ),
@@ -497,15 +500,15 @@ def test_a_bossac_that_knows_no_nrf52_wrote_nothing(flashed_as, boot_loader, cap
 
 @pytest.fixture
 def machine():
-    """machine(board) -> (the address of QEMU's gdbstub, a port), of a machine that has no image yet."""
+    """machine(board) -> (the address of QEMU's gdbstub, a port), of a machine that has no image yet, or an old one."""
     running, held = [], []
 
-    def of(board):
+    def of(board, *old):
         with socket.socket() as free:
             free.bind(("localhost", 0))
             server = f"localhost:{free.getsockname()[1]}"
         command = [*board.qemu, "-display", "none", "-monitor", "none", "-S",
-                   "-gdb", f"tcp:{server}", "-serial", "pty"]  # fmt: skip
+                   "-gdb", f"tcp:{server}", "-serial", "pty", *old]  # fmt: skip
         running.append(subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True))
         port = next(word for word in running[-1].stdout.readline().split() if word.startswith("/dev/"))
         held.append(os.open(port, os.O_RDWR | os.O_NOCTTY))  # greeting nobody, QEMU 10's hifive1 would stop for ever
@@ -526,10 +529,26 @@ def test_gdb_loads_an_image_into_a_machine_that_then_answers(flashed_as, machine
     need_for(name)
     need("gdb-multiarch")
     server, port = machine(boards.get(name))
-    folder = flashed_as(name, {"gdb": {"server": server}})
+    folder = flashed_as(name, {"gdb": {"server": server}}, identity=None)  # QEMU has no DBGMCU
     assert main(["flash", str(folder), "--port", port]) == 0, capsys.readouterr().err
     receipt = json.loads(next((folder / "build").rglob("*.flashed.json")).read_text())
     assert receipt["verified"] == "by the tool" and "GNU gdb" in receipt["version"]
+
+
+@pytest.mark.slow
+def test_gdb_reads_which_chip_is_there_before_it_loads(flashed_as, firmware, machine, capsys):
+    """QEMU's nRF51 knows its pages, and runs another program until then."""
+    need_for("microbit")
+    need("gdb-multiarch")
+    server, port = machine(boards.get("microbit"), "-kernel", firmware("microbit", seed=2))
+    other = replace(boards.get("microbit").identity, value=0x1000)
+    folder = flashed_as("microbit-v2", {"gdb": {"server": server}}, identity=other)
+    assert main(["flash", str(folder), "--port", port]) == 2
+    what, state = capsys.readouterr().err.splitlines()
+    assert what.endswith("is 0x400, as on microbit; microbit-v2 has 0x1000") and "nothing was written" in state
+    folder = flashed_as("microbit", {"gdb": {"server": server}})
+    assert main(["flash", str(folder), "--port", port]) == 0, capsys.readouterr().err
+    assert json.loads((folder / "build/gcc/lnp_net.flashed.json").read_text())["chip"] == "0x400"
 
 
 @pytest.mark.slow
