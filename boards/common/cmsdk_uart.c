@@ -23,10 +23,11 @@ enum {
     LEAST_BAUDDIV = 16,
 };
 
+_Static_assert(LNP_CLOCK_HZ / LNP_BAUD >= LEAST_BAUDDIV, "board.toml: baud is out of the range of BAUDDIV");
+
 void lnp_board_init(void)
 {
-    const uint32_t divider = (LNP_CLOCK_HZ + LNP_BAUD / 2u) / LNP_BAUD;
-    BAUDDIV = divider > LEAST_BAUDDIV ? divider : LEAST_BAUDDIV;
+    BAUDDIV = (LNP_CLOCK_HZ + LNP_BAUD / 2u) / LNP_BAUD;
     CTRL = TX_ENABLE | RX_ENABLE | RX_INTERRUPT;
     if ((STATE & RX_FULL) == 0) {
         (void)DATA;  // QEMU looks for input that came before RX_ENABLE only after a read of DATA

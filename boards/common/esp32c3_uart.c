@@ -24,6 +24,10 @@
 #define CRYSTAL_HZ 40000000u
 _Static_assert(LNP_CLOCK_HZ == CRYSTAL_HZ, "board.toml: this driver needs a clock_hz of 40 MHz");
 
+#define FASTEST 5000000u  // data sheet, UART controller: up to 5 Mbps
+_Static_assert(LNP_BAUD <= FASTEST && CRYSTAL_HZ / LNP_BAUD < 0xFFFu,
+               "board.toml: baud is out of the range of DIVIDER");
+
 #define KEY 0x50D83AA1u        // 12.2.2.3: unlocks a watchdog
 #define SUPER_KEY 0x8F1D312Au  // 12.3.2.2
 #define FEEDS_ITSELF (1u << 31)

@@ -54,6 +54,8 @@ enum {
     FASTEST = 2,            // BRG; by 1 a byte takes 130 cycles, fewer than its interrupt may
 };
 
+_Static_assert(FRO_HZ / LNP_BAUD >= SAMPLES * FASTEST, "board.toml: baud is out of the range of BRG");
+
 // Clocks per bit: BRG counts to one less than it divides by, and OSR to one less than it samples.
 static uint32_t divider_of(uint32_t baud)
 {

@@ -25,7 +25,13 @@
 #define GPIO_CONFIG(pin) REGISTER(PORT(pin) + 0x700u + 4u * ((pin) % 32u))
 
 // The UART counts 16 MHz in steps of 2^-20, which BAUD_RATE has in its upper 20 bits.
-#define BAUD_STEPS ((uint32_t)(((uint64_t)LNP_BAUD * (1u << 20) + 8000000u) / 16000000u))
+#define BASE_HZ 16000000u
+#define BAUD_STEPS ((uint32_t)(((uint64_t)LNP_BAUD * (1u << 20) + BASE_HZ / 2u) / BASE_HZ))
+#define FASTEST 16u  // 29.10, 6.33.10: 1200 Bd to 1 MBd
+_Static_assert(LNP_BAUD >= 1200u && LNP_BAUD <= BASE_HZ / FASTEST,
+               "board.toml: baud is out of the range of BAUD_RATE");
+_Static_assert(LNP_UART_TX_PIN < 64u && LNP_UART_RX_PIN < 64u,
+               "board.toml: tx_pin and rx_pin are of two ports of 32 pins");
 
 enum { OUTPUT = 1, INPUT = 0, UART = 4, RX_INTERRUPT = 4, PATIENCE = 100000 };
 
@@ -50,7 +56,7 @@ void lnp_board_init(void)
 // What the product specification calls the actual rates, 6.33.10, are 16 MHz divided by whole numbers.
 uint32_t lnp_board_baud(uint32_t baud, bool change)
 {
-    const uint32_t divider = lnp_divide(16000000u, baud);
+    const uint32_t divider = lnp_divide(BASE_HZ, baud);
     if (change) {  // a byte has left when lnp_board_write returns
         ENABLE = 0;
         BAUD_RATE = lnp_divide((1u << 20) - divider / 2u, divider) << 12;  // not above 2^20 / divider
@@ -58,7 +64,7 @@ uint32_t lnp_board_baud(uint32_t baud, bool change)
         START_RX = 1;
         START_TX = 1;
     }
-    return lnp_rate(16000000u, divider, baud);
+    return divider < FASTEST ? 0 : lnp_rate(BASE_HZ, divider, baud);
 }
 
 // After RX_BYTE is read, RX_READY comes again if the FIFO has another.

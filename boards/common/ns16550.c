@@ -19,6 +19,9 @@ enum {
     ALL_LEFT = 0x40,
 };
 
+_Static_assert(LNP_UART_CLOCK / LNP_BAUD >= 16u && LNP_UART_CLOCK / LNP_BAUD / 16u < 0xFFFFu,
+               "board.toml: baud is out of the range of the divider");
+
 static void set_divider(uint32_t divider)
 {
     LINE = DIVIDER | EIGHT_BITS;

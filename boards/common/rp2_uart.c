@@ -35,6 +35,7 @@
 #define POST_DIVIDER (VCO_HZ / 2u / LNP_CLOCK_HZ)
 _Static_assert(POST_DIVIDER * 2u * LNP_CLOCK_HZ == VCO_HZ && POST_DIVIDER >= 5u && POST_DIVIDER <= 6u,
                "board.toml: this driver needs a clock_hz of 125 or 150 MHz");
+_Static_assert(LNP_CLOCK_HZ / LNP_BAUD >= 16u, "board.toml: baud is out of the range of BAUD_WHOLE");
 
 enum {
     XOSC_ON = 0xFAB << 12 | 0xAA0,  // 2.16.7: enabled, 1 to 15 MHz

@@ -20,6 +20,7 @@
 
 #define CRYSTAL_HZ 16000000u
 _Static_assert(LNP_CLOCK_HZ == CRYSTAL_HZ, "board.toml: this driver needs a clock_hz of 16 MHz");
+_Static_assert(CRYSTAL_HZ / LNP_BAUD >= 16u, "board.toml: baud is out of the range of DIVIDER");
 
 #define FULL_OR_EMPTY (1u << 31)  // of TX_DATA and of RX_DATA
 #define ENABLE (1u << 30)

@@ -124,6 +124,7 @@ uint16_t lnp_board_cause(void)
 #define HSI_HZ 8000000u  // RM0041 6.2.2: the internal oscillator, which runs all buses after reset
 _Static_assert(LNP_CLOCK_HZ == HSI_HZ,
                "board.toml: clock_hz is 8 MHz on an STM32F1; an STM32F4 has [uart] af");
+_Static_assert(HSI_HZ / LNP_BAUD >= 16u, "board.toml: baud is out of the range of USART_BRR");
 
 enum { FUNCTION_10_MHZ = 9, FLOATING = 4 };  // of a pin: push and pull by the USART, and an input
 

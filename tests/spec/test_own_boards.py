@@ -8,6 +8,7 @@ import shutil
 import subprocess
 import sys
 import zipfile
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -470,6 +471,33 @@ def test_what_a_driver_checks_of_a_board_is_told_as_a_mistake_of_its_file(own, t
         with pytest.raises(BoardError, match=rf"board\.toml: .*{said}") as e:
             build(tmp_path / "fw")
     assert e.value.try_next.startswith("change that in the board's board.toml, then run lnp generate again; ")
+
+
+OF_DRIVERS = {b.uart: b for b in map(boards.get, boards.names()) if b.family}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", OF_DRIVERS)
+def test_a_rate_that_a_uart_cannot_have_is_told_as_a_mistake_of_the_boards_file(tmp_path, monkeypatch, name):
+    need_for(OF_DRIVERS[name].name, start=False)
+    fast = replace(OF_DRIVERS[name], baud=20_000_000)
+    monkeypatch.setattr(boards, "get", lambda name: fast)
+    write(generate(tiny_model(), fast), tmp_path / "fw")
+    with pytest.raises(BoardError, match=r"board\.toml: baud is out of the range of ") as e:
+        build(tmp_path / "fw")
+    assert e.value.try_next.startswith("change that in the board's board.toml")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("pin", ["tx_pin", "rx_pin"])
+def test_a_pin_beyond_the_ports_of_an_nrf_is_refused_where_the_board_does_not_say_how_many(tmp_path, monkeypatch, pin):
+    need_for("nrf52840-dk", start=False)
+    real = boards.get("nrf52840-dk")
+    other = replace(real, registers=real.registers | {pin: 64})
+    monkeypatch.setattr(boards, "get", lambda name: other)
+    write(generate(tiny_model(), other), tmp_path / "fw")
+    with pytest.raises(BoardError, match=r"board\.toml: tx_pin and rx_pin are of two ports of 32 pins"):
+        build(tmp_path / "fw")
 
 
 def test_a_board_of_ones_own_is_verified(own, tmp_path, capsys, monkeypatch):
