@@ -1,9 +1,10 @@
 """The options of a command that talks to a device."""
 
 import argparse
+from contextlib import suppress
 
 from lnp_edge.base.console import note
-from lnp_edge.base.errors import ConfigError
+from lnp_edge.base.errors import ConfigError, LinkError
 from lnp_edge.commands import _own_boards
 
 
@@ -14,7 +15,7 @@ def arguments(parser: argparse.ArgumentParser, baud: str) -> None:
     parser.add_argument(
         "--port",
         type=port,
-        help="serial port or pyserial URL of a board with this model's firmware (default: the one with its USB id)",
+        help="serial port or pyserial URL of a board with this model's firmware (default: a real one's, by its USB id)",
     )
     parser.add_argument(
         baud, dest="rate", metavar="N|auto",
@@ -45,8 +46,12 @@ def at_port(args: argparse.Namespace) -> str | None:
     from lnp_edge.runtime import ports
 
     board = boards.get(args.board) if args.board and not args.port else None
-    if not board or board.start != "serial" or not board.usb:
+    if not board or not board.usb:
         return args.port
+    if board.start != "serial":
+        with suppress(LinkError):
+            note(f"{board.name} is emulated; --port {ports.at_usb(board)} is the one that is connected")
+        return None
     found = ports.at_usb(board)
     note(f"{board.name} is at {found}")
     return found

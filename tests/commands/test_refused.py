@@ -15,6 +15,7 @@ from tiny import tiny_model
 from lnp_edge import boards
 from lnp_edge.base.errors import ConfigError
 from lnp_edge.cli import main, parser
+from lnp_edge.commands._device import at_port
 from lnp_edge.config import Config
 from lnp_edge.interchange import onnx_file
 from lnp_edge.network import file as network_file
@@ -277,6 +278,17 @@ def test_the_port_of_a_real_board_is_found_by_its_id_at_usb(capsys, at, monkeypa
     said = capsys.readouterr().err.splitlines()
     assert said[-2] == what and try_next in said[-1]
     assert said[:-2] == ["nucleo-f401re is at /dev/no-a"] * (len(there) == 1)
+
+
+@pytest.mark.parametrize("ports", [("a",), (), ("a", "b")])
+def test_an_emulated_board_that_is_connected_too_is_not_taken_for_the_real_one(capsys, monkeypatch, ports):
+    from serial.tools import list_ports
+
+    found = [SimpleNamespace(device=f"/dev/no-{name}", vid=0x2341, pid=0x0043) for name in ports]
+    monkeypatch.setattr(list_ports, "comports", lambda: found)
+    assert at_port(SimpleNamespace(board="arduino-uno", port=None)) is None
+    said = "arduino-uno is emulated; --port /dev/no-a is the one that is connected\n"
+    assert capsys.readouterr().err == said * (len(ports) == 1)
 
 
 @pytest.mark.parametrize("port", ["-x", "/dev/a\nb", "/dev/\x1b[31mred"])
