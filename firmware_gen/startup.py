@@ -62,7 +62,13 @@ def watchdog(board: Board) -> tuple[dict[str, str], list[str]]:
 def constants(board: Board) -> list[str]:
     """The lines of lnp_config.h that the board's files need."""
     registers = [f"#define LNP_UART_{k.upper()} 0x{v:X}u" for k, v in sorted(board.registers.items())]
-    return [f"#define LNP_CLOCK_HZ {board.clock_hz}u", f"#define LNP_BAUD {board.baud}u", *registers]
+    cpu = board.cpu.upper().replace("-", "_")
+    return [
+        f"#define LNP_CPU_{cpu}",
+        f"#define LNP_CLOCK_HZ {board.clock_hz}u",
+        f"#define LNP_BAUD {board.baud}u",
+        *registers,
+    ]
 
 
 def config(board: Board) -> str:

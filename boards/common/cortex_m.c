@@ -42,9 +42,11 @@ static void start_cycle_counter(void)
 {
 #if !defined(__ARM_ARCH_6M__)
     // DDI 0403 C1.6.5, C1.8.7: enable trace, count from 0. A missing counter reads as 0. A Cortex-M7's is
-    // locked until LAR (Arm's core_cm7.h) has the key (Zephyr's timing.c); other cores ignore it.
+    // locked until LAR (Arm's core_cm7.h) has the key (Zephyr's timing.c).
     *(volatile uint32_t *)0xE000EDFCu |= 1u << 24;
+#if defined(LNP_CPU_CORTEX_M7)
     *(volatile uint32_t *)0xE0001FB0u = 0xC5ACCE55u;
+#endif
     *(volatile uint32_t *)0xE0001004u = 0;
     *(volatile uint32_t *)0xE0001000u |= 1u;
 #endif

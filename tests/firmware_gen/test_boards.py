@@ -125,6 +125,14 @@ def test_the_cycle_counter_of_a_cortex_m7_is_unlocked_before_it_is_started(tmp_p
     assert counter == {0xE000_1000: 1, 0xE000_1004: 0, 0xE000_1FB0: 0xC5AC_CE55}
 
 
+@pytest.mark.parametrize(("name", "locked"), [("nucleo-h743zi", True), ("nucleo-f401re", False)])
+def test_what_unlocks_the_cycle_counter_takes_flash_of_a_cortex_m7_alone(tmp_path, name, locked):
+    need_for(name, start=False)
+    board = boards.get(name)
+    data = elf.flash_bytes(driver_of(board, tmp_path), board.flash.origin)
+    assert (struct.pack("<I", 0xC5AC_CE55) in data) == locked
+
+
 @pytest.mark.parametrize("ring", ["running", "off"])
 def test_the_core_of_a_hifive1_never_runs_from_an_oscillator_that_is_off(tmp_path, ring):
     """Whoever ran before, as this program does, may have left it on the PLL with its ring oscillator off."""
