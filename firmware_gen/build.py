@@ -20,7 +20,7 @@ from lnp_edge.spec.board import ARM, Board
 
 TIMEOUT = 300  # s
 KEPT = ("PATH", "HOME", "TMPDIR", "SYSTEMROOT", "TEMP", "LOCALAPPDATA")  # the last three: Windows
-COMPILE = "mend that line if you changed it, else report this with the model and the board"
+COMPILE = "mend that line if it is yours, else report this with the model and the board"
 OF_BOARD = "change that in the board's board.toml, then run lnp generate again"
 ASSERTED = re.compile(r"assertion failed[^\n]*board\.toml: ")  # what drivers check of a board's numbers
 OVERFLOW = re.compile(r"region [`'](FLASH|RAM)'[^\n]*overflowed by (\d+) bytes")

@@ -28,6 +28,7 @@ FILE = re.compile(r"[A-Za-z][A-Za-z0-9_.-]{0,63}(/[A-Za-z][A-Za-z0-9_.-]{0,63}){
 HASH = re.compile(r"[0-9a-f]{64}")
 MOST_BYTES, MOST_FILES = 65536, 200
 MOST_SOURCE = 2**30  # bytes of a generated file
+WRONG = re.compile(r"undefined reference|multiple definition|error", re.I)  # the linker says of the first two no error
 ELSEWHERE = "choose a new folder with -o, or move your own files out of this one"
 
 
@@ -303,6 +304,6 @@ def tool_failed(folder: Path, tool: str, code: int, text: str, try_next: str, wh
     except OSError as e:
         where = f"its output could not be kept: {e.strerror}"
     lines = [line.strip() for line in text.splitlines() if line.strip()] or ["no output"]
-    first = why or next((line for line in lines if "error" in line.lower()), lines[-1])
+    first = why or next((line for line in lines if WRONG.search(line)), lines[-1])
     how = f"failed with code {code}" if code >= 0 else f"was ended by signal {-code}"
     return BoardError(f"{name} {how}: {first[:200]}", f"{try_next}; {where}")

@@ -269,6 +269,10 @@ class Link:
             raise Lost("port", self.gone("cannot write to", e)) from None
 
     def gone(self, what: str, e: OSError) -> LinkError:
+        """The error for a port that fails; an emulator, which has no cable, has ended."""
+        if getattr(self.port, "emulated", False):
+            hint = "its program has ended: run the command again; if it is your own board, check machine in board.toml"
+            return LinkError(f"{what} {self.name}: {e}", hint)
         return LinkError(f"{what} {self.name}: {e}", "check the cable and run the command again")
 
     def _await(self, asked: Asked, sent: float, until: float) -> Frame | None:

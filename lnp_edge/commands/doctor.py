@@ -101,7 +101,8 @@ def _get(name: str) -> int:
     except OSError as e:
         raise LnpError(f"cannot run {told}: {e.strerror}", get) from None
     if code != 0:
-        raise LnpError(f"{told} failed with code {code}", "mend what it says above, then run this again")
+        how = f"failed with code {code}" if code > 0 else f"was ended by signal {-code}"
+        raise LnpError(f"{told} {how}", "mend what it says above, then run this again")
     if any(get for what, *_, get in _tools() if what == name):
         hint = "add the folder that it was installed into to the variable PATH; lnp doctor lists what is found"
         raise LnpError(f"{told} ended without an error, but {name} is not found", hint)

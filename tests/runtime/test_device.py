@@ -454,8 +454,9 @@ def test_a_device_that_goes_silent_and_one_that_is_unplugged_are_said(firmware):
         device.reset()
         port._process.kill()
         port._process.wait()
-        with pytest.raises(LinkError, match=r"(lost|cannot write to|no bytes from) PORT"):
+        with pytest.raises(LinkError, match=r"(lost|cannot write to|no bytes from) PORT") as e:
             device.steps(COUNTS)
+        assert "its program has ended" in e.value.try_next and "cable" not in e.value.try_next
 
 
 # ---- ports

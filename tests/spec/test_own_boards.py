@@ -473,6 +473,28 @@ def test_what_a_driver_checks_of_a_board_is_told_as_a_mistake_of_its_file(own, t
     assert e.value.try_next.startswith("change that in the board's board.toml, then run lnp generate again; ")
 
 
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        (("lnp_board_init(", "lnp_board_start("), "undefined reference to `lnp_board_init'"),
+        (
+            ("void lnp_board_init(void)", "int main(void)\n{\n    return 0;\n}\n\nvoid lnp_board_init(void)"),
+            "multiple def",
+        ),
+    ],
+)
+def test_a_function_that_a_driver_lacks_or_has_twice_is_told_by_its_name(own, tmp_path, change, said):
+    need_for("mps2-an386", start=False)
+    own("common/my_uart.c", (boards.FOLDER / "common/cmsdk_uart.c").read_text().replace(*change))
+    own("chips/mine.toml", CHIP.replace("cmsdk_uart", "my_uart"))
+    text = BOARD.replace("unicorn", "serial").replace("zig", "gcc")
+    with boards.beside(own("my-board/board.toml", text)):
+        write(generate(tiny_model(), boards.get("my-board")), tmp_path / "fw")
+        with pytest.raises(BoardError, match=re.escape(said)) as e:
+            build(tmp_path / "fw")
+    assert e.value.try_next.startswith("mend that line if it is yours")
+
+
 OF_DRIVERS = {b.uart: b for b in map(boards.get, boards.names()) if b.family}
 
 
