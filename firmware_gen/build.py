@@ -95,8 +95,8 @@ def compiler(toolchain: str, family: str = ARM) -> tuple[str, ...]:
         name = commands.COMPILERS[family]
         found = _on_path((name,))
     elif toolchain == "clang":
-        clang, linker = commands.LLVM
-        name, found = clang, _on_path((linker,)) and _on_path((clang,))
+        name = next((each for each in commands.LLVM if not shutil.which(each)), "")
+        found = () if name else _on_path(commands.LLVM[:1])
     elif toolchain == "zig":
         name, found = "ziglang", _zig()
     else:

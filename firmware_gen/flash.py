@@ -23,13 +23,12 @@ from lnp_edge.base.console import note
 from lnp_edge.base.errors import BoardError, ConfigError, LnpError
 from lnp_edge.base.files import refuse_unwritable, write_whole
 from lnp_edge.firmware_gen import commands, elf, images
-from lnp_edge.firmware_gen.folder import read_manifest, tool_failed
+from lnp_edge.firmware_gen.folder import ERROR, read_manifest, tool_failed
 from lnp_edge.spec.board import Board
 from lnp_edge.spec.flasher import FAMILY, Flasher, Value
 from lnp_edge.spec.plugins import nearest
 
 TIMEOUT = 180  # s; stm32flash at 57,600 baud writes 512 KiB in about 150
-ERROR = re.compile(r"(?<!\bno )\berror\b", re.I)  # dfu-util always says "No error condition is present"
 MOUNTS = ("/media/*/*", "/media/*", "/run/media/*/*", "/mnt/*", "/Volumes/*")
 PORT, LOADER, DRIVE = "PORT", "LOADER", "DRIVE"  # what a dry run says for what is not known
 UNTOUCHED = "nothing was written: is the board connected, and the right one?"

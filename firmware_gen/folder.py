@@ -28,7 +28,9 @@ FILE = re.compile(r"[A-Za-z][A-Za-z0-9_.-]{0,63}(/[A-Za-z][A-Za-z0-9_.-]{0,63}){
 HASH = re.compile(r"[0-9a-f]{64}")
 MOST_BYTES, MOST_FILES = 65536, 200
 MOST_SOURCE = 2**30  # bytes of a generated file
-WRONG = re.compile(r"undefined reference|multiple definition|error", re.I)  # the linker says of the first two no error
+ERROR = re.compile(r"(?<!\bno )\berror\b", re.I)  # dfu-util always says "No error condition is present"
+# Of the first two a linker says no error.
+WRONG = re.compile(rf"undefined reference|multiple definition|{ERROR.pattern}", re.I)
 ELSEWHERE = "choose a new folder with -o, or move your own files out of this one"
 
 

@@ -51,10 +51,10 @@ enum {
     RX_LEVEL = 1 << 1,      // FIFOTRIG: a level of one byte
     RX_INTERRUPT = 1 << 3,  // FIFOINTENSET
     SAMPLES = 13,           // of a bit, 5 to 16: 12 MHz / 13 is 0.2 % from eight times 115,200 Bd
-    FASTEST = 2,            // BRG; by 1 a byte takes 130 cycles, fewer than its interrupt may
+    LEAST_DIVIDER = 2,      // BRG; by 1 a byte takes 130 cycles, fewer than its interrupt may
 };
 
-_Static_assert(FRO_HZ / LNP_BAUD >= SAMPLES * FASTEST, "board.toml: baud is out of the range of BRG");
+_Static_assert(FRO_HZ / LNP_BAUD >= SAMPLES * LEAST_DIVIDER, "board.toml: baud is out of the range of BRG");
 
 // Clocks per bit: BRG counts to one less than it divides by, and OSR to one less than it samples.
 static uint32_t divider_of(uint32_t baud)
@@ -95,7 +95,7 @@ uint32_t lnp_board_baud(uint32_t baud, bool change)
         BRG = divider - 1u;
         CFG = EIGHT_BITS_ON;
     }
-    return divider < FASTEST ? 0 : lnp_rate(FRO_HZ, SAMPLES * divider, baud);
+    return divider < LEAST_DIVIDER ? 0 : lnp_rate(FRO_HZ, SAMPLES * divider, baud);
 }
 
 // FIFOTRIG is compared when a byte comes: what is left in the FIFO asks again by itself.

@@ -27,8 +27,8 @@
 // The UART counts 16 MHz in steps of 2^-20, which BAUD_RATE has in its upper 20 bits.
 #define BASE_HZ 16000000u
 #define BAUD_STEPS ((uint32_t)(((uint64_t)LNP_BAUD * (1u << 20) + BASE_HZ / 2u) / BASE_HZ))
-#define FASTEST 16u  // 29.10, 6.33.10: 1200 Bd to 1 MBd
-_Static_assert(LNP_BAUD >= 1200u && LNP_BAUD <= BASE_HZ / FASTEST,
+#define LEAST_DIVIDER 16u  // 29.10, 6.33.10: 1200 Bd to 1 MBd
+_Static_assert(LNP_BAUD >= 1200u && LNP_BAUD <= BASE_HZ / LEAST_DIVIDER,
                "board.toml: baud is out of the range of BAUD_RATE");
 _Static_assert(LNP_UART_TX_PIN < 64u && LNP_UART_RX_PIN < 64u,
                "board.toml: tx_pin and rx_pin are of two ports of 32 pins");
@@ -64,7 +64,7 @@ uint32_t lnp_board_baud(uint32_t baud, bool change)
         START_RX = 1;
         START_TX = 1;
     }
-    return divider < FASTEST ? 0 : lnp_rate(BASE_HZ, divider, baud);
+    return divider < LEAST_DIVIDER ? 0 : lnp_rate(BASE_HZ, divider, baud);
 }
 
 // After RX_BYTE is read, RX_READY comes again if the FIFO has another.

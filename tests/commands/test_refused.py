@@ -13,10 +13,11 @@ from nets import tiny_network
 from tiny import tiny_model
 
 from lnp_edge import boards
-from lnp_edge.base.errors import ConfigError
+from lnp_edge.base.errors import BoardError, ConfigError
 from lnp_edge.cli import main, parser
 from lnp_edge.commands._device import at_port
 from lnp_edge.config import Config
+from lnp_edge.firmware_gen.build import compiler
 from lnp_edge.interchange import onnx_file
 from lnp_edge.network import file as network_file
 from lnp_edge.network.file import NetworkFile
@@ -168,6 +169,20 @@ def test_an_absent_compiler_is_said_with_the_command_that_gets_it(capsys, at, mo
     monkeypatch.setenv("PATH", str(at))
     what, try_next = refused(capsys, at, "build", "firmware")
     assert (what, try_next) == ("arm-none-eabi-gcc is not installed", "  sudo apt-get install gcc-arm-none-eabi")
+
+
+@pytest.mark.parametrize(
+    ("there", "missing", "package"),
+    [((), "clang", "clang lld"), (("clang",), "ld.lld", "lld"), (("ld.lld",), "clang", "clang lld")],
+)
+def test_of_clang_and_its_linker_the_one_that_is_absent_is_named(tmp_path, monkeypatch, there, missing, package):
+    for name in there:
+        (tmp_path / name).write_text("")
+        (tmp_path / name).chmod(0o755)
+    monkeypatch.setenv("PATH", str(tmp_path))
+    with pytest.raises(BoardError) as e:
+        compiler("clang")
+    assert (e.value.what, e.value.try_next) == (f"{missing} is not installed", f"sudo apt-get install {package}")
 
 
 def test_absent_busy_and_missing_ports_are_said(capsys, at):

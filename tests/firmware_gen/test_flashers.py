@@ -392,6 +392,10 @@ esac
         (OF_DFU.replace("File downloaded successfully", ""), "it did not say 'File downloaded successfully'"),
         (OF_DFU.replace("Upload done.", "Error during upload (PIPE)"), "Error during upload"),
         (OF_DFU.replace("cp build/gcc/lnp_net.bin", "echo of another >"), "the flash differs from the image"),
+        (
+            OF_DFU + "echo 'Last page is not writeable'; exit 74",
+            "dfu-util failed with code 74: Last page is not writeable",
+        ),
     ],
 )
 def test_what_dfu_util_says_decides_whether_a_board_is_flashed(flashed_as, tmp_path, monkeypatch, script, said):
