@@ -140,6 +140,7 @@ def is_there(board: Board, name: str) -> str:
 def makefile(board: Board, name: str, sources: list[str], headers: list[str], floats: bool = False) -> str:
     """The Makefile: the same commands for `make`, which needs no Python. floats : see toolchain()"""
     own, *others = known = names(board, floats)
+    elf = output(name, "$(TOOLCHAIN)")
     first = [f"TOOLCHAIN = {own}"]
     if others:  # where make is called, the default may be missing, as zig is outside of a virtual environment
         tests = "; ".join(f"{is_there(board, each)} && echo {each}" for each in known)
@@ -152,7 +153,7 @@ def makefile(board: Board, name: str, sources: list[str], headers: list[str], fl
             "",
         ]
     lines = [
-        f"# Generated for {board.name}. `make` builds {output(name, own)}; any variable can be set:",
+        f"# Generated for {board.name}. `make` builds {elf}; any variable can be set:",
         *(f"#     make TOOLCHAIN={other}" for other in others),
         "#     make -B CC=another-compiler OPTIMIZE=-Os      (-B: rebuild everything)",
         "",
@@ -175,7 +176,7 @@ def makefile(board: Board, name: str, sources: list[str], headers: list[str], fl
     command = " ".join(compile_command(variables, ["$(SOURCES)"], "$@"))
     script = [] if board.cpu == "host" else ["lnp.ld"]
     lines += [
-        f"ELF = build/$(TOOLCHAIN)/lnp_{name}.elf",
+        f"ELF = {elf}",
         "",
         "all: $(ELF)",
         "",

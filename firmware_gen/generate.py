@@ -198,7 +198,7 @@ def _readme(model: QuantizedModel, board: Board, name: str, app: bool) -> str:
         synapses=model.synapses,
         table_bytes=layout.table_bytes(model),
         state_bytes=layout.state_bytes(model),
-        elf=commands.output(name, own),
+        elf=commands.output(name, "TOOLCHAIN" if others else own),
         driver=board.uart,
         copied=textwrap.fill(f"{copy} {needs} {several}", 100, break_on_hyphens=False),
         others="".join(f"make TOOLCHAIN={other}\n" for other in others),

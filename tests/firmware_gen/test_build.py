@@ -306,8 +306,8 @@ def test_make_takes_the_first_compiler_that_is_installed(tmp_path, name, there, 
     assert last.startswith(f"{taken} -std=c11 ") and not done.stderr
     image, chain = re.search(r"-o (build/(\w+)/\S+\.elf)", last).groups()
     for page in ("README.md", "Makefile"):  # what they say is built
-        (told,) = set(re.findall(r"build/[^/]*/lnp_net\.elf", (path / page).read_text()))
-        assert re.sub(r"\$\(TOOLCHAIN\)|TOOLCHAIN", chain, told) == image
+        told = re.findall(r"build/[^/]*/lnp_net\.elf", (path / page).read_text())
+        assert {re.sub(r"\$\(TOOLCHAIN\)|TOOLCHAIN", chain, one) for one in told} == {image}
 
 
 def test_clang_builds_no_program_that_needs_floating_point(tmp_path):
