@@ -161,6 +161,9 @@ def test_an_app_is_told_apart_where_it_has_more_networks_than_what_answers_lnp_v
     for model, several in ((MODEL, True), (STREAM, False), (replace(MODEL, hop=100).check(), False)):
         said = " ".join(_sentences(BoardCost(model, NUCLEO, flash=1, ram=2, ram_of_app=3, serves=True)))
         assert ("but 2 networks" in said, "with one network" in said, "An app" in said) == (several,) * 3
+    for more in (0, 1):
+        found = BoardCost(MODEL, NUCLEO, flash=1, ram=2, ram_of_app=NUCLEO.ram.size + more, serves=True)
+        assert (": it does not fit." in " ".join(_sentences(found))) == bool(more)
 
 
 def test_nothing_counted_has_no_verdict_and_no_time_in_json():
