@@ -71,6 +71,7 @@ jump = mul(z, v_th)
 a = add(a, jump)
 return i_syn, v, a, z
 """
+AGAINST = ALIF.replace("v = add(i_syn, v)", "v = sub(v, i_syn)")  # the state that leaks is taken away
 TWICE = ALIF.replace("v = add(i_syn, v)", "v = add(i_syn, v)\nv = add(v, drive)")
 LATE_BIAS = ALIF.replace("i_syn = add(bias, i_syn)\n", "").replace("threshold =", "v = add(v, bias)\nthreshold =")
 CLAMPED = ALIF.replace("threshold =", "v = clamp(v, -5, 5)\nthreshold =")
@@ -91,7 +92,10 @@ def neuron(tmp_path, monkeypatch):
     return write
 
 
-@pytest.mark.parametrize(("form", "step", "trains"), [("alif", ALIF, True), ("alif", ALIF, False), ("odd", ODD, True)])
+@pytest.mark.parametrize(
+    ("form", "step", "trains"),
+    [("alif", ALIF, True), ("alif", ALIF, False), ("odd", ODD, True), ("against", AGAINST, True)],
+)
 @pytest.mark.slow
 def test_gradients_of_any_derived_neuron_equal_the_plain_loop_s(form, step, trains, neuron, monkeypatch):
     name = neuron(f"{form}_{trains}".lower(), step, trains=trains)

@@ -1,7 +1,11 @@
 """Training's layers: kernels against the plain loop, the plain loop against finite differences."""
 
 import json
+import os
+import subprocess
+import sys
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -318,3 +322,25 @@ def test_the_benchmark_of_a_stack_computes_the_same_read_out():
     with torch.no_grad():
         ours, plain = (build(network, x)[1]() for build in (bench.ours, bench.plain_stack))
     torch.testing.assert_close(plain, ours, rtol=1e-4, atol=1e-5)
+
+
+EVERY_NEURON_FIRES = """
+from test_train_layer import case, gradients, random_network, runner, single
+
+for density in (0.1, 1.0):
+    network = random_network([64], 3, 4, density, seed=5)
+    p, x, weight = case(network, 9, 20, "every")
+    p["p0.bias"] += 100
+    gradients(lambda p, x: runner(network)(p, x.float()), single(p), x, weight)
+print("within bounds")
+"""
+
+
+@pytest.mark.slow
+def test_kernels_stay_within_the_room_that_they_are_given(tmp_path):
+    """Numba checks no index unless it is told to."""
+    places = os.pathsep.join(map(str, Path(__file__).parents[:2]))
+    told = {"NUMBA_BOUNDSCHECK": "1", "NUMBA_CACHE_DIR": str(tmp_path), "PYTHONPATH": places}
+    call = [sys.executable, "-c", EVERY_NEURON_FIRES]
+    done = subprocess.run(call, env=os.environ | told, capture_output=True, text=True)
+    assert done.stdout == "within bounds\n", done.stderr
