@@ -81,7 +81,7 @@ def _get(name: str) -> int:
     """Run the command that installs what is missing. Raises LnpError if that fails, or is no command."""
     known = {what: (found, get) for what, found, _, get in _tools()}
     if name not in known:
-        raise ConfigError(f"lnp needs no {name[:40]!r}", f"{nearest(name, known)}lnp doctor lists all")
+        raise ConfigError(f"lnp doctor lists no {name[:40]!r}", f"{nearest(name, known)}choose from its list")
     found, get = known[name]
     if not get:
         out.print(f"{name} is there: {found}", soft_wrap=True, markup=False)

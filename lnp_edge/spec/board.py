@@ -6,7 +6,6 @@ must be a bounded number, or text that matches a fixed list or pattern.
 
 from __future__ import annotations
 
-import os
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
@@ -439,8 +438,8 @@ def find(folders: list[Path], name: str) -> Board:
 def names(folders: list[Path]) -> dict[str, Path]:
     """The boards in folders of board folders, sorted, with their files. Raises ConfigError if two have one name."""
     found: dict[str, Path] = {}
-    places = (inner / "board.toml" for folder in folders for inner in listed(folder))
-    for path in filter(os.path.lexists, places):  # a broken link is told too, when it is read
+    files = (path for folder in folders for inner in listed(folder) for path in listed(inner, "board.toml"))
+    for path in (path for path in files if path.name == "board.toml"):  # a broken link too: it is told when it is read
         if path.parent.name in found:
             other = found[path.parent.name].parent
             hint = "rename it, or do without what brings it: a board has one name"

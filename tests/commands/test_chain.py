@@ -140,6 +140,7 @@ def got(tmp_path, monkeypatch):
         ("probe-rs", 2, "cargo install probe-rs-tools --locked failed with code 3", "cargo install probe-rs-tools"),
         ("bossac", 2, "lnp cannot install bossac here", ""),
         ("pyocd-", 2, "did you mean 'pyocd'?", ""),
+        ("optuna", 2, "lnp doctor lists no 'optuna'", ""),
     ],
 )
 def test_doctor_gets_what_is_missing(capsys, got, name, code, said, ran):

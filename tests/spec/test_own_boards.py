@@ -281,7 +281,7 @@ def test_a_board_whose_file_is_a_broken_link_is_found_and_told(own):
             get(own)
 
 
-@pytest.mark.parametrize("place", [".", "common", "chips", "flashers"])
+@pytest.mark.parametrize("place", [".", "my-board", "common", "chips", "flashers"])
 def test_a_folder_that_cannot_be_read_is_told_and_not_taken_for_an_empty_one(own, monkeypatch, place):
     """As of root, who may read each, the system says so here."""
     folder = own("common/x.txt", "") and own("flashers/x.txt", "")
