@@ -145,13 +145,7 @@ def makefile(board: Board, name: str, sources: list[str], headers: list[str], fl
     if others:  # where make is called, the default may be missing, as zig is outside of a virtual environment
         tests = "; ".join(f"{is_there(board, each)} && echo {each}" for each in known)
         tests += "; true"  # make ignores what a shell said that ends in 127, as dash does where no program is found
-        first = [
-            "ifneq ($(origin TOOLCHAIN),command line)",
-            "# The first that is installed.",
-            f"TOOLCHAIN := $(firstword $(shell {tests}) {own})",
-            "endif",
-            "",
-        ]
+        first = ["# The first that is installed.", f"TOOLCHAIN := $(firstword $(shell {tests}) {own})"]
     lines = [
         f"# Generated for {board.name}. `make` builds {elf}; any variable can be set:",
         *(f"#     make TOOLCHAIN={other}" for other in others),

@@ -150,6 +150,13 @@ def test_doctor_gets_what_is_missing(capsys, got, name, code, said, ran):
     assert got().startswith(ran) and bool(got()) == bool(ran)
 
 
+def test_where_one_is_root_and_there_is_no_sudo_doctor_does_without(capsys, got, tmp_path):
+    (tmp_path / "bin/sudo").rename(tmp_path / "bin/apt-get")
+    assert main(["doctor", "--get", "make"]) == 2
+    assert got() == "sudo install make\n"  # the program's own name for itself
+    assert capsys.readouterr().err.startswith("apt-get install make\n")
+
+
 @pytest.mark.parametrize(("text", "said"), [
     ("sudo", "lnp cannot install make here"),
     ("python of another release", "lnp cannot install make here"),

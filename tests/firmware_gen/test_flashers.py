@@ -427,7 +427,7 @@ def test_the_chip_is_read_from_what_a_tool_prints(name):
 
 
 def fails(folder, monkeypatch, program, said):
-    (folder / program).write_text(f"#!/bin/sh\necho '{said}'\nexit 1\n")
+    (folder / program).write_text(f"#!/bin/sh\necho {shlex.quote(said)}\nexit 1\n")
     (folder / program).chmod(0o755)
     monkeypatch.setenv("PATH", str(folder))
 
@@ -441,9 +441,13 @@ BEGUN = "avrdude: device signature = 0x1e950f (probably m328p)\navrdude: writing
     ("avrdude OS error: cannot open port X: No\navrdude error: unable to open programmer arduino on port X\n", False),
     ("avrdude error: connected part m168 differs in signature from -p m328p\n", False),
     ("stk500_getsync() attempt 10 of 10: not in sync: resp=0x00\n", False),
+    ("avrdude: ser_open(): can't open device \"X\": No such file or directory\n", False),
+    ("avrdude OS error: cannot set attributes for port X: Input/output error\n", False),
+    ("avrdude error: expected signature for ATmega328P is 1E 95 0F\n", False),
+    ("avrdude error: Yikes!  Invalid device signature.\n", False),
 ])  # fmt: skip
 def test_what_avrdude_says_tells_whether_it_has_written(flashed_as, tmp_path, monkeypatch, capsys, said, wrote):
-    """Its own words, of 6.3 and 7.1: the signature it tells of every board that answers."""
+    """Its own words, of 6.3 and 7.1, one line for each text of "untouched": the signature it tells of every board that answers."""
     folder = flashed_as("nucleo-f401re", {"avrdude": {"programmer": "arduino", "part": "m328p"}})
     fails(tmp_path, monkeypatch, "avrdude", said)
     assert main(["flash", str(folder), "--port", "/dev/x"]) == 2
