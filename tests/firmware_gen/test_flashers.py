@@ -447,7 +447,7 @@ BEGUN = "avrdude: device signature = 0x1e950f (probably m328p)\navrdude: writing
     ("avrdude error: Yikes!  Invalid device signature.\n", False),
 ])  # fmt: skip
 def test_what_avrdude_says_tells_whether_it_has_written(flashed_as, tmp_path, monkeypatch, capsys, said, wrote):
-    """Its own words, of 6.3 and 7.1, one line for each text of "untouched": the signature it tells of every board that answers."""
+    """Its own words, of 6.3 and 7.1, a line for each text of "untouched": it tells the signature of every board."""
     folder = flashed_as("nucleo-f401re", {"avrdude": {"programmer": "arduino", "part": "m328p"}})
     fails(tmp_path, monkeypatch, "avrdude", said)
     assert main(["flash", str(folder), "--port", "/dev/x"]) == 2
