@@ -455,6 +455,32 @@ def test_what_avrdude_says_tells_whether_it_has_written(flashed_as, tmp_path, mo
     assert f"\n  {state}" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize(("tool", "named", "said", "wrote"), [
+    ("st-flash", {}, "WARN usb.c: Couldn't find any ST-Link devices\n", False),
+    ("st-flash", {}, "ERROR common.c: Can not connect to target.\nFailed to connect to target\n", False),
+    ("st-flash", {}, "ERROR common.c: unknown chip id! 0xe0042000\n", False),
+    ("st-flash", {}, "INFO common.c: Attempting to write 9 bytes\nERROR common.c: write error\n", True),
+    ("pyocd", {"target": "stm32f401xe"}, "No connected debug probes\n", False),
+    ("pyocd", {"target": "nosuch"}, "CRITICAL Target type nosuch not recognized. Use 'pyocd list --targets'\n", False),
+    ("pyocd", {"target": "nrf52"}, "WARNING Board ID 9999 is not recognized\nCRITICAL lost the probe\n", True),
+])  # fmt: skip
+def test_what_the_tool_of_a_probe_says_tells_whether_it_has_written(
+    flashed_as, tmp_path, monkeypatch, capsys, tool, named, said, wrote
+):
+    """The words of stlink 1.7, of which some are as others quote them, and of pyOCD 0.46."""
+    folder, chip = flashed_as("nucleo-f401re", {tool: named}), boards.get("nucleo-f401re").identity.value
+    fails(tmp_path, monkeypatch, tool, said)
+    if tool == "pyocd":
+        reads = f"[ $1 = commander ] && echo e0042000: {chip:08x} && exit"
+        (tmp_path / tool).write_text(f"#!/bin/sh\n{reads}\necho {shlex.quote(said)}\nexit 1\n")
+    else:
+        (tmp_path / "st-info").write_text(f"#!/bin/sh\necho chipid: {chip:#x}\n")
+        (tmp_path / "st-info").chmod(0o755)
+    assert main(["flash", str(folder), "--port", "/dev/x"]) == 2
+    state = "the board may hold the old program" if wrote else "nothing was written"
+    assert f"\n  {state}" in capsys.readouterr().err
+
+
 def test_an_esptool_that_is_too_old_wrote_nothing(flashed_as, tmp_path, monkeypatch, capsys):
     """The words of esptool 4.9, but for its quotes."""
     folder = flashed_as("nucleo-f401re", {"esptool": {"chip": "esp32c3"}})
