@@ -84,7 +84,7 @@ def test_a_report_that_cannot_be_written_is_refused_before_anything_runs(model, 
     monkeypatch.setattr(devices, "device", None)
     assert main(["verify", str(model), "--report", report]) == 2
     what, hint = capsys.readouterr().err.splitlines()
-    assert what.startswith("cannot write ") and hint == "  choose another --report"
+    assert what.startswith("cannot write ") and hint == "  make room, or choose another --report"
 
 
 def test_exhaustive_runs_every_count_and_says_what_stays_silent(tmp_path, capsys):
