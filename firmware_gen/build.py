@@ -81,7 +81,9 @@ def build(
     sources = sorted(path for path in manifest.files if path.endswith(".c"))
     output = commands.output(manifest.name, used + optimize + ("-sanitize" if sanitize else ""))
     extra = (*more, *(commands.SANITIZE if sanitize else ()))
-    _run(commands.compile_command(tools, sources, output, extra), folder, output, board)
+    command = commands.compile_command(tools, sources, output, extra)
+    here = str(folder.resolve())
+    _run([word.replace(commands.HERE, here) for word in command], folder, output, board)
     used_memory = elf.usage(folder / output)
     return Sizes(folder / output, used_memory.flash, used_memory.ram, *board.limits)
 

@@ -18,6 +18,11 @@ SANITIZE = ("-fsanitize=address,undefined", "-fno-sanitize-recover=all", "-g")
 # lets a user choose CC, and with flash at address 0 the flag is right anyway.
 KEEP_NULL = "-fno-delete-null-pointer-checks"
 BARE = ("-g", "-ffreestanding", "-ffunction-sections", "-fdata-sections")
+# Debug information names the folder "." instead of its path, so that the same source gives the same ELF file
+# everywhere. gcc has to be told the path: $PWD, which a shell fills in, and so does build.py. clang and zig do not.
+HERE = "$PWD"
+GCC_HERE = f"-fdebug-prefix-map={HERE}=."
+CLANG_HERE = "-fdebug-compilation-dir=."
 HELIUM = ("-DLNP_HELIUM",)  # csrc/lnp_helium.h; boards/common/cortex_m.c enables it
 COMPILERS = {ARM: "arm-none-eabi-gcc", RISCV: "riscv64-unknown-elf-gcc", AVR: "avr-gcc", "": "cc"}
 TARGETS = {  # of LLVM's own clang
@@ -77,7 +82,7 @@ def toolchain(board: Board, name: str = "", floats: bool = False) -> Toolchain:
     if board.family == AVR:
         # gnu11, of which the last -std counts: only there has gcc a name for flash. Of a network of 128 neurons -O3 is
         # 3 % faster and 10 % larger, -Os 20 % slower and 5 % smaller.
-        avr = (f"-mmcu={board.cpu}", "-std=gnu11", *BARE)
+        avr = (f"-mmcu={board.cpu}", "-std=gnu11", *BARE, GCC_HERE)
         return Toolchain((cc,), "-O2", avr, ("-T", "lnp.ld", "-Wl,--gc-sections"))
     helium = HELIUM if board.cpu == "cortex-m55" else ()
     if name == "gcc":
@@ -86,20 +91,21 @@ def toolchain(board: Board, name: str = "", floats: bool = False) -> Toolchain:
         cpu = (f"-mcpu={board.cpu}", "-mthumb", "-mfloat-abi=soft") if board.family == ARM else riscv
         # Without this flag gcc turns the loop inside memset into a call to memset.
         libc = "-fno-tree-loop-distribute-patterns"
-        return Toolchain((cc,), "-O3", (*cpu, libc, *helium, *BARE), (*LINK_BARE, "-lgcc"))
+        return Toolchain((cc,), "-O3", (*cpu, libc, *helium, *BARE, GCC_HERE), (*LINK_BARE, "-lgcc"))
     # -fno-builtin keeps memset from calling itself.
     if name == "clang":
         core = f"-mcpu={board.cpu}" if board.family == ARM else f"-march={board.cpu}"
         # What gcc takes for granted, and loops in assembly need.
         unaligned = ("-munaligned-access",) if board.family == ARM and board.cpu not in ARMV6M else ()
         flags = (*TARGETS[board.family], core, *unaligned, "-fno-builtin", "-fomit-frame-pointer", *helium)
-        return Toolchain(LLVM[:1], "-O2", (*flags, *BARE), (f"-fuse-ld={LLVM[1].removeprefix('ld.')}", *LINK_BARE))
+        linker = f"-fuse-ld={LLVM[1].removeprefix('ld.')}"
+        return Toolchain(LLVM[:1], "-O2", (*flags, *BARE, CLANG_HERE), (linker, *LINK_BARE))
     # zig's cc enables UBSan by default.
     core = f"-mcpu={ZIG_CPUS.get(board.cpu, board.cpu.replace('-', '_'))}"
     flags = (*ZIG_TARGETS[board.family], core, "-fno-builtin", "-fno-sanitize=all", "-fomit-frame-pointer", *helium)
     # Zig builds that library at its first use, in some seconds.
     libs = (*LINK_BARE, "-lgcc") if floats else LINK_BARE
-    return Toolchain(("python3", "-m", "ziglang", "cc"), "-O2", (*flags, *BARE), libs)
+    return Toolchain(("python3", "-m", "ziglang", "cc"), "-O2", (*flags, *BARE, CLANG_HERE), libs)
 
 
 def compile_command(tools: Toolchain, sources: list[str], output: str, extra: tuple[str, ...] = ()) -> list[str]:
@@ -127,6 +133,11 @@ def running(board: Board, name: str, folder: str, own: Sequence[str] = ()) -> tu
     if board.start == "unicorn":
         return "", "no command does on this emulated core; generate it with --board host to run it on this computer"
     return shlex.join(["lnp", "flash", folder, *own]), f"then send rows of counts to its UART at {board.baud} baud"
+
+
+def _for_make(flag: str) -> str:
+    """A flag as a Makefile has it: the shell fills in the folder, whatever characters are in its path."""
+    return flag if HERE not in flag else f'"{flag.replace("$", "$$")}"'
 
 
 def is_there(board: Board, name: str) -> str:
@@ -162,7 +173,7 @@ def makefile(board: Board, name: str, sources: list[str], headers: list[str], fl
             f"{'' if each == own else 'else '}ifeq ($(TOOLCHAIN),{each})",
             f"CC = {' '.join(tools.cc)}",
             f"OPTIMIZE = {tools.optimize}",
-            f"FLAGS = {' '.join(tools.flags)}",
+            f"FLAGS = {' '.join(_for_make(flag) for flag in tools.flags)}",
             f"LIBS = {' '.join(tools.libs)}".rstrip(),
         ]
     lines += ["else", f"$(error TOOLCHAIN is '$(TOOLCHAIN)': choose {' or '.join(known)})", "endif", ""]

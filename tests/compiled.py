@@ -49,7 +49,8 @@ class Compiled:
         return subprocess.CompletedProcess(command, 0, "", "")
 
     def place(self, words, texts, more) -> Path:
-        """The file of what these words make of these texts."""
+        """The file of what these words make of these texts. Debug information names no folder."""
+        words = [word for word in words if not word.startswith("-fdebug-prefix-map=")]
         where = {key: value for key, value in more["env"].items() if key not in PLACES}
         return self.kept / hashlib.sha256(repr((words, where, texts)).encode()).hexdigest()
 
