@@ -215,3 +215,12 @@ def made(tmp_path):
     from exported import made_in
 
     return made_in(tmp_path)
+
+
+@pytest.fixture
+def own(tmp_path, monkeypatch):
+    """write(path, text) into a folder of boards; its board is that of own_boards.py."""
+    from own_boards import written_in
+
+    monkeypatch.delenv(boards.VARIABLE, raising=False)
+    return written_in(tmp_path / "own")
