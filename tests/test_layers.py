@@ -134,3 +134,8 @@ def test_importing_every_module_of_generator_runtime_and_boards_loads_no_torch(e
 def test_no_command_but_training_loads_torch(elsewhere):
     used = packages(elsewhere["used"])
     assert "onnx" in used and "torch" not in used
+
+
+def test_lnp_run_without_a_device_loads_nothing_that_generates_c(elsewhere):
+    used = elsewhere["used"]
+    assert "lnp_edge.commands.run" in used and not [name for name in used if within(name, "lnp_edge.firmware_gen")]
