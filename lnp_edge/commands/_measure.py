@@ -25,8 +25,7 @@ from lnp_edge.runtime.device import Device
 from lnp_edge.runtime.emulator import Emulator, InstructionCount
 from lnp_edge.spec.board import COUNTED_AS, CPUS, Board
 from lnp_edge.spec.model import QuantizedModel
-from lnp_edge.stages.budget import Meter, Use
-from lnp_edge.stages.cost import BoardCost, Counted
+from lnp_edge.stages.cost import BoardCost, Counted, Meter, Use
 
 STEPS = 400  # number of steps whose instructions are counted
 COST_STEPS = 1000  # of each kind of data, in a report: counting makes a step five times as slow

@@ -29,6 +29,7 @@ from lnp_edge.pruning.steps.blocks import blocks_of
 from lnp_edge.spec import layout, plugins
 from lnp_edge.spec.model import CSR, INPUT, Projection, QuantizedModel
 from lnp_edge.stages import pipeline
+from lnp_edge.stages.cost import Meter, Use
 from lnp_edge.task.split import Split
 
 SIZE = re.compile(r"([0-9]{1,9}(?:\.[0-9]{1,3})?)([km]?)(b?)", re.IGNORECASE | re.ASCII)
@@ -41,16 +42,6 @@ FEWER = (0.25,)  # shares of the inputs of a neuron that are tried too; half of 
 NEAR = 0.99  # share of the instructions that suffices: training changes the firing rate by more
 GOLDEN = (5**0.5 - 1) / 2  # multiples of it modulo 1 are evenly spread, however many they are
 FIRES_MORE = 1.1  # ratio of instructions up to which a network that fires more than expected is made smaller
-
-
-@dataclass(frozen=True)
-class Use:
-    """What a firmware uses of a board, with start-up code, link and stack."""
-
-    flash: int  # B
-    ram: int  # B
-    ops: float = 0.0  # instructions per step: their mean, or the bound if the budget asks for that
-    longest: int = 0  # instructions of the longest step that was counted
 
 
 @dataclass(frozen=True)
@@ -89,9 +80,6 @@ class Fitted:
     model: QuantizedModel
     cost: Use
     too_much: str = ""  # the limit that the configured neurons exceed, if there are fewer here
-
-
-Meter = Callable[[QuantizedModel], Use]
 
 
 def parse(text: str, option: str, k: int) -> int:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import asdict, dataclass
 
 from lnp_edge.firmware_gen.stack import Stack
@@ -17,6 +18,19 @@ from lnp_edge.spec.model import QuantizedModel
 CYCLES = 1.0, 2.0
 
 Range = tuple[float, float]
+
+
+@dataclass(frozen=True)
+class Use:
+    """What a firmware uses of a board, with start-up code, link and stack."""
+
+    flash: int  # B
+    ram: int  # B
+    ops: float = 0.0  # instructions per step: their mean, or the bound if the budget asks for that
+    longest: int = 0  # instructions of the longest step that was counted
+
+
+Meter = Callable[[QuantizedModel], Use]
 
 
 @dataclass(frozen=True)

@@ -25,7 +25,8 @@ from lnp_edge.runtime.reference import Reference
 from lnp_edge.spec import layout
 from lnp_edge.spec.model import CSR
 from lnp_edge.stages import budget, pipeline
-from lnp_edge.stages.budget import RESERVE, Budget, Fitted, Use, fit, parse, predicted, stored
+from lnp_edge.stages.budget import RESERVE, Budget, Fitted, fit, parse, predicted, stored
+from lnp_edge.stages.cost import Use
 from lnp_edge.task.split import data_for, load_data, split
 
 SMALL = "[network]\nneurons = 64\n[data]\nlimit = 2\n"
