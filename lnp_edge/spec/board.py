@@ -48,6 +48,8 @@ MOST_NEAR = 3  # names of boards that are proposed for one that is not there
 MAX_BYTES = 16384  # tomllib needs seconds for a dotted key of 64 KiB
 RANGES = {"irq": (0, 239)}  # of driver values; Armv7-M ARM B1.5.2: interrupts 0 to 239
 PINS = {"tx_pin", "rx_pin"}  # of [uart]; their numbers are below `pins`, where the file of the chip has that
+# Keys of what is counted; every other number is an address, or bits of a register.
+COUNTED = {"clock_hz", "size", "baud", "ms", "opens_ms", "pins", "ua_per_mhz", "supply_mv", *RANGES, *PINS}
 OPENS_MS = 1, 10_000
 USB = re.compile("[0-9a-f]{4}:[0-9a-f]{4}")  # vendor and product
 MOST_USB = 16
@@ -83,6 +85,9 @@ class Identity:
     address: int
     mask: int
     value: int
+
+    def __str__(self) -> str:
+        return f"{self.value:#x} under the mask {self.mask:#x} at {self.address:#x}"
 
 
 @dataclass(frozen=True)
@@ -177,6 +182,12 @@ def load(path: Path, chips: Iterable[Path] = ()) -> Board:
     return reader.board()
 
 
+def in_words(key: str, value: object) -> str:
+    """A value of a board file in a message, addresses and bits of registers in hexadecimal as data sheets have them."""
+    counted = key.rpartition(".")[2] in COUNTED
+    return told(value) if counted or type(value) is not int or value < 10 else hex(value)[:60]
+
+
 def _toml(path: Path) -> dict:
     hint = "write it as TOML; boards/host/board.toml is an example"
     text = read_bounded(path, MAX_BYTES, BoardError, hint)
@@ -191,7 +202,7 @@ class _Reader:
         self.path, self.raw, self.chip = path, raw, ""
 
     def fail(self, key: str, value: object, allowed: str) -> BoardError:
-        return BoardError(f"{self.path}: {key} is {told(value)}", f"allowed: {allowed}")
+        return BoardError(f"{self.path}: {key} is {in_words(key, value)}", f"allowed: {allowed}")
 
     def add_chip(self, folders: list[Path]) -> None:
         """Add what the file of the chip says, if the board names one. No fact may stand in both."""
@@ -324,11 +335,11 @@ class _Reader:
         if (b.family == AVR) != (b.start == "simavr") and b.start != "serial":
             raise self.fail("start", b.start, "simavr or serial on AVR, and on nothing else simavr")
         if b.family == ARM and b.flash.origin % VECTORS:
-            raise self.fail("flash.origin", hex(b.flash.origin), f"a multiple of {VECTORS}, for the vector table")
+            raise self.fail("flash.origin", b.flash.origin, f"a multiple of {VECTORS}, for the vector table")
         apart = b.tables.origin - b.flash.origin
         if apart and (b.family != RISCV or b.start != "serial" or apart % TABLES_APART):
             allowed = f"none but on a real RISC-V board, a multiple of {TABLES_APART} from flash.origin"
-            raise self.fail("flash.tables", hex(b.tables.origin), allowed)
+            raise self.fail("flash.tables", b.tables.origin, allowed)
         if any(_overlap(a, c) for a in (b.flash, b.tables) for c in (b.flash, b.tables, b.ram) if a != c):
             raise self.fail("ram", b.ram, "a region that does not overlap flash")
         if b.start == "unicorn":
@@ -345,7 +356,7 @@ class _Reader:
             raise self.fail("uart.irq", b.registers["irq"], "none where start is unicorn, which has no interrupts")
         base = self.number("uart.base", 0, PRIVATE - PAGE)
         if base % PAGE:
-            raise self.fail("uart.base", hex(base), f"a multiple of {PAGE} where start is unicorn")
+            raise self.fail("uart.base", base, f"a multiple of {PAGE} where start is unicorn")
         for key, region in (("flash", b.flash), ("ram", b.ram)):
             if region.origin % PAGE or region.size % PAGE:
                 raise self.fail(key, region, f"origin and size in multiples of {PAGE} where start is unicorn")
@@ -370,10 +381,10 @@ class _Reader:
 
     def identity(self) -> Identity:
         address, mask = self.number("identity.address", 0, 2**32 - 4), self.number("identity.mask", 1, 2**32 - 1)
-        value = self.number("identity.value", 0, mask)
-        if address % 4 or value & ~mask:
-            raise self.fail("identity", self.raw["identity"], "an address of a word, and a value within the mask")
-        return Identity(address, mask, value)
+        found = Identity(address, mask, self.number("identity.value", 0, mask))
+        if address % 4 or found.value & ~mask:
+            raise self.fail("identity", found, "an address of a word, and a value within the mask")
+        return found
 
     def usb(self) -> tuple[str, ...]:
         ids = self.raw["usb"]
@@ -410,7 +421,7 @@ class _Reader:
     def number(self, key: str, low: int, high: int) -> int:
         value = self.value(key)
         if not isinstance(value, int) or isinstance(value, bool) or not low <= value <= high:
-            raise self.fail(key, value, f"an integer from {low} to {high}")
+            raise self.fail(key, value, f"an integer from {in_words(key, low)} to {in_words(key, high)}")
         return value
 
     def region(self, key: str) -> Region:

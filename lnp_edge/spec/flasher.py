@@ -36,7 +36,7 @@ from typing import Any
 
 from lnp_edge.base.errors import BoardError, ConfigError, told
 from lnp_edge.base.files import listed, parse_toml, read_bounded
-from lnp_edge.spec.board import MAX_BYTES, WORD
+from lnp_edge.spec.board import MAX_BYTES, WORD, in_words
 from lnp_edge.spec.plugins import unknown
 
 KINDS = {
@@ -102,7 +102,8 @@ class Flasher:
                 )
             if not self.parameters[key].allows(value):
                 raise BoardError(
-                    f"{place}: {key} of {self.name} is {told(value)}", f"allowed: a {self.parameters[key].kind}"
+                    f"{place}: {key} of {self.name} is {in_words(key, value)}",
+                    f"allowed: a {self.parameters[key].kind}",
                 )
         for key, parameter in self.parameters.items():
             if parameter.default is None and key not in values:

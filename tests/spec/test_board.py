@@ -310,10 +310,10 @@ def test_the_tables_of_a_risc_v_board_may_be_read_elsewhere_than_code(tmp_path):
 @pytest.mark.parametrize(
     ("changes", "said"),
     [
-        ({"cpu": '"cortex-m4"'}, r"flash\.tables is '0x3c000000'"),
-        ({"start": '"qemu"', "machine": '"virt"'}, r"flash\.tables is '0x3c000000'"),
-        ({"flash.tables": "0x3C00_0002"}, r"flash\.tables is '0x3c000002'"),
-        ({"flash.tables": "0x3C00_0004"}, r"flash\.tables is '0x3c000004'"),
+        ({"cpu": '"cortex-m4"'}, r"flash\.tables is 0x3c000000"),
+        ({"start": '"qemu"', "machine": '"virt"'}, r"flash\.tables is 0x3c000000"),
+        ({"flash.tables": "0x3C00_0002"}, r"flash\.tables is 0x3c000002"),
+        ({"flash.tables": "0x3C00_0004"}, r"flash\.tables is 0x3c000004"),
         ({"flash.tables": "0xFFFF_0000"}, r"flash\.tables is "),
         ({"flash.tables": "0x0800_4000"}, "overlap"),
         ({"flash.tables": "0x2000_0000"}, "overlap"),
@@ -329,6 +329,29 @@ def test_text_in_place_of_a_number_is_told_from_the_number(tmp_path):
     for value, said in (('"115200"', "'115200'"), ("100", "100")):
         with pytest.raises(BoardError, match=rf"uart\.baud is {said}\n  allowed: an integer from 300 "):
             load(tmp_path, **{"uart.baud": value})
+
+
+CHIP = {"identity.address": "0xE004_2000", "identity.mask": "0xFFF", "identity.value": "0x433"}
+
+
+@pytest.mark.parametrize(("changes", "said", "allowed"), [
+    ({"flash.origin": "0x0800_0100"}, "flash.origin is 0x8000100", "a multiple of 1024, for the vector table"),
+    ({"ram.origin": "0x1_2000_0000"}, "ram.origin is 0x120000000", "an integer from 0 to 0xfffffffc"),
+    ({"uart.base": "0x1_4000_4400"}, "uart.base is 0x140004400", "an integer from 0 to 0xffffffff"),
+    (UNICORN | {"uart.base": "0x4000_4400"}, "uart.base is 0x40004400", "a multiple of 4096 where start is unicorn"),
+    ({"identity.value": "0x1413"}, "identity.value is 0x1413", "an integer from 0 to 0xfff"),
+    (
+        {"identity.address": "0xE004_2001"},
+        "identity is 0x433 under the mask 0xfff at 0xe0042001",
+        "an address of a word, and a value within the mask",
+    ),
+    ({"uart.baud": "30_000_000"}, "uart.baud is 30000000", "an integer from 300 to 20000000"),
+    ({"flash.size": "512"}, "flash.size is 512", "an integer from 1024 to 1073741824"),
+])  # fmt: skip
+def test_addresses_are_told_in_hexadecimal_and_what_is_counted_in_decimal(tmp_path, changes, said, allowed):
+    with pytest.raises(BoardError) as e:
+        load(tmp_path, **CHIP | changes)
+    assert e.value.what.endswith(f"board.toml: {said}") and e.value.try_next == f"allowed: {allowed}"
 
 
 def test_regions_that_touch_are_fine(tmp_path):
