@@ -118,10 +118,29 @@ def names() -> list[str]:
     return list(board.names(folders()))
 
 
+def readable() -> tuple[list[board.Board], dict[str, BoardError]]:
+    """All boards that can be read, sorted by name, and by the names of the others what is wrong with them.
+
+    Raises ConfigError for what is no single board's, such as two of one name.
+    """
+    found, wrong = list[board.Board](), dict[str, BoardError]()
+    for name in names():
+        try:
+            found.append(get(name))
+        except BoardError as e:
+            wrong[name] = e
+    return found, wrong
+
+
 def get(name: str) -> board.Board:
-    """The board of that name. Raises BoardError or ConfigError, which list the known boards."""
-    found = board.find(folders(), name)
+    """The board of that name. Raises BoardError if it cannot be read, and ConfigError if there is none."""
+    found, known = board.find(folders(), name), flashers()
     for tool, values in found.tools.items():
+        if tool not in known:
+            raise BoardError(
+                f"{name}/board.toml: no flash tool is called {tool!r}",
+                f"{nearest(tool, known)}available: {', '.join(known)} (a new one goes into boards/flashers/)",
+            )
         flasher(tool).check(values, f"{name}/board.toml")
     _check_keys(found, UART, "baud", found.uart, found.registers)
     if found.watchdog:
@@ -168,8 +187,8 @@ def flashers() -> list[str]:
 
 
 def flasher(name: str) -> flash_tool.Flasher:
-    """The flash tool of that name. Raises BoardError or ConfigError, which list the known tools."""
-    return flash_tool.find(_of_flashers(), name)
+    """The flash tool of that name, one of flashers(). Raises BoardError if its file cannot be read."""
+    return flash_tool.load(flash_tool.names(_of_flashers())[name])
 
 
 def _of_flashers() -> list[Path]:

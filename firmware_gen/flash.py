@@ -20,7 +20,7 @@ from pathlib import Path
 
 from lnp_edge import boards
 from lnp_edge.base.console import note
-from lnp_edge.base.errors import BoardError, ConfigError, LnpError
+from lnp_edge.base.errors import BoardError, ConfigError
 from lnp_edge.base.files import refuse_unwritable, write_whole
 from lnp_edge.firmware_gen import commands, elf, images
 from lnp_edge.firmware_gen.folder import ERROR, read_manifest, tool_failed
@@ -194,22 +194,14 @@ def _identify(job: Job, program: str) -> int:
     if found is None:
         raise BoardError(f"{job.tool.name} does not say which chip is connected", UNTOUCHED)
     if found & wanted.mask != wanted.value:
-        alike = [name for name in boards.names() if _has_chip(name, found)]
+        known = [(b.name, b.identity) for b in boards.readable()[0] if b.identity]
+        alike = [name for name, chip in known if found & chip.mask == chip.value]
         who, board = (f", as on {' and '.join(alike)}", f": --board {alike[0]}") if alike else ("", "")
         raise BoardError(
             f"the chip that is connected is {found & wanted.mask:#x}{who}; {job.board.name} has {wanted.value:#x}",
             f"nothing was written: connect the other board, or generate for this one{board}",
         )
     return found & wanted.mask
-
-
-def _has_chip(name: str, number: int) -> bool:
-    """Of a board that can be read: one of the user's own that cannot is no reason to say nothing of the chip."""
-    try:
-        identity = boards.get(name).identity
-    except LnpError:
-        return False
-    return identity is not None and number & identity.mask == identity.value
 
 
 def write_receipt(job: Job, receipt: dict[str, object]) -> None:

@@ -85,7 +85,7 @@ def counting_board(board: Board) -> Board:
 
     Raises BoardError if there is none.
     """
-    emulated = [b for b in map(boards.get, boards.names()) if b.start == "unicorn"]
+    emulated = [b for b in boards.readable()[0] if b.start == "unicorn"]
     for found in sorted(emulated, key=lambda b: b.name != board.name):
         if found.cpu == COUNTED_AS.get(board.cpu, board.cpu):
             return found

@@ -9,7 +9,9 @@ from rich.console import Group, RenderableType
 from rich.padding import Padding
 from rich.text import Text
 
-from lnp_edge.base.console import described, out, print_trimmed
+from lnp_edge import boards
+from lnp_edge.base.console import described, fail, out, print_trimmed
+from lnp_edge.base.errors import BoardError
 from lnp_edge.commands import _own_boards
 from lnp_edge.spec.board import CPUS, Board
 
@@ -24,12 +26,17 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    from lnp_edge import boards
-
-    found = [boards.get(name) for name in boards.names()]
+    found, wrong = boards.readable()
     if args.json:
         print(json.dumps([asdict(b) | {"proof": boards.proof(b, found)} for b in found]))
-        return 0
+    else:
+        _show(found)
+    for name, e in wrong.items():
+        fail(BoardError(f"{name} is left out: {e.what}", e.try_next))
+    return 2 if wrong else 0  # the list is not whole: its user can mend that, and a script must not take it for whole
+
+
+def _show(found: list[Board]) -> None:
     groups = dict[str, list[Board]]()
     for b in found:
         how = "real boards, at a serial port" if b.start == "serial" else f"started here, by {b.start}"
@@ -39,7 +46,6 @@ def run(args: argparse.Namespace) -> int:
         out.print(Text(what, style="dim"), soft_wrap=True)
         print_trimmed(Padding(Group(*(_shown(b, names) for b in alike)), (0, 0, 1, 2)))
     out.print("KiB of flash and of RAM.")
-    return 0
 
 
 def _shown(b: Board, names: int) -> RenderableType:

@@ -68,7 +68,7 @@ def run(args: argparse.Namespace) -> int:
 
 def _tools() -> list[list[str]]:
     """What, where it is found, what it is for, and how to install it if it is not."""
-    known = [boards.get(name) for name in boards.names()]
+    known, _ = boards.readable()
     rows = [_row(name, shutil.which(name), use) for name, use in (programs(known) | OTHERS).items()]
     emulated = ", ".join(b.name for b in known if b.start == "unicorn")
     picos = ", ".join(b.name for b in known if b.start == "rp2040py")
@@ -114,7 +114,7 @@ def _flashers() -> list[list[str]]:
     """The flash tools that a board names, and those that are installed."""
     from lnp_edge.firmware_gen.flash import find_program
 
-    named = {tool for name in boards.names() for tool in boards.get(name).tools}
+    named = {tool for b in boards.readable()[0] for tool in b.tools}
     rows = []
     for tool in map(boards.flasher, boards.flashers()):
         found = find_program(tool.write[0][0])
@@ -141,7 +141,7 @@ def programs(known: list[Board]) -> dict[str, str]:
 
 def debian() -> dict[str, str]:
     """What builds and emulates the boards that ship, and the Debian package of each: ./run installs them."""
-    known = [boards.get(name) for name in boards.names()]
+    known, _ = boards.readable()
     return {program: INSTALL[program].removeprefix("sudo apt-get install ") for program in programs(known)}
 
 

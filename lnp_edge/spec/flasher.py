@@ -37,7 +37,6 @@ from typing import Any
 from lnp_edge.base.errors import BoardError, ConfigError, told
 from lnp_edge.base.files import listed, parse_toml, read_bounded
 from lnp_edge.spec.board import MAX_BYTES, WORD, in_words
-from lnp_edge.spec.plugins import unknown
 
 KINDS = {
     "word": WORD,
@@ -223,14 +222,6 @@ class _Reader:
 
 def _is_line(text: object) -> bool:
     return isinstance(text, str) and bool(text.strip()) and len(text) <= 200 and text.isprintable()
-
-
-def find(folders: Iterable[Path], name: str) -> Flasher:
-    """The tool of that name. Raises ConfigError if no folder has it, or two have one name."""
-    known = names(folders)
-    if name not in known:
-        raise unknown("flash tool", name, list(known), "boards/flashers/")
-    return load(known[name])
 
 
 def names(folders: Iterable[Path]) -> dict[str, Path]:

@@ -549,17 +549,6 @@ def test_a_folder_whose_path_the_variable_cannot_hold_is_refused(capsys, tmp_pat
     assert len(said) == 2 and f"boards {folder} has a {os.pathsep!r} in its path" in said[0] and "rename" in said[1]
 
 
-def test_a_broken_board_in_two_lines_with_its_file_and_key(capsys, own):
-    for change, said in (
-        (('cpu = "cortex-m4"', 'cpu = "cortex-m99"'), "cpu is 'cortex-m99'"),
-        (("0x2000_0000, size", "0x0000_1000, size"), "ram is "),
-    ):
-        folder = own("chips/mine.toml", CHIP.replace(*change))
-        assert main(["boards", "--boards", str(folder)]) == 2
-        lines = capsys.readouterr().err.strip().splitlines()
-        assert len(lines) == 2 and "board.toml: " + said in lines[0] and "allowed: " in lines[1]
-
-
 def test_a_missing_emulator_is_said_with_the_command_that_installs_it(capsys, monkeypatch, tmp_path):
     from lnp_edge.runtime.ports import open_board
 
