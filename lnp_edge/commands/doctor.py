@@ -86,13 +86,8 @@ def _get(name: str) -> int:
     if not get:
         out.print(f"{name} is there: {found}", soft_wrap=True, markup=False)
         return 0
-    command = get.split()
-    installs = INSTALLS in command[1:3]
-    if command[0] == "pip":  # of this Python, whatever is on the path
-        command = [sys.executable, "-m", *command]
-    if command[0] == "sudo" and not shutil.which("sudo"):  # as in a container, where one is root
-        del command[0]
-    if not installs or not shutil.which(command[0]):
+    command = _words(get)
+    if not command or not shutil.which(command[0]):
         raise LnpError(f"lnp cannot install {name} here", get)
     told = shlex.join(command)
     note(told)
@@ -108,6 +103,21 @@ def _get(name: str) -> int:
         raise LnpError(f"{told} ended without an error, but {name} is not found", hint)
     out.print(f"installed: {name}", soft_wrap=True, markup=False)
     return 0
+
+
+def _words(get: str) -> list[str]:
+    """The words of a command that installs something, to be run here; none of a sentence."""
+    try:
+        words = shlex.split(get)
+    except ValueError:  # an apostrophe, which is no quotation mark
+        return []
+    if INSTALLS not in words[1:3]:
+        return []
+    if words[0] == "pip":  # of this Python, whatever is on the path
+        return [sys.executable, "-m", *words]
+    if words[0] == "sudo" and not shutil.which("sudo"):  # as in a container, where one is root
+        return words[1:]
+    return words
 
 
 def _flashers() -> list[list[str]]:

@@ -163,6 +163,7 @@ def test_where_one_is_root_and_there_is_no_sudo_doctor_does_without(capsys, got,
     ("nowhere install make", "lnp cannot install make here"),
     ("odd install make", "cannot run odd install make: Exec format error"),
     ("sudo apt-get install make", "sudo apt-get install make ended without an error, but make is not found"),
+    ("sudo apt-get install 'my make'", "sudo apt-get install 'my make' ended without an error, but make is not found"),
 ])  # fmt: skip
 def test_doctor_runs_what_installs_alone_and_believes_it_when_it_sees_it(capsys, got, monkeypatch, text, said):
     monkeypatch.setitem(doctor.INSTALL, "make", text)
