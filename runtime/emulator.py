@@ -6,6 +6,7 @@ none.
 
 from __future__ import annotations
 
+import mmap
 from collections import Counter
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -25,6 +26,7 @@ DATA, STATE = 0x0, 0x4  # DDI 0479: CMSDK APB UART registers
 RX_FULL = 0x2
 PAINT = b"\xa5"
 TRANSLATED = 2**25  # B of translated code: by default 1 GiB, without which unicorn ends this process
+BESIDE = 2**24  # B of all else that unicorn takes: 10 MiB, with a thread
 Block = tuple[int, int]  # address and bytes
 Instruction = tuple[int, bytes]  # address and code
 PATIENCE_US = 60_000_000  # the longest run of a firmware that neither replies nor waits for input
@@ -64,7 +66,7 @@ FAMILIES = {
 
 
 class Emulator(InProcess):
-    """`count` counts the instructions of one function."""
+    """`count` counts the instructions of one function. Raises BoardError without unicorn, memory, or a sound image."""
 
     def __init__(self, board: Board, image: Path):
         try:
@@ -80,6 +82,12 @@ class Emulator(InProcess):
         self._polled = False
         self._fault = ""
         self._size: dict[Block, int] = {}  # in instructions
+        room = TRANSLATED + BESIDE + SYSTEM_BYTES + board.flash.size + board.ram.size
+        try:
+            mmap.mmap(-1, room).close()
+        except OSError as e:
+            what = f"the emulator of {board.name} needs {room >> 20} MiB of memory: {e.strerror}"
+            raise BoardError(what, "end other programs, or raise the limit that ulimit -v shows") from None
         mode = sum(getattr(unicorn, name) for name in self._family.mode)
         uc: Any = unicorn.Uc(getattr(unicorn, self._family.arch), mode)
         self._uc = uc

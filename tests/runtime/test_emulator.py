@@ -1,5 +1,7 @@
 """The emulator of a Cortex-M: the memory that it takes, and what is known of the instructions that ran."""
 
+import errno
+import os
 import re
 import subprocess
 import sys
@@ -20,15 +22,23 @@ STEP = "lnp_net_step"
 # The room is on top of what the process has by then: unicorn by itself reserves 1 GiB.
 LITTLE_MEMORY = """
 import resource, sys
+from dataclasses import replace
 from pathlib import Path
 import elftools.elf.elffile, unicorn
 from lnp_edge import boards
+from lnp_edge.base.errors import BoardError
 from lnp_edge.runtime.emulator import Emulator
 
+small = boards.get("cortex-m4")
+large = replace(small, ram=replace(small.ram, size=2**28))
 has = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
-resource.setrlimit(resource.RLIMIT_AS, (has + 256 * 2**20,) * 2)
-Emulator(boards.get("cortex-m4"), Path(sys.argv[1])).read(1)
-print("ran")
+for room, board in ((16, small), (256, large), (256, small)):
+    resource.setrlimit(resource.RLIMIT_AS, (has + room * 2**20, resource.RLIM_INFINITY))
+    try:
+        Emulator(board, Path(sys.argv[1])).read(1)
+        print("ran")
+    except BoardError as e:
+        print(e)
 """
 
 
@@ -44,10 +54,13 @@ def counted(image, runs, function=STEP):
 
 
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="needs /proc and RLIMIT_AS")
-def test_it_runs_where_a_process_may_take_256_mib_more(firmware):
+def test_it_runs_where_a_process_may_take_256_mib_more_and_says_what_it_needs_where_that_is_not_there(firmware):
     image = firmware("cortex-m4")
     done = subprocess.run([sys.executable, "-c", LITTLE_MEMORY, image], capture_output=True, text=True)
-    assert (done.stdout, done.returncode) == ("ran\n", 0), done.stderr
+    assert done.returncode == 0, done.stderr
+    what, hint, of_large, _, *rest = done.stdout.splitlines()
+    needs = [f"the emulator of cortex-m4 needs {mib} MiB of memory: {os.strerror(errno.ENOMEM)}" for mib in (49, 305)]
+    assert [what, of_large] == needs and "ulimit -v" in hint and rest == ["ran"]
 
 
 @pytest.mark.usual_level  # below it, what others have within them are functions of their own
