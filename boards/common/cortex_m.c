@@ -208,7 +208,8 @@ __attribute__((weak, alias("stop"))) void SysTick_Handler(void);
 __attribute__((weak, alias("stop"))) void NMI_Handler(void);
 
 #define LNP_STOP {.handler = stop}
-#define LNP_RESERVED {.stack = NULL}  // the boot ROM of the LPC55S6x starts an image with 0 in place 9
+// UM11126, table 177: the boot ROM of the LPC55S6x starts an image with 0 in place 9.
+#define LNP_RESERVED {.stack = NULL}
 __attribute__((section(".vectors"), used)) const vector_t lnp_vectors[] = {
     {.stack = lnp_stack_top},
     {.handler = Reset_Handler},

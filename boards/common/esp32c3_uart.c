@@ -24,7 +24,7 @@
 #define CRYSTAL_HZ 40000000u
 _Static_assert(LNP_CLOCK_HZ == CRYSTAL_HZ, "board.toml: this driver needs a clock_hz of 40 MHz");
 
-#define FASTEST 5000000u  // data sheet, UART controller: up to 5 Mbps
+#define FASTEST 5000000u  // ESP-IDF, soc_caps.h of the esp32c3: SOC_UART_BITRATE_MAX
 _Static_assert(LNP_BAUD <= FASTEST && CRYSTAL_HZ / LNP_BAUD < 0xFFFu,
                "board.toml: baud is out of the range of DIVIDER");
 

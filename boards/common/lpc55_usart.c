@@ -1,7 +1,7 @@
 // USART of a Flexcomm of the LPC55S6x at the oscillator of 12 MHz, which needs no wait states to be set.
 // Offsets and bits are those of NXP's LPC55S69_cm33_core0.svd 1.0: SYSCON, IOCON, FLEXCOMM0 and USART0.
 // UM11126, the user manual, was not at hand: 4.5 (SYSCON) is as Oxide's Hubris quotes it, 15.5.1 (IOCON) as
-// Arm's DAPLink does.
+// Arm's DAPLink does, 34.6.1 (USART, CFG) as Embassy does.
 #include "lnp_board.h"
 #include "lnp_config.h"
 
@@ -38,11 +38,11 @@ enum {
     IOCON_CLOCK = 1 << 13,                         // of AHBCLKCTRL0, 4.5
     FLEXCOMM_BIT = 1 << (11 + LNP_UART_FLEXCOMM),  // of AHBCLKCTRL1 and PRESETCTRL1, 4.5
     FRO_12_MHZ = 0,                                // MAINCLKSELA, 4.5.34
-    FLEXCOMM_FRO_12_MHZ = 2,                       // FCCLKSEL
-    USART = 1,                                     // PSELID
+    FLEXCOMM_FRO_12_MHZ = 2,                       // FCCLKSEL0.SEL
+    USART = 1,                                     // PSELID.PERSEL
     PULL_UP = 2 << 4,                              // PIO, 15.5.1
     DIGITAL = 1 << 8,
-    EIGHT_BITS_ON = 1 << 2 | 1,  // CFG
+    EIGHT_BITS_ON = 1 << 2 | 1,  // CFG, 34.6.1
     ALL_LEFT = 1 << 3,           // STAT
     FIFOS_ON_AND_EMPTY = 3 | 3 << 16,
     TX_EMPTY = 1 << 4,  // FIFOSTAT

@@ -1,4 +1,5 @@
-// UART 16550 with registers of one byte, polled. Its FIFO keeps 16 bytes. TL16C550C data sheet (SLLS177).
+// UART 16550 with registers of one byte, polled. Its FIFO keeps 16 bytes. TL16C550C data sheet, SLLS177I:
+// tables 7-1 and 7-3 (registers), 7.7.2 (FIFO), 7.7.7 and 7.7.8 (LINE and STATE), 7.7.11 (divider).
 #include "lnp_board.h"
 #include "lnp_config.h"
 

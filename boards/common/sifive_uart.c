@@ -1,7 +1,6 @@
 // UART0 of a SiFive FE310, polled, and the core at the 16 MHz of the board's crystal. Its FIFO keeps 8 bytes,
-// and [uart] pins is a mask. FE310-G000 manual v3p1, chapters Clock Generation, 17 (GPIO) and UART, which is
-// 19 in v2p3. Sections beside the registers are those of the FE310-G002's manual v1p0, which has the same, as
-// SweetAda quotes it.
+// and [uart] pins is a mask. FE310-G000 manual: 17 (GPIO) of v3p1, 19 (UART) of v2p3. Sections beside the
+// registers are those of the FE310-G002's manual v1p0, which has the same, as SweetAda quotes it.
 #include "lnp_board.h"
 #include "lnp_config.h"
 

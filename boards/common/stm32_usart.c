@@ -36,14 +36,14 @@ _Static_assert(LNP_UART_TX_PIN < 16 && LNP_UART_RX_PIN < 16,
 _Static_assert(VCO_HZ % LNP_CLOCK_HZ == 0 && PLL_DIVIDER % 2 == 0 && PLL_DIVIDER <= 8,
                "board.toml: this driver needs a clock_hz of 168, 84, 56 or 42 MHz");
 
-// RM0368 2.3: APB1 lies below 0x40010000, APB2 above. Their limits are 42 and 84 MHz: a quarter and
-// a half of 168 MHz.
+// RM0368 2.3: APB1 lies below 0x40010000, APB2 above. RM0090 7.2: their limits are 42 and 84 MHz, a
+// quarter and a half of 168 MHz.
 #define APB_DIVIDER (LNP_UART_BASE < 0x40010000u ? 4u : 2u)
 #define BUS_HZ (LNP_CLOCK_HZ / APB_DIVIDER)
 _Static_assert(BUS_HZ / LNP_BAUD >= 16u && BUS_HZ / LNP_BAUD < 0xFFFFu,
                "board.toml: baud is out of the range of USART_BRR, RM0368 19.3.4");
 
-enum { PATIENCE = 100000 };  // polls before giving up on a clock; RM0368: it locks within 0.2 ms
+enum { PATIENCE = 100000 };  // polls before giving up on a clock; DS8626 table 36: 0.3 ms
 
 static int wait_for(volatile uint32_t *address, uint32_t mask, uint32_t wanted)
 {

@@ -17,8 +17,7 @@ enum {
     UNLOCK = 0x5555,
     START = 0xCCCC,
     BY_64 = 4,
-    LSI_HZ = 32000,  // DS10086, low-speed internal oscillator, DS8626 table 35: 17 to 47 kHz; the period is
-                     // 0.7 to 1.9 times as long
+    LSI_HZ = 32000,  // DS8626 table 35, and the F401's: 17 to 47 kHz; the period is 0.7 to 1.9 times as long
     PATIENCE = 100000,
 };
 

@@ -1,5 +1,6 @@
-"""Numbers of chips against what PyPI has of them: SVD files of NXP, Nordic and ST in pyOCD, esptool, and what others
-keep: modm-devices, whose STM32 are those of ST's CubeMX, and the chips of labwired."""
+"""Where the numbers of boards come from, and those of chips against what PyPI has of them: SVD files of NXP, Nordic and
+ST in pyOCD, esptool, and what others keep: modm-devices, whose STM32 are those of ST's CubeMX, and labwired's chips.
+"""
 
 import io
 import re
@@ -20,6 +21,59 @@ from lnp_edge.runtime.rate import HIGHER
 BOARDS = Path(boards.__file__).parent
 COMMON = BOARDS / "common"
 LPC55 = "LPC55S69_cm33_core0.xml"
+DOCUMENT = re.compile(r"\b[A-Z]{2,3} ?\d{4}|\bTRM\b|manual|guide|sheet|specification|schematic|SVD")
+PLACE = re.compile(
+    r"(?:^|[,;(] ?)\d+\.\d|(?:[A-Z]{2,3} ?\d{4,}|TRM|manual|sheet)(?: (?:rev |v)[\d.]+,)? \d|(?:table|page) \d"
+    r"|\w\.(?:c|cpp|dtsi?|h|json|lds?|md|py|rst|svd|txt|xml)\b|(?:SVD,|schematic:) \w"
+)
+OURS = ("baud", "ms", "opens_ms")  # chosen, not read
+
+
+def without_a_place(text):
+    """The lines of a board's file whose number nobody can look up.
+
+    A comment that names no document leaves its line to the one above it, in the same table.
+    """
+    found, placed, before = [], False, False
+    for line in text.splitlines():
+        said, _, comment = line.partition("#")
+        key, equals, value = (part.strip() for part in said.partition("="))
+        comment = comment.strip()
+        if key.startswith("["):
+            placed, before = False, placed
+        if key and (PLACE.search(comment) or DOCUMENT.search(comment)):
+            placed = bool(PLACE.search(comment))
+        elif key and comment.startswith("the same"):
+            placed = placed or before
+        if equals and value[:1].isdigit() and key not in OURS and not placed:
+            found.append(line)
+    return found
+
+
+@pytest.mark.parametrize("path", [
+    pytest.param(path, id=str(path.relative_to(BOARDS)))
+    for path in sorted((*BOARDS.glob("chips/*.toml"), *BOARDS.glob("*/board.toml"))) if path.parent.name != "host"
+])  # fmt: skip
+def test_each_number_of_a_board_says_where_it_can_be_looked_up(path):
+    """A section, a table, or a file; those of host are nominal."""
+    assert not without_a_place(path.read_text())
+
+
+def test_a_document_alone_is_no_place_to_look_up_a_number():
+    text = """pins = 30  # RM0000 1.2: of a port
+[uart]
+baud = 115_200
+irq = 0  # DAI 0385: interrupt 0
+base = 0x4000_0000  # the manual v3.0, 13, and the same
+gpio = 0x5000_0000
+clock = 1  # LPC55S69 user guide: 1 Hz
+enable_bit = 2  # USARTEN
+[ram]
+size = 8  # 8 bytes
+[flash]
+size = 16  # the same
+"""
+    assert [line.split()[0] for line in without_a_place(text)] == ["irq", "clock", "enable_bit", "size", "size"]
 
 
 class Svd:
