@@ -19,12 +19,13 @@ from lnp_edge import boards
 from lnp_edge.runtime.rate import HIGHER
 
 BOARDS = Path(boards.__file__).parent
+ROOT = Path(__file__).parents[2]
 COMMON = BOARDS / "common"
 LPC55 = "LPC55S69_cm33_core0.xml"
 DOCUMENT = re.compile(r"\b[A-Z]{2,3} ?\d{4}|\bTRM\b|manual|guide|sheet|specification|schematic|SVD")
 PLACE = re.compile(
-    r"(?:^|[,;(] ?)\d+\.\d|(?:[A-Z]{2,3} ?\d{4,}|TRM|manual|sheet)(?: (?:rev |v)[\d.]+,)? \d|(?:table|page) \d"
-    r"|\w\.(?:c|cpp|dtsi?|h|json|lds?|md|py|rst|svd|txt|xml)\b|(?:SVD,|schematic:) \w"
+    r"(?:^|[,;(] ?)\d+\.\d|(?:[A-Z]{2,3} ?\d{4,}|TRM|manual|sheet)(?: (?:rev |v)[\d.]+,)? \d"
+    r"|(?i:chapter|figure|page|section|table) \d|[\w-]{3,}\.[a-z]{1,4}\b|(?:SVD,|schematic:) \w"
 )
 OURS = ("baud", "ms", "opens_ms")  # chosen, not read
 
@@ -55,8 +56,14 @@ def without_a_place(text):
     for path in sorted((*BOARDS.glob("chips/*.toml"), *BOARDS.glob("*/board.toml"))) if path.parent.name != "host"
 ])  # fmt: skip
 def test_each_number_of_a_board_says_where_it_can_be_looked_up(path):
-    """A section, a table, or a file; those of host are nominal."""
-    assert not without_a_place(path.read_text())
+    """Those of host are nominal."""
+    assert not without_a_place(path.read_text()), "name a section, table or page, or a file and a name in it"
+
+
+@pytest.mark.parametrize("page", ["CONTRIBUTING.md", "docs/boards.md"])
+def test_the_board_of_a_page_says_it_too(page):
+    found = re.findall(r"^`[\w/-]+/board\.toml`\n\n```toml\n(.*?)^```$", (ROOT / page).read_text(), re.M | re.S)
+    assert len(found) == 1 and not without_a_place(found[0])
 
 
 def test_a_document_alone_is_no_place_to_look_up_a_number():
@@ -66,6 +73,8 @@ baud = 115_200
 irq = 0  # DAI 0385: interrupt 0
 base = 0x4000_0000  # the manual v3.0, 13, and the same
 gpio = 0x5000_0000
+mode = 4  # the user guide, Section 7
+pin = 4  # pins.rs: PA4
 clock = 1  # LPC55S69 user guide: 1 Hz
 enable_bit = 2  # USARTEN
 [ram]
