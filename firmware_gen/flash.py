@@ -34,6 +34,7 @@ PORT, LOADER, DRIVE = "PORT", "LOADER", "DRIVE"  # what a dry run says for what 
 UNTOUCHED = "nothing was written: is the board connected, and the right one?"
 ELSEWHERE = "remove it, or build into another folder"
 HALF = "the board may hold the old program, a part of the new one, or none"
+BEFORE, FIRST, AFTER = range(3)  # what a command of a tool is: it asks for the chip, writes first, or comes later
 
 
 @dataclass(frozen=True)
@@ -164,12 +165,15 @@ def flash(job: Job) -> dict[str, object]:
     chip = _identify(job, programs[job.identify[0]]) if job.identify else None
     job.receipt.unlink(missing_ok=True)  # that of an older flashing is no longer true
     job.copy.unlink(missing_ok=True)
-    words = "".join(_run(job, (programs[command[0]], *command[1:])) for command in job.commands)
+    words, stage = "", FIRST
+    for program, *rest in job.commands:
+        words += _run(job, (programs[program], *rest), stage)
+        stage = AFTER
     if job.tool.says not in words:
-        raise _failed(job, 0, f"it did not say {job.tool.says!r}", words)
+        raise _failed(job, 0, f"it did not say {job.tool.says!r}", words, FIRST)
     verified = "by the tool" if job.tool.verifies else "not"
     if job.read:
-        _run(job, (programs[job.read[0]], *job.read[1:]))
+        _run(job, (programs[job.read[0]], *job.read[1:]), AFTER)
         _compare(job)
         verified = "read back"
     return {
@@ -190,7 +194,7 @@ def _identify(job: Job, program: str) -> int:
     """The number of the chip that the tool has before it. Raises BoardError if it is another than the board's."""
     wanted = job.board.identity
     assert wanted
-    found = job.tool.chip(_run(job, (program, *job.identify[1:]), writes=False), job.values)
+    found = job.tool.chip(_run(job, (program, *job.identify[1:]), BEFORE), job.values)
     if found is None:
         raise BoardError(f"{job.tool.name} does not say which chip is connected", UNTOUCHED)
     if found & wanted.mask != wanted.value:
@@ -275,33 +279,37 @@ def _environment() -> dict[str, str]:
     return {**os.environ, "LC_ALL": "C"}
 
 
-def _run(job: Job, command: tuple[str, ...], writes: bool = True) -> str:
-    """Run one command of the tool; returns what it said. writes : whether it may have written when it fails"""
+def _run(job: Job, command: tuple[str, ...], stage: int) -> str:
+    """Run one command of the tool; returns what it said."""
     try:
         done = subprocess.run(
             command, cwd=job.folder, capture_output=True, text=True, errors="replace", timeout=TIMEOUT,
             stdin=subprocess.DEVNULL, env=_environment(),
         )  # fmt: skip
     except subprocess.TimeoutExpired:
-        state = f"{HALF}; {job.tool.again}" if writes else UNTOUCHED
+        state = UNTOUCHED if stage == BEFORE else f"{HALF}; {job.tool.again}"
         raise BoardError(f"{job.tool.name} gave no result in {TIMEOUT} s", state) from None
     except OSError as e:
         raise BoardError(f"cannot run {command[0]}: {e.strerror}", f"nothing was written; {job.tool.install}") from None
     except KeyboardInterrupt:
-        note(f"stopped while it wrote: {HALF}; {job.tool.again}" if writes else "stopped: nothing was written")
+        half = f"stopped while it wrote: {HALF}; {job.tool.again}"
+        note("stopped: nothing was written" if stage == BEFORE else half)
         raise
     words = done.stdout + done.stderr
     wrong = next((line.strip() for text in job.tool.says_not for line in words.splitlines() if text in line), "")
     if not wrong and not (job.tool.says and job.tool.says in words):
         wrong = next((line.strip() for line in words.splitlines() if ERROR.search(line)), "")
     if done.returncode != 0 or wrong:  # some say so and return 0
-        raise _failed(job, done.returncode, wrong, words, writes)
+        raise _failed(job, done.returncode, wrong, words, stage)
     return words
 
 
-def _failed(job: Job, code: int, why: str, words: str, writes: bool = True) -> BoardError:
-    """The error for a tool that failed: why, or what it said, and in what state the board may be."""
-    if not writes or any(text in words for text in job.tool.untouched):
+def _failed(job: Job, code: int, why: str, words: str, stage: int) -> BoardError:
+    """The error for a tool that failed: why, or what it said, and in what state the board may be.
+
+    A tool that finds no board, but has written before, says so in the words of one that has not.
+    """
+    if stage == BEFORE or (stage == FIRST and any(text in words for text in job.tool.untouched)):
         state = UNTOUCHED
     else:
         state = f"{HALF}; {job.tool.again}"
@@ -312,7 +320,7 @@ def _compare(job: Job) -> None:
     try:
         found = job.copy.read_bytes()
     except OSError as e:
-        raise _failed(job, 0, f"it read nothing back: {e.strerror}", "") from None
+        raise _failed(job, 0, f"it read nothing back: {e.strerror}", "", AFTER) from None
     if found[: len(job.data)] != job.data:
         pairs = zip(job.data, found, strict=False)
         at = next((k for k, (wrote, read) in enumerate(pairs) if wrote != read), len(found))

@@ -169,6 +169,10 @@ esac
             OF_DFU + "echo 'Last page is not writeable'; exit 74",
             "dfu-util failed with code 74: Last page is not writeable",
         ),
+        (
+            OF_DFU.replace("cp build", "echo 'dfu-util: No DFU capable USB device available'; exit 74; cp build"),
+            "No DFU capable USB device available\n  the board may hold the old program",
+        ),
     ],
 )
 def test_what_dfu_util_says_decides_whether_a_board_is_flashed(flashed_as, tmp_path, monkeypatch, script, said):
