@@ -290,7 +290,8 @@ def _run(job: Job, command: tuple[str, ...], stage: int) -> str:
         state = UNTOUCHED if stage == BEFORE else f"{HALF}; {job.tool.again}"
         raise BoardError(f"{job.tool.name} gave no result in {TIMEOUT} s", state) from None
     except OSError as e:
-        raise BoardError(f"cannot run {command[0]}: {e.strerror}", f"nothing was written; {job.tool.install}") from None
+        state = f"{HALF}; {job.tool.again}" if stage == AFTER else f"nothing was written; {job.tool.install}"
+        raise BoardError(f"cannot run {command[0]}: {e.strerror}", state) from None
     except KeyboardInterrupt:
         half = f"stopped while it wrote: {HALF}; {job.tool.again}"
         note("stopped: nothing was written" if stage == BEFORE else half)

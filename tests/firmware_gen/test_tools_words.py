@@ -114,6 +114,7 @@ WORDS = {
     ],
     "st-flash": [  # 1.7, some as others quote them
         (1, "WARN usb.c: Couldn't find any ST-Link devices\n", "Couldn't find any", False),
+        (0, "WARN usb.c: Couldn't find any ST-Link devices\n", "it did not say 'Flash written and verified'", False),
         (1, "ERROR common.c: Can not connect to target.\nFailed to connect to target\n", "Can not connect", False),
         (1, "ERROR common.c: unknown chip id! 0xe0042000\n", "unknown chip id!", False),
         (1, "INFO common.c: Attempting to write 9 bytes\nERROR common.c: write error\n", "write error", True),
@@ -149,6 +150,21 @@ def test_each_text_that_tells_that_nothing_was_written_is_among_the_words_of_its
     assert [text for text in boards.flasher(name).untouched if not any(text in said for said in before)] == []
 
 
+def test_a_tool_that_has_written_and_then_finds_no_board_may_have_written(flashed_as, tmp_path, monkeypatch):
+    job = prepare(flashed_as("nucleo-f401re", {"probe-rs": {"chip": "w"}}))
+    stand_in(tmp_path, monkeypatch, "probe-rs", "[ $1 = download ] || { echo No connected probes were found; exit 1; }")
+    with pytest.raises(BoardError, match="No connected probes were found\n  the board may hold the old program"):
+        flash(job)
+
+
+def test_a_tool_that_does_not_run_wrote_nothing(flashed_as, tmp_path, monkeypatch):
+    job = prepare(flashed_as("nucleo-f401re", {"dfu-util": {}}))
+    stand_in(tmp_path, monkeypatch, "dfu-util", "")
+    (tmp_path / "dfu-util").write_text("#!/no/such/interpreter\n")
+    with pytest.raises(BoardError, match=r"cannot run .*dfu-util: No such file or directory\n  nothing was written"):
+        flash(job)
+
+
 OF_DFU = """# What dfu-util 0.11 prints, and the file that it writes.
 echo "DFU state(2) = dfuIDLE, status(0) = No error condition is present"
 case "$*" in
@@ -173,6 +189,7 @@ esac
             OF_DFU.replace("cp build", "echo 'dfu-util: No DFU capable USB device available'; exit 74; cp build"),
             "No DFU capable USB device available\n  the board may hold the old program",
         ),
+        (OF_DFU + 'rm "$0"', "No such file or directory\n  the board may hold the old program"),
     ],
 )
 def test_what_dfu_util_says_decides_whether_a_board_is_flashed(flashed_as, tmp_path, monkeypatch, script, said):
