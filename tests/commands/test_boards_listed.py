@@ -28,24 +28,34 @@ def test_a_board_is_shown_with_what_it_is(capsys, monkeypatch, width):
 
 
 BROKEN = {
-    "cpu": ("chips/mine.toml", CHIP.replace("cortex-m4", "cortex-m99"), "cpu is 'cortex-m99'"),
-    "memory": ("chips/mine.toml", CHIP.replace("0x2000_0000, size", "0x1000, size"), "ram is 131072 B at 0x1000"),
-    "chip": ("chips/mine.toml", "a =", "chips/mine.toml: "),
-    "key": ("my-board/board.toml", f"{BOARD}speed = 1", "[uart] speed is nothing that cmsdk_uart.c takes"),
-    "tool": ("my-board/board.toml", f"{BOARD}[tool]\nname = 'st-flsh'", "no flash tool is called 'st-flsh'"),
+    "cpu": ("chips/mine.toml", CHIP.replace("cortex-m4", "cortex-m99"), "cpu is 'cortex-m99'", "allowed: "),
+    "memory": (
+        "chips/mine.toml",
+        CHIP.replace("0x2000_0000, size", "0x1000, size"),
+        "ram is 131072 B at 0x1000",
+        "allowed: a",
+    ),
+    "chip": ("chips/mine.toml", "a =", "chips/mine.toml: ", "write it as TOML"),
+    "key": ("my-board/board.toml", f"{BOARD}speed = 1", "[uart] speed is nothing that ", "allowed: base, baud"),
+    "tool": (
+        "my-board/board.toml",
+        f"{BOARD}[tool]\nname = 'st-flsh'",
+        "no flash tool is called 'st-flsh'",
+        "did you mean 'st-flash'? available: avrdude, ",
+    ),
 }
 
 
 @pytest.mark.parametrize("what", BROKEN)
 def test_the_boards_that_can_be_read_are_listed_and_of_the_others_what_is_wrong(own, capsys, what):
-    path, text, said = BROKEN[what]
+    path, text, said, advised = BROKEN[what]
     own("another/board.toml", (boards.FOLDER / "nucleo-f401re/board.toml").read_text())
     place = str(own(path, text))
     assert main(["boards", "--json", "--boards", place]) == 2
     listed, told = capsys.readouterr()
     assert [b["name"] for b in json.loads(listed)] == sorted([*boards.names(), "another"])
     line, hint = told.splitlines()
-    assert line.startswith("my-board is left out: ") and said in line and hint.startswith("  ")
+    assert line.startswith("my-board is left out: ") and said in line and hint.startswith(f"  {advised}")
     assert main(["boards", "--boards", place]) == 2
     listed, again = capsys.readouterr()
     assert again == told and "\n  another " in listed and "\n  my-board " not in listed
@@ -53,7 +63,7 @@ def test_the_boards_that_can_be_read_are_listed_and_of_the_others_what_is_wrong(
 
 def test_a_board_that_cannot_be_read_stops_no_command_but_its_own(own, capsys, tmp_path, monkeypatch):
     at = folder(tmp_path, monkeypatch)
-    path, text, said = BROKEN["cpu"]
+    path, text, said, _ = BROKEN["cpu"]
     words = ["generate", "m.onnx", "--boards", str(own(path, text)), "-o", "fw", "--board"]
     assert main([*words, "my-board"]) == 2
     line, hint = capsys.readouterr().err.splitlines()

@@ -278,7 +278,7 @@ def test_a_boot_loader_at_a_port_of_its_own_is_flashed_there_and_the_board_asked
     ("chip", "said"),
     [
         (
-            "echo chipid: 0x413",
+            "echo chipid: 0x10413",
             ("is 0x413, as on disco-f407 and netduinoplus2; nucleo-f401re has 0x433", "--board disco-f407"),
         ),
         ("echo chipid: 0x999", ("is 0x999; nucleo-f401re has 0x433", "connect the other board")),

@@ -30,7 +30,7 @@ from lnp_edge.base.errors import BoardError
 from lnp_edge.runtime.emulator import Emulator
 
 small = boards.get("cortex-m4")
-large = replace(small, ram=replace(small.ram, size=2**28))
+large = replace(small, **{key: replace(getattr(small, key), size=2**27) for key in ("flash", "ram")})
 has = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
 for room, board in ((16, small), (256, large), (256, small)):
     resource.setrlimit(resource.RLIMIT_AS, (has + room * 2**20, resource.RLIM_INFINITY))

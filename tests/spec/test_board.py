@@ -345,6 +345,15 @@ CHIP = {"identity.address": "0xE004_2000", "identity.mask": "0xFFF", "identity.v
         "identity is 0x433 under the mask 0xfff at 0xe0042001",
         "an address of a word, and a value within the mask",
     ),
+    (
+        {"identity.mask": "0xFF0"},
+        "identity is 0x433 under the mask 0xff0 at 0xe0042000",
+        "an address of a word, and a value within the mask",
+    ),
+    ({"clock_hz": "5_000_000_000"}, "clock_hz is 5000000000", "an integer from 1 to 4294967295"),
+    ({"pins": "70_000"}, "pins is 70000", "an integer from 1 to 65536"),
+    ({"pins": "32", "uart.tx_pin": "32", "uart.rx_pin": "1"}, "uart.tx_pin is 32", "an integer from 0 to 31"),
+    ({"power.ua_per_mhz": "20_000"}, "power.ua_per_mhz is 20000", "an integer from 1 to 10000"),
     ({"uart.baud": "30_000_000"}, "uart.baud is 30000000", "an integer from 300 to 20000000"),
     ({"flash.size": "512"}, "flash.size is 512", "an integer from 1024 to 1073741824"),
 ])  # fmt: skip
