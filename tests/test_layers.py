@@ -93,6 +93,16 @@ def test_no_import_goes_round_in_a_circle():
     tuple(TopologicalSorter(graph).static_order())
 
 
+def test_lnp_build_needs_nothing_that_prunes():
+    """Nor do functions that it calls."""
+    of = {module_name(path): imports(path) & NAMES for path in modules(*PLACES)}
+    needed, more = set(), {"lnp_edge.commands.build"}
+    while more:
+        needed |= more
+        more = set().union(*(of[name] for name in more)) - needed
+    assert "lnp_edge.stages.cost" in needed and not [name for name in needed if within(name, "lnp_edge.pruning")]
+
+
 def test_a_name_with_an_underscore_stays_in_its_package():
     for path in modules(*PLACES):
         package = module_name(path) if path.name == "__init__.py" else module_name(path).rpartition(".")[0]
