@@ -1,6 +1,6 @@
 """A board counts as flashed when it says so itself: tools are fakes here, the board is firmware on a pty.
 
-test_flashers.py has the real tools.
+test_flashers.py has the real tools, test_tools_words.py what tools say.
 """
 
 import errno
