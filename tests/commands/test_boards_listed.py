@@ -10,7 +10,7 @@ from lnp_edge import boards
 from lnp_edge.base import console
 from lnp_edge.base.console import WIDE
 from lnp_edge.cli import main
-from lnp_edge.commands import _measure
+from lnp_edge.commands import _measure, doctor
 
 
 @pytest.mark.parametrize("width", [80, WIDE, WIDE + 60])
@@ -72,3 +72,4 @@ def test_a_board_that_cannot_be_read_stops_no_command_but_its_own(own, capsys, t
     assert main(["doctor", "--boards", str(at / "own")]) == 0
     with boards.beside(at / "own"):
         assert _measure.counting_board(boards.get("nucleo-f401re")).name == "cortex-m4"
+        assert "arm-none-eabi-gcc" in doctor.debian()  # which ./run asks
