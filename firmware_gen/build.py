@@ -14,8 +14,8 @@ from pathlib import Path
 from lnp_edge import boards
 from lnp_edge.base.errors import BoardError, DoesNotFit
 from lnp_edge.base.install import INSTALL
-from lnp_edge.firmware_gen import commands, elf
-from lnp_edge.firmware_gen.folder import BUILD, read_manifest, tool_failed
+from lnp_edge.firmware_gen import built_of, commands, elf
+from lnp_edge.firmware_gen.folder import BUILD, Manifest, read_manifest, tool_failed
 from lnp_edge.spec.board import ARM, Board
 
 TIMEOUT = 300  # s
@@ -83,6 +83,7 @@ def build(
     extra = (*more, *(commands.SANITIZE if sanitize else ()))
     command = commands.compile_command(tools, sources, output, extra)
     here = str(folder.resolve())
+    _begin(folder, output, manifest)
     _run([word.replace(commands.HERE, here) for word in command], folder, output, board)
     used_memory = elf.usage(folder / output)
     return Sizes(folder / output, used_memory.flash, used_memory.ram, *board.limits)
@@ -131,12 +132,18 @@ def _zig() -> tuple[str, ...]:
     return ()
 
 
-def _run(command: list[str], folder: Path, output: str, board: Board) -> None:
+def _begin(folder: Path, output: str, manifest: Manifest) -> None:
+    """Remove an older image, and keep of what the new one is built."""
+    image = folder / output
     try:
-        (folder / output).parent.mkdir(parents=True, exist_ok=True)
-        (folder / output).unlink(missing_ok=True)
+        image.parent.mkdir(parents=True, exist_ok=True)
+        image.unlink(missing_ok=True)
+        built_of.write(folder, image, manifest.files.keys() - {"README.md"})
     except OSError as e:
-        raise BoardError(f"cannot write to {folder / output}: {e.strerror}", "make room, or copy the folder") from None
+        raise BoardError(f"cannot write to {image}: {e.strerror}", "make room, or copy the folder") from None
+
+
+def _run(command: list[str], folder: Path, output: str, board: Board) -> None:
     try:
         done = subprocess.run(
             command, cwd=folder, env=_environment(folder), capture_output=True, text=True, errors="replace",

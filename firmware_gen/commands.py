@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from lnp_edge.base.errors import BoardError
+from lnp_edge.firmware_gen import built_of
 from lnp_edge.spec.board import ARM, ARMV6M, AVR, RISCV, Board
 
 WARNINGS = ("-Wall", "-Wextra", "-Wconversion", "-Wshadow", "-Werror")
@@ -187,6 +188,8 @@ def makefile(board: Board, name: str, sources: list[str], headers: list[str], fl
         "",
         f"$(ELF): {' '.join(['$(SOURCES)', '$(HEADERS)', *script, 'Makefile'])}",
         "\tmkdir -p $(@D)",
+        "\trm -f $@",
+        f"\tcksum $^ > $(@:.elf={built_of.ENDING})",
         f"\t{command}",
         "",
         "clean:",

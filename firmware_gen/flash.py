@@ -22,7 +22,7 @@ from lnp_edge import boards
 from lnp_edge.base.console import note
 from lnp_edge.base.errors import BoardError, ConfigError
 from lnp_edge.base.files import refuse_unwritable, write_whole
-from lnp_edge.firmware_gen import commands, elf, images
+from lnp_edge.firmware_gen import built_of, commands, elf, images
 from lnp_edge.firmware_gen.folder import ERROR, read_manifest, tool_failed
 from lnp_edge.spec.board import Board
 from lnp_edge.spec.flasher import FAMILY, Flasher, Value
@@ -125,11 +125,11 @@ def prepare(
     board = boards.get(manifest.board)
     used = boards.flasher(_of_board(board, tool))
     image = folder / commands.output(manifest.name, board.toolchain)
+    command = shlex.join(["lnp", "build", str(folder), *own])
     if not os.path.lexists(image):
-        raise BoardError(
-            f"{folder} has no image yet", f"build it first: {shlex.join(['lnp', 'build', str(folder), *own])}"
-        )
+        raise BoardError(f"{folder} has no image yet", f"build it first: {command}")
     elf.check(image, board)
+    built_of.check(folder, image, f"build it again: {command}")
     data = elf.flash_bytes(image, board.flash.origin)
     file, copy = image.with_suffix(f".{used.image}"), image.with_suffix(".read")
     refuse_unwritable(file, ELSEWHERE)

@@ -1,12 +1,13 @@
 """Write a built folder's image to its board, with a tool that the board's file
 names, and ask the board which model it runs.
 
-The image is checked against the board's memory before, and read back after,
-by lnp or by the tool, where the tool can. What was done is kept beside the
-image, in lnp_NAME.flashed.json. A tool may fail and say nothing: so the board
-is asked, at the one serial port at USB that has an id of this board, or at the
-only one if the board names no ids; else name it with --port. With --model, it
-is tested too: exit code 1 if it fails."""
+The image is checked before: the folder must hold the sources that it was built
+of, and it must fit the board's memory. It is read back after, by lnp or by the
+tool, where the tool can. What was done is kept beside the image, in
+lnp_NAME.flashed.json. A tool may fail and say nothing: so the board is asked,
+at the one serial port at USB that has an id of this board, or at the only one
+if the board names no ids; else name it with --port. With --model, it is tested
+too: exit code 1 if it fails."""
 
 from __future__ import annotations
 

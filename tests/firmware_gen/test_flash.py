@@ -16,7 +16,7 @@ from datetime import datetime
 from functools import cache
 
 import pytest
-from conftest import need_for
+from conftest import need, need_for
 from tiny import tiny_model
 
 from lnp_edge import boards
@@ -390,6 +390,81 @@ def test_the_port_of_a_board_is_that_with_its_id_at_usb(folder, board, capsys, m
     monkeypatch.setattr(list_ports, "comports", lambda: [SimpleNamespace(device=d, vid=v, pid=p) for d, v, p in found])
     assert main(["flash", str(at)]) == 0
     assert f"{port} runs model " in capsys.readouterr().out
+
+
+def anew(seed, board="nucleo-f401re"):
+    return lambda at: write(generate(tiny_model(seed, n=10), boards.get(board)), at)
+
+
+def edited(name):
+    return lambda at: (at / name).write_text((at / name).read_text() + "\n")
+
+
+STALE = (
+    ("lnp_config.h", anew(2)),
+    ("Makefile", anew(1, "disco-f407")),  # which has the same compiler
+    ("main.c", edited("main.c")),
+    ("lnp_ops.h", edited("lnp_ops.h")),
+    ("lnp.ld", edited("lnp.ld")),
+    ("Makefile", edited("Makefile")),
+    ("main.c", lambda at: (at / "main.c").unlink()),
+)
+
+
+@pytest.mark.parametrize("more", [(), ("--dry-run",)])
+@pytest.mark.parametrize(("name", "change"), STALE)
+def test_an_image_of_other_sources_than_the_folder_holds_is_not_flashed(folder, capsys, name, change, more):
+    at = folder("touch ran; " + DONE)
+    change(at)
+    for path in at.rglob("*"):
+        os.utime(path, (0, 0))  # times say nothing
+    assert main(["flash", str(at), "--port", "/dev/null", *more]) == 2
+    what, hint = told(capsys).splitlines()
+    assert name in what and hint == f"  build it again: lnp build {at}" and not (at / "ran").exists()
+
+
+def test_an_image_is_flashed_whose_sources_are_the_same_again_whatever_their_times_and_place(folder, capsys, tmp_path):
+    at = folder("touch ran; " + DONE)
+    anew(2)(at)
+    anew(1)(at)
+    (at / "README.md").write_text("is no source")
+    for k, path in enumerate(at.rglob("*.[ch]")):
+        os.utime(path, (0, 10**9 * (k % 3)))
+    shutil.copytree(at, tmp_path / "moved", copy_function=shutil.copyfile)
+    for one in (at, tmp_path / "moved"):
+        assert main(["flash", str(one), "--dry-run"]) == 0, capsys.readouterr().err
+
+
+def test_make_keeps_of_what_it_builds_as_lnp_build_does_and_of_files_of_ones_own(folder, capsys):
+    need("make")
+    at = folder("touch ran; " + DONE)
+    kept, image = at / "build/gcc/lnp_net.sources", at / "build/gcc/lnp_net.elf"
+    of_build, built = sorted(kept.read_text().splitlines()), image.read_bytes()
+
+    def make(compiler):
+        command = ["make", "-s", "-B", "TOOLCHAIN=gcc", f"CC={compiler}"]
+        return subprocess.run(command, cwd=at, capture_output=True).returncode
+
+    assert make("false") == 2 and not image.exists(), "where the compiler fails no older image is left"
+    assert sorted(kept.read_text().splitlines()) == of_build
+    makefile = (at / "Makefile").read_text()
+    (at / "Makefile").write_text(makefile.replace("SOURCES = ", "SOURCES = mine.c "))
+    (at / "mine.c").write_text("")
+    assert make("true") == 0
+    image.write_bytes(built)
+    assert main(["flash", str(at), "--dry-run"]) == 0, capsys.readouterr().err
+    (at / "mine.c").write_text("// more\n")
+    assert main(["flash", str(at), "--dry-run"]) == 2
+    assert "mine.c is another" in told(capsys)
+
+
+@pytest.mark.parametrize("text", [None, b"", b"\xff", b"1 2\n", b"1 2 Makefile\n", b"4294967295 0 " + b"a" * 999])
+def test_an_image_that_does_not_say_of_what_it_was_built_is_not_flashed(folder, capsys, text):
+    at = folder("touch ran; " + DONE)
+    kept = at / "build/gcc/lnp_net.sources"
+    kept.unlink() if text is None else kept.write_bytes(text)
+    assert main(["flash", str(at), "--port", "/dev/null"]) == 2
+    assert told(capsys).endswith(f"  build it again: lnp build {at}\n") and not (at / "ran").exists()
 
 
 def test_an_image_that_is_cut_off_is_not_flashed(folder, capsys):
