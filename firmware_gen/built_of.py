@@ -49,7 +49,7 @@ def check(folder: Path, image: Path, hint: str) -> None:
         raise BoardError(f"{kept} does not say of which sources the image was built", hint)
     for was, name in found:
         if cksum(_read(folder / name, hint)) != was:
-            raise BoardError(f"{image} was built of other sources than {folder} holds: {name} is another", hint)
+            raise BoardError(f"{image} was built of other sources than {folder} holds: {name} differs", hint)
 
 
 def _read(path: Path, hint: str) -> bytes:

@@ -22,7 +22,7 @@ from tiny import tiny_model
 from lnp_edge import boards
 from lnp_edge.base import files
 from lnp_edge.cli import main
-from lnp_edge.firmware_gen import flash
+from lnp_edge.firmware_gen import built_of, flash
 from lnp_edge.firmware_gen.build import build
 from lnp_edge.firmware_gen.folder import Manifest
 from lnp_edge.firmware_gen.generate import generate, write
@@ -455,14 +455,26 @@ def test_make_keeps_of_what_it_builds_as_lnp_build_does_and_of_files_of_ones_own
     assert main(["flash", str(at), "--dry-run"]) == 0, capsys.readouterr().err
     (at / "mine.c").write_text("// more\n")
     assert main(["flash", str(at), "--dry-run"]) == 2
-    assert "mine.c is another" in told(capsys)
+    assert "mine.c differs" in told(capsys)
+
+
+def test_of_what_an_image_was_built_is_not_written_through_a_link(tmp_path):
+    (tmp_path / "a.c").touch()
+    (tmp_path / "mine").write_text("mine")
+    (tmp_path / "x.sources").symlink_to("mine")
+    built_of.write(tmp_path, tmp_path / "x.elf", ["a.c"])
+    assert (tmp_path / "mine").read_text() == "mine"
+    assert (tmp_path / "x.sources").read_text() == "4294967295 0 a.c\n"
 
 
 @pytest.mark.parametrize("text", [None, b"", b"\xff", b"1 2\n", b"1 2 Makefile\n", b"4294967295 0 " + b"a" * 999])
 def test_an_image_that_does_not_say_of_what_it_was_built_is_not_flashed(folder, capsys, text):
     at = folder("touch ran; " + DONE)
     kept = at / "build/gcc/lnp_net.sources"
-    kept.unlink() if text is None else kept.write_bytes(text)
+    if text is None:
+        kept.unlink()
+    else:
+        kept.write_bytes(text and kept.read_bytes() + text)
     assert main(["flash", str(at), "--port", "/dev/null"]) == 2
     assert told(capsys).endswith(f"  build it again: lnp build {at}\n") and not (at / "ran").exists()
 
