@@ -7,6 +7,7 @@ import zlib
 import numpy as np
 from numpy.typing import NDArray
 
+from lnp_edge.base.errors import LinkError
 from lnp_edge.runtime.device import Device
 from lnp_edge.runtime.reference import Reference
 from lnp_edge.runtime.verify import stimulus
@@ -23,6 +24,10 @@ INT32 = 2**31 - 1
 
 class Wrong(Exception):
     """What a case gave."""
+
+
+class Unsure(LinkError):
+    """What a case gave may come from the line."""
 
 
 def hold(condition: bool, what: str) -> None:

@@ -456,6 +456,7 @@ class Device:
         """
         before = self.traffic.damaged_there
         self._link.late.clear()
+        self._link.raw = set(data.split(b"\0"))
         self._link.write(data)
         told = self._greet()
         self._expect("run", told.run, self.run)
@@ -463,13 +464,9 @@ class Device:
         count, self.traffic.damaged_there = self.traffic.damaged_there - before, before
         return -1 if UNASKED in self._link.late else count
 
-    def answers(self) -> bool:
-        """Whether the device answers a greeting: then the line is not what is wrong."""
-        try:
-            self._greet()
-        except (LinkError, Lost):
-            return False
-        return True
+    def sound(self) -> bool:
+        """Whether the line is: then it is not what is wrong."""
+        return self._link.sound()
 
     def again(self, counts: NDArray[np.int16]) -> str:
         """Run steps by a request that is sent again, after other things and from another session: what is wrong."""
@@ -495,10 +492,12 @@ class Device:
     def delimited(self) -> bool:
         """Whether a frame of the device begins and ends with a zero."""
         self._link.write(self._link.request("hello").frame)
-        found = bytearray()
+        found, still = bytearray(), 0  # reads in a row that gave nothing
         for _ in range(300):
-            found += self.port.read(4096)
-            if found.strip(b"\0") and found.endswith(b"\0"):
+            more = self.port.read(4096)
+            still = 0 if more else still + 1
+            found += more
+            if found.strip(b"\0") and (found.endswith(b"\0") or still > 20):
                 break
         return found[:1] == b"\0" == found[-1:] and b"\0" not in found.strip(b"\0")
 

@@ -31,6 +31,7 @@ BAUD = 115_200  # of a port that has no rate
 QUIET = 5  # times that it is heard nothing at a rate that was agreed on, in a deadline, until it is given up
 ASKED = 3  # times that a device is greeted before it is called
 CALLS = 2  # that it may need: one is lost on a board that is busy with steps, or short of the frames of another model
+GREETINGS = 64  # that tell whether a line is sound: where none of the longest requests passes, half of these do not
 CHUNK = 4096  # bytes of a call that are written at once
 REASONS = {number: name for name, number in NAK.items()}
 
@@ -137,6 +138,7 @@ class Link:
         self.seq = 0
         self.traffic = Traffic()
         self.late: set[int] = set()  # numbers of the requests that replies came to later
+        self.raw: set[bytes] = set()  # what was sent between zeros and is no request: a line that echoes brings it back
         self.refused_at = 0, 0  # run and t of the last refusal
         self._buffer = bytearray()
         self._pace = self._fastest = 0.0  # s a byte that exchanges take, usually and at best; 0: not known
@@ -182,6 +184,18 @@ class Link:
                 self.port.baudrate = baud
         self.baud, self._pace, self._fastest = baud, 0.0, 0.0
         self._buffer.clear()
+
+    def sound(self) -> bool:
+        """Whether three of four greetings and their replies pass as they are: a busy computer may send some again."""
+        disturbed = 0
+        for _ in range(GREETINGS):
+            asked = self.request("hello")
+            try:
+                self.answer(asked)
+            except (LinkError, Lost):
+                return False
+            disturbed += asked.tries > 1 or self._others + self._bad + self._refused_there > 0
+        return disturbed <= GREETINGS // 4
 
     def request(self, name: str, payload: bytes = b"", rest: int = 0) -> Asked:
         """A new request. It is not sent yet."""
@@ -282,6 +296,9 @@ class Link:
             if found:
                 self._buffer = bytearray(tail)
                 if not head:
+                    continue
+                if bytes(head) in self.raw:
+                    self._echoes += 1
                     continue
                 try:
                     frame = protocol.decode(bytes(head))

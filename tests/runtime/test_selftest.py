@@ -1,5 +1,6 @@
 """The self-test passes on sound firmware, and each of its checks fails on firmware that is wrong in what it checks."""
 
+import random
 from contextlib import closing
 from dataclasses import replace
 
@@ -8,6 +9,7 @@ from conftest import need, need_for
 from tiny import ALL, tiny_model
 
 from lnp_edge import boards
+from lnp_edge.base.errors import LinkError
 from lnp_edge.commands._mutation import Socket
 from lnp_edge.firmware_gen import link
 from lnp_edge.firmware_gen.build import build
@@ -39,22 +41,22 @@ KINDS = ALL | {
 }
 
 
-def image(path, model, change):
+def image(path, model, *change):
+    """change : a file, what stands there and what is put there instead; none: sound firmware"""
     need("cc")
     write(generate(model, boards.get("host")), path)
-    file, old, new = change
-    source = (path / file).read_text()
-    assert source.count(old) == 1
-    (path / file).write_text(source.replace(old, new))
+    if change:
+        file, old, new = change
+        source = (path / file).read_text()
+        assert source.count(old) == 1
+        (path / file).write_text(source.replace(old, new))
     return build(path).image
 
 
 @pytest.mark.parametrize("kind", [*ALL, "decided", "stream", "wide"])
 def test_sound_firmware_passes_every_check(tmp_path, kind):
-    need("cc")
     model = KINDS[kind]()
-    write(generate(model, boards.get("host")), tmp_path)
-    with closing(Socket(build(tmp_path).image)) as port:
+    with closing(Socket(image(tmp_path, model))) as port:
         found = selftest.run(model, Device(port, model), seed=1)
     assert [c.name for c in found.checks] == list(selftest.CHECKS)
     assert [(c.wrong, c.left_out) for c in found.checks] == [("", "")] * len(found.checks)
@@ -73,13 +75,98 @@ def test_it_runs_on_emulated_boards(firmware, board):
 
 @pytest.mark.parametrize("seed", [1, 2])
 def test_a_line_that_damages_changes_nothing(tmp_path, seed):
-    need("cc")
     model = tiny_model()
-    write(generate(model, boards.get("host")), tmp_path)
-    with closing(Socket(build(tmp_path).image)) as port:
+    with closing(Socket(image(tmp_path, model))) as port:
         device = Device(FaultyPort(port, 1e-3, seed), model)
         found = selftest.run(model, device, seed=1)
     assert found.ok and device.traffic.sent_again > 10
+
+
+class Line:
+    """Carries chunks as `there` and `here` change them."""
+
+    def __init__(self, port, there=lambda data: data, here=lambda data: data):
+        self.port, self.there, self.here, self.out = port, there, here, bytearray()
+
+    def __getattr__(self, name):
+        return getattr(self.port, name)
+
+    @property
+    def timeout(self):
+        return self.port.timeout
+
+    @timeout.setter
+    def timeout(self, seconds):
+        self.port.timeout = seconds
+
+    @property
+    def in_waiting(self):
+        return len(self.out) + self.port.in_waiting
+
+    def write(self, data):
+        self.port.write(self.there(data))
+
+    def read(self, size=1):
+        if not self.out:
+            self.out += self.here(self.port.read(size))
+        found = bytes(self.out[:size])
+        del self.out[:size]
+        return found
+
+
+def repeating(port, rng):
+    def twice(data):
+        return data * (1 + (rng.random() < 0.3))
+
+    return Line(port, twice, twice)
+
+
+def echoing(port, _):
+    line = Line(port)
+
+    def there(data):
+        line.out += data
+        return data
+
+    line.there = there
+    return line
+
+
+def dropping(port, rng):
+    return Line(port, lambda data: bytes(b for b in data if rng.random() > 0.02))
+
+
+def noisy(port, _):
+    return Line(port, here=lambda data: data and b"~" + data + b"~")
+
+
+def damaging(port, _):
+    return FaultyPort(port, 1e-3, 1)
+
+
+def over_a_line(path, line, *change):
+    """The self-test of a program over a line. change : see image()"""
+    model = tiny_model()
+    with closing(Socket(image(path, model, *change))) as port:
+        return selftest.run(model, Device(line(port, random.Random(1)), model, "PORT", deadline=2.0), seed=1)
+
+
+@pytest.mark.parametrize("line", [repeating, echoing])
+def test_a_line_that_repeats_or_echoes_changes_nothing(tmp_path, line):
+    assert over_a_line(tmp_path, line).ok
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("line", "said"), [(dropping, "requests arrived damaged"), (noisy, "repeats or adds bytes")])
+def test_a_line_too_bad_for_the_self_test_is_no_fault_of_the_device(tmp_path, line, said):
+    with pytest.raises(LinkError, match=said):
+        over_a_line(tmp_path, line)
+
+
+@pytest.mark.parametrize("line", [echoing, damaging])
+def test_a_fault_of_the_device_is_found_over_a_line_that_has_its_own(tmp_path, line):
+    found = over_a_line(tmp_path, line, *WRONG["a damaged request is taken"][:3])
+    assert [c.name for c in found.checks if c.wrong] == ["link"]
 
 
 @pytest.mark.parametrize(("more", "left_out"), [
@@ -186,7 +273,7 @@ WRONG = {
 def test_firmware_that_is_wrong_fails_the_check_of_what_is_wrong(tmp_path, name):
     file, old, new, check = WRONG[name]
     model = decided()
-    with closing(Socket(image(tmp_path, model, (file, old, new)))) as port:
+    with closing(Socket(image(tmp_path, model, file, old, new))) as port:
         found = selftest.run(model, Device(port, model, deadline=2.0), seed=1)
     wrong = [c.name for c in found.checks if c.wrong]
     assert check in wrong, [(c.name, c.wrong) for c in found.checks if c.wrong]
