@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import queue
 import secrets
 import time
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Protocol
+
+import serial
 
 from lnp_edge.base import system
 from lnp_edge.base.errors import LinkError
@@ -279,6 +282,11 @@ class Link:
         """Send bytes as they are."""
         try:
             self.port.write(data)
+        except (serial.SerialTimeoutException, queue.Full):  # the second: of pyserial's loop://
+            raise LinkError(
+                f"{self.name} takes no bytes for {getattr(self.port, 'write_timeout', self.deadline):g} s",
+                "reset or power the board, and check that no other program and no flow control holds the line",
+            ) from None
         except OSError as e:  # pyserial's SerialException is one
             raise Lost("port", self.gone("cannot write to", e)) from None
 

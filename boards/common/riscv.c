@@ -65,10 +65,17 @@ __attribute__((used)) static void start(void)
     stop();
 }
 
-// The core begins at the first address of flash, without a stack.
+// The core begins at the first address of flash, without a stack. Of several the one with number 0 runs the
+// program, which every chip has (volume II, 3.1.5); the others rest, for there is one stack.
 __attribute__((naked, used, section(".vectors"))) void Reset_Handler(void)
 {
     __asm__(
+        "csrr a0, mhartid\n\t"
+        "beqz a0, 2f\n"
+        "1:\n\t"
+        "wfi\n\t"
+        "j 1b\n"
+        "2:\n\t"
         ".option push\n\t"
         ".option norelax\n\t"
         "la gp, __global_pointer$\n\t"

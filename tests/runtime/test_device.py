@@ -3,6 +3,7 @@
 import io
 import itertools
 import os
+import queue
 import random
 import secrets
 import struct
@@ -320,6 +321,21 @@ def test_silence_is_said():
     e = refusal(Babbler(lambda size: b""), SHORT)
     assert e.what == f"no bytes from PORT in {SHORT} s"
     assert "power, cable" in e.try_next
+
+
+@pytest.mark.parametrize("error", [serial.SerialTimeoutException("Write timeout"), queue.Full()])  # the second: loop://
+def test_a_port_that_takes_no_bytes_is_said_at_once(error):
+    """A pty that nobody reads, or flow control: it is not opened again, as one that went away is."""
+    port = FakePort(MODEL)
+    port.write_timeout = 5
+
+    def write(data):
+        raise error
+
+    port.write = write
+    with pytest.raises(LinkError) as e:
+        Device(port, MODEL, "PORT", reopen=lambda: pytest.fail("opened again"))
+    assert e.value.what == "PORT takes no bytes for 5 s"
 
 
 def test_an_echo_is_no_device():

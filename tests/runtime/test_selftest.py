@@ -14,7 +14,7 @@ from lnp_edge.commands._mutation import Socket
 from lnp_edge.firmware_gen import link
 from lnp_edge.firmware_gen.build import build
 from lnp_edge.firmware_gen.generate import generate, stack_bytes, write
-from lnp_edge.runtime import selftest
+from lnp_edge.runtime import ports, selftest
 from lnp_edge.runtime.device import Device
 from lnp_edge.runtime.faults import FaultyPort
 from lnp_edge.runtime.ports import open_board
@@ -71,6 +71,16 @@ def test_it_runs_on_emulated_boards(firmware, board):
         found = selftest.run(model, Device(port, model), seed=1)
     assert found.ok and not any(c.left_out for c in found.checks)
     assert found.lines()[-1].startswith(f"self-test: {sum(c.cases for c in found.checks)} cases, 0 differences")
+
+
+@pytest.mark.slow
+def test_one_core_of_several_runs_the_program(firmware, monkeypatch):
+    need_for("riscv-virt")
+    one = ports.qemu_command
+    monkeypatch.setattr(ports, "qemu_command", lambda *board: [*one(*board), "-smp", "4"])
+    model = ALL["layer"]()
+    with closing(open_board(boards.get("riscv-virt"), firmware("riscv-virt"))) as port:
+        assert selftest.run(model, Device(port, model), seed=1).ok
 
 
 @pytest.mark.parametrize("seed", [1, 2])
