@@ -8,19 +8,23 @@ import os
 import re
 import shutil
 import subprocess
+from contextlib import suppress
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 from lnp_edge import boards
 from lnp_edge.base.errors import BoardError, DoesNotFit
-from lnp_edge.base.install import INSTALL
+from lnp_edge.base.install import INSTALL, upgrade, wanted
 from lnp_edge.firmware_gen import built_of, commands, elf
 from lnp_edge.firmware_gen.folder import BUILD, Manifest, read_manifest, tool_failed
 from lnp_edge.spec.board import ARM, Board
 
 TIMEOUT = 300  # s
 KEPT = ("PATH", "HOME", "TMPDIR", "SYSTEMROOT", "TEMP", "LOCALAPPDATA")  # the last three: Windows
-COMPILE = "mend that line if it is yours, else report this with the model and the board"
+COMPILE = (
+    "mend that line if it is yours; docs/boards.md has the compilers that were tried; else report this with the model "
+    "and the board"
+)
 OF_BOARD = "change that in the board's board.toml, then run lnp generate again"
 ASSERTED = re.compile(r"assertion failed[^\n]*board\.toml: ")  # what drivers check of a board's numbers
 OVERFLOW = re.compile(r"region [`'](FLASH|RAM)'[^\n]*overflowed by (\d+) bytes")
@@ -111,12 +115,28 @@ def compiler(toolchain: str, family: str = ARM) -> tuple[str, ...]:
 
 def version(toolchain: str, family: str = ARM) -> str:
     """The name and version of a toolchain's compiler on this machine, as it says itself."""
-    command = compiler(toolchain, family)
+    return _first_line([*compiler(toolchain, family), "--version"]) or "unknown"
+
+
+def _first_line(command: list[str]) -> str:
+    """Of what a compiler prints."""
     done = subprocess.run(
-        [*command, "--version"], env=_environment(Path()), capture_output=True, text=True, errors="replace",
+        command, env=_environment(Path()), capture_output=True, text=True, errors="replace",
         timeout=TIMEOUT, stdin=subprocess.DEVNULL, check=False,
     )  # fmt: skip
-    return (done.stdout.splitlines() or ["unknown"])[0].strip()
+    return (done.stdout.splitlines() or [""])[0].strip()
+
+
+def _release(tool: str) -> str:
+    """The number of a compiler's release, "" if it tells none: of "cc (Debian 12.2.0-14) 12.2.0" the last."""
+    with suppress(OSError, subprocess.TimeoutExpired):
+        line = _first_line([tool, "version" if _is_zig(tool) else "--version"])
+        return next(iter(re.findall(r"\d+\.[\d.]*\d", re.sub(r"\(.*?\)", "", line))), "")
+    return ""
+
+
+def _is_zig(tool: str) -> bool:
+    return Path(tool).stem == "zig"
 
 
 def _on_path(names: tuple[str, ...]) -> tuple[str, ...]:
@@ -159,8 +179,11 @@ def _run(command: list[str], folder: Path, output: str, board: Board) -> None:
     _refuse_overflow(done.stderr, board)
     if os.strerror(errno.ENOSPC) in done.stderr:
         raise BoardError(f"no space left on the disk of {folder} or of the compiler's files", "make room")
+    release = _release(command[0])
     try_next = OF_BOARD if ASSERTED.search(done.stderr) else COMPILE
-    raise tool_failed(folder, command[0], done.returncode, done.stderr, try_next)
+    if _is_zig(command[0]) and (needs := wanted("ziglang", release)):
+        try_next = f"lnp needs ziglang {needs}: {upgrade('ziglang')}"
+    raise tool_failed(folder, command[0], done.returncode, done.stderr, try_next, release=release)
 
 
 def _refuse_overflow(text: str, board: Board) -> None:

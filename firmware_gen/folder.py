@@ -295,7 +295,9 @@ def _hash(data: bytes) -> str:
     return hashlib.sha256(data).hexdigest()
 
 
-def tool_failed(folder: Path, tool: str, code: int, text: str, try_next: str, why: str = "") -> BoardError:
+def tool_failed(
+    folder: Path, tool: str, code: int, text: str, try_next: str, why: str = "", release: str = ""
+) -> BoardError:
     """The error for a failed compiler or flash tool: why, or its first message, and where its log is."""
     name = Path(tool).name
     log = folder / BUILD / f"{name}.log"
@@ -308,4 +310,4 @@ def tool_failed(folder: Path, tool: str, code: int, text: str, try_next: str, wh
     lines = [line.strip() for line in text.splitlines() if line.strip()] or ["no output"]
     first = why or next((line for line in lines if WRONG.search(line)), lines[-1])
     how = f"failed with code {code}" if code >= 0 else f"was ended by signal {-code}"
-    return BoardError(f"{name} {how}: {first[:200]}", f"{try_next}; {where}")
+    return BoardError(f"{f'{name} {release}'.strip()} {how}: {first[:200]}", f"{try_next}; {where}")

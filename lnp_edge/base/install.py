@@ -1,7 +1,9 @@
 """The command that installs each tool, for error messages and lnp doctor."""
 
+import re
 import shutil
 import sys
+from importlib.metadata import PackageNotFoundError, requires
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -52,6 +54,29 @@ INSTALL = {
     "jinja2": "pip install jinja2",
     "bakenn": _read("bakenn"),
 }
+
+
+def wanted(package: str, found: str) -> str:
+    """The release of a package that lnp's own metadata ask for, as ">= 0.14", if the one that was found is another;
+    else ""."""
+    try:
+        asked = requires("lnp-edge") or []
+    except PackageNotFoundError:  # run from its sources
+        return ""
+    for name, relation, least in re.findall(r"^([\w.-]+)([>=]=)([\d.]+)", "\n".join(asked), re.M):
+        if name == package and (_numbers(found) < _numbers(least) or (relation == "==" and found != least)):
+            return f"{relation} {least}"
+    return ""
+
+
+def _numbers(release: str) -> list[int]:
+    """Those of a release, without what follows them, as in 2.3.0+cpu."""
+    return [int(number) for number in re.split(r"[^\d.]", release)[0].split(".") if number]
+
+
+def upgrade(package: str) -> str:
+    """The command that replaces a package of another release: without the option pip leaves it."""
+    return INSTALL[package].replace("pip install", "pip install --upgrade", 1)
 
 
 def command() -> str:

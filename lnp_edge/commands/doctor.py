@@ -1,5 +1,5 @@
-"""List the compilers, emulators, packages and serial ports of this computer,
-and the commands that install the missing ones. With --get, run such a command."""
+"""List the compilers, emulators, packages and serial ports of this computer, and
+the commands that install what is missing or too old. With --get, run one."""
 
 import argparse
 import json
@@ -16,7 +16,7 @@ from rich.text import Text
 from lnp_edge import boards
 from lnp_edge.base.console import described, mark, note, out, print_trimmed
 from lnp_edge.base.errors import ConfigError, LnpError
-from lnp_edge.base.install import INSTALL
+from lnp_edge.base.install import INSTALL, upgrade, wanted
 from lnp_edge.commands import _given, _own_boards
 from lnp_edge.firmware_gen.commands import COMPILERS, LLVM
 from lnp_edge.spec.board import ARM, AVR, RISCV, Board
@@ -28,6 +28,7 @@ EXAMPLE = """  lnp doctor
 
 TITLES = {ARM: "Arm", RISCV: "RISC-V", AVR: "AVR"}
 OTHERS = {LLVM[0]: "another compiler for Arm and RISC-V: LLVM's own", LLVM[1]: "the linker of clang"}
+MISSING = "missing"
 MOST_FOUND = 28  # characters of a path; a longer one is in --json
 INSTALLS = "install"  # the second or third word of a command, and of no sentence that says where to get something
 PACKAGES = {
@@ -45,7 +46,7 @@ PACKAGES = {
 def arguments(parser: argparse.ArgumentParser) -> None:
     _own_boards.argument(parser)
     either = parser.add_mutually_exclusive_group()
-    either.add_argument("--get", type=_given.text, metavar="NAME", help="install what is missing, as the list says how")
+    either.add_argument("--get", type=_given.text, metavar="NAME", help="install what the list says how")
     either.add_argument("--json", action="store_true", help="print the list as JSON")
 
 
@@ -67,13 +68,13 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _tools() -> list[list[str]]:
-    """What, where it is found, what it is for, and how to install it if it is not."""
+    """What, where it is found, what it is for, and how to install it if it is not, or is too old."""
     known, _ = boards.readable()
     rows = [_row(name, shutil.which(name), use) for name, use in (programs(known) | OTHERS).items()]
     emulated = ", ".join(b.name for b in known if b.start == "unicorn")
     picos = ", ".join(b.name for b in known if b.start == "rp2040py")
     packages = PACKAGES | {"unicorn": f"emulator of {emulated}, no root", "rp2040py": f"emulator of {picos}, no root"}
-    rows += [_row(name, _version(name), use) for name, use in packages.items()]
+    rows += [_package(name, _version(name), use) for name, use in packages.items()]
     return rows + _flashers()
 
 
@@ -98,9 +99,12 @@ def _get(name: str) -> int:
     if code != 0:
         how = f"failed with code {code}" if code > 0 else f"was ended by signal {-code}"
         raise LnpError(f"{told} {how}", "mend what it says above, then run this again")
-    if any(get for what, *_, get in _tools() if what == name):
-        hint = "add the folder that it was installed into to the variable PATH; lnp doctor lists what is found"
-        raise LnpError(f"{told} ended without an error, but {name} is not found", hint)
+    found, get = {what: (found, get) for what, found, _, get in _tools()}[name]
+    if get:
+        hint = "what it says above may name the reason"
+        if found == MISSING:
+            hint = "add the folder that it was installed into to the variable PATH; lnp doctor lists what is found"
+        raise LnpError(f"{told} ended without an error, but {name} is {found}", hint)
     out.print(f"installed: {name}", soft_wrap=True, markup=False)
     return 0
 
@@ -130,7 +134,7 @@ def _flashers() -> list[list[str]]:
         found = find_program(tool.write[0][0])
         if found or tool.name in named:
             use, get = f"flash tool: {tool.description}", "" if found else tool.install
-            rows.append([tool.name, found or "missing", use, get])
+            rows.append([tool.name, found or MISSING, use, get])
     return rows
 
 
@@ -156,7 +160,13 @@ def debian() -> dict[str, str]:
 
 
 def _row(name: str, found: str | None, use: str) -> list[str]:
-    return [name, found or "missing", use, "" if found else INSTALL[name]]
+    return [name, found or MISSING, use, "" if found else INSTALL[name]]
+
+
+def _package(name: str, found: str | None, use: str) -> list[str]:
+    """As _row; a package of another release than lnp's own metadata ask for is no better than none."""
+    needs = wanted(name, found) if found else ""
+    return [name, f"{found}, needs {needs}", use, upgrade(name)] if needs else _row(name, found, use)
 
 
 def _version(package: str) -> str | None:

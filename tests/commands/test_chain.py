@@ -16,7 +16,7 @@ from serial.tools import list_ports
 from tiny import with_entry
 
 from lnp_edge import boards
-from lnp_edge.base import console
+from lnp_edge.base import console, install
 from lnp_edge.cli import main, parser
 from lnp_edge.commands import doctor, quantize
 from lnp_edge.firmware_gen import flash
@@ -126,7 +126,7 @@ def got(tmp_path, monkeypatch):
     (tmp_path / "bin/odd").chmod(0o755)
     monkeypatch.setenv("PATH", str(tmp_path / "bin"))
     monkeypatch.setattr(sys, "executable", str(tmp_path / "bin/python"))
-    monkeypatch.setattr(doctor, "_version", lambda package: "" if package == "unicorn" and not got() else "1.0")
+    monkeypatch.setattr(doctor, "_version", lambda package: "" if package == "unicorn" and not got() else "99.0")
     monkeypatch.setattr(flash, "find_program", lambda name: "")
     return got
 
@@ -136,7 +136,7 @@ def got(tmp_path, monkeypatch):
     [
         ("qemu-system-arm", 0, "installed: qemu-system-arm", "sudo apt-get install qemu-system-arm"),
         ("unicorn", 0, "installed: unicorn", "python -m pip install ziglang unicorn pyelftools"),
-        ("torch", 0, "torch is there: 1.0", ""),
+        ("torch", 0, "torch is there: 99.0", ""),
         ("probe-rs", 2, "cargo install probe-rs-tools --locked failed with code 3", "cargo install probe-rs-tools"),
         ("bossac", 2, "lnp cannot install bossac here", ""),
         ("pyocd-", 2, "did you mean 'pyocd'?", ""),
@@ -148,6 +148,25 @@ def test_doctor_gets_what_is_missing(capsys, got, name, code, said, ran):
     seen = capsys.readouterr()
     assert said in seen.out + seen.err and len(seen.err.splitlines()) == code + bool(ran)
     assert got().startswith(ran) and bool(got()) == bool(ran)
+
+
+def test_doctor_takes_no_package_that_is_too_old(capsys, got, monkeypatch):
+    """pip leaves it, unless it is told to upgrade."""
+    monkeypatch.setattr(doctor, "_version", lambda package: "99.0" if package == "pandas" or got() else "0.0.1+cpu")
+    monkeypatch.setattr(
+        install, "requires", lambda name: ["torch>=2.3; extra == 'train'", "ziglang>=0.14", "pandas>=2"]
+    )
+    assert main(["doctor", "--json"]) == 0
+    rows = {row["what"]: (row["found"], row["get"]) for row in json.loads(capsys.readouterr().out)}
+    assert rows["ziglang"] == ("0.0.1+cpu, needs >= 0.14", "pip install --upgrade ziglang unicorn pyelftools")
+    assert rows["torch"][1].startswith("pip install --upgrade torch --index-url")
+    assert rows["pandas"] == ("99.0", "") and rows["onnxruntime"] == ("0.0.1+cpu", "")
+    assert main(["doctor", "--get", "ziglang"]) == 0
+    assert got() == "python -m pip install --upgrade ziglang unicorn pyelftools\n"
+    monkeypatch.setattr(doctor, "_version", lambda package: "0.0.1")
+    capsys.readouterr()
+    assert main(["doctor", "--get", "ziglang"]) == 2
+    assert capsys.readouterr().err.splitlines()[-2].endswith("without an error, but ziglang is 0.0.1, needs >= 0.14")
 
 
 def test_where_one_is_root_and_there_is_no_sudo_doctor_does_without(capsys, got, tmp_path):
@@ -162,8 +181,8 @@ def test_where_one_is_root_and_there_is_no_sudo_doctor_does_without(capsys, got,
     ("python of another release", "lnp cannot install make here"),
     ("nowhere install make", "lnp cannot install make here"),
     ("odd install make", "cannot run odd install make: Exec format error"),
-    ("sudo apt-get install make", "sudo apt-get install make ended without an error, but make is not found"),
-    ("sudo apt-get install 'my make'", "sudo apt-get install 'my make' ended without an error, but make is not found"),
+    ("sudo apt-get install make", "sudo apt-get install make ended without an error, but make is missing"),
+    ("sudo apt-get install 'my make'", "sudo apt-get install 'my make' ended without an error, but make is missing"),
 ])  # fmt: skip
 def test_doctor_runs_what_installs_alone_and_believes_it_when_it_sees_it(capsys, got, monkeypatch, text, said):
     monkeypatch.setitem(doctor.INSTALL, "make", text)
@@ -182,7 +201,7 @@ def test_doctor_pads_no_line_and_says_what_a_tool_is_for_in_few(capsys, monkeypa
     (make,) = (line.index(said) for line in lines if (said := "builds a generated folder without Python") in line)
     (gdb,) = (line.index(said) for line in lines if (said := "flash tool: GDB, with the server of any probe") in line)
     assert all(
-        (line[0] == "✗") == bool(re.match(r". +\S+ +(missing|no permission)", line))
+        (line[0] == "✗") == bool(re.match(r". +\S+ +(missing|no permission|\S+, needs)", line))
         for line in lines
         if line[0] in "✓✗"
     )

@@ -366,6 +366,23 @@ def test_a_failing_compiler_shows_its_last_lines_and_leaves_no_image(firmware, t
     assert not list((path / "build").rglob("*.elf"))
 
 
+@pytest.mark.parametrize(("tool", "line", "release", "hint"), [
+    ("cc", "Debian clang version 13.0.1-6~deb11u1", "cc 13.0.1", "docs/boards.md has the compilers"),
+    ("cc", "cc (Debian 12.2.0-14+deb12u1) 12.4.0", "cc 12.4.0", "docs/boards.md has the compilers"),
+    ("cc", "no number", "cc", "docs/boards.md has the compilers"),
+    ("zig", "0.1.0", "zig 0.1.0", "lnp needs ziglang >= "),
+    ("zig", "99.0.0-dev.12+a1b2", "zig 99.0.0", "docs/boards.md has the compilers"),
+])  # fmt: skip
+def test_a_compiler_that_fails_is_named_with_its_release(tmp_path, monkeypatch, tool, line, release, hint):
+    asks = "version" if tool == "zig" else "--version"
+    (tmp_path / tool).write_text(f"#!/bin/sh\n[ $1 = {asks} ] && echo '{line}' && exit\necho error: no >&2\nexit 1\n")
+    (tmp_path / tool).chmod(0o755)
+    monkeypatch.setattr(build_module, "compiler", lambda *_: (str(tmp_path / tool), "cc"))
+    with pytest.raises(BoardError) as e:
+        build(folder_for(tiny_model(), boards.get("host"), tmp_path / "fw"))
+    assert e.value.what == f"{release} failed with code 1: error: no" and hint in e.value.try_next
+
+
 @pytest.mark.parametrize("toolchain", ["gcc", "zig"])
 def test_an_image_that_outgrows_the_board_says_what_it_needs(tmp_path, monkeypatch, toolchain):
     need_for("cortex-m4", toolchain)
