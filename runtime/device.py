@@ -491,12 +491,13 @@ class Device:
 
     def delimited(self) -> bool:
         """Whether a frame of the device begins and ends with a zero."""
-        self._link.write(self._link.request("hello").frame)
-        found, still = bytearray(), 0  # reads in a row that gave nothing
+        own = self._link.request("hello").frame
+        self._link.write(own)
+        found, still = b"", 0  # still: reads in a row that gave nothing
         for _ in range(300):
             more = self.port.read(4096)
             still = 0 if more else still + 1
-            found += more
+            found = (found + more).removeprefix(own)  # of a line that echoes
             if found.strip(b"\0") and (found.endswith(b"\0") or still > 20):
                 break
         return found[:1] == b"\0" == found[-1:] and b"\0" not in found.strip(b"\0")

@@ -117,7 +117,7 @@ class Line:
         self.port.write(self.there(data))
 
     def read(self, size=1):
-        if not self.out:
+        if not self.out or self.port.in_waiting:
             self.out += self.here(self.port.read(size))
         found = bytes(self.out[:size])
         del self.out[:size]
