@@ -77,7 +77,7 @@ class Bench:
         asked = whole if size is None else size
         self._filled = None
         while True:
-            count = min(most, whole - len(found)) if asked == whole else 0
+            count = min(device.pieces(most), whole - len(found)) if asked == whole else 0
             request = REQUESTS["save"].struct.pack(device.run, device.t, asked, len(found), count)
             raw = device.ask("save", request, count)
             run, t, label, took = head.unpack_from(raw)
@@ -114,8 +114,9 @@ class Bench:
         at = 0
         while len(left := np.flatnonzero(differs[at:])):
             at += int(left[0])
+            room = device.pieces(most)
             # One request for what lies together, or nearly.
-            some = np.flatnonzero(differs[at : at + min(most, 32 if len(left) < 64 else most)])
+            some = np.flatnonzero(differs[at : at + min(room, 32 if len(left) < 64 else room)])
             end = at + int(some[-1]) + 1
             raw = device.ask("fill", head.pack(device.run, at) + data[at:end])
             run, offset = REPLIES["fill"].struct.unpack(raw)

@@ -418,7 +418,7 @@ class Device:
         found, reply = b"", REPLIES["read"].struct
         most = self.greeting.max_payload - reply.size
         while len(found) < size:
-            count = min(self._size.items(most, 1), size - len(found))
+            count = min(self.pieces(most), size - len(found))
             request = REQUESTS["read"].struct.pack(table, len(found), count)
             raw = self._sure(lambda: self._link.ask("read", request, count))  # noqa: B023
             number, offset = reply.unpack_from(raw)
@@ -426,6 +426,10 @@ class Device:
             self._expect("offset", offset, len(found))
             found += raw[reply.size :]
         return found
+
+    def pieces(self, most: int) -> int:
+        """The bytes of a longer message that pass best in one frame on this line."""
+        return self._size.items(most, 1)
 
     def ask(self, name: str, payload: bytes, rest: int = 0) -> bytes:
         """The payload of the reply to a request of the self-test. Raises Lost, and brings nothing back."""

@@ -19,6 +19,7 @@ from lnp_edge.spec.protocol import NAK, REPLIES, REPLY, REQUESTS, Frame, FrameEr
 
 DEADLINE = 5.0  # s without a sign of life, plus ten times the time of both frames, until a request fails
 PATIENCE = 4  # deadlines until a request fails whatever signs of life there are
+MOST_DAMAGED = 5000  # damaged frames until a request fails, however long the deadline of an emulator is
 FIRST_TRY = 0.3  # s, plus twice the time of both frames, until the first request is sent again
 SLACK = 0.03  # s more than a reply usually takes, until a later request is sent again: a busy machine is slow
 USUAL = 4  # times a reply may take as long as four of five replies took
@@ -68,6 +69,11 @@ class Traffic:
     replayed: int = 0  # steps for that
     resumed: int = 0  # times that a host which was killed has gone on
     restarted: Counter[str] = field(default_factory=Counter)  # by what caused it, as far as the device knows
+
+    @property
+    def disturbed(self) -> bool:
+        """Whether the line has damaged, delayed or doubled anything."""
+        return self.damaged_here + self.damaged_there + self.late > 0
 
     def as_dict(self) -> dict[str, int]:
         """By name, in words: "sent again"."""
@@ -254,7 +260,8 @@ class Link:
             if self.agreed and now - self._alive >= self.deadline / QUIET + asked.on_wire:
                 raise Lost("rate", self._silence())
             allowed = self.deadline + 10 * asked.on_wire
-            if now - self._alive >= allowed or now - begin >= PATIENCE * allowed:
+            long = now - begin >= PATIENCE * allowed or self._bad + self._refused_there >= MOST_DAMAGED
+            if long or now - self._alive >= allowed:
                 raise self._silence()
         return None
 

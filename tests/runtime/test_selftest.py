@@ -176,7 +176,7 @@ def test_a_line_too_bad_for_the_self_test_is_no_fault_of_the_device(tmp_path, li
 @pytest.mark.parametrize("line", [echoing, damaging])
 def test_a_fault_of_the_device_is_found_over_a_line_that_has_its_own(tmp_path, line):
     found = over_a_line(tmp_path, line, *WRONG["a damaged request is taken"][:3])
-    assert [c.name for c in found.checks if c.wrong] == ["link"]
+    assert "link" in [c.name for c in found.checks if c.wrong]
 
 
 @pytest.mark.parametrize(("more", "left_out"), [
