@@ -35,7 +35,7 @@ BAUD = 115_200  # of a port that has no rate
 QUIET = 5  # times that it is heard nothing at a rate that was agreed on, in a deadline, until it is given up
 ASKED = 3  # times that a device is greeted before it is called
 CALLS = 2  # that it may need: one is lost on a board that is busy with steps, or short of the frames of another model
-GREETINGS = 64  # that tell whether a line is sound: where none of the longest requests passes, half of these do not
+GREETINGS = 64  # that tell whether a line is sound: where the longest requests never pass, a quarter of these does not
 CHUNK = 4096  # bytes of a call that are written at once
 REASONS = {number: name for name, number in NAK.items()}
 
@@ -195,7 +195,7 @@ class Link:
         self._buffer.clear()
 
     def sound(self) -> bool:
-        """Whether three of four greetings and their replies pass as they are: a busy computer may send some again."""
+        """Whether seven of eight greetings and their replies pass as they are: a busy computer may send some again."""
         disturbed = 0
         for _ in range(GREETINGS):
             asked = self.request("hello")
@@ -204,7 +204,7 @@ class Link:
             except (LinkError, Lost):
                 return False
             disturbed += asked.tries > 1 or self._others + self._bad + self._refused_there > 0
-        return disturbed <= GREETINGS // 4
+        return disturbed <= GREETINGS // 8
 
     def request(self, name: str, payload: bytes = b"", rest: int = 0) -> Asked:
         """A new request. It is not sent yet."""

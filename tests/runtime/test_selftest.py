@@ -151,7 +151,7 @@ def noisy(port, _):
 
 
 def damaging(port, _):
-    return FaultyPort(port, 1e-3, 1)
+    return FaultyPort(port, 3e-4, 1)
 
 
 def over_a_line(path, line, *change):
