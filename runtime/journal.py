@@ -22,6 +22,7 @@ WORK = 20.0
 MOST = 2**53  # of a count: steps of any run stay below
 ELSEWHERE = "choose another --resume"
 HINT = f"{ELSEWHERE}, or delete it to begin anew"
+FULL = f"make room, or {ELSEWHERE}"
 
 
 @dataclass
@@ -117,7 +118,8 @@ class Journal:
             return
         begin = self._clock()
         parts = {name: part.as_dict() for name, part in self.parts.items()}
-        write_result(self.path, {"verification": self.key, "parts": parts, "link": self._traffic.as_dict()})
+        found = {"verification": self.key, "parts": parts, "link": self._traffic.as_dict()}
+        write_result(self.path, found, FULL)
         end = self._clock()
         self._next = end + max(EVERY, WORK * (end - begin))
 

@@ -232,10 +232,10 @@ def sync(folder: Path) -> None:
             os.close(handle)
 
 
-def write_result(path: Path, table: dict) -> None:
-    """Store a JSON table, with its CRC-32 as the last entry."""
+def write_result(path: Path, table: dict, hint: str = ELSEWHERE) -> None:
+    """Store a JSON table, with its CRC-32 as the last entry. Raises ConfigError with the hint, see write_whole."""
     plain = json.loads(json.dumps(table))  # as it will be read: keys are texts
-    write_whole(path, json.dumps(plain | {CRC: _crc(plain)}, indent=1).encode())
+    write_whole(path, json.dumps(plain | {CRC: _crc(plain)}, indent=1).encode(), hint)
 
 
 @contextmanager

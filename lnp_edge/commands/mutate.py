@@ -44,7 +44,7 @@ def run(args: argparse.Namespace) -> int:
     system.need_unix("lnp mutate")
     from lnp_edge.commands import _mutation
     from lnp_edge.commands._mutation import CAUGHT, EQUIVALENT, INVALID, SURVIVED
-    from lnp_edge.runtime.journal import ELSEWHERE
+    from lnp_edge.runtime.journal import ELSEWHERE, FULL
 
     if not 1 <= args.n <= MOST:
         raise ConfigError(f"-n is {args.n}", f"choose a number from 1 to {MOST}")
@@ -67,7 +67,7 @@ def run(args: argparse.Namespace) -> int:
             found.append(result)
             if args.resume and len(found) > len(known):
                 pairs = [[one.fate, one.how] for one in found]
-                write_result(args.resume, {"mutation": key, "most": most, "fates": pairs})
+                write_result(args.resume, {"mutation": key, "most": most, "fates": pairs}, FULL)
             alive = sum(one.fate == SURVIVED for one in found)
             progress.update(task, advance=1, info=f"{alive} survive")
     if args.resume and not len(found) == args.n < most:  # a file may have fewer than were asked for

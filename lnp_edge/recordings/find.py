@@ -13,6 +13,7 @@ from lnp_edge.config import DataSettings
 
 MAX_FILES = 20_000
 FOLDER, FILE = "folder", "file"  # names that every file has
+ROOT = "[data] root is relative to the TOML file; a network's own file is read in the folder where it was trained"
 NAME = re.compile(r"\{([^{}]*)\}")
 
 
@@ -31,7 +32,7 @@ def find(settings: DataSettings) -> tuple[list[File], list[str]]:
     root, template = Path(settings.root or "."), template_of(settings.path)
     pattern = settings.files or NAME.sub("*", settings.path.replace("[", "[[]"))
     if not root.is_dir():
-        raise DataError(f"no folder {root}", "[data] root is relative to the TOML file")
+        raise DataError(f"no folder {root}", ROOT)
     try:
         paths = list(islice((p for p in root.glob(pattern) if not p.is_dir()), MAX_FILES + 1))
     except (ValueError, NotImplementedError, OSError, IndexError, re.error) as e:

@@ -56,6 +56,17 @@ def go_on(port, path, model=MODEL, runs=RUNS, key="a", faults=None):
 UNBROKEN = go_on(FakePort(MODEL), None)[1]
 
 
+def test_a_file_that_can_no_longer_be_written_is_told_with_the_option_that_names_it(tmp_path):
+    path = tmp_path / "there" / "x"
+    path.parent.mkdir()
+    with Journal(path, "a") as journal:
+        path.unlink()
+        path.parent.rmdir()
+        with pytest.raises(ConfigError) as e:
+            journal.save(True)
+    assert e.value.try_next == "make room, or choose another --resume"
+
+
 @pytest.mark.parametrize("loses", [True, False], ids=["the device loses all", "the device stays as it is"])
 @pytest.mark.parametrize("every", [1, 3, 8])
 def test_a_host_that_is_killed_again_and_again_finds_what_an_unbroken_one_does(tmp_path, loses, every):
@@ -230,7 +241,7 @@ def test_it_is_written_about_once_a_second_and_less_often_on_a_slow_disk(tmp_pat
     monkeypatch.setattr(journal_module, "WORK", WORK)
     now, writes, takes = [0.0], [], [0.0]
 
-    def write(path, table):
+    def write(path, table, hint):
         writes.append(now[0])
         now[0] += takes[0]
 
