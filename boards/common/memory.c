@@ -2,10 +2,11 @@
 #include <stddef.h>
 #include <stdint.h>
 
-void *memcpy(void *restrict to, const void *restrict from, size_t count);
-void *memmove(void *to, const void *from, size_t count);
-void *memset(void *to, int value, size_t count);
-int memcmp(const void *a, const void *b, size_t count);
+#define KEPT __attribute__((used))  // with -flto gcc drops what nothing calls before it generates calls to it
+KEPT void *memcpy(void *restrict to, const void *restrict from, size_t count);
+KEPT void *memmove(void *to, const void *from, size_t count);
+KEPT void *memset(void *to, int value, size_t count);
+KEPT int memcmp(const void *a, const void *b, size_t count);
 
 void *memcpy(void *restrict to, const void *restrict from, size_t count)
 {

@@ -74,6 +74,17 @@ def test_it_runs_on_emulated_boards(firmware, board):
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("name", ["mps2-an386", "microbit", "riscv-virt"])
+def test_firmware_that_is_optimised_as_it_is_linked_passes(tmp_path, name):
+    """make OPTIMIZE="-O3 -flto": gcc dropped memcpy before it called it."""
+    need_for(name, "gcc")
+    model, board = ALL["layer"](), boards.get(name)
+    write(generate(model, board), tmp_path)
+    with closing(open_board(board, build(tmp_path, "gcc", more=("-flto",)).image)) as port:
+        assert selftest.run(model, Device(port, model), seed=1).ok
+
+
+@pytest.mark.slow
 def test_one_core_of_several_runs_the_program(firmware, monkeypatch):
     need_for("riscv-virt")
     one = ports.qemu_command
