@@ -10,7 +10,7 @@ import pytest
 from conftest import need
 from fakes import FakePort
 from rated import Rated, heard
-from serial import SerialException
+from serial import SerialException, SerialTimeoutException
 from tiny import tiny_counts, tiny_model
 
 from lnp_edge import boards
@@ -433,3 +433,15 @@ def test_a_late_request_for_a_rate_moves_a_board_that_is_then_found(device):
     with suppress(LinkError):
         assert_goes_on(found)
     assert_goes_on(Device(Rated(there), MODEL))
+
+
+def test_a_slow_line_takes_a_call():
+    """A port gives up a write that lasts longer than 5 s."""
+
+    class Slow(FakePort):
+        def write(self, data):
+            if len(data) * 10 / 1200 > 5:
+                raise SerialTimeoutException("Write timeout")
+
+    with pytest.raises(LinkError, match="no bytes from PORT"):
+        Device(Slow(MODEL), MODEL, "PORT")
