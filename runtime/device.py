@@ -458,14 +458,15 @@ class Device:
 
         -1 if it answers them, which have the number UNASKED.
         """
-        before = self.traffic.damaged_there
+        before, late = self.traffic.damaged_there, self.traffic.late
         self._link.late.clear()
         self._link.raw = set(data.split(b"\0"))
         self._link.write(data)
         told = self._greet()
         self._expect("run", told.run, self.run)
         self._expect("step", told.t, self.t)
-        count, self.traffic.damaged_there = self.traffic.damaged_there - before, before
+        count = self.traffic.damaged_there - before
+        self.traffic.damaged_there, self.traffic.late = before, late  # no doing of the line
         return -1 if UNASKED in self._link.late else count
 
     def sound(self) -> bool:

@@ -204,7 +204,9 @@ class Link:
             except (LinkError, Lost):
                 return False
             disturbed += asked.tries > 1 or self._others + self._bad + self._refused_there > 0
-        return disturbed <= GREETINGS // 8
+            if disturbed > GREETINGS // 8:  # each of the others might take a deadline
+                return False
+        return True
 
     def request(self, name: str, payload: bytes = b"", rest: int = 0) -> Asked:
         """A new request. It is not sent yet."""

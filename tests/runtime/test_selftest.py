@@ -6,6 +6,7 @@ from dataclasses import replace
 
 import pytest
 from conftest import need, need_for
+from fakes import FakePort
 from tiny import ALL, tiny_model
 
 from lnp_edge import boards
@@ -135,6 +136,10 @@ class Line:
         return found
 
 
+def straight(port, _):
+    return port
+
+
 def repeating(port, rng):
     def twice(data):
         return data * (1 + (rng.random() < 0.3))
@@ -188,6 +193,63 @@ def test_a_line_too_bad_for_the_self_test_is_no_fault_of_the_device(tmp_path, li
 def test_a_fault_of_the_device_is_found_over_a_line_that_has_its_own(tmp_path, line):
     found = over_a_line(tmp_path, line, *WRONG["a damaged request is taken"][:3])
     assert "link" in [c.name for c in found.checks if c.wrong]
+
+
+ONCE = {
+    "a state is read wrong": (
+        "lnp_serve.c",
+        "LNP_MODEL(state_word)(&link->net, word + k));",
+        "LNP_MODEL(state_word)(&link->net, word + k));\n"
+        "        static int reads;\n"
+        "        reply[LNP_REPLY_STATE_REST] ^= reads++ == 0;",
+        repeating,
+        "reset",
+    ),
+    "a damaged request is taken": (
+        "lnp_link.c",
+        "return lnp_get_u32(frame + length - CRC) == lnp_crc32(0, frame, (size_t)(length - CRC));",
+        "static int taken;\n"
+        "    return lnp_get_u32(frame + length - CRC) == lnp_crc32(0, frame, (size_t)(length - CRC)) || taken++ == 0;",
+        straight,
+        "link",
+    ),
+    "a reply is answered": (
+        "lnp_link.c",
+        "return frame[LNP_WIRE_VERSION_AT] == LNP_WIRE_VERSION && frame[LNP_WIRE_TYPE_AT] < LNP_REPLY_NAK;",
+        "static int answered;\n"
+        "    return frame[LNP_WIRE_TYPE_AT] < LNP_REPLY_NAK ? frame[LNP_WIRE_VERSION_AT] == LNP_WIRE_VERSION\n"
+        "                                                   : answered++ == 0;",
+        straight,
+        "link",
+    ),
+}
+
+
+@pytest.mark.parametrize("name", ONCE)
+def test_a_fault_that_comes_once_is_found(tmp_path, name):
+    """No line changes what a CRC covers, and one that has done nothing so far nothing else."""
+    *change, line, check = ONCE[name]
+    found = over_a_line(tmp_path, line, *change)
+    assert [c.name for c in found.checks if c.wrong] == [check]
+
+
+@pytest.mark.parametrize(("doubled", "sound"), [(8, True), (9, False), (64, False)])
+def test_a_line_that_doubles_more_than_an_eighth_of_the_greetings_is_not_sound(doubled, sound):
+    """It is told at once: where most are lost, each of the others might take a deadline."""
+
+    class Doubling(FakePort):
+        left = 0
+
+        def answer(self, frame):
+            self.left -= 1
+            return super().answer(frame) * (1 + (self.left >= 0))
+
+    model = tiny_model()
+    port = Doubling(model)
+    device = Device(port, model)
+    port.left, before = doubled, device.traffic.requests
+    assert device.sound() == sound
+    assert device.traffic.requests - before == (64 if sound else 10)
 
 
 @pytest.mark.parametrize(("more", "left_out"), [
