@@ -503,7 +503,7 @@ class Device:
             more = self.port.read(4096)
             still = 0 if more else still + 1
             found = (found + more).removeprefix(own)  # of a line that echoes
-            if found.strip(b"\0") and (found.endswith(b"\0") or still > 20):
+            if found.strip(b"\0") and (found.endswith(b"\0") or still > 50):
                 break
         return found[:1] == b"\0" == found[-1:] and b"\0" not in found.strip(b"\0")
 

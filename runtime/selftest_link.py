@@ -3,18 +3,18 @@
 from __future__ import annotations
 
 import zlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import numpy as np
 
-from lnp_edge.runtime.bench import Bench, Unsure, hold
+from lnp_edge.runtime.bench import Bench, Unsure, Wrong, hold
 from lnp_edge.runtime.device import UNASKED, Device
 from lnp_edge.runtime.selftest_stream import Push
 from lnp_edge.spec import layout, protocol, saved
 from lnp_edge.spec.model import QuantizedModel
 from lnp_edge.spec.protocol import REPLIES, REQUESTS, Frame
 
-TRIES = 12  # of what no CRC covers, on a line that has damaged or doubled: a fault of the device comes back
+TRIES = 12  # of what no CRC covers: a line may damage or double it, and a fault of the device comes back
 
 
 def requests(bench: Bench) -> Iterator[None]:
@@ -35,19 +35,13 @@ def requests(bench: Bench) -> Iterator[None]:
     found = device.refusal(REQUESTS["tables"].type, b"", sid)
     hold(found == "session", f"a request of another session is {found or 'answered'}")
     yield
-    tries = TRIES if device.traffic.disturbed else 1
     for data, damaged in _damage(device):
-        told = [device.damage_told(data)]
-        while told[-1] != damaged and len(told) < tries:
-            told.append(device.damage_told(data))
-        wrong = f"bytes {data.hex()[:60]} are told as damaged {told[0]} times, not {damaged}"
-        _hold(device, told[-1] == damaged, wrong)
+        _tried(device, lambda: _told(device, data, damaged))  # noqa: B023
         yield
     bench.state(before, "after refusals")
     yield from _rates(device)
     yield from _each_after_another(bench)
-    delimited = any(device.delimited() for _ in range(tries))
-    _hold(device, delimited, "a frame of the device does not begin and end with a zero")
+    _tried(device, lambda: "" if device.delimited() else "a frame of the device does not begin and end with a zero")
     yield
     wrong = device.again(bench.more[:1])
     hold(not wrong, f"a request of steps that is sent again: {wrong}")
@@ -56,14 +50,29 @@ def requests(bench: Bench) -> Iterator[None]:
     yield
 
 
-def _hold(device: Device, condition: bool, what: str) -> None:
-    """Of what no CRC covers: on a line that is not sound, the device may be."""
-    if not condition and not device.sound():
+def _tried(device: Device, once: Callable[[], str]) -> None:
+    """Of what no CRC covers. once : what is wrong, or ""
+
+    Raises Unsure if the line may be what is wrong: it is not sound, or it had done nothing before, and this came once.
+    """
+    disturbed = device.traffic.disturbed
+    found = [once()]
+    while found[-1] and len(found) < TRIES:
+        found.append(once())
+    if not found[-1] and (disturbed or not found[0]):
+        return
+    if not found[-1] or not device.sound():
         raise Unsure(
-            f"the line to {device.name} damages, repeats or adds bytes, so that the self-test cannot tell: {what}",
-            "check the baud rate, ground and cable length, and that nothing else sends on this line",
+            f"{device.name} or the line to it damages, repeats or adds bytes, and the self-test cannot tell which: "
+            f"{found[0]}",
+            "check the baud rate, ground and cable length, that nothing else sends on this line, and try again",
         )
-    hold(condition, what)
+    raise Wrong(found[0])
+
+
+def _told(device: Device, data: bytes, damaged: int) -> str:
+    told = device.damage_told(data)
+    return "" if told == damaged else f"bytes {data.hex()[:60]} are told as damaged {told} times, not {damaged}"
 
 
 def _rates(device: Device) -> Iterator[None]:
