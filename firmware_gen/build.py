@@ -181,7 +181,7 @@ def _run(command: list[str], folder: Path, output: str, board: Board) -> None:
         raise BoardError(f"no space left on the disk of {folder} or of the compiler's files", "make room")
     release = _release(command[0])
     try_next = OF_BOARD if ASSERTED.search(done.stderr) else COMPILE
-    if _is_zig(command[0]) and (needs := wanted("ziglang", release)):
+    if release and _is_zig(command[0]) and (needs := wanted("ziglang", release)):
         try_next = f"lnp needs ziglang {needs}: {upgrade('ziglang')}"
     raise tool_failed(folder, command[0], done.returncode, done.stderr, try_next, release=release)
 

@@ -370,6 +370,7 @@ def test_a_failing_compiler_shows_its_last_lines_and_leaves_no_image(firmware, t
     ("cc", "Debian clang version 13.0.1-6~deb11u1", "cc 13.0.1", "docs/boards.md has the compilers"),
     ("cc", "cc (Debian 12.2.0-14+deb12u1) 12.4.0", "cc 12.4.0", "docs/boards.md has the compilers"),
     ("cc", "no number", "cc", "docs/boards.md has the compilers"),
+    ("zig", "no number", "zig", "docs/boards.md has the compilers"),
     ("zig", "0.1.0", "zig 0.1.0", "lnp needs ziglang >= "),
     ("zig", "99.0.0-dev.12+a1b2", "zig 99.0.0", "docs/boards.md has the compilers"),
 ])  # fmt: skip
