@@ -19,9 +19,10 @@ from lnp_edge.runtime import ports, selftest
 from lnp_edge.runtime.device import Device
 from lnp_edge.runtime.faults import FaultyPort
 from lnp_edge.runtime.ports import open_board
-from lnp_edge.spec import layout
+from lnp_edge.spec import layout, protocol
 from lnp_edge.spec.board import Region
 from lnp_edge.spec.decision import Decision
+from lnp_edge.spec.protocol import REQUESTS
 
 RULE = Decision(
     lead=40, least=900, low=(-900,) * 3, high=(800, 800, 900), outside=3, levels=((100, 40), (2000, 70), (9000, 90))
@@ -158,6 +159,28 @@ def echoing(port, _):
     return line
 
 
+def recalling(port, _):
+    """Doubles the first frame, and carries a greeting of another session again, once, before the steps that follow."""
+    greetings = []
+
+    def there(data):
+        try:
+            frame = protocol.decode(data.strip(b"\0"))
+        except protocol.FrameError:
+            return data
+        if not greetings:
+            greetings.append((frame.sid, data))
+            return data * 2
+        if frame.type == REQUESTS["hello"].type and frame.sid != greetings[0][0]:
+            greetings.append((frame.sid, data))
+        if frame.type == REQUESTS["steps"].type and len(greetings) == 2:
+            greetings.append((0, b""))
+            return greetings[1][1] + data
+        return data
+
+    return Line(port, there)
+
+
 def dropping(port, rng):
     return Line(port, lambda data: bytes(b for b in data if rng.random() > 0.02))
 
@@ -177,7 +200,7 @@ def over_a_line(path, line, *change):
         return selftest.run(model, Device(line(port, random.Random(1)), model, "PORT", deadline=2.0), seed=1)
 
 
-@pytest.mark.parametrize("line", [repeating, echoing])
+@pytest.mark.parametrize("line", [repeating, echoing, recalling])
 def test_a_line_that_repeats_or_echoes_changes_nothing(tmp_path, line):
     assert over_a_line(tmp_path, line).ok
 
