@@ -496,6 +496,7 @@ class Device:
 
     def delimited(self) -> bool:
         """Whether a frame of the device begins and ends with a zero."""
+        self._greet()  # what is left of an earlier frame is no part of this one
         own = self._link.request("hello").frame
         self._link.write(own)
         found, still = b"", 0  # still: reads in a row that gave nothing

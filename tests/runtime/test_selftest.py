@@ -254,6 +254,14 @@ def test_a_fault_that_comes_once_in_what_no_crc_covers_is_no_verdict(tmp_path, n
         over_a_line(tmp_path, straight, *ONCE[name])
 
 
+def test_what_is_left_of_an_earlier_frame_is_no_part_of_the_next():
+    model = tiny_model()
+    port = FakePort(model)
+    device = Device(port, model)
+    port._out += b"rest\0"
+    assert device.delimited()
+
+
 @pytest.mark.parametrize(("doubled", "sound"), [(8, True), (9, False), (64, False)])
 def test_a_line_that_doubles_more_than_an_eighth_of_the_greetings_is_not_sound(doubled, sound):
     """It is told at once: where most are lost, each of the others might take a deadline."""
