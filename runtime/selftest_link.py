@@ -76,8 +76,9 @@ def _told(device: Device, data: bytes, damaged: int) -> str:
 
 
 def _rates(device: Device) -> Iterator[None]:
-    """Rates that no board has are refused, and what tries the line comes back, of all lengths of a frame."""
-    for baud, length in ((1, 0), (2**32 - 1, 1), (2**31, 64), (0, device.greeting.max_payload - 4)):
+    """Rates that no board has are refused, and what tries the line comes back, of all lengths of a frame: request and
+    reply are both as long, so that on a line that damages the longest would not pass."""
+    for baud, length in ((1, 0), (2**32 - 1, 1), (2**31, 64), (0, device.pieces(device.greeting.max_payload - 4))):
         sent = bytes((k * 85 + length) % 256 for k in range(length))
         head = REQUESTS["rate"].struct.pack(baud)
         found = device.ask("rate", head + sent, length)
