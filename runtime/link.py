@@ -19,7 +19,7 @@ from lnp_edge.spec.protocol import NAK, REPLIES, REPLY, REQUESTS, Frame, FrameEr
 
 DEADLINE = 5.0  # s without a sign of life, plus ten times the time of both frames, until a request fails
 PATIENCE = 4  # deadlines until a request fails whatever signs of life there are
-MOST_DAMAGED = 5000  # damaged frames until a request fails, however long the deadline of an emulator is
+MOST_TRIES = 5000  # of a request on a line that damages, however long the deadline of an emulator is
 FIRST_TRY = 0.3  # s, plus twice the time of both frames, until the first request is sent again
 SLACK = 0.03  # s more than a reply usually takes, until a later request is sent again: a busy machine is slow
 USUAL = 4  # times a reply may take as long as four of five replies took
@@ -262,7 +262,7 @@ class Link:
             if self.agreed and now - self._alive >= self.deadline / QUIET + asked.on_wire:
                 raise Lost("rate", self._silence())
             allowed = self.deadline + 10 * asked.on_wire
-            long = now - begin >= PATIENCE * allowed or self._bad + self._refused_there >= MOST_DAMAGED
+            long = now - begin >= PATIENCE * allowed or (asked.tries >= MOST_TRIES and damage)
             if long or now - self._alive >= allowed:
                 raise self._silence()
         return None

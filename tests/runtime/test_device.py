@@ -346,6 +346,14 @@ def test_an_echo_is_no_device():
     assert refusal(Echo(MODEL), SHORT).what == "PORT echoes what it receives"
 
 
+def test_a_request_on_a_line_that_damages_fails_after_so_many_tries_however_long_the_deadline_is():
+    port, tries = Babbler(lambda size: b"\0no frame\0"), []
+    port.write = tries.append
+    with pytest.raises(LinkError, match="damaged frames from PORT"):
+        link_module.Link(port, "PORT", 1000.0).ask("hello")
+    assert len(tries) == link_module.MOST_TRIES
+
+
 @pytest.mark.parametrize("seed", [1, 2])
 def test_garbage_is_no_device(seed):
     assert "damaged frames from PORT" in refusal(Babbler(random.Random(seed).randbytes), SHORT).what
