@@ -36,7 +36,7 @@ QUIET = 5  # times that it is heard nothing at a rate that was agreed on, in a d
 ASKED = 3  # times that a device is greeted before it is called
 CALLS = 2  # that it may need: one is lost on a board that is busy with steps, or short of the frames of another model
 GREETINGS = 64  # that tell whether a line is sound: where the longest requests never pass, a quarter of these does not
-CHUNK = 256  # bytes of a call that are written at once: a port gives up a write after 5 s, a line of 1,200 Bd takes 2
+CHUNK = 1024  # bytes of a call that are written at once: a port gives up a write after 5 s, 2,400 Bd takes 4.3
 REASONS = {number: name for name, number in NAK.items()}
 
 

@@ -440,7 +440,7 @@ def test_a_slow_line_takes_a_call():
 
     class Slow(FakePort):
         def write(self, data):
-            if len(data) * 10 / 1200 > 5:
+            if len(data) * 10 / 2400 > 5:
                 raise SerialTimeoutException("Write timeout")
 
     with pytest.raises(LinkError, match="no bytes from PORT"):
